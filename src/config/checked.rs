@@ -1,0 +1,257 @@
+//! The configuration, ready to use: every value present, every reference resolved.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+
+use crate::outputs::csv::CsvOptions;
+use crate::reports::Options;
+
+/// The whole of jobs.toml.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it came from; relative paths are relative to its directory.
+    pub file: PathBuf,
+    /// For schedules and for dates in reports.
+    pub timezone: Tz,
+    /// The jobs, in the file's order.
+    pub jobs: Vec<Arc<Job>>,
+    /// `[database]`
+    pub database: Database,
+    /// `[source]`
+    pub source: Source,
+    /// `[store]`
+    pub store: Store,
+    /// `[worker]`
+    pub worker: Worker,
+    /// `[api]`, `None` while `listen` is not set.
+    pub api: Option<Api>,
+    /// `[secrets] key`
+    pub secrets_key: Option<Secret>,
+}
+
+/// A `[[job]]`.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// `job_request.job_id`
+    pub id: String,
+    /// Other ids for the same job.
+    pub aliases: Vec<String>,
+    /// The registry's name of the report that makes it.
+    pub report: &'static str,
+    /// When to scan, or when a standalone job makes its request.
+    pub schedule: super::cron::Cron,
+    /// How its requests come about.
+    pub mode: Mode,
+    /// Where its files go unless the request says so.
+    pub report_path: String,
+    /// Attempts before a failure that may pass becomes FAILED.
+    pub max_attempts: u32,
+    /// Most batches of one request.
+    pub max_batches: usize,
+    /// Scan at once after a submit that notifies.
+    pub on_submit: bool,
+    /// The course's channel must equal `requested_channel`.
+    pub own_channel_only: bool,
+    /// A request without a key is refused.
+    pub require_encryption: bool,
+    /// How protected files are zipped.
+    pub zip: Zip,
+    /// Whether csv and json files are compressed.
+    pub compress: Compress,
+    /// What changes the report.
+    pub options: Options,
+    /// What changes its CSV.
+    pub csv: CsvOptions,
+}
+
+impl Job {
+    /// The id and every alias.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.id.as_str()).chain(self.aliases.iter().map(String::as_str))
+    }
+}
+
+/// How a job's requests come about.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mode {
+    /// From rows that clients write.
+    Request,
+    /// From its own schedule, with this jobConfig (a JSON object).
+    Standalone(serde_json::Value),
+}
+
+/// How protected files are zipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Zip {
+    /// AES-256.
+    Aes,
+    /// `ZipCrypto`.
+    Legacy,
+}
+
+/// Compression of text files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compress {
+    /// Plain.
+    None,
+    /// gzip.
+    Gzip,
+}
+
+/// `[database]`
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// Where the `job_request` table is.
+    pub url: DatabaseUrl,
+    /// Apply migrations at start.
+    pub migrate: bool,
+}
+
+/// A database by URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DatabaseUrl {
+    /// A file.
+    Sqlite(PathBuf),
+    /// A `postgres://…` URL, secrets included.
+    Postgres(Secret),
+}
+
+/// `[source]`
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Where the tables are.
+    pub place: SourcePlace,
+    /// How many unusable rows are borne.
+    pub max_bad_rows: MaxBadRows,
+}
+
+/// Where the platform's tables are.
+#[derive(Clone, Debug)]
+pub enum SourcePlace {
+    /// A directory.
+    Files {
+        /// The directory.
+        directory: PathBuf,
+        /// How its CSV files are quoted.
+        csv_dialect: CsvDialect,
+    },
+    /// A PostgreSQL schema.
+    Postgres {
+        /// Its URL.
+        url: Secret,
+        /// The schema.
+        schema: String,
+    },
+}
+
+/// How CSV files quote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CsvDialect {
+    /// Quotes are doubled.
+    Rfc4180,
+    /// Backslash escapes inside quotes.
+    Spark,
+}
+
+/// Unusable rows are too many where both bounds are exceeded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MaxBadRows {
+    /// Share of all rows.
+    pub share: f64,
+    /// Their number.
+    pub at_least: u64,
+}
+
+/// `[store]`
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// The directory of a `file://` store.
+    pub directory: PathBuf,
+    /// How long signed links hold.
+    pub signed_url_ttl: Duration,
+    /// Key of signed links of a local store.
+    pub link_key: Option<Secret>,
+}
+
+/// `[worker]`
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// Rows per scan.
+    pub claim: u32,
+    /// How long a claim is believed without being renewed.
+    pub lease: Duration,
+    /// Threads for CPU work; never 0 here.
+    pub threads: usize,
+    /// Bytes for loaded data; beyond it a group is worked in parts.
+    pub memory: u64,
+    /// Crashes while alone before a row is FAILED.
+    pub max_crashes: u32,
+    /// Take over PROCESSING rows without a lease after this long.
+    pub adopt_after: Option<Duration>,
+    /// How long a stop waits for work in progress.
+    pub stop_timeout: Duration,
+    /// Most requests of one tag in work.
+    pub per_tag: Option<u32>,
+    /// Most requests of one channel in work.
+    pub per_channel: Option<u32>,
+    /// Finished rows and files older than this are removed.
+    pub retention: Option<Duration>,
+}
+
+/// `[api]`
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What links begin with.
+    pub public_url: String,
+    /// Whether `/metrics` needs no key.
+    pub metrics_public: bool,
+    /// `[[api.keys]]`
+    pub keys: Vec<ApiKey>,
+}
+
+/// An `[[api.keys]]`.
+#[derive(Clone, Debug)]
+pub struct ApiKey {
+    /// For the log.
+    pub name: String,
+    /// SHA-256 of the key.
+    pub sha256: [u8; 32],
+    /// Globs of tags it covers.
+    pub tags: Vec<String>,
+    /// Globs of channels it covers; empty: all.
+    pub channels: Vec<String>,
+    /// Calls per minute.
+    pub per_minute: Option<u32>,
+    /// Open requests at a time.
+    pub open_requests: Option<u32>,
+}
+
+/// Text that is never shown: `Debug` prints `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps it.
+    #[must_use]
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself, for the one place that needs it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}

@@ -1,0 +1,15 @@
+//! `exhaustd` makes the reports that clients of a course platform request.
+//!
+//! One page for the whole way of a request is [`worker::scan`]; `ARCHITECTURE.md` walks it through the rooms:
+//! [`config`] (jobs.toml), [`requests`] (the `job_request` table), [`intake`] (one row of it understood),
+//! [`sources`] (the platform's tables in), [`reports`] (batch and shared data to table, pure),
+//! [`outputs`] (a table out, to a store), [`worker`] (schedules and scans), [`cli`] (the commands).
+
+pub mod cli;
+pub mod config;
+pub mod intake;
+pub mod outputs;
+pub mod reports;
+pub mod requests;
+pub mod sources;
+pub mod worker;

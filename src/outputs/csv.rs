@@ -1,0 +1,18 @@
+//! CSV by RFC 4180, with the guard against spreadsheet formulas.
+
+/// What changes the bytes of a CSV file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CsvOptions {
+    /// Put `'` before text that a spreadsheet would run as a formula.
+    pub formula_guard: bool,
+    /// Lines end with CR LF.
+    pub crlf: bool,
+    /// The file begins with a byte order mark.
+    pub bom: bool,
+}
+
+impl Default for CsvOptions {
+    fn default() -> Self {
+        Self { formula_guard: true, crlf: false, bom: false }
+    }
+}

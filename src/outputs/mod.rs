@@ -1,0 +1,3 @@
+//! A finished table out: its file format, its checked object key, its store.
+
+pub mod csv;
