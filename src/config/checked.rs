@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 
+use crate::outputs::Compress;
 use crate::outputs::csv::CsvOptions;
 use crate::reports::Options;
 
@@ -91,15 +92,6 @@ pub enum Zip {
     Aes,
     /// `ZipCrypto`.
     Legacy,
-}
-
-/// Compression of text files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compress {
-    /// Plain.
-    None,
-    /// gzip.
-    Gzip,
 }
 
 /// `[database]`

@@ -1,3 +1,12 @@
 //! A finished table out: its file format, its checked object key, its store.
+//!
+//! Not here: what is in a table (`reports`), and when a file is published (`worker`, by the fenced write-back).
 
 pub mod csv;
+pub mod format;
+pub mod key;
+pub mod store;
+
+pub use format::{Compress, Format, Shape, write_table};
+pub use key::{KeyError, ObjectKey, ReportPath};
+pub use store::{Store, StoreError};

@@ -1,0 +1,196 @@
+//! Object keys: the only place where paths of reports are made.
+
+use std::fmt;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// Everything outside `[A-Za-z0-9._:-]` is percent-encoded in a segment.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b':').remove(b'-');
+
+/// The longest name that file systems take, in bytes.
+const LONGEST_SEGMENT: usize = 255;
+
+/// Why a path is refused: the client's own words name it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// `/reports`
+    #[error("reportPath must not begin with a slash")]
+    LeadingSlash,
+    /// `a//b`
+    #[error("reportPath has an empty segment")]
+    EmptySegment,
+    /// `a/../b`
+    #[error("reportPath must not contain a segment '{0}'")]
+    DotSegment(&'static str),
+    /// A line end, a NUL, …
+    #[error("reportPath contains a control character")]
+    ControlCharacter,
+    /// No file system would take it.
+    #[error("{what} is too long for a file name: {bytes} bytes, {LONGEST_SEGMENT} are allowed")]
+    TooLong {
+        /// Which part.
+        what: &'static str,
+        /// Its length, encoded.
+        bytes: usize,
+    },
+}
+
+/// A directory within the store, checked segment by segment; without slashes at its ends.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReportPath(String);
+
+impl ReportPath {
+    /// Checks a `reportPath`. One slash at the end is allowed, and empty text means the store's root.
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        if text.starts_with('/') {
+            return Err(KeyError::LeadingSlash);
+        }
+        let path = text.strip_suffix('/').unwrap_or(text);
+        if path.is_empty() {
+            return Ok(Self(String::new()));
+        }
+        for segment in path.split('/') {
+            match segment {
+                "" => return Err(KeyError::EmptySegment),
+                "." => return Err(KeyError::DotSegment(".")),
+                ".." => return Err(KeyError::DotSegment("..")),
+                _ if segment.chars().any(char::is_control) => return Err(KeyError::ControlCharacter),
+                _ if segment.len() > LONGEST_SEGMENT => {
+                    return Err(KeyError::TooLong { what: "a segment of reportPath", bytes: segment.len() });
+                }
+                _ => {}
+            }
+        }
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl fmt::Display for ReportPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name of a stored file, relative to the store's root: segments joined by single slashes, none of them `.` or
+/// `..`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectKey(String);
+
+impl ObjectKey {
+    /// `{path}/{tag}/{request_id}/{claim}/reports-{batch}.{extension}`.
+    pub fn of_report(
+        path: &ReportPath,
+        tag: &str,
+        request_id: &str,
+        claim: &str,
+        batch: &str,
+        extension: &str,
+    ) -> Result<Self, KeyError> {
+        let file = format!("reports-{}.{extension}", utf8_percent_encode(batch, SEGMENT));
+        if file.len() > LONGEST_SEGMENT {
+            return Err(KeyError::TooLong { what: "the batch id", bytes: file.len() });
+        }
+        let mut key = String::new();
+        for segment in [path.0.as_str(), &segment(tag, "tag")?, &segment(request_id, "request_id")?, claim, &file] {
+            if !segment.is_empty() {
+                if !key.is_empty() {
+                    key.push('/');
+                }
+                key.push_str(segment);
+            }
+        }
+        Ok(Self(key))
+    }
+
+    /// Reads a key that was written to a row.
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        let path = ReportPath::parse(text)?;
+        if path.0.is_empty() || text.ends_with('/') { Err(KeyError::EmptySegment) } else { Ok(Self(path.0)) }
+    }
+
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One segment, encoded. `.` and `..` consist of allowed characters but mean directories, and an empty one would
+/// vanish: they are encoded in full.
+fn segment(text: &str, what: &'static str) -> Result<String, KeyError> {
+    let encoded = match text {
+        "" => "%00".to_owned(),
+        "." => "%2E".to_owned(),
+        ".." => "%2E%2E".to_owned(),
+        _ => utf8_percent_encode(text, SEGMENT).to_string(),
+    };
+    if encoded.len() > LONGEST_SEGMENT { Err(KeyError::TooLong { what, bytes: encoded.len() }) } else { Ok(encoded) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn report_paths_are_checked_segment_by_segment() {
+        for (text, error) in [
+            ("/abs", KeyError::LeadingSlash),
+            ("/", KeyError::LeadingSlash),
+            ("a//b", KeyError::EmptySegment),
+            ("a//", KeyError::EmptySegment),
+            ("../x", KeyError::DotSegment("..")),
+            ("a/../b", KeyError::DotSegment("..")),
+            ("a/..", KeyError::DotSegment("..")),
+            ("a/./b", KeyError::DotSegment(".")),
+            ("a\nb", KeyError::ControlCharacter),
+            ("a/\u{0}", KeyError::ControlCharacter),
+        ] {
+            assert_eq!(ReportPath::parse(text), Err(error), "{text:?}");
+        }
+        let long = "x".repeat(256);
+        assert!(matches!(ReportPath::parse(&long), Err(KeyError::TooLong { bytes: 256, .. })));
+        for (text, path) in [("course-progress-v2/", "course-progress-v2"), ("a/b", "a/b"), ("", ""), ("..a", "..a")] {
+            assert_eq!(ReportPath::parse(text).map(|p| p.to_string()), Ok(path.to_owned()));
+        }
+    }
+
+    fn key(path: &str, tag: &str, request: &str, batch: &str) -> String {
+        let path = ReportPath::parse(path).unwrap();
+        ObjectKey::of_report(&path, tag, request, "c1", batch, "csv").unwrap().to_string()
+    }
+
+    #[test]
+    fn keys_are_segments_joined_by_single_slashes() {
+        assert_eq!(key("course-progress-v2/", "client-1", "6a54", "0192"), "course-progress-v2/client-1/6a54/c1/reports-0192.csv");
+        assert_eq!(key("", "t", "r", "b"), "t/r/c1/reports-b.csv");
+    }
+
+    #[test]
+    fn a_tag_or_batch_cannot_climb_or_split() {
+        assert_eq!(key("r", "..", ".", "../x"), "r/%2E%2E/%2E/c1/reports-..%2Fx.csv");
+        assert_eq!(key("r", "a/b", "é %", ""), "r/a%2Fb/%C3%A9%20%25/c1/reports-.csv");
+        assert_eq!(key("r", "", "r", "b"), "r/%00/r/c1/reports-b.csv");
+        assert_eq!(key("r", "a:b_c-d.e", "r", "b"), "r/a:b_c-d.e/r/c1/reports-b.csv");
+    }
+
+    #[test]
+    fn a_batch_id_that_no_file_system_takes_is_refused() {
+        let path = ReportPath::parse("r").unwrap();
+        let error = ObjectKey::of_report(&path, "t", "r", "c", &"ä".repeat(50), "csv").unwrap_err();
+        assert_eq!(error.to_string(), "the batch id is too long for a file name: 312 bytes, 255 are allowed");
+    }
+
+    #[test]
+    fn keys_read_back_from_rows_are_checked_again() {
+        assert!(ObjectKey::parse("r/t/1/c/reports-b.csv").is_ok());
+        for bad in ["", "/r", "r/../x", "r/"] {
+            assert!(ObjectKey::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}
