@@ -1,1 +1,0 @@
-//! One row of the queue, understood: which report, which batches, which file format, where to.

@@ -1,0 +1,125 @@
+//! One row of the queue, understood: which batches, which file shape, where to. Everything that can be decided without
+//! the platform's data is decided here, by one code for the daemon and for everybody who writes rows.
+//!
+//! Not here: whether a batch exists (`reports::filters`), and the table itself (`requests`).
+
+mod canonical;
+
+use chrono::NaiveDate;
+use serde_json::{Value, json};
+use sha1::{Digest, Sha1};
+
+use crate::config::checked::Job;
+use crate::outputs::{Format, KeyError, ReportPath, Shape};
+use crate::reports::job_config::{JobConfig, JobConfigError};
+
+/// A request that can be worked on.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Which batches.
+    pub config: JobConfig,
+    /// In which file shape.
+    pub shape: Shape,
+    /// Under which path of the store.
+    pub report_path: ReportPath,
+}
+
+/// Why a request cannot be worked on, in words for the client. None of it passes by waiting.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The row has no `request_data`.
+    #[error("request_data is empty: it must be a JSON object with the filters of the request")]
+    NoData,
+    /// The filters are wrong.
+    #[error(transparent)]
+    JobConfig(#[from] JobConfigError),
+    /// No such file format.
+    #[error("output_format '{0}' is unknown; use one of: {known}", known = Format::names())]
+    Format(String),
+    /// The path could leave the store, or does not read.
+    #[error(transparent)]
+    Path(#[from] KeyError),
+    /// Protected files are not made by this version: a plain one in its place would be a leak.
+    #[error("encryptionKey is not supported: no protected file can be made, and no plain one will be")]
+    Encryption,
+    /// The job wants protection and the request brings no key.
+    #[error("encryptionKey is missing: this job makes protected files only")]
+    KeyRequired,
+}
+
+/// What of a row decides whether it can be worked on.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// The JSON text of the row.
+    pub request_data: Option<&'a str>,
+    /// Whether it brings a password for its files.
+    pub has_encryption_key: bool,
+}
+
+/// Judges a row for its job.
+pub fn accept(job: &Job, terms: Terms<'_>) -> Result<Order, Refusal> {
+    let text = terms.request_data.filter(|text| !text.trim().is_empty()).ok_or(Refusal::NoData)?;
+    let config = JobConfig::parse(text)?;
+    let format = match &config.output_format {
+        None => Format::Csv,
+        Some(name) => Format::parse(name).ok_or_else(|| Refusal::Format(shorten(name)))?,
+    };
+    let report_path = ReportPath::parse(config.report_path.as_deref().unwrap_or(&job.report_path))?;
+    match (terms.has_encryption_key, job.require_encryption) {
+        (true, _) => return Err(Refusal::Encryption),
+        (false, true) => return Err(Refusal::KeyRequired),
+        (false, false) => {}
+    }
+    Ok(Order { config, shape: Shape { format, compress: job.compress }, report_path })
+}
+
+/// What makes two submissions the same one.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
+    /// The client's key.
+    pub tag: &'a str,
+    /// The job's id, aliases resolved.
+    pub job_id: &'a str,
+    /// The filters.
+    pub job_config: &'a Value,
+    /// The file format.
+    pub output_format: &'a str,
+    /// Who asks.
+    pub requested_by: Option<&'a str>,
+    /// For which channel.
+    pub requested_channel: Option<&'a str>,
+    /// The day of the submission, UTC.
+    pub day: NaiveDate,
+}
+
+/// The request id of a submission: lower-case hex SHA-1 over the canonical JSON (RFC 8785) of what makes it the same,
+/// so that repeating it on one day finds the same row.
+#[must_use]
+pub fn request_id(identity: &Identity<'_>) -> String {
+    let Identity { tag, job_id, job_config, output_format, requested_by, requested_channel, day } = identity;
+    let parts = json!([
+        tag, job_id, job_config, output_format, requested_by, requested_channel,
+        day.format("%Y-%m-%d").to_string()
+    ]);
+    sha1_hex(&canonical::to_string(&parts))
+}
+
+/// The request id of a standalone job's slot, so that the primary key makes it exactly once.
+#[must_use]
+pub fn slot_request_id(job_id: &str, slot: chrono::DateTime<chrono::Utc>) -> String {
+    sha1_hex(&format!("{job_id} {}", slot.format("%Y-%m-%dT%H:%M:%SZ")))
+}
+
+fn sha1_hex(text: &str) -> String {
+    Sha1::digest(text.as_bytes()).iter().fold(String::with_capacity(40), |mut hex, byte| {
+        for nibble in [byte >> 4, byte & 15] {
+            hex.push(char::from(b"0123456789abcdef"[usize::from(nibble)]));
+        }
+        hex
+    })
+}
+
+/// A name from a client, short enough for a message.
+fn shorten(name: &str) -> String {
+    if name.chars().count() <= 20 { name.to_owned() } else { name.chars().take(19).chain(['…']).collect() }
+}

@@ -1,0 +1,253 @@
+//! How an attempt ends: the reasons in a client's words, and the fenced write-back.
+
+use std::time::{Duration, Instant};
+
+use super::World;
+use super::cpu::Panicked;
+use super::lease::Lease;
+use crate::config::checked::Job;
+use crate::intake::Refusal;
+use crate::outputs::{KeyError, StoreError};
+use crate::reports::ReportError;
+use crate::reports::filters::ResolveError;
+use crate::requests::{ClaimedRequest, Completion, Failure, Queue, QueueError, WriteBack};
+use crate::sources::SourceError;
+
+/// The first wait after a failure that may pass; it doubles with each attempt.
+const FIRST_BACK_OFF: Duration = Duration::from_secs(10);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(3600);
+
+/// Why an attempt ended without a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// For the client, the most telling part first.
+    pub message: String,
+    /// For operators: the whole chain.
+    pub detail: String,
+    /// Whether trying again later may help.
+    pub may_pass: bool,
+}
+
+impl Reason {
+    fn new(error: &(dyn std::error::Error + 'static), may_pass: bool) -> Self {
+        let mut detail = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            detail = format!("{detail}: {error}");
+            cause = error.source();
+        }
+        Self { message: error.to_string(), detail, may_pass }
+    }
+
+    /// The row itself is wrong.
+    #[must_use]
+    pub fn refused(error: &Refusal) -> Self {
+        Self::new(error, false)
+    }
+
+    /// No batch, or too many.
+    #[must_use]
+    pub fn resolve(error: &ResolveError) -> Self {
+        Self::new(error, false)
+    }
+
+    /// A file name that cannot be.
+    #[must_use]
+    pub fn key(error: &KeyError) -> Self {
+        Self::new(error, false)
+    }
+
+    /// The report's rules forbid it.
+    #[must_use]
+    pub fn report(error: &ReportError) -> Self {
+        Self::new(error, false)
+    }
+
+    /// A table could not be read.
+    #[must_use]
+    pub fn source(error: &SourceError) -> Self {
+        Self { message: error.message.clone(), detail: error.detail.clone(), may_pass: error.may_pass }
+    }
+
+    /// A file could not be stored.
+    #[must_use]
+    pub fn store(error: &StoreError) -> Self {
+        Self { detail: format!("{error} ({})", error.place), ..Self::new(error, error.may_pass()) }
+    }
+
+    /// The program itself is wrong; the client learns that it is not their request.
+    #[must_use]
+    pub fn panicked(error: &Panicked) -> Self {
+        Self { message: "internal error, please report it".to_owned(), detail: error.to_string(), may_pass: false }
+    }
+
+    /// Fewer or more rows written than the report has: never delivered.
+    #[must_use]
+    pub fn short_file(written: u64, expected: u64) -> Self {
+        let detail = format!("{written} rows written of {expected}");
+        Self { message: format!("internal error: {detail}"), detail, may_pass: false }
+    }
+
+    /// Says which batch it was, for operators.
+    #[must_use]
+    pub fn in_batch(self, batch: &str) -> Self {
+        Self { detail: format!("batch {batch}: {}", self.detail), ..self }
+    }
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug)]
+pub enum Ending {
+    /// Every file is stored.
+    Completed {
+        /// Object keys, ordered by batch id.
+        download_urls: Vec<String>,
+        /// JSON.
+        job_stats: String,
+    },
+    /// No report.
+    Failed(Reason),
+    /// Unfinished because the daemon stops: the row goes back as it was.
+    HandedBack,
+}
+
+/// What became of the rows of one or several scans.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Rows claimed.
+    pub claimed: u64,
+    /// … COMPLETED.
+    pub completed: u64,
+    /// … FAILED.
+    pub failed: u64,
+    /// … SUBMITTED again, to be tried later.
+    pub backing_off: u64,
+    /// … handed back because of a stop.
+    pub handed_back: u64,
+    /// … whose claim was lost before they could be written back.
+    pub lost: u64,
+}
+
+impl Summary {
+    /// Adds the counts of another scan.
+    pub fn add(&mut self, other: Self) {
+        self.claimed += other.claimed;
+        self.completed += other.completed;
+        self.failed += other.failed;
+        self.backing_off += other.backing_off;
+        self.handed_back += other.handed_back;
+        self.lost += other.lost;
+    }
+
+    /// Whether every claimed row was completed.
+    #[must_use]
+    pub const fn all_well(&self) -> bool {
+        self.claimed == self.completed
+    }
+}
+
+/// Writes one request back, fenced by its claim, and logs the one line that says how it ended. While the database
+/// cannot be reached it tries again, for as long as the claim is believed.
+pub async fn write_back(
+    world: &World,
+    lease: &Lease,
+    job: &Job,
+    request: &ClaimedRequest,
+    ending: Ending,
+    summary: &mut Summary,
+) {
+    let execution_ms = lease.age_ms();
+    let attempt = request.iteration.saturating_add(1);
+    let retries = attempt < job.max_attempts;
+    let key = &request.key;
+    let written = persist(world, lease, {
+        let (token, key, ending) = (lease.token().to_owned(), key.clone(), ending.clone());
+        let now = world.clock.now();
+        let back_off = back_off(attempt);
+        move |queue: &dyn Queue| match ending.clone() {
+            Ending::Completed { download_urls, job_stats } => {
+                queue.complete(&token, &key, &Completion { download_urls, file_created: now, execution_ms, job_stats })
+            }
+            Ending::Failed(reason) => {
+                let Reason { message, detail, may_pass } = reason;
+                let failure = Failure { message, detail, execution_ms, job_stats: None };
+                if may_pass && retries {
+                    queue.retry_later(&token, &key, &failure, back_off)
+                } else {
+                    queue.fail(&token, &key, &failure)
+                }
+            }
+            Ending::HandedBack => queue.hand_back(&token, &key, None),
+        }
+    })
+    .await;
+    lease.release(key);
+    let job_id = &job.id;
+    match (written, ending) {
+        (Ok(WriteBack::Done), Ending::Completed { download_urls, .. }) => {
+            summary.completed += 1;
+            let files = download_urls.len();
+            log::info!("request completed request={key} job={job_id} files={files} execution_ms={execution_ms}");
+        }
+        (Ok(WriteBack::Done), Ending::Failed(reason)) if reason.may_pass && retries => {
+            summary.backing_off += 1;
+            log::warn!("request will be tried again request={key} job={job_id} attempt={attempt} error={:?}", reason.detail);
+        }
+        (Ok(WriteBack::Done), Ending::Failed(reason)) => {
+            summary.failed += 1;
+            log::error!("request failed request={key} job={job_id} attempt={attempt} error={:?}", reason.detail);
+        }
+        (Ok(WriteBack::Done), Ending::HandedBack) => {
+            summary.handed_back += 1;
+            log::info!("request handed back request={key} job={job_id}");
+        }
+        (Ok(WriteBack::Lost), _) => {
+            summary.lost += 1;
+            log::warn!("claim lost before write-back, nothing changed request={key} job={job_id} claim={}", lease.token());
+        }
+        (Err(error), _) => {
+            summary.lost += 1;
+            log::error!("request could not be written back request={key} job={job_id} error={error:?}");
+        }
+    }
+}
+
+/// Asks the database until it answers or the claim is no longer believed.
+async fn persist<F>(world: &World, lease: &Lease, question: F) -> Result<WriteBack, QueueError>
+where
+    F: Fn(&dyn Queue) -> Result<WriteBack, QueueError> + Clone + Send + 'static,
+{
+    let patience = Instant::now();
+    let mut wait = Duration::from_millis(100);
+    loop {
+        match world.ask(question.clone()).await {
+            Err(error) if error.may_pass() && patience.elapsed() < lease.duration() => {
+                log::warn!("database not reachable, waiting wait_ms={} error={error}", wait.as_millis());
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(Duration::from_secs(5));
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// Doubles with each attempt; up to a quarter more by chance, so that requests that failed together do not come back
+/// together.
+fn back_off(attempt: u32) -> Duration {
+    let doubled = FIRST_BACK_OFF.saturating_mul(1u32.checked_shl(attempt - 1).unwrap_or(u32::MAX));
+    doubled.min(LONGEST_BACK_OFF).mul_f64(1.0 + fastrand::f64() / 4.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn back_off_doubles_with_jitter_and_is_bounded() {
+        for (attempt, base) in [(1, 10), (2, 20), (3, 40), (20, 3600), (40, 3600)] {
+            let wait = back_off(attempt);
+            let base = Duration::from_secs(base);
+            assert!(wait >= base && wait <= base.mul_f64(1.25), "attempt {attempt}: {wait:?}");
+        }
+    }
+}

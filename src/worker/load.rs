@@ -1,0 +1,58 @@
+//! Loading what the requests of one group need: the catalog first, to know which batches, then their data, once.
+//! Both run on the CPU pool; sources read in parallel and the tables in memory take chunks from every thread.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chrono_tz::Tz;
+
+use super::stats::LoadStats;
+use crate::reports::catalog::{Catalog, CatalogBuilder};
+use crate::reports::shared::{Shared, SharedBuilder};
+use crate::reports::{Options, Report};
+use crate::sources::{Source, SourceError};
+
+/// Reads batches and contents. `metadata` names further columns that content filters look at.
+pub fn catalog(
+    source: &dyn Source,
+    metadata: &BTreeSet<String>,
+    timezone: Tz,
+    stats: &mut LoadStats,
+) -> Result<Catalog, SourceError> {
+    let builder = CatalogBuilder::new(metadata, timezone);
+    for scan in builder.scans() {
+        let tally = source.read(&scan, &|chunk| builder.take(scan.table, chunk))?;
+        stats.add(scan.table, tally);
+    }
+    let catalog = builder.finish();
+    stats.add_duplicates(catalog.duplicates());
+    Ok(catalog)
+}
+
+/// Reads what `report` needs for `batches` (indexes into the catalog): first what is keyed by batch or course, then
+/// the learners that those rows name.
+pub fn shared(
+    source: &dyn Source,
+    catalog: Arc<Catalog>,
+    batches: &[usize],
+    report: &dyn Report,
+    options: &Options,
+    timezone: Tz,
+    stats: &mut LoadStats,
+) -> Result<Shared, SourceError> {
+    let builder = SharedBuilder::new(catalog, batches, &report.needs(options), options, timezone);
+    let mut read = |scan: &crate::reports::schema::Scan| -> Result<(), SourceError> {
+        let tally = source.read(scan, &|chunk| builder.take(scan.table, chunk))?;
+        stats.add(scan.table, tally);
+        Ok(())
+    };
+    for scan in builder.scans() {
+        read(&scan)?;
+    }
+    if let Some(scan) = builder.learners_scan() {
+        read(&scan)?;
+    }
+    let shared = builder.finish();
+    stats.add_duplicates(shared.duplicates());
+    Ok(shared)
+}

@@ -1,0 +1,120 @@
+//! Which files to make, and for whom: each distinct (batch, shape) once, however many requests want it.
+
+use std::collections::BTreeMap;
+
+use crate::intake::Order;
+use crate::outputs::{KeyError, ObjectKey, Shape};
+use crate::reports::catalog::Catalog;
+use crate::reports::filters::Selection;
+use crate::requests::RequestKey;
+
+/// A request that is ready to be made: its batches are known.
+#[derive(Debug)]
+pub struct Ready {
+    /// Which request.
+    pub key: RequestKey,
+    /// What it wants.
+    pub order: Order,
+    /// Which batches that means.
+    pub selection: Selection,
+    /// Where each of them goes, in the order of `selection.batches`.
+    pub objects: Vec<ObjectKey>,
+}
+
+impl Ready {
+    /// Names the request's files. A batch id that no store can hold fails the request alone.
+    pub fn new(
+        key: RequestKey,
+        order: Order,
+        selection: Selection,
+        catalog: &Catalog,
+        claim: &str,
+    ) -> Result<Self, KeyError> {
+        let name = |batch: &usize| {
+            let id = &catalog.batches()[*batch].id;
+            let extension = order.shape.extension();
+            ObjectKey::of_report(&order.report_path, &key.tag, &key.request_id, claim, id, extension)
+        };
+        let objects = selection.batches.iter().map(name).collect::<Result<_, _>>()?;
+        Ok(Self { key, order, selection, objects })
+    }
+}
+
+/// One file to generate, and everybody who gets it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// Index of the batch in the catalog.
+    pub batch: usize,
+    /// The file's shape.
+    pub shape: Shape,
+    /// (index of the request, index of the batch among its own): generated for the first, copied for the others.
+    pub wanted: Vec<(usize, usize)>,
+}
+
+/// Lays out the work so that a small request does not wait for a big one: requests with fewer batches first, among
+/// equals the older one (`requests` comes oldest first).
+#[must_use]
+pub fn units(requests: &[Ready]) -> Vec<Unit> {
+    let mut order: Vec<usize> = (0..requests.len()).collect();
+    order.sort_by_key(|&request| requests[request].selection.batches.len());
+    let mut units: Vec<Unit> = Vec::new();
+    let mut known = BTreeMap::new();
+    for request in order {
+        let shape = requests[request].order.shape;
+        for (position, &batch) in requests[request].selection.batches.iter().enumerate() {
+            let unit = *known.entry((batch, shape)).or_insert_with(|| {
+                units.push(Unit { batch, shape, wanted: Vec::new() });
+                units.len() - 1
+            });
+            units[unit].wanted.push((request, position));
+        }
+    }
+    units
+}
+
+/// The distinct batches of all requests, ascending.
+#[must_use]
+pub fn batches(requests: &[Ready]) -> Vec<usize> {
+    let mut all: Vec<usize> = requests.iter().flat_map(|request| request.selection.batches.iter().copied()).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outputs::{Compress, Format, ReportPath};
+
+    fn ready(batches: &[usize], compress: Compress) -> Ready {
+        Ready {
+            key: RequestKey { tag: "t".to_owned(), request_id: "r".to_owned() },
+            order: Order {
+                config: crate::reports::job_config::JobConfig::default(),
+                shape: Shape { format: Format::Csv, compress },
+                report_path: ReportPath::parse("").unwrap(),
+            },
+            selection: Selection { batches: batches.to_vec(), ..Selection::default() },
+            objects: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn each_batch_is_made_once_and_small_requests_come_first() {
+        let requests = [ready(&[1, 2, 3], Compress::None), ready(&[3], Compress::None), ready(&[2, 3], Compress::None)];
+        let units = units(&requests);
+        let laid_out: Vec<_> = units.iter().map(|unit| (unit.batch, unit.wanted.clone())).collect();
+        assert_eq!(
+            laid_out,
+            [(3, vec![(1, 0), (2, 1), (0, 2)]), (2, vec![(2, 0), (0, 1)]), (1, vec![(0, 0)])],
+            "the one-batch request first, then two, then three"
+        );
+        assert_eq!(batches(&requests), [1, 2, 3]);
+    }
+
+    #[test]
+    fn another_shape_is_another_file() {
+        let requests = [ready(&[1], Compress::None), ready(&[1], Compress::Gzip)];
+        assert_eq!(units(&requests).len(), 2);
+    }
+}

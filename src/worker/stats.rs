@@ -1,0 +1,128 @@
+//! `job_stats`: what a finished request says about how it was made. The shape is the specification's, see
+//! `docs/reports.md`.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::reports::Counts;
+use crate::reports::filters::LeftOut;
+use crate::reports::schema::Table;
+use crate::sources::Tally;
+
+/// Counts of odd rows: table → reason → number.
+pub type OddRows = BTreeMap<&'static str, BTreeMap<String, u64>>;
+
+/// What the requests of one group share.
+#[derive(Clone, Debug, Default)]
+pub struct GroupStats {
+    /// The claim's short name, as in the object keys.
+    pub id: String,
+    /// Requests of this job in the claim.
+    pub requests: usize,
+    /// How often shared data was loaded.
+    pub loads: u32,
+    /// Distinct files generated so far.
+    pub batches_generated: u64,
+    /// Files delivered by copying one that was generated for another request.
+    pub batches_shared: u64,
+    /// From the submission of the oldest request to the claim.
+    pub wait_ms: i64,
+    /// Wall time of loading.
+    pub load_ms: u64,
+    /// Generating and encoding, added up over threads.
+    pub generate_ms: u64,
+    /// Putting files in their place, added up over threads.
+    pub store_ms: u64,
+}
+
+/// What loading came across.
+#[derive(Clone, Debug, Default)]
+pub struct LoadStats {
+    /// Unusable, odd and duplicate rows.
+    pub odd_rows: OddRows,
+    /// Dates that do not read.
+    pub unreadable_dates: u64,
+}
+
+impl LoadStats {
+    /// Adds what one scan of a table came across.
+    pub fn add(&mut self, table: Table, tally: Tally) {
+        self.unreadable_dates += tally.unreadable_dates;
+        for (reason, n) in tally.bad.into_iter().chain(tally.odd) {
+            self.add_rows(table, reason, n);
+        }
+    }
+
+    /// Adds duplicate keys.
+    pub fn add_duplicates(&mut self, duplicates: BTreeMap<Table, u64>) {
+        for (table, n) in duplicates {
+            self.add_rows(table, "duplicate key".to_owned(), n);
+        }
+    }
+
+    fn add_rows(&mut self, table: Table, reason: String, n: u64) {
+        if n > 0 {
+            *self.odd_rows.entry(table.name()).or_default().entry(reason).or_default() += n;
+        }
+    }
+}
+
+/// What one request delivered.
+#[derive(Clone, Debug, Default)]
+pub struct RequestStats {
+    /// Files.
+    pub batches: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Their rows, and where the other enrolments went.
+    pub counts: Counts,
+    /// Batches that were asked for and not delivered.
+    pub left_out: LeftOut,
+}
+
+/// The JSON of one request.
+#[must_use]
+pub fn job_stats(group: &GroupStats, load: &LoadStats, request: &RequestStats) -> Value {
+    let counts = &request.counts;
+    let mut bad_rows = load.odd_rows.clone();
+    if counts.unreadable_scores > 0 {
+        bad_rows
+            .entry(Table::AssessmentAggregator.name())
+            .or_default()
+            .insert("grand_total does not read".to_owned(), counts.unreadable_scores);
+    }
+    json!({
+        "group": {
+            "id": group.id,
+            "requests": group.requests,
+            "loads": group.loads,
+            "batches_generated": group.batches_generated,
+            "batches_shared": group.batches_shared,
+            "wait_ms": group.wait_ms,
+            "load_ms": group.load_ms,
+            "generate_ms": group.generate_ms,
+            "store_ms": group.store_ms,
+        },
+        "batches": request.batches,
+        "rows": counts.rows,
+        "bytes": request.bytes,
+        "enrolled": counts.enrolled,
+        "left_out": {
+            "inactive": counts.inactive,
+            "other_course": counts.other_course,
+            "no_user": counts.no_user,
+            "duplicate": counts.duplicate,
+            "no_attempt": counts.no_attempt,
+        },
+        "attempts_without_enrolment": counts.attempts_without_enrolment,
+        "batches_left_out": {
+            "unknown": request.left_out.unknown,
+            "expired": request.left_out.expired,
+            "no_content": request.left_out.no_content,
+            "channel": request.left_out.channel,
+        },
+        "bad_rows": bad_rows,
+        "unreadable_dates": load.unreadable_dates,
+    })
+}
