@@ -95,12 +95,15 @@ macro_rules! newest_of {
 /// Others write times in several forms, and raw values sort only within one form: numbers come before text, and seconds
 /// before milliseconds. So the newest rows of each form are taken, each from the index `job_request_newest`, and are
 /// sorted after they have been read. Text below '19-' is epoch numbers in a text column (of seconds and milliseconds,
-/// which sort together as text), until 2030; the dash keeps a numeric column from reading it as a number. Within a day, `T` sorts after a space: where one tag mixes both forms, the
+/// which sort together as text), until 2030; the dash keeps a numeric column from reading it as a number. From ':' on, after the digits, there
+/// are no times. Within a day, `T` sorts after a space: where one tag mixes both forms, the
 /// edge of a list may be off by hours.
 macro_rules! newest {
     ($rows:literal) => {
         concat!(
-            newest_of!($rows, " dt_job_submitted >= '19-'"),
+            newest_of!($rows, " dt_job_submitted >= '19-' AND dt_job_submitted < ':'"),
+            " UNION ALL ",
+            newest_of!($rows, " dt_job_submitted >= ':'"),
             " UNION ALL ",
             newest_of!($rows, " dt_job_submitted >= '' AND dt_job_submitted < '19-'"),
             " UNION ALL ",
