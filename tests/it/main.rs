@@ -1,1 +1,4 @@
 //! The program from outside, and its seams' conformance suites: one binary, so that it is linked once.
+
+mod databases;
+mod queue;

@@ -1,0 +1,119 @@
+//! Which failures may pass by themselves. diesel hands out neither SQLSTATE nor SQLite's code beyond a few kinds, so the
+//! rest is known by its message. PostgreSQL may be set to speak another language: then a lost connection is still seen
+//! (that is a kind), and only the rarer ones count as refused.
+
+use diesel::result::{DatabaseErrorKind, Error};
+
+use super::types::QueueError;
+
+/// Parts of messages of statements that failed and may not fail next time.
+const PASSING: [&str; 17] = [
+    // PostgreSQL
+    "deadlock detected",
+    "could not serialize access",
+    "canceling statement due to",
+    "terminating connection",
+    "the database system is",
+    "too many connections",
+    "too many clients",
+    "remaining connection slots",
+    "No space left on device",
+    "out of shared memory",
+    "out of memory",
+    // SQLite
+    "is locked",
+    "database or disk is full",
+    "disk I/O error",
+    "unable to open database file",
+    "locking protocol",
+    "interrupted",
+];
+
+/// Parts of messages of connections that were refused, and will be until somebody changes a setting.
+const REFUSING: [&str; 10] = [
+    "authentication failed",
+    "no password supplied",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "permission denied for database",
+    "SSL support is not compiled in",
+    "invalid connection option",
+    "invalid URI",
+    "invalid URL",
+    "file is not a database",
+];
+
+/// A statement that failed; `what` names the operation and its object.
+pub(super) fn statement(what: &str, error: &Error) -> QueueError {
+    let (passes, message) = match error {
+        Error::DatabaseError(kind, told) => {
+            let lost = matches!(
+                kind,
+                DatabaseErrorKind::ClosedConnection
+                    | DatabaseErrorKind::UnableToSendCommand
+                    | DatabaseErrorKind::SerializationFailure
+                    // The server was demoted under us: the next connection may reach the new primary.
+                    | DatabaseErrorKind::ReadOnlyTransaction
+            );
+            let message = one_line(told.message());
+            let message = told.details().map_or(message.clone(), |d| format!("{message} ({})", one_line(d)));
+            (lost || PASSING.iter().any(|part| message.contains(part)), message)
+        }
+        // The pool drops such a connection; the next one is fine.
+        Error::BrokenTransactionManager | Error::RollbackErrorOnCommit { .. } => (true, one_line(&error.to_string())),
+        other => (false, one_line(&other.to_string())),
+    };
+    judged(passes, format!("{what}: {message}"))
+}
+
+/// No connection to be had.
+pub(super) fn connection(error: &diesel::r2d2::PoolError) -> QueueError {
+    let message = one_line(&error.to_string());
+    judged(!REFUSING.iter().any(|part| message.contains(part)), message)
+}
+
+fn judged(passes: bool, message: String) -> QueueError {
+    if passes { QueueError::Unreachable(message) } else { QueueError::Refused(message) }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(kind: DatabaseErrorKind, message: &str) -> QueueError {
+        statement("claim", &Error::DatabaseError(kind, Box::new(message.to_owned())))
+    }
+
+    #[test]
+    fn what_may_pass_is_told_from_what_will_not() {
+        use DatabaseErrorKind::{ClosedConnection, SerializationFailure, UniqueViolation, Unknown};
+        for (kind, message, passes) in [
+            (Unknown, "deadlock detected", true),
+            (Unknown, "database is locked", true),
+            (Unknown, "database or disk is full", true),
+            (Unknown, "could not extend file \"base/1/2\": No space left on device", true),
+            (Unknown, "terminating connection due to administrator command", true),
+            (Unknown, "sorry, too many clients already", true),
+            (Unknown, "canceling statement due to lock timeout", true),
+            (SerializationFailure, "in any language", true),
+            (ClosedConnection, "in any language", true),
+            (UniqueViolation, "duplicate key", false),
+            (Unknown, "no such table: job_request", false),
+            (Unknown, "value too long for type character varying(50)", false),
+        ] {
+            assert_eq!(told(kind, message).may_pass(), passes, "{message}");
+        }
+        assert!(statement("claim", &Error::BrokenTransactionManager).may_pass());
+        assert!(!statement("claim", &Error::NotFound).may_pass());
+    }
+
+    #[test]
+    fn the_message_names_the_operation_in_one_line() {
+        let error = told(DatabaseErrorKind::Unknown, "no such\n\ttable: x");
+        assert_eq!(error.to_string(), "the database refused: claim: no such table: x");
+    }
+}

@@ -1,0 +1,141 @@
+//! What clients and operators do with rows: put them in, look at them, cancel and resubmit them.
+
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Nullable, Text};
+
+use super::super::stored::{self, StoredCount, StoredRow};
+use super::super::text::{clean, clean_option, err_message};
+use super::super::{NewRequest, Overview, RequestKey, RequestRow, Submitted};
+use super::{columns, now};
+
+/// The primary key decides which of a hundred at once makes the row.
+const INSERT: &str = concat!(
+    "INSERT INTO job_request (tag, request_id, job_id, status, request_data, requested_by, requested_channel,
+        dt_job_submitted)
+    VALUES ($2, $3, $4, 'SUBMITTED', $5::json, $6, $7, ",
+    now!(),
+    ") ON CONFLICT DO NOTHING"
+);
+
+pub(super) fn submit(conn: &mut PgConnection, shift: i64, request: &NewRequest) -> QueryResult<Submitted> {
+    conn.transaction(|conn| {
+        if insert(conn, shift, request)? {
+            return Ok(Submitted::Created);
+        }
+        Ok(if resubmit_here(conn, shift, &request.key)? { Submitted::Resubmitted } else { Submitted::Exists })
+    })
+}
+
+/// Inserts the row and wakes the daemons when the transaction commits; `false` if the key is taken.
+pub(super) fn insert(conn: &mut PgConnection, shift: i64, request: &NewRequest) -> QueryResult<bool> {
+    let inserted = sql_query(INSERT)
+        .bind::<BigInt, _>(shift)
+        .bind::<Text, _>(&request.key.tag)
+        .bind::<Text, _>(&request.key.request_id)
+        .bind::<Text, _>(clean(&request.job_id))
+        .bind::<Text, _>(clean(&request.request_data))
+        .bind::<Nullable<Text>, _>(clean_option(request.requested_by.as_deref()))
+        .bind::<Nullable<Text>, _>(clean_option(request.requested_channel.as_deref()))
+        .execute(conn)?;
+    if inserted == 1 {
+        wake(conn)?;
+    }
+    Ok(inserted == 1)
+}
+
+/// Delivered at commit.
+fn wake(conn: &mut PgConnection) -> QueryResult<()> {
+    sql_query("NOTIFY exhaust_job_request").execute(conn).map(drop)
+}
+
+const CANCEL: &str = concat!(
+    "UPDATE job_request SET status = 'FAILED', dt_job_completed = ",
+    now!(),
+    ", err_message = $4, err_detail = NULL, next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL
+    WHERE tag = $2 AND request_id = $3 AND status = 'SUBMITTED'"
+);
+
+pub(super) fn cancel(conn: &mut PgConnection, shift: i64, key: &RequestKey, by: &str) -> QueryResult<bool> {
+    let changed = sql_query(CANCEL)
+        .bind::<BigInt, _>(shift)
+        .bind::<Text, _>(&key.tag)
+        .bind::<Text, _>(&key.request_id)
+        .bind::<Text, _>(err_message(&format!("cancelled by {by}")))
+        .execute(conn)?;
+    Ok(changed == 1)
+}
+
+/// As if it had just been submitted. A lease can only be left over from a row that somebody else marked FAILED.
+const RESUBMIT: &str = concat!(
+    "UPDATE job_request SET status = 'SUBMITTED', dt_job_submitted = ",
+    now!(),
+    ", iteration = 0, crashes = 0, err_message = NULL, err_detail = NULL, processed_batches = NULL,
+        next_attempt_at = NULL, dt_job_processing = NULL, dt_job_completed = NULL, dt_file_created = NULL,
+        download_urls = NULL, execution_time = NULL, lease_owner = NULL, lease_expires_at = NULL
+    WHERE tag = $2 AND request_id = $3 AND status = 'FAILED'"
+);
+
+pub(super) fn resubmit(conn: &mut PgConnection, shift: i64, key: &RequestKey) -> QueryResult<bool> {
+    conn.transaction(|conn| resubmit_here(conn, shift, key))
+}
+
+fn resubmit_here(conn: &mut PgConnection, shift: i64, key: &RequestKey) -> QueryResult<bool> {
+    let changed = sql_query(RESUBMIT)
+        .bind::<BigInt, _>(shift)
+        .bind::<Text, _>(&key.tag)
+        .bind::<Text, _>(&key.request_id)
+        .execute(conn)?;
+    if changed == 1 {
+        wake(conn)?;
+    }
+    Ok(changed == 1)
+}
+
+pub(super) fn find(conn: &mut PgConnection, key: &RequestKey) -> QueryResult<Option<RequestRow>> {
+    let row: Option<StoredRow> =
+        sql_query(concat!("SELECT ", columns!(), " FROM job_request AS j WHERE j.tag = $1 AND j.request_id = $2"))
+            .bind::<Text, _>(&key.tag)
+            .bind::<Text, _>(&key.request_id)
+            .get_result(conn)
+            .optional()?;
+    Ok(row.map(RequestRow::from))
+}
+
+/// In the order of the index `job_request_newest`, so that only `limit` rows are read.
+const LIST_TAG: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM job_request AS j WHERE j.tag = $2 ORDER BY j.dt_job_submitted DESC NULLS LAST, j.request_id LIMIT $1"
+);
+
+/// For operators; it reads every row once.
+const LIST_ALL: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM job_request AS j ORDER BY j.dt_job_submitted DESC NULLS LAST, j.tag, j.request_id LIMIT $1"
+);
+
+pub(super) fn list(conn: &mut PgConnection, tag: Option<&str>, limit: u32) -> QueryResult<Vec<StoredRow>> {
+    let limit = i64::from(limit);
+    match tag {
+        Some(tag) => sql_query(LIST_TAG).bind::<BigInt, _>(limit).bind::<Text, _>(tag).load(conn),
+        None => sql_query(LIST_ALL).bind::<BigInt, _>(limit).load(conn),
+    }
+}
+
+pub(super) fn overview(conn: &mut PgConnection) -> QueryResult<Overview> {
+    let counts: Vec<StoredCount> = sql_query(
+        "SELECT job_id::text AS job_id, status::text AS status, count(*) AS total,
+            count(*) FILTER (WHERE status = 'PROCESSING' AND lease_expires_at IS NULL) AS without_lease
+        FROM job_request GROUP BY 1, 2",
+    )
+    .load(conn)?;
+    Ok(stored::overview(counts))
+}
+
+/// Names every column that is ever read or written.
+pub(super) fn check(conn: &mut PgConnection) -> QueryResult<()> {
+    sql_query(concat!("SELECT ", columns!(), " FROM job_request AS j LIMIT 0")).load::<StoredRow>(conn)?;
+    sql_query("SELECT job_id, schedule, slot FROM exhaust_slot LIMIT 0").execute(conn).map(drop)
+}

@@ -1,0 +1,130 @@
+//! Brings a live table to what this program needs, without stopping anybody who uses it.
+//!
+//! What is missing is read from the catalogue, which takes no lock on the table and needs no ownership: a role that may
+//! only read and write rows can start where an administrator has migrated. Starts at the same time are serialised by an
+//! advisory lock that is *polled*: a session that blocks in `pg_advisory_lock` holds a snapshot, `CREATE INDEX
+//! CONCURRENTLY` waits for all snapshots, and the two would wait for each other.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+use diesel::pg::PgConnection;
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Bool, Text};
+
+use super::super::QueueError;
+use super::super::failures;
+use super::super::migrations::{Step, Thing, missing, steps};
+use super::{MIGRATIONS, SESSION};
+
+/// "exhaust" in ASCII: the advisory lock's number, one per database.
+const LOCK: i64 = 0x0065_7868_6175_7374;
+/// How often the lock is tried, and how long apart: a minute, then the caller may come again.
+const TRIES: u32 = 600;
+const APART: Duration = Duration::from_millis(100);
+/// An index on a large table takes its time, and waits for transactions that were there before it. It stops nobody
+/// meanwhile, but a transaction that somebody forgot must not keep the daemon from starting for ever.
+const FOR_INDEXES: &str = "SET statement_timeout = 0; SET lock_timeout = '60s'";
+
+pub(super) fn migrate(conn: &mut PgConnection, dry_run: bool) -> Result<Vec<String>, QueueError> {
+    let statements = look(conn)?;
+    if dry_run || statements.is_empty() {
+        return Ok(statements);
+    }
+    lock(conn)?;
+    let done = run_missing(conn);
+    // Whatever happened, the connection goes back to the pool: without the lock and with its usual time-outs.
+    let tidied = conn
+        .batch_execute(SESSION)
+        .and_then(|()| sql_query("SELECT pg_advisory_unlock($1)").bind::<BigInt, _>(LOCK).execute(conn))
+        .map_err(|e| failed("unlock", &e));
+    done.and_then(|done| tidied.map(|_| done))
+}
+
+/// Under the lock: another daemon may have done it all in the meantime.
+fn run_missing(conn: &mut PgConnection) -> Result<Vec<String>, QueueError> {
+    let statements = look(conn)?;
+    for statement in &statements {
+        let session = if statement.contains("CONCURRENTLY") { FOR_INDEXES } else { SESSION };
+        conn.batch_execute(session)
+            .and_then(|()| conn.batch_execute(statement))
+            .map_err(|e| failed(&format!("migrate: {statement}"), &e))?;
+    }
+    match look(conn)?.first() {
+        None => Ok(statements),
+        Some(left) => Err(QueueError::Refused(format!("migrate: ran, and did not do what it says: {left}"))),
+    }
+}
+
+fn lock(conn: &mut PgConnection) -> Result<(), QueueError> {
+    #[derive(QueryableByName)]
+    struct Locked {
+        #[diesel(sql_type = Bool)]
+        locked: bool,
+    }
+    for _ in 0..TRIES {
+        let got: Locked = sql_query("SELECT pg_try_advisory_lock($1) AS locked")
+            .bind::<BigInt, _>(LOCK)
+            .get_result(conn)
+            .map_err(|e| failed("lock", &e))?;
+        if got.locked {
+            return Ok(());
+        }
+        thread::sleep(APART);
+    }
+    Err(QueueError::Unreachable("migrate: another daemon has been migrating for a minute".to_owned()))
+}
+
+#[derive(QueryableByName)]
+struct Found {
+    #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = Text)]
+    of: String,
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+/// `to_regclass` finds the tables where our statements find them, through the search path.
+const CATALOGUE: &str = "WITH ours AS (
+        SELECT name, to_regclass(name) AS id FROM (VALUES ('job_request'), ('exhaust_slot')) AS t (name)
+    )
+    SELECT 'table' AS kind, '' AS of, name FROM ours WHERE id IS NOT NULL
+    UNION ALL
+    SELECT 'column', ours.name, a.attname::text FROM ours JOIN pg_attribute AS a ON a.attrelid = ours.id
+        WHERE a.attnum > 0 AND NOT a.attisdropped
+    UNION ALL
+    SELECT CASE WHEN i.indisvalid THEN 'index' ELSE 'broken index' END, format('%I', n.nspname), c.relname::text
+        FROM ours JOIN pg_index AS i ON i.indrelid = ours.id JOIN pg_class AS c ON c.oid = i.indexrelid
+        JOIN pg_namespace AS n ON n.oid = c.relnamespace";
+
+/// The statements that are missing. Where a build of an index was broken off, its invalid remains are dropped first.
+fn look(conn: &mut PgConnection) -> Result<Vec<String>, QueueError> {
+    let found: Vec<Found> = sql_query(CATALOGUE).load(conn).map_err(|e| failed("look at job_request", &e))?;
+    let there: BTreeSet<Thing> = found.iter().filter_map(thing).collect();
+    let mut statements = Vec::new();
+    for Step { adds, sql } in missing(steps(&MIGRATIONS), &there) {
+        let remains = |f: &&Found| f.kind == "broken index" && adds == Thing::Index(f.name.clone());
+        if let Some(remains) = found.iter().find(remains) {
+            statements.push(format!("DROP INDEX CONCURRENTLY IF EXISTS {}.{}", remains.of, remains.name));
+        }
+        statements.push(sql);
+    }
+    Ok(statements)
+}
+
+fn thing(found: &Found) -> Option<Thing> {
+    match found.kind.as_str() {
+        "table" => Some(Thing::Table(found.name.clone())),
+        "column" => Some(Thing::Column(found.of.clone(), found.name.clone())),
+        "index" => Some(Thing::Index(found.name.clone())),
+        _ => None,
+    }
+}
+
+fn failed(what: &str, error: &diesel::result::Error) -> QueueError {
+    failures::statement(what, error)
+}

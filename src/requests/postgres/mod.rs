@@ -1,0 +1,247 @@
+//! The queue on PostgreSQL: any number of daemons on one table.
+//!
+//! The database's clock judges leases and back-offs, since the daemons' clocks may differ; `$1` of most statements is
+//! what a test's clock has been moved ahead, in microseconds. Every column comes back as text (`stored`).
+
+mod claim;
+mod clients;
+mod ends;
+mod migrate;
+mod slots;
+mod url;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use diesel::connection::SimpleConnection;
+use diesel::pg::PgConnection;
+use diesel::r2d2::{ConnectionManager, CustomizeConnection, NopErrorHandler, Pool, PooledConnection};
+use diesel::result::QueryResult;
+
+use super::failures;
+use super::text::{can_exist, token};
+use super::times::microseconds;
+use super::{
+    Claim, ClaimWish, Clock, Completion, Failure, NewRequest, Overview, Queue, QueueError, RequestKey, RequestRow,
+    Submitted, WriteBack, stored,
+};
+
+pub(super) const MIGRATIONS: [&str; 4] = [
+    include_str!("../../../migrations/postgres/2026-11-24-000001_original_table/up.sql"),
+    include_str!("../../../migrations/postgres/2026-11-24-000002_our_columns/up.sql"),
+    include_str!("../../../migrations/postgres/2026-11-24-000003_indexes/up.sql"),
+    include_str!("../../../migrations/postgres/2026-11-24-000004_slots/up.sql"),
+];
+
+/// Connections at most. The daemon's calls are few and short.
+const CONNECTIONS: u32 = 4;
+/// How long a call waits for a connection before it says that the database cannot be reached.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// What every connection begins with. Roles and databases can be set to other values than we rely on: times are UTC and
+/// written ISO, and a statement sees what was committed before it. The time-outs keep a call from hanging on a lock or a
+/// forgotten plan; an overview over ten million rows takes seconds.
+const SESSION: &str = "SET TIME ZONE 'UTC'; SET datestyle = 'ISO, YMD'; \
+    SET default_transaction_isolation = 'read committed'; SET statement_timeout = '60s'; SET lock_timeout = '5s'; \
+    SET idle_in_transaction_session_timeout = '60s'";
+
+/// The database's time in UTC with the test's shift (`$1`), for statements.
+macro_rules! now {
+    () => {
+        "((clock_timestamp() AT TIME ZONE 'UTC') + $1::bigint * interval '1 microsecond')"
+    };
+}
+
+/// What [`stored::StoredRow`] reads, of the table under the name `j`.
+macro_rules! columns {
+    () => {
+        "j.tag::text AS tag, j.request_id::text AS request_id, j.job_id::text AS job_id, j.status::text AS status, \
+         j.request_data::text AS request_data, j.requested_by::text AS requested_by, \
+         j.requested_channel::text AS requested_channel, to_json(j.download_urls)::text AS download_urls, \
+         j.dt_file_created::text AS dt_file_created, j.dt_job_submitted::text AS dt_job_submitted, \
+         j.dt_job_processing::text AS dt_job_processing, j.dt_job_completed::text AS dt_job_completed, \
+         j.execution_time::text AS execution_time, j.err_message::text AS err_message, \
+         j.err_detail::text AS err_detail, j.iteration::text AS iteration, j.crashes::text AS crashes, \
+         j.lease_owner::text AS lease_owner, j.lease_expires_at::text AS lease_expires_at, \
+         j.next_attempt_at::text AS next_attempt_at, j.processed_batches::text AS processed_batches, \
+         j.job_stats::text AS job_stats, \
+         CASE WHEN j.encryption_key <> '' OR j.encryption_key_sealed <> '' THEN 'yes' END AS encrypted"
+    };
+}
+use {columns, now};
+
+/// The queue on PostgreSQL.
+pub struct PostgresQueue {
+    pool: Pool<ConnectionManager<PgConnection>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for PostgresQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the pool: it knows the password.
+        f.debug_struct("PostgresQueue").finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct Session;
+
+impl CustomizeConnection<PgConnection, diesel::r2d2::Error> for Session {
+    fn on_acquire(&self, conn: &mut PgConnection) -> Result<(), diesel::r2d2::Error> {
+        conn.batch_execute(SESSION).map_err(diesel::r2d2::Error::QueryError)
+    }
+}
+
+/// The queue at this `postgres://…` URL. Nothing is connected yet: while the database is down, each call says
+/// [`QueueError::Unreachable`] after four seconds, and the first one after that works.
+///
+/// # Errors
+/// [`QueueError::Refused`] for a URL that no connection can come of.
+pub fn open_postgres(url: &str, clock: Arc<dyn Clock>) -> Result<PostgresQueue, QueueError> {
+    let url = url::complete(url)?;
+    let pool = Pool::builder()
+        .max_size(CONNECTIONS)
+        .min_idle(Some(0))
+        .connection_timeout(PATIENCE)
+        .test_on_check_out(true)
+        .connection_customizer(Box::new(Session))
+        // Errors come back from the calls; logged here as well they would be told twice.
+        .error_handler(Box::new(NopErrorHandler))
+        .build_unchecked(ConnectionManager::new(url));
+    Ok(PostgresQueue { pool, clock })
+}
+
+impl PostgresQueue {
+    fn connection(&self) -> Result<PooledConnection<ConnectionManager<PgConnection>>, QueueError> {
+        self.pool.get().map_err(|e| failures::connection(&e))
+    }
+
+    fn run<T>(
+        &self,
+        what: impl fmt::Display,
+        statement: impl FnOnce(&mut PgConnection) -> QueryResult<T>,
+    ) -> Result<T, QueueError> {
+        statement(&mut *self.connection()?).map_err(|e| failures::statement(&what.to_string(), &e))
+    }
+
+    /// A fenced write; a key that cannot exist is held by nobody.
+    fn write_back(
+        &self,
+        what: &str,
+        key: &RequestKey,
+        statement: impl FnOnce(&mut PgConnection) -> QueryResult<usize>,
+    ) -> Result<WriteBack, QueueError> {
+        let changed = if can_exist(key) { self.run(format_args!("{what} {key}"), statement)? } else { 0 };
+        Ok(if changed == 1 { WriteBack::Done } else { WriteBack::Lost })
+    }
+
+    /// What the test's clock has been moved ahead, in microseconds.
+    fn shift(&self) -> i64 {
+        microseconds(self.clock.shift())
+    }
+}
+
+impl Queue for PostgresQueue {
+    fn migrate(&self, dry_run: bool) -> Result<Vec<String>, QueueError> {
+        migrate::migrate(&mut *self.connection()?, dry_run)
+    }
+
+    fn check(&self) -> Result<(), QueueError> {
+        self.run("check job_request (`exhaustd migrate` adds what is missing)", clients::check)
+    }
+
+    fn claim(&self, wish: &ClaimWish) -> Result<Claim, QueueError> {
+        let token = token(&wish.owner)?;
+        let rows = self.run("claim from job_request", |conn| claim::claim(conn, self.shift(), wish, &token))?;
+        Ok(stored::claim(token, rows))
+    }
+
+    fn renew(
+        &self,
+        token: &str,
+        rows: &[(RequestKey, Option<String>)],
+        lease: Duration,
+    ) -> Result<Vec<RequestKey>, QueueError> {
+        self.run("renew leases in job_request", |conn| claim::renew(conn, self.shift(), token, rows, lease))
+    }
+
+    fn complete(&self, token: &str, key: &RequestKey, completion: &Completion) -> Result<WriteBack, QueueError> {
+        self.write_back("complete", key, |conn| ends::complete(conn, self.shift(), token, key, completion))
+    }
+
+    fn retry_later(
+        &self,
+        token: &str,
+        key: &RequestKey,
+        failure: &Failure,
+        delay: Duration,
+    ) -> Result<WriteBack, QueueError> {
+        self.write_back("put back", key, |conn| ends::retry_later(conn, self.shift(), token, key, failure, delay))
+    }
+
+    fn fail(&self, token: &str, key: &RequestKey, failure: &Failure) -> Result<WriteBack, QueueError> {
+        self.write_back("fail", key, |conn| ends::fail(conn, self.shift(), token, key, failure))
+    }
+
+    fn hand_back(
+        &self,
+        token: &str,
+        key: &RequestKey,
+        processed_batches: Option<&str>,
+    ) -> Result<WriteBack, QueueError> {
+        self.write_back("hand back", key, |conn| ends::hand_back(conn, token, key, processed_batches))
+    }
+
+    fn submit(&self, request: &NewRequest) -> Result<Submitted, QueueError> {
+        if !can_exist(&request.key) {
+            return Err(QueueError::Refused("submit: a key with a NUL character".to_owned()));
+        }
+        self.run(format_args!("submit {}", request.key), |conn| clients::submit(conn, self.shift(), request))
+    }
+
+    fn cancel(&self, key: &RequestKey, by: &str) -> Result<bool, QueueError> {
+        let what = format!("cancel {key}");
+        Ok(can_exist(key) && self.run(what, |conn| clients::cancel(conn, self.shift(), key, by))?)
+    }
+
+    fn resubmit(&self, key: &RequestKey) -> Result<bool, QueueError> {
+        let what = format!("resubmit {key}");
+        Ok(can_exist(key) && self.run(what, |conn| clients::resubmit(conn, self.shift(), key))?)
+    }
+
+    fn find(&self, key: &RequestKey) -> Result<Option<RequestRow>, QueueError> {
+        if !can_exist(key) {
+            return Ok(None);
+        }
+        self.run(format_args!("find {key}"), |conn| clients::find(conn, key))
+    }
+
+    fn list(&self, tag: Option<&str>, limit: u32) -> Result<Vec<RequestRow>, QueueError> {
+        if tag.is_some_and(|tag| tag.contains('\0')) {
+            return Ok(Vec::new());
+        }
+        let rows = self.run("list job_request", |conn| clients::list(conn, tag, limit))?;
+        Ok(stored::newest(rows, limit))
+    }
+
+    fn overview(&self) -> Result<Overview, QueueError> {
+        self.run("count job_request", clients::overview)
+    }
+
+    fn next_claimable(&self, job_ids: &[String]) -> Result<Option<DateTime<Utc>>, QueueError> {
+        self.run("look for work in job_request", |conn| claim::next_claimable(conn, self.shift(), job_ids))
+    }
+
+    fn last_slot(&self, job_id: &str, schedule: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, QueueError> {
+        let what = format!("read the last slot of {job_id}");
+        self.run(&what, |conn| slots::last_slot(conn, job_id, schedule, now))?
+            .ok_or_else(|| QueueError::Refused(format!("{what}: it is not a time")))
+    }
+
+    fn make_slot(&self, job_id: &str, slot: DateTime<Utc>, request: &NewRequest) -> Result<bool, QueueError> {
+        let what = format!("make a slot of {job_id}");
+        self.run(&what, |conn| slots::make_slot(conn, self.shift(), job_id, slot, request))?
+            .ok_or_else(|| QueueError::Refused(format!("{what}: last_slot was never asked")))
+    }
+}

@@ -1,0 +1,62 @@
+//! The slots of standalone jobs.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::Text;
+
+use super::super::NewRequest;
+use super::super::stored::{Value, time};
+use super::super::text::clean;
+use super::super::times::postgres_text;
+use super::clients::insert;
+
+/// Only another schedule begins the count anew; the same one leaves the row as it is.
+const BEGIN: &str = "INSERT INTO exhaust_slot (job_id, schedule, slot) VALUES ($1, $2, $3::timestamp)
+    ON CONFLICT (job_id) DO UPDATE SET schedule = excluded.schedule, slot = excluded.slot
+    WHERE exhaust_slot.schedule <> excluded.schedule";
+
+const READ: &str = "SELECT slot::text AS value FROM exhaust_slot WHERE job_id = $1";
+
+/// `None`: what is remembered is not a time.
+pub(super) fn last_slot(
+    conn: &mut PgConnection,
+    job_id: &str,
+    schedule: &str,
+    now: DateTime<Utc>,
+) -> QueryResult<Option<DateTime<Utc>>> {
+    let job_id = clean(job_id);
+    conn.transaction(|conn| {
+        sql_query(BEGIN)
+            .bind::<Text, _>(&job_id)
+            .bind::<Text, _>(clean(schedule))
+            .bind::<Text, _>(postgres_text(now))
+            .execute(conn)?;
+        let slot: Value = sql_query(READ).bind::<Text, _>(&job_id).get_result(conn)?;
+        Ok(time(slot.value))
+    })
+}
+
+/// Locks the job's row, so daemons make slots one after the other, and each slot once: even where retention has already
+/// removed the request that it became. `None`: the job has no row.
+pub(super) fn make_slot(
+    conn: &mut PgConnection,
+    shift: i64,
+    job_id: &str,
+    slot: DateTime<Utc>,
+    request: &NewRequest,
+) -> QueryResult<Option<bool>> {
+    let job_id = clean(job_id);
+    conn.transaction(|conn| {
+        let moved =
+            sql_query("UPDATE exhaust_slot SET slot = $2::timestamp WHERE job_id = $1 AND slot < $2::timestamp")
+                .bind::<Text, _>(&job_id)
+                .bind::<Text, _>(postgres_text(slot))
+                .execute(conn)?;
+        if moved == 1 {
+            return insert(conn, shift, request).map(Some);
+        }
+        let there: Option<Value> = sql_query(READ).bind::<Text, _>(&job_id).get_result(conn).optional()?;
+        Ok(there.map(|_| false))
+    })
+}

@@ -1,0 +1,145 @@
+//! What clients and operators do with rows: put them in, look at them, cancel and resubmit them.
+
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::sqlite::SqliteConnection;
+
+use super::super::stored::{self, StoredCount, StoredRow};
+use super::super::text::{clean, clean_option, err_message};
+use super::super::{NewRequest, Overview, RequestKey, RequestRow, Submitted};
+use super::columns;
+
+/// The primary key decides which of a hundred at once makes the row.
+const INSERT: &str = "INSERT INTO job_request (tag, request_id, job_id, status, request_data, requested_by,
+        requested_channel, dt_job_submitted)
+    VALUES (?1, ?2, ?3, 'SUBMITTED', ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING";
+
+pub(super) fn submit(conn: &mut SqliteConnection, now: &str, request: &NewRequest) -> QueryResult<Submitted> {
+    conn.immediate_transaction(|conn| {
+        if insert(conn, now, request)? {
+            return Ok(Submitted::Created);
+        }
+        Ok(if resubmit(conn, now, &request.key)? { Submitted::Resubmitted } else { Submitted::Exists })
+    })
+}
+
+/// `false` if the key is taken.
+pub(super) fn insert(conn: &mut SqliteConnection, now: &str, request: &NewRequest) -> QueryResult<bool> {
+    let inserted = sql_query(INSERT)
+        .bind::<Text, _>(&request.key.tag)
+        .bind::<Text, _>(&request.key.request_id)
+        .bind::<Text, _>(clean(&request.job_id))
+        .bind::<Text, _>(clean(&request.request_data))
+        .bind::<Nullable<Text>, _>(clean_option(request.requested_by.as_deref()))
+        .bind::<Nullable<Text>, _>(clean_option(request.requested_channel.as_deref()))
+        .bind::<Text, _>(now)
+        .execute(conn)?;
+    Ok(inserted == 1)
+}
+
+const CANCEL: &str = "UPDATE job_request SET status = 'FAILED', dt_job_completed = ?1, err_message = ?2,
+        err_detail = NULL, next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL
+    WHERE tag = ?3 AND request_id = ?4 AND status = 'SUBMITTED'";
+
+pub(super) fn cancel(conn: &mut SqliteConnection, now: &str, key: &RequestKey, by: &str) -> QueryResult<bool> {
+    let changed = sql_query(CANCEL)
+        .bind::<Text, _>(now)
+        .bind::<Text, _>(err_message(&format!("cancelled by {by}")))
+        .bind::<Text, _>(&key.tag)
+        .bind::<Text, _>(&key.request_id)
+        .execute(conn)?;
+    Ok(changed == 1)
+}
+
+/// As if it had just been submitted. A lease can only be left over from a row that somebody else marked FAILED.
+const RESUBMIT: &str = "UPDATE job_request SET status = 'SUBMITTED', dt_job_submitted = ?1, iteration = 0, crashes = 0,
+        err_message = NULL, err_detail = NULL, processed_batches = NULL, next_attempt_at = NULL,
+        dt_job_processing = NULL, dt_job_completed = NULL, dt_file_created = NULL, download_urls = NULL,
+        execution_time = NULL, lease_owner = NULL, lease_expires_at = NULL
+    WHERE tag = ?2 AND request_id = ?3 AND status = 'FAILED'";
+
+pub(super) fn resubmit(conn: &mut SqliteConnection, now: &str, key: &RequestKey) -> QueryResult<bool> {
+    let changed = sql_query(RESUBMIT)
+        .bind::<Text, _>(now)
+        .bind::<Text, _>(&key.tag)
+        .bind::<Text, _>(&key.request_id)
+        .execute(conn)?;
+    Ok(changed == 1)
+}
+
+pub(super) fn find(conn: &mut SqliteConnection, key: &RequestKey) -> QueryResult<Option<RequestRow>> {
+    let row: Option<StoredRow> =
+        sql_query(concat!("SELECT ", columns!(), " FROM job_request WHERE tag = ?1 AND request_id = ?2"))
+            .bind::<Text, _>(&key.tag)
+            .bind::<Text, _>(&key.request_id)
+            .get_result(conn)
+            .optional()?;
+    Ok(row.map(RequestRow::from))
+}
+
+/// One form of time: the newest rows of it.
+macro_rules! newest_of {
+    ($rows:literal, $form:literal) => {
+        concat!(
+            "SELECT * FROM (SELECT ",
+            columns!(),
+            " FROM job_request WHERE ",
+            $rows,
+            $form,
+            " ORDER BY dt_job_submitted DESC LIMIT ?1)"
+        )
+    };
+}
+
+/// Others write times in several forms, and raw values sort only within one form: numbers come before text, and seconds
+/// before milliseconds. So the newest rows of each form are taken, each from the index `job_request_newest`, and are
+/// sorted after they have been read. Text below '19-' is epoch numbers in a text column (of seconds and milliseconds,
+/// which sort together as text), until 2030; the dash keeps a numeric column from reading it as a number. From ':' on, after the digits, there
+/// are no times. Within a day, `T` sorts after a space: where one tag mixes both forms, the
+/// edge of a list may be off by hours.
+macro_rules! newest {
+    ($rows:literal) => {
+        concat!(
+            newest_of!($rows, " dt_job_submitted >= '19-' AND dt_job_submitted < ':'"),
+            " UNION ALL ",
+            newest_of!($rows, " dt_job_submitted >= ':'"),
+            " UNION ALL ",
+            newest_of!($rows, " dt_job_submitted >= '' AND dt_job_submitted < '19-'"),
+            " UNION ALL ",
+            newest_of!($rows, " dt_job_submitted >= 100000000000 AND dt_job_submitted < ''"),
+            " UNION ALL ",
+            newest_of!($rows, " dt_job_submitted < 100000000000 AND typeof(dt_job_submitted) <> 'text'"),
+            " UNION ALL ",
+            newest_of!($rows, " dt_job_submitted IS NULL"),
+        )
+    };
+}
+
+const LIST_TAG: &str = newest!("tag = ?2 AND");
+/// For operators; it reads every row.
+const LIST_ALL: &str = newest!("");
+
+pub(super) fn list(conn: &mut SqliteConnection, tag: Option<&str>, limit: u32) -> QueryResult<Vec<StoredRow>> {
+    let limit = i64::from(limit);
+    match tag {
+        Some(tag) => sql_query(LIST_TAG).bind::<BigInt, _>(limit).bind::<Text, _>(tag).load(conn),
+        None => sql_query(LIST_ALL).bind::<BigInt, _>(limit).load(conn),
+    }
+}
+
+pub(super) fn overview(conn: &mut SqliteConnection) -> QueryResult<Overview> {
+    let counts: Vec<StoredCount> = sql_query(
+        "SELECT job_id, status, count(*) AS total,
+            count(*) FILTER (WHERE status = 'PROCESSING' AND lease_expires_at IS NULL) AS without_lease
+        FROM job_request GROUP BY job_id, status",
+    )
+    .load(conn)?;
+    Ok(stored::overview(counts))
+}
+
+/// Names every column that is ever read or written.
+pub(super) fn check(conn: &mut SqliteConnection) -> QueryResult<()> {
+    sql_query(concat!("SELECT ", columns!(), " FROM job_request LIMIT 0")).load::<StoredRow>(conn)?;
+    sql_query("SELECT job_id, schedule, slot FROM exhaust_slot LIMIT 0").execute(conn).map(drop)
+}

@@ -1,0 +1,102 @@
+//! How a claim ends: four fenced statements. Each changes its row only while that is PROCESSING under this very token;
+//! the caller looks at how many rows that were.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{Integer, Nullable, Text};
+use diesel::sqlite::SqliteConnection;
+
+use super::super::text::{clean, clean_option, err_message, execution_time};
+use super::super::times::{later, sqlite_text};
+use super::super::{Completion, Failure, RequestKey};
+
+const COMPLETE: &str = "UPDATE job_request SET status = 'COMPLETED', dt_job_completed = ?1, download_urls = ?2,
+        dt_file_created = ?3, execution_time = ?4, job_stats = ?5, iteration = coalesce(iteration, 0) + 1,
+        err_message = NULL, err_detail = NULL, next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL
+    WHERE tag = ?6 AND request_id = ?7 AND status = 'PROCESSING' AND lease_owner = ?8";
+
+pub(super) fn complete(
+    conn: &mut SqliteConnection,
+    now: &str,
+    token: &str,
+    key: &RequestKey,
+    completion: &Completion,
+) -> QueryResult<usize> {
+    sql_query(COMPLETE)
+        .bind::<Text, _>(now)
+        .bind::<Text, _>(serde_json::json!(completion.download_urls).to_string())
+        .bind::<Text, _>(sqlite_text(completion.file_created))
+        .bind::<Integer, _>(execution_time(completion.execution_ms))
+        .bind::<Text, _>(clean(&completion.job_stats))
+        .bind::<Text, _>(&key.tag)
+        .bind::<Text, _>(&key.request_id)
+        .bind::<Text, _>(clean(token))
+        .execute(conn)
+}
+
+const RETRY_LATER: &str = "UPDATE job_request SET status = 'SUBMITTED', next_attempt_at = ?1, err_message = ?2,
+        err_detail = ?3, iteration = coalesce(iteration, 0) + 1, lease_owner = NULL, lease_expires_at = NULL
+    WHERE tag = ?4 AND request_id = ?5 AND status = 'PROCESSING' AND lease_owner = ?6";
+
+pub(super) fn retry_later(
+    conn: &mut SqliteConnection,
+    now: DateTime<Utc>,
+    token: &str,
+    key: &RequestKey,
+    failure: &Failure,
+    delay: Duration,
+) -> QueryResult<usize> {
+    sql_query(RETRY_LATER)
+        .bind::<Text, _>(sqlite_text(later(now, delay)))
+        .bind::<Text, _>(err_message(&failure.message))
+        .bind::<Text, _>(clean(&failure.detail))
+        .bind::<Text, _>(&key.tag)
+        .bind::<Text, _>(&key.request_id)
+        .bind::<Text, _>(clean(token))
+        .execute(conn)
+}
+
+const FAIL: &str = "UPDATE job_request SET status = 'FAILED', dt_job_completed = ?1, err_message = ?2, err_detail = ?3,
+        execution_time = ?4, job_stats = coalesce(?5, job_stats), iteration = coalesce(iteration, 0) + 1,
+        next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL
+    WHERE tag = ?6 AND request_id = ?7 AND status = 'PROCESSING' AND lease_owner = ?8";
+
+pub(super) fn fail(
+    conn: &mut SqliteConnection,
+    now: &str,
+    token: &str,
+    key: &RequestKey,
+    failure: &Failure,
+) -> QueryResult<usize> {
+    sql_query(FAIL)
+        .bind::<Text, _>(now)
+        .bind::<Text, _>(err_message(&failure.message))
+        .bind::<Text, _>(clean(&failure.detail))
+        .bind::<Integer, _>(execution_time(failure.execution_ms))
+        .bind::<Nullable<Text>, _>(clean_option(failure.job_stats.as_deref()))
+        .bind::<Text, _>(&key.tag)
+        .bind::<Text, _>(&key.request_id)
+        .bind::<Text, _>(clean(token))
+        .execute(conn)
+}
+
+const HAND_BACK: &str = "UPDATE job_request SET status = 'SUBMITTED',
+        processed_batches = coalesce(?1, processed_batches), lease_owner = NULL, lease_expires_at = NULL
+    WHERE tag = ?2 AND request_id = ?3 AND status = 'PROCESSING' AND lease_owner = ?4";
+
+pub(super) fn hand_back(
+    conn: &mut SqliteConnection,
+    token: &str,
+    key: &RequestKey,
+    processed_batches: Option<&str>,
+) -> QueryResult<usize> {
+    sql_query(HAND_BACK)
+        .bind::<Nullable<Text>, _>(clean_option(processed_batches))
+        .bind::<Text, _>(&key.tag)
+        .bind::<Text, _>(&key.request_id)
+        .bind::<Text, _>(clean(token))
+        .execute(conn)
+}

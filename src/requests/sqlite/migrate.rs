@@ -1,0 +1,57 @@
+//! Brings the file's tables to what this program needs.
+
+use std::collections::BTreeSet;
+
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::Text;
+use diesel::sqlite::SqliteConnection;
+
+use super::super::migrations::{Step, Thing, missing, steps};
+use super::super::{QueueError, failures};
+use super::MIGRATIONS;
+
+/// What is missing is looked up first, so that a second start does not wait for the writer; the immediate transaction
+/// lets one start at a time change anything, and all of it or nothing.
+pub(super) fn migrate(conn: &mut SqliteConnection, dry_run: bool) -> Result<Vec<String>, QueueError> {
+    let failed = |error: diesel::result::Error| failures::statement("migrate job_request", &error);
+    let steps = look(conn).map_err(failed)?;
+    if dry_run || steps.is_empty() {
+        return Ok(steps);
+    }
+    conn.immediate_transaction(|conn| {
+        let steps = look(conn)?;
+        for sql in &steps {
+            sql_query(sql).execute(conn)?;
+        }
+        Ok(steps)
+    })
+    .map_err(failed)
+}
+
+#[derive(QueryableByName)]
+struct Found {
+    #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+/// Names are compared in lower case, as SQLite does.
+const CATALOGUE: &str = "SELECT type AS kind, lower(name) AS name FROM sqlite_schema WHERE type IN ('table', 'index')
+    UNION ALL SELECT 'column', lower(name) FROM pragma_table_info('job_request')";
+
+fn look(conn: &mut SqliteConnection) -> QueryResult<Vec<String>> {
+    let found: Vec<Found> = sql_query(CATALOGUE).load(conn)?;
+    let there: BTreeSet<Thing> = found.into_iter().filter_map(thing).collect();
+    Ok(missing(steps(&MIGRATIONS), &there).into_iter().map(|Step { sql, .. }| sql).collect())
+}
+
+fn thing(found: Found) -> Option<Thing> {
+    match found.kind.as_str() {
+        "table" => Some(Thing::Table(found.name)),
+        "index" => Some(Thing::Index(found.name)),
+        "column" => Some(Thing::Column("job_request".to_owned(), found.name)),
+        _ => None,
+    }
+}

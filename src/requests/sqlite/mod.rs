@@ -1,0 +1,264 @@
+//! The queue in one SQLite file: a daemon, an API and a command line on one machine.
+//!
+//! WAL, so that readers never wait for the writer; writes are immediate transactions or single statements, which wait
+//! their turn for the busy time-out. The clock that is handed in judges leases: all processes share the machine's.
+//!
+//! `synchronous = FULL`, not the NORMAL that is usual with WAL: NORMAL may lose the last commits when the power fails.
+//! A submission that was answered with OK would be gone, and a COMPLETED that a client has seen would be taken back. Our
+//! commits are few (a claim, a renewal, an end), so an fsync each costs nothing that anybody notices.
+//!
+//! Columns hold whatever was put into them, so every column is read as bytes (`stored`) and times are compared in SQL
+//! only where we alone write them.
+
+mod claim;
+mod clients;
+mod ends;
+mod migrate;
+mod slots;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::r2d2::{ConnectionManager, CustomizeConnection, NopErrorHandler, Pool, PooledConnection};
+use diesel::sql_query;
+use diesel::sqlite::SqliteConnection;
+
+use super::text::{can_exist, token};
+use super::times::sqlite_text;
+use super::{
+    Claim, ClaimWish, Clock, Completion, Failure, NewRequest, Overview, Queue, QueueError, RequestKey, RequestRow,
+    Submitted, WriteBack, failures, stored,
+};
+
+pub(super) const MIGRATIONS: [&str; 4] = [
+    include_str!("../../../migrations/sqlite/2026-11-24-000001_original_table/up.sql"),
+    include_str!("../../../migrations/sqlite/2026-11-24-000002_our_columns/up.sql"),
+    include_str!("../../../migrations/sqlite/2026-11-24-000003_indexes/up.sql"),
+    include_str!("../../../migrations/sqlite/2026-11-24-000004_slots/up.sql"),
+];
+
+const CONNECTIONS: u32 = 4;
+/// How long a call waits for a connection. Longer than the busy time-out, so that a busy file is called busy.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The busy time-out comes first: the statements after it may need it.
+const SESSION: &str = "PRAGMA busy_timeout = 5000; PRAGMA synchronous = FULL";
+/// Switching a new file to WAL does not wait for others who are at it, whatever the busy time-out: try again.
+const TRIES: u32 = 100;
+const APART: Duration = Duration::from_millis(20);
+
+/// What [`stored::StoredRow`] reads, of the table under its own name.
+macro_rules! columns {
+    () => {
+        "tag, request_id, job_id, status, request_data, requested_by, requested_channel, download_urls, \
+         dt_file_created, dt_job_submitted, dt_job_processing, dt_job_completed, execution_time, err_message, \
+         err_detail, iteration, crashes, lease_owner, lease_expires_at, next_attempt_at, processed_batches, job_stats, \
+         CASE WHEN encryption_key <> '' OR encryption_key_sealed <> '' THEN 'yes' END AS encrypted"
+    };
+}
+use columns;
+
+/// The queue in a SQLite file.
+pub struct SqliteQueue {
+    pool: Pool<ConnectionManager<SqliteConnection>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for SqliteQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteQueue").finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct Session;
+
+impl CustomizeConnection<SqliteConnection, diesel::r2d2::Error> for Session {
+    fn on_acquire(&self, conn: &mut SqliteConnection) -> Result<(), diesel::r2d2::Error> {
+        conn.batch_execute(SESSION).and_then(|()| write_ahead(conn)).map_err(diesel::r2d2::Error::QueryError)
+    }
+}
+
+/// WAL is kept in the file, so only its first user switches. A file system that cannot do it leaves the old journal,
+/// which is slower and otherwise as good.
+fn write_ahead(conn: &mut SqliteConnection) -> QueryResult<()> {
+    let mut tries = 0;
+    loop {
+        match sql_query("PRAGMA journal_mode = WAL").execute(conn) {
+            Err(error) if tries < TRIES && error.to_string().contains("is locked") => {
+                tries += 1;
+                thread::sleep(APART);
+            }
+            other => return other.map(drop),
+        }
+    }
+}
+
+/// The queue in this file; the file and the directories above it are made where they are missing.
+///
+/// # Errors
+/// [`QueueError`] where that is not possible, or the file is something else.
+pub fn open_sqlite(path: &Path, clock: Arc<dyn Clock>) -> Result<SqliteQueue, QueueError> {
+    let name = path
+        .to_str()
+        .filter(|name| !name.is_empty() && !name.contains('\0'))
+        .ok_or_else(|| QueueError::Refused(format!("{} cannot be the name of a database", path.display())))?;
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)
+            .map_err(|e| QueueError::Refused(format!("cannot make the directory {}: {e}", directory.display())))?;
+    }
+    let pool = Pool::builder()
+        .max_size(CONNECTIONS)
+        .min_idle(Some(0))
+        .connection_timeout(PATIENCE)
+        // A file does not go away under its connection as a network does.
+        .test_on_check_out(false)
+        .connection_customizer(Box::new(Session))
+        .error_handler(Box::new(NopErrorHandler))
+        .build_unchecked(ConnectionManager::new(name));
+    let queue = SqliteQueue { pool, clock };
+    queue.connection().map_err(|error| match error {
+        QueueError::Unreachable(why) => QueueError::Unreachable(format!("{}: {why}", path.display())),
+        QueueError::Refused(why) => QueueError::Refused(format!("{}: {why}", path.display())),
+    })?;
+    Ok(queue)
+}
+
+impl SqliteQueue {
+    fn connection(&self) -> Result<PooledConnection<ConnectionManager<SqliteConnection>>, QueueError> {
+        self.pool.get().map_err(|e| failures::connection(&e))
+    }
+
+    fn run<T>(
+        &self,
+        what: impl fmt::Display,
+        statement: impl FnOnce(&mut SqliteConnection) -> QueryResult<T>,
+    ) -> Result<T, QueueError> {
+        statement(&mut *self.connection()?).map_err(|e| failures::statement(&what.to_string(), &e))
+    }
+
+    /// A fenced write; a key that cannot exist is held by nobody.
+    fn write_back(
+        &self,
+        what: &str,
+        key: &RequestKey,
+        statement: impl FnOnce(&mut SqliteConnection) -> QueryResult<usize>,
+    ) -> Result<WriteBack, QueueError> {
+        let changed = if can_exist(key) { self.run(format_args!("{what} {key}"), statement)? } else { 0 };
+        Ok(if changed == 1 { WriteBack::Done } else { WriteBack::Lost })
+    }
+
+    /// Now, as rows hold it.
+    fn now(&self) -> String {
+        sqlite_text(self.clock.now())
+    }
+}
+
+impl Queue for SqliteQueue {
+    fn migrate(&self, dry_run: bool) -> Result<Vec<String>, QueueError> {
+        migrate::migrate(&mut *self.connection()?, dry_run)
+    }
+
+    fn check(&self) -> Result<(), QueueError> {
+        self.run("check job_request (`exhaustd migrate` adds what is missing)", clients::check)
+    }
+
+    fn claim(&self, wish: &ClaimWish) -> Result<Claim, QueueError> {
+        let token = token(&wish.owner)?;
+        let rows = self.run("claim from job_request", |conn| claim::claim(conn, self.clock.now(), wish, &token))?;
+        Ok(stored::claim(token, rows))
+    }
+
+    fn renew(
+        &self,
+        token: &str,
+        rows: &[(RequestKey, Option<String>)],
+        lease: Duration,
+    ) -> Result<Vec<RequestKey>, QueueError> {
+        self.run("renew leases in job_request", |conn| claim::renew(conn, self.clock.now(), token, rows, lease))
+    }
+
+    fn complete(&self, token: &str, key: &RequestKey, completion: &Completion) -> Result<WriteBack, QueueError> {
+        self.write_back("complete", key, |conn| ends::complete(conn, &self.now(), token, key, completion))
+    }
+
+    fn retry_later(
+        &self,
+        token: &str,
+        key: &RequestKey,
+        failure: &Failure,
+        delay: Duration,
+    ) -> Result<WriteBack, QueueError> {
+        self.write_back("put back", key, |conn| ends::retry_later(conn, self.clock.now(), token, key, failure, delay))
+    }
+
+    fn fail(&self, token: &str, key: &RequestKey, failure: &Failure) -> Result<WriteBack, QueueError> {
+        self.write_back("fail", key, |conn| ends::fail(conn, &self.now(), token, key, failure))
+    }
+
+    fn hand_back(
+        &self,
+        token: &str,
+        key: &RequestKey,
+        processed_batches: Option<&str>,
+    ) -> Result<WriteBack, QueueError> {
+        self.write_back("hand back", key, |conn| ends::hand_back(conn, token, key, processed_batches))
+    }
+
+    fn submit(&self, request: &NewRequest) -> Result<Submitted, QueueError> {
+        if !can_exist(&request.key) {
+            return Err(QueueError::Refused("submit: a key with a NUL character".to_owned()));
+        }
+        self.run(format_args!("submit {}", request.key), |conn| clients::submit(conn, &self.now(), request))
+    }
+
+    fn cancel(&self, key: &RequestKey, by: &str) -> Result<bool, QueueError> {
+        let what = format!("cancel {key}");
+        Ok(can_exist(key) && self.run(what, |conn| clients::cancel(conn, &self.now(), key, by))?)
+    }
+
+    fn resubmit(&self, key: &RequestKey) -> Result<bool, QueueError> {
+        let what = format!("resubmit {key}");
+        Ok(can_exist(key) && self.run(what, |conn| clients::resubmit(conn, &self.now(), key))?)
+    }
+
+    fn find(&self, key: &RequestKey) -> Result<Option<RequestRow>, QueueError> {
+        if !can_exist(key) {
+            return Ok(None);
+        }
+        self.run(format_args!("find {key}"), |conn| clients::find(conn, key))
+    }
+
+    fn list(&self, tag: Option<&str>, limit: u32) -> Result<Vec<RequestRow>, QueueError> {
+        if tag.is_some_and(|tag| tag.contains('\0')) {
+            return Ok(Vec::new());
+        }
+        let rows = self.run("list job_request", |conn| clients::list(conn, tag, limit))?;
+        Ok(stored::newest(rows, limit))
+    }
+
+    fn overview(&self) -> Result<Overview, QueueError> {
+        self.run("count job_request", clients::overview)
+    }
+
+    fn next_claimable(&self, job_ids: &[String]) -> Result<Option<DateTime<Utc>>, QueueError> {
+        self.run("look for work in job_request", |conn| claim::next_claimable(conn, &self.now(), job_ids))
+    }
+
+    fn last_slot(&self, job_id: &str, schedule: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, QueueError> {
+        let what = format!("read the last slot of {job_id}");
+        self.run(&what, |conn| slots::last_slot(conn, job_id, schedule, now))?
+            .ok_or_else(|| QueueError::Refused(format!("{what}: it is not a time")))
+    }
+
+    fn make_slot(&self, job_id: &str, slot: DateTime<Utc>, request: &NewRequest) -> Result<bool, QueueError> {
+        let what = format!("make a slot of {job_id}");
+        self.run(&what, |conn| slots::make_slot(conn, &self.now(), job_id, slot, request))?
+            .ok_or_else(|| QueueError::Refused(format!("{what}: last_slot was never asked")))
+    }
+}

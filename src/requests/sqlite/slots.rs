@@ -1,0 +1,58 @@
+//! The slots of standalone jobs.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::Text;
+use diesel::sqlite::SqliteConnection;
+
+use super::super::NewRequest;
+use super::super::stored::{Value, time};
+use super::super::times::sqlite_text;
+use super::clients::insert;
+
+/// Only another schedule begins the count anew; the same one leaves the row as it is.
+const BEGIN: &str = "INSERT INTO exhaust_slot (job_id, schedule, slot) VALUES (?1, ?2, ?3)
+    ON CONFLICT (job_id) DO UPDATE SET schedule = excluded.schedule, slot = excluded.slot
+    WHERE exhaust_slot.schedule <> excluded.schedule";
+
+const READ: &str = "SELECT slot AS value FROM exhaust_slot WHERE job_id = ?1";
+
+/// `None`: what is remembered is not a time.
+pub(super) fn last_slot(
+    conn: &mut SqliteConnection,
+    job_id: &str,
+    schedule: &str,
+    now: DateTime<Utc>,
+) -> QueryResult<Option<DateTime<Utc>>> {
+    conn.immediate_transaction(|conn| {
+        sql_query(BEGIN)
+            .bind::<Text, _>(job_id)
+            .bind::<Text, _>(schedule)
+            .bind::<Text, _>(sqlite_text(now))
+            .execute(conn)?;
+        let slot: Value = sql_query(READ).bind::<Text, _>(job_id).get_result(conn)?;
+        Ok(time(slot.value))
+    })
+}
+
+/// Each slot once: even where retention has already removed the request that it became. `None`: the job has no row.
+pub(super) fn make_slot(
+    conn: &mut SqliteConnection,
+    now: &str,
+    job_id: &str,
+    slot: DateTime<Utc>,
+    request: &NewRequest,
+) -> QueryResult<Option<bool>> {
+    conn.immediate_transaction(|conn| {
+        let moved = sql_query("UPDATE exhaust_slot SET slot = ?1 WHERE job_id = ?2 AND slot < ?1")
+            .bind::<Text, _>(sqlite_text(slot))
+            .bind::<Text, _>(job_id)
+            .execute(conn)?;
+        if moved == 1 {
+            return insert(conn, now, request).map(Some);
+        }
+        let there: Option<Value> = sql_query(READ).bind::<Text, _>(job_id).get_result(conn).optional()?;
+        Ok(there.map(|_| false))
+    })
+}

@@ -1,0 +1,210 @@
+//! A row as it comes out of either backend, before anything in it is believed: every column is text or nothing.
+
+use chrono::{DateTime, Utc};
+use diesel::QueryableByName;
+use diesel::backend::Backend;
+use diesel::deserialize::{self, FromSql};
+use diesel::sql_types::{BigInt, Binary, Nullable};
+
+use super::times::read_time;
+use super::types::{Claim, ClaimedRequest, Overview, RequestKey, RequestRow};
+
+/// Text that may be anything. Read as bytes: SQLite columns hold what was put in, numbers and blobs among it, and a
+/// PostgreSQL database without an encoding holds any bytes. What is no UTF-8 is replaced, so no row spoils a claim.
+#[derive(Debug, diesel::deserialize::FromSqlRow)]
+pub(super) struct Loose(String);
+
+impl<DB> FromSql<Binary, DB> for Loose
+where
+    DB: Backend,
+    Vec<u8>: FromSql<Binary, DB>,
+{
+    fn from_sql(bytes: DB::RawValue<'_>) -> deserialize::Result<Self> {
+        let bytes = <Vec<u8> as FromSql<Binary, DB>>::from_sql(bytes)?;
+        Ok(Self(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())))
+    }
+}
+
+/// The columns that both backends select under these names.
+#[derive(Debug, QueryableByName)]
+pub(super) struct StoredRow {
+    #[diesel(sql_type = Nullable<Binary>)]
+    tag: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    request_id: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    job_id: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    status: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    request_data: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    requested_by: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    requested_channel: Option<Loose>,
+    /// A JSON array.
+    #[diesel(sql_type = Nullable<Binary>)]
+    download_urls: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    dt_file_created: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    dt_job_submitted: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    dt_job_processing: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    dt_job_completed: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    execution_time: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    err_message: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    err_detail: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    iteration: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    crashes: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    lease_owner: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    lease_expires_at: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    next_attempt_at: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    processed_batches: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    job_stats: Option<Loose>,
+    /// Anything, where a password is set; never the password.
+    #[diesel(sql_type = Nullable<Binary>)]
+    encrypted: Option<Loose>,
+}
+
+/// One text, under the name `value`.
+#[derive(Debug, QueryableByName)]
+pub(super) struct Value {
+    #[diesel(sql_type = Nullable<Binary>)]
+    pub(super) value: Option<Loose>,
+}
+
+/// A key, as `tag` and `request_id`.
+#[derive(Debug, QueryableByName)]
+pub(super) struct StoredKey {
+    #[diesel(sql_type = Nullable<Binary>)]
+    tag: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    request_id: Option<Loose>,
+}
+
+/// Rows of one job in one state.
+#[derive(Debug, QueryableByName)]
+pub(super) struct StoredCount {
+    #[diesel(sql_type = Nullable<Binary>)]
+    job_id: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    status: Option<Loose>,
+    #[diesel(sql_type = BigInt)]
+    total: i64,
+    #[diesel(sql_type = BigInt)]
+    without_lease: i64,
+}
+
+pub(super) fn text(value: Option<Loose>) -> Option<String> {
+    value.map(|v| v.0)
+}
+
+pub(super) fn time(value: Option<Loose>) -> Option<DateTime<Utc>> {
+    value.and_then(|v| read_time(&v.0))
+}
+
+fn number<T: std::str::FromStr>(value: Option<Loose>) -> Option<T> {
+    value.and_then(|v| v.0.trim().parse().ok())
+}
+
+/// The array's texts; anything that is no JSON array reads as none.
+fn urls(value: Option<Loose>) -> Vec<String> {
+    let array: Vec<serde_json::Value> = value.and_then(|v| serde_json::from_str(&v.0).ok()).unwrap_or_default();
+    array.iter().filter_map(|url| url.as_str().map(str::to_owned)).collect()
+}
+
+impl From<StoredKey> for RequestKey {
+    fn from(key: StoredKey) -> Self {
+        Self { tag: text(key.tag).unwrap_or_default(), request_id: text(key.request_id).unwrap_or_default() }
+    }
+}
+
+impl From<StoredRow> for RequestRow {
+    fn from(row: StoredRow) -> Self {
+        Self {
+            tag: text(row.tag).unwrap_or_default(),
+            request_id: text(row.request_id).unwrap_or_default(),
+            job_id: text(row.job_id).unwrap_or_default(),
+            status: text(row.status).unwrap_or_default(),
+            request_data: text(row.request_data),
+            requested_by: text(row.requested_by),
+            requested_channel: text(row.requested_channel),
+            download_urls: urls(row.download_urls),
+            file_created: time(row.dt_file_created),
+            submitted: time(row.dt_job_submitted),
+            processing: time(row.dt_job_processing),
+            completed: time(row.dt_job_completed),
+            execution_ms: number(row.execution_time),
+            err_message: text(row.err_message),
+            err_detail: text(row.err_detail),
+            iteration: number(row.iteration).unwrap_or(0),
+            crashes: number(row.crashes).unwrap_or(0),
+            lease_owner: text(row.lease_owner),
+            lease_expires: time(row.lease_expires_at),
+            next_attempt: time(row.next_attempt_at),
+            processed_batches: text(row.processed_batches),
+            job_stats: text(row.job_stats),
+        }
+    }
+}
+
+/// The rows that a claim took, oldest first.
+pub(super) fn claim(token: String, rows: Vec<StoredRow>) -> Claim {
+    let mut requests: Vec<ClaimedRequest> = rows.into_iter().map(claimed).collect();
+    requests.sort_by(|a, b| (a.submitted, &a.key).cmp(&(b.submitted, &b.key)));
+    Claim { token, requests }
+}
+
+fn claimed(mut row: StoredRow) -> ClaimedRequest {
+    let has_encryption_key = row.encrypted.take().is_some();
+    let row = RequestRow::from(row);
+    ClaimedRequest {
+        key: RequestKey { tag: row.tag, request_id: row.request_id },
+        job_id: row.job_id,
+        request_data: row.request_data,
+        requested_by: row.requested_by,
+        requested_channel: row.requested_channel,
+        submitted: row.submitted,
+        // Written by the very statement that this row comes from.
+        claimed: row.processing.unwrap_or(DateTime::UNIX_EPOCH),
+        iteration: row.iteration,
+        crashes: row.crashes,
+        has_encryption_key,
+        processed_batches: row.processed_batches,
+    }
+}
+
+/// Newest submission first, those that do not read last; at most `limit`.
+pub(super) fn newest(rows: Vec<StoredRow>, limit: u32) -> Vec<RequestRow> {
+    let mut rows: Vec<RequestRow> = rows.into_iter().map(RequestRow::from).collect();
+    rows.sort_by(|a, b| {
+        b.submitted.cmp(&a.submitted).then_with(|| (&a.tag, &a.request_id).cmp(&(&b.tag, &b.request_id)))
+    });
+    rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    rows
+}
+
+pub(super) fn overview(counts: Vec<StoredCount>) -> Overview {
+    let mut overview = Overview::default();
+    for count in counts {
+        let job_id = text(count.job_id).unwrap_or_default();
+        if let Some(n) = u64::try_from(count.without_lease).ok().filter(|n| *n > 0) {
+            *overview.without_lease.entry(job_id.clone()).or_default() += n;
+        }
+        let status = text(count.status).unwrap_or_default();
+        *overview.counts.entry((job_id, status)).or_default() += u64::try_from(count.total).unwrap_or(0);
+    }
+    overview
+}

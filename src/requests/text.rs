@@ -1,0 +1,69 @@
+//! Text on its way into a row: cut to fit, and free of what PostgreSQL cannot hold.
+
+use super::types::{QueueError, RequestKey};
+
+/// Characters that `err_message` holds.
+const ERR_MESSAGE: usize = 100;
+/// Characters that `lease_owner` holds.
+const LEASE_OWNER: usize = 100;
+
+/// `text` without NUL, which no PostgreSQL text can hold; it becomes the sign for a character that could not be kept.
+pub(super) fn clean(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+/// [`clean`], where there is any.
+pub(super) fn clean_option(text: Option<&str>) -> Option<String> {
+    text.map(clean)
+}
+
+/// What `err_message` can hold of it.
+pub(super) fn err_message(text: &str) -> String {
+    clean(text).chars().take(ERR_MESSAGE).collect()
+}
+
+/// A fresh claim token, `owner:random`, which fits `lease_owner` whatever the host is called.
+pub(super) fn token(owner: &str) -> Result<String, QueueError> {
+    let random = getrandom::u64().map_err(|e| QueueError::Refused(format!("no random number for a claim: {e}")))?;
+    let random = format!(":{random:016x}");
+    let owner: String = clean(owner).chars().take(LEASE_OWNER - random.len()).collect();
+    Ok(owner + &random)
+}
+
+/// Whether a row can have this key at all: [`clean`]ing a key would make it another row's.
+pub(super) fn can_exist(key: &RequestKey) -> bool {
+    !key.tag.contains('\0') && !key.request_id.contains('\0')
+}
+
+/// Milliseconds as an INTEGER column holds them; longer than 24 days reads as 24 days.
+pub(super) fn execution_time(milliseconds: i64) -> i32 {
+    i32::try_from(milliseconds.max(0)).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_cut_on_a_character_boundary() {
+        let long = "é".repeat(99) + "漢字";
+        assert_eq!(err_message(&long), "é".repeat(99) + "漢");
+        assert_eq!(err_message("a\0b"), "a\u{fffd}b");
+    }
+
+    #[test]
+    fn a_token_fits_its_column_and_is_fresh() {
+        let host = "h".repeat(200);
+        let (one, two) = (token(&host).unwrap(), token(&host).unwrap());
+        assert_eq!((one.len(), two.len()), (100, 100));
+        assert_ne!(one, two);
+        let short = token("host:7").unwrap();
+        let random = short.strip_prefix("host:7:").unwrap();
+        assert!(random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit()), "{short}");
+    }
+
+    #[test]
+    fn execution_time_never_overflows() {
+        assert_eq!([-5, 0, 7, i64::MAX].map(execution_time), [0, 0, 7, i32::MAX]);
+    }
+}

@@ -1,0 +1,241 @@
+//! The words of the queue: rows, states, what goes in and what comes back. No SQL and no behaviour.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+/// Names a request: its table's primary key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestKey {
+    /// The client's key.
+    pub tag: String,
+    /// Unique within the tag.
+    pub request_id: String,
+}
+
+impl std::fmt::Display for RequestKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.tag, self.request_id)
+    }
+}
+
+/// The states of a request. Nothing else is ever written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Status {
+    /// Waits.
+    Submitted,
+    /// Claimed by a daemon.
+    Processing,
+    /// Every file is stored.
+    Completed,
+    /// Ended without a report.
+    Failed,
+}
+
+impl Status {
+    /// As the table spells it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Submitted => "SUBMITTED",
+            Self::Processing => "PROCESSING",
+            Self::Completed => "COMPLETED",
+            Self::Failed => "FAILED",
+        }
+    }
+
+    /// Reads the table's spelling; `None` for anything else (rows of other systems).
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Submitted, Self::Processing, Self::Completed, Self::Failed].into_iter().find(|s| s.as_str() == text)
+    }
+}
+
+/// Which rows to claim.
+#[derive(Clone, Debug)]
+pub struct ClaimWish {
+    /// Ids and aliases of the jobs that are due.
+    pub job_ids: Vec<String>,
+    /// At most this many rows.
+    pub limit: u32,
+    /// How long the claim is believed without being renewed.
+    pub lease: Duration,
+    /// Who claims, `host:pid`; the queue appends a fresh random part for the token.
+    pub owner: String,
+}
+
+/// Rows claimed at once, under one token.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// `host:pid:random`, fresh for each claim; what fences every later write.
+    pub token: String,
+    /// The rows, oldest first.
+    pub requests: Vec<ClaimedRequest>,
+}
+
+/// A claimed row, read leniently: nothing in it has been judged yet.
+#[derive(Clone, Debug)]
+pub struct ClaimedRequest {
+    /// Its key.
+    pub key: RequestKey,
+    /// Job id or alias as written in the row.
+    pub job_id: String,
+    /// The JSON text as stored.
+    pub request_data: Option<String>,
+    /// Who asked.
+    pub requested_by: Option<String>,
+    /// For which channel.
+    pub requested_channel: Option<String>,
+    /// When it was submitted, where that reads.
+    pub submitted: Option<DateTime<Utc>>,
+    /// When it was claimed, by the clock that the lease is judged by.
+    pub claimed: DateTime<Utc>,
+    /// Attempts that ended so far.
+    pub iteration: u32,
+    /// Leases lost so far.
+    pub crashes: u32,
+    /// Whether a password for an encrypted file is set (plain or sealed).
+    pub has_encryption_key: bool,
+    /// JSON: batches stored by an earlier attempt.
+    pub processed_batches: Option<String>,
+}
+
+/// What a completed request is written back with.
+#[derive(Clone, Debug)]
+pub struct Completion {
+    /// Object keys, ordered by batch id.
+    pub download_urls: Vec<String>,
+    /// When the last file was stored.
+    pub file_created: DateTime<Utc>,
+    /// Milliseconds from claim to write-back.
+    pub execution_ms: i64,
+    /// JSON.
+    pub job_stats: String,
+}
+
+/// Why an attempt ended without a report.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// For the client; cut at 100 characters when written.
+    pub message: String,
+    /// For operators: the whole chain.
+    pub detail: String,
+    /// Milliseconds from claim to write-back.
+    pub execution_ms: i64,
+    /// JSON, where something is known.
+    pub job_stats: Option<String>,
+}
+
+/// Whether a fenced write changed its row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum WriteBack {
+    /// It did.
+    Done,
+    /// The row is no longer held under this token: nothing was changed.
+    Lost,
+}
+
+/// A request to be inserted.
+#[derive(Clone, Debug)]
+pub struct NewRequest {
+    /// Its key.
+    pub key: RequestKey,
+    /// Job id.
+    pub job_id: String,
+    /// JSON object text.
+    pub request_data: String,
+    /// Who asks.
+    pub requested_by: Option<String>,
+    /// For which channel.
+    pub requested_channel: Option<String>,
+}
+
+/// What became of a submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Submitted {
+    /// A row was inserted.
+    Created,
+    /// The row is there already, in this state; nothing changed.
+    Exists,
+    /// The row was FAILED and is SUBMITTED again.
+    Resubmitted,
+}
+
+/// A row as readers see it.
+#[derive(Clone, Debug, Default)]
+pub struct RequestRow {
+    /// The client's key.
+    pub tag: String,
+    /// Unique within the tag.
+    pub request_id: String,
+    /// Job id or alias.
+    pub job_id: String,
+    /// As written, whatever it is.
+    pub status: String,
+    /// JSON text.
+    pub request_data: Option<String>,
+    /// Who asked.
+    pub requested_by: Option<String>,
+    /// For which channel.
+    pub requested_channel: Option<String>,
+    /// Object keys.
+    pub download_urls: Vec<String>,
+    /// When the last file was stored.
+    pub file_created: Option<DateTime<Utc>>,
+    /// When it was submitted.
+    pub submitted: Option<DateTime<Utc>>,
+    /// When the current or last attempt was claimed.
+    pub processing: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub completed: Option<DateTime<Utc>>,
+    /// Milliseconds of the attempt that ended it.
+    pub execution_ms: Option<i64>,
+    /// For the client.
+    pub err_message: Option<String>,
+    /// For operators.
+    pub err_detail: Option<String>,
+    /// Attempts that ended.
+    pub iteration: u32,
+    /// Leases lost.
+    pub crashes: u32,
+    /// The claim token.
+    pub lease_owner: Option<String>,
+    /// Until when the claim is believed.
+    pub lease_expires: Option<DateTime<Utc>>,
+    /// Not claimed before this.
+    pub next_attempt: Option<DateTime<Utc>>,
+    /// JSON: batches stored so far.
+    pub processed_batches: Option<String>,
+    /// JSON.
+    pub job_stats: Option<String>,
+}
+
+/// Rows by job id as written and status as written, and PROCESSING rows that carry no lease of ours.
+#[derive(Clone, Debug, Default)]
+pub struct Overview {
+    /// Count of rows for (job id, status).
+    pub counts: BTreeMap<(String, String), u64>,
+    /// PROCESSING rows without any lease, by job id: another system's, or left over by it.
+    pub without_lease: BTreeMap<String, u64>,
+}
+
+/// Why a queue operation did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// The database cannot be reached, is busy or dropped the connection: may pass.
+    #[error("the database cannot be reached: {0}")]
+    Unreachable(String),
+    /// The database refused the statement: will not pass by itself.
+    #[error("the database refused: {0}")]
+    Refused(String),
+}
+
+impl QueueError {
+    /// Whether trying again later may help.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Unreachable(_))
+    }
+}

@@ -1,0 +1,158 @@
+//! Databases for tests: a fresh SQLite file, and a fresh PostgreSQL database on the server that EXHAUST_TEST_POSTGRES
+//! names (`scripts/with-postgres` starts one). Both are empty; a test migrates them where it wants that.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use diesel::connection::SimpleConnection;
+use diesel::deserialize::FromSql;
+use diesel::prelude::*;
+use diesel::row::{Field, NamedRow, Row};
+use diesel::sql_types::Binary;
+use diesel::sqlite::{Sqlite, SqliteConnection};
+use exhaust::requests::{Clock, Queue, open_postgres, open_sqlite};
+use postgres::{Client, NoTls, SimpleQueryMessage};
+
+/// Names the server: `postgres://user@host:port/database`, a role that may create databases.
+const SERVER: &str = "EXHAUST_TEST_POSTGRES";
+
+/// An empty database, removed when it is dropped.
+pub(crate) struct TestDatabase(Place);
+
+enum Place {
+    Sqlite { directory: tempfile::TempDir },
+    Postgres { server: String, name: String },
+}
+
+/// Runs `test` on a fresh SQLite file, and on a fresh PostgreSQL database where there is a server.
+pub(crate) fn each(test: impl Fn(&TestDatabase)) {
+    eprintln!("on SQLite");
+    test(&TestDatabase::sqlite());
+    if let Some(database) = TestDatabase::postgres() {
+        eprintln!("on PostgreSQL");
+        test(&database);
+    }
+}
+
+impl TestDatabase {
+    /// A file that is not there yet.
+    pub(crate) fn sqlite() -> Self {
+        Self(Place::Sqlite { directory: tempfile::tempdir().unwrap() })
+    }
+
+    /// `None`, said loudly, where there is no server; with CI=true that is a failure.
+    pub(crate) fn postgres() -> Option<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let Ok(server) = std::env::var(SERVER) else {
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "{SERVER} is not set: no test on PostgreSQL");
+            eprintln!("skipped: this test on PostgreSQL: {SERVER} is not set (scripts/with-postgres sets it)");
+            return None;
+        };
+        let name = format!("exhaust_test_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let mut client = Client::connect(&server, NoTls).unwrap();
+        client.simple_query(&format!("DROP DATABASE IF EXISTS {name}")).unwrap();
+        client.simple_query(&format!("CREATE DATABASE {name} TEMPLATE template0")).unwrap();
+        Some(Self(Place::Postgres { server, name }))
+    }
+
+    /// What goes into jobs.toml.
+    pub(crate) fn url(&self) -> String {
+        match &self.0 {
+            Place::Sqlite { .. } => format!("sqlite://{}", self.file().display()),
+            Place::Postgres { server, name } => {
+                let (base, parameters) = server.split_once('?').map_or((server.as_str(), None), |(b, p)| (b, Some(p)));
+                let host = base.rfind('/').unwrap();
+                parameters.map_or(format!("{}/{name}", &base[..host]), |p| format!("{}/{name}?{p}", &base[..host]))
+            }
+        }
+    }
+
+    /// A queue of its own on this database, not migrated.
+    pub(crate) fn queue(&self, clock: Arc<dyn Clock>) -> Arc<dyn Queue> {
+        match &self.0 {
+            Place::Sqlite { .. } => Arc::new(open_sqlite(&self.file(), clock).unwrap()),
+            Place::Postgres { .. } => Arc::new(open_postgres(&self.url(), clock).unwrap()),
+        }
+    }
+
+    /// Runs statements, separated by semicolons.
+    pub(crate) fn execute(&self, sql: &str) {
+        match &self.0 {
+            Place::Sqlite { .. } => self.connect().batch_execute(sql).unwrap_or_else(|e| panic!("{e}: {sql}")),
+            Place::Postgres { .. } => self.client().batch_execute(sql).unwrap_or_else(|e| panic!("{e:?}: {sql}")),
+        }
+    }
+
+    /// The rows of a query, every value as the text that the database makes of it.
+    pub(crate) fn query_text(&self, sql: &str) -> Vec<Vec<Option<String>>> {
+        match &self.0 {
+            Place::Sqlite { .. } => {
+                let rows: Vec<Texts> = diesel::sql_query(sql).load(&mut self.connect()).unwrap();
+                rows.into_iter().map(|row| row.0).collect()
+            }
+            Place::Postgres { .. } => {
+                let messages = self.client().simple_query(sql).unwrap_or_else(|e| panic!("{e:?}: {sql}"));
+                let row = |message: SimpleQueryMessage| match message {
+                    SimpleQueryMessage::Row(row) => {
+                        Some((0..row.len()).map(|i| row.get(i).map(str::to_owned)).collect())
+                    }
+                    _ => None,
+                };
+                messages.into_iter().filter_map(row).collect()
+            }
+        }
+    }
+
+    /// Whether it is PostgreSQL, for what the two spell differently.
+    pub(crate) fn is_postgres(&self) -> bool {
+        matches!(self.0, Place::Postgres { .. })
+    }
+
+    fn file(&self) -> PathBuf {
+        match &self.0 {
+            Place::Sqlite { directory } => directory.path().join("exhaust.db"),
+            Place::Postgres { .. } => unreachable!("PostgreSQL has no file"),
+        }
+    }
+
+    fn connect(&self) -> SqliteConnection {
+        let mut conn = SqliteConnection::establish(self.file().to_str().unwrap()).unwrap();
+        conn.batch_execute("PRAGMA busy_timeout = 5000").unwrap();
+        conn
+    }
+
+    fn client(&self) -> Client {
+        let mut client = Client::connect(&self.url(), NoTls).unwrap();
+        client.batch_execute("SET TIME ZONE 'UTC'").unwrap();
+        client
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        if let Place::Postgres { server, name } = &self.0 {
+            // Not worth a panic, which inside another one would hide it.
+            let dropped = Client::connect(server, NoTls)
+                .and_then(|mut client| client.simple_query(&format!("DROP DATABASE {name} WITH (FORCE)")).map(drop));
+            if let Err(error) = dropped {
+                eprintln!("{name} is left over: {error}");
+            }
+        }
+    }
+}
+
+/// A row of SQLite, whatever its columns are.
+struct Texts(Vec<Option<String>>);
+
+impl QueryableByName<Sqlite> for Texts {
+    fn build<'a>(row: &impl NamedRow<'a, Sqlite>) -> diesel::deserialize::Result<Self> {
+        let mut texts = Vec::new();
+        for index in 0..row.field_count() {
+            let field = Row::get(row, index).ok_or("no such column")?;
+            let bytes = field.value().map(<Vec<u8> as FromSql<Binary, Sqlite>>::from_sql).transpose()?;
+            texts.push(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()));
+        }
+        Ok(Self(texts))
+    }
+}

@@ -1,0 +1,160 @@
+//! What every queue does, whichever database it stands on.
+
+mod claims;
+mod clients;
+mod ends;
+mod migrations;
+mod slots;
+mod walk;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use exhaust::requests::{Claim, ClaimWish, Failure, ManualClock, NewRequest, Queue, RequestKey};
+
+use super::databases::TestDatabase;
+
+/// The table as the platform's design page prints it.
+pub(crate) const ORIGINAL: &str = "CREATE TABLE IF NOT EXISTS job_request (
+    tag VARCHAR(50),
+    request_id VARCHAR(50),
+    job_id VARCHAR(50),
+    status VARCHAR(50),
+    request_data json,
+    requested_by VARCHAR(50),
+    requested_channel VARCHAR(50),
+    download_urls text[],
+    dt_file_created TIMESTAMP,
+    dt_job_submitted TIMESTAMP,
+    dt_job_completed TIMESTAMP,
+    execution_time INTEGER,
+    err_message VARCHAR(100),
+    PRIMARY KEY (tag, request_id)
+)";
+
+pub(crate) const ORIGINAL_COLUMNS: [&str; 13] = [
+    "tag",
+    "request_id",
+    "job_id",
+    "status",
+    "request_data",
+    "requested_by",
+    "requested_channel",
+    "download_urls",
+    "dt_file_created",
+    "dt_job_submitted",
+    "dt_job_completed",
+    "execution_time",
+    "err_message",
+];
+
+pub(crate) const OUR_COLUMNS: [&str; 11] = [
+    "encryption_key",
+    "encryption_key_sealed",
+    "iteration",
+    "crashes",
+    "processed_batches",
+    "err_detail",
+    "dt_job_processing",
+    "lease_owner",
+    "lease_expires_at",
+    "next_attempt_at",
+    "job_stats",
+];
+
+pub(crate) const LEASE: Duration = Duration::from_secs(120);
+
+/// 2026-03-01 12:00:00, where the clocks of these tests begin.
+pub(crate) fn start() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_772_366_400, 0).unwrap()
+}
+
+/// A migrated queue with a clock to move.
+pub(crate) fn migrated(database: &TestDatabase) -> (Arc<dyn Queue>, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::new(start()));
+    let queue = database.queue(clock.clone());
+    queue.migrate(false).unwrap();
+    (queue, clock)
+}
+
+pub(crate) fn key(tag: &str, request_id: &str) -> RequestKey {
+    RequestKey { tag: tag.to_owned(), request_id: request_id.to_owned() }
+}
+
+pub(crate) fn request(tag: &str, request_id: &str) -> NewRequest {
+    NewRequest {
+        key: key(tag, request_id),
+        job_id: "course-report".to_owned(),
+        request_data: r#"{"batchFilters":["TPD"]}"#.to_owned(),
+        requested_by: Some("somebody".to_owned()),
+        requested_channel: Some("channel-1".to_owned()),
+    }
+}
+
+pub(crate) fn wish(limit: u32) -> ClaimWish {
+    ClaimWish {
+        job_ids: vec!["course-report".to_owned(), "course-alias".to_owned()],
+        limit,
+        lease: LEASE,
+        owner: "host:7".to_owned(),
+    }
+}
+
+pub(crate) fn failure() -> Failure {
+    Failure {
+        message: "the source cannot be reached".to_owned(),
+        detail: "the whole chain".to_owned(),
+        execution_ms: 1234,
+        job_stats: Some(r#"{"rows":1}"#.to_owned()),
+    }
+}
+
+/// Request ids, in the claim's order.
+pub(crate) fn ids(claim: &Claim) -> Vec<&str> {
+    claim.requests.iter().map(|request| request.key.request_id.as_str()).collect()
+}
+
+/// Every column of a row, by name, as the database writes it.
+pub(crate) type Columns = BTreeMap<&'static str, Option<String>>;
+
+pub(crate) fn columns(database: &TestDatabase, key: &RequestKey) -> Columns {
+    let names: Vec<&'static str> = ORIGINAL_COLUMNS.into_iter().chain(OUR_COLUMNS).collect();
+    let sql = format!(
+        "SELECT {} FROM job_request WHERE tag = '{}' AND request_id = '{}'",
+        names.join(", "),
+        key.tag,
+        key.request_id
+    );
+    let mut rows = database.query_text(&sql);
+    assert_eq!(rows.len(), 1, "{key}");
+    names.into_iter().zip(rows.remove(0)).collect()
+}
+
+/// The columns that differ, with what they are now.
+pub(crate) fn changes(before: &Columns, after: &Columns) -> Columns {
+    after.iter().filter(|(name, value)| before[*name] != **value).map(|(name, value)| (*name, value.clone())).collect()
+}
+
+/// What [`changes`] should be: `-` for NULL; `?` for a time or token that only has to be there.
+#[track_caller]
+pub(crate) fn assert_changes(before: &Columns, after: &Columns, expected: &[(&'static str, &str)]) {
+    let found: BTreeMap<&str, String> = changes(before, after)
+        .into_iter()
+        .map(|(name, value)| {
+            let any = expected.contains(&(name, "?"));
+            (name, value.map_or("-".to_owned(), |value| if any { "?".to_owned() } else { value }))
+        })
+        .collect();
+    let expected: BTreeMap<&str, String> = expected.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    assert_eq!(found, expected);
+}
+
+/// Inserts a row that names original columns only, as the platform's own API does. `submitted` is an SQL expression.
+pub(crate) fn insert_outside(database: &TestDatabase, tag: &str, request_id: &str, job_id: &str, submitted: &str) {
+    database.execute(&format!(
+        "INSERT INTO job_request (tag, request_id, job_id, status, request_data, dt_job_submitted)
+         VALUES ('{tag}', '{request_id}', '{job_id}', 'SUBMITTED', '{{}}', {submitted})"
+    ));
+}

@@ -1,0 +1,229 @@
+//! How claims end, and that only their owner can end them.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use exhaust::requests::{Claim, Clock, Completion, Failure, ManualClock, Queue, WriteBack};
+
+use super::super::databases::{TestDatabase, each};
+use super::{Columns, LEASE, assert_changes, columns, failure, key, migrated, request, wish};
+
+fn completion() -> Completion {
+    Completion {
+        download_urls: vec!["reports/t/1/c/reports-b1.csv".to_owned(), "reports/t/1/c/reports-b2.csv".to_owned()],
+        file_created: "2026-03-01T11:59:58.765Z".parse::<DateTime<Utc>>().unwrap(),
+        execution_ms: 4321,
+        job_stats: r#"{"batches":2}"#.to_owned(),
+    }
+}
+
+/// A row in its second attempt, with something in every column that an end may touch.
+fn in_work(database: &TestDatabase, queue: &dyn Queue, clock: &ManualClock) -> (Claim, Columns) {
+    queue.submit(&request("t", "1")).unwrap();
+    let first = queue.claim(&wish(1)).unwrap();
+    let earlier = Failure { message: "earlier".to_owned(), ..failure() };
+    assert_eq!(queue.retry_later(&first.token, &key("t", "1"), &earlier, LEASE).unwrap(), WriteBack::Done);
+    clock.advance(LEASE * 2);
+    let claim = queue.claim(&wish(1)).unwrap();
+    let held = queue.renew(&claim.token, &[(key("t", "1"), Some("[\"b1\"]".to_owned()))], LEASE).unwrap();
+    assert_eq!(held.len(), 1);
+    let before = columns(database, &key("t", "1"));
+    assert_eq!(before["iteration"].as_deref(), Some("1"));
+    assert_eq!(before["err_message"].as_deref(), Some("earlier"));
+    assert!(before["next_attempt_at"].is_some() && before["lease_owner"].is_some());
+    (claim, before)
+}
+
+#[test]
+fn complete_sets_and_clears_exactly_what_the_specification_says() {
+    each(|database| {
+        let (queue, clock) = migrated(database);
+        let (claim, before) = in_work(database, &*queue, &clock);
+        assert_eq!(queue.complete(&claim.token, &key("t", "1"), &completion()).unwrap(), WriteBack::Done);
+        let urls = if database.is_postgres() {
+            "{reports/t/1/c/reports-b1.csv,reports/t/1/c/reports-b2.csv}"
+        } else {
+            r#"["reports/t/1/c/reports-b1.csv","reports/t/1/c/reports-b2.csv"]"#
+        };
+        assert_changes(
+            &before,
+            &columns(database, &key("t", "1")),
+            &[
+                ("status", "COMPLETED"),
+                ("download_urls", urls),
+                ("dt_file_created", "2026-03-01 11:59:58.765"),
+                ("dt_job_completed", "?"),
+                ("execution_time", "4321"),
+                ("iteration", "2"),
+                ("job_stats", r#"{"batches":2}"#),
+                ("err_message", "-"),
+                ("err_detail", "-"),
+                ("next_attempt_at", "-"),
+                ("lease_owner", "-"),
+                ("lease_expires_at", "-"),
+            ],
+        );
+        let row = queue.find(&key("t", "1")).unwrap().unwrap();
+        assert_eq!((row.status.as_str(), row.download_urls), ("COMPLETED", completion().download_urls));
+        assert_eq!((row.file_created, row.execution_ms), (Some(completion().file_created), Some(4321)));
+        assert!(row.completed.unwrap() >= row.processing.unwrap());
+    });
+}
+
+#[test]
+fn retry_later_sets_and_clears_exactly_what_the_specification_says() {
+    each(|database| {
+        let (queue, clock) = migrated(database);
+        let (claim, before) = in_work(database, &*queue, &clock);
+        let delay = Duration::from_secs(45);
+        assert_eq!(queue.retry_later(&claim.token, &key("t", "1"), &failure(), delay).unwrap(), WriteBack::Done);
+        assert_changes(
+            &before,
+            &columns(database, &key("t", "1")),
+            &[
+                ("status", "SUBMITTED"),
+                ("next_attempt_at", "?"),
+                ("iteration", "2"),
+                ("err_message", "the source cannot be reached"),
+                ("lease_owner", "-"),
+                ("lease_expires_at", "-"),
+            ],
+        );
+        let row = queue.find(&key("t", "1")).unwrap().unwrap();
+        assert_eq!(row.err_detail.as_deref(), Some("the whole chain"));
+        if !database.is_postgres() {
+            assert_eq!(row.next_attempt, Some(clock.now() + TimeDelta::seconds(45)));
+        }
+    });
+}
+
+#[test]
+fn fail_sets_and_clears_exactly_what_the_specification_says() {
+    each(|database| {
+        let (queue, clock) = migrated(database);
+        let (claim, before) = in_work(database, &*queue, &clock);
+        assert_eq!(queue.fail(&claim.token, &key("t", "1"), &failure()).unwrap(), WriteBack::Done);
+        assert_changes(
+            &before,
+            &columns(database, &key("t", "1")),
+            &[
+                ("status", "FAILED"),
+                ("dt_job_completed", "?"),
+                ("execution_time", "1234"),
+                ("iteration", "2"),
+                ("err_message", "the source cannot be reached"),
+                ("job_stats", r#"{"rows":1}"#),
+                ("next_attempt_at", "-"),
+                ("lease_owner", "-"),
+                ("lease_expires_at", "-"),
+            ],
+        );
+        assert!(queue.claim(&wish(1)).unwrap().requests.is_empty());
+    });
+}
+
+#[test]
+fn hand_back_spends_nothing() {
+    each(|database| {
+        let (queue, clock) = migrated(database);
+        let (claim, before) = in_work(database, &*queue, &clock);
+        let released = [("status", "SUBMITTED"), ("lease_owner", "-"), ("lease_expires_at", "-")];
+        assert_eq!(queue.hand_back(&claim.token, &key("t", "1"), None).unwrap(), WriteBack::Done);
+        assert_changes(&before, &columns(database, &key("t", "1")), &released);
+        let again = queue.claim(&wish(1)).unwrap();
+        let stored = queue.hand_back(&again.token, &key("t", "1"), Some("[\"b1\",\"b2\"]")).unwrap();
+        assert_eq!(stored, WriteBack::Done);
+        let row = queue.find(&key("t", "1")).unwrap().unwrap();
+        assert_eq!((row.iteration, row.crashes), (1, 0));
+        assert_eq!(row.processed_batches.as_deref(), Some("[\"b1\",\"b2\"]"));
+    });
+}
+
+#[test]
+fn only_the_holder_of_the_token_writes() {
+    each(|database| {
+        let (queue, clock) = migrated(database);
+        queue.submit(&request("t", "1")).unwrap();
+        let lost = queue.claim(&wish(1)).unwrap().token;
+        clock.advance(LEASE * 2);
+        let holder = queue.claim(&wish(1)).unwrap().token;
+        let key = key("t", "1");
+        let every_write = |token: &str| {
+            vec![
+                queue.complete(token, &key, &completion()).unwrap(),
+                queue.fail(token, &key, &failure()).unwrap(),
+                queue.retry_later(token, &key, &failure(), LEASE).unwrap(),
+                queue.hand_back(token, &key, Some("[]")).unwrap(),
+            ]
+        };
+        let before = columns(database, &key);
+        for token in [lost.as_str(), "", "host:7", "a\0b"] {
+            assert_eq!(every_write(token), [WriteBack::Lost; 4], "{token:?}");
+            assert_eq!(queue.renew(token, &[(key.clone(), Some("[]".to_owned()))], LEASE).unwrap(), []);
+            assert_eq!(columns(database, &key), before);
+        }
+        // A lease that ran out and was not taken over is still its holder's.
+        clock.advance(LEASE * 2);
+        assert_eq!(queue.complete(&holder, &key, &completion()).unwrap(), WriteBack::Done);
+        let completed = columns(database, &key);
+        assert_eq!(every_write(&holder), [WriteBack::Lost; 4], "what is COMPLETED stays so");
+        assert_eq!(columns(database, &key), completed);
+        let nowhere = super::key("t\0", "1");
+        assert_eq!(queue.complete(&holder, &nowhere, &completion()).unwrap(), WriteBack::Lost);
+    });
+}
+
+#[test]
+fn messages_are_cut_and_cleaned() {
+    each(|database| {
+        let (queue, _) = migrated(database);
+        queue.submit(&request("t", "1")).unwrap();
+        let claim = queue.claim(&wish(1)).unwrap();
+        let long = Failure {
+            message: "é".repeat(98) + "\0漢字",
+            detail: "a\0".to_owned() + &"漢".repeat(5000),
+            execution_ms: i64::MAX,
+            job_stats: None,
+        };
+        assert_eq!(queue.fail(&claim.token, &key("t", "1"), &long).unwrap(), WriteBack::Done);
+        let row = queue.find(&key("t", "1")).unwrap().unwrap();
+        assert_eq!(row.err_message, Some("é".repeat(98) + "\u{fffd}漢"));
+        assert_eq!(row.err_detail, Some("a\u{fffd}".to_owned() + &"漢".repeat(5000)));
+        assert_eq!(row.execution_ms, Some(2_147_483_647));
+        assert_eq!(row.job_stats, None);
+    });
+}
+
+#[test]
+fn download_urls_come_back_as_they_went_in() {
+    each(|database| {
+        let (queue, _) = migrated(database);
+        let urls = [
+            "plain/reports-1.csv",
+            "comma,and;{braces}",
+            "quote\"and'another",
+            "back\\slash\\",
+            "NULL",
+            "null",
+            "",
+            " ",
+            "ünïcode/漢字/🎓.csv",
+            "line\nbreak",
+            "[\"json\"]",
+            "%2F:_-.",
+        ];
+        let many: Vec<String> = urls.iter().map(|url| (*url).to_owned()).collect();
+        for (id, urls) in [("many", many), ("none", Vec::new())] {
+            queue.submit(&request("t", id)).unwrap();
+            let claim = queue.claim(&wish(1)).unwrap();
+            let written = Completion { download_urls: urls.clone(), ..completion() };
+            assert_eq!(queue.complete(&claim.token, &key("t", id), &written).unwrap(), WriteBack::Done);
+            assert_eq!(queue.find(&key("t", id)).unwrap().unwrap().download_urls, urls);
+        }
+        if database.is_postgres() {
+            let length =
+                database.query_text("SELECT array_length(download_urls, 1) FROM job_request WHERE request_id = 'many'");
+            assert_eq!(length, [[Some("12".to_owned())]]);
+        }
+    });
+}
