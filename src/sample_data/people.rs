@@ -8,7 +8,7 @@ use arrow::error::ArrowError;
 
 use super::courses::CHANNELS;
 use super::draws::{Draws, Of};
-use super::plan::Plan;
+use super::plan::{Plan, at};
 
 /// One script: given names, family names, places (district, block).
 struct Script {
@@ -141,7 +141,7 @@ impl Person {
         let [userid, rest @ ..] = &mut self.texts;
         learner_id(plan, learner, userid);
         let [first, last, email, phone, masked_email, masked_phone, external, rest @ ..] = rest;
-        let (given, family) = name(&mut draws, script);
+        let (given, family) = name(&mut draws, script, learner);
         first.push_str(given);
         last.push_str(family);
         if again && draws.one_in(2) {
@@ -174,8 +174,13 @@ fn script(draws: &mut Draws) -> &'static Script {
     }
 }
 
-fn name(draws: &mut Draws, script: &Script) -> (&'static str, &'static str) {
-    if draws.one_in(40) { draws.pick(&ODD) } else { (draws.pick(script.given), draws.pick(script.family)) }
+/// Every 25th learner has an odd name, so that even 500 of them have each one.
+fn name(draws: &mut Draws, script: &Script, learner: u64) -> (&'static str, &'static str) {
+    if learner % 25 == 7 {
+        ODD[at(learner / 25) % ODD.len()]
+    } else {
+        (draws.pick(script.given), draws.pick(script.family))
+    }
 }
 
 fn external_id(draws: &mut Draws, out: &mut String) {

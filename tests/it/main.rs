@@ -1,1 +1,2 @@
 //! The program from outside, and its seams' conformance suites: one binary, so that it is linked once.
+mod oracle;
