@@ -11,5 +11,6 @@ pub mod intake;
 pub mod outputs;
 pub mod reports;
 pub mod requests;
+pub mod sample_data;
 pub mod sources;
 pub mod worker;

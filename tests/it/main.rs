@@ -1,4 +1,5 @@
 //! The program from outside, and its seams' conformance suites: one binary, so that it is linked once.
 
 mod databases;
+mod oracle;
 mod queue;

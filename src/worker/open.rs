@@ -1,0 +1,62 @@
+//! Opens what jobs.toml names: the queue, the source, the store. Nothing is reached here but local files.
+
+use std::sync::Arc;
+
+use super::lifecycle::Stop;
+use super::{World, cpu};
+use crate::config::checked::{Config, DatabaseUrl, SourcePlace};
+use crate::outputs::Store;
+use crate::requests::{self, Clock, Queue, QueueError};
+use crate::sources::files::FilesSource;
+use crate::sources::postgres::PostgresSource;
+use crate::sources::{Settings, Source};
+
+/// Why the program cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The queue's database.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The threads.
+    #[error("cannot start the worker threads: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+}
+
+/// Everything a scan works with, from a checked configuration.
+pub fn world(config: Arc<Config>, clock: Arc<dyn Clock>) -> Result<World, OpenError> {
+    Ok(World {
+        queue: queue(&config, Arc::clone(&clock))?,
+        source: source(&config),
+        store: store(&config),
+        cpu: cpu::Cpu::new(config.worker.threads)?,
+        stop: Stop::default(),
+        clock,
+        config,
+    })
+}
+
+/// The `job_request` table.
+pub fn queue(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Queue>, QueueError> {
+    Ok(match &config.database.url {
+        DatabaseUrl::Sqlite(path) => Arc::new(requests::open_sqlite(path, clock)?),
+        DatabaseUrl::Postgres(url) => Arc::new(requests::open_postgres(url.reveal(), clock)?),
+    })
+}
+
+/// The platform's tables.
+#[must_use]
+pub fn source(config: &Config) -> Arc<dyn Source> {
+    let settings = Settings { timezone: config.timezone, max_bad_rows: config.source.max_bad_rows };
+    match &config.source.place {
+        SourcePlace::Files { directory, csv_dialect } => {
+            Arc::new(FilesSource::new(directory.clone(), *csv_dialect, settings))
+        }
+        SourcePlace::Postgres { url, schema } => Arc::new(PostgresSource::new(url.reveal(), schema, settings)),
+    }
+}
+
+/// Where files go.
+#[must_use]
+pub fn store(config: &Config) -> Store {
+    Store::local(config.store.directory.clone())
+}
