@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The program: see `exhaustd --help`, and the library for everything it does.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    exhaust::cli::main()
+}

@@ -1,1 +1,160 @@
-//! cli
+//! The commands, one file each. Not here: anything that a daemon or an API would do as well.
+//!
+//! Exit codes, decided in this file only: 0 fine, 1 some work failed, 2 wrong usage or configuration, 3 a dependency
+//! cannot be reached.
+
+mod check;
+mod explain;
+mod filters;
+mod migrate;
+mod operate;
+mod progress;
+mod run;
+mod sample_data;
+mod status;
+mod submit;
+mod text;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config, ConfigErrors, Environment};
+use crate::reports;
+use crate::requests::{Queue, QueueError, SystemClock};
+use crate::worker::{self, World};
+
+/// Makes the reports that clients of a course platform request.
+///
+/// Clients write rows into the table job_request; the daemon (`exhaustd run`) takes them on the schedules of
+/// jobs.toml, makes one file per course batch and writes status, links and timings back.
+///
+/// To try it out:
+///   exhaustd sample-data data
+///   exhaustd submit course-report --tag me --framework TPD
+///   exhaustd run --once
+///   exhaustd status
+#[derive(Debug, Parser)]
+#[command(name = "exhaustd", version, verbatim_doc_comment)]
+struct Arguments {
+    /// The configuration file; relative paths in it are relative to its directory.
+    #[arg(long, global = true, value_name = "FILE", default_value = "jobs.toml")]
+    config: PathBuf,
+    /// Log more: -v for what is done, -vv for details. `RUST_LOG` says it finer and wins.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Arguments),
+    Submit(submit::Arguments),
+    Status(status::Arguments),
+    Retry(operate::Arguments),
+    Cancel(operate::CancelArguments),
+    Check(check::Arguments),
+    Explain(explain::Arguments),
+    Migrate(migrate::Arguments),
+    SampleData(sample_data::Arguments),
+}
+
+/// How a command ended other than well. Each says its exit code.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    /// Some work failed.
+    #[error("{0}")]
+    Failed(String),
+    /// Wrong usage.
+    #[error("{0}")]
+    Usage(String),
+    /// Wrong configuration.
+    #[error("{0}")]
+    Configuration(#[from] ConfigErrors),
+    /// A dependency cannot be reached.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+impl From<QueueError> for Ended {
+    fn from(error: QueueError) -> Self {
+        if error.may_pass() { Self::Unreachable(error.to_string()) } else { Self::Failed(error.to_string()) }
+    }
+}
+
+impl Ended {
+    const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) | Self::Configuration(_) => 2,
+            Self::Unreachable(_) => 3,
+        }
+    }
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log_to_stderr(&arguments);
+    let ended = match &arguments.command {
+        Command::Run(command) => run::run(command, &arguments.config),
+        Command::Submit(command) => submit::run(command, &arguments.config),
+        Command::Status(command) => status::run(command, &arguments.config),
+        Command::Retry(command) => operate::retry(command, &arguments.config),
+        Command::Cancel(command) => operate::cancel(command, &arguments.config),
+        Command::Check(command) => check::run(command, &arguments.config),
+        Command::Explain(command) => explain::run(command, &arguments.config),
+        Command::Migrate(command) => migrate::run(command, &arguments.config),
+        Command::SampleData(command) => sample_data::run(command),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(ended) => {
+            eprintln!("error: {ended}");
+            ExitCode::from(ended.exit_code())
+        }
+    }
+}
+
+/// One line per event. The daemon tells what it does; other commands only what is wrong, unless asked.
+fn log_to_stderr(arguments: &Arguments) {
+    let quiet = !matches!(arguments.command, Command::Run(_));
+    let level = match (arguments.verbose, quiet) {
+        (0, true) => "warn",
+        (0, false) | (1, true) => "info,tokio_cron_scheduler=warn",
+        _ => "debug",
+    };
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level)).init();
+}
+
+fn load_config(file: &std::path::Path) -> Result<Config, Ended> {
+    Ok(config::load(file, &Environment::process(), &reports::names())?)
+}
+
+/// The queue alone, migrated if jobs.toml lets it: for commands that need nothing else.
+fn open_queue(config: &Config) -> Result<Arc<dyn Queue>, Ended> {
+    let queue = worker::open::queue(config, Arc::new(SystemClock))?;
+    if config.database.migrate {
+        queue.migrate(false)?;
+    }
+    Ok(queue)
+}
+
+fn open_world(config: Config) -> Result<World, Ended> {
+    worker::open::world(Arc::new(config), Arc::new(SystemClock)).map_err(|error| match error {
+        worker::open::OpenError::Queue(error) => error.into(),
+        error @ worker::open::OpenError::Threads(_) => Ended::Failed(error.to_string()),
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Ended> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Ended::Failed(format!("cannot start: {error}")))
+}

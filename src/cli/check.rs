@@ -1,0 +1,126 @@
+//! `exhaustd check`: is jobs.toml right, and can everything it names be reached?
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::text::table;
+use super::{Ended, load_config};
+use crate::config::Config;
+use crate::config::checked::{Job, Mode};
+use crate::reports::schema::Table;
+use crate::requests::{Clock, Queue, SystemClock};
+use crate::worker::open;
+
+/// How many of a schedule's next runs are shown.
+const RUNS: usize = 3;
+
+/// Validate jobs.toml, reach the database, the source and the store, and show when each job runs next.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What became of one dependency.
+struct Reached {
+    name: &'static str,
+    answer: Result<String, String>,
+}
+
+pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
+    let config = load_config(config)?;
+    let reached = [database(&config), source(&config), store(&config)];
+    let runs: Vec<(&Arc<Job>, Vec<String>)> = config.jobs.iter().map(|job| (job, next_runs(&config, job))).collect();
+    if arguments.json {
+        println!("{}", as_json(&reached, &runs));
+    } else {
+        print(&config, &reached, &runs);
+    }
+    let failed: Vec<&str> = reached.iter().filter(|one| one.answer.is_err()).map(|one| one.name).collect();
+    if failed.is_empty() { Ok(()) } else { Err(Ended::Unreachable(format!("not usable: {}", failed.join(", ")))) }
+}
+
+fn database(config: &Config) -> Reached {
+    let answer = || -> Result<String, crate::requests::QueueError> {
+        let queue = open::queue(config, Arc::new(SystemClock))?;
+        let missing = queue.migrate(true)?;
+        if missing.is_empty() {
+            let left: u64 = queue.overview()?.without_lease.values().sum();
+            let note = format!("; {left} rows are PROCESSING without a claim of ours");
+            return Ok(format!("ready{}", if left > 0 { &note } else { "" }));
+        }
+        if config.database.migrate {
+            Ok(format!("reached; {} statements will be run at start (see migrate --dry-run)", missing.len()))
+        } else {
+            queue.check().map(|()| "ready".to_owned())
+        }
+    };
+    Reached { name: "database", answer: answer().map_err(|error| error.to_string()) }
+}
+
+fn source(config: &Config) -> Reached {
+    let answer = open::source(config).tables().map(|found| {
+        let missing: Vec<&str> = Table::ALL.iter().filter(|t| !found.contains(t)).map(|t| t.name()).collect();
+        let note = if missing.is_empty() { String::new() } else { format!("; not there: {}", missing.join(", ")) };
+        format!("{} of {} tables{note}", found.len(), Table::ALL.len())
+    });
+    Reached { name: "source", answer }
+}
+
+fn store(config: &Config) -> Reached {
+    let answer = open::store(config).check().map(|()| "writable".to_owned()).map_err(|error| error.to_string());
+    Reached { name: "store", answer }
+}
+
+fn next_runs(config: &Config, job: &Job) -> Vec<String> {
+    let mut runs = Vec::with_capacity(RUNS);
+    let mut after = SystemClock.now();
+    while runs.len() < RUNS {
+        let Some(next) = job.schedule.next_after(after, config.timezone) else { break };
+        runs.push(next.with_timezone(&config.timezone).format("%Y-%m-%d %H:%M:%S %z").to_string());
+        after = next;
+    }
+    runs
+}
+
+fn print(config: &Config, reached: &[Reached], runs: &[(&Arc<Job>, Vec<String>)]) {
+    println!("{} is valid: {} jobs, times in {}\n", config.file.display(), config.jobs.len(), config.timezone);
+    let lines: Vec<[String; 2]> = reached
+        .iter()
+        .map(|one| {
+            let answer = one.answer.clone().unwrap_or_else(|error| format!("NOT USABLE: {error}"));
+            [one.name.to_owned(), answer]
+        })
+        .collect();
+    println!("{}", table(["DEPENDENCY", "STATE"], &lines));
+    let lines: Vec<[String; 5]> = runs
+        .iter()
+        .map(|(job, runs)| {
+            let mode = match job.mode {
+                Mode::Request => "request",
+                Mode::Standalone(_) => "standalone",
+            };
+            let schedule = job.schedule.as_str().to_owned();
+            [job.id.clone(), job.report.to_owned(), mode.to_owned(), schedule, runs.join(", ")]
+        })
+        .collect();
+    print!("{}", table(["JOB", "REPORT", "MODE", "SCHEDULE", "NEXT RUNS"], &lines));
+}
+
+fn as_json(reached: &[Reached], runs: &[(&Arc<Job>, Vec<String>)]) -> Value {
+    let dependencies: serde_json::Map<String, Value> = reached
+        .iter()
+        .map(|one| {
+            let (Ok(message) | Err(message)) = &one.answer;
+            (one.name.to_owned(), json!({ "ok": one.answer.is_ok(), "message": message }))
+        })
+        .collect();
+    let jobs: Vec<Value> = runs
+        .iter()
+        .map(|(job, runs)| json!({ "id": job.id, "schedule": job.schedule.as_str(), "next_runs": runs }))
+        .collect();
+    json!({ "dependencies": dependencies, "jobs": jobs })
+}

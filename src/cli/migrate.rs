@@ -1,0 +1,30 @@
+//! `exhaustd migrate`: bring the table to what this program needs.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Ended, load_config};
+use crate::requests::{Queue, SystemClock};
+use crate::worker::open;
+
+/// Add what the table job_request lacks: columns and indexes only, no row is changed. `run` does it too, unless
+/// `[database] migrate = false`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Print the SQL that would be run, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
+    let queue = open::queue(&load_config(config)?, Arc::new(SystemClock))?;
+    let statements = queue.migrate(arguments.dry_run)?;
+    if arguments.dry_run {
+        statements.iter().for_each(|statement| println!("{};", statement.trim().trim_end_matches(';')));
+    } else if statements.is_empty() {
+        println!("nothing to do");
+    } else {
+        println!("{} statements run", statements.len());
+    }
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! `exhaustd run`: the daemon.
+
+use std::path::Path;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Ended, load_config, open_world, runtime};
+use crate::worker::lifecycle::{self, RunError, Stop};
+
+/// The daemon: take requests on the schedules of jobs.toml, make their reports, write them back.
+///
+/// Dependencies that are down are waited for. The first SIGTERM or Ctrl-C takes no new work and ends or hands back
+/// what is in progress within `stop_timeout`; the second ends at once.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Work until nothing claimable is left, whatever the schedules, then exit: for cron and Kubernetes Jobs. Exit
+    /// code 0 only if no request failed or was left to be tried again.
+    #[arg(long)]
+    once: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
+    let world = open_world(load_config(config)?)?;
+    let once = arguments.once;
+    runtime()?.block_on(async {
+        tokio::spawn(stop_on_signals(signals()?, world.stop.clone()));
+        if !once {
+            return Ok(lifecycle::run(&world).await?);
+        }
+        let summary = lifecycle::run_once(&world).await?;
+        println!(
+            "{} requests: {} completed, {} failed, {} to be tried again, {} handed back, {} lost",
+            summary.claimed, summary.completed, summary.failed, summary.backing_off, summary.handed_back, summary.lost
+        );
+        if summary.all_well() && summary.backing_off == 0 {
+            Ok(())
+        } else {
+            Err(Ended::Failed("not every request was completed; see `exhaustd status`".to_owned()))
+        }
+    })
+}
+
+impl From<RunError> for Ended {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Queue(error) => error.into(),
+            RunError::Scheduler(_) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+fn signals() -> Result<[Signal; 2], Ended> {
+    let listen = |kind| signal(kind).map_err(|error| Ended::Failed(format!("cannot listen for signals: {error}")));
+    Ok([listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?])
+}
+
+async fn stop_on_signals([mut terminate, mut interrupt]: [Signal; 2], stop: Stop) {
+    for again in [false, true] {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if again {
+            log::warn!("second signal: ending at once; claims run out by themselves");
+            std::process::exit(1);
+        }
+        log::info!("signal: taking no new work; a second one ends at once");
+        stop.set();
+    }
+}

@@ -1,0 +1,84 @@
+//! `exhaustd sample-data`: a made-up platform to try things out on.
+
+use std::path::PathBuf;
+
+use super::Ended;
+use super::progress::Progress;
+use super::text::table;
+use crate::sample_data::{self, Format, Layout, SampleError, SampleOptions};
+
+/// Write a made-up data set: the same bytes from the same options, whatever its size in constant memory.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Where the tables go.
+    #[arg(default_value = "data")]
+    directory: PathBuf,
+    /// How much. 1: two million enrolments in 2,000 batches; the default takes seconds to make.
+    #[arg(long, default_value_t = 0.001)]
+    scale: f64,
+    /// The format of the files.
+    #[arg(long, value_enum, default_value_t = FormatName::Parquet)]
+    format: FormatName,
+    /// How tables are laid out in files.
+    #[arg(long, value_enum, default_value_t = LayoutName::Single)]
+    layout: LayoutName,
+    /// Another seed makes another data set of the same size.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Replace the tables that are there.
+    #[arg(long)]
+    overwrite: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum FormatName {
+    Parquet,
+    Csv,
+    Jsonl,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum LayoutName {
+    /// One file for each table.
+    Single,
+    /// Large tables in eight parts.
+    Parts,
+    /// Enrolments, activity and attempts partitioned by batch.
+    Hive,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Ended> {
+    let options = SampleOptions {
+        directory: arguments.directory.clone(),
+        scale: arguments.scale,
+        format: match arguments.format {
+            FormatName::Parquet => Format::Parquet,
+            FormatName::Csv => Format::Csv,
+            FormatName::Jsonl => Format::Jsonl,
+        },
+        layout: match arguments.layout {
+            LayoutName::Single => Layout::Single,
+            LayoutName::Parts => Layout::Parts,
+            LayoutName::Hive => Layout::Hive,
+        },
+        seed: arguments.seed,
+        overwrite: arguments.overwrite,
+    };
+    let progress = Progress::bar();
+    let made = sample_data::generate(&options, &|done, all| progress.show("rows", done, all)).map_err(|error| {
+        match error {
+            SampleError::Scale(_) | SampleError::Occupied { .. } | SampleError::Foreign { .. } => {
+                Ended::Usage(error.to_string())
+            }
+            other => Ended::Failed(other.to_string()),
+        }
+    })?;
+    drop(progress);
+    let rows: Vec<[String; 2]> = made.rows.iter().map(|(t, n)| [t.name().to_owned(), n.to_string()]).collect();
+    println!("{}", table(["TABLE", "ROWS"], &rows));
+    println!("{} bytes in {}", made.bytes, options.directory.display());
+    if let Some(batch) = made.batches.first() {
+        println!("try: exhaustd submit course-report --batch {} --wait", batch.id);
+    }
+    Ok(())
+}

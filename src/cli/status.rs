@@ -1,0 +1,124 @@
+//! `exhaustd status`: what is in the table.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::text::{table, time};
+use super::{Ended, load_config, open_queue};
+use crate::requests::{Overview, RequestKey, RequestRow};
+
+/// Requests in the table, and their number by job and status.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Only requests of this client.
+    tag: Option<String>,
+    /// Only this request, with everything that is known about it.
+    request_id: Option<String>,
+    /// At most this many requests, the newest.
+    #[arg(long, default_value_t = 20)]
+    limit: u32,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
+    let queue = open_queue(&load_config(config)?)?;
+    if let (Some(tag), Some(request_id)) = (&arguments.tag, &arguments.request_id) {
+        let key = RequestKey { tag: tag.clone(), request_id: request_id.clone() };
+        let row = queue.find(&key)?.ok_or_else(|| Ended::Failed(format!("there is no request {key}")))?;
+        if arguments.json { println!("{}", whole(&row)) } else { print_one(&row) }
+        return Ok(());
+    }
+    let rows = queue.list(arguments.tag.as_deref(), arguments.limit)?;
+    let overview = if arguments.tag.is_none() { Some(queue.overview()?) } else { None };
+    if arguments.json {
+        let requests: Vec<Value> = rows.iter().map(whole).collect();
+        println!("{}", json!({ "requests": requests, "counts": overview.as_ref().map(counts) }));
+        return Ok(());
+    }
+    print!("{}", table(["TAG", "REQUEST", "JOB", "STATUS", "SUBMITTED", "MS", "FILES", "MESSAGE"], &lines(&rows)));
+    if let Some(overview) = overview {
+        print_overview(&overview);
+    }
+    Ok(())
+}
+
+fn lines(rows: &[RequestRow]) -> Vec<[String; 8]> {
+    let line = |row: &RequestRow| {
+        [
+            row.tag.clone(),
+            row.request_id.clone(),
+            row.job_id.clone(),
+            row.status.clone(),
+            time(row.submitted),
+            row.execution_ms.map_or_else(String::new, |ms| ms.to_string()),
+            row.download_urls.len().to_string(),
+            row.err_message.clone().unwrap_or_default(),
+        ]
+    };
+    rows.iter().map(line).collect()
+}
+
+fn print_overview(overview: &Overview) {
+    let rows: Vec<[String; 3]> =
+        overview.counts.iter().map(|((job, status), n)| [job.clone(), status.clone(), n.to_string()]).collect();
+    print!("\n{}", table(["JOB", "STATUS", "REQUESTS"], &rows));
+    for (job, n) in &overview.without_lease {
+        println!("{n} requests of {job} are PROCESSING without a claim of ours: another system's, or left over by it");
+    }
+}
+
+fn print_one(row: &RequestRow) {
+    let facts: Vec<[String; 2]> = match whole(row) {
+        Value::Object(facts) => facts.into_iter().filter(|(_, value)| !value.is_null()).map(fact).collect(),
+        _ => Vec::new(),
+    };
+    print!("{}", table(["COLUMN", "VALUE"], &facts));
+}
+
+fn fact((name, value): (String, Value)) -> [String; 2] {
+    let text = match value {
+        Value::String(text) => text,
+        Value::Array(items) => {
+            items.iter().map(|item| item.as_str().unwrap_or_default()).collect::<Vec<_>>().join(", ")
+        }
+        other => other.to_string(),
+    };
+    [name, text]
+}
+
+/// A row as JSON, under the table's own names.
+fn whole(row: &RequestRow) -> Value {
+    let parsed = |text: &Option<String>| {
+        text.as_deref().map(|text| serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())))
+    };
+    json!({
+        "tag": row.tag,
+        "request_id": row.request_id,
+        "job_id": row.job_id,
+        "status": row.status,
+        "request_data": parsed(&row.request_data),
+        "requested_by": row.requested_by,
+        "requested_channel": row.requested_channel,
+        "download_urls": row.download_urls,
+        "dt_job_submitted": row.submitted,
+        "dt_job_processing": row.processing,
+        "dt_job_completed": row.completed,
+        "dt_file_created": row.file_created,
+        "execution_time": row.execution_ms,
+        "err_message": row.err_message,
+        "err_detail": row.err_detail,
+        "iteration": row.iteration,
+        "crashes": row.crashes,
+        "lease_owner": row.lease_owner,
+        "lease_expires_at": row.lease_expires,
+        "next_attempt_at": row.next_attempt,
+        "job_stats": parsed(&row.job_stats),
+    })
+}
+
+fn counts(overview: &Overview) -> Value {
+    overview.counts.iter().map(|((job, status), n)| json!({ "job_id": job, "status": status, "requests": n })).collect()
+}

@@ -1,0 +1,122 @@
+//! `exhaustd submit`: write a request.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::filters::{FilterArguments, find_job};
+use super::progress::Progress;
+use super::{Ended, load_config, open_queue};
+use crate::intake::{self, Identity, Terms};
+use crate::requests::{Clock, NewRequest, Queue, RequestKey, RequestRow, Status, Submitted, SystemClock};
+use crate::worker::open;
+
+/// Write a request for reports of some batches; a running daemon takes it.
+///
+/// The same submission on the same day finds the request that exists (a FAILED one is tried again).
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The job's id or alias in jobs.toml.
+    job: String,
+    #[command(flatten)]
+    filters: FilterArguments,
+    /// The client's key, under which the request is found again.
+    #[arg(long, default_value = "cli")]
+    tag: String,
+    /// The request's id, unique within the tag; made from the submission if not given.
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+    /// Who asks.
+    #[arg(long, value_name = "NAME")]
+    requested_by: Option<String>,
+    /// For which channel.
+    #[arg(long, value_name = "ID")]
+    requested_channel: Option<String>,
+    /// Wait until the request has ended, then print its files.
+    #[arg(long)]
+    wait: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
+    let config = load_config(config)?;
+    let job = find_job(&config, &arguments.job)?;
+    let request_data = arguments.filters.request_data()?;
+    intake::accept(job, Terms { request_data: Some(&request_data), has_encryption_key: false })
+        .map_err(|refusal| Ended::Usage(refusal.to_string()))?;
+    let request = new_request(arguments, &job.id, request_data)?;
+    let queue = open_queue(&config)?;
+    let submitted = queue.submit(&request)?;
+    let row = if arguments.wait { wait(queue.as_ref(), &request.key)? } else { find(queue.as_ref(), &request.key)? };
+    let store = open::store(&config);
+    let files: Vec<String> = row
+        .download_urls
+        .iter()
+        .filter_map(|key| crate::outputs::ObjectKey::parse(key).ok())
+        .map(|key| store.path(&key).display().to_string())
+        .collect();
+    if arguments.json {
+        let state = match submitted {
+            Submitted::Created => "created",
+            Submitted::Exists => "exists",
+            Submitted::Resubmitted => "resubmitted",
+        };
+        let answer = json!({
+            "tag": row.tag, "request_id": row.request_id, "submitted": state, "status": row.status, "files": files,
+            "err_message": row.err_message,
+        });
+        println!("{answer}");
+    } else {
+        println!("{} {}", request.key, row.status);
+        files.iter().for_each(|file| println!("{file}"));
+    }
+    match (Status::parse(&row.status), row.err_message) {
+        (Some(Status::Failed), message) => Err(Ended::Failed(message.unwrap_or_else(|| "FAILED".to_owned()))),
+        _ => Ok(()),
+    }
+}
+
+fn new_request(arguments: &Arguments, job_id: &str, request_data: String) -> Result<NewRequest, Ended> {
+    let Arguments { tag, requested_by, requested_channel, filters, .. } = arguments;
+    if tag.is_empty() || tag.chars().count() > 50 {
+        return Err(Ended::Usage("--tag must have 1 to 50 characters".to_owned()));
+    }
+    let request_id = match &arguments.request_id {
+        Some(id) => id.clone(),
+        None => intake::request_id(&Identity {
+            tag,
+            job_id,
+            job_config: &filters.job_config()?,
+            output_format: &filters.format,
+            requested_by: requested_by.as_deref(),
+            requested_channel: requested_channel.as_deref(),
+            day: SystemClock.now().date_naive(),
+        }),
+    };
+    Ok(NewRequest {
+        key: RequestKey { tag: tag.clone(), request_id },
+        job_id: job_id.to_owned(),
+        request_data,
+        requested_by: requested_by.clone(),
+        requested_channel: requested_channel.clone(),
+    })
+}
+
+fn find(queue: &dyn Queue, key: &RequestKey) -> Result<RequestRow, Ended> {
+    queue.find(key)?.ok_or_else(|| Ended::Failed(format!("request {key} has vanished from the table")))
+}
+
+fn wait(queue: &dyn Queue, key: &RequestKey) -> Result<RequestRow, Ended> {
+    let progress = Progress::spinner();
+    loop {
+        let row = find(queue, key)?;
+        if matches!(Status::parse(&row.status), Some(Status::Completed | Status::Failed)) {
+            return Ok(row);
+        }
+        progress.say(&format!("{} {}", key, row.status));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
