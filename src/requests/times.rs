@@ -15,10 +15,11 @@ const NEITHER_FROM: f64 = 1e14;
 #[must_use]
 pub fn read_time(text: &str) -> Option<DateTime<Utc>> {
     let text = text.trim();
-    if text.bytes().any(|b| b.is_ascii_digit()) && text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b)) {
-        if let Ok(number) = text.parse() {
-            return read_epoch(number);
-        }
+    let numeric = |b: u8| b.is_ascii_digit() || b"+-.eE".contains(&b);
+    if text.bytes().all(numeric)
+        && let Ok(number) = text.parse()
+    {
+        return read_epoch(number);
     }
     let split = text.find(['T', 't', ' ']).unwrap_or(text.len());
     let (date, rest) = text.split_at(split);

@@ -1,5 +1,7 @@
-//! Databases for tests: a fresh SQLite file, and a fresh PostgreSQL database on the server that EXHAUST_TEST_POSTGRES
+//! Databases for tests: a fresh SQLite file, and a fresh PostgreSQL database on the server that `EXHAUST_TEST_POSTGRES`
 //! names (`scripts/with-postgres` starts one). Both are empty; a test migrates them where it wants that.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
 use std::path::PathBuf;
 use std::sync::Arc;

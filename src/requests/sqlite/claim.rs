@@ -17,7 +17,7 @@ use super::columns;
 /// Every claimable row, few columns of it: which of them are oldest can only be said after their times, which others
 /// wrote in any form, have been read. A key that is not text (SQLite lets a primary key be NULL) names no row, so such a
 /// row is left alone. Names come as a JSON array.
-const CLAIMABLE: &str = "SELECT tag, request_id, dt_job_submitted AS submitted,
+pub(super) const CLAIMABLE: &str = "SELECT tag, request_id, dt_job_submitted AS submitted,
         CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END + (status = 'PROCESSING') AS crashes
     FROM job_request
     WHERE job_id IN (SELECT value FROM json_each(?1)) AND status IN ('SUBMITTED', 'PROCESSING')
@@ -46,7 +46,7 @@ struct Waiting {
 }
 
 /// The keys come as a JSON array of pairs.
-const TAKE: &str = concat!(
+pub(super) const TAKE: &str = concat!(
     "UPDATE job_request SET crashes = CASE status WHEN 'PROCESSING'
             THEN CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END + 1 ELSE coalesce(crashes, 0) END,
         status = 'PROCESSING', dt_job_processing = ?1, lease_owner = ?2, lease_expires_at = ?3

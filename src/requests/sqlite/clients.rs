@@ -116,7 +116,7 @@ macro_rules! newest {
     };
 }
 
-const LIST_TAG: &str = newest!("tag = ?2 AND");
+pub(super) const LIST_TAG: &str = newest!("tag = ?2 AND");
 /// For operators; it reads every row.
 const LIST_ALL: &str = newest!("");
 

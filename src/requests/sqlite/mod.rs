@@ -262,3 +262,39 @@ impl Queue for SqliteQueue {
             .ok_or_else(|| QueueError::Refused(format!("{what}: last_slot was never asked")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use diesel::sql_types::Text;
+
+    use super::super::ManualClock;
+    use super::*;
+
+    #[derive(QueryableByName)]
+    struct Plan {
+        #[diesel(sql_type = Text)]
+        detail: String,
+    }
+
+    /// SQLite uses a partial index only where it can prove that it may, and plans without a word where it cannot.
+    #[test]
+    fn a_claim_and_a_list_are_planned_on_their_indexes() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(DateTime::UNIX_EPOCH));
+        let queue = open_sqlite(&directory.path().join("deep/er/exhaust.db"), clock).unwrap();
+        queue.migrate(false).unwrap();
+        let plan = |sql: &str| -> Vec<String> {
+            let plan: Vec<Plan> =
+                sql_query(format!("EXPLAIN QUERY PLAN {sql}")).load(&mut queue.connection().unwrap()).unwrap();
+            plan.into_iter().map(|step| step.detail).filter(|step| step.contains("job_request")).collect()
+        };
+        assert_eq!(plan(claim::CLAIMABLE), ["SEARCH job_request USING INDEX job_request_open (job_id=? AND status=?)"]);
+        let take = plan(claim::TAKE);
+        assert!(take.len() == 1 && take[0].ends_with("(tag=? AND request_id=?)"), "{take:?}");
+        let list = plan(clients::LIST_TAG);
+        assert_eq!(list.len(), 6, "{list:?}");
+        for step in list {
+            assert!(step.starts_with("SEARCH job_request USING INDEX job_request_newest (tag=? AND dt_job_"), "{step}");
+        }
+    }
+}

@@ -25,6 +25,7 @@ struct Model {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one arm a step, in the drawing's order")]
 fn random_steps_lead_where_the_drawing_says() {
     each(|database| {
         let (queue, clock) = migrated(database);
