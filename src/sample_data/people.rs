@@ -201,7 +201,12 @@ fn place(draws: &mut Draws, script: &Script, out: &mut [String]) {
     let _ = write!(
         org,
         "{}",
-        draws.pick(&["Department of Education", "SCERT", "Kendriya Vidyalaya", "Learning Trust, Delhi"])
+        draws.pick(&[
+            "Department of School Education and Literacy",
+            "SCERT",
+            "Kendriya Vidyalaya Sangathan",
+            "Learning Trust, Delhi"
+        ])
     );
     if !draws.one_in(30) {
         let _ = write!(school, "{} {number}, {town}", draws.pick(&["Govt. High School", "Zilla Parishad School No."]));

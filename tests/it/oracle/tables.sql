@@ -1,17 +1,19 @@
 -- From `raw (tbl, doc)`, one JSON object of texts for each row as it stood in the file, to tables with typed values.
 -- `setting (zone_us)` has the configured time zone as a fixed offset in microseconds.
 
+CREATE INDEX raw_tbl ON raw (tbl);
+
 -- Dates and times, each spelling once. ISO 8601 with T or a blank, with or without zone; the legacy form has a colon
 -- before the fraction. Without zone: already in the configured one. Whatever does not read is not in the result.
 CREATE TABLE instant (spelled TEXT PRIMARY KEY, us INTEGER);
 INSERT INTO instant
-WITH spelled (x) AS (
+WITH spelled (x) AS MATERIALIZED (
     SELECT doc ->> '$.enrolleddate' FROM raw WHERE tbl = 'user_enrolments'
     UNION SELECT doc ->> '$.completedon' FROM raw WHERE tbl = 'user_enrolments'
     UNION SELECT doc ->> '$.last_attempted_on' FROM raw WHERE tbl = 'assessment_aggregator'
     UNION SELECT CASE WHEN u LIKE '{%' THEN u ->> '$.completedCount' ELSE u END
           FROM (SELECT doc ->> '$.agg_last_updated' AS u FROM raw WHERE tbl = 'user_activity_agg')
-), split AS (
+), split AS MATERIALIZED (
     -- The zone is what stands after the seconds and their fraction.
     SELECT x, replace(substr(x, 1, 19), 'T', ' ') AS local, substr(x, 20) AS rest,
            CASE WHEN substr(x, 20) LIKE '%Z' THEN length(x)
@@ -19,7 +21,7 @@ WITH spelled (x) AS (
                 WHEN x GLOB '*[+-][0-9][0-9]:[0-9][0-9]' AND length(x) > 23 THEN length(x) - 5
                 ELSE length(x) + 1 END AS zone_at
     FROM spelled WHERE x GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'
-), parts AS (
+), parts AS MATERIALIZED (
     SELECT x, local, rest, substr(x, 21, max(0, zone_at - 21)) AS fraction,
            replace(substr(x, zone_at), ':', '') AS zone
     FROM split
@@ -41,7 +43,7 @@ WHERE strftime('%s', local) IS NOT NULL
 -- Decimals as whole millionths, never as floats. Whatever does not read is not in the result.
 CREATE TABLE decimal_text (spelled TEXT PRIMARY KEY, millionths INTEGER);
 INSERT INTO decimal_text
-WITH spelled (x) AS (
+WITH spelled (x) AS MATERIALIZED (
     SELECT trim(doc ->> '$.total_score') FROM raw WHERE tbl = 'assessment_aggregator'
     UNION SELECT trim(doc ->> '$.total_max_score') FROM raw WHERE tbl = 'assessment_aggregator'
     -- "7/10": what stands before the slash and what behind it.
@@ -49,7 +51,7 @@ WITH spelled (x) AS (
           FROM (SELECT doc ->> '$.grand_total' AS g FROM raw WHERE tbl = 'assessment_aggregator') WHERE g LIKE '%/%'
     UNION SELECT trim(substr(g, instr(g, '/') + 1))
           FROM (SELECT doc ->> '$.grand_total' AS g FROM raw WHERE tbl = 'assessment_aggregator') WHERE g LIKE '%/%'
-), split AS (
+), split AS MATERIALIZED (
     SELECT x, ltrim(x, '-') AS digits, CASE WHEN x LIKE '-%' THEN -1 ELSE 1 END AS sign FROM spelled
 )
 SELECT x,
@@ -101,7 +103,7 @@ CREATE UNIQUE INDEX user_key ON user (userid);
 -- How many entries a list or map has; a bare number is their number.
 CREATE TABLE entries_text (spelled TEXT PRIMARY KEY, entries INTEGER);
 INSERT INTO entries_text
-WITH spelled (x) AS (
+WITH spelled (x) AS MATERIALIZED (
     SELECT doc ->> '$.certificates' FROM raw WHERE tbl = 'user_enrolments'
     UNION SELECT doc ->> '$.issued_certificates' FROM raw WHERE tbl = 'user_enrolments'
 )
