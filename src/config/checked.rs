@@ -11,7 +11,7 @@ use crate::outputs::csv::CsvOptions;
 use crate::reports::Options;
 
 /// The whole of jobs.toml.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The file it came from; relative paths are relative to its directory.
     pub file: PathBuf,
@@ -34,7 +34,7 @@ pub struct Config {
 }
 
 /// A `[[job]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Job {
     /// `job_request.job_id`
     pub id: String,
@@ -103,7 +103,7 @@ pub enum Compress {
 }
 
 /// `[database]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Database {
     /// Where the `job_request` table is.
     pub url: DatabaseUrl,
@@ -121,7 +121,7 @@ pub enum DatabaseUrl {
 }
 
 /// `[source]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     /// Where the tables are.
     pub place: SourcePlace,
@@ -130,7 +130,7 @@ pub struct Source {
 }
 
 /// Where the platform's tables are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SourcePlace {
     /// A directory.
     Files {
@@ -167,7 +167,7 @@ pub struct MaxBadRows {
 }
 
 /// `[store]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Store {
     /// The directory of a `file://` store.
     pub directory: PathBuf,
@@ -178,7 +178,7 @@ pub struct Store {
 }
 
 /// `[worker]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Worker {
     /// Rows per scan.
     pub claim: u32,
@@ -203,7 +203,7 @@ pub struct Worker {
 }
 
 /// `[api]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Api {
     /// Where it listens.
     pub listen: SocketAddr,
@@ -216,7 +216,7 @@ pub struct Api {
 }
 
 /// An `[[api.keys]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ApiKey {
     /// For the log.
     pub name: String,
