@@ -12,7 +12,7 @@ use crate::outputs::csv::CsvOptions;
 use crate::reports::Options;
 
 /// The whole of jobs.toml.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The file it came from; relative paths are relative to its directory.
     pub file: PathBuf,
@@ -35,7 +35,7 @@ pub struct Config {
 }
 
 /// A `[[job]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Job {
     /// `job_request.job_id`
     pub id: String,
@@ -95,7 +95,7 @@ pub enum Zip {
 }
 
 /// `[database]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Database {
     /// Where the `job_request` table is.
     pub url: DatabaseUrl,
@@ -113,7 +113,7 @@ pub enum DatabaseUrl {
 }
 
 /// `[source]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     /// Where the tables are.
     pub place: SourcePlace,
@@ -122,7 +122,7 @@ pub struct Source {
 }
 
 /// Where the platform's tables are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SourcePlace {
     /// A directory.
     Files {
@@ -159,7 +159,7 @@ pub struct MaxBadRows {
 }
 
 /// `[store]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Store {
     /// The directory of a `file://` store.
     pub directory: PathBuf,
@@ -170,7 +170,7 @@ pub struct Store {
 }
 
 /// `[worker]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Worker {
     /// Rows per scan.
     pub claim: u32,
@@ -195,7 +195,7 @@ pub struct Worker {
 }
 
 /// `[api]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Api {
     /// Where it listens.
     pub listen: SocketAddr,
@@ -208,7 +208,7 @@ pub struct Api {
 }
 
 /// An `[[api.keys]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ApiKey {
     /// For the log.
     pub name: String,

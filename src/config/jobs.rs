@@ -1,0 +1,172 @@
+//! `[[job]]`: which jobs there are, how often they run, what changes their reports.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::checked::{Compress, Job, Mode, Zip};
+use super::cron::Cron;
+use super::errors::{Place, listed, near_miss};
+use super::raw::Value;
+use super::section::Section;
+use crate::outputs::csv::CsvOptions;
+use crate::reports::{Attempt, Options};
+
+/// `job_request.job_id` is `VARCHAR(50)`.
+const LONGEST_ID: usize = 50;
+
+/// Scanned this often unless the job says otherwise.
+const SCHEDULE: &str = "*/30 * * * * *";
+
+/// Ids and aliases seen so far.
+type Taken<'a> = HashMap<&'a str, &'a Place>;
+
+/// The jobs that read, in the file's order.
+pub(super) fn jobs(sections: &[Section<'_>], file: &Path, known_reports: &[&'static str]) -> Vec<Job> {
+    let mut taken = Taken::new();
+    sections.iter().filter_map(|section| job(section, file, known_reports, &mut taken)).collect()
+}
+
+fn job<'a>(section: &Section<'a>, file: &Path, known: &[&'static str], taken: &mut Taken<'a>) -> Option<Job> {
+    let id = section.required("id").and_then(|name| take(section, name, file, taken));
+    let aliases = section.texts("aliases").unwrap_or_default();
+    let aliases = aliases.into_iter().filter_map(|name| take(section, name, file, taken)).collect();
+    let report = report(section, known);
+    let schedule = schedule(section);
+    let mode = mode(section);
+    let (options, csv) = options(&section.section("options", "job.options"));
+    let job = Job {
+        id: id.unwrap_or_default(),
+        aliases,
+        report: report.unwrap_or_default(),
+        mode,
+        report_path: report_path(section).unwrap_or("reports/").to_owned(),
+        max_attempts: section.number("max_attempts", 1).unwrap_or(3),
+        max_batches: section.number("max_batches", 1).unwrap_or(1000),
+        on_submit: section.boolean("on_submit").unwrap_or(true),
+        own_channel_only: section.boolean("own_channel_only").unwrap_or(false),
+        require_encryption: section.boolean("require_encryption").unwrap_or(false),
+        zip: section.one_of("zip", &[("aes", Zip::Aes), ("legacy", Zip::Legacy)]).unwrap_or(Zip::Aes),
+        compress: section
+            .one_of("compress", &[("none", Compress::None), ("gzip", Compress::Gzip)])
+            .unwrap_or(Compress::None),
+        options,
+        csv,
+        // Comes last: there is no job without it, and every other key has been looked at by now.
+        schedule: schedule?,
+    };
+    Some(job)
+}
+
+/// An id or alias that no job has yet.
+fn take<'a>(section: &Section<'a>, name: (&'a str, &'a Place), file: &Path, taken: &mut Taken<'a>) -> Option<String> {
+    let (name, place) = name;
+    let characters = name.chars().count();
+    if characters > LONGEST_ID {
+        let what = format!("a job's name has at most {LONGEST_ID} characters, `{name}` has {characters}");
+        section.faults.add(place, what);
+        return None;
+    }
+    if let Some(first) = taken.get(name) {
+        section.faults.add(place, format!("the job name `{name}` is taken already, at {}", shown(first, file)));
+        return None;
+    }
+    taken.insert(name, place);
+    Some(name.to_owned())
+}
+
+/// A place inside a message.
+pub(super) fn shown(place: &Place, file: &Path) -> String {
+    match place {
+        Place::File => file.display().to_string(),
+        Place::At { line, column } => format!("{}:{line}:{column}", file.display()),
+        Place::Variable(name) => name.clone(),
+    }
+}
+
+fn report(section: &Section<'_>, known: &[&'static str]) -> Option<&'static str> {
+    let (name, place) = section.required("report")?;
+    let found = known.iter().copied().find(|known| *known == name);
+    if found.is_none() {
+        let what = format!("unknown report `{name}`; there are {}", listed(known.iter().copied()));
+        section.faults.add_meant(place, what, near_miss(name, known.iter().copied()));
+    }
+    found
+}
+
+fn schedule(section: &Section<'_>) -> Option<Cron> {
+    let (text, place) = match section.node("schedule") {
+        Some(_) => section.text("schedule")?,
+        None => (SCHEDULE, &section.place),
+    };
+    Cron::parse(text).map_err(|fault| section.faults.add(place, format!("`schedule`: {fault}"))).ok()
+}
+
+fn mode(section: &Section<'_>) -> Mode {
+    let standalone = section.one_of("mode", &[("request", false), ("standalone", true)]);
+    let config = section.node("config");
+    match (standalone, config) {
+        (Some(true), Some(node)) => {
+            if !matches!(node.value, Value::Table(_) | Value::Faulty) {
+                let what = format!("`config` must be a table, this is {}", node.value.kind());
+                section.faults.add(&node.place, what);
+            }
+            return Mode::Standalone(node.to_json(section.faults));
+        }
+        (Some(true), None) => {
+            let place = section.node("mode").map_or(&section.place, |mode| &mode.place);
+            section.faults.add(place, "`mode = \"standalone\"` needs `config`, the jobConfig of its requests");
+        }
+        (Some(false), Some(node)) => not_standalone(section, &node.place),
+        (None, Some(node)) if section.node("mode").is_none() => not_standalone(section, &node.place),
+        _ => {}
+    }
+    Mode::Request
+}
+
+fn not_standalone(section: &Section<'_>, place: &Place) {
+    section.faults.add(place, "`config` is only for `mode = \"standalone\"`: requests bring their own jobConfig");
+}
+
+/// Checked like a request's, since a request may leave it out.
+fn report_path<'a>(section: &Section<'a>) -> Option<&'a str> {
+    let (path, place) = section.filled("report_path")?;
+    let segments = path.strip_suffix('/').unwrap_or(path);
+    let what = if path.starts_with('/') {
+        "must not begin with `/`: it is a path inside the store"
+    } else if path.chars().any(char::is_control) {
+        "must not hold control characters"
+    } else if segments.split('/').any(|segment| matches!(segment, "." | "..")) {
+        "must not hold `.` or `..`"
+    } else if segments.split('/').any(str::is_empty) {
+        "must not hold `//`"
+    } else {
+        return Some(path);
+    };
+    section.faults.add(place, format!("`report_path` {what}"));
+    None
+}
+
+fn options(section: &Section<'_>) -> (Options, CsvOptions) {
+    let (report, csv) = (Options::default(), CsvOptions::default());
+    let types = section.texts("assessment_content_types").map(|types| {
+        if let (true, Some(node)) = (types.is_empty(), section.node("assessment_content_types"))
+            && matches!(&node.value, Value::List(items) if items.is_empty())
+        {
+            section.faults.add(&node.place, "`assessment_content_types` is empty: no attempt would ever count");
+        }
+        types.into_iter().map(|(name, _)| name.to_owned()).collect()
+    });
+    let report = Options {
+        apply_privacy_policy: section.boolean("apply_privacy_policy").unwrap_or(report.apply_privacy_policy),
+        attempt: section
+            .one_of("attempt", &[("best", Attempt::Best), ("latest", Attempt::Latest)])
+            .unwrap_or(report.attempt),
+        assessment_content_types: types.unwrap_or(report.assessment_content_types),
+    };
+    let csv = CsvOptions {
+        formula_guard: section.boolean("formula_guard").unwrap_or(csv.formula_guard),
+        crlf: section.boolean("crlf").unwrap_or(csv.crlf),
+        bom: section.boolean("bom").unwrap_or(csv.bom),
+    };
+    (report, csv)
+}

@@ -1,0 +1,143 @@
+//! The one list of the keys that jobs.toml may have.
+
+use super::errors::near_miss;
+
+/// Sections and their keys. A dot leads into a table inside a section.
+pub(super) const SECTIONS: &[(&str, &[&str])] = &[
+    ("", &["timezone", "job", "database", "source", "store", "worker", "api", "secrets"]),
+    (
+        "job",
+        &[
+            "id",
+            "report",
+            "schedule",
+            "aliases",
+            "mode",
+            "config",
+            "report_path",
+            "max_attempts",
+            "max_batches",
+            "on_submit",
+            "own_channel_only",
+            "require_encryption",
+            "zip",
+            "compress",
+            "options",
+        ],
+    ),
+    ("job.options", &["apply_privacy_policy", "attempt", "assessment_content_types", "formula_guard", "crlf", "bom"]),
+    ("database", &["url", "migrate"]),
+    ("source", &["kind", "url", "csv_dialect", "schema", "max_bad_rows"]),
+    ("source.max_bad_rows", &["share", "at_least"]),
+    ("store", &["url", "signed_url_ttl", "link_key"]),
+    (
+        "worker",
+        &[
+            "claim",
+            "lease",
+            "threads",
+            "memory",
+            "max_crashes",
+            "adopt_after",
+            "stop_timeout",
+            "per_tag",
+            "per_channel",
+            "retention",
+        ],
+    ),
+    ("api", &["listen", "public_url", "metrics_public", "keys"]),
+    ("api.keys", &["name", "sha256", "tags", "channels", "per_minute", "open_requests"]),
+    ("secrets", &["key"]),
+];
+
+/// Keys whose value is a list or a table; in a variable they are written as in TOML.
+const STRUCTURED: &[&str] = &[
+    "job.aliases",
+    "job.config",
+    "job.options",
+    "job.options.assessment_content_types",
+    "source.max_bad_rows",
+    "api.keys",
+    "api.keys.tags",
+    "api.keys.channels",
+];
+
+/// Every key, sections included, with its section in front: `timezone`, `job.options.attempt`, `api.keys.name`.
+#[must_use]
+pub fn known_keys() -> Vec<String> {
+    SECTIONS.iter().flat_map(|(section, keys)| keys.iter().map(|key| dotted(section, key))).collect()
+}
+
+/// The keys of a section.
+pub(super) fn keys_of(section: &str) -> &'static [&'static str] {
+    SECTIONS.iter().find(|(name, _)| *name == section).map_or(&[], |(_, keys)| keys)
+}
+
+/// How a section is written in the file.
+pub(super) fn written(section: &str) -> String {
+    match section {
+        "" => "the top level".to_owned(),
+        "job" | "api.keys" => format!("[[{section}]]"),
+        "job.options" => "`options` of [[job]]".to_owned(),
+        "source.max_bad_rows" => "`max_bad_rows` of [source]".to_owned(),
+        _ => format!("[{section}]"),
+    }
+}
+
+/// What is to be said of a key that its section does not have: the fault, and what was probably meant.
+pub(super) fn unknown_key(section: &str, key: &str) -> (String, Option<String>) {
+    let elsewhere = SECTIONS.iter().find(|(name, keys)| *name != section && keys.contains(&key));
+    let meant = near_miss(key, keys_of(section).iter().copied());
+    match (elsewhere, meant) {
+        (Some((name, _)), None) => {
+            (format!("unknown key `{key}` in {}; it belongs in {}", written(section), written(name)), None)
+        }
+        (_, meant) => (format!("unknown key `{key}` in {}", written(section)), meant),
+    }
+}
+
+/// Whether a key's value is one that a variable can hold as it is (`Some(false)`), or one written as in TOML
+/// (`Some(true)`). `None`: no such key, or a whole section.
+pub(super) fn is_structured(dotted: &str) -> Option<bool> {
+    if STRUCTURED.contains(&dotted) {
+        return Some(true);
+    }
+    let is_section = SECTIONS.iter().any(|(section, _)| *section == dotted);
+    (!is_section && known_keys().iter().any(|known| known == dotted)).then_some(false)
+}
+
+fn dotted(section: &str, key: &str) -> String {
+    if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_section_is_itself_a_key() {
+        for (section, _) in SECTIONS.iter().filter(|(section, _)| !section.is_empty()) {
+            assert!(known_keys().iter().any(|key| key == section), "{section}");
+        }
+        for key in STRUCTURED {
+            assert!(known_keys().iter().any(|known| known == key), "{key}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_are_explained() {
+        assert_eq!(
+            unknown_key("job", "shedule"),
+            ("unknown key `shedule` in [[job]]".to_owned(), Some("schedule".to_owned()))
+        );
+        assert_eq!(
+            unknown_key("job", "formula_guard"),
+            ("unknown key `formula_guard` in [[job]]; it belongs in `options` of [[job]]".to_owned(), None)
+        );
+        assert_eq!(
+            unknown_key("", "listen"),
+            ("unknown key `listen` in the top level; it belongs in [api]".to_owned(), None)
+        );
+        assert_eq!(unknown_key("store", "colour"), ("unknown key `colour` in [store]".to_owned(), None));
+    }
+}

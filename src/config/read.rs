@@ -1,0 +1,128 @@
+//! From the document to the configuration: one function for each section.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono_tz::{TZ_VARIANTS, Tz};
+
+use super::api;
+use super::checked::{Config, CsvDialect, Database, DatabaseUrl, MaxBadRows, Source, SourcePlace, Store, Worker};
+use super::environment::Environment;
+use super::errors::{Faults, near_miss};
+use super::jobs;
+use super::raw::Table;
+use super::section::Section;
+use super::urls::Urls;
+
+/// What S3 allows for signed links.
+const LONGEST_LINK: Duration = Duration::from_secs(7 * 86_400);
+
+/// Reads the whole document. What comes out is right only if no fault was noted.
+pub(super) fn config(
+    document: &Table,
+    file: &Path,
+    environment: &Environment,
+    known_reports: &[&'static str],
+    faults: &Faults,
+) -> Config {
+    let top = Section::top(document, faults);
+    let directory = file.parent().unwrap_or(Path::new(""));
+    let urls = Urls { directory, tls: cfg!(feature = "tls"), faults };
+    Config {
+        file: file.to_owned(),
+        timezone: timezone(&top).unwrap_or(Tz::UTC),
+        jobs: jobs::jobs(&top.sections("job", "job"), file, known_reports).into_iter().map(Arc::new).collect(),
+        database: database(&top.section("database", "database"), &urls),
+        source: source(&top.section("source", "source"), &urls),
+        store: store(&top.section("store", "store"), &urls),
+        worker: worker(&top.section("worker", "worker"), environment),
+        api: api::api(&top.section("api", "api"), file),
+        secrets_key: top.section("secrets", "secrets").secret("key"),
+    }
+}
+
+fn timezone(top: &Section<'_>) -> Option<Tz> {
+    let (name, place) = top.text("timezone")?;
+    if let Ok(timezone) = name.parse() {
+        return Some(timezone);
+    }
+    let names = || TZ_VARIANTS.iter().map(|zone| zone.name());
+    // "kolkata" is a city of the list without its continent.
+    let city = names().find(|zone| zone.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(name)));
+    let meant = city.map(str::to_owned).or_else(|| near_miss(name, names()));
+    top.faults.add_meant(place, format!("unknown time zone `{name}`"), meant);
+    None
+}
+
+fn database(section: &Section<'_>, urls: &Urls<'_>) -> Database {
+    let url = section.filled("url").and_then(|(url, place)| urls.database(url, place));
+    Database {
+        url: url.unwrap_or_else(|| DatabaseUrl::Sqlite(urls.directory.join("var/exhaust.db"))),
+        migrate: section.boolean("migrate").unwrap_or(true),
+    }
+}
+
+fn source(section: &Section<'_>, urls: &Urls<'_>) -> Source {
+    let is_postgres = section.one_of("kind", &[("files", false), ("postgres", true)]).unwrap_or(false);
+    let url = section.filled("url");
+    let dialects = [("rfc4180", CsvDialect::Rfc4180), ("spark", CsvDialect::Spark)];
+    let csv_dialect = section.one_of("csv_dialect", &dialects).unwrap_or(CsvDialect::Rfc4180);
+    let schema = section.filled("schema").map_or("public", |(schema, _)| schema).to_owned();
+    let files = |directory: Option<PathBuf>| SourcePlace::Files {
+        directory: directory.unwrap_or_else(|| urls.directory.join("data")),
+        csv_dialect,
+    };
+    let place = if !is_postgres {
+        files(url.and_then(|(url, place)| urls.files_source(url, place)))
+    } else if let Some((url, place)) = url {
+        urls.postgres_source(url, place).map_or_else(|| files(None), |url| SourcePlace::Postgres { url, schema })
+    } else {
+        if let Some(kind) = section.node("kind").filter(|_| section.node("url").is_none()) {
+            section.faults.add(&kind.place, "`kind = \"postgres\"` needs `url = \"postgres://…\"`");
+        }
+        files(None)
+    };
+    Source { place, max_bad_rows: max_bad_rows(&section.section("max_bad_rows", "source.max_bad_rows")) }
+}
+
+fn max_bad_rows(section: &Section<'_>) -> MaxBadRows {
+    MaxBadRows { share: section.share("share").unwrap_or(0.001), at_least: section.number("at_least", 0).unwrap_or(10) }
+}
+
+fn store(section: &Section<'_>, urls: &Urls<'_>) -> Store {
+    let url = section.filled("url").and_then(|(url, place)| urls.store(url, place));
+    let ttl = section.duration("signed_url_ttl", false).and_then(|(ttl, place)| {
+        let what = if ttl > LONGEST_LINK {
+            "at most 7d, object stores sign no longer"
+        } else if ttl < Duration::from_secs(1) {
+            "at least 1s"
+        } else {
+            return Some(ttl);
+        };
+        section.faults.add(place, format!("`signed_url_ttl` must be {what}"));
+        None
+    });
+    Store {
+        directory: url.unwrap_or_else(|| urls.directory.join("var/reports")),
+        signed_url_ttl: ttl.unwrap_or(Duration::from_secs(86_400)),
+        link_key: section.secret("link_key"),
+    }
+}
+
+fn worker(section: &Section<'_>, environment: &Environment) -> Worker {
+    let threads = section.number("threads", 0).filter(|&threads: &usize| threads > 0);
+    let duration = |key, zero| section.duration(key, zero).map(|(duration, _)| duration);
+    Worker {
+        claim: section.number("claim", 1).unwrap_or(500),
+        lease: duration("lease", false).unwrap_or(Duration::from_secs(120)),
+        threads: threads.unwrap_or_else(|| environment.cores()),
+        memory: section.size("memory").unwrap_or(2 << 30),
+        max_crashes: section.number("max_crashes", 1).unwrap_or(5),
+        adopt_after: section.duration_or_off("adopt_after"),
+        stop_timeout: duration("stop_timeout", true).unwrap_or(Duration::from_secs(30)),
+        per_tag: section.number("per_tag", 1),
+        per_channel: section.number("per_channel", 1),
+        retention: section.duration_or_off("retention"),
+    }
+}
