@@ -1,4 +1,14 @@
 //! CSV by RFC 4180, with the guard against spreadsheet formulas.
+//!
+//! Own lines in place of the `csv` crate's writer: a guarded cell is written in two parts, which that writer would
+//! want joined first, and a cell that may be a formula must be looked at anyway, so that one look decides over the
+//! quotes too. Not here: what a cell means.
+
+use std::io::Write;
+
+use chrono::{Datelike, NaiveDate};
+
+use crate::reports::table::{Finished, TableColumn, Values};
 
 /// What changes the bytes of a CSV file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,7 +27,159 @@ impl Default for CsvOptions {
     }
 }
 
-/// Placeholder until the reports branch lands.
-pub fn write<W: std::io::Write>(_: &crate::reports::table::Finished<'_>, _: &CsvOptions, _: W) -> std::io::Result<u64> {
-    Ok(0)
+/// Bytes are handed on in pieces of about this size.
+const PIECE: usize = 64 * 1024;
+
+/// Writes the table, heading line first, and returns how many rows were written below it.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write<W: Write>(table: &Finished<'_>, options: &CsvOptions, mut out: W) -> std::io::Result<u64> {
+    let mut lines = Lines { bytes: Vec::with_capacity(PIECE + PIECE / 4), guard: options.formula_guard };
+    let line_end: &[u8] = if options.crlf { b"\r\n" } else { b"\n" };
+    if options.bom {
+        lines.bytes.extend_from_slice("\u{feff}".as_bytes());
+    }
+    let alone = table.columns.len() == 1;
+    for (at, column) in table.columns.iter().enumerate() {
+        lines.separate(at);
+        lines.text(&column.heading, column.from_data && lines.guard);
+    }
+    lines.bytes.extend_from_slice(line_end);
+    for row in 0..table.rows {
+        let start = lines.bytes.len();
+        for (at, column) in table.columns.iter().enumerate() {
+            lines.separate(at);
+            lines.cell(column, row);
+        }
+        if alone && lines.bytes.len() == start {
+            // An empty line would be no row at all.
+            lines.bytes.extend_from_slice(b"\"\"");
+        }
+        lines.bytes.extend_from_slice(line_end);
+        if lines.bytes.len() >= PIECE {
+            out.write_all(&lines.bytes)?;
+            lines.bytes.clear();
+        }
+    }
+    out.write_all(&lines.bytes)?;
+    out.flush()?;
+    Ok(table.rows as u64)
 }
+
+/// Lines on their way out.
+struct Lines {
+    bytes: Vec<u8>,
+    guard: bool,
+}
+
+impl Lines {
+    fn separate(&mut self, at: usize) {
+        if at > 0 {
+            self.bytes.push(b',');
+        }
+    }
+
+    fn cell(&mut self, column: &TableColumn<'_>, row: usize) {
+        match &column.values {
+            Values::Shared { texts, field, keys, hidden } => {
+                if !hidden.as_ref().is_some_and(|hidden| hidden[row]) {
+                    self.text(texts.get(keys[row] as usize, *field), self.guard);
+                }
+            }
+            Values::Constant(text) => self.text(text, self.guard),
+            Values::Text(texts) => self.text(&texts[row], self.guard),
+            Values::Date(days) => days[row].iter().for_each(|day| self.day(*day)),
+            Values::Int(numbers) => numbers[row].iter().for_each(|number| self.number(*number)),
+            Values::Percent(numbers) => {
+                if let Some(number) = numbers[row] {
+                    self.number(number);
+                    self.bytes.push(b'%');
+                }
+            }
+        }
+    }
+
+    /// Text, with a `'` before it if it is to be guarded and a spreadsheet might run it, in quotes if need be.
+    fn text(&mut self, text: &str, guard: bool) {
+        let guard: &[u8] = if guard && runs(text) { b"'" } else { b"" };
+        let bytes = text.as_bytes();
+        if !bytes.iter().any(|byte| matches!(byte, b'"' | b',' | b'\r' | b'\n')) {
+            self.bytes.extend_from_slice(guard);
+            self.bytes.extend_from_slice(bytes);
+            return;
+        }
+        self.bytes.push(b'"');
+        self.bytes.extend_from_slice(guard);
+        for (at, part) in bytes.split(|byte| *byte == b'"').enumerate() {
+            if at > 0 {
+                self.bytes.extend_from_slice(b"\"\"");
+            }
+            self.bytes.extend_from_slice(part);
+        }
+        self.bytes.push(b'"');
+    }
+
+    /// `dd/MM/yyyy`
+    fn day(&mut self, day: NaiveDate) {
+        self.padded(day.day(), 2);
+        self.bytes.push(b'/');
+        self.padded(day.month(), 2);
+        self.bytes.push(b'/');
+        self.padded(day.year().unsigned_abs(), 4);
+    }
+
+    fn number(&mut self, number: i64) {
+        if number < 0 {
+            self.bytes.push(b'-');
+        }
+        self.padded(number.unsigned_abs(), 1);
+    }
+
+    /// The digits of a number, zeros before them up to this width.
+    fn padded(&mut self, number: impl Into<u64>, width: usize) {
+        let mut digits = [b'0'; 20];
+        let (mut rest, mut start) = (number.into(), digits.len());
+        while rest > 0 {
+            start -= 1;
+            #[allow(clippy::cast_possible_truncation, reason = "a digit")]
+            let digit = (rest % 10) as u8;
+            digits[start] += digit;
+            rest /= 10;
+        }
+        self.bytes.extend_from_slice(&digits[start.min(digits.len() - width)..]);
+    }
+}
+
+/// Whether a spreadsheet might run this as a formula: after any leading spaces it begins with one of `= + - @`, tab,
+/// CR or LF, and as a whole it is no plain number.
+fn runs(text: &str) -> bool {
+    let first = text.bytes().find(|byte| *byte != b' ');
+    matches!(first, Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r' | b'\n')) && !plain_number(text.as_bytes())
+}
+
+/// ASCII `[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?`, from end to end.
+fn plain_number(text: &[u8]) -> bool {
+    let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let unsigned = |text: &[u8]| usize::from(matches!(text.first(), Some(b'+' | b'-')));
+    let text = &text[unsigned(text)..];
+    let whole = digits(text);
+    let text = &text[whole..];
+    let text = match text.strip_prefix(b".") {
+        None if whole == 0 => return false,
+        None => text,
+        Some(text) => {
+            let fraction = digits(text);
+            if whole + fraction == 0 {
+                return false;
+            }
+            &text[fraction..]
+        }
+    };
+    let Some(exponent) = text.strip_prefix(b"e").or_else(|| text.strip_prefix(b"E")) else { return text.is_empty() };
+    let exponent = &exponent[unsigned(exponent)..];
+    !exponent.is_empty() && digits(exponent) == exponent.len()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! The batches there are and the contents there are: `course_batch` and `content` in memory.
+//!
+//! Not here: which of them a request wants ([`filters`](super::filters)).
+
+mod contents;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use arrow::record_batch::RecordBatch;
+use chrono::NaiveDate;
+use chrono_tz::Tz;
+use hashbrown::HashMap;
+
+pub use contents::Contents;
+use contents::ContentsBuilder;
+pub(super) use contents::Metadata;
+
+use super::columns::Chunk;
+use super::dates;
+use super::schema::{Column, Kind, Scan, Table};
+
+/// A batch of learners who take a course together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// `batchid`
+    pub id: String,
+    /// `courseid`, empty if there is none.
+    pub course_id: String,
+    /// `name`, empty if there is none.
+    pub name: String,
+    /// The day of `enddate` in the configured zone.
+    pub end_date: Option<NaiveDate>,
+    /// Its course in [`Catalog::contents`], where it is there.
+    pub course: Option<usize>,
+}
+
+/// All batches and all contents.
+#[derive(Debug)]
+pub struct Catalog {
+    batches: Vec<Batch>,
+    contents: Contents,
+    duplicates: BTreeMap<Table, u64>,
+}
+
+impl Catalog {
+    /// The batches, ordered by the bytes of their ids.
+    #[must_use]
+    pub fn batches(&self) -> &[Batch] {
+        &self.batches
+    }
+
+    /// The index of the batch of this id.
+    #[must_use]
+    pub fn find_batch(&self, id: &str) -> Option<usize> {
+        self.batches.binary_search_by(|batch| batch.id.as_str().cmp(id)).ok()
+    }
+
+    /// The contents.
+    #[must_use]
+    pub const fn contents(&self) -> &Contents {
+        &self.contents
+    }
+
+    /// Rows that were not used because another one has their key, by table; tables without any are not named.
+    #[must_use]
+    pub const fn duplicates(&self) -> &BTreeMap<Table, u64> {
+        &self.duplicates
+    }
+}
+
+/// Takes the rows of `course_batch` and `content`, from several threads and in any order.
+#[derive(Debug)]
+pub struct CatalogBuilder {
+    tz: Tz,
+    batch_columns: Vec<Column>,
+    content_columns: Vec<Column>,
+    batches: Mutex<Batches>,
+    contents: Mutex<ContentsBuilder>,
+}
+
+#[derive(Debug, Default)]
+struct Batches {
+    by_id: HashMap<String, RawBatch>,
+    duplicates: u64,
+}
+
+/// The used columns of a batch in the table's order: of two rows with one id the greater is used.
+#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct RawBatch {
+    course_id: String,
+    name: String,
+    end: Option<i64>,
+}
+
+impl CatalogBuilder {
+    /// For requests whose content filters name these metadata fields. Dates are days in `tz`.
+    #[must_use]
+    pub fn new(metadata: &BTreeSet<String>, tz: Tz) -> Self {
+        let content_columns = contents::columns(metadata);
+        Self {
+            tz,
+            batch_columns: vec![
+                Column::required("courseid", Kind::Text),
+                Column::key("batchid"),
+                Column::optional("name", Kind::Text),
+                Column::optional("enddate", Kind::Instant),
+            ],
+            contents: Mutex::new(ContentsBuilder::new(&content_columns)),
+            content_columns,
+            batches: Mutex::default(),
+        }
+    }
+
+    /// Makes columns of `content` as strictly required as a report's [`Needs::content`](super::Needs::content) says,
+    /// so that a table without them stops the load.
+    #[must_use]
+    pub fn needing(mut self, columns: &[Column]) -> Self {
+        for wanted in columns {
+            let same = |column: &&mut Column| column.name.eq_ignore_ascii_case(&wanted.name);
+            if let Some(column) = self.content_columns.iter_mut().find(same) {
+                column.presence = wanted.presence;
+            }
+        }
+        self
+    }
+
+    /// What to read.
+    #[must_use]
+    pub fn scans(&self) -> Vec<Scan> {
+        vec![
+            Scan { table: Table::CourseBatch, columns: self.batch_columns.clone(), only: None },
+            Scan { table: Table::Content, columns: self.content_columns.clone(), only: None },
+        ]
+    }
+
+    /// Takes a chunk of one of the two tables; chunks of others are none of its business.
+    ///
+    /// # Panics
+    /// If the columns are not those of the scan.
+    pub fn take(&self, table: Table, chunk: &RecordBatch) {
+        match table {
+            Table::CourseBatch => self.take_batches(&Chunk::new(chunk, &self.batch_columns)),
+            Table::Content => {
+                let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+                contents.take(&Chunk::new(chunk, &self.content_columns));
+            }
+            _ => {}
+        }
+    }
+
+    fn take_batches(&self, chunk: &Chunk<'_>) {
+        let (ids, courses) = (chunk.texts("batchid"), chunk.texts("courseid"));
+        let (names, ends) = (chunk.texts("name"), chunk.instants("enddate"));
+        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        for row in 0..chunk.rows() {
+            let (course_id, name) = (courses.get(row).to_owned(), names.get(row).to_owned());
+            let found = RawBatch { course_id, name, end: ends.get(row) };
+            match batches.by_id.get_mut(ids.get(row)) {
+                None => drop(batches.by_id.insert(ids.get(row).to_owned(), found)),
+                Some(known) => {
+                    *known = found.max(std::mem::take(known));
+                    batches.duplicates += 1;
+                }
+            }
+        }
+    }
+
+    /// Everything that was taken, in order.
+    #[must_use]
+    pub fn finish(self) -> Catalog {
+        let (contents, duplicate_contents) =
+            self.contents.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
+        let raw = self.batches.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let batch = |(id, raw): (String, RawBatch)| Batch {
+            id,
+            course: contents.position(&raw.course_id),
+            course_id: raw.course_id,
+            name: raw.name,
+            end_date: raw.end.and_then(|end| dates::day(end, self.tz)),
+        };
+        let mut batches: Vec<Batch> = raw.by_id.into_iter().map(batch).collect();
+        batches.sort_unstable_by(|left, right| left.id.cmp(&right.id));
+        let duplicates = [(Table::CourseBatch, raw.duplicates), (Table::Content, duplicate_contents)];
+        let duplicates = duplicates.into_iter().filter(|(_, count)| *count > 0).collect();
+        Catalog { batches, contents, duplicates }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! The course report: how far each learner of a batch has come, in the course and in each of its modules.
+
+use std::borrow::Cow;
+
+use super::roster::{COMMON, Roster, enrolments, users};
+use super::schema::{Column, Kind};
+use super::shared::activity::Activity;
+use super::shared::enrolments::Enrolment;
+use super::table::{TableColumn, Values};
+use super::{Needs, Options, Report, ReportError, dates};
+
+/// See the module.
+pub(super) struct Course;
+
+impl Report for Course {
+    fn name(&self) -> &'static str {
+        "course"
+    }
+
+    fn about(&self) -> &'static str {
+        "progress of a batch's learners in the course and its modules, completion and certificates"
+    }
+
+    fn needs(&self, _options: &Options) -> Needs {
+        Needs {
+            content: vec![Column::required("leafNodesCount", Kind::Count)],
+            enrolments: [
+                enrolments(),
+                vec![
+                    Column::optional("enrolleddate", Kind::Instant),
+                    Column::optional("completedon", Kind::Instant),
+                    Column::optional("certificates", Kind::Entries),
+                    Column::optional("issued_certificates", Kind::Entries),
+                ],
+            ]
+            .concat(),
+            users: users(&COMMON),
+            activity: vec![
+                Column::key("activity_id"),
+                Column::key("user_id"),
+                Column::key("context_id"),
+                Column::required("agg", Kind::CompletedCount),
+                Column::optional("agg_last_updated", Kind::LastUpdated),
+            ],
+            attempts: Vec::new(),
+            hierarchy: vec![Column::key("identifier"), Column::required("hierarchy", Kind::Text)],
+        }
+    }
+
+    fn columns<'a>(&self, roster: &mut Roster<'a>, _options: &Options) -> Result<Vec<TableColumn<'a>>, ReportError> {
+        let modules = roster.shared().modules(roster.course());
+        let course = &roster.batch().course_id;
+        let mut counted = vec![Counted {
+            activity: roster.shared().activity_number(course),
+            leaf_nodes: roster.shared().catalog().contents().leaf_nodes(roster.course()),
+        }];
+        counted.extend(modules.iter().map(|module| Counted {
+            activity: roster.shared().activity_number(&module.identifier),
+            leaf_nodes: module.leaf_nodes,
+        }));
+        let mut progress = progress(roster, &counted).into_iter().map(Values::Int);
+        let own = |heading: &'static str, values| TableColumn { heading: heading.into(), from_data: false, values };
+        let mut columns = roster.common(&COMMON);
+        columns.push(own("Enrolment Date", days(roster, Enrolment::enrolled)));
+        columns.push(own("Course ID", Values::Constant(course)));
+        columns.extend(progress.next().map(|values| own("Course Progress", values)));
+        columns.push(own("Completion Date", days(roster, Enrolment::completed)));
+        columns.push(own("Certificate Status", certificates(roster)));
+        columns.extend(modules.iter().zip(progress).map(|(module, values)| TableColumn {
+            heading: Cow::Owned(format!("{} - Progress", module.identifier)),
+            from_data: true,
+            values,
+        }));
+        Ok(columns)
+    }
+}
+
+/// Something whose leaf nodes are counted: the course or a module.
+struct Counted {
+    /// Its number among the activities; `None` if nobody has a row of it.
+    activity: Option<u32>,
+    leaf_nodes: Option<i64>,
+}
+
+/// A column of per cents for each. Roster and activity are both in the order of users, so one walk through both does.
+fn progress(roster: &Roster<'_>, counted: &[Counted]) -> Vec<Vec<Option<i64>>> {
+    let rows = roster.rows();
+    let mut cells = vec![vec![None; rows.len()]; counted.len()];
+    let mut columns: Vec<(u32, usize)> =
+        counted.iter().enumerate().filter_map(|(at, counted)| Some((counted.activity?, at))).collect();
+    columns.sort_unstable();
+    let mut activity = roster.shared().activity(roster.slot());
+    for (at, row) in rows.iter().enumerate() {
+        let before = activity.iter().take_while(|activity| activity.user < row.user()).count();
+        activity = &activity[before..];
+        let own = activity.iter().take_while(|activity| activity.user == row.user()).count();
+        for found in &activity[..own] {
+            fill(&mut cells, at, &columns, counted, found);
+        }
+        activity = &activity[own..];
+    }
+    cells
+}
+
+/// Writes one activity row into every column that counts it (a course may be a module of itself).
+fn fill(cells: &mut [Vec<Option<i64>>], row: usize, columns: &[(u32, usize)], counted: &[Counted], found: &Activity) {
+    let first = columns.partition_point(|(activity, _)| *activity < found.activity);
+    for (_, column) in columns[first..].iter().take_while(|(activity, _)| *activity == found.activity) {
+        cells[*column][row] = per_cent(found.count(), counted[*column].leaf_nodes);
+    }
+}
+
+/// `min(100, floor(100 × completed ÷ leaf nodes))`; `None` where one of them is missing or there are no leaf nodes.
+fn per_cent(completed: Option<i64>, leaf_nodes: Option<i64>) -> Option<i64> {
+    let leaf_nodes = leaf_nodes.filter(|count| *count > 0)?;
+    let floor = (i128::from(completed?) * 100).div_euclid(leaf_nodes.into());
+    i64::try_from(floor.min(100)).ok()
+}
+
+fn days(roster: &Roster<'_>, instant: impl Fn(&Enrolment) -> Option<i64>) -> Values<'static> {
+    let tz = roster.shared().timezone();
+    Values::Date(roster.rows().iter().map(|row| instant(row).and_then(|instant| dates::day(instant, tz))).collect())
+}
+
+fn certificates(roster: &Roster<'_>) -> Values<'static> {
+    let status = |row: &Enrolment| Cow::Borrowed(if row.certified() { "Issued" } else { "" });
+    Values::Text(roster.rows().iter().map(status).collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! A request's conditions, applied to the batches there are.
+//!
+//! Not here: how a jobConfig is read ([`job_config`](super::job_config)), how a content filter compares.
+
+use std::collections::BTreeSet;
+
+use chrono::{Days, NaiveDate};
+use chrono_tz::Tz;
+
+use super::catalog::{Batch, Catalog};
+use super::job_config::JobConfig;
+
+/// What else decides over batches.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    /// The day it is in the configured zone.
+    pub today: NaiveDate,
+    /// Most batches of one request.
+    pub max_batches: usize,
+    /// Where given, the course's channel must equal it.
+    pub own_channel: Option<&'a str>,
+    /// The configured zone, for dates in content filters.
+    pub timezone: Tz,
+}
+
+/// The batches of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Indices in [`Catalog::batches`], rising, and so ordered by batch id.
+    pub batches: Vec<usize>,
+    /// What was left out.
+    pub left_out: LeftOut,
+}
+
+/// Batches that were left out, by reason; ids, sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Named, but there is no such batch.
+    pub unknown: Vec<String>,
+    /// Has ended, and was not named by id.
+    pub expired: Vec<String>,
+    /// Named, but its course is not in `content`.
+    pub no_content: Vec<String>,
+    /// Named, but its course belongs to another channel. (One that is not named and belongs to another channel is
+    /// treated as not existing: its id is nobody else's business.)
+    pub channel: Vec<String>,
+}
+
+impl LeftOut {
+    /// Whether nothing was left out.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        [&self.unknown, &self.expired, &self.no_content, &self.channel].iter().all(|ids| ids.is_empty())
+    }
+}
+
+/// Why a request has no batches to deliver. Neither passes by waiting.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    /// None is left.
+    #[error("No data found: {why}")]
+    NoData {
+        /// For the client; the whole message has at most 100 characters.
+        why: String,
+        /// What was left out.
+        left_out: LeftOut,
+    },
+    /// More than a request may have.
+    #[error("{found} batches match, at most {most} are allowed: narrow the filters")]
+    TooMany {
+        /// How many match.
+        found: usize,
+        /// How many are allowed.
+        most: usize,
+    },
+}
+
+/// The batches that a request wants, those that can be delivered and those that cannot.
+pub fn resolve(config: &JobConfig, catalog: &Catalog, scope: &Scope<'_>) -> Result<Selection, ResolveError> {
+    let contents = config.content.as_ref().map(|filter| filter.select(catalog.contents(), scope.timezone));
+    let yesterday = scope.today.checked_sub_days(Days::new(1)).unwrap_or(scope.today);
+    let mut selection = Selection::default();
+    let named = config.named_batches();
+    let mut consider = |at: usize, batch: &Batch| {
+        if !config.ids.iter().all(|ids| ids.contains(&batch.id)) {
+            return;
+        }
+        let left_out = &mut selection.left_out;
+        let Some(course) = batch.course else {
+            if named.is_some() {
+                left_out.no_content.push(batch.id.clone());
+            }
+            return;
+        };
+        if !course_matches(config, catalog, course) || contents.as_ref().is_some_and(|selected| !selected[course]) {
+            return;
+        }
+        if scope.own_channel.is_some_and(|channel| catalog.contents().channel(course) != channel) {
+            if named.is_some() {
+                left_out.channel.push(batch.id.clone());
+            }
+        } else if named.is_none() && !config.include_expired && batch.end_date.is_some_and(|end| end < yesterday) {
+            left_out.expired.push(batch.id.clone());
+        } else {
+            selection.batches.push(at);
+        }
+    };
+    match &named {
+        // A thousand requests that name one batch each do not walk over all batches.
+        Some(ids) => {
+            for at in ids.iter().filter_map(|id| catalog.find_batch(id)) {
+                consider(at, &catalog.batches()[at]);
+            }
+        }
+        None => catalog.batches().iter().enumerate().for_each(|(at, batch)| consider(at, batch)),
+    }
+    if let Some(ids) = &named {
+        selection.left_out.unknown = unknown(ids, catalog);
+    }
+    judge(selection, scope.max_batches)
+}
+
+/// The conditions on the course other than the content filter.
+fn course_matches(config: &JobConfig, catalog: &Catalog, course: usize) -> bool {
+    let contents = catalog.contents();
+    let channel = config.channels.as_ref().is_none_or(|channels| channels.contains(contents.channel(course)));
+    channel
+        && config.frameworks.as_ref().is_none_or(|wanted| {
+            contents.frameworks(course).iter().any(|framework| wanted.contains(&framework.to_lowercase()))
+        })
+}
+
+fn unknown(named: &BTreeSet<&str>, catalog: &Catalog) -> Vec<String> {
+    named.iter().filter(|id| catalog.find_batch(id).is_none()).map(|id| (*id).to_owned()).collect()
+}
+
+fn judge(selection: Selection, most: usize) -> Result<Selection, ResolveError> {
+    let found = selection.batches.len();
+    if found > most {
+        return Err(ResolveError::TooMany { found, most });
+    }
+    if found == 0 {
+        return Err(ResolveError::NoData { why: why(&selection.left_out), left_out: selection.left_out });
+    }
+    Ok(selection)
+}
+
+/// Why nothing is left, in few words.
+fn why(left_out: &LeftOut) -> String {
+    let reasons = [
+        (&left_out.unknown, "does not exist", "do not exist"),
+        (&left_out.expired, "has ended", "have ended"),
+        (&left_out.no_content, "has no course in content", "have no course in content"),
+        (&left_out.channel, "belongs to another channel", "belong to another channel"),
+    ];
+    let mut given = reasons.into_iter().filter(|(ids, _, _)| !ids.is_empty());
+    match (given.next(), given.next()) {
+        (None, _) => "no batch matches the filters".to_owned(),
+        (Some((ids, one, many)), None) => match ids.as_slice() {
+            [id] => format!("batch {} {one}", super::job_config::cut(id)),
+            ids => format!("{} batches {many}", ids.len()),
+        },
+        (Some(_), Some(_)) => {
+            let counts = reasons.into_iter().filter(|(ids, _, _)| !ids.is_empty());
+            let short = |(ids, _, many): (&Vec<String>, &str, &str)| format!("{} {many}", ids.len());
+            let all: Vec<String> = counts.map(short).collect();
+            let text = all.join(", ");
+            if text.len() <= 80 { text } else { "every named batch is left out".to_owned() }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
