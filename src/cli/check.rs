@@ -10,7 +10,7 @@ use super::{Ended, load_config};
 use crate::config::Config;
 use crate::config::checked::{Job, Mode};
 use crate::reports::schema::Table;
-use crate::requests::{Clock, Queue, SystemClock};
+use crate::requests::{Clock, SystemClock};
 use crate::worker::open;
 
 /// How many of a schedule's next runs are shown.

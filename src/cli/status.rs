@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::text::{table, time};
+use super::text::{iso, table, time};
 use super::{Ended, load_config, open_queue};
 use crate::requests::{Overview, RequestKey, RequestRow};
 
@@ -103,18 +103,18 @@ fn whole(row: &RequestRow) -> Value {
         "requested_by": row.requested_by,
         "requested_channel": row.requested_channel,
         "download_urls": row.download_urls,
-        "dt_job_submitted": row.submitted,
-        "dt_job_processing": row.processing,
-        "dt_job_completed": row.completed,
-        "dt_file_created": row.file_created,
+        "dt_job_submitted": iso(row.submitted),
+        "dt_job_processing": iso(row.processing),
+        "dt_job_completed": iso(row.completed),
+        "dt_file_created": iso(row.file_created),
         "execution_time": row.execution_ms,
         "err_message": row.err_message,
         "err_detail": row.err_detail,
         "iteration": row.iteration,
         "crashes": row.crashes,
         "lease_owner": row.lease_owner,
-        "lease_expires_at": row.lease_expires,
-        "next_attempt_at": row.next_attempt,
+        "lease_expires_at": iso(row.lease_expires),
+        "next_attempt_at": iso(row.next_attempt),
         "job_stats": parsed(&row.job_stats),
     })
 }

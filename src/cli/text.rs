@@ -32,6 +32,11 @@ pub(super) fn time(at: Option<DateTime<Utc>>) -> String {
     at.map_or_else(String::new, |at| at.format("%Y-%m-%d %H:%M:%SZ").to_string())
 }
 
+/// A time for programs, to the millisecond.
+pub(super) fn iso(at: Option<DateTime<Utc>>) -> Option<String> {
+    at.map(|at| at.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 
-use crate::outputs::Compress;
+pub use crate::outputs::Compress;
 use crate::outputs::csv::CsvOptions;
 use crate::reports::Options;
 

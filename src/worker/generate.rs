@@ -112,7 +112,7 @@ fn make(workshop: &Workshop<'_>, desk: &Desk<'_>, unit: &Unit) {
     let (bytes, counts) = match made {
         Ok(made) => made,
         Err(reason) => {
-            let reason = reason.in_batch(workshop.shared.batch_id(unit.batch));
+            let reason = reason.in_batch(&workshop.shared.catalog().batches()[unit.batch].id);
             return wanted.iter().for_each(|(request, _)| desk.fail(*request, reason.clone()));
         }
     };

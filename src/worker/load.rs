@@ -9,17 +9,18 @@ use chrono_tz::Tz;
 use super::stats::LoadStats;
 use crate::reports::catalog::{Catalog, CatalogBuilder};
 use crate::reports::shared::{Shared, SharedBuilder};
-use crate::reports::{Options, Report};
+use crate::reports::{Needs, Options};
 use crate::sources::{Source, SourceError};
 
 /// Reads batches and contents. `metadata` names further columns that content filters look at.
 pub fn catalog(
     source: &dyn Source,
     metadata: &BTreeSet<String>,
+    needs: &Needs,
     timezone: Tz,
     stats: &mut LoadStats,
 ) -> Result<Catalog, SourceError> {
-    let builder = CatalogBuilder::new(metadata, timezone);
+    let builder = CatalogBuilder::new(metadata, timezone).needing(&needs.content);
     for scan in builder.scans() {
         let tally = source.read(&scan, &|chunk| builder.take(scan.table, chunk))?;
         stats.add(scan.table, tally);
@@ -35,12 +36,12 @@ pub fn shared(
     source: &dyn Source,
     catalog: Arc<Catalog>,
     batches: &[usize],
-    report: &dyn Report,
+    needs: &Needs,
     options: &Options,
     timezone: Tz,
     stats: &mut LoadStats,
 ) -> Result<Shared, SourceError> {
-    let builder = SharedBuilder::new(catalog, batches, &report.needs(options), options, timezone);
+    let builder = SharedBuilder::new(catalog, batches, needs, options, timezone);
     let mut read = |scan: &crate::reports::schema::Scan| -> Result<(), SourceError> {
         let tally = source.read(scan, &|chunk| builder.take(scan.table, chunk))?;
         stats.add(scan.table, tally);

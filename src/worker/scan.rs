@@ -136,13 +136,14 @@ impl<'a> Group<'a> {
         let metadata: BTreeSet<String> = accepted
             .iter()
             .flat_map(|one| one.order.config.metadata_fields())
-            .map(|field| String::from(field))
+            .map(str::to_owned)
             .collect();
         let (source, timezone) = (Arc::clone(&self.world.source), self.world.config.timezone);
+        let needs = self.report.needs(&self.job.options);
         let started = Instant::now();
         let loaded = self.world.cpu.run(move || {
             let mut stats = LoadStats::default();
-            let catalog = load::catalog(source.as_ref(), &metadata, timezone, &mut stats);
+            let catalog = load::catalog(source.as_ref(), &metadata, &needs, timezone, &mut stats);
             catalog.map(|catalog| (Arc::new(catalog), stats))
         });
         let loaded = match loaded.await {
@@ -192,12 +193,12 @@ impl<'a> Group<'a> {
     ) -> Option<Arc<Shared>> {
         let batches = plan::batches(ready);
         let (source, timezone) = (Arc::clone(&self.world.source), self.world.config.timezone);
-        let (job, report, catalog) = (Arc::clone(self.job), self.report, Arc::clone(catalog));
+        let (job, catalog, needs) = (Arc::clone(self.job), Arc::clone(catalog), self.report.needs(&self.job.options));
         let mut stats = std::mem::take(&mut self.load);
         let started = Instant::now();
         let loaded = self.world.cpu.run(move || {
             let shared =
-                load::shared(source.as_ref(), catalog, &batches, report, &job.options, timezone, &mut stats);
+                load::shared(source.as_ref(), catalog, &batches, &needs, &job.options, timezone, &mut stats);
             shared.map(|shared| (Arc::new(shared), stats))
         });
         let loaded = match loaded.await {

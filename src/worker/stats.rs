@@ -55,8 +55,8 @@ impl LoadStats {
     }
 
     /// Adds duplicate keys.
-    pub fn add_duplicates(&mut self, duplicates: BTreeMap<Table, u64>) {
-        for (table, n) in duplicates {
+    pub fn add_duplicates(&mut self, duplicates: &BTreeMap<Table, u64>) {
+        for (&table, &n) in duplicates {
             self.add_rows(table, "duplicate key".to_owned(), n);
         }
     }

@@ -1,0 +1,214 @@
+//! `exhaustd explain`: what a request would mean, without writing anything.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::filters::{FilterArguments, find_job};
+use super::progress::Progress;
+use super::text::table;
+use super::{Ended, load_config, open_queue};
+use crate::config::Config;
+use crate::config::checked::Job;
+use crate::intake::{self, Order, Terms};
+use crate::reports::catalog::Catalog;
+use crate::reports::filters::{Scope, Selection, resolve};
+use crate::reports::schema::Scan;
+use crate::reports::shared::SharedBuilder;
+use crate::reports::{self, Counts, Report};
+use crate::requests::{Clock, RequestKey, SystemClock};
+use crate::sources::{Source, SourceError};
+use crate::worker::load;
+use crate::worker::open;
+use crate::worker::stats::LoadStats;
+
+/// Dry run of a request: which batches it means, what would be loaded, how many learners each report would list.
+/// Reads the source; writes nothing.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The job's id or alias in jobs.toml. Not needed with --request.
+    #[arg(required_unless_present = "request")]
+    job: Option<String>,
+    #[command(flatten)]
+    filters: FilterArguments,
+    /// Explain a request that is in the table, in place of filters.
+    #[arg(long, num_args = 2, value_names = ["TAG", "ID"])]
+    request: Option<Vec<String>>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a request would mean.
+struct Explanation {
+    job: String,
+    batches: Vec<BatchLine>,
+    selection: Selection,
+    scans: Vec<Scan>,
+    stats: LoadStats,
+}
+
+struct BatchLine {
+    id: String,
+    course: String,
+    counts: Counts,
+}
+
+/// The row, or what stands for one.
+struct Asked {
+    job: Arc<Job>,
+    order: Order,
+    channel: String,
+}
+
+pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
+    let config = load_config(config)?;
+    let asked = asked(arguments, &config)?;
+    let progress = Progress::spinner();
+    let explanation = explain(&config, &asked, &progress)?;
+    drop(progress);
+    if arguments.json {
+        println!("{}", as_json(&explanation));
+    } else {
+        print(&explanation);
+    }
+    Ok(())
+}
+
+fn asked(arguments: &Arguments, config: &Config) -> Result<Asked, Ended> {
+    let (name, request_data, has_encryption_key, channel) = match (arguments.request.as_deref(), &arguments.job) {
+        (Some([tag, request_id]), _) => {
+            let key = RequestKey { tag: tag.clone(), request_id: request_id.clone() };
+            let row =
+                open_queue(config)?.find(&key)?.ok_or_else(|| Ended::Failed(format!("there is no request {key}")))?;
+            (row.job_id, row.request_data, false, row.requested_channel)
+        }
+        (_, Some(job)) => (job.clone(), Some(arguments.filters.request_data()?), false, None),
+        _ => return Err(Ended::Usage("name a job, or a request with --request".to_owned())),
+    };
+    let job = Arc::clone(find_job(config, &name)?);
+    let terms = Terms { request_data: request_data.as_deref(), has_encryption_key };
+    let order = intake::accept(&job, terms).map_err(|refusal| Ended::Usage(refusal.to_string()))?;
+    Ok(Asked { job, order, channel: channel.unwrap_or_default() })
+}
+
+fn explain(config: &Config, asked: &Asked, progress: &Progress) -> Result<Explanation, Ended> {
+    let Asked { job, order, channel } = asked;
+    let (source, timezone) = (open::source(config), config.timezone);
+    let mut stats = LoadStats::default();
+    let metadata: BTreeSet<String> = order.config.metadata_fields().into_iter().map(str::to_owned).collect();
+    let report = reports::find(job.report).ok_or_else(|| Ended::Usage(format!("no report '{}'", job.report)))?;
+    let needs = report.needs(&job.options);
+    progress.say("reading batches and contents");
+    let catalog = load::catalog(source.as_ref(), &metadata, &needs, timezone, &mut stats)?;
+    let scope = Scope {
+        today: SystemClock.now().with_timezone(&timezone).date_naive(),
+        timezone,
+        max_batches: job.max_batches,
+        own_channel: job.own_channel_only.then_some(channel),
+    };
+    let selection = resolve(&order.config, &catalog, &scope).map_err(|error| Ended::Failed(error.to_string()))?;
+    progress.say("reading the data of these batches");
+    count(source.as_ref(), Arc::new(catalog), selection, job, report, timezone, stats)
+}
+
+/// Makes every report without writing it: only that tells how many learners are on it.
+fn count(
+    source: &dyn Source,
+    catalog: Arc<Catalog>,
+    selection: Selection,
+    job: &Job,
+    report: &dyn Report,
+    timezone: chrono_tz::Tz,
+    mut stats: LoadStats,
+) -> Result<Explanation, Ended> {
+    let needs = report.needs(&job.options);
+    let scans =
+        SharedBuilder::new(Arc::clone(&catalog), &selection.batches, &needs, &job.options, timezone).scans();
+    let shared = load::shared(
+        source,
+        Arc::clone(&catalog),
+        &selection.batches,
+        &needs,
+        &job.options,
+        timezone,
+        &mut stats,
+    )?;
+    let line = |&batch: &usize| {
+        let about = &catalog.batches()[batch];
+        let made = report.generate(batch, &shared, &job.options).map_err(|error| Ended::Failed(error.to_string()))?;
+        Ok(BatchLine { id: about.id.clone(), course: about.course_id.clone(), counts: made.counts })
+    };
+    let batches = selection.batches.iter().map(line).collect::<Result<_, Ended>>()?;
+    Ok(Explanation { job: job.id.clone(), batches, selection, scans, stats })
+}
+
+impl From<SourceError> for Ended {
+    fn from(error: SourceError) -> Self {
+        if error.may_pass { Self::Unreachable(error.detail) } else { Self::Failed(error.detail) }
+    }
+}
+
+fn print(explanation: &Explanation) {
+    let rows: Vec<[String; 4]> = explanation
+        .batches
+        .iter()
+        .map(|line| {
+            let Counts { rows, enrolled, .. } = line.counts;
+            [line.id.clone(), line.course.clone(), enrolled.to_string(), rows.to_string()]
+        })
+        .collect();
+    println!("{} would make {} files:\n", explanation.job, rows.len());
+    println!("{}", table(["BATCH", "COURSE", "ENROLLED", "LISTED"], &rows));
+    let scans: Vec<[String; 3]> = explanation.scans.iter().map(scan_line).collect();
+    println!("loaded once, besides course_batch, content and the learners of these rows:\n");
+    println!("{}", table(["TABLE", "COLUMNS", "ONLY"], &scans));
+    let left_out = &explanation.selection.left_out;
+    for (why, batches) in [
+        ("unknown", &left_out.unknown),
+        ("expired", &left_out.expired),
+        ("without content", &left_out.no_content),
+        ("of another channel", &left_out.channel),
+    ] {
+        if !batches.is_empty() {
+            println!("left out, {why}: {}", batches.join(", "));
+        }
+    }
+    for (table, reasons) in &explanation.stats.odd_rows {
+        for (reason, rows) in reasons {
+            println!("odd rows in {table}: {rows} ({reason})");
+        }
+    }
+}
+
+fn scan_line(scan: &Scan) -> [String; 3] {
+    let columns: Vec<&str> = scan.columns.iter().map(|column| column.name.as_ref()).collect();
+    let only = scan.only.as_ref().map_or_else(String::new, |(column, keys)| format!("{} keys of {column}", keys.len()));
+    [scan.table.to_string(), columns.join(", "), only]
+}
+
+fn as_json(explanation: &Explanation) -> Value {
+    let batches: Vec<Value> = explanation
+        .batches
+        .iter()
+        .map(|line| {
+            json!({
+                "batch_id": line.id, "course_id": line.course, "enrolled": line.counts.enrolled,
+                "rows": line.counts.rows,
+            })
+        })
+        .collect();
+    let left_out = &explanation.selection.left_out;
+    json!({
+        "job": explanation.job,
+        "batches": batches,
+        "batches_left_out": {
+            "unknown": left_out.unknown, "expired": left_out.expired, "no_content": left_out.no_content,
+            "channel": left_out.channel,
+        },
+        "tables": explanation.scans.iter().map(|scan| scan.table.name()).collect::<Vec<_>>(),
+        "odd_rows": explanation.stats.odd_rows,
+    })
+}
