@@ -62,7 +62,7 @@ fn database(config: &Config) -> Reached {
 }
 
 fn source(config: &Config) -> Reached {
-    let answer = open::source(config).tables().map(|found| {
+    let answer = open::source(config).and_then(|source| source.tables()).map(|found| {
         let missing: Vec<&str> = Table::ALL.iter().filter(|t| !found.contains(t)).map(|t| t.name()).collect();
         let note = if missing.is_empty() { String::new() } else { format!("; not there: {}", missing.join(", ")) };
         format!("{} of {} tables{note}", found.len(), Table::ALL.len())

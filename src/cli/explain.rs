@@ -96,7 +96,7 @@ fn asked(arguments: &Arguments, config: &Config) -> Result<Asked, Ended> {
 
 fn explain(config: &Config, asked: &Asked, progress: &Progress) -> Result<Explanation, Ended> {
     let Asked { job, order, channel } = asked;
-    let (source, timezone) = (open::source(config), config.timezone);
+    let (source, timezone) = (open::source(config).map_err(Ended::Usage)?, config.timezone);
     let mut stats = LoadStats::default();
     let metadata: BTreeSet<String> = order.config.metadata_fields().into_iter().map(str::to_owned).collect();
     let report = reports::find(job.report).ok_or_else(|| Ended::Usage(format!("no report '{}'", job.report)))?;

@@ -147,6 +147,7 @@ fn open_queue(config: &Config) -> Result<Arc<dyn Queue>, Ended> {
 fn open_world(config: Config) -> Result<World, Ended> {
     worker::open::world(Arc::new(config), Arc::new(SystemClock)).map_err(|error| match error {
         worker::open::OpenError::Queue(error) => error.into(),
+        error @ worker::open::OpenError::Source(_) => Ended::Usage(error.to_string()),
         error @ worker::open::OpenError::Threads(_) => Ended::Failed(error.to_string()),
     })
 }

@@ -17,6 +17,9 @@ pub enum OpenError {
     /// The queue's database.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// The source's URL.
+    #[error("[source] url: {0}")]
+    Source(String),
     /// The threads.
     #[error("cannot start the worker threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
@@ -26,7 +29,7 @@ pub enum OpenError {
 pub fn world(config: Arc<Config>, clock: Arc<dyn Clock>) -> Result<World, OpenError> {
     Ok(World {
         queue: queue(&config, Arc::clone(&clock))?,
-        source: source(&config),
+        source: source(&config).map_err(OpenError::Source)?,
         store: store(&config),
         cpu: cpu::Cpu::new(config.worker.threads)?,
         stop: Stop::default(),
@@ -43,16 +46,15 @@ pub fn queue(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Queue>, Q
     })
 }
 
-/// The platform's tables.
-#[must_use]
-pub fn source(config: &Config) -> Arc<dyn Source> {
+/// The platform's tables. The error says what is wrong with the URL, without showing it.
+pub fn source(config: &Config) -> Result<Arc<dyn Source>, String> {
     let settings = Settings { timezone: config.timezone, max_bad_rows: config.source.max_bad_rows };
-    match &config.source.place {
+    Ok(match &config.source.place {
         SourcePlace::Files { directory, csv_dialect } => {
             Arc::new(FilesSource::new(directory.clone(), *csv_dialect, settings))
         }
-        SourcePlace::Postgres { url, schema } => Arc::new(PostgresSource::new(url.reveal(), schema, settings)),
-    }
+        SourcePlace::Postgres { url, schema } => Arc::new(PostgresSource::new(url.reveal(), schema, settings)?),
+    })
 }
 
 /// Where files go.

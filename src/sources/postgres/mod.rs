@@ -1,0 +1,296 @@
+//! The platform's tables in a schema of a PostgreSQL database, read by COPY in text format.
+//!
+//! One connection and one transaction for each scan. The session says UTC and ISO, so that every type has one
+//! spelling; what the texts mean is [`rows`](super::rows)' business, as for every source. While a chunk of rows is
+//! taken apart on the pool, the next one is fetched.
+//!
+//! Not here: what is wanted (the scan says), odd values.
+
+mod catalog;
+mod connect;
+mod copy;
+mod keys;
+mod query;
+
+use std::fmt;
+use std::io::{self, BufRead};
+
+use rayon::prelude::*;
+
+use crate::reports::schema::{Column, Kind, Scan, Table};
+
+use super::rows::{Cell, FLAT, Outcome, Reading, Rows, judge};
+use super::{Settings, Sink, Source, SourceError, Tally};
+use catalog::{Found, Shape};
+use connect::{Failure, SESSION, Server};
+use copy::{Fields, quoted};
+
+/// Bytes of rows that are fetched before they are taken apart.
+const CHUNK: usize = 4 << 20;
+
+/// A schema with the platform's tables.
+pub struct PostgresSource {
+    server: Server,
+    schema: String,
+    settings: Settings,
+}
+
+impl fmt::Debug for PostgresSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the server: it knows the password.
+        f.debug_struct("PostgresSource").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+impl PostgresSource {
+    /// The tables in this schema behind this `postgres://…` URL. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// No connection can come of the URL; the message shows nothing of it.
+    pub fn new(url: &str, schema: &str, settings: Settings) -> Result<Self, String> {
+        Ok(Self { server: Server::new(url)?, schema: schema.to_owned(), settings })
+    }
+
+    /// `"schema"."table"`, as it stands in messages.
+    fn label(&self, table: Table) -> String {
+        format!("{}.{}", quoted(&self.schema), quoted(table.name()))
+    }
+
+    fn copy(&self, scan: &Scan, sink: &Sink<'_>) -> Result<Outcome, Failure> {
+        let told = |e: postgres::Error| Failure::statement(&e);
+        let mut client = self.server.connect()?;
+        let mut transaction = client.transaction().map_err(told)?;
+        transaction.batch_execute(SESSION).map_err(told)?;
+        let label = self.label(scan.table);
+        let found = catalog::columns(&mut transaction, &self.schema, scan.table)
+            .map_err(told)?
+            .ok_or_else(|| Failure::lasting(format!("there is no table {label}")))?;
+        let chosen = query::choose(scan, &found)
+            .map_err(|column| Failure::lasting(format!("{label} has no column '{column}'")))?;
+        let placed = keys::place(&mut transaction, scan.only.as_ref().map(|(_, keys)| &**keys))?;
+        let query = query::select(scan, &chosen, &self.schema, placed.keys());
+        drop(placed);
+        let reading = Reading::new(scan, &self.settings, sink);
+        let decoder = Decoder { reading: &reading, label: &label, columns: columns(scan, &chosen) };
+        let copy = format!("COPY ({query}) TO STDOUT");
+        drop(query);
+        let mut reader = transaction.copy_out(&copy).map_err(told)?;
+        stream(&mut reader, &decoder).map_err(|e| Failure::reading(&e))
+    }
+}
+
+impl Source for PostgresSource {
+    fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<Tally, SourceError> {
+        let outcome = self.copy(scan, sink).map_err(|failure| SourceError {
+            table: scan.table,
+            message: format!("table {}: {}", scan.table, failure.message),
+            detail: format!("table {} ({}): {}", scan.table, self.label(scan.table), failure.detail),
+            may_pass: failure.may_pass,
+        })?;
+        judge(scan.table, outcome.tally, outcome.fault.as_ref(), self.settings.max_bad_rows)
+    }
+
+    fn tables(&self) -> Result<Vec<Table>, String> {
+        let mut client = self.server.connect().map_err(|failure| failure.detail)?;
+        catalog::tables(&mut client, &self.schema).map_err(|e| Failure::statement(&e).detail)
+    }
+}
+
+/// How the cells of a column come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coming {
+    /// As text.
+    Text,
+    /// As one JSON value, which is text itself perhaps.
+    Json,
+}
+
+fn columns(scan: &Scan, chosen: &[Option<&Found>]) -> Vec<(Coming, bool)> {
+    let columns = scan.columns.iter().zip(chosen);
+    columns.map(|(column, found)| (coming(column, *found), is_flat(column, *found))).collect()
+}
+
+fn coming(column: &Column, found: Option<&Found>) -> Coming {
+    match found.map(|found| found.shape) {
+        Some(Shape::Json | Shape::Nested) => Coming::Json,
+        // Metadata that is a number stays one.
+        Some(Shape::Number | Shape::Bool) if column.kind == Kind::Json => Coming::Json,
+        _ => Coming::Text,
+    }
+}
+
+/// Whether a plain number stands in for the map of counters.
+fn is_flat(column: &Column, found: Option<&Found>) -> bool {
+    column.kind == Kind::CompletedCount
+        && found.is_some_and(|found| !found.name.eq_ignore_ascii_case(&column.name) && found.name.eq_ignore_ascii_case(FLAT))
+}
+
+/// Makes cells of rows.
+struct Decoder<'a> {
+    reading: &'a Reading<'a>,
+    /// The table, for messages.
+    label: &'a str,
+    /// For each column of the scan, how it comes and whether it is the flat one.
+    columns: Vec<(Coming, bool)>,
+}
+
+impl Decoder<'_> {
+    /// Takes a chunk of whole rows apart, a piece for each thread. `before`: how many rows came before it.
+    fn chunk(&self, chunk: &[u8], before: u64) -> Outcome {
+        let pieces = pieces(chunk, rayon::current_num_threads());
+        let starts = pieces.iter().scan(before, |line, piece| {
+            let start = *line;
+            *line += lines(piece);
+            Some(start)
+        });
+        let pieces: Vec<(u64, &[u8])> = starts.zip(pieces.iter().copied()).collect();
+        pieces.into_par_iter().map(|(start, piece)| self.piece(piece, start)).reduce(Outcome::default, Outcome::and)
+    }
+
+    fn piece(&self, piece: &[u8], before: u64) -> Outcome {
+        let mut rows = Rows::new(self.reading, self.label);
+        rows.flat(self.columns.iter().any(|(_, flat)| *flat));
+        let mut fields = Fields::default();
+        let mut texts = Texts::new(&self.columns);
+        let mut rest = piece;
+        let mut line = before;
+        while !rest.is_empty() {
+            let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            line += 1;
+            fields.decode(&rest[..end]);
+            texts.take(&fields);
+            rows.push(line, |column| texts.cell(&fields, column));
+            rest = rest.get(end + 1..).unwrap_or_default();
+        }
+        rows.finish()
+    }
+}
+
+/// The text of cells that come as JSON text.
+struct Texts<'a> {
+    columns: &'a [(Coming, bool)],
+    /// For each column; used only where the JSON is text.
+    texts: Vec<Option<String>>,
+}
+
+impl<'a> Texts<'a> {
+    fn new(columns: &'a [(Coming, bool)]) -> Self {
+        Self { columns, texts: vec![None; columns.len()] }
+    }
+
+    fn take(&mut self, fields: &Fields) {
+        for (place, (coming, _)) in self.columns.iter().enumerate() {
+            if *coming == Coming::Json {
+                let json = fields.get(place).filter(|json| json.trim_ascii_start().starts_with(b"\""));
+                self.texts[place] = json.and_then(|json| serde_json::from_slice(json).ok());
+            }
+        }
+    }
+
+    fn cell<'c>(&'c self, fields: &'c Fields, column: usize) -> Cell<'c> {
+        let Some(bytes) = fields.get(column) else { return Cell::Null };
+        if self.columns[column].0 == Coming::Text {
+            return Cell::Text(bytes);
+        }
+        match (&self.texts[column], std::str::from_utf8(bytes)) {
+            (Some(text), _) => Cell::Text(text.as_bytes()),
+            (None, Ok(json)) => Cell::Json(json.trim()),
+            (None, Err(_)) => Cell::Text(bytes),
+        }
+    }
+}
+
+/// Fetches and decodes at the same time.
+fn stream(reader: &mut (impl BufRead + Send), decoder: &Decoder<'_>) -> io::Result<Outcome> {
+    let (mut chunk, mut next) = (Vec::new(), Vec::new());
+    let mut all = Outcome::default();
+    let mut before = 0;
+    let mut more = fill(reader, &mut chunk, &mut next)?;
+    loop {
+        // `next` begins with the part of a row that `chunk` ends before.
+        let mut rest = Vec::new();
+        let (fetched, outcome) = rayon::join(
+            || if more { fill(reader, &mut next, &mut rest) } else { Ok(false) },
+            || decoder.chunk(&chunk, before),
+        );
+        all = all.and(outcome);
+        before += lines(&chunk);
+        more = fetched?;
+        if next.is_empty() {
+            return Ok(all);
+        }
+        std::mem::swap(&mut chunk, &mut next);
+        next = rest;
+    }
+}
+
+/// Fills a chunk up to its size; what follows its last whole row goes to `rest`. `false`: nothing more comes.
+fn fill(reader: &mut impl BufRead, chunk: &mut Vec<u8>, rest: &mut Vec<u8>) -> io::Result<bool> {
+    loop {
+        let bytes = reader.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(false);
+        }
+        chunk.extend_from_slice(bytes);
+        let count = bytes.len();
+        reader.consume(count);
+        // The server sends whole rows, but does not promise it.
+        if chunk.len() >= CHUNK
+            && let Some(end) = memchr::memrchr(b'\n', chunk)
+        {
+            rest.extend_from_slice(&chunk[end + 1..]);
+            chunk.truncate(end + 1);
+            return Ok(true);
+        }
+    }
+}
+
+fn lines(rows: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', rows).count() as u64
+}
+
+/// Parts of about the same size that end with whole rows.
+fn pieces(chunk: &[u8], count: usize) -> Vec<&[u8]> {
+    let size = chunk.len().div_ceil(count.max(1)).max(64 * 1024);
+    let mut pieces = Vec::with_capacity(count);
+    let mut rest = chunk;
+    while !rest.is_empty() {
+        let from = size.min(rest.len());
+        let end = memchr::memchr(b'\n', &rest[from - 1..]).map_or(rest.len(), |at| from + at);
+        pieces.push(&rest[..end]);
+        rest = &rest[end..];
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_whole_rows_and_all_of_them() {
+        let row = b"a row of twenty byte\n";
+        let chunk = row.repeat(20_000);
+        for count in [1, 2, 7] {
+            let pieces = pieces(&chunk, count);
+            assert_eq!(pieces.len(), count.min(7));
+            assert!(pieces.iter().all(|piece| piece.ends_with(b"\n")));
+            assert_eq!(pieces.concat(), chunk);
+        }
+        assert!(pieces(b"", 2).is_empty());
+    }
+
+    #[test]
+    fn a_row_that_comes_in_parts_is_put_together() {
+        let rows = b"0123456789\n".repeat(CHUNK / 11 + 2);
+        // As long as no message is.
+        let mut reader = io::BufReader::with_capacity(1_000_003, rows.as_slice());
+        let (mut chunk, mut rest) = (Vec::new(), Vec::new());
+        assert!(fill(&mut reader, &mut chunk, &mut rest).unwrap());
+        assert!(chunk.ends_with(b"\n") && chunk.len() >= CHUNK - 11);
+        let mut last = Vec::new();
+        assert!(!fill(&mut reader, &mut rest, &mut last).unwrap());
+        assert_eq!([chunk, rest].concat(), rows);
+        assert!(last.is_empty());
+    }
+}
