@@ -39,14 +39,12 @@ pub(super) fn api(section: &Section<'_>, file: &Path) -> Option<Api> {
 
 fn listen<'a>(section: &Section<'a>) -> Option<(SocketAddr, &'a Place)> {
     let (text, place) = section.filled("listen").filter(|(text, _)| *text != "off")?;
-    match text.parse() {
-        Ok(address) => Some((address, place)),
-        Err(_) => {
-            let what = "`listen` is an IP address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\", or \"off\"";
-            section.faults.add(place, what);
-            None
-        }
-    }
+    let Ok(address) = text.parse() else {
+        let what = "`listen` is an IP address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\", or \"off\"";
+        section.faults.add(place, what);
+        return None;
+    };
+    Some((address, place))
 }
 
 /// Without a slash at its end: links go on with `/files/…`.

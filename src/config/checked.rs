@@ -131,7 +131,7 @@ pub enum SourcePlace {
         /// How its CSV files are quoted.
         csv_dialect: CsvDialect,
     },
-    /// A PostgreSQL schema.
+    /// A schema of a postgres database.
     Postgres {
         /// Its URL.
         url: Secret,

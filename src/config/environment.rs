@@ -107,8 +107,7 @@ impl Environment {
                     faults.add(&place, format!("several jobs have this name in variables: {ids}; set it in the file"));
                 }
                 Target::Unknown => {
-                    let known = known_variables(&jobs);
-                    let meant = near_miss(variable, known.iter().map(String::as_str));
+                    let meant = nearest(variable, known_variables(&jobs));
                     faults.add_meant(&place, "no key of the configuration has this name", meant);
                 }
             }
@@ -168,13 +167,25 @@ fn target(name: &str, jobs: &[JobName]) -> Target {
 fn known_variables(jobs: &[JobName]) -> Vec<String> {
     let upper = |dotted: &str| dotted.replace('.', "__").to_ascii_uppercase();
     let mut names = Vec::new();
-    for key in known_keys().iter().filter(|key| is_structured(key).is_some() && !key.starts_with("api.keys.")) {
+    let is_settable = |key: &str| is_structured(key).is_some() && key != "job.id" && !key.starts_with("api.keys.");
+    for key in known_keys().iter().filter(|key| is_settable(key)) {
         match key.strip_prefix("job.") {
             Some(key) => names.extend(jobs.iter().map(|(job, ..)| format!("{PREFIX}JOB__{job}__{}", upper(key)))),
             None => names.push(format!("{PREFIX}{}", upper(key))),
         }
     }
     names
+}
+
+/// The variable that was probably meant: each part of its name is a near miss. (Of the whole name everything would be
+/// near, so much do they have in common.)
+fn nearest(variable: &str, known: Vec<String>) -> Option<String> {
+    let is_near = |candidate: &String| {
+        let parts = || variable.split("__").zip(candidate.split("__"));
+        variable.matches("__").count() == candidate.matches("__").count()
+            && parts().all(|(part, candidate)| near_miss(part, [candidate]).is_some())
+    };
+    known.into_iter().filter(is_near).min_by_key(|candidate| strsim::osa_distance(variable, candidate))
 }
 
 /// The jobs of the file under the names that variables have for them: upper case, `_` for anything but letters and
@@ -250,7 +261,7 @@ mod tests {
 
     #[test]
     fn variables_are_replaced_inside_text() {
-        let env = Environment::from_iter([("A", "x"), ("_B2", "${A}"), ("EMPTY", "")]);
+        let env = [("A", "x"), ("_B2", "${A}"), ("EMPTY", "")].into_iter().collect::<Environment>();
         for (text, replaced) in [
             ("", ""),
             ("${A}", "x"),
@@ -267,7 +278,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_replaced_is_an_error_without_the_text() {
-        let env = Environment::from_iter([("A", "x")]);
+        let env = [("A", "x")].into_iter().collect::<Environment>();
         assert_eq!(env.replace("pw${NOPE}").unwrap_err(), "the variable `NOPE` is not set");
         for text in ["hunter2${A", "hunter2${}", "hunter2${a b}", "${2A}"] {
             let what = env.replace(text).unwrap_err();
@@ -277,7 +288,7 @@ mod tests {
 
     #[test]
     fn values_are_not_shown() {
-        let env = Environment::from_iter([("PASSWORD", "hunter2")]);
+        let env = [("PASSWORD", "hunter2")].into_iter().collect::<Environment>();
         assert!(!format!("{env:?}").contains("hunter2"));
     }
 }

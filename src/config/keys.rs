@@ -88,11 +88,10 @@ pub(super) fn written(section: &str) -> String {
 pub(super) fn unknown_key(section: &str, key: &str) -> (String, Option<String>) {
     let elsewhere = SECTIONS.iter().find(|(name, keys)| *name != section && keys.contains(&key));
     let meant = near_miss(key, keys_of(section).iter().copied());
+    let here = if section.is_empty() { "at the top level".to_owned() } else { format!("in {}", written(section)) };
     match (elsewhere, meant) {
-        (Some((name, _)), None) => {
-            (format!("unknown key `{key}` in {}; it belongs in {}", written(section), written(name)), None)
-        }
-        (_, meant) => (format!("unknown key `{key}` in {}", written(section)), meant),
+        (Some((name, _)), None) => (format!("unknown key `{key}` {here}; it belongs in {}", written(name)), None),
+        (_, meant) => (format!("unknown key `{key}` {here}"), meant),
     }
 }
 
@@ -136,7 +135,7 @@ mod tests {
         );
         assert_eq!(
             unknown_key("", "listen"),
-            ("unknown key `listen` in the top level; it belongs in [api]".to_owned(), None)
+            ("unknown key `listen` at the top level; it belongs in [api]".to_owned(), None)
         );
         assert_eq!(unknown_key("store", "colour"), ("unknown key `colour` in [store]".to_owned(), None));
     }

@@ -96,11 +96,32 @@ pub(super) fn parse(text: &str, environment: &Environment, faults: &Faults) -> T
     if errors.is_empty() {
         return table(document.get_ref(), &|span| lines.place(span), Some(environment), faults);
     }
-    for error in errors {
-        let place = error.span().map_or(Place::File, |span| lines.place(span.start));
-        faults.add(&place, format!("not TOML: {}", error.message()));
-    }
+    note_syntax_errors(text, &lines, errors, faults);
     Table::new()
+}
+
+/// Behind a key without `=` the parser looks at no value any more: such lines are blanked and the rest is read again.
+/// What is found twice is shown once.
+fn note_syntax_errors(text: &str, lines: &Lines<'_>, mut errors: Vec<toml::de::Error>, faults: &Faults) {
+    let mut text = text.to_owned();
+    loop {
+        let mut blanked = false;
+        for error in errors {
+            let at = error.span().map(|span| span.start);
+            let place = at.map_or(Place::File, |at| lines.place(at));
+            faults.add(&place, format!("not TOML: {}", error.message()));
+            if let Some(at) = at.filter(|_| error.message().starts_with("key with no value")) {
+                let line = lines.around(at);
+                let blanks = " ".repeat(line.len());
+                blanked |= text.get(line.clone()).is_some_and(|now| now != blanks);
+                text.replace_range(line, &blanks);
+            }
+        }
+        if !blanked {
+            return;
+        }
+        errors = DeTable::parse_recoverable(&text).1;
+    }
 }
 
 /// Reads one value that a variable holds as in TOML. `${NAME}` is not replaced there: it comes from the environment.
@@ -165,6 +186,13 @@ impl<'a> Lines<'a> {
         let begin = self.begins[line - 1]; // the first line begins at 0, so that `line` is at least 1
         let before = self.text.get(begin..offset).unwrap_or_default().trim_start_matches('\u{feff}');
         Place::At { line, column: before.chars().count() + 1 }
+    }
+
+    /// The line that holds an offset, without its end.
+    fn around(&self, offset: usize) -> std::ops::Range<usize> {
+        let line = self.begins.partition_point(|&begin| begin <= offset);
+        let end = self.begins.get(line).map_or(self.text.len(), |next| next - 1);
+        self.begins[line - 1]..end // as in `place`
     }
 }
 

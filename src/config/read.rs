@@ -16,7 +16,7 @@ use super::section::Section;
 use super::urls::Urls;
 
 /// What S3 allows for signed links.
-const LONGEST_LINK: Duration = Duration::from_secs(7 * 86_400);
+const LONGEST_LINK: Duration = Duration::from_hours(7 * 24);
 
 /// Reads the whole document. What comes out is right only if no fault was noted.
 pub(super) fn config(
@@ -105,7 +105,7 @@ fn store(section: &Section<'_>, urls: &Urls<'_>) -> Store {
     });
     Store {
         directory: url.unwrap_or_else(|| urls.directory.join("var/reports")),
-        signed_url_ttl: ttl.unwrap_or(Duration::from_secs(86_400)),
+        signed_url_ttl: ttl.unwrap_or(Duration::from_hours(24)),
         link_key: section.secret("link_key"),
     }
 }
@@ -115,7 +115,7 @@ fn worker(section: &Section<'_>, environment: &Environment) -> Worker {
     let duration = |key, zero| section.duration(key, zero).map(|(duration, _)| duration);
     Worker {
         claim: section.number("claim", 1).unwrap_or(500),
-        lease: duration("lease", false).unwrap_or(Duration::from_secs(120)),
+        lease: duration("lease", false).unwrap_or(Duration::from_mins(2)),
         threads: threads.unwrap_or_else(|| environment.cores()),
         memory: section.size("memory").unwrap_or(2 << 30),
         max_crashes: section.number("max_crashes", 1).unwrap_or(5),

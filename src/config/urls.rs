@@ -9,12 +9,12 @@ use super::errors::{Faults, Place, listed, near_miss};
 pub(super) struct Urls<'a> {
     /// The directory of jobs.toml.
     pub(super) directory: &'a Path,
-    /// Whether this build can speak TLS to PostgreSQL.
+    /// Whether this build can speak TLS to a database.
     pub(super) tls: bool,
     pub(super) faults: &'a Faults,
 }
 
-/// Schemes of PostgreSQL, as libpq knows them.
+/// Schemes of postgres URLs, as libpq knows them.
 const POSTGRES: [&str; 2] = ["postgres", "postgresql"];
 
 /// Object stores that are planned.

@@ -27,27 +27,28 @@ const LONGEST_MS: u64 = 36_500 * 86_400_000;
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let ms = number_and_unit(text, TIMES)
         .ok_or_else(|| format!("is a whole number and a unit, ms, s, m, h or d, as in \"30s\"; `{text}` is not"))?;
-    ms.filter(|&ms| ms <= LONGEST_MS)
-        .map(Duration::from_millis)
-        .ok_or_else(|| format!("is too long, `{text}` is more than a hundred years"))
+    if ms > LONGEST_MS {
+        return Err(format!("is too long, `{text}` is more than a hundred years"));
+    }
+    Ok(Duration::from_millis(ms))
 }
 
 /// Bytes, more than none: `2GiB`, `512MiB`, `1GB`, or a plain number.
 pub(super) fn parse_size(text: &str) -> Result<u64, String> {
-    number_and_unit(text, SIZES).flatten().filter(|&bytes| bytes > 0).ok_or_else(|| {
+    number_and_unit(text, SIZES).filter(|&bytes| bytes > 0 && bytes < u64::MAX).ok_or_else(|| {
         format!("is a whole number of bytes or one with a unit, as in \"2GiB\" or \"500MB\"; `{text}` is not")
     })
 }
 
-/// `None`: does not read. `Some(None)`: too large a number.
-fn number_and_unit(text: &str, units: &[(&str, u64)]) -> Option<Option<u64>> {
+/// `None`: does not read. Too large a number is `u64::MAX`.
+fn number_and_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = (&text[..digits], text[digits..].trim_start_matches(' '));
     let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
     if number.is_empty() {
         return None;
     }
-    Some(number.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor)))
+    Some(number.parse().unwrap_or(u64::MAX).saturating_mul(*factor))
 }
 
 #[cfg(test)]
