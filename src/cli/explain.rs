@@ -125,17 +125,9 @@ fn count(
     mut stats: LoadStats,
 ) -> Result<Explanation, Ended> {
     let needs = report.needs(&job.options);
-    let scans =
-        SharedBuilder::new(Arc::clone(&catalog), &selection.batches, &needs, &job.options, timezone).scans();
-    let shared = load::shared(
-        source,
-        Arc::clone(&catalog),
-        &selection.batches,
-        &needs,
-        &job.options,
-        timezone,
-        &mut stats,
-    )?;
+    let scans = SharedBuilder::new(Arc::clone(&catalog), &selection.batches, &needs, &job.options, timezone).scans();
+    let shared =
+        load::shared(source, Arc::clone(&catalog), &selection.batches, &needs, &job.options, timezone, &mut stats)?;
     let line = |&batch: &usize| {
         let about = &catalog.batches()[batch];
         let made = report.generate(batch, &shared, &job.options).map_err(|error| Ended::Failed(error.to_string()))?;

@@ -34,7 +34,8 @@ impl FilterArguments {
     /// The jobConfig that the flags stand for.
     pub(super) fn job_config(&self) -> Result<Value, Ended> {
         if let Some(text) = &self.job_config {
-            return serde_json::from_str(text).map_err(|error| Ended::Usage(format!("--job-config is not JSON: {error}")));
+            return serde_json::from_str(text)
+                .map_err(|error| Ended::Usage(format!("--job-config is not JSON: {error}")));
         }
         let mut filters = Map::new();
         for (key, values) in [("ids", &self.batches), ("frameworks", &self.frameworks), ("channels", &self.channels)] {

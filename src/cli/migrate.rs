@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Ended, load_config};
-use crate::requests::{SystemClock};
+use crate::requests::SystemClock;
 use crate::worker::open;
 
 /// Add what the table job_request lacks: columns and indexes only, no row is changed. `run` does it too, unless

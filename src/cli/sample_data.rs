@@ -65,14 +65,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Ended> {
         overwrite: arguments.overwrite,
     };
     let progress = Progress::bar();
-    let made = sample_data::generate(&options, &|done, all| progress.show("rows", done, all)).map_err(|error| {
-        match error {
-            SampleError::Scale(_) | SampleError::Occupied { .. } | SampleError::Foreign { .. } => {
-                Ended::Usage(error.to_string())
-            }
-            other => Ended::Failed(other.to_string()),
-        }
-    })?;
+    let made =
+        sample_data::generate(&options, &|done, all| progress.show("rows", done, all)).map_err(
+            |error| match error {
+                SampleError::Scale(_) | SampleError::Occupied { .. } | SampleError::Foreign { .. } => {
+                    Ended::Usage(error.to_string())
+                }
+                other => Ended::Failed(other.to_string()),
+            },
+        )?;
     drop(progress);
     let rows: Vec<[String; 2]> = made.rows.iter().map(|(t, n)| [t.name().to_owned(), n.to_string()]).collect();
     println!("{}", table(["TABLE", "ROWS"], &rows));

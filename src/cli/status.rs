@@ -28,7 +28,11 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     if let (Some(tag), Some(request_id)) = (&arguments.tag, &arguments.request_id) {
         let key = RequestKey { tag: tag.clone(), request_id: request_id.clone() };
         let row = queue.find(&key)?.ok_or_else(|| Ended::Failed(format!("there is no request {key}")))?;
-        if arguments.json { println!("{}", whole(&row)) } else { print_one(&row) }
+        if arguments.json {
+            println!("{}", whole(&row))
+        } else {
+            print_one(&row)
+        }
         return Ok(());
     }
     let rows = queue.list(arguments.tag.as_deref(), arguments.limit)?;

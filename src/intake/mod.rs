@@ -98,7 +98,12 @@ pub struct Identity<'a> {
 pub fn request_id(identity: &Identity<'_>) -> String {
     let Identity { tag, job_id, job_config, output_format, requested_by, requested_channel, day } = identity;
     let parts = json!([
-        tag, job_id, job_config, output_format, requested_by, requested_channel,
+        tag,
+        job_id,
+        job_config,
+        output_format,
+        requested_by,
+        requested_channel,
         day.format("%Y-%m-%d").to_string()
     ]);
     sha1_hex(&canonical::to_string(&parts))

@@ -167,7 +167,10 @@ mod tests {
 
     #[test]
     fn keys_are_segments_joined_by_single_slashes() {
-        assert_eq!(key("course-progress-v2/", "client-1", "6a54", "0192"), "course-progress-v2/client-1/6a54/c1/reports-0192.csv");
+        assert_eq!(
+            key("course-progress-v2/", "client-1", "6a54", "0192"),
+            "course-progress-v2/client-1/6a54/c1/reports-0192.csv"
+        );
         assert_eq!(key("", "t", "r", "b"), "t/r/c1/reports-b.csv");
     }
 

@@ -188,7 +188,9 @@ impl Located {
     #[must_use]
     pub fn missing<'s>(&self, scan: &'s Scan) -> Option<&'s Column> {
         let mut columns = scan.columns.iter().zip(&self.places);
-        columns.find(|(column, place)| place.is_none() && column.presence != Presence::Optional).map(|(column, _)| column)
+        columns
+            .find(|(column, place)| place.is_none() && column.presence != Presence::Optional)
+            .map(|(column, _)| column)
     }
 }
 
@@ -294,7 +296,10 @@ impl<'a> Rows<'a> {
             return;
         }
         let columns: Vec<ArrayRef> = self.cells.iter_mut().map(Cells::finish).collect();
-        #[allow(clippy::expect_used, reason = "columns and schema are made from the same scan, a row fills all of them")]
+        #[allow(
+            clippy::expect_used,
+            reason = "columns and schema are made from the same scan, a row fills all of them"
+        )]
         let chunk = RecordBatch::try_new(Arc::clone(&self.reading.schema), columns).expect("columns fit the schema");
         (self.rows, self.bytes) = (0, 0);
         (self.reading.sink)(&chunk);

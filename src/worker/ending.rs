@@ -191,7 +191,10 @@ pub async fn write_back(
         }
         (Ok(WriteBack::Done), Ending::Failed(reason)) if reason.may_pass && retries => {
             summary.backing_off += 1;
-            log::warn!("request will be tried again request={key} job={job_id} attempt={attempt} error={:?}", reason.detail);
+            log::warn!(
+                "request will be tried again request={key} job={job_id} attempt={attempt} error={:?}",
+                reason.detail
+            );
         }
         (Ok(WriteBack::Done), Ending::Failed(reason)) => {
             summary.failed += 1;
@@ -203,7 +206,10 @@ pub async fn write_back(
         }
         (Ok(WriteBack::Lost), _) => {
             summary.lost += 1;
-            log::warn!("claim lost before write-back, nothing changed request={key} job={job_id} claim={}", lease.token());
+            log::warn!(
+                "claim lost before write-back, nothing changed request={key} job={job_id} claim={}",
+                lease.token()
+            );
         }
         (Err(error), _) => {
             summary.lost += 1;

@@ -107,8 +107,8 @@ fn make(workshop: &Workshop<'_>, desk: &Desk<'_>, unit: &Unit) {
     let Some((&first, others)) = wanted.split_first() else {
         return;
     };
-    let made = caught(|| generate(workshop, desk.requests, unit, first))
-        .unwrap_or_else(|panic| Err(Reason::panicked(&panic)));
+    let made =
+        caught(|| generate(workshop, desk.requests, unit, first)).unwrap_or_else(|panic| Err(Reason::panicked(&panic)));
     let (bytes, counts) = match made {
         Ok(made) => made,
         Err(reason) => {

@@ -117,10 +117,8 @@ impl<'a> Group<'a> {
         let mut oldest_first: Vec<ClaimedRequest> = self.open.values().cloned().collect();
         oldest_first.sort_by(|a, b| (a.submitted, &a.key).cmp(&(b.submitted, &b.key)));
         for request in oldest_first {
-            let terms = Terms {
-                request_data: request.request_data.as_deref(),
-                has_encryption_key: request.has_encryption_key,
-            };
+            let terms =
+                Terms { request_data: request.request_data.as_deref(), has_encryption_key: request.has_encryption_key };
             match intake::accept(self.job, terms) {
                 Ok(order) => accepted.push(Accepted { request, order }),
                 Err(refusal) => self.end(&request.key, Ending::Failed(Reason::refused(&refusal)), summary).await,
@@ -133,11 +131,8 @@ impl<'a> Group<'a> {
         if accepted.is_empty() {
             return None;
         }
-        let metadata: BTreeSet<String> = accepted
-            .iter()
-            .flat_map(|one| one.order.config.metadata_fields())
-            .map(str::to_owned)
-            .collect();
+        let metadata: BTreeSet<String> =
+            accepted.iter().flat_map(|one| one.order.config.metadata_fields()).map(str::to_owned).collect();
         let (source, timezone) = (Arc::clone(&self.world.source), self.world.config.timezone);
         let needs = self.report.needs(&self.job.options);
         let started = Instant::now();
@@ -197,8 +192,7 @@ impl<'a> Group<'a> {
         let mut stats = std::mem::take(&mut self.load);
         let started = Instant::now();
         let loaded = self.world.cpu.run(move || {
-            let shared =
-                load::shared(source.as_ref(), catalog, &batches, &needs, &job.options, timezone, &mut stats);
+            let shared = load::shared(source.as_ref(), catalog, &batches, &needs, &job.options, timezone, &mut stats);
             shared.map(|shared| (Arc::new(shared), stats))
         });
         let loaded = match loaded.await {
@@ -226,7 +220,8 @@ impl<'a> Group<'a> {
                 let (store, stop) = (world.store.clone(), world.stop.clone());
                 let make = move || {
                     let units = plan::units(&ready);
-                    let workshop = Workshop { job: &job, report, shared: &shared, store: &store, stop: &stop, meter: &meter };
+                    let workshop =
+                        Workshop { job: &job, report, shared: &shared, store: &store, stop: &stop, meter: &meter };
                     generate::all(&workshop, &ready, &units, sender);
                 };
                 world.cpu.run(make).await

@@ -3,3 +3,6 @@
 mod databases;
 mod oracle;
 mod queue;
+mod reports;
+mod scans;
+mod site;

@@ -36,7 +36,10 @@ impl Column {
     /// Takes an array apart by its type. `flat`: the column of kind [`Kind::CompletedCount`] is the flat one.
     /// `int96`: times without a zone are UTC.
     pub(super) fn new(array: &ArrayRef, kind: Kind, flat: bool, int96: bool) -> Result<Self, ArrowError> {
-        let nested = matches!(array.data_type(), DataType::List(_) | DataType::LargeList(_) | DataType::Map(..) | DataType::Struct(_));
+        let nested = matches!(
+            array.data_type(),
+            DataType::List(_) | DataType::LargeList(_) | DataType::Map(..) | DataType::Struct(_)
+        );
         match kind {
             Kind::CompletedCount | Kind::LastUpdated if nested => Self::entry(array, int96),
             Kind::CompletedCount if !flat => Ok(Self::Map(cast(array, &DataType::Utf8)?.as_string().clone())),
@@ -145,7 +148,9 @@ fn json(array: &dyn Array, row: usize) -> Result<Value, ArrowError> {
         }
         DataType::Map(..) => {
             let entries = array.as_map().value(row);
-            let member = |entry| Ok::<_, ArrowError>((display(entries.column(0), entry)?.into_owned(), json(entries.column(1), entry)?));
+            let member = |entry| {
+                Ok::<_, ArrowError>((display(entries.column(0), entry)?.into_owned(), json(entries.column(1), entry)?))
+            };
             Value::Object((0..entries.len()).map(member).collect::<Result<Map<_, _>, _>>()?)
         }
         DataType::Boolean => Value::Bool(array.as_boolean().value(row)),
@@ -211,7 +216,8 @@ mod tests {
         let maps: ArrayRef = Arc::new(maps.finish());
         assert_eq!(shown(Arc::clone(&maps), Kind::CompletedCount), ["Int(7)", "Null", "Null"]);
         assert_eq!(shown(maps, Kind::Entries), ["Int(2)", "Int(1)", "Null"]);
-        let lists = ListArray::from_iter_primitive::<Int32Type, _, _>(vec![Some(vec![Some(1), None]), Some(vec![]), None]);
+        let lists =
+            ListArray::from_iter_primitive::<Int32Type, _, _>(vec![Some(vec![Some(1), None]), Some(vec![]), None]);
         assert_eq!(shown(Arc::new(lists.clone()), Kind::Json), [r#"Json("[1,null]")"#, r#"Json("[]")"#, "Null"]);
         assert_eq!(shown(Arc::new(lists), Kind::Entries), ["Int(2)", "Int(0)", "Null"]);
     }

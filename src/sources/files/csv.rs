@@ -32,7 +32,8 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>, dialect: CsvDialect) -> R
     header.trim();
     let located = Located::among(scan, || header.iter());
     let given = from_path(part, scan);
-    let has: Vec<bool> = located.places.iter().zip(&given).map(|(place, given)| place.is_some() || given.is_some()).collect();
+    let has: Vec<bool> =
+        located.places.iter().zip(&given).map(|(place, given)| place.is_some() || given.is_some()).collect();
     let mut columns = scan.columns.iter().zip(&has);
     if let Some((column, _)) = columns.find(|(column, has)| !**has && column.presence != Presence::Optional) {
         return Err(no_column(scan, part, column));

@@ -52,7 +52,10 @@ pub(super) fn parts(directory: &Path, scan: &Scan) -> Result<Vec<Part>, SourceEr
     let table = scan.table;
     let forms = forms(directory, table).map_err(|error| Place::at(table, directory, "source").io(&error))?;
     match forms.as_slice() {
-        [] => Err(Place::at(table, directory, "no").broken(&format!("{table}.parquet, .csv(.gz), .jsonl(.gz) or directory"))),
+        [] => {
+            Err(Place::at(table, directory, "no")
+                .broken(&format!("{table}.parquet, .csv(.gz), .jsonl(.gz) or directory")))
+        }
         [one] => one_form(directory, one, scan),
         [one, two, ..] => Err(Place::at(table, &directory.join(one), one).broken(&format!("and {two} are both there"))),
     }

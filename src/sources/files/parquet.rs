@@ -143,7 +143,9 @@ impl<'a> Wide<'a> {
         let mut columns = Vec::with_capacity(self.located.places.len());
         for (wanted, place) in self.reading.scan.columns.iter().zip(&self.located.places) {
             columns.push(match place.and_then(|place| roots.binary_search(&place).ok()) {
-                Some(at) => Some(Column::new(batch.column(at), wanted.kind, self.located.flat, self.is_int96(roots[at]))?),
+                Some(at) => {
+                    Some(Column::new(batch.column(at), wanted.kind, self.located.flat, self.is_int96(roots[at]))?)
+                }
                 None => None,
             });
         }

@@ -215,7 +215,9 @@ mod tests {
 
     #[test]
     fn a_url_that_does_not_read_is_refused_without_showing_it() {
-        for url in ["mysql://u:secret@h/d", "postgres://u:secret@h:secret/d", "postgres://u@h/d?secret=secret", "secret"] {
+        for url in
+            ["mysql://u:secret@h/d", "postgres://u:secret@h:secret/d", "postgres://u@h/d?secret=secret", "secret"]
+        {
             let error = Server::new(url).err().unwrap();
             assert!(!error.contains("secret"), "{error}");
         }

@@ -29,7 +29,6 @@ impl Fields {
         }
     }
 
-
     /// The bytes of a field: `None` for NULL and for a field that is not there.
     pub(super) fn get(&self, field: usize) -> Option<&[u8]> {
         let (start, end) = (*self.places.get(field)?)?;

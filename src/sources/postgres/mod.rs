@@ -122,7 +122,9 @@ fn coming(column: &Column, found: Option<&Found>) -> Coming {
 /// Whether a plain number stands in for the map of counters.
 fn is_flat(column: &Column, found: Option<&Found>) -> bool {
     column.kind == Kind::CompletedCount
-        && found.is_some_and(|found| !found.name.eq_ignore_ascii_case(&column.name) && found.name.eq_ignore_ascii_case(FLAT))
+        && found.is_some_and(|found| {
+            !found.name.eq_ignore_ascii_case(&column.name) && found.name.eq_ignore_ascii_case(FLAT)
+        })
 }
 
 /// Makes cells of rows.

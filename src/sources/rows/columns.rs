@@ -51,7 +51,11 @@ impl Cells {
         match self {
             Self::Text { kind, at_hand, there, .. } => {
                 at_hand.clear();
-                if *kind == Kind::Json { json(cell, at_hand, odd) } else { text(cell, at_hand, odd) }
+                if *kind == Kind::Json {
+                    json(cell, at_hand, odd)
+                } else {
+                    text(cell, at_hand, odd)
+                }
                 *there = !at_hand.is_empty();
                 Ok(*there)
             }
@@ -153,11 +157,7 @@ fn json(cell: Cell<'_>, out: &mut String, odd: &mut bool) {
 }
 
 /// Reads a cell by its text.
-fn with_text<T>(
-    cell: Cell<'_>,
-    odd: &mut bool,
-    read: impl FnOnce(&str) -> values::Reading<T>,
-) -> values::Reading<T> {
+fn with_text<T>(cell: Cell<'_>, odd: &mut bool, read: impl FnOnce(&str) -> values::Reading<T>) -> values::Reading<T> {
     match cell {
         Cell::Null => Ok(None),
         // Without a copy, since these are the most.

@@ -1,0 +1,225 @@
+//! Scans from outside: what is shared, what fails alone, what is left untouched.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use exhaust::sample_data::{self, Format, SampleOptions};
+
+use crate::databases::each;
+use crate::site::{JOBS, Site, fixture, told};
+
+const BATCH: &str = "0130000000000000001";
+
+fn sample(directory: &Path) {
+    let options = SampleOptions { format: Format::Parquet, ..SampleOptions::small(directory) };
+    sample_data::generate(&options, &|_, _| ()).unwrap();
+}
+
+/// Files of all requests: request id → name → content.
+fn files(site: &Site<'_>) -> BTreeMap<String, BTreeMap<String, String>> {
+    let name = |url: &String| (url.rsplit('/').next().unwrap().to_owned(), site.file(url));
+    site.rows().into_iter().map(|(id, seen)| (id, seen.urls.iter().map(name).collect())).collect()
+}
+
+/// The issue's own figures: 60 requests over 25 overlapping batches of one job in one scan.
+#[test]
+fn sixty_requests_over_25_batches_are_one_load_and_25_generations() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    sample(&data);
+    let requests = sample_data::requests(0.001, 1, 60, 25).unwrap();
+    let batches: BTreeSet<&String> = requests.iter().flat_map(|request| &request.batches).collect();
+    assert_eq!(batches.len(), 25);
+    each(|database| {
+        let mut outputs = Vec::new();
+        for threads in [1, 2] {
+            database.execute("DROP TABLE IF EXISTS job_request");
+            let site = Site::new(database, &data, &format!("{JOBS}[worker]\nthreads = {threads}\n"), "");
+            for (n, request) in requests.iter().enumerate() {
+                site.insert("load", &format!("r{n:02}"), "course-report", &request.request_data);
+            }
+            let output = site.run(&["run", "--once"]);
+            assert!(output.status.success(), "{}", told(&output));
+            assert!(told(&output).contains("60 requests: 60 completed, 0 failed"), "{}", told(&output));
+            let rows = site.rows();
+            assert!(rows.values().all(|seen| seen.status == "COMPLETED"));
+            let wanted: usize = requests.iter().map(|request| request.batches.len()).sum();
+            assert_eq!(rows.values().map(|seen| seen.urls.len()).sum::<usize>(), wanted);
+            // The last one to be written back knows what the whole group took.
+            let group = |key: &str| rows.values().map(|seen| seen.stats["group"][key].as_u64().unwrap()).max().unwrap();
+            assert_eq!((group("requests"), group("loads"), group("batches_generated")), (60, 1, 25));
+            assert_eq!(group("batches_shared"), wanted as u64 - 25);
+            outputs.push(files(&site));
+        }
+        assert_eq!(outputs[0], outputs[1], "1 and 2 threads");
+    });
+}
+
+/// Every way in which one request can be wrong: it fails with these words, and its neighbours complete.
+#[test]
+fn a_wrong_request_fails_alone_in_words_that_a_client_understands() {
+    let wrong = [
+        ("not-json", "{\"batchId\": ", "request_data is not JSON"),
+        ("not-an-object", "[1, 2]", "request_data must be an object"),
+        ("unknown-key", r#"{"batchfilters": ["TPD"]}"#, "unknown key 'batchfilters'"),
+        ("wrong-type", r#"{"batchFilters": "TPD"}"#, "batchFilters must be"),
+        ("empty-filter", r#"{"batchFilters": []}"#, "batchFilters is empty"),
+        ("no-filter", "{}", "batchFilters"),
+        ("no-batch", r#"{"batchId": "nowhere"}"#, "No data found"),
+        (
+            "climbs",
+            r#"{"batchId": "0130000000000000001", "reportPath": "../x"}"#,
+            "reportPath must not contain a segment '..'",
+        ),
+        (
+            "format",
+            r#"{"batchId": "0130000000000000001", "output_format": "pdf"}"#,
+            "output_format 'pdf' is unknown; use one of: csv",
+        ),
+    ];
+    each(|database| {
+        let site = Site::new(database, &fixture("odd"), JOBS, "");
+        let good = format!(r#"{{"batchId": "{BATCH}"}}"#);
+        site.insert("t", "good-1", "course-report", &good);
+        for (id, request_data, _) in wrong {
+            // A json column of PostgreSQL takes no broken JSON.
+            if id != "not-json" || !database.is_postgres() {
+                site.insert("t", id, "course-report", request_data);
+            }
+        }
+        site.insert("t", "good-2", "course-report", &good);
+        site.insert("t", "foreign", "their-own-job", &good);
+        let before = site.database.query_text("SELECT * FROM job_request WHERE request_id = 'foreign'");
+        let output = site.run(&["run", "--once"]);
+        assert_eq!(output.status.code(), Some(1), "some failed: {}", told(&output));
+        let rows = site.rows();
+        for (id, _, message) in wrong {
+            if let Some(seen) = rows.get(id) {
+                assert_eq!(seen.status, "FAILED", "{id}");
+                assert!(seen.message.contains(message), "{id}: {}", seen.message);
+                assert!(seen.message.chars().count() <= 100);
+                assert!(seen.urls.is_empty());
+            }
+        }
+        let expected = fs::read_to_string(fixture("odd").join(format!("expected/course-{BATCH}.csv"))).unwrap();
+        for id in ["good-1", "good-2"] {
+            assert_eq!(rows[id].status, "COMPLETED", "{}", rows[id].message);
+            assert_eq!(site.file(&rows[id].urls[0]), expected);
+        }
+        let columns = before[0].len();
+        let after = site.database.query_text("SELECT * FROM job_request WHERE request_id = 'foreign'");
+        assert_eq!(after[0][..columns], before[0], "a row of another system is left as it was");
+    });
+}
+
+/// Copies a fixture, to break a table of it.
+fn copied(name: &str, directory: &Path) -> PathBuf {
+    let to = directory.join("data");
+    fs::create_dir(&to).unwrap();
+    for entry in fs::read_dir(fixture(name)).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    to
+}
+
+/// A broken table fails the requests that need it, and nothing else.
+#[test]
+fn a_broken_table_fails_only_the_requests_that_need_it() {
+    type Break = fn(&Path);
+    let broken: [(&str, Break, &[&str]); 4] = [
+        ("missing", |data| fs::remove_file(data.join("user_activity_agg.csv")).unwrap(), &["user_activity_agg"]),
+        (
+            "truncated",
+            |data| {
+                fs::remove_file(data.join("user_activity_agg.csv")).unwrap();
+                fs::write(data.join("user_activity_agg.parquet"), b"PAR1 and then nothing").unwrap();
+            },
+            &["user_activity_agg", "user_activity_agg.parquet"],
+        ),
+        (
+            "without a key column",
+            |data| {
+                let file = data.join("user_activity_agg.csv");
+                let text = fs::read_to_string(&file).unwrap().replacen("user_id", "user", 1);
+                fs::write(file, text).unwrap();
+            },
+            &["user_activity_agg", "user_activity_agg.csv", "user_id"],
+        ),
+        (
+            "with too many unusable rows",
+            |data| {
+                let mut file = fs::OpenOptions::new().append(true).open(data.join("user_activity_agg.csv")).unwrap();
+                for _ in 0..11 {
+                    writeln!(file, "broken").unwrap();
+                }
+            },
+            &["user_activity_agg", "user_activity_agg.csv line ", "broken CSV line"],
+        ),
+    ];
+    for (what, damage, named) in broken {
+        each(|database| {
+            let directory = tempfile::tempdir().unwrap();
+            let data = copied("odd", directory.path());
+            damage(&data);
+            let site = Site::new(database, &data, JOBS, "");
+            site.insert("t", "course", "course-report", &format!(r#"{{"batchId": "{BATCH}"}}"#));
+            site.insert("t", "assessment", "assessment-report", r#"{"batchId": "0130000000000000002"}"#);
+            let output = site.run(&["run", "--once"]);
+            let rows = site.rows();
+            assert_eq!(rows["course"].status, "FAILED", "{what}: {}", told(&output));
+            for name in named {
+                assert!(rows["course"].message.contains(name), "{what}: {}", rows["course"].message);
+            }
+            assert_eq!(rows["assessment"].status, "COMPLETED", "{what}: {}", rows["assessment"].message);
+        });
+    }
+}
+
+/// What is left out is named, and the rest is delivered.
+#[test]
+fn batches_that_cannot_be_made_are_listed_and_the_rest_is_delivered() {
+    each(|database| {
+        let site = Site::new(database, &fixture("odd"), JOBS, "");
+        let ids = format!(r#"{{"batchFilter": ["{BATCH}", "nowhere", "0130000000000000005"]}}"#);
+        site.insert("t", "some", "course-report", &ids);
+        let output = site.run(&["run", "--once"]);
+        let seen = &site.rows()["some"];
+        assert_eq!((seen.status.as_str(), seen.urls.len()), ("COMPLETED", 1), "{}", told(&output));
+        let left_out = &seen.stats["batches_left_out"];
+        assert_eq!(left_out["unknown"], serde_json::json!(["nowhere"]));
+        assert_eq!(left_out["no_content"], serde_json::json!(["0130000000000000005"]));
+    });
+}
+
+/// A standalone job makes its own rows, one for each slot, and works on them.
+#[test]
+fn a_standalone_job_makes_its_own_request() {
+    each(|database| {
+        let jobs = format!(
+            "[[job]]\nid = \"mine\"\nreport = \"course\"\nmode = \"standalone\"\nschedule = \"* * * * * *\"\nconfig = \
+             {{ batchId = \"{BATCH}\" }}\n"
+        );
+        let site = Site::new(database, &fixture("odd"), &jobs, "");
+        // At first sight counting starts; a slot has come by the time of one of the next runs.
+        assert!(site.run(&["run", "--once"]).status.success());
+        assert!(site.rows().is_empty(), "nothing is made up for the time before");
+        let mut rows = BTreeMap::new();
+        for _ in 0..50 {
+            let output = site.run(&["run", "--once"]);
+            assert!(output.status.success(), "{}", told(&output));
+            rows = site.rows();
+            if !rows.is_empty() {
+                break;
+            }
+        }
+        let (id, seen) = rows.first_key_value().unwrap();
+        assert_eq!((id.len(), seen.status.as_str(), seen.urls.len()), (40, "COMPLETED", 1));
+    });
+}

@@ -1,0 +1,116 @@
+//! A place as an operator has it: a directory with jobs.toml, source tables and a store, a database, and the built
+//! program.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::databases::TestDatabase;
+
+/// The `CREATE TABLE` of the original design, as somebody else's API made it.
+pub(crate) const ORIGINAL_TABLE: &str = "CREATE TABLE IF NOT EXISTS job_request (tag VARCHAR(50), request_id VARCHAR(50), \
+     job_id VARCHAR(50), status VARCHAR(50), request_data json, requested_by VARCHAR(50), \
+     requested_channel VARCHAR(50), download_urls text[], dt_file_created TIMESTAMP, dt_job_submitted TIMESTAMP, \
+     dt_job_completed TIMESTAMP, execution_time INTEGER, err_message VARCHAR(100), PRIMARY KEY (tag, request_id))";
+
+/// The two jobs of the design page.
+pub(crate) const JOBS: &str = "[[job]]\nid = \"course-report\"\nreport = \"course\"\n\n[[job]]\nid = \
+     \"assessment-report\"\naliases = [\"assessment-score-report\"]\nreport = \"assessment\"\n";
+
+/// An operator's place; removed when it is dropped.
+pub(crate) struct Site<'a> {
+    directory: tempfile::TempDir,
+    pub(crate) database: &'a TestDatabase,
+}
+
+/// A row as a client sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) status: String,
+    pub(crate) message: String,
+    pub(crate) urls: Vec<String>,
+    pub(crate) stats: Value,
+}
+
+impl<'a> Site<'a> {
+    /// With this jobs.toml besides database, source and store; `source` are further lines of `[source]`.
+    pub(crate) fn new(database: &'a TestDatabase, data: &Path, jobs: &str, source: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let text = format!(
+            "{jobs}\n[database]\nurl = \"{}\"\n[source]\nurl = \"{}\"\n{source}\n[store]\nurl = \"file://reports\"\n",
+            database.url(),
+            data.display()
+        );
+        fs::write(directory.path().join("jobs.toml"), text).unwrap();
+        Self { directory, database }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Runs the built program here.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_exhaustd"));
+        command.current_dir(self.directory.path()).args(arguments);
+        for variable in ["DATABASE_URL", "RUST_LOG"] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Makes the table as another system has it, and inserts a row the way that system does.
+    pub(crate) fn insert(&self, tag: &str, id: &str, job: &str, request_data: &str) {
+        let data = request_data.replace('\'', "''");
+        self.database.execute(&format!(
+            "{ORIGINAL_TABLE}; INSERT INTO job_request (tag, request_id, job_id, status, request_data, requested_by, \
+             requested_channel, dt_job_submitted) VALUES ('{tag}', '{id}', '{job}', 'SUBMITTED', '{data}', 'them', \
+             'channel', '2026-01-01 00:00:00')"
+        ));
+    }
+
+    /// Every row, by request id.
+    pub(crate) fn rows(&self) -> BTreeMap<String, Seen> {
+        let urls = if self.database.is_postgres() { "to_json(download_urls)" } else { "download_urls" };
+        let rows = self
+            .database
+            .query_text(&format!("SELECT request_id, status, err_message, {urls}, job_stats FROM job_request"));
+        let seen = |row: Vec<Option<String>>| {
+            let [id, status, message, urls, stats] = row.try_into().unwrap();
+            let parsed = |text: Option<String>| text.map_or(Value::Null, |text| serde_json::from_str(&text).unwrap());
+            let urls = serde_json::from_value(parsed(urls)).unwrap_or_default();
+            let seen = Seen {
+                status: status.unwrap_or_default(),
+                message: message.unwrap_or_default(),
+                urls,
+                stats: parsed(stats),
+            };
+            (id.unwrap(), seen)
+        };
+        rows.into_iter().map(seen).collect()
+    }
+
+    /// The file behind a download url.
+    pub(crate) fn file(&self, url: &str) -> String {
+        fs::read_to_string(self.path("reports").join(url)).unwrap()
+    }
+}
+
+/// A fixture of this repository.
+pub(crate) fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// What a program printed, for messages.
+pub(crate) fn told(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
