@@ -111,13 +111,13 @@ fn explain(config: &Config, asked: &Asked, progress: &Progress) -> Result<Explan
     };
     let selection = resolve(&order.config, &catalog, &scope).map_err(|error| Ended::Failed(error.to_string()))?;
     progress.say("reading the data of these batches");
-    count(source.as_ref(), Arc::new(catalog), selection, job, report, timezone, stats)
+    count(source.as_ref(), &Arc::new(catalog), selection, job, report, timezone, stats)
 }
 
 /// Makes every report without writing it: only that tells how many learners are on it.
 fn count(
     source: &dyn Source,
-    catalog: Arc<Catalog>,
+    catalog: &Arc<Catalog>,
     selection: Selection,
     job: &Job,
     report: &dyn Report,
@@ -125,9 +125,9 @@ fn count(
     mut stats: LoadStats,
 ) -> Result<Explanation, Ended> {
     let needs = report.needs(&job.options);
-    let scans = SharedBuilder::new(Arc::clone(&catalog), &selection.batches, &needs, &job.options, timezone).scans();
+    let scans = SharedBuilder::new(Arc::clone(catalog), &selection.batches, &needs, &job.options, timezone).scans();
     let shared =
-        load::shared(source, Arc::clone(&catalog), &selection.batches, &needs, &job.options, timezone, &mut stats)?;
+        load::shared(source, Arc::clone(catalog), &selection.batches, &needs, &job.options, timezone, &mut stats)?;
     let line = |&batch: &usize| {
         let about = &catalog.batches()[batch];
         let made = report.generate(batch, &shared, &job.options).map_err(|error| Ended::Failed(error.to_string()))?;

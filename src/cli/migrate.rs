@@ -20,7 +20,9 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     let queue = open::queue(&load_config(config)?, Arc::new(SystemClock))?;
     let statements = queue.migrate(arguments.dry_run)?;
     if arguments.dry_run {
-        statements.iter().for_each(|statement| println!("{};", statement.trim().trim_end_matches(';')));
+        for statement in &statements {
+            println!("{};", statement.trim().trim_end_matches(';'));
+        }
     } else if statements.is_empty() {
         println!("nothing to do");
     } else {

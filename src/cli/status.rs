@@ -29,9 +29,9 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
         let key = RequestKey { tag: tag.clone(), request_id: request_id.clone() };
         let row = queue.find(&key)?.ok_or_else(|| Ended::Failed(format!("there is no request {key}")))?;
         if arguments.json {
-            println!("{}", whole(&row))
+            println!("{}", whole(&row));
         } else {
-            print_one(&row)
+            print_one(&row);
         }
         return Ok(());
     }

@@ -71,7 +71,9 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
         println!("{answer}");
     } else {
         println!("{} {}", request.key, row.status);
-        files.iter().for_each(|file| println!("{file}"));
+        for file in &files {
+            println!("{file}");
+        }
     }
     match (Status::parse(&row.status), row.err_message) {
         (Some(Status::Failed), message) => Err(Ended::Failed(message.unwrap_or_else(|| "FAILED".to_owned()))),

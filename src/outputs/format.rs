@@ -70,7 +70,7 @@ impl Shape {
 }
 
 /// Writes a table in this shape and returns how many rows it wrote.
-pub fn write_table(table: &Finished<'_>, shape: Shape, csv: &CsvOptions, out: &mut dyn Write) -> io::Result<u64> {
+pub fn write_table(table: &Finished<'_>, shape: Shape, csv: CsvOptions, out: &mut dyn Write) -> io::Result<u64> {
     match shape.compress {
         Compress::None => write_plain(table, shape.format, csv, out),
         Compress::Gzip => {
@@ -82,8 +82,8 @@ pub fn write_table(table: &Finished<'_>, shape: Shape, csv: &CsvOptions, out: &m
     }
 }
 
-fn write_plain(table: &Finished<'_>, format: Format, csv: &CsvOptions, out: &mut dyn Write) -> io::Result<u64> {
+fn write_plain(table: &Finished<'_>, format: Format, csv: CsvOptions, out: &mut dyn Write) -> io::Result<u64> {
     match format {
-        Format::Csv => csv::write(table, csv, out),
+        Format::Csv => csv::write(table, &csv, out),
     }
 }

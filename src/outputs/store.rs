@@ -26,7 +26,7 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    fn new(action: &'static str, place: impl ToString, cause: io::Error) -> Self {
+    fn new(action: &'static str, place: &dyn std::fmt::Display, cause: io::Error) -> Self {
         Self { action, place: place.to_string(), cause }
     }
 
@@ -92,7 +92,7 @@ impl Store {
         for directory in directories {
             File::open(&directory)
                 .and_then(|handle| handle.sync_all())
-                .map_err(|cause| StoreError::new("settle a directory", directory.display(), cause))?;
+                .map_err(|cause| StoreError::new("settle a directory", &directory.display(), cause))?;
         }
         Ok(())
     }
@@ -111,7 +111,7 @@ impl Store {
             file.write_all(b"probe")?;
             file.as_file().sync_data()
         };
-        probe().map_err(|cause| StoreError::new("write", self.root.display(), cause))
+        probe().map_err(|cause| StoreError::new("write", &self.root.display(), cause))
     }
 
     /// Where the file of a key is on this machine.
@@ -137,7 +137,7 @@ impl NewFile {
         out.into_inner()
             .map_err(io::IntoInnerError::into_error)
             .and_then(|file| make_parent(&place).and_then(|()| publish(file, &place)))
-            .map_err(|cause| StoreError::new("store a file", key, cause))?;
+            .map_err(|cause| StoreError::new("store a file", &key, cause))?;
         Ok(bytes)
     }
 

@@ -15,7 +15,7 @@ use crate::sources::SourceError;
 
 /// The first wait after a failure that may pass; it doubles with each attempt.
 const FIRST_BACK_OFF: Duration = Duration::from_secs(10);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(3600);
+const LONGEST_BACK_OFF: Duration = Duration::from_hours(1);
 
 /// Why an attempt ended without a report.
 #[derive(Clone, Debug, PartialEq, Eq)]

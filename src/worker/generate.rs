@@ -144,7 +144,7 @@ fn generate(
     meter.add_generate(spent);
     let generated = generated.map_err(|error| Reason::report(&error))?;
     let mut file = store.create(&requests[request].objects[position]).map_err(|error| Reason::store(&error))?;
-    let (written, spent) = timed(|| write_table(&generated.table, unit.shape, &job.csv, &mut file));
+    let (written, spent) = timed(|| write_table(&generated.table, unit.shape, job.csv, &mut file));
     meter.add_generate(spent);
     match written {
         Ok(rows) if rows == generated.counts.rows => {}

@@ -199,7 +199,7 @@ pub(super) mod tests {
     /// A request job as jobs.toml would give it.
     pub(in crate::worker) fn job(id: &str, schedule: &str) -> Arc<Job> {
         let text = format!("[[job]]\nid = \"{id}\"\nreport = \"course\"\nschedule = \"{schedule}\"\n");
-        let nothing = Environment::from_iter(std::iter::empty::<(String, String)>());
+        let nothing: Environment = std::iter::empty::<(String, String)>().collect();
         let config = config::check(&text, std::path::Path::new("jobs.toml"), &nothing, &["course"]);
         Arc::clone(&config.unwrap().jobs[0])
     }

@@ -29,6 +29,12 @@ impl Fields {
         }
     }
 
+    /// How many fields the row has.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
     /// The bytes of a field: `None` for NULL and for a field that is not there.
     pub(super) fn get(&self, field: usize) -> Option<&[u8]> {
         let (start, end) = (*self.places.get(field)?)?;

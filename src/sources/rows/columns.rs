@@ -52,9 +52,9 @@ impl Cells {
             Self::Text { kind, at_hand, there, .. } => {
                 at_hand.clear();
                 if *kind == Kind::Json {
-                    json(cell, at_hand, odd)
+                    json(cell, at_hand, odd);
                 } else {
-                    text(cell, at_hand, odd)
+                    text(cell, at_hand, odd);
                 }
                 *there = !at_hand.is_empty();
                 Ok(*there)
