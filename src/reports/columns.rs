@@ -33,7 +33,7 @@ impl<'a> Chunk<'a> {
 
     /// A column of kind text or JSON; one that was not asked for has nothing in it.
     pub(super) fn texts(&self, name: &str) -> Texts<'a> {
-        Texts(self.array(name).map(arrow::array::AsArray::as_string::<i32>))
+        Texts(self.array(name).map(AsArray::as_string::<i32>))
     }
 
     /// A column of whole numbers, counts or decimals.
@@ -54,7 +54,7 @@ impl<'a> Chunk<'a> {
 
     /// A column of booleans.
     pub(super) fn booleans(&self, name: &str) -> Booleans<'a> {
-        Booleans(self.array(name).map(arrow::array::AsArray::as_boolean))
+        Booleans(self.array(name).map(AsArray::as_boolean))
     }
 }
 

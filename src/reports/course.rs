@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::roster::{COMMON, Roster, enrolments, users};
 use super::schema::{Column, Kind};
-use super::shared::activity::Activity;
+use super::shared::activity::Progress;
 use super::shared::enrolments::Enrolment;
 use super::table::{TableColumn, Values};
 use super::{Needs, Options, Report, ReportError, dates};
@@ -103,7 +103,7 @@ fn progress(roster: &Roster<'_>, counted: &[Counted]) -> Vec<Vec<Option<i64>>> {
 }
 
 /// Writes one activity row into every column that counts it (a course may be a module of itself).
-fn fill(cells: &mut [Vec<Option<i64>>], row: usize, columns: &[(u32, usize)], counted: &[Counted], found: &Activity) {
+fn fill(cells: &mut [Vec<Option<i64>>], row: usize, columns: &[(u32, usize)], counted: &[Counted], found: &Progress) {
     let first = columns.partition_point(|(activity, _)| *activity < found.activity);
     for (_, column) in columns[first..].iter().take_while(|(activity, _)| *activity == found.activity) {
         cells[*column][row] = per_cent(found.count(), counted[*column].leaf_nodes);

@@ -21,8 +21,8 @@ pub fn parse_instant(text: &str, tz: Tz) -> Option<i64> {
     let time = rest.time()?;
     let local = date.and_time(time);
     match rest.zone()? {
-        Some(offset) => Some(local.and_utc().timestamp_micros() - offset * 1_000_000),
-        None => local_instant(local, tz),
+        Zone::East(offset) => Some(local.and_utc().timestamp_micros() - offset * 1_000_000),
+        Zone::Unsaid => local_instant(local, tz),
     }
 }
 
@@ -60,6 +60,13 @@ fn after_gap(local: NaiveDateTime, tz: Tz) -> Option<i64> {
         if there < local { before = middle } else { after = middle }
     }
     after.checked_mul(1_000_000)
+}
+
+/// What a time says of its zone.
+enum Zone {
+    Unsaid,
+    /// Seconds east of UTC.
+    East(i64),
 }
 
 /// What is left to read.
@@ -121,11 +128,10 @@ impl Cursor<'_> {
         (count > 0).then(|| padded.fold(0, |number, digit| number * 10 + u32::from(digit - b'0')))
     }
 
-    /// The rest: nothing (no zone), `Z`, or `+HH`, `+HHMM`, `+HH:MM`, with or without a blank before it. Seconds east
-    /// of UTC.
-    fn zone(&mut self) -> Option<Option<i64>> {
+    /// The rest: nothing (no zone), `Z`, or `+HH`, `+HHMM`, `+HH:MM`, with or without a blank before it.
+    fn zone(&mut self) -> Option<Zone> {
         if self.0.is_empty() {
-            return Some(None);
+            return Some(Zone::Unsaid);
         }
         let _ = self.any(b" ");
         let offset = match self.any(b"Zz+-")? {
@@ -141,7 +147,7 @@ impl Cursor<'_> {
                 if sign == b'-' { -seconds } else { seconds }
             }
         };
-        self.0.is_empty().then_some(Some(offset))
+        self.0.is_empty().then_some(Zone::East(offset))
     }
 }
 

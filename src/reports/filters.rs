@@ -162,7 +162,10 @@ fn why(left_out: &LeftOut) -> String {
         },
         (Some(_), Some(_)) => {
             let counts = reasons.into_iter().filter(|(ids, _, _)| !ids.is_empty());
-            let short = |(ids, _, many): (&Vec<String>, &str, &str)| format!("{} {many}", ids.len());
+            let short = |(ids, one, many): (&Vec<String>, &str, &str)| match ids.len() {
+                1 => format!("1 {one}"),
+                count => format!("{count} {many}"),
+            };
             let all: Vec<String> = counts.map(short).collect();
             let text = all.join(", ");
             if text.len() <= 80 { text } else { "every named batch is left out".to_owned() }

@@ -22,6 +22,10 @@ pub(super) struct Module {
     pub(super) leaf_nodes: Option<i64>,
 }
 
+/// A hierarchy that is no JSON object, or whose children are no list of objects.
+#[derive(Debug)]
+struct Broken;
+
 /// The root of a hierarchy; of its children's children nothing is kept.
 #[derive(Deserialize)]
 struct Root {
@@ -46,11 +50,15 @@ struct Node {
 
 /// The modules of a hierarchy, ordered by identifier: direct children of the root that are courses of their own,
 /// letter case aside. A repeated identifier counts once, by its first node.
-fn modules(json: &str) -> Result<Vec<Module>, serde_json::Error> {
+fn modules(json: &str) -> Result<Vec<Module>, Broken> {
     if json.is_empty() {
         return Ok(Vec::new());
     }
-    let root: Root = serde_json::from_str(json)?;
+    // serde would also read a list as the fields of an object.
+    if !json.trim_start().starts_with('{') {
+        return Err(Broken);
+    }
+    let root: Root = serde_json::from_str(json).map_err(|_| Broken)?;
     let is = |value: &Value, text: &str| value.as_str().is_some_and(|value| value.eq_ignore_ascii_case(text));
     let module = |node: Node| {
         let qualifies =

@@ -109,7 +109,7 @@ impl<'a> Roster<'a> {
         let no_course = || ReportError::NoCourse { batch: batch.id.clone(), course: batch.course_id.clone() };
         let enrolled = shared.enrolled(slot);
         let counts = Counts {
-            enrolled: enrolled.enrolled,
+            enrolled: enrolled.all,
             other_course: enrolled.other_course,
             inactive: enrolled.inactive,
             no_user: enrolled.no_user,

@@ -25,7 +25,7 @@ use super::modules::{Hierarchies, Module};
 use super::schema::{Column, KeySet, Scan, Table};
 use super::table::TextBlock;
 use super::{Needs, Options};
-use activity::{Activity, ActivityBuilder};
+use activity::{ActivityBuilder, Progress};
 use attempts::{Attempts, AttemptsBuilder};
 use enrolments::{Enrolled, EnrolmentsBuilder};
 use learners::{Learners, LearnersBuilder};
@@ -265,7 +265,7 @@ pub struct Shared {
     order: Vec<u32>,
     enrolled: Vec<Enrolled>,
     learners: Learners,
-    activity: Vec<Vec<Activity>>,
+    activity: Vec<Vec<Progress>>,
     activities: Interner,
     attempts: Vec<Attempts>,
     modules: HashMap<usize, Vec<Module>>,
@@ -291,7 +291,7 @@ impl Shared {
     #[must_use]
     pub fn memory(&self) -> usize {
         let enrolled: usize = self.enrolled.iter().map(Enrolled::memory).sum();
-        let activity: usize = self.activity.iter().map(|rows| rows.capacity() * size_of::<Activity>()).sum();
+        let activity: usize = self.activity.iter().map(|rows| rows.capacity() * size_of::<Progress>()).sum();
         let attempts: usize = self.attempts.iter().map(Attempts::memory).sum();
         let people = self.user_ids.memory() + self.order.capacity() * size_of::<u32>() + self.learners.memory();
         people + enrolled + activity + attempts + self.activities.memory()
@@ -332,7 +332,7 @@ impl Shared {
     }
 
     /// Sorted by user (rank) and activity.
-    pub(super) fn activity(&self, slot: usize) -> &[Activity] {
+    pub(super) fn activity(&self, slot: usize) -> &[Progress] {
         &self.activity[slot]
     }
 

@@ -1,1 +1,185 @@
+//! Small tables written as text, for tests: turned into the chunks that a source would deliver.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{Field, Schema};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use chrono::NaiveDate;
+use chrono_tz::Tz;
+
+use super::catalog::{Catalog, CatalogBuilder};
+use super::dates::parse_instant;
+use super::decimal::Decimal;
+use super::filters::{ResolveError, Scope, Selection, resolve};
+use super::job_config::JobConfig;
+use super::schema::{Column, Kind, Scan, Table};
+use super::shared::{Shared, SharedBuilder};
+use super::{Counts, Options, Report, find};
+use crate::outputs::csv::{CsvOptions, write};
+
+pub(super) const TZ: Tz = Tz::Asia__Kolkata;
+
+type Row = BTreeMap<String, String>;
+
+/// How rows are fed: mixed by this seed (0: as written), this many in a chunk.
+#[derive(Clone, Copy)]
+pub(super) struct Feed {
+    pub(super) seed: u64,
+    pub(super) size: usize,
+}
+
+pub(super) const AS_WRITTEN: Feed = Feed { seed: 0, size: 1000 };
+
+/// Tables of a platform.
+#[derive(Clone, Default)]
+pub(super) struct Tables(BTreeMap<Table, Vec<Row>>);
+
+impl Tables {
+    /// Appends rows; columns and cells are separated by `|`, blanks around them do not count, an empty cell is null.
+    pub(super) fn add(mut self, table: Table, columns: &str, rows: &[&str]) -> Self {
+        let names: Vec<String> = columns.split('|').map(|name| name.trim().to_ascii_lowercase()).collect();
+        for row in rows {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            assert_eq!(cells.len(), names.len(), "{table}: {row}");
+            let row = names.iter().cloned().zip(cells.into_iter().map(str::to_owned)).collect();
+            self.0.entry(table).or_default().push(row);
+        }
+        self
+    }
+
+    /// The same with one row given cell by cell, blanks and all.
+    pub(super) fn row(mut self, table: Table, cells: &[(&str, &str)]) -> Self {
+        let row = cells.iter().map(|(name, cell)| (name.to_ascii_lowercase(), (*cell).to_owned())).collect();
+        self.0.entry(table).or_default().push(row);
+        self
+    }
+
+    /// Feeds a scan to `take`.
+    pub(super) fn read(&self, scan: &Scan, feed: Feed, take: impl Fn(Table, &RecordBatch)) {
+        let mut rows: Vec<&Row> = self.0.get(&scan.table).into_iter().flatten().collect();
+        if feed.seed != 0 {
+            fastrand::Rng::with_seed(feed.seed).shuffle(&mut rows);
+        }
+        if let Some((column, only)) = &scan.only {
+            // Every second feed also delivers what was not asked for.
+            rows.retain(|row| feed.seed % 2 == 1 || only.contains(row[&column.to_ascii_lowercase()].as_str()));
+        }
+        for rows in rows.chunks(feed.size) {
+            take(scan.table, &chunk(&scan.columns, rows));
+        }
+    }
+
+    pub(super) fn catalog(&self, config: &JobConfig, feed: Feed) -> Catalog {
+        let metadata: BTreeSet<String> = config.metadata_fields().into_iter().map(str::to_owned).collect();
+        let builder = CatalogBuilder::new(&metadata, TZ);
+        for scan in builder.scans() {
+            self.read(&scan, feed, |table, chunk| builder.take(table, chunk));
+        }
+        builder.finish()
+    }
+
+    pub(super) fn shared(
+        &self,
+        catalog: Catalog,
+        batches: &[usize],
+        report: &dyn Report,
+        options: &Options,
+        feed: Feed,
+    ) -> Shared {
+        let builder = SharedBuilder::new(Arc::new(catalog), batches, &report.needs(options), options, TZ);
+        let mut scans = builder.scans();
+        if feed.seed % 3 == 1 {
+            scans.reverse();
+        }
+        for scan in scans {
+            self.read(&scan, feed, |table, chunk| builder.take(table, chunk));
+        }
+        if let Some(scan) = builder.learners_scan() {
+            self.read(&scan, feed, |table, chunk| builder.take(table, chunk));
+        }
+        builder.finish()
+    }
+
+    /// What a request selects, with `today` 2020-07-10 and at most ten batches.
+    pub(super) fn resolve(&self, config: &str, own_channel: Option<&str>) -> Result<Vec<String>, ResolveError> {
+        self.select(config, own_channel).map(|(batches, _)| batches)
+    }
+
+    /// The ids of the selected batches, and the whole selection.
+    pub(super) fn select(
+        &self,
+        config: &str,
+        own_channel: Option<&str>,
+    ) -> Result<(Vec<String>, Selection), ResolveError> {
+        let config = JobConfig::parse(config).unwrap();
+        let catalog = self.catalog(&config, AS_WRITTEN);
+        let today = NaiveDate::from_ymd_opt(2020, 7, 10).unwrap();
+        let selection = resolve(&config, &catalog, &Scope { today, max_batches: 10, own_channel, timezone: TZ })?;
+        let ids = selection.batches.iter().map(|at| catalog.batches()[*at].id.clone()).collect();
+        Ok((ids, selection))
+    }
+
+    /// The CSV of one batch's report, its counts, and what was loaded.
+    pub(super) fn report(&self, report: &str, batch: &str, options: &Options, feed: Feed) -> (String, Counts, Shared) {
+        let report = find(report).unwrap();
+        let config = JobConfig::parse(&format!(r#"{{"batchId": "{batch}"}}"#)).unwrap();
+        let catalog = self.catalog(&config, feed);
+        let at = catalog.find_batch(batch).unwrap();
+        let every: Vec<usize> =
+            (0..catalog.batches().len()).filter(|at| catalog.batches()[*at].course.is_some()).collect();
+        let shared = self.shared(catalog, &every, report, options, feed);
+        let (csv, counts) = {
+            let generated = report.generate(at, &shared, options).unwrap();
+            let mut csv = Vec::new();
+            let rows = write(&generated.table, &CsvOptions::default(), &mut csv).unwrap();
+            assert_eq!(rows, generated.counts.rows);
+            (String::from_utf8(csv).unwrap(), generated.counts)
+        };
+        (csv, counts, shared)
+    }
+
+    /// The lines of one batch's report with default options, and its counts.
+    pub(super) fn lines(&self, report: &str, batch: &str) -> (Vec<String>, Counts) {
+        let (csv, counts, _) = self.report(report, batch, &Options::default(), AS_WRITTEN);
+        (csv.lines().map(str::to_owned).collect(), counts)
+    }
+}
+
+/// The cells of one column of a CSV without quotes.
+pub(super) fn column<'l>(lines: &'l [String], heading: &str) -> Vec<&'l str> {
+    let at = lines[0].split(',').position(|name| name == heading).unwrap_or_else(|| panic!("{heading}: {}", lines[0]));
+    lines[1..].iter().map(|line| line.split(',').nth(at).unwrap()).collect()
+}
+
+fn chunk(columns: &[Column], rows: &[&Row]) -> RecordBatch {
+    let arrays: Vec<ArrayRef> = columns.iter().map(|column| array(column, rows)).collect();
+    let field =
+        |(column, array): (&Column, &ArrayRef)| Field::new(column.name.to_string(), array.data_type().clone(), true);
+    let schema = Schema::new(columns.iter().zip(&arrays).map(field).collect::<Vec<_>>());
+    let count = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    RecordBatch::try_new_with_options(Arc::new(schema), arrays, &count).unwrap()
+}
+
+fn array(column: &Column, rows: &[&Row]) -> ArrayRef {
+    let name = column.name.to_ascii_lowercase();
+    let cells = || rows.iter().map(|row| row.get(&name).map(String::as_str).filter(|cell| !cell.is_empty()));
+    let whole = |cell: &str| cell.parse::<i64>().unwrap();
+    match column.kind {
+        Kind::Text | Kind::Json => Arc::new(cells().collect::<StringArray>()),
+        Kind::Bool => Arc::new(cells().map(|cell| cell.map(|cell| cell == "true")).collect::<BooleanArray>()),
+        Kind::Count | Kind::Entries | Kind::CompletedCount => {
+            Arc::new(cells().map(|cell| cell.map(whole)).collect::<Int64Array>())
+        }
+        Kind::Decimal => {
+            let millionths = |cell: &str| Decimal::parse(cell).unwrap().millionths().unwrap();
+            Arc::new(cells().map(|cell| cell.map(millionths)).collect::<Int64Array>())
+        }
+        Kind::Instant | Kind::LastUpdated => Arc::new(
+            cells()
+                .map(|cell| cell.map(|cell| parse_instant(cell, TZ).unwrap()))
+                .collect::<TimestampMicrosecondArray>(),
+        ),
+    }
+}

@@ -8,6 +8,7 @@ use chrono_tz::Tz;
 
 use super::stats::LoadStats;
 use crate::reports::catalog::{Catalog, CatalogBuilder};
+use crate::reports::schema::Table;
 use crate::reports::shared::{Shared, SharedBuilder};
 use crate::reports::{Needs, Options};
 use crate::sources::{Source, SourceError};
@@ -55,5 +56,6 @@ pub fn shared(
     }
     let shared = builder.finish();
     stats.add_duplicates(shared.duplicates());
+    stats.add_rows(Table::ContentHierarchy, "hierarchy is not a tree in JSON".to_owned(), shared.broken_hierarchies());
     Ok(shared)
 }

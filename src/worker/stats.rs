@@ -61,7 +61,8 @@ impl LoadStats {
         }
     }
 
-    fn add_rows(&mut self, table: Table, reason: String, n: u64) {
+    /// Adds rows of a table that are odd for this reason.
+    pub fn add_rows(&mut self, table: Table, reason: String, n: u64) {
         if n > 0 {
             *self.odd_rows.entry(table.name()).or_default().entry(reason).or_default() += n;
         }

@@ -101,11 +101,11 @@ impl<'a> Prepared<'a> {
         if elements.is_empty() {
             return self.conditions.iter().all(|test| matches!(test, Test::NoneOf(_) | Test::Exists(false)));
         }
-        elements.iter().any(|element| self.conditions.iter().all(|test| self.holds(test, element)))
+        elements.iter().any(|element| self.conditions.iter().all(|test| self.passes(test, element)))
     }
 
-    fn holds(&self, test: &Test<'_>, found: &Scalar) -> bool {
-        match test {
+    fn passes(&self, condition: &Test<'_>, found: &Scalar) -> bool {
+        match condition {
             Test::OneOf(wanted) => wanted.holds(found, self.tz),
             Test::NoneOf(wanted) => !wanted.holds(found, self.tz),
             Test::Order(wanted, holds) => order(found, wanted, self.tz).is_some_and(holds),

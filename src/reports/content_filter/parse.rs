@@ -87,7 +87,7 @@ fn scalar(value: &Value, what: &str) -> Result<Scalar, JobConfigError> {
     match Scalar::of(value) {
         Some(Scalar::Text(text)) if text.is_empty() => Err(empty(what)),
         Some(scalar) => Ok(scalar),
-        None => Err(wrong_type(what, "text, a number, true or false", value)),
+        None => Err(wrong_type(what, "a single value", value)),
     }
 }
 

@@ -17,7 +17,7 @@ const NO_COUNT: i32 = i32::MIN;
 
 /// How far a learner has come in a course or module.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::reports) struct Activity {
+pub(in crate::reports) struct Progress {
     /// Rank of the user.
     pub(in crate::reports) user: u32,
     /// Number of the activity.
@@ -25,7 +25,7 @@ pub(in crate::reports) struct Activity {
     count: i32,
 }
 
-impl Activity {
+impl Progress {
     /// `completedCount`.
     pub(in crate::reports) fn count(&self) -> Option<i64> {
         (self.count != NO_COUNT).then_some(self.count.into())
@@ -45,7 +45,7 @@ struct Raw {
 #[derive(Debug, Default)]
 struct Bucket {
     raw: Vec<Raw>,
-    rows: Vec<Activity>,
+    rows: Vec<Progress>,
     duplicates: u64,
 }
 
@@ -102,12 +102,12 @@ impl ActivityBuilder {
             bucket.duplicates = (all - raw.len()) as u64;
             raw.retain(|row| passing[row.user as usize]);
             bucket.rows = Vec::with_capacity(raw.len());
-            let row = |raw: &Raw| Activity { user: raw.user, activity: raw.activity, count: raw.count };
+            let row = |raw: &Raw| Progress { user: raw.user, activity: raw.activity, count: raw.count };
             bucket.rows.extend(raw.iter().map(row));
         });
     }
 
-    pub(super) fn finish(self) -> (Vec<Vec<Activity>>, Interner, u64) {
+    pub(super) fn finish(self) -> (Vec<Vec<Progress>>, Interner, u64) {
         let mut duplicates = 0;
         let rows = self.slots.into_iter().map(|bucket| {
             let bucket = bucket.into_inner().unwrap_or_else(PoisonError::into_inner);

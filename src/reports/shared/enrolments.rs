@@ -59,7 +59,8 @@ fn entries(count: Option<i64>) -> u8 {
 #[derive(Debug, Default)]
 pub(in crate::reports) struct Enrolled {
     pub(in crate::reports) rows: Vec<Enrolment>,
-    pub(in crate::reports) enrolled: u64,
+    /// All usable rows.
+    pub(in crate::reports) all: u64,
     pub(in crate::reports) other_course: u64,
     pub(in crate::reports) inactive: u64,
     pub(in crate::reports) no_user: u64,
@@ -119,7 +120,7 @@ impl EnrolmentsBuilder {
         for run in judged.chunk_by(|(left, _), (right, _)| slots[*left] == slots[*right]) {
             let slot = slots[run[0].0] as usize;
             let mut batch = self.slots[slot].lock().unwrap_or_else(PoisonError::into_inner);
-            batch.enrolled += run.len() as u64;
+            batch.all += run.len() as u64;
             for (row, verdict) in run {
                 match verdict {
                     Verdict::OtherCourse => batch.other_course += 1,

@@ -1,1 +1,227 @@
+use std::fmt::Write as _;
 
+use super::*;
+use crate::reports::job_config::JobConfig;
+use crate::reports::test_tables::{AS_WRITTEN, Feed, TZ, Tables};
+use crate::reports::{Counts, find};
+
+/// Three batches, forty people, and every kind of duplicate.
+fn crowded() -> Tables {
+    let module =
+        r#""mimeType":"application/vnd.ekstep.content-collection","contentType":"Course","visibility":"Default""#;
+    let mut tables = Tables::default()
+        .add(Table::CourseBatch, "courseid | batchid", &["c1 | 1", "c2 | 2", "c1 | 3", "c9 | 3"])
+        .add(
+            Table::Content,
+            "identifier | name | channel | contentType | leafNodesCount",
+            &[
+                "c1 | | ch1 | Course | 7",
+                "c2 | | ch2 | Course | 3",
+                "c9 | | ch1 | Course | 5",
+                "c1 | | ch1 | Course | 8",
+                "q1 | Quiz | | SelfAssess |",
+                "q2 | Quiz | | SelfAssess |",
+            ],
+        )
+        .add(
+            Table::ContentHierarchy,
+            "identifier | hierarchy",
+            &[
+                &format!(r#"c1 | {{"children":[{{{module},"identifier":"m1","leafNodesCount":2}}]}}"#),
+                &format!(r#"c1 | {{"children":[{{{module},"identifier":"m2","leafNodesCount":4}}]}}"#),
+            ],
+        );
+    for person in 0..40 {
+        let batch = person % 3 + 1;
+        let course = ["c1", "c2", "c9"][person % 3];
+        let time = person % 5;
+        tables = tables
+            .add(
+                Table::UserEnrolments,
+                "batchid | userid | courseid | active | enrolleddate | completedon | certificates",
+                &[
+                    &format!("{batch} | u{person} | {course} | true | 2020-01-0{} | | {time}", time + 1),
+                    &format!("{batch} | u{person} | {course} | {} | 2020-01-02 | 2020-02-02 |", person % 7 != 0),
+                    &format!("{batch} | u{person} | x | true | | |"),
+                ],
+            )
+            .add(
+                Table::UserActivityAgg,
+                "activity_id | user_id | context_id | agg | agg_last_updated",
+                &[
+                    &format!("{course} | u{person} | cb:{batch} | {} | 2020-01-01", person % 4),
+                    &format!("{course} | u{person} | cb:{batch} | {} | 2020-01-0{}", person % 3, time + 1),
+                    &format!("m2 | u{person} | cb:{batch} | 1 |"),
+                ],
+            )
+            .add(
+                Table::AssessmentAggregator,
+                "course_id | batch_id | user_id | content_id | attempt_id | total_score | total_max_score | grand_total | last_attempted_on",
+                &[
+                    &format!("{course} | {batch} | u{person} | q1 | t1 | {time} | 5 | {time}/5 | 2020-01-01"),
+                    &format!("{course} | {batch} | u{person} | q1 | t1 | {time} | 5 | {time}/6 | 2020-01-02"),
+                    &format!("{course} | {batch} | u{person} | q2 | t2 | 1 | 5 | 1/5 |"),
+                    &format!("{course} | {batch} | u{person} | q2 | t3 | 1 | 5 | 2/5 |"),
+                ],
+            );
+        if person % 6 != 5 {
+            tables = tables.add(
+                Table::User,
+                "userid | firstname | lastname | externalid | userchannel",
+                &[
+                    &format!("u{person} | A | | X{person} | ch1"),
+                    &format!("u{person} | A | B | X1 | ch2"),
+                    &format!("u{person} | A | B | X2 | ch1"),
+                ],
+            );
+        }
+    }
+    tables
+}
+
+/// The files of all batches, their counts and the duplicates, as one text.
+fn everything(tables: &Tables, report: &str, feed: Feed) -> String {
+    let mut all = String::new();
+    let mut duplicates = None;
+    for batch in ["1", "2", "3"] {
+        let (csv, counts, shared) = tables.report(report, batch, &Options::default(), feed);
+        assert!(counts.reconciled() && counts.rows > 5 && counts.duplicate > 0, "{counts:?}");
+        write!(all, "{csv}{counts:?}").unwrap();
+        duplicates = Some(shared.duplicates().clone());
+    }
+    write!(all, "{duplicates:?}").unwrap();
+    all
+}
+
+#[test]
+fn nothing_depends_on_the_order_of_rows_and_chunks() {
+    let tables = crowded();
+    for report in ["course", "assessment"] {
+        let expected = everything(&tables, report, AS_WRITTEN);
+        for seed in 1..=12 {
+            for size in [1, 7, 64] {
+                assert_eq!(everything(&tables, report, Feed { seed, size }), expected, "{report}, seed {seed}, {size}");
+            }
+        }
+    }
+}
+
+#[test]
+fn of_users_with_one_id_the_greatest_row_is_used() {
+    let row = |users: &[&str]| {
+        let tables = Tables::default()
+            .add(Table::CourseBatch, "courseid | batchid", &["c | 1"])
+            .add(Table::Content, "identifier | channel", &["c | ch1"])
+            .add(Table::UserEnrolments, "batchid | userid | courseid | active", &["1 | u | c | true"])
+            .add(Table::User, "userid | firstname | lastname | maskedemail | state | userchannel", users);
+        let (csv, _, shared) = tables.report("course", "1", &Options::default(), AS_WRITTEN);
+        assert_eq!(shared.duplicates().get(&Table::User), Some(&(users.len() as u64 - 1)));
+        csv.lines().nth(1).unwrap().split(',').skip(2).take(5).collect::<Vec<_>>().join(",")
+    };
+    // "Asha" is greater than "Ash", though with the last name "Ash z" would be greater than "Asha".
+    assert_eq!(row(&["u | Ash | z | | |", "u | Asha | | | |"]), "Asha,,,,");
+    assert_eq!(row(&["u | Asha | | | |", "u | Ash | z | | |"]), "Asha,,,,");
+    // First name missing is smaller than any.
+    assert_eq!(row(&["u | | Zorn | | |", "u | A | | | |"]), "A,,,,");
+    assert_eq!(row(&["u | A | B | m1 | s2 |", "u | A | B | m2 | s1 |", "u | A | B | | s9 |"]), "A B,m2,,,s1");
+}
+
+#[test]
+fn scans_are_limited_to_what_the_batches_need() {
+    let tables = crowded();
+    let config = JobConfig::parse(r#"{"batchId": "1"}"#).unwrap();
+    let catalog = Arc::new(tables.catalog(&config, AS_WRITTEN));
+    let options = Options::default();
+    let limits = |report: &str, batches: &[usize]| -> Vec<(Table, String, Vec<String>)> {
+        let needs = find(report).unwrap().needs(&options);
+        let builder = SharedBuilder::new(Arc::clone(&catalog), batches, &needs, &options, TZ);
+        let limit = |scan: Scan| {
+            let (column, only) = scan.only.unwrap();
+            let mut only: Vec<String> = only.iter().cloned().collect();
+            only.sort();
+            (scan.table, column.into_owned(), only)
+        };
+        builder.scans().into_iter().map(limit).collect()
+    };
+    let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    // Batch 3 is of course c9, the greater of its two rows; a batch given twice is loaded once.
+    assert_eq!(
+        limits("course", &[2, 0, 2]),
+        [
+            (Table::UserEnrolments, "batchid".to_owned(), own(&["1", "3"])),
+            (Table::UserActivityAgg, "context_id".to_owned(), own(&["cb:1", "cb:3"])),
+            (Table::ContentHierarchy, "identifier".to_owned(), own(&["c1", "c9"])),
+        ]
+    );
+    assert_eq!(
+        limits("assessment", &[1]),
+        [
+            (Table::UserEnrolments, "batchid".to_owned(), own(&["2"])),
+            (Table::AssessmentAggregator, "batch_id".to_owned(), own(&["2"])),
+        ]
+    );
+    assert!(limits("course", &[]).is_empty());
+}
+
+#[test]
+fn only_learners_with_an_enrolment_that_passes_are_asked_for() {
+    let tables = Tables::default()
+        .add(Table::CourseBatch, "courseid | batchid", &["c | 1", "d | 2"])
+        .add(Table::Content, "identifier | channel", &["c | ch1", "d | ch1"])
+        .add(
+            Table::UserEnrolments,
+            "batchid | userid | courseid | active",
+            &["1 | a | c | true", "1 | b | c | false", "1 | e | d | true", "2 | f | d | true", "1 | a | c | true"],
+        )
+        .add(Table::UserActivityAgg, "activity_id | user_id | context_id | agg", &["c | g | cb:1 | 1"]);
+    let catalog = Arc::new(tables.catalog(&JobConfig::parse(r#"{"batchId": "1"}"#).unwrap(), AS_WRITTEN));
+    let options = Options::default();
+    let needs = find("course").unwrap().needs(&options);
+    let load = |batches: &[usize]| {
+        let builder = SharedBuilder::new(Arc::clone(&catalog), batches, &needs, &options, TZ);
+        for scan in builder.scans() {
+            tables.read(&scan, AS_WRITTEN, |table, chunk| builder.take(table, chunk));
+        }
+        builder
+    };
+    let builder = load(&[0]);
+    let scan = builder.learners_scan().unwrap();
+    assert_eq!(scan.table, Table::User);
+    assert_eq!(scan.columns, needs.users);
+    let (column, only) = scan.only.unwrap();
+    assert_eq!((column.as_ref(), only.len(), only.contains("a")), ("userid", 1, true));
+    assert!(load(&[]).learners_scan().is_none());
+    // A load without the second round: everybody is unknown, and counted so.
+    let shared = builder.finish();
+    assert!(shared.memory() > 0);
+    let generated = find("course").unwrap().generate(0, &shared, &options).unwrap();
+    let expected = Counts { enrolled: 4, other_course: 1, inactive: 1, no_user: 2, ..Counts::default() };
+    assert_eq!(generated.counts, expected);
+    let error = find("course").unwrap().generate(1, &shared, &options).unwrap_err();
+    assert_eq!(error.to_string(), "batch 2: its data was not loaded");
+}
+
+#[test]
+fn chunks_may_come_from_several_threads() {
+    let tables = crowded();
+    let (expected, _, _) = tables.report("course", "1", &Options::default(), AS_WRITTEN);
+    let catalog = Arc::new(tables.catalog(&JobConfig::parse(r#"{"batchId": "1"}"#).unwrap(), AS_WRITTEN));
+    let options = Options::default();
+    let report = find("course").unwrap();
+    let builder = SharedBuilder::new(catalog, &[0, 1, 2], &report.needs(&options), &options, TZ);
+    std::thread::scope(|threads| {
+        for scan in builder.scans() {
+            let (builder, tables) = (&builder, &tables);
+            threads.spawn(move || {
+                tables.read(&scan, Feed { seed: 4, size: 3 }, |table, chunk| builder.take(table, chunk));
+            });
+        }
+    });
+    let scan = builder.learners_scan().unwrap();
+    tables.read(&scan, AS_WRITTEN, |table, chunk| builder.take(table, chunk));
+    let shared = builder.finish();
+    let generated = report.generate(0, &shared, &options).unwrap();
+    let mut csv = Vec::new();
+    crate::outputs::csv::write(&generated.table, &crate::outputs::csv::CsvOptions::default(), &mut csv).unwrap();
+    assert_eq!(String::from_utf8(csv).unwrap(), expected);
+}
