@@ -50,8 +50,8 @@ fn canonical_number(number: &Number) -> String {
     let digits = text.strip_prefix('-').unwrap_or(&text);
     let whole = digits.bytes().all(|b| b.is_ascii_digit());
     match number.as_f64() {
-        // Up to 2^53 every integer is a double.
-        Some(float) if float.is_finite() && !(whole && float.abs() > 9_007_199_254_740_992.0) => {
+        // Below 2^53 every integer is a double, and no other integer rounds to it.
+        Some(float) if float.is_finite() && !(whole && float.abs() >= 9_007_199_254_740_992.0) => {
             ryu_js::Buffer::new().format(float).to_owned()
         }
         _ => text,
