@@ -1,5 +1,6 @@
 //! From filters to batches, and from (batch, shared data) to one table. Pure: no I/O, no clock, no async.
 
+pub mod dates;
 pub mod schema;
 pub mod table;
 

@@ -5,11 +5,25 @@
 //! one conformance suite (`tests/it/sources.rs`) runs over all of them. Not here: joins, duplicates, anything a report
 //! decides.
 
+pub mod files;
+pub mod rows;
+pub mod values;
+
 use std::collections::BTreeMap;
 
 use arrow::record_batch::RecordBatch;
 
+use crate::config::checked::MaxBadRows;
 use crate::reports::schema::{Scan, Table};
+
+/// What every source must know to take values alike.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Where a date or time without zone is local.
+    pub timezone: chrono_tz::Tz,
+    /// How many unusable rows are borne.
+    pub max_bad_rows: MaxBadRows,
+}
 
 /// Takes the chunks of a scan, from several threads at once and in no particular order.
 pub type Sink<'a> = dyn Fn(&RecordBatch) + Sync + 'a;
@@ -25,6 +39,19 @@ pub struct Tally {
     pub odd: BTreeMap<String, u64>,
     /// Dates that do not read; their cells are empty.
     pub unreadable_dates: u64,
+}
+
+impl Tally {
+    /// Adds what another part of the table came to.
+    pub fn add(&mut self, other: &Self) {
+        self.rows += other.rows;
+        self.unreadable_dates += other.unreadable_dates;
+        for (mine, theirs) in [(&mut self.bad, &other.bad), (&mut self.odd, &other.odd)] {
+            for (reason, count) in theirs {
+                *mine.entry(reason.clone()).or_default() += count;
+            }
+        }
+    }
 }
 
 /// Why a table could not be read.

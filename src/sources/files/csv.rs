@@ -1,0 +1,67 @@
+//! CSV files, with a header line.
+
+use csv::{ByteRecord, ReaderBuilder, Terminator};
+
+use super::errors::Place;
+use super::layout::Part;
+use super::{BUFFER, PartRead, from_path, no_column, open};
+use crate::config::checked::CsvDialect;
+use crate::reports::schema::Presence;
+use crate::sources::SourceError;
+use crate::sources::rows::{Cell, Located, Outcome, Reading, Rows};
+
+/// Reads a file.
+///
+/// # Errors
+/// It cannot be read or lacks a column that must be there.
+pub(super) fn read(part: &Part, reading: &Reading<'_>, dialect: CsvDialect) -> Result<PartRead, SourceError> {
+    let scan = reading.scan;
+    let place = Place::of(scan.table, part);
+    let mut builder = ReaderBuilder::new();
+    // A wrong number of fields is for us to judge, row by row; so is the header.
+    builder.has_headers(false).flexible(true).terminator(Terminator::CRLF).buffer_capacity(BUFFER);
+    if dialect == CsvDialect::Spark {
+        builder.double_quote(false).escape(Some(b'\\'));
+    }
+    let mut reader = builder.from_reader(open(part).map_err(|error| place.io(&error))?);
+    let mut header = ByteRecord::new();
+    if !reader.read_byte_record(&mut header).map_err(|error| failed(place, &error))? {
+        return Ok(PartRead { outcome: Outcome::default(), has: None });
+    }
+    let width = header.len();
+    header.trim();
+    let located = Located::among(scan, || header.iter());
+    let given = from_path(part, scan);
+    let has: Vec<bool> =
+        located.places.iter().zip(&given).map(|(place, given)| place.is_some() || given.is_some()).collect();
+    let mut columns = scan.columns.iter().zip(&has);
+    if let Some((column, _)) = columns.find(|(column, has)| !**has && column.presence != Presence::Optional) {
+        return Err(no_column(scan, part, column));
+    }
+    let mut rows = Rows::new(reading, &part.label);
+    rows.flat(located.flat);
+    let mut record = ByteRecord::new();
+    while reader.read_byte_record(&mut record).map_err(|error| failed(place, &error))? {
+        let line = record.position().map_or(0, csv::Position::line);
+        if record.len() == width {
+            rows.push(line, |column| match located.places[column] {
+                Some(field) => Cell::Text(&record[field]),
+                None => given[column].unwrap_or(Cell::Null),
+            });
+        } else {
+            let lines = reader.position().line().saturating_sub(line);
+            rows.broken(line, "broken CSV line", lines.max(1));
+        }
+    }
+    Ok(PartRead { outcome: rows.finish(), has: Some(has) })
+}
+
+fn failed(place: Place<'_>, error: &csv::Error) -> SourceError {
+    match error.kind() {
+        csv::ErrorKind::Io(error) => place.io(error),
+        _ => place.broken(&error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! Tables as files in a directory: Parquet, CSV and JSON lines, the last two also compressed with gzip.
+//!
+//! Not here: what a value means (`values`), what an unusable row is (`rows`).
+
+mod csv;
+mod errors;
+mod jsonl;
+mod layout;
+mod parquet;
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::PathBuf;
+
+use flate2::read::MultiGzDecoder;
+use rayon::prelude::*;
+
+use self::errors::Place;
+use self::layout::{Format, Part};
+use super::rows::{self, Cell, Outcome, Reading};
+use super::{Settings, Sink, Source, SourceError, Tally};
+use crate::config::checked::CsvDialect;
+use crate::reports::schema::{Column, Kind, Presence, Scan, Table};
+
+/// Bytes read at a time.
+const BUFFER: usize = 256 << 10;
+
+/// A directory that has each table as `<table>.parquet`, `.csv`, `.jsonl`, `.csv.gz` or `.jsonl.gz`, or as a directory
+/// `<table>/` of such parts or of partitions `<column>=<value>/`.
+#[derive(Debug)]
+pub struct FilesSource {
+    directory: PathBuf,
+    dialect: CsvDialect,
+    settings: Settings,
+}
+
+impl FilesSource {
+    /// A source over `directory`; nothing is looked at yet.
+    #[must_use]
+    pub const fn new(directory: PathBuf, dialect: CsvDialect, settings: Settings) -> Self {
+        Self { directory, dialect, settings }
+    }
+
+    /// Reads one file of a table.
+    fn part(&self, part: &Part, reading: &Reading<'_>) -> Result<PartRead, SourceError> {
+        match part.format {
+            Format::Csv => csv::read(part, reading, self.dialect),
+            Format::Jsonl => jsonl::read(part, reading),
+            Format::Parquet => parquet::read(part, reading),
+        }
+    }
+}
+
+/// What reading one file came to.
+struct PartRead {
+    outcome: Outcome,
+    /// For each column of the scan, whether the file has it; `None` where the file has nothing that would tell.
+    has: Option<Vec<bool>>,
+}
+
+impl Source for FilesSource {
+    fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<Tally, SourceError> {
+        let parts = layout::parts(&self.directory, scan)?;
+        let reading = Reading::new(scan, &self.settings, sink);
+        let all: Vec<_> = parts.par_iter().map(|part| self.part(part, &reading)).collect();
+        let mut outcome = Outcome::default();
+        let mut has: Option<Vec<bool>> = None;
+        for read in all {
+            let read = read?;
+            outcome = outcome.and(read.outcome);
+            if let Some(these) = read.has {
+                let any = has.get_or_insert_with(|| vec![false; scan.columns.len()]);
+                any.iter_mut().zip(these).for_each(|(any, this)| *any |= this);
+            }
+        }
+        if let Some(part) = parts.first() {
+            check_columns(scan, part, has.as_deref())?;
+        }
+        let fault = outcome.fault.as_ref();
+        rows::judge(scan.table, outcome.tally, fault, self.settings.max_bad_rows)
+    }
+
+    fn tables(&self) -> Result<Vec<Table>, String> {
+        std::fs::read_dir(&self.directory).map_err(|error| format!("{}: {error}", self.directory.display()))?;
+        Ok(Table::ALL.into_iter().filter(|table| layout::is_there(&self.directory, *table)).collect())
+    }
+}
+
+/// A table of JSON lines lacks a column that no line has; a CSV table without any header lacks every column. (A CSV or
+/// Parquet file that lacks one has stopped the load before.)
+fn check_columns(scan: &Scan, part: &Part, has: Option<&[bool]>) -> Result<(), SourceError> {
+    let missing = match (has, part.format) {
+        (Some(has), _) => {
+            let mut columns = scan.columns.iter().zip(has);
+            columns.find(|(column, has)| !**has && column.presence != Presence::Optional).map(|(column, _)| column)
+        }
+        (None, Format::Csv) => scan.columns.iter().find(|column| column.presence != Presence::Optional),
+        (None, _) => None,
+    };
+    missing.map_or(Ok(()), |column| Err(no_column(scan, part, column)))
+}
+
+/// "table user_enrolments: user_enrolments.csv has no column 'active'"
+fn no_column(scan: &Scan, part: &Part, column: &Column) -> SourceError {
+    Place::of(scan.table, part).broken(&format!("has no column '{}'", column.name))
+}
+
+/// For each column of the scan, the value that the path of the file gives it.
+fn from_path<'p>(part: &'p Part, scan: &Scan) -> Vec<Option<Cell<'p>>> {
+    let names = || part.partitions.iter().map(|(name, _)| name.as_bytes());
+    scan.columns
+        .iter()
+        .map(|column| {
+            let place = rows::find(&column.name, names()).filter(|_| column.kind != Kind::CompletedCount)?;
+            let value = part.partitions[place].1.as_deref();
+            Some(Cell::from(value.map(str::as_bytes)))
+        })
+        .collect()
+}
+
+/// Opens a file of text, unpacked where it is compressed.
+fn open(part: &Part) -> io::Result<Box<dyn Read>> {
+    let file = File::open(&part.path)?;
+    if part.gzip {
+        return Ok(Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER, file))));
+    }
+    Ok(Box::new(file))
+}
+
+#[cfg(test)]
+mod tests;

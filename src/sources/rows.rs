@@ -1,0 +1,361 @@
+//! Rows of cells made into the canonical columns of a scan, with the rules for rows that cannot be used.
+//!
+//! Every reader of text goes through here (CSV, JSON lines, what PostgreSQL copies), and Parquet too: one place says
+//! what an unusable row is. Not here: finding the cells.
+
+mod columns;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::record_batch::RecordBatch;
+
+use super::values::{self, Unreadable};
+use super::{Settings, Sink, SourceError, Tally};
+use crate::config::checked::MaxBadRows;
+use crate::reports::schema::{Column, Kind, Presence, Scan, Table};
+use columns::Cells;
+
+/// Rows of one chunk.
+const CHUNK_ROWS: usize = 16_384;
+/// Bytes of text after which a chunk is full although it has few rows (a course's tree is long).
+const CHUNK_BYTES: usize = 4 << 20;
+/// Faults of one scan that are logged one by one.
+const FAULTS_LOGGED: u32 = 3;
+/// A row that was used although text in it had to be mended.
+const NOT_UTF8: &str = "bytes that are not UTF-8";
+
+/// One cell of a row, as its source has it.
+#[derive(Clone, Copy, Debug)]
+pub enum Cell<'a> {
+    /// Nothing there.
+    Null,
+    /// Text, by its bytes; perhaps not UTF-8.
+    Text(&'a [u8]),
+    /// One JSON value of a source that tells numbers, lists and maps from text (not text itself).
+    Json(&'a str),
+    /// A whole number.
+    Int(i64),
+    /// True or false.
+    Bool(bool),
+    /// Microseconds since 1970 in UTC.
+    Micros(i64),
+}
+
+impl<'a> From<Option<&'a [u8]>> for Cell<'a> {
+    fn from(text: Option<&'a [u8]>) -> Self {
+        text.map_or(Self::Null, Self::Text)
+    }
+}
+
+/// The first row that could not be used.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fault {
+    /// The file, relative to the source.
+    pub file: String,
+    /// Line (or row) of the file, from 1.
+    pub line: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// What reading a part of a table came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// What was counted.
+    pub tally: Tally,
+    /// The first fault by file and line.
+    pub fault: Option<Fault>,
+}
+
+impl Outcome {
+    /// Adds what another part came to; the order does not matter.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.tally.add(&other.tally);
+        self.fault = match (self.fault, other.fault) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
+        self
+    }
+}
+
+/// A scan under way: what all its threads share.
+pub struct Reading<'a> {
+    /// What is wanted.
+    pub scan: &'a Scan,
+    /// How odd values are taken.
+    pub settings: &'a Settings,
+    sink: &'a Sink<'a>,
+    schema: SchemaRef,
+    /// The column that `scan.only` is about.
+    only: Option<usize>,
+    logged: AtomicU32,
+}
+
+impl<'a> Reading<'a> {
+    /// Begins a scan.
+    #[must_use]
+    pub fn new(scan: &'a Scan, settings: &'a Settings, sink: &'a Sink<'a>) -> Self {
+        let only = scan.only.as_ref().and_then(|(name, _)| {
+            let names = scan.columns.iter().map(|column| column.name.as_bytes());
+            find(name, names)
+        });
+        Self { scan, settings, sink, schema: arrow_schema(scan), only, logged: AtomicU32::new(0) }
+    }
+
+    /// The place, among the scan's columns, of the one that `only` is about.
+    #[must_use]
+    pub fn only(&self) -> Option<usize> {
+        self.only
+    }
+
+    /// Whether `only` leaves rows with this key in the scan.
+    #[must_use]
+    pub fn wants(&self, key: &str) -> bool {
+        self.scan.only.as_ref().is_none_or(|(_, keys)| keys.contains(key))
+    }
+
+    /// The first few faults are worth a line each; no values, they may be personal.
+    fn log(&self, fault: &Fault) {
+        if self.logged.fetch_add(1, Ordering::Relaxed) < FAULTS_LOGGED {
+            let Fault { file, line, reason } = fault;
+            log::warn!("unusable row table={} file={file} line={line} reason={reason:?}", self.scan.table);
+        }
+    }
+}
+
+/// The arrow types that a scan delivers.
+#[must_use]
+pub fn arrow_schema(scan: &Scan) -> SchemaRef {
+    let fields = scan.columns.iter().map(|column| {
+        let data_type = match column.kind {
+            Kind::Text | Kind::Json => DataType::Utf8,
+            Kind::Bool => DataType::Boolean,
+            Kind::Count | Kind::Decimal | Kind::Entries | Kind::CompletedCount => DataType::Int64,
+            Kind::Instant | Kind::LastUpdated => DataType::Timestamp(TimeUnit::Microsecond, None),
+        };
+        Field::new(column.name.as_ref(), data_type, true)
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// The place of a name: spelled exactly so, or else in other capitals.
+pub fn find<'h>(name: &str, headers: impl Iterator<Item = &'h [u8]>) -> Option<usize> {
+    let mut alike = None;
+    for (place, header) in headers.enumerate() {
+        if header == name.as_bytes() {
+            return Some(place);
+        }
+        if alike.is_none() && header.eq_ignore_ascii_case(name.as_bytes()) {
+            alike = Some(place);
+        }
+    }
+    alike
+}
+
+/// Where the columns of a scan are among those of a file or table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// For each column of the scan, its place.
+    pub places: Vec<Option<usize>>,
+    /// The column of kind [`Kind::CompletedCount`] is not there, its place is that of the flat `completedCount`.
+    pub flat: bool,
+}
+
+impl Located {
+    /// Looks for every column of the scan.
+    pub fn among<'h, H: Iterator<Item = &'h [u8]>>(scan: &Scan, headers: impl Fn() -> H) -> Self {
+        let mut flat = false;
+        let places = scan.columns.iter().map(|column| match find(&column.name, headers()) {
+            None if column.kind == Kind::CompletedCount => {
+                let place = find(FLAT, headers());
+                flat |= place.is_some();
+                place
+            }
+            place => place,
+        });
+        Self { places: places.collect(), flat }
+    }
+
+    /// The first column that is missing and must not be.
+    #[must_use]
+    pub fn missing<'s>(&self, scan: &'s Scan) -> Option<&'s Column> {
+        let mut columns = scan.columns.iter().zip(&self.places);
+        columns
+            .find(|(column, place)| place.is_none() && column.presence != Presence::Optional)
+            .map(|(column, _)| column)
+    }
+}
+
+/// The flat column that may stand in for `agg`.
+pub const FLAT: &str = "completedCount";
+
+/// Takes the rows of one file (or of a part of it, on one thread) and hands chunks to the sink.
+pub struct Rows<'a> {
+    reading: &'a Reading<'a>,
+    file: &'a str,
+    cells: Vec<Cells>,
+    /// Whether the cells of kind [`Kind::CompletedCount`] come from the flat column.
+    flat: bool,
+    outcome: Outcome,
+    rows: usize,
+    bytes: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// Begins with a file, named for log and messages.
+    #[must_use]
+    pub fn new(reading: &'a Reading<'a>, file: &'a str) -> Self {
+        let cells = reading.scan.columns.iter().map(|column| Cells::new(column.kind)).collect();
+        Self { reading, file, cells, flat: false, outcome: Outcome::default(), rows: 0, bytes: 0 }
+    }
+
+    /// Says whether the column of kind [`Kind::CompletedCount`] comes from the flat column, from the next row on.
+    pub fn flat(&mut self, flat: bool) {
+        self.flat = flat;
+    }
+
+    /// Takes a row: `cell` gives its cell for each column of the scan.
+    pub fn push<'c>(&mut self, line: u64, cell: impl Fn(usize) -> Cell<'c>) {
+        // The key first: what is wrong with rows of other batches is nobody's business here.
+        if let Some(only) = self.reading.only
+            && key_of(cell(only)).is_some_and(|key| !self.reading.wants(&key))
+        {
+            return;
+        }
+        let mut odd = false;
+        let mut unreadable_dates = 0;
+        for (place, column) in self.reading.scan.columns.iter().enumerate() {
+            match self.cells[place].read(cell(place), self.flat, self.reading.settings, &mut odd) {
+                Ok(true) => (),
+                Ok(false) if column.presence == Presence::Key => {
+                    return self.unusable(line, format!("empty {}", column.name), 1);
+                }
+                Ok(false) => (),
+                Err(Unreadable) if matches!(column.kind, Kind::Instant | Kind::LastUpdated) => unreadable_dates += 1,
+                Err(Unreadable) => return self.unusable(line, self.reason(column), 1),
+            }
+        }
+        for cells in &mut self.cells {
+            self.bytes += cells.keep();
+        }
+        self.outcome.tally.rows += 1;
+        self.outcome.tally.unreadable_dates += unreadable_dates;
+        if odd {
+            *self.outcome.tally.odd.entry(NOT_UTF8.to_owned()).or_default() += 1;
+        }
+        self.rows += 1;
+        if self.rows == CHUNK_ROWS || self.bytes >= CHUNK_BYTES {
+            self.flush();
+        }
+    }
+
+    /// A row that is broken as a whole; counted `rows` times, since a quote that is not closed swallows lines.
+    pub fn broken(&mut self, line: u64, reason: &str, rows: u64) {
+        self.unusable(line, reason.to_owned(), rows);
+    }
+
+    /// Hands over what is left; what it all came to.
+    #[must_use]
+    pub fn finish(mut self) -> Outcome {
+        self.flush();
+        self.outcome
+    }
+
+    fn reason(&self, column: &Column) -> String {
+        let (name, kind) = match column.kind {
+            Kind::CompletedCount if self.flat => (FLAT, "number"),
+            Kind::CompletedCount => (column.name.as_ref(), "map"),
+            Kind::Bool => (column.name.as_ref(), "boolean"),
+            Kind::Entries => (column.name.as_ref(), "list"),
+            Kind::Count | Kind::Decimal | Kind::Text | Kind::Instant | Kind::LastUpdated | Kind::Json => {
+                (column.name.as_ref(), "number")
+            }
+        };
+        format!("{name} is not a {kind}")
+    }
+
+    fn unusable(&mut self, line: u64, reason: String, rows: u64) {
+        let fault = Fault { file: self.file.to_owned(), line, reason: reason.clone() };
+        self.reading.log(&fault);
+        *self.outcome.tally.bad.entry(reason).or_default() += rows;
+        if self.outcome.fault.as_ref().is_none_or(|first| fault < *first) {
+            self.outcome.fault = Some(fault);
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.rows == 0 {
+            return;
+        }
+        let columns: Vec<ArrayRef> = self.cells.iter_mut().map(Cells::finish).collect();
+        #[allow(
+            clippy::expect_used,
+            reason = "columns and schema are made from the same scan, a row fills all of them"
+        )]
+        let chunk = RecordBatch::try_new(Arc::clone(&self.reading.schema), columns).expect("columns fit the schema");
+        (self.rows, self.bytes) = (0, 0);
+        (self.reading.sink)(&chunk);
+    }
+}
+
+/// The text of a key, if there is any.
+fn key_of(cell: Cell<'_>) -> Option<Cow<'_, str>> {
+    let text = match cell {
+        Cell::Text(bytes) => String::from_utf8_lossy(bytes),
+        Cell::Json(json) => Cow::Borrowed(json),
+        Cell::Int(number) => Cow::Owned(number.to_string()),
+        Cell::Bool(value) => Cow::Borrowed(if value { "true" } else { "false" }),
+        Cell::Null | Cell::Micros(_) => return None,
+    };
+    (!text.is_empty()).then_some(text)
+}
+
+/// Accepts or refuses what reading a table came to: too many unusable rows are worse than no report.
+///
+/// # Errors
+/// The unusable rows exceed both bounds.
+pub fn judge(
+    table: Table,
+    tally: Tally,
+    first: Option<&Fault>,
+    max_bad_rows: MaxBadRows,
+) -> Result<Tally, SourceError> {
+    let bad: u64 = tally.bad.values().sum();
+    let all = tally.rows + bad;
+    #[allow(clippy::cast_precision_loss, reason = "a share, and tables have less than 2^53 rows")]
+    let too_many = bad > max_bad_rows.at_least && bad as f64 > max_bad_rows.share * all as f64;
+    let Some(Fault { file, line, reason }) = first.filter(|_| too_many) else { return Ok(tally) };
+    let reasons: Vec<String> = tally.bad.iter().map(|(reason, count)| format!("{reason}: {count}")).collect();
+    Err(SourceError {
+        table,
+        message: format!("table {table}: {} line {line}: {reason}; {bad} of {all} rows are unusable", short(file)),
+        detail: format!(
+            "table {table}: {bad} of {all} rows are unusable ({}), the first in {file} line {line}; max_bad_rows allows \
+             {} and a share of {}",
+            reasons.join(", "),
+            max_bad_rows.at_least,
+            max_bad_rows.share
+        ),
+        may_pass: false,
+    })
+}
+
+/// A file's name, its end only where it is too long for a client's message.
+#[must_use]
+pub fn short(file: &str) -> Cow<'_, str> {
+    const MOST: usize = 40;
+    let count = file.chars().count();
+    if count <= MOST {
+        return Cow::Borrowed(file);
+    }
+    Cow::Owned(std::iter::once('…').chain(file.chars().skip(count - MOST + 1)).collect())
+}
+
+#[cfg(test)]
+mod tests;

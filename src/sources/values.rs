@@ -1,0 +1,186 @@
+//! Odd values of the wild, read: pure functions on the text of one cell.
+//!
+//! A cell with nothing but blanks counts as nothing there. Not here: what becomes of a value that does not read (that
+//! is `rows`).
+
+pub mod literal;
+
+use std::borrow::Cow;
+
+use chrono_tz::Tz;
+use serde_json::Value;
+
+use crate::reports::dates::parse_instant;
+use literal::{Span, Spelling};
+
+/// The entry that counts in `agg` and in `agg_last_updated`.
+const COMPLETED_COUNT: &str = "completedCount";
+
+/// A value, nothing there, or something that does not read.
+pub type Reading<T> = Result<Option<T>, Unreadable>;
+
+/// The text is not of the kind it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreadable;
+
+/// What is there without the blanks around it.
+fn present(text: &str) -> Option<&str> {
+    let text = text.trim();
+    (!text.is_empty()).then_some(text)
+}
+
+/// Reads what is there with `read`.
+fn reading<T>(text: &str, read: impl FnOnce(&str) -> Option<T>) -> Reading<T> {
+    present(text).map(|text| read(text).ok_or(Unreadable)).transpose()
+}
+
+/// `true` or `false` in any case, `1` or `0`, `t` or `f` (as PostgreSQL copies them).
+pub fn boolean(text: &str) -> Reading<bool> {
+    reading(text, |text| match text {
+        "1" => Some(true),
+        "0" => Some(false),
+        _ if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("t") => Some(true),
+        _ if text.eq_ignore_ascii_case("false") || text.eq_ignore_ascii_case("f") => Some(false),
+        _ => None,
+    })
+}
+
+/// A whole number; `4.0` is one.
+pub fn count(text: &str) -> Reading<i64> {
+    reading(text, whole)
+}
+
+fn whole(text: &str) -> Option<i64> {
+    text.parse().ok().or_else(|| {
+        let millionths = parse_decimal(text)?;
+        (millionths % 1_000_000 == 0).then_some(millionths / 1_000_000)
+    })
+}
+
+/// A decimal in millionths: exact up to six decimals, beyond them rounded half away from zero.
+pub fn decimal(text: &str) -> Reading<i64> {
+    reading(text, parse_decimal)
+}
+
+fn parse_decimal(text: &str) -> Option<i64> {
+    let (sign, digits) = match text.as_bytes() {
+        [b'-', ..] => (-1, &text[1..]),
+        [b'+', ..] => (1, &text[1..]),
+        _ => (1, text),
+    };
+    let (mantissa, exponent) = match digits.find(['e', 'E']) {
+        Some(at) => (&digits[..at], digits[at + 1..].parse::<i16>().ok()?),
+        None => (digits, 0),
+    };
+    let (before, after) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let mut digits = before.bytes().chain(after.bytes());
+    if mantissa.len() > 1000 || before.len() + after.len() == 0 || !digits.clone().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    // How many of the digits make up the millionths; the next one rounds.
+    let kept = i64::try_from(before.len()).ok()? + i64::from(exponent) + 6;
+    let mut millionths = 0_i64;
+    for _ in 0..kept {
+        let digit = digits.next().map_or(0, |byte| i64::from(byte - b'0'));
+        millionths = millionths.checked_mul(10)?.checked_add(digit)?;
+    }
+    let round_up = kept >= 0 && digits.next().is_some_and(|byte| byte >= b'5');
+    Some(sign * millionths.checked_add(i64::from(round_up))?)
+}
+
+/// Microseconds since 1970 in UTC; a value without zone is local time in `tz`.
+pub fn instant(text: &str, tz: Tz) -> Reading<i64> {
+    reading(text, |text| parse_instant(text, tz))
+}
+
+/// The number of entries of a list or a map, or that number itself.
+pub fn entries(text: &str) -> Reading<i64> {
+    reading(text, |text| {
+        let entries = match text.as_bytes()[0] {
+            b'[' => literal::elements(text.as_bytes(), Spelling::Tolerant, |_| ())?,
+            b'{' => literal::members(text.as_bytes(), Spelling::Tolerant, |_, _| ())?,
+            _ => return whole(text).filter(|number| *number >= 0),
+        };
+        i64::try_from(entries).ok()
+    })
+}
+
+/// The entry `completedCount` of a map, if the map has it.
+pub fn completed_count(text: &str) -> Reading<i64> {
+    match entry(text)? {
+        None | Some(Span::Null) => Ok(None),
+        Some(Span::Number(digits)) => count(digits),
+        Some(text @ Span::Text(..)) => count(&plain(text)),
+        Some(_) => Err(Unreadable),
+    }
+}
+
+/// An instant, or a map of which the entry `completedCount` is one.
+pub fn last_updated(text: &str, tz: Tz) -> Reading<i64> {
+    if !text.trim_start().starts_with('{') {
+        return instant(text, tz);
+    }
+    match entry(text)? {
+        None | Some(Span::Null) => Ok(None),
+        Some(text @ Span::Text(..)) => instant(&plain(text), tz),
+        Some(_) => Err(Unreadable),
+    }
+}
+
+/// The entry `completedCount` of a map; `None` if the map has none. The last one counts, as in JSON.
+fn entry(text: &str) -> Reading<Span<'_>> {
+    let Some(text) = present(text) else { return Ok(None) };
+    let mut found = None;
+    literal::members(text.as_bytes(), Spelling::Tolerant, |key, value| {
+        if key.is_text(COMPLETED_COUNT) {
+            found = Some(value);
+        }
+    })
+    .ok_or(Unreadable)?;
+    Ok(found)
+}
+
+/// The text of a span that is text.
+fn plain(span: Span<'_>) -> Cow<'_, str> {
+    match span {
+        Span::Text(inner, false) => String::from_utf8_lossy(inner),
+        Span::Text(inner, true) => {
+            let mut decoded = Vec::with_capacity(inner.len());
+            literal::unescape(inner, &mut decoded);
+            Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
+        }
+        _ => Cow::Borrowed(""),
+    }
+}
+
+/// Metadata that came as text, as one JSON value: a list in JSON or in Python's spelling as an array, everything else
+/// as the text it is. `None`: nothing there.
+#[must_use]
+pub fn json_of_text(text: &str) -> Option<String> {
+    if text.is_empty() {
+        return None;
+    }
+    let list = text.trim();
+    if list.starts_with('[')
+        && let Some(span) = literal::span(list.as_bytes(), Spelling::Tolerant)
+        && let Some(tree) = literal::tree(span, Spelling::Tolerant)
+    {
+        return Some(tree.to_string());
+    }
+    Some(Value::from(text).to_string())
+}
+
+/// A JSON value as the source has it, in the one spelling that all sources share (no blanks, keys in order). `None`:
+/// nothing there, or not JSON.
+#[must_use]
+pub fn json_of_json(json: &str) -> Option<String> {
+    match literal::span(json.as_bytes(), Spelling::Json)? {
+        Span::Null => None,
+        Span::Text(b"", _) => None,
+        Span::Number(digits) => Some(digits.to_owned()),
+        span => literal::tree(span, Spelling::Json).map(|tree| tree.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
