@@ -202,6 +202,8 @@ pub struct Rows<'a> {
     cells: Vec<Cells>,
     /// Whether the cells of kind [`Kind::CompletedCount`] come from the flat column.
     flat: bool,
+    /// Whether they are the entries themselves, taken out of maps before.
+    entry: bool,
     outcome: Outcome,
     rows: usize,
     bytes: usize,
@@ -212,12 +214,17 @@ impl<'a> Rows<'a> {
     #[must_use]
     pub fn new(reading: &'a Reading<'a>, file: &'a str) -> Self {
         let cells = reading.scan.columns.iter().map(|column| Cells::new(column.kind)).collect();
-        Self { reading, file, cells, flat: false, outcome: Outcome::default(), rows: 0, bytes: 0 }
+        Self { reading, file, cells, flat: false, entry: false, outcome: Outcome::default(), rows: 0, bytes: 0 }
     }
 
     /// Says whether the column of kind [`Kind::CompletedCount`] comes from the flat column, from the next row on.
     pub fn flat(&mut self, flat: bool) {
         self.flat = flat;
+    }
+
+    /// Says that the cells of kind [`Kind::CompletedCount`] are the entries themselves, taken out of a typed map.
+    pub fn entry(&mut self, entry: bool) {
+        self.entry = entry;
     }
 
     /// Takes a row: `cell` gives its cell for each column of the scan.
@@ -231,7 +238,7 @@ impl<'a> Rows<'a> {
         let mut odd = false;
         let mut unreadable_dates = 0;
         for (place, column) in self.reading.scan.columns.iter().enumerate() {
-            match self.cells[place].read(cell(place), self.flat, self.reading.settings, &mut odd) {
+            match self.cells[place].read(cell(place), self.flat || self.entry, self.reading.settings, &mut odd) {
                 Ok(true) => (),
                 Ok(false) if column.presence == Presence::Key => {
                     return self.unusable(line, format!("empty {}", column.name), 1);
@@ -305,7 +312,7 @@ impl<'a> Rows<'a> {
 }
 
 /// The text of a key, if there is any.
-fn key_of(cell: Cell<'_>) -> Option<Cow<'_, str>> {
+pub(super) fn key_of(cell: Cell<'_>) -> Option<Cow<'_, str>> {
     let text = match cell {
         Cell::Text(bytes) => String::from_utf8_lossy(bytes),
         Cell::Json(json) => Cow::Borrowed(json),

@@ -7,6 +7,7 @@ pub mod literal;
 
 use std::borrow::Cow;
 
+use chrono::TimeZone;
 use chrono_tz::Tz;
 use serde_json::Value;
 
@@ -91,6 +92,18 @@ fn parse_decimal(text: &str) -> Option<i64> {
 /// Microseconds since 1970 in UTC; a value without zone is local time in `tz`.
 pub fn instant(text: &str, tz: Tz) -> Reading<i64> {
     reading(text, |text| parse_instant(text, tz))
+}
+
+/// The instant of a local date and time that is given as microseconds since 1970 on the local clock. `None` beyond the
+/// years that a date can have.
+#[must_use]
+pub fn local_instant(micros: i64, tz: Tz) -> Option<i64> {
+    let local = chrono::DateTime::from_timestamp_micros(micros)?.naive_utc();
+    match tz.from_local_datetime(&local).earliest() {
+        Some(instant) => Some(instant.timestamp_micros()),
+        // Left out when clocks were put forward: as the same date in text is taken.
+        None => parse_instant(&local.format("%Y-%m-%dT%H:%M:%S%.6f").to_string(), tz),
+    }
 }
 
 /// The number of entries of a list or a map, or that number itself.

@@ -61,12 +61,7 @@ const CLAIM: &str = concat!(
     columns!()
 );
 
-pub(super) fn claim(
-    conn: &mut PgConnection,
-    shift: i64,
-    wish: &ClaimWish,
-    token: &str,
-) -> QueryResult<Vec<StoredRow>> {
+pub(super) fn claim(conn: &mut PgConnection, shift: i64, wish: &ClaimWish, token: &str) -> QueryResult<Vec<StoredRow>> {
     if wish.limit == 0 {
         return Ok(Vec::new());
     }

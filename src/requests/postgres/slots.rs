@@ -48,10 +48,11 @@ pub(super) fn make_slot(
 ) -> QueryResult<Option<bool>> {
     let job_id = clean(job_id);
     conn.transaction(|conn| {
-        let moved = sql_query("UPDATE exhaust_slot SET slot = $2::timestamp WHERE job_id = $1 AND slot < $2::timestamp")
-            .bind::<Text, _>(&job_id)
-            .bind::<Text, _>(postgres_text(slot))
-            .execute(conn)?;
+        let moved =
+            sql_query("UPDATE exhaust_slot SET slot = $2::timestamp WHERE job_id = $1 AND slot < $2::timestamp")
+                .bind::<Text, _>(&job_id)
+                .bind::<Text, _>(postgres_text(slot))
+                .execute(conn)?;
         if moved == 1 {
             return insert(conn, shift, request).map(Some);
         }

@@ -26,9 +26,8 @@ pub(super) fn complete(url: &str) -> Result<String, QueueError> {
     let host = url.rfind('@').unwrap_or(0);
     let given = url[host..].split_once('?').map_or("", |(_, query)| query);
     let given: Vec<(&str, &str)> = given.split('&').filter_map(|pair| pair.split_once('=')).collect();
-    let asks_for_tls = |(name, value): &(&str, &str)| {
-        *name == "sslmode" && ["require", "verify-ca", "verify-full"].contains(value)
-    };
+    let asks_for_tls =
+        |(name, value): &(&str, &str)| *name == "sslmode" && ["require", "verify-ca", "verify-full"].contains(value);
     if !cfg!(feature = "tls") && given.iter().any(asks_for_tls) {
         return Err(QueueError::Refused(
             "the database URL asks for TLS, which this build does not have (feature `tls`)".to_owned(),
@@ -53,7 +52,10 @@ mod tests {
     #[test]
     fn parameters_are_added_and_the_givens_win() {
         assert_eq!(complete("postgres://u:p?w@h/d").unwrap(), format!("postgres://u:p?w@h/d?{ALL}"));
-        assert_eq!(complete("postgresql://h/d?sslmode=disable").unwrap(), format!("postgresql://h/d?sslmode=disable&{ALL}"));
+        assert_eq!(
+            complete("postgresql://h/d?sslmode=disable").unwrap(),
+            format!("postgresql://h/d?sslmode=disable&{ALL}")
+        );
         let own = complete("postgres://h/d?connect_timeout=9&application_name=me").unwrap();
         assert!(own.starts_with("postgres://h/d?connect_timeout=9&application_name=me&keepalives=1&"), "{own}");
         assert_eq!(own.matches("connect_timeout").count(), 1);

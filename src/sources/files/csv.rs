@@ -62,6 +62,3 @@ fn failed(place: Place<'_>, error: &csv::Error) -> SourceError {
         _ => place.broken(&error.to_string()),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -128,6 +128,8 @@ fn text(cell: Cell<'_>, out: &mut String, odd: &mut bool) {
             // Numbers are themselves; lists and maps in the one spelling that all sources share.
             if json.starts_with(['[', '{']) {
                 out.push_str(&values::json_of_json(json).unwrap_or_default());
+            } else if json.starts_with('"') {
+                out.push_str(&serde_json::from_str::<String>(json).unwrap_or_default());
             } else if json != "null" {
                 out.push_str(json);
             }
