@@ -1,6 +1,6 @@
 //! Rows of cells made into the canonical columns of a scan, with the rules for rows that cannot be used.
 //!
-//! Every reader of text goes through here (CSV, JSON lines, what PostgreSQL copies), and Parquet too: one place says
+//! Every reader of text goes through here (CSV, JSON lines, what `PostgreSQL` copies), and Parquet too: one place says
 //! what an unusable row is. Not here: finding the cells.
 
 mod columns;
@@ -39,8 +39,6 @@ pub enum Cell<'a> {
     Json(&'a str),
     /// A whole number.
     Int(i64),
-    /// A map in text, where the column around it has typed values too.
-    Map(&'a str),
     /// True or false.
     Bool(bool),
     /// Microseconds since 1970 in UTC.
@@ -204,8 +202,10 @@ pub struct Rows<'a> {
     cells: Vec<Cells>,
     /// Whether the cells of kind [`Kind::CompletedCount`] come from the flat column.
     flat: bool,
+    /// Whether they are the entries themselves, taken out of maps before.
+    entry: bool,
     outcome: Outcome,
-    rows: usize,
+    waiting: usize,
     bytes: usize,
 }
 
@@ -214,12 +214,17 @@ impl<'a> Rows<'a> {
     #[must_use]
     pub fn new(reading: &'a Reading<'a>, file: &'a str) -> Self {
         let cells = reading.scan.columns.iter().map(|column| Cells::new(column.kind)).collect();
-        Self { reading, file, cells, flat: false, outcome: Outcome::default(), rows: 0, bytes: 0 }
+        Self { reading, file, cells, flat: false, entry: false, outcome: Outcome::default(), waiting: 0, bytes: 0 }
     }
 
     /// Says whether the column of kind [`Kind::CompletedCount`] comes from the flat column, from the next row on.
     pub fn flat(&mut self, flat: bool) {
         self.flat = flat;
+    }
+
+    /// Says that the cells of kind [`Kind::CompletedCount`] are the entries themselves, taken out of a typed map.
+    pub fn entry(&mut self, entry: bool) {
+        self.entry = entry;
     }
 
     /// Takes a row: `cell` gives its cell for each column of the scan.
@@ -233,12 +238,11 @@ impl<'a> Rows<'a> {
         let mut odd = false;
         let mut unreadable_dates = 0;
         for (place, column) in self.reading.scan.columns.iter().enumerate() {
-            match self.cells[place].read(cell(place), self.flat, self.reading.settings, &mut odd) {
-                Ok(true) => (),
+            match self.cells[place].read(cell(place), self.flat || self.entry, self.reading.settings, &mut odd) {
                 Ok(false) if column.presence == Presence::Key => {
                     return self.unusable(line, format!("empty {}", column.name), 1);
                 }
-                Ok(false) => (),
+                Ok(_) => (),
                 Err(Unreadable) if matches!(column.kind, Kind::Instant | Kind::LastUpdated) => unreadable_dates += 1,
                 Err(Unreadable) => return self.unusable(line, self.reason(column), 1),
             }
@@ -251,8 +255,8 @@ impl<'a> Rows<'a> {
         if odd {
             *self.outcome.tally.odd.entry(NOT_UTF8.to_owned()).or_default() += 1;
         }
-        self.rows += 1;
-        if self.rows == CHUNK_ROWS || self.bytes >= CHUNK_BYTES {
+        self.waiting += 1;
+        if self.waiting == CHUNK_ROWS || self.bytes >= CHUNK_BYTES {
             self.flush();
         }
     }
@@ -292,7 +296,7 @@ impl<'a> Rows<'a> {
     }
 
     fn flush(&mut self) {
-        if self.rows == 0 {
+        if self.waiting == 0 {
             return;
         }
         let columns: Vec<ArrayRef> = self.cells.iter_mut().map(Cells::finish).collect();
@@ -301,16 +305,16 @@ impl<'a> Rows<'a> {
             reason = "columns and schema are made from the same scan, a row fills all of them"
         )]
         let chunk = RecordBatch::try_new(Arc::clone(&self.reading.schema), columns).expect("columns fit the schema");
-        (self.rows, self.bytes) = (0, 0);
+        (self.waiting, self.bytes) = (0, 0);
         (self.reading.sink)(&chunk);
     }
 }
 
 /// The text of a key, if there is any.
-fn key_of(cell: Cell<'_>) -> Option<Cow<'_, str>> {
+pub(super) fn key_of(cell: Cell<'_>) -> Option<Cow<'_, str>> {
     let text = match cell {
         Cell::Text(bytes) => String::from_utf8_lossy(bytes),
-        Cell::Json(text) | Cell::Map(text) => Cow::Borrowed(text),
+        Cell::Json(json) => Cow::Borrowed(json),
         Cell::Int(number) => Cow::Owned(number.to_string()),
         Cell::Bool(value) => Cow::Borrowed(if value { "true" } else { "false" }),
         Cell::Null | Cell::Micros(_) => return None,

@@ -7,6 +7,7 @@ pub mod literal;
 
 use std::borrow::Cow;
 
+use chrono::TimeZone;
 use chrono_tz::Tz;
 use serde_json::Value;
 
@@ -34,7 +35,7 @@ fn reading<T>(text: &str, read: impl FnOnce(&str) -> Option<T>) -> Reading<T> {
     present(text).map(|text| read(text).ok_or(Unreadable)).transpose()
 }
 
-/// `true` or `false` in any case, `1` or `0`, `t` or `f` (as PostgreSQL copies them).
+/// `true` or `false` in any case, `1` or `0`, `t` or `f` (as `PostgreSQL` copies them).
 pub fn boolean(text: &str) -> Reading<bool> {
     reading(text, |text| match text {
         "1" => Some(true),
@@ -91,6 +92,18 @@ fn parse_decimal(text: &str) -> Option<i64> {
 /// Microseconds since 1970 in UTC; a value without zone is local time in `tz`.
 pub fn instant(text: &str, tz: Tz) -> Reading<i64> {
     reading(text, |text| parse_instant(text, tz))
+}
+
+/// The instant of a local date and time that is given as microseconds since 1970 on the local clock. `None` beyond the
+/// years that a date can have.
+#[must_use]
+pub fn local_instant(micros: i64, tz: Tz) -> Option<i64> {
+    let local = chrono::DateTime::from_timestamp_micros(micros)?.naive_utc();
+    match tz.from_local_datetime(&local).earliest() {
+        Some(instant) => Some(instant.timestamp_micros()),
+        // Left out when clocks were put forward: as the same date in text is taken.
+        None => parse_instant(&local.format("%Y-%m-%dT%H:%M:%S%.6f").to_string(), tz),
+    }
 }
 
 /// The number of entries of a list or a map, or that number itself.
@@ -175,8 +188,7 @@ pub fn json_of_text(text: &str) -> Option<String> {
 #[must_use]
 pub fn json_of_json(json: &str) -> Option<String> {
     match literal::span(json.as_bytes(), Spelling::Json)? {
-        Span::Null => None,
-        Span::Text(b"", _) => None,
+        Span::Null | Span::Text(b"", _) => None,
         Span::Number(digits) => Some(digits.to_owned()),
         span => literal::tree(span, Spelling::Json).map(|tree| tree.to_string()),
     }

@@ -6,3 +6,4 @@ mod queue;
 mod reports;
 mod scans;
 mod site;
+mod sources;

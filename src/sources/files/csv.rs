@@ -1,5 +1,7 @@
 //! CSV files, with a header line.
 
+use std::io::{BufRead as _, BufReader};
+
 use csv::{ByteRecord, ReaderBuilder, Terminator};
 
 use super::errors::Place;
@@ -23,7 +25,9 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>, dialect: CsvDialect) -> R
     if dialect == CsvDialect::Spark {
         builder.double_quote(false).escape(Some(b'\\'));
     }
-    let mut reader = builder.from_reader(open(part).map_err(|error| place.io(&error))?);
+    let mut file = BufReader::with_capacity(BUFFER, open(part).map_err(|error| place.io(&error))?);
+    let late = u64::from(ends_with_crlf(file.fill_buf().map_err(|error| place.io(&error))?));
+    let mut reader = builder.from_reader(file);
     let mut header = ByteRecord::new();
     if !reader.read_byte_record(&mut header).map_err(|error| failed(place, &error))? {
         return Ok(PartRead { outcome: Outcome::default(), has: None });
@@ -42,18 +46,25 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>, dialect: CsvDialect) -> R
     rows.flat(located.flat);
     let mut record = ByteRecord::new();
     while reader.read_byte_record(&mut record).map_err(|error| failed(place, &error))? {
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = record.position().map_or(0, csv::Position::line) + late;
         if record.len() == width {
             rows.push(line, |column| match located.places[column] {
                 Some(field) => Cell::Text(&record[field]),
                 None => given[column].unwrap_or(Cell::Null),
             });
         } else {
-            let lines = reader.position().line().saturating_sub(line);
-            rows.broken(line, "broken CSV line", lines.max(1));
+            // A quote that is not closed swallows lines: each is a row that is lost.
+            let inside = memchr::memchr_iter(b'\n', record.as_slice().trim_ascii_end()).count();
+            rows.broken(line, "broken CSV line", 1 + inside as u64);
         }
     }
     Ok(PartRead { outcome: rows.finish(), has: Some(has) })
+}
+
+/// Whether lines end with CRLF, by the first of them. The csv crate then ends a record between the two bytes, and
+/// counts the line with the record after.
+fn ends_with_crlf(start: &[u8]) -> bool {
+    memchr::memchr(b'\n', start).is_some_and(|end| start[..end].ends_with(b"\r"))
 }
 
 fn failed(place: Place<'_>, error: &csv::Error) -> SourceError {
@@ -62,6 +73,3 @@ fn failed(place: Place<'_>, error: &csv::Error) -> SourceError {
         _ => place.broken(&error.to_string()),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -125,6 +125,3 @@ fn push(
         },
     });
 }
-
-#[cfg(test)]
-mod tests;

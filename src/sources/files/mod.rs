@@ -2,7 +2,6 @@
 //!
 //! Not here: what a value means (`values`), what an unusable row is (`rows`).
 
-mod arrays;
 mod csv;
 mod errors;
 mod jsonl;
@@ -101,7 +100,7 @@ fn check_columns(scan: &Scan, part: &Part, has: Option<&[bool]>) -> Result<(), S
     missing.map_or(Ok(()), |column| Err(no_column(scan, part, column)))
 }
 
-/// "table user_enrolments: user_enrolments.csv has no column 'active'"
+/// `table user_enrolments: user_enrolments.csv has no column 'active'`
 fn no_column(scan: &Scan, part: &Part, column: &Column) -> SourceError {
     Place::of(scan.table, part).broken(&format!("has no column '{}'", column.name))
 }

@@ -1,174 +1,215 @@
-//! Parquet files: only the needed columns and row groups, the key's filter applied while decoding.
+//! Parquet files: only the needed columns, only the row groups that can have wanted keys, and of those only the rows
+//! that do. Row groups are read in parallel.
 //!
-//! Not here: what the values mean (`arrays` turns them into cells).
+//! Not here: the many types that a column may have (`cells`).
+
+mod cells;
 
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
+use arrow::array::BooleanArray;
 use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::RowNumber;
 use parquet::arrow::arrow_reader::{
     ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowFilter,
 };
 use parquet::basic::Type as Physical;
-use parquet::errors::ParquetError;
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::statistics::Statistics;
 use rayon::prelude::*;
 
-use super::arrays::Column;
+use self::cells::Cells;
 use super::errors::Place;
 use super::layout::Part;
 use super::{PartRead, from_path, no_column};
 use crate::reports::schema::{KeySet, Presence};
 use crate::sources::SourceError;
-use crate::sources::rows::{Cell, Located, Outcome, Reading, Rows};
+use crate::sources::rows::{Cell, Located, Outcome, Reading, Rows, key_of};
 
 /// Rows decoded at a time.
-const BATCH_ROWS: usize = 8192;
-/// Row groups are pruned by their statistics for at most this many keys; more would hardly prune any.
-const PRUNING_KEYS: usize = 10_000;
+const BATCH: usize = 8192;
 
-/// Reads a file, its row groups in parallel.
+/// Reads a file.
 ///
 /// # Errors
 /// It cannot be read or lacks a column that must be there.
 pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, SourceError> {
-    let place = Place::of(reading.scan.table, part);
+    let scan = reading.scan;
+    let place = Place::of(scan.table, part);
     let file = File::open(&part.path).map_err(|error| place.io(&error))?;
-    let wide = Wide::open(&file, part, reading).map_err(|error| place.parquet(&error))?;
-    let columns = reading.scan.columns.iter().zip(&wide.has);
-    if let Some((column, _)) = columns.clone().find(|(c, has)| !**has && c.presence != Presence::Optional) {
-        return Err(no_column(reading.scan, part, column));
+    // The page index lets the reader jump over pages of which no row is wanted.
+    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+    let metadata = ArrowReaderMetadata::load(&file, options).map_err(|error| place.parquet(&error))?;
+    let names = || metadata.schema().fields().iter().map(|field| field.name().as_bytes());
+    let located = Located::among(scan, names);
+    let given = from_path(part, scan);
+    let has: Vec<bool> =
+        located.places.iter().zip(&given).map(|(place, given)| place.is_some() || given.is_some()).collect();
+    let mut columns = scan.columns.iter().zip(&has);
+    if let Some((column, _)) = columns.find(|(column, has)| !**has && column.presence != Presence::Optional) {
+        return Err(no_column(scan, part, column));
     }
-    let outcome = wide
-        .row_groups()
-        .into_par_iter()
-        .map(|group| wide.row_group(group).map_err(|error| place.parquet(&error)))
-        .try_reduce(Outcome::default, |one, other| Ok(one.and(other)))?;
-    Ok(PartRead { outcome, has: Some(wide.has) })
+    let groups = groups(&metadata, &located, reading);
+    let table = FilePlan { part, reading, metadata: &metadata, located: &located, given: &given };
+    let outcomes: Result<Vec<_>, _> = groups.par_iter().map(|group| table.group(*group)).collect();
+    let outcome = outcomes?.into_iter().fold(Outcome::default(), Outcome::and);
+    Ok(PartRead { outcome, has: Some(has) })
 }
 
-/// An open file and where the scan's columns are in it.
-struct Wide<'a> {
+/// A row group, and how many rows of the file come before it.
+#[derive(Clone, Copy)]
+struct Group {
+    place: usize,
+    before: u64,
+}
+
+/// The row groups that can have wanted rows, by the statistics of the key.
+fn groups(metadata: &ArrowReaderMetadata, located: &Located, reading: &Reading<'_>) -> Vec<Group> {
+    let leaf = reading.only().and_then(|only| located.places[only]).and_then(|root| leaf(metadata, root));
+    let wanted = reading.scan.only.as_ref().map(|(_, keys)| sorted(keys));
+    let mut before = 0;
+    let mut groups = Vec::new();
+    for (place, group) in metadata.metadata().row_groups().iter().enumerate() {
+        let statistics = leaf.and_then(|leaf| group.column(leaf).statistics());
+        let skip = statistics.zip(wanted.as_ref()).is_some_and(|(statistics, keys)| !may_have(statistics, keys));
+        if !skip {
+            groups.push(Group { place, before });
+        }
+        before += u64::try_from(group.num_rows()).unwrap_or(0);
+    }
+    groups
+}
+
+/// The only leaf of a root column, if it is text.
+fn leaf(metadata: &ArrowReaderMetadata, root: usize) -> Option<usize> {
+    let schema = metadata.parquet_schema();
+    let mut leaves = (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == root);
+    let leaf = leaves.next()?;
+    (leaves.next().is_none() && schema.column(leaf).physical_type() == Physical::BYTE_ARRAY).then_some(leaf)
+}
+
+fn sorted(keys: &KeySet) -> Vec<&[u8]> {
+    let mut keys: Vec<_> = keys.iter().map(String::as_bytes).collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// Whether a row group may have a wanted key, or a row without key (which is unusable, and counted).
+fn may_have(statistics: &Statistics, keys: &[&[u8]]) -> bool {
+    let (Some(least), Some(greatest), Some(0)) =
+        (statistics.min_bytes_opt(), statistics.max_bytes_opt(), statistics.null_count_opt())
+    else {
+        return true;
+    };
+    // Old files compare bytes as signed numbers.
+    if statistics.is_min_max_deprecated() || least.is_empty() {
+        return true;
+    }
+    let first = keys.partition_point(|key| *key < least);
+    keys.get(first).is_some_and(|key| *key <= greatest)
+}
+
+/// One file, ready to be read group by group.
+struct FilePlan<'a> {
     part: &'a Part,
     reading: &'a Reading<'a>,
-    metadata: ArrowReaderMetadata,
-    located: Located,
-    given: Vec<Option<Cell<'a>>>,
-    has: Vec<bool>,
+    metadata: &'a ArrowReaderMetadata,
+    located: &'a Located,
+    given: &'a [Option<Cell<'a>>],
 }
 
-impl<'a> Wide<'a> {
-    fn open(file: &File, part: &'a Part, reading: &'a Reading<'a>) -> Result<Self, ParquetError> {
-        let row_number: FieldRef =
-            Arc::new(Field::new("\u{0}row", DataType::Int64, false).with_extension_type(RowNumber));
-        let options = ArrowReaderOptions::new().with_virtual_columns(vec![row_number])?;
-        let metadata = ArrowReaderMetadata::load(file, options)?;
-        let fields = metadata.parquet_schema().root_schema().get_fields().to_vec();
-        let located = Located::among(reading.scan, || fields.iter().map(|field| field.name().as_bytes()));
-        let given = from_path(part, reading.scan);
-        let has = located.places.iter().zip(&given).map(|(place, given)| place.is_some() || given.is_some()).collect();
-        Ok(Self { part, reading, metadata, located, given, has })
-    }
-
-    /// Where the column that `only` is about is in the file, and the keys.
-    fn key(&self) -> Option<(usize, &'a KeySet)> {
-        let (_, keys) = self.reading.scan.only.as_ref()?;
-        Some((self.located.places[self.reading.only()?]?, keys.as_ref()))
-    }
-
-    /// The row groups that may have rows for the scan, by their statistics.
-    fn row_groups(&self) -> Vec<usize> {
-        let groups = self.metadata.metadata().row_groups();
-        let all = 0..groups.len();
-        match self.key() {
-            Some((root, keys)) if keys.len() <= PRUNING_KEYS => {
-                let mut sorted: Vec<&[u8]> = keys.iter().map(String::as_bytes).collect();
-                sorted.sort_unstable();
-                all.filter(|&group| self.may_have(&groups[group], root, &sorted)).collect()
-            }
-            _ => all.collect(),
-        }
-    }
-
-    /// Whether one of the keys lies between the least and the greatest of a row group. Rows without a key are kept
-    /// where there are any: they are unusable, and counted.
-    fn may_have(&self, group: &RowGroupMetaData, root: usize, sorted: &[&[u8]]) -> bool {
+impl FilePlan<'_> {
+    fn group(&self, group: Group) -> Result<Outcome, SourceError> {
+        let place = Place::of(self.reading.scan.table, self.part);
+        let file = File::open(&self.part.path).map_err(|error| place.io(&error))?;
+        let mut roots: Vec<usize> = self.located.places.iter().flatten().copied().collect();
+        roots.sort_unstable();
+        roots.dedup();
         let schema = self.metadata.parquet_schema();
-        let Some(leaf) = (0..schema.num_columns()).find(|&leaf| schema.get_column_root_idx(leaf) == root) else {
-            return true;
-        };
-        let column = group.column(leaf);
-        let (Physical::BYTE_ARRAY, Some(statistics)) = (column.column_type(), column.statistics()) else { return true };
-        let bounds = (statistics.min_bytes_opt(), statistics.max_bytes_opt(), statistics.null_count_opt());
-        let (Some(least), Some(greatest), Some(0)) = bounds else { return true };
-        if least.is_empty() || statistics.is_min_max_deprecated() {
-            return true;
-        }
-        let first = sorted.partition_point(|key| *key < least);
-        sorted.get(first).is_some_and(|key| *key <= greatest)
-    }
-
-    fn row_group(&self, group: usize) -> Result<Outcome, ParquetError> {
-        let schema = self.metadata.parquet_schema();
-        let file = File::open(&self.part.path)?;
-        let roots = self.located.places.iter().flatten().copied();
         let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
-            .with_row_groups(vec![group])
-            .with_batch_size(BATCH_ROWS)
-            .with_projection(ProjectionMask::roots(schema, roots));
-        if let Some((root, keys)) = self.key() {
-            let mask = ProjectionMask::roots(schema, [root]);
-            let keys = keys.clone();
-            let predicate = ArrowPredicateFn::new(mask, move |batch| among(&batch, &keys));
-            builder = builder.with_row_filter(RowFilter::new(vec![Box::new(predicate)]));
+            .with_row_groups(vec![group.place])
+            .with_batch_size(BATCH)
+            .with_projection(ProjectionMask::roots(schema, roots.iter().copied()));
+        let kept = Arc::new(Mutex::new(Kept::default()));
+        let filtered = self.filter(&kept);
+        let all_rows = filtered.is_none();
+        if let Some(filter) = filtered {
+            builder = builder.with_row_filter(filter);
         }
+        let reader = builder.build().map_err(|error| place.parquet(&error))?;
         let mut rows = Rows::new(self.reading, &self.part.label);
-        rows.flat(true);
-        for batch in builder.build()? {
-            self.push(&mut rows, &batch?)?;
+        rows.flat(self.located.flat);
+        let mut read = 0;
+        for batch in reader {
+            let batch = batch.map_err(|error| place.parquet(&error))?;
+            let cells = self.cells(&batch, &roots).map_err(|error| place.parquet(&error))?;
+            rows.entry(cells.iter().flatten().any(Cells::is_entry));
+            let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            for row in 0..batch.num_rows() {
+                let in_group = if all_rows { read as u64 } else { kept.rows.get(read).copied().unwrap_or(0) };
+                read += 1;
+                rows.push(group.before + in_group + 1, |column| match &cells[column] {
+                    Some(cells) => cells.at(row),
+                    None => self.given[column].unwrap_or(Cell::Null),
+                });
+            }
         }
         Ok(rows.finish())
     }
 
-    fn push(&self, rows: &mut Rows<'_>, batch: &RecordBatch) -> Result<(), ParquetError> {
-        let numbers = batch.column(batch.num_columns() - 1).as_primitive::<Int64Type>();
-        let mut roots: Vec<usize> = self.located.places.iter().flatten().copied().collect();
-        roots.sort_unstable();
-        roots.dedup();
-        let mut columns = Vec::with_capacity(self.located.places.len());
-        for (wanted, place) in self.reading.scan.columns.iter().zip(&self.located.places) {
-            columns.push(match place.and_then(|place| roots.binary_search(&place).ok()) {
-                Some(at) => {
-                    Some(Column::new(batch.column(at), wanted.kind, self.located.flat, self.is_int96(roots[at]))?)
-                }
-                None => None,
-            });
-        }
-        for row in 0..batch.num_rows() {
-            let line = u64::try_from(numbers.value(row) + 1).unwrap_or(0);
-            rows.push(line, |column| match &columns[column] {
-                Some(values) => values.cell(row),
-                None => self.given[column].unwrap_or(Cell::Null),
-            });
-        }
-        Ok(())
+    /// The cells of each column of the scan in a chunk that has these root columns.
+    fn cells(&self, batch: &RecordBatch, roots: &[usize]) -> Result<Vec<Option<Cells>>, ArrowError> {
+        let columns = self.reading.scan.columns.iter().zip(&self.located.places);
+        columns
+            .map(|(column, place)| {
+                let Some(root) = place else { return Ok(None) };
+                let Ok(at) = roots.binary_search(root) else { return Ok(None) };
+                let utc = self.is_int96(*root);
+                Cells::new(batch.column(at), column.kind, utc, self.reading.settings.timezone).map(Some)
+            })
+            .collect()
     }
 
-    /// The old way of writing instants: arrow sees no zone in it, but it is UTC.
+    /// Whether a column has the old type for instants, which is in UTC although it does not say so.
     fn is_int96(&self, root: usize) -> bool {
-        let fields = self.metadata.parquet_schema().root_schema().get_fields();
-        fields[root].is_primitive() && fields[root].get_physical_type() == Physical::INT96
+        let schema = self.metadata.parquet_schema();
+        (0..schema.num_columns()).any(|leaf| {
+            schema.get_column_root_idx(leaf) == root && schema.column(leaf).physical_type() == Physical::INT96
+        })
+    }
+
+    /// Decodes the key first, and the rest only where it is wanted or empty.
+    fn filter(&self, kept: &Arc<Mutex<Kept>>) -> Option<RowFilter> {
+        let only = self.reading.only()?;
+        let root = self.located.places[only]?;
+        let kind = self.reading.scan.columns[only].kind;
+        let keys = Arc::clone(&self.reading.scan.only.as_ref()?.1);
+        let (kept, tz) = (Arc::clone(kept), self.reading.settings.timezone);
+        let mask = ProjectionMask::roots(self.metadata.parquet_schema(), [root]);
+        let predicate = ArrowPredicateFn::new(mask, move |batch: RecordBatch| {
+            let cells = Cells::new(batch.column(0), kind, false, tz)?;
+            let wanted: Vec<bool> =
+                (0..batch.num_rows()).map(|row| key_of(cells.at(row)).is_none_or(|key| keys.contains(&*key))).collect();
+            kept.lock().unwrap_or_else(PoisonError::into_inner).add(&wanted);
+            Ok(BooleanArray::from(wanted))
+        });
+        Some(RowFilter::new(vec![Box::new(predicate)]))
     }
 }
 
-/// Which rows have one of the keys, or none at all: those are unusable, and counted.
-fn among(batch: &RecordBatch, keys: &KeySet) -> Result<BooleanArray, ArrowError> {
-    let texts = cast(batch.column(0), &DataType::Utf8)?;
-    let texts = texts.as_string::<i32>();
-    Ok(texts.iter().map(|text| Some(text.is_none_or(|text| text.is_empty() || keys.contains(text)))).collect())
+/// Which rows of a group passed its filter, so that a fault can name its row.
+#[derive(Default)]
+struct Kept {
+    seen: u64,
+    rows: Vec<u64>,
+}
+
+impl Kept {
+    fn add(&mut self, wanted: &[bool]) {
+        let seen = self.seen;
+        self.rows.extend((seen..).zip(wanted).filter(|(_, wanted)| **wanted).map(|(row, _)| row));
+        self.seen += wanted.len() as u64;
+    }
 }

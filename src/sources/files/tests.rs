@@ -1,1 +1,120 @@
-//! Tests.
+//! Small files of each kind, read as a whole.
+
+mod csv;
+mod jsonl;
+mod parquet;
+
+use std::borrow::Cow;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use arrow::record_batch::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use flate2::write::GzEncoder;
+
+use super::*;
+use crate::config::checked::MaxBadRows;
+
+/// What a scan delivered, each row's cells with `|` between, sorted; or its error.
+struct Read {
+    rows: Vec<String>,
+    tally: Tally,
+}
+
+fn enrolments() -> Vec<Column> {
+    vec![
+        Column::key("batchid"),
+        Column::key("userid"),
+        Column::required("active", Kind::Bool),
+        Column::optional("certificates", Kind::Entries),
+    ]
+}
+
+fn scan(table: Table, columns: Vec<Column>, only: Option<&[&str]>) -> Scan {
+    let name = columns[0].name.clone();
+    Scan {
+        table,
+        columns,
+        only: only.map(|keys| (Cow::clone(&name), Arc::new(keys.iter().map(|key| (*key).to_owned()).collect()))),
+    }
+}
+
+fn read_as(directory: &Path, dialect: CsvDialect, scan: &Scan) -> Result<Read, SourceError> {
+    let settings =
+        Settings { timezone: chrono_tz::Tz::Asia__Kolkata, max_bad_rows: MaxBadRows { share: 0.001, at_least: 10 } };
+    let rows = Mutex::new(Vec::new());
+    let sink = |chunk: &RecordBatch| {
+        let options = FormatOptions::default();
+        let columns: Vec<_> =
+            chunk.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
+        for row in 0..chunk.num_rows() {
+            let cells: Vec<_> = columns.iter().map(|column| column.value(row).to_string()).collect();
+            rows.lock().unwrap().push(cells.join("|"));
+        }
+    };
+    let tally = FilesSource::new(directory.to_owned(), dialect, settings).read(scan, &sink)?;
+    let mut rows = rows.into_inner().unwrap();
+    rows.sort();
+    Ok(Read { rows, tally })
+}
+
+fn read(directory: &Path, scan: &Scan) -> Result<Read, SourceError> {
+    read_as(directory, CsvDialect::Rfc4180, scan)
+}
+
+fn holding(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        let path = directory.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    directory
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn bad(tally: &Tally) -> Vec<(&str, u64)> {
+    tally.bad.iter().map(|(reason, count)| (reason.as_str(), *count)).collect()
+}
+
+#[test]
+fn tables_are_those_that_are_there() {
+    let directory = holding(&[("user.csv", b""), ("content/part.jsonl", b""), ("other.csv", b"")]);
+    let settings = Settings { timezone: chrono_tz::Tz::UTC, max_bad_rows: MaxBadRows { share: 0.0, at_least: 0 } };
+    let source = |path| FilesSource::new(path, CsvDialect::Rfc4180, settings);
+    assert_eq!(source(directory.path().to_owned()).tables(), Ok(vec![Table::Content, Table::User]));
+    assert!(source(directory.path().join("nowhere")).tables().is_err());
+}
+
+#[test]
+fn partitions_fill_in_the_column_that_the_files_lack() {
+    let directory = holding(&[
+        ("user_enrolments/batchid=b1/p.csv", b"userid,active\nu1,True\n"),
+        ("user_enrolments/batchid=b2/p.csv", b"userid,active\nu2,oops\n"),
+        ("user_enrolments/batchid=__HIVE_DEFAULT_PARTITION__/p.csv", b"userid,active\nu3,True\n"),
+    ]);
+    let read = read(directory.path(), &scan(Table::UserEnrolments, enrolments(), Some(&["b1"]))).unwrap();
+    assert_eq!(read.rows, ["b1|u1|true|"]);
+    assert_eq!(bad(&read.tally), [("empty batchid", 1)]);
+}
+
+#[test]
+fn gzip_of_several_members_reads_and_a_truncated_one_does_not() {
+    let two = [gzip(b"batchid,userid,active\nb1,u1,1\n"), gzip(b"b1,u2,0\n")].concat();
+    let directory = holding(&[("user_enrolments.csv.gz", &two)]);
+    let scan = scan(Table::UserEnrolments, enrolments(), None);
+    assert_eq!(read(directory.path(), &scan).unwrap().rows, ["b1|u1|true|", "b1|u2|false|"]);
+
+    let cut = &two[..two.len() - 6];
+    let directory = holding(&[("user_enrolments.csv.gz", cut)]);
+    let error = read(directory.path(), &scan).err().unwrap();
+    assert_eq!(error.message, "table user_enrolments: user_enrolments.csv.gz breaks off (truncated gzip)");
+    assert!(!error.may_pass);
+    assert!(error.detail.contains(&directory.path().display().to_string()));
+}

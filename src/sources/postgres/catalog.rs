@@ -1,4 +1,4 @@
-//! Which tables and columns a schema has, by the catalog: information_schema hides materialized views.
+//! Which tables and columns a schema has, by the catalog: `information_schema` hides materialized views.
 //!
 //! Not here: which columns a scan needs.
 

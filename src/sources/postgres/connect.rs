@@ -17,9 +17,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEAD_AFTER: Duration = Duration::from_secs(30);
 
 /// Of a whole transaction. Databases and roles can be set to other values than the reading relies on: times in UTC
-/// and ISO, binary as hex, floats that read back as they were, and backslashes that mean nothing in literals.
+/// and ISO, binary as hex, floats that read back as they were, and backslashes that mean nothing in literals. A database
+/// without encoding would refuse to send what is not UTF-8; then bytes come as they are, and are judged as in files.
 pub(super) const SESSION: &str = "SET LOCAL TIME ZONE 'UTC'; SET LOCAL datestyle = 'ISO, YMD'; \
-    SET LOCAL bytea_output = 'hex'; SET LOCAL extra_float_digits = 1; SET LOCAL standard_conforming_strings = on";
+    SET LOCAL bytea_output = 'hex'; SET LOCAL extra_float_digits = 1; SET LOCAL standard_conforming_strings = on; \
+    SELECT set_config('client_encoding', 'SQL_ASCII', true) WHERE current_setting('server_encoding') = 'SQL_ASCII'";
 
 /// Where the server is, and how its certificate is looked at.
 #[derive(Clone)]

@@ -29,12 +29,6 @@ impl Fields {
         }
     }
 
-    /// How many fields the row has.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.places.len()
-    }
-
     /// The bytes of a field: `None` for NULL and for a field that is not there.
     pub(super) fn get(&self, field: usize) -> Option<&[u8]> {
         let (start, end) = (*self.places.get(field)?)?;
@@ -83,7 +77,7 @@ pub(super) fn encode(value: &str, to: &mut Vec<u8>) {
     to.push(b'\n');
 }
 
-/// The literal of a `text[]` with these elements, for a server with standard_conforming_strings.
+/// The literal of a `text[]` with these elements, for a server with `standard_conforming_strings`.
 pub(super) fn array_literal<'a>(values: impl Iterator<Item = &'a str>) -> String {
     let mut literal = "'{".to_owned();
     for (number, value) in values.enumerate() {
@@ -124,7 +118,9 @@ mod tests {
         let mut fields = Fields::default();
         fields.decode(b"something\tbefore");
         fields.decode(line.as_bytes());
-        (0..fields.len()).map(|i| fields.get(i).map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())).collect()
+        (0..fields.places.len())
+            .map(|i| fields.get(i).map(|bytes| String::from_utf8(bytes.to_vec()).unwrap()))
+            .collect()
     }
 
     #[test]

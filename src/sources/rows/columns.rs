@@ -124,11 +124,12 @@ fn text(cell: Cell<'_>, out: &mut String, odd: &mut bool) {
     match cell {
         Cell::Null => (),
         Cell::Text(bytes) => append(bytes, out, odd),
-        Cell::Map(map) => out.push_str(map),
         Cell::Json(json) => {
             // Numbers are themselves; lists and maps in the one spelling that all sources share.
             if json.starts_with(['[', '{']) {
                 out.push_str(&values::json_of_json(json).unwrap_or_default());
+            } else if json.starts_with('"') {
+                out.push_str(&serde_json::from_str::<String>(json).unwrap_or_default());
             } else if json != "null" {
                 out.push_str(json);
             }
@@ -159,10 +160,9 @@ fn json(cell: Cell<'_>, out: &mut String, odd: &mut bool) {
 /// Reads a cell by its text.
 fn with_text<T>(cell: Cell<'_>, odd: &mut bool, read: impl FnOnce(&str) -> values::Reading<T>) -> values::Reading<T> {
     match cell {
-        Cell::Null => Ok(None),
+        Cell::Null | Cell::Json("null") => Ok(None),
         // Without a copy, since these are the most.
         Cell::Text(bytes) if let Ok(text) = std::str::from_utf8(bytes) => read(text),
-        Cell::Json("null") => Ok(None),
         Cell::Json(json) => read(json),
         cell => {
             let mut plain = String::new();
@@ -178,7 +178,6 @@ fn number(kind: Kind, cell: Cell<'_>, flat: bool, odd: &mut bool) -> values::Rea
         (Kind::Decimal, Cell::Int(number)) => number.checked_mul(1_000_000).map(Some).ok_or(Unreadable),
         (Kind::Decimal, cell) => with_text(cell, odd, values::decimal),
         (Kind::Count, Cell::Int(number)) => Ok(Some(number)),
-        (Kind::CompletedCount, Cell::Map(map)) => values::completed_count(map),
         (Kind::CompletedCount, Cell::Int(number)) if flat => Ok(Some(number)),
         (Kind::CompletedCount, cell) if !flat => with_text(cell, odd, values::completed_count),
         (Kind::Entries, cell) => with_text(cell, odd, values::entries),

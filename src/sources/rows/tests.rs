@@ -1,1 +1,199 @@
-//! Tests.
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+
+use super::*;
+use crate::reports::schema::KeySet;
+
+const SETTINGS: Settings =
+    Settings { timezone: chrono_tz::Tz::UTC, max_bad_rows: MaxBadRows { share: 0.001, at_least: 10 } };
+
+fn enrolments(only: Option<&[&str]>) -> Scan {
+    Scan {
+        table: Table::UserEnrolments,
+        columns: vec![
+            Column::key("batchid"),
+            Column::required("active", Kind::Bool),
+            Column::optional("certificates", Kind::Entries),
+            Column::optional("completedon", Kind::Instant),
+        ],
+        only: only.map(|keys| {
+            (Cow::Borrowed("batchid"), Arc::new(keys.iter().map(|key| (*key).to_owned()).collect::<KeySet>()))
+        }),
+    }
+}
+
+fn read(scan: &Scan, rows: &[[&str; 4]]) -> (Outcome, usize) {
+    let delivered = Mutex::new(0);
+    let sink = |chunk: &RecordBatch| *delivered.lock().unwrap() += chunk.num_rows();
+    let reading = Reading::new(scan, &SETTINGS, &sink);
+    let mut into = Rows::new(&reading, "user_enrolments.csv");
+    for (line, row) in (2..).zip(rows) {
+        into.push(line, |column| Cell::Text(row[column].as_bytes()));
+    }
+    let outcome = into.finish();
+    (outcome, delivered.into_inner().unwrap())
+}
+
+fn bad(reasons: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    reasons.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
+}
+
+#[test]
+fn an_unusable_row_is_left_out_and_counted() {
+    let (outcome, delivered) = read(
+        &enrolments(None),
+        &[
+            ["b1", "True", "", ""],
+            ["", "True", "", ""],
+            ["b1", "maybe", "", ""],
+            ["b1", "", "oops", ""],
+            ["b2", "0", "['x']", "35353"],
+        ],
+    );
+    assert_eq!(delivered, 2);
+    assert_eq!(outcome.tally.rows, 2);
+    assert_eq!(
+        outcome.tally.bad,
+        bad(&[("active is not a boolean", 1), ("certificates is not a list", 1), ("empty batchid", 1)])
+    );
+    assert_eq!(outcome.tally.unreadable_dates, 1);
+    let fault = Fault { file: "user_enrolments.csv".to_owned(), line: 3, reason: "empty batchid".to_owned() };
+    assert_eq!(outcome.fault, Some(fault));
+}
+
+#[test]
+fn rows_of_other_keys_are_neither_counted_nor_judged() {
+    let (outcome, delivered) = read(
+        &enrolments(Some(&["b1"])),
+        &[
+            ["b2", "maybe", "", ""],
+            ["b2", "true", "", "x"],
+            ["b1", "maybe", "", ""],
+            ["", "true", "", ""],
+            ["b1", "1", "", ""],
+        ],
+    );
+    assert_eq!(delivered, 1);
+    assert_eq!(outcome.tally.bad, bad(&[("active is not a boolean", 1), ("empty batchid", 1)]));
+    assert_eq!(outcome.tally.unreadable_dates, 0);
+}
+
+#[test]
+fn values_and_chunks_come_out_in_order() {
+    let scan = Scan {
+        table: Table::UserActivityAgg,
+        columns: vec![Column::key("user_id"), Column::required("agg", Kind::CompletedCount)],
+        only: None,
+    };
+    let chunks = Mutex::new(Vec::new());
+    let sink = |chunk: &RecordBatch| chunks.lock().unwrap().push(chunk.clone());
+    let reading = Reading::new(&scan, &SETTINGS, &sink);
+    let mut rows = Rows::new(&reading, "x");
+    for line in 0..20_000_u64 {
+        let (user, agg) = (format!("u{line}"), format!("{{'completedCount': {line}}}"));
+        rows.push(line, |column| Cell::Text([&user, &agg][column].as_bytes()));
+    }
+    assert_eq!(rows.finish().tally.rows, 20_000);
+    let chunks = chunks.into_inner().unwrap();
+    assert_eq!(chunks.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [16_384, 3_616]);
+    assert_eq!(chunks[1].column(0).as_string::<i32>().value(0), "u16384");
+    assert_eq!(chunks[1].column(1).as_primitive::<Int64Type>().value(0), 16_384);
+}
+
+#[test]
+fn bytes_that_are_not_utf8_are_replaced_and_counted_once_a_row() {
+    let scan = Scan {
+        table: Table::User,
+        columns: vec![Column::key("userid"), Column::optional("firstname", Kind::Text)],
+        only: None,
+    };
+    let chunks = Mutex::new(Vec::new());
+    let sink = |chunk: &RecordBatch| chunks.lock().unwrap().push(chunk.clone());
+    let reading = Reading::new(&scan, &SETTINGS, &sink);
+    let mut rows = Rows::new(&reading, "x");
+    rows.push(1, |_| Cell::Text(b"a\xFFb"));
+    rows.push(2, |_| Cell::Text("ü".as_bytes()));
+    assert_eq!(rows.finish().tally.odd, bad(&[(NOT_UTF8, 1)]));
+    assert_eq!(chunks.into_inner().unwrap()[0].column(1).as_string::<i32>().value(0), "a\u{FFFD}b");
+}
+
+#[test]
+fn typed_cells_follow_the_same_rules() {
+    let mut odd = false;
+    let mut read = |kind, cell, flat| {
+        let mut cells = Cells::new(kind);
+        cells.read(cell, flat, &SETTINGS, &mut odd).map(|_| {
+            cells.keep();
+            let array = cells.finish();
+            match kind {
+                Kind::Text | Kind::Json => array.as_string::<i32>().iter().next().flatten().map(ToOwned::to_owned),
+                Kind::Bool => array.as_boolean().iter().next().flatten().map(|value| value.to_string()),
+                _ => array.as_primitive::<Int64Type>().iter().next().flatten().map(|value| value.to_string()),
+            }
+        })
+    };
+    let some = |text: &str| Ok(Some(text.to_owned()));
+    assert_eq!(read(Kind::Text, Cell::Int(7), false), some("7"));
+    assert_eq!(read(Kind::Text, Cell::Bool(true), false), some("true"));
+    assert_eq!(read(Kind::Text, Cell::Json("[1, 2]"), false), some("[1,2]"));
+    assert_eq!(read(Kind::Json, Cell::Int(7), false), some("7"));
+    assert_eq!(read(Kind::Json, Cell::Text(b"7"), false), some("\"7\""));
+    assert_eq!(read(Kind::Json, Cell::Json("[1, 2]"), false), some("[1,2]"));
+    assert_eq!(read(Kind::Json, Cell::Null, false), Ok(None));
+    assert_eq!(read(Kind::Bool, Cell::Int(1), false), some("true"));
+    assert_eq!(read(Kind::Bool, Cell::Int(2), false), Err(Unreadable));
+    assert_eq!(read(Kind::Decimal, Cell::Int(2), false), some("2000000"));
+    assert_eq!(read(Kind::Decimal, Cell::Json("2.5"), false), some("2500000"));
+    assert_eq!(read(Kind::Decimal, Cell::Int(i64::MAX), false), Err(Unreadable));
+    assert_eq!(read(Kind::Entries, Cell::Int(2), false), some("2"));
+    assert_eq!(read(Kind::CompletedCount, Cell::Int(2), true), some("2"));
+    assert_eq!(read(Kind::CompletedCount, Cell::Int(2), false), Err(Unreadable));
+    assert_eq!(read(Kind::Count, Cell::Bool(true), false), Err(Unreadable));
+}
+
+#[test]
+fn columns_are_found_in_any_capitals_the_exact_one_first() {
+    let names = |names: &'static [&'static str]| names.iter().map(|name| name.as_bytes());
+    assert_eq!(find("userid", names(&["UserId", "userid"])), Some(1));
+    assert_eq!(find("userid", names(&["x", "UserId"])), Some(1));
+    assert_eq!(find("userid", names(&["user_id"])), None);
+    let scan = Scan {
+        table: Table::UserActivityAgg,
+        columns: vec![Column::key("user_id"), Column::required("agg", Kind::CompletedCount)],
+        only: None,
+    };
+    let flat = Located::among(&scan, || names(&["completedcount", "USER_ID"]));
+    assert_eq!(flat, Located { places: vec![Some(1), Some(0)], flat: true });
+    let both = Located::among(&scan, || names(&["completedCount", "Agg"]));
+    assert_eq!(both, Located { places: vec![None, Some(1)], flat: false });
+    assert_eq!(both.missing(&scan).map(|column| column.name.as_ref()), Some("user_id"));
+}
+
+#[test]
+fn too_many_is_where_both_bounds_are_exceeded() {
+    let max = MaxBadRows { share: 0.04, at_least: 10 };
+    let fault = Fault { file: "user.csv".to_owned(), line: 17, reason: "broken CSV line".to_owned() };
+    let judged = |rows, count| {
+        let tally = Tally { rows, bad: bad(&[("broken CSV line", count)]), ..Tally::default() };
+        judge(Table::User, tally, Some(&fault), max)
+    };
+    // 12 of 300 are exactly the share, 10 are exactly the number: neither is exceeded.
+    assert!(judged(288, 12).is_ok());
+    assert!(judged(0, 10).is_ok());
+    let error = judged(287, 13).unwrap_err();
+    assert_eq!(error.message, "table user: user.csv line 17: broken CSV line; 13 of 300 rows are unusable");
+    assert!(!error.may_pass);
+}
+
+#[test]
+fn the_first_fault_is_that_of_the_first_file() {
+    let fault = |file: &str, line| Outcome {
+        tally: Tally::default(),
+        fault: Some(Fault { file: file.to_owned(), line, reason: String::new() }),
+    };
+    let all = fault("b", 1).and(fault("a", 9)).and(Outcome::default()).and(fault("a", 10));
+    assert_eq!(all.fault.map(|fault| (fault.file, fault.line)), Some(("a".to_owned(), 9)));
+}

@@ -1,1 +1,151 @@
-//! Tests.
+use super::*;
+
+const UTC: Tz = Tz::UTC;
+
+#[test]
+fn booleans() {
+    for text in ["true", "True", "TRUE", " tRue ", "1", "t", "T"] {
+        assert_eq!(boolean(text), Ok(Some(true)), "{text}");
+    }
+    for text in ["false", "False", "FALSE\n", "0", "f"] {
+        assert_eq!(boolean(text), Ok(Some(false)), "{text}");
+    }
+    assert_eq!(boolean(" "), Ok(None));
+    for text in ["yes", "2", "truee", "-1"] {
+        assert_eq!(boolean(text), Err(Unreadable), "{text}");
+    }
+}
+
+#[test]
+fn counts_are_whole() {
+    for (text, value) in [("4", 4), ("4.0", 4), (" -3 ", -3), ("1E1", 10), ("9223372036854775807", i64::MAX)] {
+        assert_eq!(count(text), Ok(Some(value)), "{text}");
+    }
+    assert_eq!(count(""), Ok(None));
+    for text in ["4.5", "four", "9223372036854775808", "0x4", "1,000"] {
+        assert_eq!(count(text), Err(Unreadable), "{text}");
+    }
+}
+
+#[test]
+fn decimals_are_exact_up_to_six_places_and_rounded_beyond() {
+    for (text, millionths) in [
+        ("7", 7_000_000),
+        ("0.1", 100_000),
+        (".5", 500_000),
+        ("5.", 5_000_000),
+        ("+2.25", 2_250_000),
+        ("-2.25", -2_250_000),
+        ("0.123456", 123_456),
+        ("0.1234564999", 123_456),
+        ("0.1234565", 123_457),
+        ("-0.1234565", -123_457),
+        ("0.0000005", 1),
+        ("0.0000004", 0),
+        ("5e-8", 0),
+        ("5e-7", 1),
+        ("1E1", 10_000_000),
+        ("1.5e2", 150_000_000),
+        ("0e300", 0),
+        ("9223372036854.775807", i64::MAX),
+    ] {
+        assert_eq!(decimal(text), Ok(Some(millionths)), "{text}");
+    }
+    assert_eq!(decimal("  "), Ok(None));
+    for text in [".", "-", "1e", "e1", "1.2.3", "NaN", "inf", "7/10", "1e30", "9223372036854.775808", "१"] {
+        assert_eq!(decimal(text), Err(Unreadable), "{text}");
+    }
+}
+
+#[test]
+fn entries_of_lists_and_maps_or_their_number() {
+    for (text, value) in [
+        ("[]", 0),
+        ("['a', {'b': [1, 2]}]", 2),
+        (r#"[{"name": "x"}, {"name": "y"}, null]"#, 3),
+        ("{'a': 1, 'b': 2}", 2),
+        ("{}", 0),
+        ("3", 3),
+        ("3.0", 3),
+    ] {
+        assert_eq!(entries(text), Ok(Some(value)), "{text}");
+    }
+    assert_eq!(entries(""), Ok(None));
+    for text in ["-1", "[", "[a]", "yes", "{'a'}", "'a'"] {
+        assert_eq!(entries(text), Err(Unreadable), "{text}");
+    }
+}
+
+#[test]
+fn completed_count_of_a_map() {
+    for (text, value) in [
+        (r#"{"completedCount": 4}"#, Some(4)),
+        ("{'completedCount': 4, 'score': 1.5}", Some(4)),
+        ("{'completedCount': '4'}", Some(4)),
+        ("{completedCount: 4.0}", Some(4)),
+        ("{'completedCount': None}", None),
+        ("{'other': 4}", None),
+        ("{}", None),
+        ("", None),
+    ] {
+        assert_eq!(completed_count(text), Ok(value), "{text}");
+    }
+    for text in ["4", "[4]", "{'completedCount': 'x'}", "{'completedCount': [4]}", "{'completedCount': 4", "map"] {
+        assert_eq!(completed_count(text), Err(Unreadable), "{text}");
+    }
+}
+
+#[test]
+fn last_updated_is_an_instant_or_a_map_of_them() {
+    // 2020-07-21 08:30:48 UTC is 1595320248.
+    let micros = 1_595_320_248_855_000;
+    for text in [
+        "2020-07-21 08:30:48.855000+0000",
+        "2020-07-21 08:30:48:855+0000",
+        "{'completedCount': '2020-07-21 08:30:48.855000+0000'}",
+        r#"{"completedCount": "2020-07-21T14:00:48.855+05:30"}"#,
+    ] {
+        assert_eq!(last_updated(text, UTC), Ok(Some(micros)), "{text}");
+    }
+    for text in ["", "{}", "{'other': '2020-07-21'}", "{'completedCount': null}"] {
+        assert_eq!(last_updated(text, UTC), Ok(None), "{text}");
+    }
+    for text in ["35353", "{'completedCount': 5}", "{'completedCount': 'x'}", "{"] {
+        assert_eq!(last_updated(text, UTC), Err(Unreadable), "{text}");
+    }
+}
+
+#[test]
+fn metadata_is_one_json_value() {
+    for (text, json) in [
+        ("['CBSE', 'ICSE']", r#"["CBSE","ICSE"]"#),
+        (r#" ["CBSE", 1] "#, r#"["CBSE",1]"#),
+        ("TPD", r#""TPD""#),
+        ("9", r#""9""#),
+        ("[Draft] Course", r#""[Draft] Course""#),
+        ("[Draft]", r#""[Draft]""#),
+        ("say \"hi\" ", r#""say \"hi\" ""#),
+        ("{'a': 1}", r#""{'a': 1}""#),
+    ] {
+        assert_eq!(json_of_text(text).as_deref(), Some(json), "{text}");
+    }
+    assert_eq!(json_of_text(""), None);
+    for (json, same) in
+        [("[ \"a\", 1 ]", "[\"a\",1]"), ("9", "9"), ("{\"b\": 1, \"a\": []}", "{\"a\":[],\"b\":1}"), ("true", "true")]
+    {
+        assert_eq!(json_of_json(json).as_deref(), Some(same), "{json}");
+    }
+    assert_eq!(json_of_json("null"), None);
+    assert_eq!(json_of_json("\"\""), None);
+}
+
+#[test]
+fn a_local_clock_is_taken_as_the_same_date_in_text() {
+    let clock = |text: &str| parse_instant(text, UTC).unwrap();
+    for text in ["2020-06-30T13:20:04.5", "2021-03-28T02:30:00", "2021-10-31T02:30:00"] {
+        for tz in [Tz::Asia__Kolkata, Tz::Europe__Berlin] {
+            assert_eq!(local_instant(clock(text), tz), parse_instant(text, tz), "{text} {tz}");
+        }
+    }
+    assert_eq!(local_instant(i64::MAX, UTC), None);
+}

@@ -1,0 +1,93 @@
+use super::*;
+
+fn users() -> Vec<Column> {
+    vec![Column::key("userid"), Column::optional("firstname", Kind::Text), Column::optional("block", Kind::Text)]
+}
+
+fn user_csv(content: &[u8]) -> Result<Read, SourceError> {
+    read(holding(&[("user.csv", content)]).path(), &scan(Table::User, users(), None))
+}
+
+#[test]
+fn a_quoted_field_may_hold_line_ends_and_doubled_quotes() {
+    let read = user_csv(b"userid,firstname\nu1,\"a \"\"b\"\"\r\nc, d\"\nu2, x \n").unwrap();
+    assert_eq!(read.rows, ["u1|a \"b\"\r\nc, d|", "u2| x |"]);
+}
+
+#[test]
+fn a_byte_order_mark_and_crlf_and_other_capitals() {
+    let read = user_csv(b"\xEF\xBB\xBFUSERID,FirstName,extra\r\nu1,A,1\r\n\r\nu2,,2\r\n").unwrap();
+    assert_eq!(read.rows, ["u1|A|", "u2||"]);
+}
+
+#[test]
+fn a_wrong_field_count_is_one_unusable_row_with_its_line() {
+    let read = user_csv(b"userid,firstname\nu1,A\nu2\nu3,C,x\nu4,D\n").unwrap();
+    assert_eq!(read.rows, ["u1|A|", "u4|D|"]);
+    assert_eq!(bad(&read.tally), [("broken CSV line", 2)]);
+}
+
+#[test]
+fn too_many_broken_lines_name_the_first_with_either_line_end() {
+    for end in ["\n", "\r\n"] {
+        let mut text = format!("userid,firstname{end}u1,\"A{end}B\"{end}");
+        text.extend(std::iter::repeat_n(format!("u2{end}"), 11));
+        let error = user_csv(text.as_bytes()).err().unwrap();
+        // Line 1 is the header, lines 2 and 3 are the first row.
+        assert_eq!(error.message, "table user: user.csv line 4: broken CSV line; 11 of 12 rows are unusable");
+    }
+}
+
+#[test]
+fn a_quote_that_is_not_closed_counts_as_the_lines_it_swallowed() {
+    let mut text = "userid,firstname\n\"u1,A\n".to_owned();
+    text.extend((0..20).map(|row| format!("u{row},B\n")));
+    let error = user_csv(text.as_bytes()).err().unwrap();
+    assert_eq!(error.message, "table user: user.csv line 2: broken CSV line; 21 of 21 rows are unusable");
+}
+
+#[test]
+fn bytes_that_are_not_utf8_are_replaced_and_counted() {
+    let read = user_csv(b"userid,firstname\nu1,Ren\xE9\n").unwrap();
+    assert_eq!(read.rows, ["u1|Ren\u{FFFD}|"]);
+    assert_eq!(read.tally.odd.get("bytes that are not UTF-8"), Some(&1));
+}
+
+#[test]
+fn spark_escapes_quotes_with_a_backslash() {
+    let content = br#"userid,firstname
+u1,"[{id: 'q3', resvalues: [{'2': '{\"text\":\"Quantity\\n\"}'}]}]"
+u2,a\b
+u3,"back\\slash"
+"#;
+    let directory = holding(&[("user.csv", content)]);
+    let read = read_as(directory.path(), CsvDialect::Spark, &scan(Table::User, users(), None)).unwrap();
+    assert_eq!(
+        read.rows,
+        [r#"u1|[{id: 'q3', resvalues: [{'2': '{"text":"Quantity\n"}'}]}]|"#, r"u2|a\b|", r"u3|back\slash|"]
+    );
+}
+
+#[test]
+fn a_column_that_must_be_there_stops_the_load() {
+    let directory = holding(&[("user_enrolments.csv", b"batchid,userid\nb1,u1\n")]);
+    let error = read(directory.path(), &scan(Table::UserEnrolments, enrolments(), None)).err().unwrap();
+    assert_eq!(error.message, "table user_enrolments: user_enrolments.csv has no column 'active'");
+    assert!(!error.may_pass);
+    let error = user_csv(b"").err().unwrap();
+    assert_eq!(error.message, "table user: user.csv has no column 'userid'");
+}
+
+#[test]
+fn a_flat_count_stands_in_for_the_map() {
+    let columns = vec![Column::key("user_id"), Column::required("agg", Kind::CompletedCount)];
+    let scan = scan(Table::UserActivityAgg, columns, None);
+    let map = b"user_id,agg\nu1,\"{'completedCount': 4}\"\nu2,{}\nu3,4\n";
+    let found = read(holding(&[("user_activity_agg.csv", map)]).path(), &scan).unwrap();
+    assert_eq!(found.rows, ["u1|4", "u2|"]);
+    assert_eq!(bad(&found.tally), [("agg is not a map", 1)]);
+    let flat = b"user_id,completedcount\nu1,4\nu2,\nu3,x\n";
+    let found = read(holding(&[("user_activity_agg.csv", flat)]).path(), &scan).unwrap();
+    assert_eq!(found.rows, ["u1|4", "u2|"]);
+    assert_eq!(bad(&found.tally), [("completedCount is not a number", 1)]);
+}

@@ -1,0 +1,171 @@
+use std::fs::File;
+
+use ::parquet::arrow::ArrowWriter;
+use ::parquet::file::properties::WriterProperties;
+use arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, Float64Array, Int32Array,
+    Int32Builder, Int64Array, LargeStringArray, ListArray, MapBuilder, StringArray, StringBuilder, StringViewArray,
+    StructArray, TimestampMillisecondArray, TimestampNanosecondArray,
+};
+use arrow::datatypes::{DataType, Field, Int32Type};
+
+use super::*;
+
+fn write(path: &Path, columns: Vec<(&str, ArrayRef)>, group: usize) {
+    let batch =
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap();
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(group)).build();
+    let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+fn one(table: Table, kinds: Vec<Column>, columns: Vec<(&str, ArrayRef)>) -> Result<Read, SourceError> {
+    let directory = tempfile::tempdir().unwrap();
+    write(&directory.path().join(format!("{table}.parquet")), columns, 1000);
+    read(directory.path(), &scan(table, kinds, None))
+}
+
+/// A column `x` of a kind, its values in the order of the rows.
+fn values(kind: Kind, array: ArrayRef) -> (Vec<String>, Tally) {
+    let keys: ArrayRef = Arc::new(StringArray::from_iter_values((0..array.len()).map(|row| format!("k{row}"))));
+    let kinds = vec![Column::key("k"), Column::optional("x", kind)];
+    let read = one(Table::User, kinds, vec![("k", keys), ("x", array)]).unwrap();
+    let values = read.rows.iter().map(|row| row.split_once('|').unwrap().1.to_owned()).collect();
+    (values, read.tally)
+}
+
+#[test]
+fn text_of_every_type() {
+    let arrays: [ArrayRef; 5] = [
+        Arc::new(StringArray::from(vec![Some("a"), Some(""), None])),
+        Arc::new(LargeStringArray::from(vec![Some("a"), Some(""), None])),
+        Arc::new(StringViewArray::from(vec![Some("a"), Some(""), None])),
+        Arc::new(BinaryArray::from(vec![Some(b"a".as_slice()), Some(b""), None])),
+        Arc::new([Some("a"), Some(""), None].into_iter().collect::<DictionaryArray<Int32Type>>()),
+    ];
+    for array in arrays {
+        assert_eq!(values(Kind::Text, array).0, ["a", "", ""]);
+    }
+    assert_eq!(values(Kind::Text, Arc::new(Int32Array::from(vec![7]))).0, ["7"]);
+    assert_eq!(values(Kind::Text, Arc::new(BooleanArray::from(vec![true]))).0, ["true"]);
+    assert_eq!(values(Kind::Text, Arc::new(Float64Array::from(vec![7.0, 0.5]))).0, ["7", "0.5"]);
+    let (text, tally) = values(Kind::Text, Arc::new(BinaryArray::from(vec![b"a\xFF".as_slice()])));
+    assert_eq!(text, ["a\u{FFFD}"]);
+    assert_eq!(tally.odd.get("bytes that are not UTF-8"), Some(&1));
+}
+
+#[test]
+fn booleans_and_numbers_of_every_type() {
+    for array in [
+        Arc::new(BooleanArray::from(vec![Some(true), Some(false), None])) as ArrayRef,
+        Arc::new(Int64Array::from(vec![Some(1), Some(0), None])),
+        Arc::new(Float64Array::from(vec![Some(1.0), Some(0.0), None])),
+        Arc::new(StringArray::from(vec![Some("True"), Some("FALSE "), Some(" ")])),
+    ] {
+        assert_eq!(values(Kind::Bool, array).0, ["true", "false", ""]);
+    }
+    let (counts, tally) = values(Kind::Count, Arc::new(Float64Array::from(vec![4.0, 4.5])));
+    assert_eq!(counts, ["4"]);
+    assert_eq!(bad(&tally), [("x is not a number", 1)]);
+    let cents = Decimal128Array::from(vec![425, -50]).with_precision_and_scale(10, 2).unwrap();
+    assert_eq!(values(Kind::Decimal, Arc::new(cents)).0, ["4250000", "-500000"]);
+    let (halves, tally) = values(Kind::Decimal, Arc::new(Float64Array::from(vec![0.1, f64::NAN])));
+    assert_eq!(halves, ["100000"]);
+    assert_eq!(bad(&tally), [("x is not a number", 1)]);
+    assert_eq!(values(Kind::Decimal, Arc::new(Int32Array::from(vec![3]))).0, ["3000000"]);
+}
+
+#[test]
+fn instants_with_zone_are_converted_and_without_are_local() {
+    // 2020-06-30 07:50:04 UTC is 1593503404; Kolkata is 5:30 ahead.
+    let seconds = 1_593_503_404;
+    let utc = "2020-06-30T07:50:04";
+    let local = "2020-06-30T02:20:04";
+    let zoned = TimestampMillisecondArray::from(vec![seconds * 1000]);
+    assert_eq!(values(Kind::Instant, Arc::new(zoned.clone().with_timezone("UTC"))).0, [utc]);
+    assert_eq!(values(Kind::Instant, Arc::new(zoned.clone().with_timezone("+05:30"))).0, [utc]);
+    assert_eq!(values(Kind::Instant, Arc::new(zoned)).0, [local]);
+    let nanos = TimestampNanosecondArray::from(vec![seconds * 1_000_000_000]);
+    assert_eq!(values(Kind::Instant, Arc::new(nanos)).0, [local]);
+    // Day 18443 is 2020-06-30.
+    assert_eq!(values(Kind::Instant, Arc::new(Date32Array::from(vec![18_443]))).0, ["2020-06-29T18:30:00"]);
+    let (text, tally) = values(Kind::Instant, Arc::new(StringArray::from(vec!["2020-06-30 07:50:04:000+0000", "x"])));
+    assert_eq!(text, [utc, ""]);
+    assert_eq!(tally.unreadable_dates, 1);
+}
+
+#[test]
+fn maps_lists_and_structs() {
+    let list = ListArray::from_iter_primitive::<Int32Type, _, _>(vec![Some(vec![Some(1), None]), Some(vec![]), None]);
+    assert_eq!(values(Kind::Entries, Arc::new(list.clone())).0, ["2", "0", ""]);
+    assert_eq!(values(Kind::Json, Arc::new(list)).0, ["[1,null]", "[]", ""]);
+
+    let mut map = MapBuilder::new(None, StringBuilder::new(), Int32Builder::new());
+    map.keys().append_value("other");
+    map.values().append_value(9);
+    map.keys().append_value("completedCount");
+    map.values().append_value(4);
+    map.append(true).unwrap();
+    map.keys().append_value("other");
+    map.values().append_value(9);
+    map.append(true).unwrap();
+    map.append(false).unwrap();
+    let map: ArrayRef = Arc::new(map.finish());
+    assert_eq!(values(Kind::CompletedCount, Arc::clone(&map)).0, ["4", "", ""]);
+    assert_eq!(values(Kind::Entries, map).0, ["2", "1", ""]);
+
+    let field = |data_type| Arc::new(Field::new("completedCount", data_type, true));
+    let counts: ArrayRef = Arc::new(Int64Array::from(vec![Some(4), None]));
+    let fields = StructArray::from(vec![(field(DataType::Int64), counts)]);
+    assert_eq!(values(Kind::CompletedCount, Arc::new(fields)).0, ["4", ""]);
+    let dates: ArrayRef = Arc::new(StringArray::from(vec!["2020-07-21 08:30:48.855+0000"]));
+    let fields = StructArray::from(vec![(field(DataType::Utf8), dates)]);
+    assert_eq!(values(Kind::LastUpdated, Arc::new(fields)).0, ["2020-07-21T08:30:48.855"]);
+
+    let (counts, tally) = values(Kind::CompletedCount, Arc::new(StringArray::from(vec!["{'completedCount': 4}", "4"])));
+    assert_eq!(counts, ["4"]);
+    assert_eq!(bad(&tally), [("x is not a map", 1)]);
+    let (counts, tally) = values(Kind::CompletedCount, Arc::new(Int32Array::from(vec![4])));
+    assert!(counts.is_empty());
+    assert_eq!(bad(&tally), [("x is not a map", 1)]);
+}
+
+#[test]
+fn only_wanted_keys_are_read_and_faults_name_their_row() {
+    let directory = tempfile::tempdir().unwrap();
+    // Row groups of 10: batch b00 in the first, b01 in the second and so on; the last row has no batch.
+    let batches = (0..100).map(|row| if row == 99 { None } else { Some(format!("b{:02}", row / 10)) });
+    let batches: ArrayRef = Arc::new(batches.collect::<StringArray>());
+    let users: ArrayRef = Arc::new(StringArray::from_iter_values((0..100).map(|row| format!("u{row:02}"))));
+    let broken = |row| if row % 10 < 8 && row / 10 < 7 { "oops" } else { "True" };
+    let active: ArrayRef = Arc::new(StringArray::from_iter_values((0..100).map(broken)));
+    let file = directory.path().join("user_enrolments.parquet");
+    write(&file, vec![("BatchId", batches), ("userid", users), ("active", active)], 10);
+    let wanted = |keys: &[&str]| read(directory.path(), &scan(Table::UserEnrolments, enrolments(), Some(keys)));
+    let read = wanted(&["b07"]).unwrap();
+    assert_eq!(read.rows.len(), 10);
+    assert_eq!(read.rows[0], "b07|u70|true|");
+    assert_eq!(bad(&read.tally), [("empty batchid", 1)]);
+    let error = wanted(&["b03", "b05"]).err().unwrap();
+    assert_eq!(
+        error.message,
+        "table user_enrolments: user_enrolments.parquet line 31: active is not a boolean; 17 of 21 rows are unusable"
+    );
+}
+
+#[test]
+fn a_truncated_file_and_a_missing_column_stop_the_load() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("user.parquet");
+    let users: ArrayRef = Arc::new(StringArray::from(vec!["u1"]));
+    write(&file, vec![("userid", users)], 10);
+    let columns = |name| vec![Column::key(name)];
+    let error = read(directory.path(), &scan(Table::User, columns("other"), None)).err().unwrap();
+    assert_eq!(error.message, "table user: user.parquet has no column 'other'");
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..bytes.len() - 20]).unwrap();
+    let error = read(directory.path(), &scan(Table::User, columns("userid"), None)).err().unwrap();
+    assert_eq!(error.message, "table user: user.parquet is no sound Parquet file");
+    assert!(!error.may_pass);
+}

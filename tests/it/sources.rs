@@ -1,0 +1,46 @@
+//! One conformance suite for all sources: the same tables in every form that a source reads give the same rows and the
+//! same tally, and what is wrong with them is told alike.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+
+mod agreement;
+mod failures;
+mod forms;
+mod odd;
+mod postgres;
+mod read;
+mod sets;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use exhaust::config::checked::{CsvDialect, MaxBadRows};
+use exhaust::reports::schema::{Column, Scan, Table};
+use exhaust::sources::Settings;
+use exhaust::sources::files::FilesSource;
+use exhaust::sources::postgres::PostgresSource;
+
+use crate::databases::TestDatabase;
+
+/// Times without zone are those of Kolkata, 5:30 h ahead of UTC; the default bounds for unusable rows.
+fn settings() -> Settings {
+    Settings { timezone: chrono_tz::Asia::Kolkata, max_bad_rows: MaxBadRows { share: 0.001, at_least: 10 } }
+}
+
+/// No number of unusable rows is too many.
+fn lenient() -> Settings {
+    Settings { max_bad_rows: MaxBadRows { share: 1.0, at_least: 0 }, ..settings() }
+}
+
+fn files(directory: &Path, dialect: CsvDialect, settings: Settings) -> FilesSource {
+    FilesSource::new(directory.to_path_buf(), dialect, settings)
+}
+
+fn database(database: &TestDatabase, settings: Settings) -> PostgresSource {
+    PostgresSource::new(&database.url(), "platform", settings).unwrap()
+}
+
+fn scan(table: Table, columns: &[Column], only: Option<(&'static str, &[&str])>) -> Scan {
+    let keys = |keys: &[&str]| Arc::new(keys.iter().map(|&key| key.to_owned()).collect());
+    Scan { table, columns: columns.to_vec(), only: only.map(|(name, of)| (name.into(), keys(of))) }
+}

@@ -1,0 +1,90 @@
+//! Tables of which every value reads, in every form.
+
+use exhaust::config::checked::CsvDialect;
+use exhaust::reports::schema::Table;
+use exhaust::sources::{Source, Tally};
+
+use super::forms::{self, Format, Spelling};
+use super::read::read;
+use super::sets::{Set, readable};
+use super::{database, files, scan, settings};
+use crate::databases::TestDatabase;
+
+/// The whole table and the rows of some keys.
+fn check(form: &str, source: &dyn Source, set: &Set) {
+    for limited in [false, true] {
+        let scan = scan(set.table, &set.asked, limited.then_some(set.only));
+        let (rows, tally) = read(source, &scan).unwrap_or_else(|error| panic!("{form}: {}", error.detail));
+        let expected = set.expected.iter().filter(|(_, of_keys)| *of_keys || !limited);
+        let mut expected: Vec<&str> = expected.map(|(row, _)| *row).collect();
+        expected.sort_unstable();
+        assert_eq!(rows, expected, "{form} of {}, limited: {limited}: {tally:?}", set.table);
+        let all_well = Tally { rows: expected.len() as u64, ..Tally::default() };
+        assert_eq!(tally, all_well, "{form} of {}, limited: {limited}", set.table);
+    }
+    assert_eq!(source.tables().unwrap(), [set.table], "{form}");
+}
+
+fn dialect(format: Format) -> CsvDialect {
+    if format == Format::Spark { CsvDialect::Spark } else { CsvDialect::Rfc4180 }
+}
+
+fn check_files(name: &str, formats: &[Format], write: impl Fn(&std::path::Path, &Set, Format)) {
+    for &format in formats {
+        for set in readable() {
+            let directory = tempfile::tempdir().unwrap();
+            write(directory.path(), &set, format);
+            check(&format!("{name} {format:?}"), &files(directory.path(), dialect(format), settings()), &set);
+        }
+    }
+}
+
+const TEXT: [Format; 4] = [Format::Csv, Format::Spark, Format::Jsonl(Spelling::Text), Format::Jsonl(Spelling::Typed)];
+const PARQUET: [Format; 2] = [Format::Parquet(Spelling::Text), Format::Parquet(Spelling::Typed)];
+
+#[test]
+fn one_file_of_text() {
+    check_files("file", &TEXT, |directory, set, format| forms::one_file(directory, set, format, false));
+}
+
+#[test]
+fn one_file_of_parquet() {
+    check_files("file", &PARQUET, |directory, set, format| forms::one_file(directory, set, format, false));
+}
+
+#[test]
+fn compressed() {
+    check_files("gzip", &TEXT, |directory, set, format| forms::one_file(directory, set, format, true));
+}
+
+#[test]
+fn a_directory_of_parts() {
+    check_files("parts", &TEXT, forms::parts);
+}
+
+#[test]
+fn a_directory_of_parts_of_parquet() {
+    check_files("parts", &PARQUET, forms::parts);
+}
+
+#[test]
+fn hive_partitions() {
+    for format in TEXT.into_iter().chain(PARQUET) {
+        let sets = readable();
+        let set = sets.iter().find(|set| set.table == Table::UserEnrolments).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        forms::partitions(directory.path(), set, "batchid", format);
+        check(&format!("partitions {format:?}"), &files(directory.path(), dialect(format), settings()), set);
+    }
+}
+
+#[test]
+fn on_postgresql() {
+    for spelling in [Spelling::Text, Spelling::Typed] {
+        for set in readable() {
+            let Some(place) = TestDatabase::postgres() else { return };
+            forms::postgres(&place, &set, spelling);
+            check(&format!("PostgreSQL {spelling:?}"), &database(&place, settings()), &set);
+        }
+    }
+}
