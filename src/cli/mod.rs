@@ -120,9 +120,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// One line per event. The daemon tells what it does; other commands only what is wrong, unless asked.
+/// One line per event. The daemon tells what it does; commands that end, only what is wrong, unless asked.
 fn log_to_stderr(arguments: &Arguments) {
-    let quiet = !matches!(arguments.command, Command::Run(_));
+    let quiet = !matches!(&arguments.command, Command::Run(run) if !run.once);
     let level = match (arguments.verbose, quiet) {
         (0, true) => "warn",
         (0, false) | (1, true) => "info,tokio_cron_scheduler=warn",

@@ -1,10 +1,15 @@
 //! `exhaustd run`: the daemon.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::progress::Progress;
 use super::{Ended, load_config, open_world, runtime};
+use crate::worker;
 use crate::worker::lifecycle::{self, RunError, Stop};
 
 /// The daemon: take requests on the schedules of jobs.toml, make their reports, write them back.
@@ -16,7 +21,7 @@ pub(super) struct Arguments {
     /// Work until nothing claimable is left, whatever the schedules, then exit: for cron and Kubernetes Jobs. Exit
     /// code 0 only if no request failed or was left to be tried again.
     #[arg(long)]
-    once: bool,
+    pub(super) once: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
@@ -27,7 +32,10 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
         if !once {
             return Ok(lifecycle::run(&world).await?);
         }
-        let summary = lifecycle::run_once(&world).await?;
+        let watching = tokio::spawn(watch(Arc::clone(&world.progress)));
+        let summary = lifecycle::run_once(&world).await;
+        watching.abort();
+        let summary = summary?;
         println!(
             "{} requests: {} completed, {} failed, {} to be tried again, {} handed back, {} lost",
             summary.claimed, summary.completed, summary.failed, summary.backing_off, summary.handed_back, summary.lost
@@ -38,6 +46,15 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
             Err(Ended::Failed("not every request was completed; see `exhaustd status`".to_owned()))
         }
     })
+}
+
+/// Shows how many files are made, until it is aborted.
+async fn watch(progress: Arc<worker::Progress>) {
+    let shown = Progress::bar();
+    loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        shown.show("files", progress.done.load(Ordering::Relaxed), progress.planned.load(Ordering::Relaxed));
+    }
 }
 
 impl From<RunError> for Ended {

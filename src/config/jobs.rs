@@ -8,7 +8,9 @@ use super::cron::Cron;
 use super::errors::{Place, listed, near_miss};
 use super::raw::Value;
 use super::section::Section;
+use crate::outputs::ReportPath;
 use crate::outputs::csv::CsvOptions;
+use crate::reports::job_config::JobConfig;
 use crate::reports::{Attempt, Options};
 
 /// `job_request.job_id` is `VARCHAR(50)`.
@@ -110,7 +112,14 @@ fn mode(section: &Section<'_>) -> Mode {
                 let what = format!("`config` must be a table, this is {}", node.value.kind());
                 section.faults.add(&node.place, what);
             }
-            return Mode::Standalone(node.to_json(section.faults));
+            let config = node.to_json(section.faults);
+            if matches!(node.value, Value::Table(_))
+                && !has_null(&config)
+                && let Err(error) = JobConfig::from_value(&config)
+            {
+                section.faults.add(&node.place, format!("`config` is no jobConfig: {error}"));
+            }
+            return Mode::Standalone(config);
         }
         (Some(true), None) => {
             let place = section.node("mode").map_or(&section.place, |mode| &mode.place);
@@ -123,6 +132,16 @@ fn mode(section: &Section<'_>) -> Mode {
     Mode::Request
 }
 
+/// TOML has no null: it stands where a value could not be made JSON, which is a fault already.
+fn has_null(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Null => true,
+        serde_json::Value::Array(items) => items.iter().any(has_null),
+        serde_json::Value::Object(fields) => fields.values().any(has_null),
+        _ => false,
+    }
+}
+
 fn not_standalone(section: &Section<'_>, place: &Place) {
     section.faults.add(place, "`config` is only for `mode = \"standalone\"`: requests bring their own jobConfig");
 }
@@ -130,20 +149,13 @@ fn not_standalone(section: &Section<'_>, place: &Place) {
 /// Checked like a request's, since a request may leave it out.
 fn report_path<'a>(section: &Section<'a>) -> Option<&'a str> {
     let (path, place) = section.filled("report_path")?;
-    let segments = path.strip_suffix('/').unwrap_or(path);
-    let what = if path.starts_with('/') {
-        "must not begin with `/`: it is a path inside the store"
-    } else if path.chars().any(char::is_control) {
-        "must not hold control characters"
-    } else if segments.split('/').any(|segment| matches!(segment, "." | "..")) {
-        "must not hold `.` or `..`"
-    } else if segments.split('/').any(str::is_empty) {
-        "must not hold `//`"
-    } else {
-        return Some(path);
-    };
-    section.faults.add(place, format!("`report_path` {what}"));
-    None
+    match ReportPath::parse(path) {
+        Ok(_) => Some(path),
+        Err(error) => {
+            section.faults.add(place, format!("`report_path` {error}"));
+            None
+        }
+    }
 }
 
 fn options(section: &Section<'_>) -> (Options, CsvOptions) {

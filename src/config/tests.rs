@@ -86,7 +86,7 @@ fn every_key_of_a_job_is_taken() {
         report = "assessment"
         schedule = "0 0  2 * * MON"
         mode = "standalone"
-        config = { batchFilters = ["TPD"], includeExpired = true, limit = 3 }
+        config = { batchFilters = ["TPD"], includeExpired = true, batchId = "b-3" }
         report_path = "x/y"
         max_attempts = 7
         max_batches = 8
@@ -107,7 +107,7 @@ fn every_key_of_a_job_is_taken() {
     let job = &config.jobs[0];
     assert_eq!(job.names().collect::<Vec<_>>(), ["a", "b", "c"]);
     assert_eq!((job.report, job.schedule.as_str()), ("assessment", "0 0 2 * * MON"));
-    let job_config = serde_json::json!({"batchFilters": ["TPD"], "includeExpired": true, "limit": 3});
+    let job_config = serde_json::json!({"batchFilters": ["TPD"], "includeExpired": true, "batchId": "b-3"});
     assert_eq!(job.mode, Mode::Standalone(job_config));
     assert_eq!((job.report_path.as_str(), job.max_attempts, job.max_batches), ("x/y", 7, 8));
     assert!(!job.on_submit && job.own_channel_only && job.require_encryption);

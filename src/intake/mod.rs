@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 
 use crate::config::checked::Job;
-use crate::outputs::{Format, KeyError, ReportPath, Shape};
+use crate::outputs::{Format, PathError, ReportPath, Shape};
 use crate::reports::job_config::{JobConfig, JobConfigError};
 
 /// A request that can be worked on.
@@ -37,8 +37,8 @@ pub enum Refusal {
     #[error("output_format '{0}' is unknown; use one of: {known}", known = Format::names())]
     Format(String),
     /// The path could leave the store, or does not read.
-    #[error(transparent)]
-    Path(#[from] KeyError),
+    #[error("reportPath {0}")]
+    Path(#[from] PathError),
     /// Protected files are not made by this version: a plain one in its place would be a leak.
     #[error("encryptionKey is not supported: no protected file can be made, and no plain one will be")]
     Encryption,

@@ -10,29 +10,32 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'
 /// The longest name that file systems take, in bytes.
 const LONGEST_SEGMENT: usize = 255;
 
-/// Why a path is refused: the client's own words name it.
+/// Why a path is refused, to be said after the name of the path: `reportPath must not begin with a slash`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
+pub enum PathError {
     /// `/reports`
-    #[error("reportPath must not begin with a slash")]
+    #[error("must not begin with a slash: it is a path inside the store")]
     LeadingSlash,
     /// `a//b`
-    #[error("reportPath has an empty segment")]
+    #[error("has an empty segment")]
     EmptySegment,
     /// `a/../b`
-    #[error("reportPath must not contain a segment '{0}'")]
+    #[error("must not contain a segment '{0}'")]
     DotSegment(&'static str),
     /// A line end, a NUL, …
-    #[error("reportPath contains a control character")]
+    #[error("contains a control character")]
     ControlCharacter,
     /// No file system would take it.
-    #[error("{what} is too long for a file name: {bytes} bytes, {LONGEST_SEGMENT} are allowed")]
-    TooLong {
-        /// Which part.
-        what: &'static str,
-        /// Its length, encoded.
-        bytes: usize,
-    },
+    #[error("has a segment of {0} bytes, {LONGEST_SEGMENT} are allowed")]
+    LongSegment(usize),
+}
+
+/// A tag, request id or batch id that makes no file name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} is too long for a file name: {bytes} bytes, {LONGEST_SEGMENT} are allowed")]
+pub struct KeyError {
+    what: &'static str,
+    bytes: usize,
 }
 
 /// A directory within the store, checked segment by segment; without slashes at its ends.
@@ -41,9 +44,9 @@ pub struct ReportPath(String);
 
 impl ReportPath {
     /// Checks a `reportPath`. One slash at the end is allowed, and empty text means the store's root.
-    pub fn parse(text: &str) -> Result<Self, KeyError> {
+    pub fn parse(text: &str) -> Result<Self, PathError> {
         if text.starts_with('/') {
-            return Err(KeyError::LeadingSlash);
+            return Err(PathError::LeadingSlash);
         }
         let path = text.strip_suffix('/').unwrap_or(text);
         if path.is_empty() {
@@ -51,12 +54,12 @@ impl ReportPath {
         }
         for segment in path.split('/') {
             match segment {
-                "" => return Err(KeyError::EmptySegment),
-                "." => return Err(KeyError::DotSegment(".")),
-                ".." => return Err(KeyError::DotSegment("..")),
-                _ if segment.chars().any(char::is_control) => return Err(KeyError::ControlCharacter),
+                "" => return Err(PathError::EmptySegment),
+                "." => return Err(PathError::DotSegment(".")),
+                ".." => return Err(PathError::DotSegment("..")),
+                _ if segment.chars().any(char::is_control) => return Err(PathError::ControlCharacter),
                 _ if segment.len() > LONGEST_SEGMENT => {
-                    return Err(KeyError::TooLong { what: "a segment of reportPath", bytes: segment.len() });
+                    return Err(PathError::LongSegment(segment.len()));
                 }
                 _ => {}
             }
@@ -88,7 +91,7 @@ impl ObjectKey {
     ) -> Result<Self, KeyError> {
         let file = format!("reports-{}.{extension}", utf8_percent_encode(batch, SEGMENT));
         if file.len() > LONGEST_SEGMENT {
-            return Err(KeyError::TooLong { what: "the batch id", bytes: file.len() });
+            return Err(KeyError { what: "the batch id", bytes: file.len() });
         }
         let mut key = String::new();
         for segment in [path.0.as_str(), &segment(tag, "tag")?, &segment(request_id, "request_id")?, claim, &file] {
@@ -103,9 +106,9 @@ impl ObjectKey {
     }
 
     /// Reads a key that was written to a row.
-    pub fn parse(text: &str) -> Result<Self, KeyError> {
+    pub fn parse(text: &str) -> Result<Self, PathError> {
         let path = ReportPath::parse(text)?;
-        if path.0.is_empty() || text.ends_with('/') { Err(KeyError::EmptySegment) } else { Ok(Self(path.0)) }
+        if path.0.is_empty() || text.ends_with('/') { Err(PathError::EmptySegment) } else { Ok(Self(path.0)) }
     }
 
     /// The key as text.
@@ -130,7 +133,7 @@ fn segment(text: &str, what: &'static str) -> Result<String, KeyError> {
         ".." => "%2E%2E".to_owned(),
         _ => utf8_percent_encode(text, SEGMENT).to_string(),
     };
-    if encoded.len() > LONGEST_SEGMENT { Err(KeyError::TooLong { what, bytes: encoded.len() }) } else { Ok(encoded) }
+    if encoded.len() > LONGEST_SEGMENT { Err(KeyError { what, bytes: encoded.len() }) } else { Ok(encoded) }
 }
 
 #[cfg(test)]
@@ -140,21 +143,21 @@ mod tests {
     #[test]
     fn report_paths_are_checked_segment_by_segment() {
         for (text, error) in [
-            ("/abs", KeyError::LeadingSlash),
-            ("/", KeyError::LeadingSlash),
-            ("a//b", KeyError::EmptySegment),
-            ("a//", KeyError::EmptySegment),
-            ("../x", KeyError::DotSegment("..")),
-            ("a/../b", KeyError::DotSegment("..")),
-            ("a/..", KeyError::DotSegment("..")),
-            ("a/./b", KeyError::DotSegment(".")),
-            ("a\nb", KeyError::ControlCharacter),
-            ("a/\u{0}", KeyError::ControlCharacter),
+            ("/abs", PathError::LeadingSlash),
+            ("/", PathError::LeadingSlash),
+            ("a//b", PathError::EmptySegment),
+            ("a//", PathError::EmptySegment),
+            ("../x", PathError::DotSegment("..")),
+            ("a/../b", PathError::DotSegment("..")),
+            ("a/..", PathError::DotSegment("..")),
+            ("a/./b", PathError::DotSegment(".")),
+            ("a\nb", PathError::ControlCharacter),
+            ("a/\u{0}", PathError::ControlCharacter),
         ] {
             assert_eq!(ReportPath::parse(text), Err(error), "{text:?}");
         }
         let long = "x".repeat(256);
-        assert!(matches!(ReportPath::parse(&long), Err(KeyError::TooLong { bytes: 256, .. })));
+        assert!(matches!(ReportPath::parse(&long), Err(PathError::LongSegment(256))));
         for (text, path) in [("course-progress-v2/", "course-progress-v2"), ("a/b", "a/b"), ("", ""), ("..a", "..a")] {
             assert_eq!(ReportPath::parse(text).map(|p| p.to_string()), Ok(path.to_owned()));
         }

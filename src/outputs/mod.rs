@@ -8,5 +8,5 @@ pub mod key;
 pub mod store;
 
 pub use format::{Compress, Format, Shape, write_table};
-pub use key::{KeyError, ObjectKey, ReportPath};
+pub use key::{KeyError, ObjectKey, PathError, ReportPath};
 pub use store::{Store, StoreError};

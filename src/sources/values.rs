@@ -176,8 +176,9 @@ pub fn json_of_text(text: &str) -> Option<String> {
     let list = text.trim();
     if list.starts_with('[')
         && let Some(span) = literal::span(list.as_bytes(), Spelling::Tolerant)
-        && let Some(tree) = literal::tree(span, Spelling::Tolerant)
+        && let Some(mut tree) = literal::tree(span, Spelling::Tolerant)
     {
+        tree.sort_all_objects();
         return Some(tree.to_string());
     }
     Some(Value::from(text).to_string())
@@ -190,7 +191,10 @@ pub fn json_of_json(json: &str) -> Option<String> {
     match literal::span(json.as_bytes(), Spelling::Json)? {
         Span::Null | Span::Text(b"", _) => None,
         Span::Number(digits) => Some(digits.to_owned()),
-        span => literal::tree(span, Spelling::Json).map(|tree| tree.to_string()),
+        span => literal::tree(span, Spelling::Json).map(|mut tree| {
+            tree.sort_all_objects();
+            tree.to_string()
+        }),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::Progress;
 use super::cpu::caught;
 use super::ending::Reason;
 use super::lifecycle::Stop;
@@ -27,8 +28,10 @@ pub struct Workshop<'a> {
     pub store: &'a Store,
     /// Set when the daemon is told to stop: no further file is begun.
     pub stop: &'a Stop,
-    /// How far it has got.
+    /// Counts of this group.
     pub meter: &'a Meter,
+    /// How far the work is, for whoever watches.
+    pub progress: &'a Progress,
 }
 
 /// Running counts of a group, readable while it is at work.
@@ -89,6 +92,7 @@ pub fn all(workshop: &Workshop<'_>, requests: &[Ready], units: &[Unit], ended: U
         Mutex::new(Open { missing: request.objects.len(), delivered: Delivered::default(), failed: false })
     };
     let desk = Desk { requests, open: requests.iter().map(open).collect(), ended };
+    workshop.progress.planned.fetch_add(units.len() as u64, Ordering::Relaxed);
     let next = AtomicUsize::new(0);
     rayon::broadcast(|_| {
         // Not a parallel iterator: that would split the list in halves, and the order is what keeps small requests
@@ -98,6 +102,7 @@ pub fn all(workshop: &Workshop<'_>, requests: &[Ready], units: &[Unit], ended: U
                 return;
             }
             make(workshop, &desk, unit);
+            workshop.progress.done.fetch_add(1, Ordering::Relaxed);
         }
     });
 }

@@ -16,6 +16,7 @@ pub mod schedule;
 pub mod stats;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use crate::config::checked::Config;
 use crate::outputs::Store;
@@ -39,6 +40,17 @@ pub struct World {
     pub cpu: cpu::Cpu,
     /// Set when the daemon is told to stop.
     pub stop: lifecycle::Stop,
+    /// How far the work is, for whoever watches.
+    pub progress: Arc<Progress>,
+}
+
+/// Files of the scans under way, counted since the start.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Files that are planned.
+    pub planned: AtomicU64,
+    /// Files that were made, or given up.
+    pub done: AtomicU64,
 }
 
 impl World {

@@ -33,6 +33,7 @@ pub fn world(config: Arc<Config>, clock: Arc<dyn Clock>) -> Result<World, OpenEr
         store: store(&config),
         cpu: cpu::Cpu::new(config.worker.threads)?,
         stop: Stop::default(),
+        progress: Arc::default(),
         clock,
         config,
     })

@@ -215,13 +215,20 @@ impl<'a> Group<'a> {
         let (sender, mut ended) = mpsc::unbounded_channel();
         let making = tokio::spawn({
             let (world, job, report) = (self.world.clone(), Arc::clone(self.job), self.report);
-            let (ready, meter) = (Arc::clone(&ready), Arc::clone(&meter));
+            let (ready, meter, progress) = (Arc::clone(&ready), Arc::clone(&meter), Arc::clone(&world.progress));
             async move {
                 let (store, stop) = (world.store.clone(), world.stop.clone());
                 let make = move || {
                     let units = plan::units(&ready);
-                    let workshop =
-                        Workshop { job: &job, report, shared: &shared, store: &store, stop: &stop, meter: &meter };
+                    let workshop = Workshop {
+                        job: &job,
+                        report,
+                        shared: &shared,
+                        store: &store,
+                        stop: &stop,
+                        meter: &meter,
+                        progress: &progress,
+                    };
                     generate::all(&workshop, &ready, &units, sender);
                 };
                 world.cpu.run(make).await

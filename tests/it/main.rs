@@ -1,6 +1,8 @@
 //! The program from outside, and its seams' conformance suites: one binary, so that it is linked once.
 
+mod cli;
 mod databases;
+mod house;
 mod oracle;
 mod queue;
 mod reports;

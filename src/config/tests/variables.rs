@@ -139,11 +139,11 @@ fn database_url_counts_where_nothing_else_does() {
 
 #[test]
 fn names_inside_text_are_replaced() {
-    let text = "[[job]]\nid = '${A}-x'\nreport = 'course'\nmode = 'standalone'\nconfig = { ids = ['${A}', '$${A}'] }\n\
+    let text = "[[job]]\nid = '${A}-x'\nreport = 'course'\nmode = 'standalone'\nconfig = { batchFilter = ['${A}', '$${A}'] }\n\
                 [database]\nurl = 'postgres://u:${PW}@h/d'";
     let config = with(text, &[("A", "a"), ("PW", "hunter2")]);
     assert_eq!(config.jobs[0].id, "a-x");
-    assert_eq!(config.jobs[0].mode, Mode::Standalone(serde_json::json!({"ids": ["a", "${A}"]})));
+    assert_eq!(config.jobs[0].mode, Mode::Standalone(serde_json::json!({"batchFilter": ["a", "${A}"]})));
     assert_eq!(config.database.url, DatabaseUrl::Postgres(Secret::new("postgres://u:hunter2@h/d".to_owned())));
     assert_eq!(
         refused(text, &[("A", "a")]),

@@ -1,0 +1,156 @@
+//! The command line from outside: exit codes, what is printed, README's commands.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::databases::{TestDatabase, each};
+use crate::site::{JOBS, Site, fixture, told};
+
+const BATCH: &str = "0130000000000000001";
+
+fn json(output: &std::process::Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", told(output)))
+}
+
+/// The commands of README.md's block of common tasks, in order, in an empty directory.
+#[test]
+fn the_readme_s_commands_work_for_a_newcomer() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let database = TestDatabase::sqlite();
+    let site = Site::new(&database, Path::new("data"), JOBS, "");
+    let jobs = Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs.toml");
+    fs::copy(jobs, site.path("jobs.toml")).unwrap();
+    let block = readme.split("```sh").nth(2).unwrap().split("```").next().unwrap();
+    let mut run = 0;
+    for line in block.lines().filter_map(|line| line.strip_prefix("exhaustd ")) {
+        let arguments: Vec<&str> = line.split('#').next().unwrap().split_whitespace().collect();
+        let output = site.run(&arguments);
+        assert!(output.status.success(), "exhaustd {line}\n{}", told(&output));
+        run += 1;
+    }
+    assert!(run >= 6, "README lost its commands");
+    let status = json(&site.run(&["status", "--json"]));
+    assert_eq!(status["requests"][0]["status"], "COMPLETED");
+}
+
+#[test]
+fn submit_waits_for_the_daemon_and_prints_the_files() {
+    each(|database| {
+        let jobs = JOBS.replace("report = \"course\"", "report = \"course\"\nschedule = \"* * * * * *\"");
+        let site = Site::new(database, &fixture("odd"), &jobs, "");
+        let mut daemon = site.command(&["run"]).stderr(Stdio::piped()).spawn().unwrap();
+        let output = site.run(&["submit", "course-report", "--batch", BATCH, "--tag", "me", "--wait", "--json"]);
+        let answer = json(&output);
+        assert_eq!(answer["status"], "COMPLETED", "{}", told(&output));
+        let file = answer["files"][0].as_str().unwrap();
+        let expected = fs::read_to_string(fixture("odd").join(format!("expected/course-{BATCH}.csv"))).unwrap();
+        assert_eq!(fs::read_to_string(site.path("").join(file)).unwrap(), expected);
+        // The same again on the same day finds the same request.
+        let again = json(&site.run(&["submit", "course-report", "--batch", BATCH, "--tag", "me", "--json"]));
+        if again["submitted"] != "created" {
+            assert_eq!((&again["request_id"], &again["submitted"]), (&answer["request_id"], &"exists".into()));
+        }
+        // SIGTERM: the daemon stops by itself, with exit code 0.
+        let killed = std::process::Command::new("kill").arg(daemon.id().to_string()).status().unwrap();
+        assert!(killed.success());
+        assert!(daemon.wait().unwrap().success());
+    });
+}
+
+#[test]
+fn exit_codes_say_whose_fault_it_is() {
+    let database = TestDatabase::sqlite();
+    let site = Site::new(&database, &fixture("odd"), JOBS, "");
+    for (arguments, code, message) in [
+        (vec!["no-such-command"], 2, "unrecognized subcommand"),
+        (vec!["--config", "nowhere.toml", "check"], 2, "there is no such file"),
+        (
+            vec!["submit", "cuorse-report", "--batch", BATCH],
+            2,
+            "job 'cuorse-report' is not configured; use one of: course-report",
+        ),
+        (vec!["submit", "course-report"], 2, "batchFilters"),
+        (
+            vec!["submit", "course-report", "--batch", BATCH, "--report-path", "/x"],
+            2,
+            "reportPath must not begin with a slash",
+        ),
+        (vec!["submit", "course-report", "--batch", BATCH, "--format", "pdf"], 2, "output_format 'pdf' is unknown"),
+        (vec!["status", "me", "nothing"], 1, "there is no request me/nothing"),
+        (vec!["retry", "me", "nothing"], 1, "there is no request me/nothing"),
+        (vec!["explain", "course-report", "--batch", "nowhere"], 1, "No data found"),
+    ] {
+        let output = site.run(&arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", told(&output));
+        assert!(told(&output).contains(message), "{arguments:?}: {}", told(&output));
+    }
+    fs::write(site.path("bad.toml"), "timezone = \"Asia/Kolkatta\"\n[databse]\n").unwrap();
+    let output = site.run(&["--config", "bad.toml", "run"]);
+    assert_eq!(output.status.code(), Some(2));
+    let printed = told(&output);
+    for place in ["bad.toml:1:", "Asia/Kolkata", "bad.toml:2:", "database"] {
+        assert!(printed.contains(place), "{place}: {printed}");
+    }
+}
+
+#[test]
+fn a_database_that_is_down_is_exit_code_3_and_its_password_stays_secret() {
+    let database = TestDatabase::sqlite();
+    let site = Site::new(&database, &fixture("odd"), JOBS, "");
+    let output = site
+        .command(&["check"])
+        .env("EXHAUST__DATABASE__URL", "postgres://me:hush-hush@127.0.0.1:1/nowhere")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", told(&output));
+    assert!(told(&output).contains("NOT USABLE"), "{}", told(&output));
+    assert!(!told(&output).contains("hush-hush"));
+}
+
+#[test]
+fn an_operator_cancels_and_tries_again() {
+    each(|database| {
+        let site = Site::new(database, &fixture("odd"), JOBS, "");
+        let submitted = site.run(&["submit", "course-report", "--batch", BATCH, "--request-id", "r", "--tag", "me"]);
+        assert!(submitted.status.success(), "{}", told(&submitted));
+        assert!(site.run(&["cancel", "me", "r", "--by", "Asha"]).status.success());
+        assert_eq!(site.rows()["r"].message, "cancelled by Asha");
+        assert_eq!(site.run(&["cancel", "me", "r"]).status.code(), Some(1), "only SUBMITTED can be cancelled");
+        assert!(site.run(&["retry", "me", "r"]).status.success());
+        assert_eq!(site.rows()["r"].status, "SUBMITTED");
+        assert!(site.run(&["run", "--once"]).status.success());
+        assert_eq!(site.rows()["r"].status, "COMPLETED");
+    });
+}
+
+#[test]
+fn explain_counts_learners_and_writes_nothing() {
+    let database = TestDatabase::sqlite();
+    let site = Site::new(&database, &fixture("odd"), JOBS, "");
+    let output = site.run(&["explain", "course-report", "--batch", BATCH, "--json"]);
+    let answer = json(&output);
+    assert_eq!(answer["batches"][0]["batch_id"], BATCH);
+    assert_eq!((answer["batches"][0]["enrolled"].as_u64(), answer["batches"][0]["rows"].as_u64()), (Some(18), Some(9)));
+    assert!(!site.path("reports").exists(), "no store");
+    assert!(!fs::exists(database.url().trim_start_matches("sqlite://")).unwrap(), "no database");
+}
+
+/// A store that refuses delays requests; none fails while attempts remain.
+#[test]
+fn a_store_that_cannot_be_written_delays_the_request() {
+    each(|database| {
+        let site = Site::new(database, &fixture("odd"), JOBS, "");
+        fs::write(site.path("reports"), "in the way of the store's directory").unwrap();
+        site.insert("t", "r", "course-report", &format!(r#"{{"batchId": "{BATCH}"}}"#));
+        let output = site.run(&["run", "--once"]);
+        assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+        let seen = &site.rows()["r"];
+        assert_eq!(seen.status, "SUBMITTED");
+        assert!(seen.message.starts_with("cannot create a file in the store"), "{}", seen.message);
+    });
+}
