@@ -6,6 +6,7 @@ use csv::{ByteRecord, ReaderBuilder, Terminator};
 
 use super::errors::Place;
 use super::layout::Part;
+use super::quotes::Quotes;
 use super::{BUFFER, PartRead, from_path, no_column, open};
 use crate::config::checked::CsvDialect;
 use crate::reports::schema::Presence;
@@ -27,7 +28,8 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>, dialect: CsvDialect) -> R
     }
     let mut file = BufReader::with_capacity(BUFFER, open(part).map_err(|error| place.io(&error))?);
     let late = u64::from(ends_with_crlf(file.fill_buf().map_err(|error| place.io(&error))?));
-    let mut reader = builder.from_reader(file);
+    let (watched, open_quote) = Quotes::watch(file, dialect);
+    let mut reader = builder.from_reader(watched);
     let mut header = ByteRecord::new();
     if !reader.read_byte_record(&mut header).map_err(|error| failed(place, &error))? {
         return Ok(PartRead { outcome: Outcome::default(), has: None });
@@ -43,20 +45,25 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>, dialect: CsvDialect) -> R
         return Err(no_column(scan, part, column));
     }
     let mut rows = Rows::new(reading, &part.label);
+    let mut last = 1;
     rows.flat(located.flat);
     let mut record = ByteRecord::new();
     while reader.read_byte_record(&mut record).map_err(|error| failed(place, &error))? {
         let line = record.position().map_or(0, csv::Position::line) + late;
+        last = line;
         if record.len() == width {
             rows.push(line, |column| match located.places[column] {
                 Some(field) => Cell::Text(&record[field]),
                 None => given[column].unwrap_or(Cell::Null),
             });
         } else {
-            // A quote that is not closed swallows lines: each is a row that is lost.
+            // A quote in the wrong place swallows lines: each is a row that is lost.
             let inside = memchr::memchr_iter(b'\n', record.as_slice().trim_ascii_end()).count();
             rows.broken(line, "broken CSV line", 1 + inside as u64);
         }
+    }
+    if open_quote.get() {
+        return Err(place.broken(&format!("line {last}: breaks off inside quotes")));
     }
     Ok(PartRead { outcome: rows.finish(), has: Some(has) })
 }

@@ -7,9 +7,11 @@ mod errors;
 mod jsonl;
 mod layout;
 mod parquet;
+mod quotes;
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use flate2::read::MultiGzDecoder;
@@ -46,7 +48,9 @@ impl FilesSource {
         match part.format {
             Format::Csv => csv::read(part, reading, self.dialect),
             Format::Jsonl => jsonl::read(part, reading),
-            Format::Parquet => parquet::read(part, reading),
+            // Whatever a broken file does to its decoder, the file is named.
+            Format::Parquet => catch_unwind(AssertUnwindSafe(|| parquet::read(part, reading)))
+                .unwrap_or_else(|_| Err(Place::of(reading.scan.table, part).broken("is no sound Parquet file"))),
         }
     }
 }

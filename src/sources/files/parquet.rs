@@ -9,6 +9,7 @@ use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::BooleanArray;
+use arrow::datatypes::{DataType, FieldRef, Schema, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ProjectionMask;
@@ -16,6 +17,7 @@ use parquet::arrow::arrow_reader::{
     ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowFilter,
 };
 use parquet::basic::Type as Physical;
+use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::statistics::Statistics;
 use rayon::prelude::*;
@@ -30,6 +32,8 @@ use crate::sources::rows::{Cell, Located, Outcome, Reading, Rows, key_of};
 
 /// Rows decoded at a time.
 const BATCH: usize = 8192;
+/// Bytes decoded at a time, about, where rows are long.
+const BATCH_BYTES: i64 = 16 << 20;
 
 /// Reads a file.
 ///
@@ -41,7 +45,8 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, Sourc
     let file = File::open(&part.path).map_err(|error| place.io(&error))?;
     // The page index lets the reader jump over pages of which no row is wanted.
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-    let metadata = ArrowReaderMetadata::load(&file, options).map_err(|error| place.parquet(&error))?;
+    let metadata = ArrowReaderMetadata::load(&file, options.clone()).map_err(|error| place.parquet(&error))?;
+    let metadata = micros(metadata, options).map_err(|error| place.parquet(&error))?;
     let names = || metadata.schema().fields().iter().map(|field| field.name().as_bytes());
     let located = Located::among(scan, names);
     let given = from_path(part, scan);
@@ -56,6 +61,27 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, Sourc
     let outcomes: Result<Vec<_>, _> = groups.par_iter().map(|group| table.group(*group)).collect();
     let outcome = outcomes?.into_iter().fold(Outcome::default(), Outcome::and);
     Ok(PartRead { outcome, has: Some(has) })
+}
+
+/// Reads the old type for instants in microseconds: in nanoseconds, the reader's own choice, years beyond 2262 would wrap
+/// and "9999-12-31" be long past.
+fn micros(metadata: ArrowReaderMetadata, options: ArrowReaderOptions) -> Result<ArrowReaderMetadata, ParquetError> {
+    let schema = metadata.parquet_schema();
+    let is_int96 = |root: usize| {
+        let field = &schema.root_schema().get_fields()[root];
+        field.is_primitive() && field.get_physical_type() == Physical::INT96
+    };
+    let fields = metadata.schema().fields();
+    if !(0..fields.len()).any(is_int96) {
+        return Ok(metadata);
+    }
+    let in_micros = |(root, field): (usize, &FieldRef)| {
+        let data_type = DataType::Timestamp(TimeUnit::Microsecond, None);
+        if is_int96(root) { Arc::new(field.as_ref().clone().with_data_type(data_type)) } else { Arc::clone(field) }
+    };
+    let fields: Vec<FieldRef> = fields.iter().enumerate().map(in_micros).collect();
+    let options = options.with_schema(Arc::new(Schema::new(fields)));
+    ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)
 }
 
 /// A row group, and how many rows of the file come before it.
@@ -130,7 +156,7 @@ impl FilePlan<'_> {
         let schema = self.metadata.parquet_schema();
         let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
             .with_row_groups(vec![group.place])
-            .with_batch_size(BATCH)
+            .with_batch_size(self.batch_rows(group))
             .with_projection(ProjectionMask::roots(schema, roots.iter().copied()));
         let kept = Arc::new(Mutex::new(Kept::default()));
         let filtered = self.filter(&kept);
@@ -157,6 +183,13 @@ impl FilePlan<'_> {
             }
         }
         Ok(rows.finish())
+    }
+
+    /// As many rows at a time as keep a chunk small: a course's tree may be a megabyte of text.
+    fn batch_rows(&self, group: Group) -> usize {
+        let group = self.metadata.metadata().row_group(group.place);
+        let bytes = group.total_byte_size().max(1) / group.num_rows().max(1) + 1;
+        usize::try_from(BATCH_BYTES / bytes).unwrap_or(BATCH).clamp(1, BATCH)
     }
 
     /// The cells of each column of the scan in a chunk that has these root columns.

@@ -39,11 +39,14 @@ fn too_many_broken_lines_name_the_first_with_either_line_end() {
 }
 
 #[test]
-fn a_quote_that_is_not_closed_counts_as_the_lines_it_swallowed() {
-    let mut text = "userid,firstname\n\"u1,A\n".to_owned();
-    text.extend((0..20).map(|row| format!("u{row},B\n")));
-    let error = user_csv(text.as_bytes()).err().unwrap();
-    assert_eq!(error.message, "table user: user.csv line 2: broken CSV line; 21 of 21 rows are unusable");
+fn a_quote_that_is_not_closed_stops_the_load_for_it_swallows_rows() {
+    // In the last column the row would even have its right number of fields.
+    for row in ["\"u1,A\n", "u1,\"A\n", "u1,\"A"] {
+        let text = format!("userid,firstname\nu0,X\n{row}u2,B\n");
+        let error = user_csv(text.as_bytes()).err().unwrap();
+        assert_eq!(error.message, "table user: user.csv line 3: breaks off inside quotes");
+        assert!(!error.may_pass);
+    }
 }
 
 #[test]

@@ -95,6 +95,32 @@ fn instants_with_zone_are_converted_and_without_are_local() {
     assert_eq!(tally.unreadable_dates, 1);
 }
 
+/// Found in review: in nanoseconds, years beyond 2262 wrap, and a batch that never ends had ended.
+#[test]
+fn the_old_type_for_instants_reaches_the_year_9999() {
+    use ::parquet::data_type::{ByteArray, ByteArrayType, Int96, Int96Type};
+    let directory = tempfile::tempdir().unwrap();
+    let schema = "message m { required binary k (UTF8); optional int96 x; }";
+    let schema = Arc::new(::parquet::schema::parser::parse_message_type(schema).unwrap());
+    let file = File::create(directory.path().join("user.parquet")).unwrap();
+    let mut file = ::parquet::file::writer::SerializedFileWriter::new(file, schema, Arc::default()).unwrap();
+    let mut group = file.next_row_group().unwrap();
+    let mut keys = group.next_column().unwrap().unwrap();
+    keys.typed::<ByteArrayType>().write_batch(&[ByteArray::from("k0"), ByteArray::from("k1")], None, None).unwrap();
+    keys.close().unwrap();
+    let mut values = group.next_column().unwrap().unwrap();
+    // Julian days: 1970-01-01 is 2,440,588, and 9999-12-31 comes 2,932,896 days after it.
+    let mut last_day = Int96::new();
+    last_day.set_data(0, 0, 2_440_588 + 2_932_896);
+    values.typed::<Int96Type>().write_batch(&[last_day], Some(&[1, 0]), None).unwrap();
+    values.close().unwrap();
+    group.close().unwrap();
+    file.close().unwrap();
+    let columns = vec![Column::key("k"), Column::optional("x", Kind::Instant)];
+    let read = read(directory.path(), &scan(Table::User, columns, None)).unwrap();
+    assert_eq!(read.rows, ["k0|9999-12-31T00:00:00", "k1|"]);
+}
+
 #[test]
 fn maps_lists_and_structs() {
     let list = ListArray::from_iter_primitive::<Int32Type, _, _>(vec![Some(vec![Some(1), None]), Some(vec![]), None]);
