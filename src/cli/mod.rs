@@ -15,15 +15,17 @@ mod status;
 mod submit;
 mod text;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use chrono::SecondsFormat;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigErrors, Environment};
 use crate::reports;
-use crate::requests::{Queue, QueueError, SystemClock};
+use crate::requests::{Clock, Queue, QueueError, SystemClock};
 use crate::worker::{self, World};
 
 /// Makes the reports that clients of a course platform request.
@@ -128,7 +130,15 @@ fn log_to_stderr(arguments: &Arguments) {
         (0, false) | (1, true) => "info,tokio_cron_scheduler=warn",
         _ => "debug",
     };
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level)).init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level))
+        .format(|line, record| {
+            let now = SystemClock.now().to_rfc3339_opts(SecondsFormat::Millis, true);
+            let (level, style) = (record.level(), line.default_level_style(record.level()));
+            // Whatever an error's text holds, an event stays one line.
+            let event = record.args().to_string().replace(['\n', '\r'], " ");
+            writeln!(line, "{now} {style}{level:<5}{style:#} {} {event}", record.target())
+        })
+        .init();
 }
 
 fn load_config(file: &std::path::Path) -> Result<Config, Ended> {

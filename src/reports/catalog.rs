@@ -7,7 +7,7 @@ mod contents;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use arrow::record_batch::RecordBatch;
+use arrow_array::RecordBatch;
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 use hashbrown::HashMap;

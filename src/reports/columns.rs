@@ -3,10 +3,10 @@
 //! A source delivers the columns of a scan in its order and in the types of [`Kind`](super::schema::Kind); anything
 //! else is a defect of the source, and taking such a chunk panics.
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray};
-use arrow::buffer::NullBuffer;
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
-use arrow::record_batch::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, StringArray};
+use arrow_buffer::NullBuffer;
 
 use super::schema::Column;
 

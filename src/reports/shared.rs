@@ -13,7 +13,7 @@ pub(super) mod learners;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use arrow::record_batch::RecordBatch;
+use arrow_array::RecordBatch;
 use chrono_tz::Tz;
 use hashbrown::HashMap;
 use rayon::prelude::*;

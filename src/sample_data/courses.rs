@@ -4,8 +4,9 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use arrow::array::{Int32Builder, ListBuilder, RecordBatch, StringBuilder};
-use arrow::error::ArrowError;
+use arrow_array::RecordBatch;
+use arrow_array::builder::{Int32Builder, ListBuilder, StringBuilder};
+use arrow_schema::ArrowError;
 use serde_json::{Value, json};
 
 use super::draws::Of;

@@ -3,11 +3,12 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use arrow::array::{
-    BooleanBuilder, Float64Builder, Int32Builder, Int64Builder, ListBuilder, MapBuilder, RecordBatch, StringBuilder,
+use arrow_array::RecordBatch;
+use arrow_array::builder::{
+    BooleanBuilder, Float64Builder, Int32Builder, Int64Builder, ListBuilder, MapBuilder, StringBuilder,
     TimestampMillisecondBuilder,
 };
-use arrow::error::ArrowError;
+use arrow_schema::ArrowError;
 
 use super::courses::{ASSESSMENTS, assessments, batch_id, course_id, leaf_nodes, module_leaf_nodes, modules, part_id};
 use super::draws::{Draws, Of};
@@ -146,9 +147,9 @@ pub(super) fn activity(plan: &Plan, rows: &[u64]) -> Result<RecordBatch, ArrowEr
     let [mut kind, mut activity, mut user, mut context] = std::array::from_fn(|_| StringBuilder::new());
     let mut agg = MapBuilder::new(None, StringBuilder::new(), Int64Builder::new());
     let stamps = TimestampMillisecondBuilder::new().with_timezone("UTC");
-    let values_field = arrow::datatypes::Field::new(
+    let values_field = arrow_schema::Field::new(
         "values",
-        arrow::datatypes::DataType::Timestamp(arrow::datatypes::TimeUnit::Millisecond, Some("UTC".into())),
+        arrow_schema::DataType::Timestamp(arrow_schema::TimeUnit::Millisecond, Some("UTC".into())),
         true,
     );
     let mut updated = MapBuilder::new(None, StringBuilder::new(), stamps).with_values_field(values_field);

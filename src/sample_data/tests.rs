@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::Array;
+use arrow_array::Array;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::Compression;
 
@@ -103,7 +103,7 @@ fn parquet_is_typed_compressed_and_in_random_order() {
         if table == Table::UserEnrolments {
             let batch = reader.with_batch_size(4096).build().unwrap().next().unwrap().unwrap();
             let ids = batch.column_by_name("batchid").unwrap();
-            let ids = arrow::array::AsArray::as_string::<i32>(ids);
+            let ids = arrow_array::cast::AsArray::as_string::<i32>(ids);
             let changes = (1..ids.len()).filter(|&i| ids.value(i) != ids.value(i - 1)).count();
             assert!(changes > ids.len() / 2, "{changes} changes of batch in {} rows", ids.len());
             let kind = |name: &str| batch.schema().field_with_name(name).unwrap().data_type().to_string();

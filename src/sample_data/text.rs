@@ -3,8 +3,10 @@
 
 use std::fmt::Write;
 
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMillisecondType};
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMillisecondType};
+use arrow_schema::DataType;
 use chrono::{DateTime, Datelike, Timelike};
 
 /// How nested values and flags are spelled.

@@ -12,7 +12,7 @@ pub mod values;
 
 use std::collections::BTreeMap;
 
-use arrow::record_batch::RecordBatch;
+use arrow_array::RecordBatch;
 
 use crate::config::checked::MaxBadRows;
 use crate::reports::schema::{Scan, Table};

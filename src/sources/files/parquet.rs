@@ -8,10 +8,8 @@ mod cells;
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::BooleanArray;
-use arrow::datatypes::{DataType, FieldRef, Schema, TimeUnit};
-use arrow::error::ArrowError;
-use arrow::record_batch::RecordBatch;
+use arrow_array::{BooleanArray, RecordBatch};
+use arrow_schema::{ArrowError, DataType, FieldRef, Schema, TimeUnit};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowFilter,

@@ -9,8 +9,10 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use arrow::record_batch::RecordBatch;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_schema::DataType;
 use flate2::write::GzEncoder;
 
 use super::*;
@@ -45,11 +47,8 @@ fn read_as(directory: &Path, dialect: CsvDialect, scan: &Scan) -> Result<Read, S
         Settings { timezone: chrono_tz::Tz::Asia__Kolkata, max_bad_rows: MaxBadRows { share: 0.001, at_least: 10 } };
     let rows = Mutex::new(Vec::new());
     let sink = |chunk: &RecordBatch| {
-        let options = FormatOptions::default();
-        let columns: Vec<_> =
-            chunk.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
         for row in 0..chunk.num_rows() {
-            let cells: Vec<_> = columns.iter().map(|column| column.value(row).to_string()).collect();
+            let cells: Vec<_> = chunk.columns().iter().map(|column| shown(column, row)).collect();
             rows.lock().unwrap().push(cells.join("|"));
         }
     };
@@ -57,6 +56,22 @@ fn read_as(directory: &Path, dialect: CsvDialect, scan: &Scan) -> Result<Read, S
     let mut rows = rows.into_inner().unwrap();
     rows.sort();
     Ok(Read { rows, tally })
+}
+
+/// A canonical cell; nothing where there is nothing.
+fn shown(column: &ArrayRef, row: usize) -> String {
+    if column.is_null(row) {
+        return String::new();
+    }
+    match column.data_type() {
+        DataType::Utf8 => column.as_string::<i32>().value(row).to_owned(),
+        DataType::Boolean => column.as_boolean().value(row).to_string(),
+        DataType::Int64 => column.as_primitive::<Int64Type>().value(row).to_string(),
+        _ => {
+            let instant = column.as_primitive::<TimestampMicrosecondType>().value_as_datetime(row).unwrap();
+            instant.format("%Y-%m-%dT%H:%M:%S%.f").to_string()
+        }
+    }
 }
 
 fn read(directory: &Path, scan: &Scan) -> Result<Read, SourceError> {

@@ -2,8 +2,10 @@
 
 use std::sync::Mutex;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::{DataType, TimeUnit};
 use exhaust::reports::schema::Scan;
 use exhaust::sources::{Source, SourceError, Tally};
 

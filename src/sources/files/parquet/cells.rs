@@ -2,14 +2,20 @@
 //!
 //! The type is looked at once a chunk; what is rare is made plain text or JSON for the whole chunk beforehand.
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float32Array, Float64Array, Int64Array, MapArray, StringArray,
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    ArrowPrimitiveType, ArrowTemporalType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type,
+    Decimal256Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
+};
+use arrow_array::{
+    AnyDictionaryArray, Array, ArrayRef, BinaryArray, BooleanArray, Int64Array, MapArray, PrimitiveArray, StringArray,
     StructArray,
 };
-use arrow::buffer::NullBuffer;
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
-use arrow::error::ArrowError;
+use arrow_buffer::NullBuffer;
+use arrow_schema::{ArrowError, DataType, TimeUnit};
 use chrono::SecondsFormat;
 use chrono_tz::Tz;
 use serde_json::Value;
@@ -28,6 +34,8 @@ pub(super) enum Cells {
     Bool(BooleanArray),
     /// Microseconds in UTC; `None` where there are none.
     Micros(Vec<Option<i64>>),
+    /// A dictionary: for each row the place of its cell among the distinct ones.
+    Coded(Vec<Option<usize>>, Box<Cells>),
     /// The entry `completedCount` of maps: for each row its place among the values.
     Entry(Vec<Option<usize>>, Box<Cells>),
     /// The field `completedCount` of structs, and which structs are there.
@@ -42,19 +50,23 @@ impl Cells {
         Ok(match array.data_type() {
             T::Null => Self::Nothing,
             T::Utf8 => Self::Text(array.as_string::<i32>().clone()),
+            T::LargeUtf8 => Self::Text(array.as_string::<i64>().iter().collect()),
+            T::Utf8View => Self::Text(array.as_string_view().iter().collect()),
             T::Binary => Self::Bytes(array.as_binary::<i32>().clone()),
-            T::LargeUtf8 | T::Utf8View => Self::Text(cast(array, &T::Utf8)?.as_string::<i32>().clone()),
-            T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => {
-                Self::Bytes(cast(array, &T::Binary)?.as_binary::<i32>().clone())
-            }
-            T::Dictionary(_, values) => Self::new(&cast(array, values)?, kind, utc, tz)?,
+            T::LargeBinary => Self::Bytes(array.as_binary::<i64>().iter().collect()),
+            T::BinaryView => Self::Bytes(array.as_binary_view().iter().collect()),
+            T::FixedSizeBinary(_) => Self::Bytes(array.as_fixed_size_binary().iter().collect()),
+            T::Dictionary(..) => coded(array.as_any_dictionary(), kind, utc, tz)?,
             T::Boolean => Self::Bool(array.as_boolean().clone()),
             T::Int64 => Self::Int(array.as_primitive::<Int64Type>().clone()),
-            T::Int8 | T::Int16 | T::Int32 | T::UInt8 | T::UInt16 | T::UInt32 => {
-                Self::Int(cast(array, &T::Int64)?.as_primitive::<Int64Type>().clone())
-            }
-            T::Timestamp(_, zone) => Self::Micros(micros(array, zone.is_some() || utc, tz)?),
-            T::Date32 | T::Date64 => Self::Micros(micros(array, false, tz)?),
+            T::Int8 => Self::Int(widened::<Int8Type>(array)),
+            T::Int16 => Self::Int(widened::<Int16Type>(array)),
+            T::Int32 => Self::Int(widened::<Int32Type>(array)),
+            T::UInt8 => Self::Int(widened::<UInt8Type>(array)),
+            T::UInt16 => Self::Int(widened::<UInt16Type>(array)),
+            T::UInt32 => Self::Int(widened::<UInt32Type>(array)),
+            T::Timestamp(_, zone) => Self::Micros(local(micros(array), zone.is_some() || utc, tz)),
+            T::Date32 | T::Date64 => Self::Micros(local(micros(array), false, tz)),
             T::Map(..) if counted => entry(array.as_map(), kind, utc, tz)?,
             T::Struct(_) if counted => field(array.as_struct(), kind, utc, tz)?,
             T::Map(..) | T::List(_) | T::LargeList(_) | T::FixedSizeList(..) | T::Struct(_)
@@ -75,7 +87,9 @@ impl Cells {
             Self::Int(array) if array.is_valid(row) => Cell::Int(array.value(row)),
             Self::Bool(array) if array.is_valid(row) => Cell::Bool(array.value(row)),
             Self::Micros(values) => values[row].map_or(Cell::Null, Cell::Micros),
-            Self::Entry(places, values) => places[row].map_or(Cell::Null, |place| values.at(place)),
+            Self::Coded(places, values) | Self::Entry(places, values) => {
+                places[row].map_or(Cell::Null, |place| values.at(place))
+            }
             Self::Field(there, values) if there.as_ref().is_none_or(|there| there.is_valid(row)) => values.at(row),
             _ => Cell::Null,
         }
@@ -87,29 +101,59 @@ impl Cells {
     }
 }
 
-/// Instants of dates and timestamps.
-fn micros(array: &ArrayRef, utc: bool, tz: Tz) -> Result<Vec<Option<i64>>, ArrowError> {
-    // The zone is only how a writer saw it: the numbers are in UTC, and a cast to no zone would move them.
-    let array = match array.data_type() {
-        DataType::Timestamp(unit, Some(_)) => cast(array, &DataType::Timestamp(*unit, Some("+00:00".into())))?,
-        _ => array.clone(),
-    };
-    let micros = cast(&array, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
-    let micros = micros.as_primitive::<TimestampMicrosecondType>();
-    Ok(micros
-        .iter()
-        .map(|value| value.and_then(|value| if utc { Some(value) } else { local_instant(value, tz) }))
-        .collect())
+/// The distinct cells of a dictionary, and which of them each row has.
+fn coded(array: &dyn AnyDictionaryArray, kind: Kind, utc: bool, tz: Tz) -> Result<Cells, ArrowError> {
+    let distinct = array.values();
+    if distinct.is_empty() {
+        return Ok(Cells::Nothing);
+    }
+    let places = array.normalized_keys().into_iter().enumerate();
+    let places = places.map(|(row, place)| array.keys().is_valid(row).then_some(place)).collect();
+    Ok(Cells::Coded(places, Box::new(Cells::new(distinct, kind, utc, tz)?)))
+}
+
+fn widened<T: ArrowPrimitiveType>(array: &ArrayRef) -> Int64Array
+where
+    i64: From<T::Native>,
+{
+    array.as_primitive::<T>().unary(i64::from)
+}
+
+/// Dates and timestamps as they stand, in microseconds; what does not fit is nothing.
+fn micros(array: &ArrayRef) -> Vec<Option<i64>> {
+    fn each<T: ArrowPrimitiveType>(array: &ArrayRef, micros: impl Fn(T::Native) -> Option<i64>) -> Vec<Option<i64>> {
+        array.as_primitive::<T>().iter().map(|value| value.and_then(&micros)).collect()
+    }
+    match array.data_type() {
+        DataType::Timestamp(TimeUnit::Second, _) => each::<TimestampSecondType>(array, |s| s.checked_mul(1_000_000)),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => {
+            each::<TimestampMillisecondType>(array, |ms| ms.checked_mul(1_000))
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, _) => each::<TimestampMicrosecondType>(array, Some),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+            each::<TimestampNanosecondType>(array, |ns| Some(ns.div_euclid(1_000)))
+        }
+        DataType::Date32 => each::<Date32Type>(array, |days| i64::from(days).checked_mul(86_400_000_000)),
+        DataType::Date64 => each::<Date64Type>(array, |ms| ms.checked_mul(1_000)),
+        _ => vec![None; array.len()],
+    }
+}
+
+/// Instants in UTC of what is in UTC already (a zone is only how a writer saw it), or local.
+fn local(micros: Vec<Option<i64>>, utc: bool, tz: Tz) -> Vec<Option<i64>> {
+    if utc {
+        return micros;
+    }
+    micros.into_iter().map(|value| value.and_then(|value| local_instant(value, tz))).collect()
 }
 
 fn entry(map: &MapArray, kind: Kind, utc: bool, tz: Tz) -> Result<Cells, ArrowError> {
-    let keys = cast(map.keys(), &DataType::Utf8)?;
-    let keys = keys.as_string::<i32>();
+    let keys = Cells::new(map.keys(), Kind::Text, utc, tz)?;
     let offsets = map.value_offsets();
     #[allow(clippy::cast_sign_loss, reason = "arrow's offsets are never negative")]
     let places = (0..map.len()).map(|row| {
         let mut entries = offsets[row] as usize..offsets[row + 1] as usize;
-        entries.rfind(|entry| map.is_valid(row) && keys.is_valid(*entry) && keys.value(*entry) == FLAT)
+        entries.rfind(|entry| map.is_valid(row) && matches!(keys.at(*entry), Cell::Text(key) if key == FLAT.as_bytes()))
     });
     Ok(Cells::Entry(places.collect(), Box::new(Cells::new(map.values(), plain(kind), utc, tz)?)))
 }
@@ -154,10 +198,18 @@ fn json(array: &ArrayRef, row: usize) -> Result<Value, ArrowError> {
         return Ok(Value::Null);
     }
     Ok(match array.data_type() {
-        T::Boolean => Value::Bool(array.as_boolean().value(row)),
-        T::Float16 => json(&cast(array, &T::Float32)?, row)?,
-        T::Float32 => number(&f32_text(array.as_primitive::<Float32Type>(), row)),
-        T::Float64 => number(&f64_text(array.as_primitive::<Float64Type>(), row)),
+        T::Float16 => number(&array.as_primitive::<Float16Type>().value(row).to_f32().to_string()),
+        T::Float32 => number(&array.as_primitive::<Float32Type>().value(row).to_string()),
+        T::Float64 => number(&array.as_primitive::<Float64Type>().value(row).to_string()),
+        T::UInt64 => Value::from(array.as_primitive::<UInt64Type>().value(row)),
+        T::Decimal32(..) => number(&array.as_primitive::<Decimal32Type>().value_as_string(row)),
+        T::Decimal64(..) => number(&array.as_primitive::<Decimal64Type>().value_as_string(row)),
+        T::Decimal128(..) => number(&array.as_primitive::<Decimal128Type>().value_as_string(row)),
+        T::Decimal256(..) => number(&array.as_primitive::<Decimal256Type>().value_as_string(row)),
+        T::Time32(TimeUnit::Second) => clock(array.as_primitive::<Time32SecondType>(), row),
+        T::Time32(_) => clock(array.as_primitive::<Time32MillisecondType>(), row),
+        T::Time64(TimeUnit::Microsecond) => clock(array.as_primitive::<Time64MicrosecondType>(), row),
+        T::Time64(_) => clock(array.as_primitive::<Time64NanosecondType>(), row),
         T::List(_) => list(&array.as_list::<i32>().value(row))?,
         T::LargeList(_) => list(&array.as_list::<i64>().value(row))?,
         T::FixedSizeList(..) => list(&array.as_fixed_size_list().value(row))?,
@@ -168,40 +220,59 @@ fn json(array: &ArrayRef, row: usize) -> Result<Value, ArrowError> {
         }
         T::Map(..) => {
             let entries = array.as_map().value(row);
-            let keys = cast(entries.column(0), &T::Utf8)?;
-            let keys = keys.as_string::<i32>();
-            let values = entries.column(1);
+            let (keys, values) = (entries.column(0), entries.column(1));
+            let name = |key: Value| if let Value::String(text) = key { text } else { key.to_string() };
             (0..entries.len())
-                .map(|entry| Ok((keys.value(entry).to_owned(), json(values, entry)?)))
+                .map(|entry| Ok((name(json(keys, entry)?), json(values, entry)?)))
                 .collect::<Result<_, ArrowError>>()?
         }
-        T::Utf8 | T::LargeUtf8 | T::Utf8View | T::Binary | T::LargeBinary | T::BinaryView | T::Dictionary(..) => {
-            Value::from(plain_text(array, row)?)
+        T::Dictionary(..) => {
+            let dictionary = array.as_any_dictionary();
+            json(dictionary.values(), dictionary.normalized_keys()[row])?
         }
-        T::Timestamp(..) | T::Date32 | T::Date64 => {
-            let instant = micros(array, true, Tz::UTC)?[row].and_then(chrono::DateTime::from_timestamp_micros);
-            instant.map_or(Value::Null, |instant| Value::from(instant.to_rfc3339_opts(SecondsFormat::AutoSi, true)))
-        }
-        data_type if data_type.is_numeric() => number(&plain_text(array, row)?),
-        _ => Value::from(plain_text(array, row)?),
+        T::Utf8
+        | T::LargeUtf8
+        | T::Utf8View
+        | T::Binary
+        | T::LargeBinary
+        | T::BinaryView
+        | T::FixedSizeBinary(_)
+        | T::Boolean
+        | T::Int8
+        | T::Int16
+        | T::Int32
+        | T::Int64
+        | T::UInt8
+        | T::UInt16
+        | T::UInt32
+        | T::Timestamp(..)
+        | T::Date32
+        | T::Date64 => simple(&Cells::new(&array.slice(row, 1), Kind::Text, true, Tz::UTC)?),
+        other => return Err(ArrowError::NotYetImplemented(format!("values of type {other}"))),
     })
+}
+
+/// The only cell of a column whose type is no nested one.
+fn simple(cells: &Cells) -> Value {
+    match cells.at(0) {
+        Cell::Text(bytes) => Value::from(String::from_utf8_lossy(bytes)),
+        Cell::Int(number) => Value::from(number),
+        Cell::Bool(truth) => Value::from(truth),
+        Cell::Micros(micros) => chrono::DateTime::from_timestamp_micros(micros)
+            .map_or(Value::Null, |instant| Value::from(instant.to_rfc3339_opts(SecondsFormat::AutoSi, true))),
+        Cell::Null | Cell::Json(_) => Value::Null,
+    }
+}
+
+fn clock<T: ArrowTemporalType>(array: &PrimitiveArray<T>, row: usize) -> Value
+where
+    i64: From<T::Native>,
+{
+    array.value_as_time(row).map_or(Value::Null, |time| Value::from(time.to_string()))
 }
 
 fn list(values: &ArrayRef) -> Result<Value, ArrowError> {
     (0..values.len()).map(|element| json(values, element)).collect::<Result<Vec<_>, _>>().map(Value::Array)
-}
-
-fn plain_text(array: &ArrayRef, row: usize) -> Result<String, ArrowError> {
-    let text = cast(&array.slice(row, 1), &DataType::Utf8)?;
-    Ok(text.as_string::<i32>().value(0).to_owned())
-}
-
-fn f32_text(array: &Float32Array, row: usize) -> String {
-    array.value(row).to_string()
-}
-
-fn f64_text(array: &Float64Array, row: usize) -> String {
-    array.value(row).to_string()
 }
 
 /// A JSON number; what is none (NaN) is text, which does not read as a number later.

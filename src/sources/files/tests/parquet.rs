@@ -2,12 +2,14 @@ use std::fs::File;
 
 use ::parquet::arrow::ArrowWriter;
 use ::parquet::file::properties::WriterProperties;
-use arrow::array::{
+use arrow_array::builder::{Int32Builder, MapBuilder, StringBuilder};
+use arrow_array::types::Int32Type;
+use arrow_array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, Float64Array, Int32Array,
-    Int32Builder, Int64Array, LargeStringArray, ListArray, MapBuilder, StringArray, StringBuilder, StringViewArray,
-    StructArray, TimestampMillisecondArray, TimestampNanosecondArray,
+    Int64Array, LargeStringArray, ListArray, StringArray, StringViewArray, StructArray, TimestampMillisecondArray,
+    TimestampNanosecondArray,
 };
-use arrow::datatypes::{DataType, Field, Int32Type};
+use arrow_schema::{DataType, Field};
 
 use super::*;
 
