@@ -5,9 +5,11 @@
 //! [`sources`] (the platform's tables in), [`reports`] (batch and shared data to table, pure),
 //! [`outputs`] (a table out, to a store), [`worker`] (schedules and scans), [`cli`] (the commands).
 
+pub mod api;
 pub mod cli;
 pub mod config;
 pub mod intake;
+pub mod metrics;
 pub mod outputs;
 pub mod reports;
 pub mod requests;

@@ -45,7 +45,7 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
 
 fn database(config: &Config) -> Reached {
     let answer = || -> Result<String, crate::requests::QueueError> {
-        let queue = open::queue(config, Arc::new(SystemClock))?;
+        let queue = open::queue(config, Arc::new(SystemClock), 1)?;
         let missing = queue.migrate(true)?;
         if missing.is_empty() {
             let left: u64 = queue.overview()?.without_lease.values().sum();

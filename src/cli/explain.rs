@@ -61,6 +61,7 @@ struct Asked {
     job: Arc<Job>,
     order: Order,
     channel: String,
+    key_channels: Option<Vec<String>>,
 }
 
 pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
@@ -78,24 +79,27 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
 }
 
 fn asked(arguments: &Arguments, config: &Config) -> Result<Asked, Ended> {
-    let (name, request_data, has_encryption_key, channel) = match (arguments.request.as_deref(), &arguments.job) {
-        (Some([tag, request_id]), _) => {
-            let key = RequestKey { tag: tag.clone(), request_id: request_id.clone() };
-            let row =
-                open_queue(config)?.find(&key)?.ok_or_else(|| Ended::Failed(format!("there is no request {key}")))?;
-            (row.job_id, row.request_data, false, row.requested_channel)
-        }
-        (_, Some(job)) => (job.clone(), Some(arguments.filters.request_data()?), false, None),
-        _ => return Err(Ended::Usage("name a job, or a request with --request".to_owned())),
-    };
+    let (name, request_data, has_encryption_key, channel, key_channels) =
+        match (arguments.request.as_deref(), &arguments.job) {
+            (Some([tag, request_id]), _) => {
+                let key = RequestKey { tag: tag.clone(), request_id: request_id.clone() };
+                let row = open_queue(config)?
+                    .find(&key)?
+                    .ok_or_else(|| Ended::Failed(format!("there is no request {key}")))?;
+                let key_channels = row.allowed_channels.as_deref().map(intake::key_channels);
+                (row.job_id, row.request_data, false, row.requested_channel, key_channels)
+            }
+            (_, Some(job)) => (job.clone(), Some(arguments.filters.request_data()?), false, None, None),
+            _ => return Err(Ended::Usage("name a job, or a request with --request".to_owned())),
+        };
     let job = Arc::clone(find_job(config, &name)?);
     let terms = Terms { request_data: request_data.as_deref(), has_encryption_key };
     let order = intake::accept(&job, terms).map_err(|refusal| Ended::Usage(refusal.to_string()))?;
-    Ok(Asked { job, order, channel: channel.unwrap_or_default() })
+    Ok(Asked { job, order, channel: channel.unwrap_or_default(), key_channels })
 }
 
 fn explain(config: &Config, asked: &Asked, progress: &Progress) -> Result<Explanation, Ended> {
-    let Asked { job, order, channel } = asked;
+    let Asked { job, order, channel, key_channels } = asked;
     let (source, timezone) = (open::source(config).map_err(Ended::Usage)?, config.timezone);
     let mut stats = LoadStats::default();
     let metadata: BTreeSet<String> = order.config.metadata_fields().into_iter().map(str::to_owned).collect();
@@ -108,6 +112,7 @@ fn explain(config: &Config, asked: &Asked, progress: &Progress) -> Result<Explan
         timezone,
         max_batches: job.max_batches,
         own_channel: job.own_channel_only.then_some(channel),
+        key_channels: key_channels.as_deref(),
     };
     let selection = resolve(&order.config, &catalog, &scope).map_err(|error| Ended::Failed(error.to_string()))?;
     progress.say("reading the data of these batches");

@@ -1,8 +1,13 @@
 //! The flags that say which batches a request wants: `submit` and `explain` take the same.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use super::Ended;
+use crate::config::Config;
+use crate::config::checked::Job;
+use crate::intake;
 
 /// Which batches, and how they are delivered. All conditions hold together.
 #[derive(Debug, clap::Args)]
@@ -63,12 +68,6 @@ impl FilterArguments {
 }
 
 /// The configured job of this id or alias.
-pub(super) fn find_job<'a>(
-    config: &'a crate::config::Config,
-    name: &str,
-) -> Result<&'a std::sync::Arc<crate::config::checked::Job>, Ended> {
-    config.jobs.iter().find(|job| job.names().any(|known| known == name)).ok_or_else(|| {
-        let known: Vec<&str> = config.jobs.iter().flat_map(|job| job.names()).collect();
-        Ended::Usage(format!("job '{name}' is not configured; use one of: {}", known.join(", ")))
-    })
+pub(super) fn find_job<'a>(config: &'a Config, name: &str) -> Result<&'a Arc<Job>, Ended> {
+    intake::find_job(&config.jobs, name).map_err(|error| Ended::Usage(error.to_string()))
 }

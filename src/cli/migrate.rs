@@ -17,7 +17,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
-    let queue = open::queue(&load_config(config)?, Arc::new(SystemClock))?;
+    let queue = open::queue(&load_config(config)?, Arc::new(SystemClock), 1)?;
     let statements = queue.migrate(arguments.dry_run)?;
     if arguments.dry_run {
         for statement in &statements {

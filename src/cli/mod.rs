@@ -11,6 +11,7 @@ mod operate;
 mod progress;
 mod run;
 mod sample_data;
+mod serve;
 mod status;
 mod submit;
 mod text;
@@ -25,7 +26,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigErrors, Environment};
 use crate::reports;
-use crate::requests::{Clock, Queue, QueueError, SystemClock};
+use crate::requests::{Clock, DAEMON_CONNECTIONS, Queue, QueueError, SystemClock};
 use crate::worker::{self, World};
 
 /// Makes the reports that clients of a course platform request.
@@ -54,6 +55,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Arguments),
+    Serve(serve::Arguments),
     Submit(submit::Arguments),
     Status(status::Arguments),
     Retry(operate::Arguments),
@@ -104,6 +106,7 @@ pub fn main() -> ExitCode {
     log_to_stderr(&arguments);
     let ended = match &arguments.command {
         Command::Run(command) => run::run(command, &arguments.config),
+        Command::Serve(_) => serve::run(&arguments.config),
         Command::Submit(command) => submit::run(command, &arguments.config),
         Command::Status(command) => status::run(command, &arguments.config),
         Command::Retry(command) => operate::retry(command, &arguments.config),
@@ -124,7 +127,11 @@ pub fn main() -> ExitCode {
 
 /// One line per event. The daemon tells what it does; commands that end, only what is wrong, unless asked.
 fn log_to_stderr(arguments: &Arguments) {
-    let quiet = !matches!(&arguments.command, Command::Run(run) if !run.once);
+    let quiet = match &arguments.command {
+        Command::Run(run) => run.once,
+        Command::Serve(_) => false,
+        _ => true,
+    };
     let level = match (arguments.verbose, quiet) {
         (0, true) => "warn",
         (0, false) | (1, true) => "info,tokio_cron_scheduler=warn",
@@ -147,7 +154,7 @@ fn load_config(file: &std::path::Path) -> Result<Config, Ended> {
 
 /// The queue alone, migrated if jobs.toml lets it: for commands that need nothing else.
 fn open_queue(config: &Config) -> Result<Arc<dyn Queue>, Ended> {
-    let queue = worker::open::queue(config, Arc::new(SystemClock))?;
+    let queue = worker::open::queue(config, Arc::new(SystemClock), DAEMON_CONNECTIONS)?;
     if config.database.migrate {
         queue.migrate(false)?;
     }

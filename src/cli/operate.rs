@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use super::{Ended, load_config, open_queue};
+use crate::config::Config;
+use crate::intake;
 use crate::requests::{Queue, RequestKey};
 
 /// Try a FAILED request again, as if it were new.
@@ -31,17 +33,32 @@ impl Arguments {
 }
 
 pub(super) fn retry(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
-    let queue = open_queue(&load_config(config)?)?;
+    let config = load_config(config)?;
+    let queue = open_queue(&config)?;
     let key = arguments.key();
+    refuse_foreign(queue.as_ref(), &config, &key)?;
     let changed = queue.resubmit(&key)?;
     answer(queue.as_ref(), &key, changed, "only a FAILED request can be tried again")
 }
 
 pub(super) fn cancel(arguments: &CancelArguments, config: &Path) -> Result<(), Ended> {
-    let queue = open_queue(&load_config(config)?)?;
+    let config = load_config(config)?;
+    let queue = open_queue(&config)?;
     let key = arguments.request.key();
+    refuse_foreign(queue.as_ref(), &config, &key)?;
     let changed = queue.cancel(&key, &arguments.by)?;
     answer(queue.as_ref(), &key, changed, "only a SUBMITTED request can be cancelled")
+}
+
+/// Rows of jobs that are not configured belong to another system.
+fn refuse_foreign(queue: &dyn Queue, config: &Config, key: &RequestKey) -> Result<(), Ended> {
+    match queue.find(key)? {
+        Some(row) if intake::find_job(&config.jobs, &row.job_id).is_err() => {
+            let job = row.job_id;
+            Err(Ended::Failed(format!("job '{job}' is not configured here: request {key} is another system's")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn answer(queue: &dyn Queue, key: &RequestKey, changed: bool, rule: &str) -> Result<(), Ended> {

@@ -8,11 +8,12 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::progress::Progress;
-use super::{Ended, load_config, open_world, runtime};
-use crate::worker;
+use super::{Ended, load_config, open_world, runtime, serve};
 use crate::worker::lifecycle::{self, RunError, Stop};
+use crate::worker::{self, World};
 
-/// The daemon: take requests on the schedules of jobs.toml, make their reports, write them back.
+/// The daemon: take requests on the schedules of jobs.toml, make their reports, write them back; and serve the HTTP
+/// API, if `[api] listen` is set.
 ///
 /// Dependencies that are down are waited for. The first SIGTERM or Ctrl-C takes no new work and ends or hands back
 /// what is in progress within `stop_timeout`; the second ends at once.
@@ -30,7 +31,7 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     runtime()?.block_on(async {
         tokio::spawn(stop_on_signals(signals()?, world.stop.clone()));
         if !once {
-            return Ok(lifecycle::run(&world).await?);
+            return daemon(&world).await;
         }
         let watching = tokio::spawn(watch(Arc::clone(&world.progress)));
         let summary = lifecycle::run_once(&world).await;
@@ -46,6 +47,20 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
             Err(Ended::Failed("not every request was completed; see `exhaustd status`".to_owned()))
         }
     })
+}
+
+/// The schedules, and the API where it is on. Whichever ends first ends the other.
+async fn daemon(world: &World) -> Result<(), Ended> {
+    let serving = match &world.config.api {
+        None => None,
+        Some(settings) => Some(serve::serve(world, settings.clone(), true).await?),
+    };
+    let ran = lifecycle::run(world).await;
+    world.stop.set();
+    if let Some(serving) = serving {
+        serve::ended(serving).await?;
+    }
+    Ok(ran?)
 }
 
 /// Shows how many files are made, until it is aborted.
@@ -66,12 +81,12 @@ impl From<RunError> for Ended {
     }
 }
 
-fn signals() -> Result<[Signal; 2], Ended> {
+pub(super) fn signals() -> Result<[Signal; 2], Ended> {
     let listen = |kind| signal(kind).map_err(|error| Ended::Failed(format!("cannot listen for signals: {error}")));
     Ok([listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?])
 }
 
-async fn stop_on_signals([mut terminate, mut interrupt]: [Signal; 2], stop: Stop) {
+pub(super) async fn stop_on_signals([mut terminate, mut interrupt]: [Signal; 2], stop: Stop) {
     for again in [false, true] {
         tokio::select! {
             _ = terminate.recv() => {}

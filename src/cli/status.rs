@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::text::{iso, table, time};
 use super::{Ended, load_config, open_queue};
-use crate::requests::{Overview, RequestKey, RequestRow};
+use crate::requests::{Overview, Reader, RequestKey, RequestRow};
 
 /// Requests in the table, and their number by job and status.
 #[derive(Debug, clap::Args)]
@@ -35,7 +35,7 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
         }
         return Ok(());
     }
-    let rows = queue.list(arguments.tag.as_deref(), arguments.limit)?;
+    let rows = queue.list(arguments.tag.as_deref(), &Reader::everything(), arguments.limit)?;
     let overview = if arguments.tag.is_none() { Some(queue.overview()?) } else { None };
     if arguments.json {
         let requests: Vec<Value> = rows.iter().map(whole).collect();

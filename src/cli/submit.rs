@@ -8,7 +8,8 @@ use serde_json::json;
 use super::filters::{FilterArguments, find_job};
 use super::progress::Progress;
 use super::{Ended, load_config, open_queue};
-use crate::intake::{self, Identity, Terms};
+use crate::config::checked::Job;
+use crate::intake::{self, Submission, SubmissionError};
 use crate::requests::{Clock, NewRequest, Queue, RequestKey, RequestRow, Status, Submitted, SystemClock};
 use crate::worker::open;
 
@@ -44,10 +45,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     let config = load_config(config)?;
     let job = find_job(&config, &arguments.job)?;
-    let request_data = arguments.filters.request_data()?;
-    intake::accept(job, Terms { request_data: Some(&request_data), has_encryption_key: false })
-        .map_err(|refusal| Ended::Usage(refusal.to_string()))?;
-    let request = new_request(arguments, &job.id, request_data)?;
+    let request = new_request(arguments, job)?;
     let queue = open_queue(&config)?;
     let submitted = queue.submit(&request)?;
     let row = if arguments.wait { wait(queue.as_ref(), &request.key)? } else { find(queue.as_ref(), &request.key)? };
@@ -81,29 +79,32 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     }
 }
 
-fn new_request(arguments: &Arguments, job_id: &str, request_data: String) -> Result<NewRequest, Ended> {
+fn new_request(arguments: &Arguments, job: &Job) -> Result<NewRequest, Ended> {
     let Arguments { tag, requested_by, requested_channel, filters, .. } = arguments;
-    if tag.is_empty() || tag.chars().count() > 50 {
-        return Err(Ended::Usage("--tag must have 1 to 50 characters".to_owned()));
-    }
-    let request_id = match &arguments.request_id {
-        Some(id) => id.clone(),
-        None => intake::request_id(&Identity {
-            tag,
-            job_id,
-            job_config: &filters.job_config()?,
-            output_format: &filters.format,
-            requested_by: requested_by.as_deref(),
-            requested_channel: requested_channel.as_deref(),
-            day: SystemClock.now().date_naive(),
-        }),
+    let given = Submission {
+        tag,
+        job_config: &filters.job_config()?,
+        output_format: &filters.format,
+        requested_by: requested_by.as_deref(),
+        requested_channel: requested_channel.as_deref(),
+        has_encryption_key: false,
     };
+    let row = intake::submission(job, &given, SystemClock.now()).map_err(|error| {
+        Ended::Usage(match error {
+            SubmissionError::Empty("jobConfig") => {
+                "which batches? Say it with --batch, --framework, --channel or --job-config".to_owned()
+            }
+            error => error.to_string(),
+        })
+    })?;
+    let request_id = arguments.request_id.clone().unwrap_or(row.request_id);
     Ok(NewRequest {
         key: RequestKey { tag: tag.clone(), request_id },
-        job_id: job_id.to_owned(),
-        request_data,
+        job_id: job.id.clone(),
+        request_data: row.request_data,
         requested_by: requested_by.clone(),
         requested_channel: requested_channel.clone(),
+        allowed_channels: None,
     })
 }
 

@@ -207,6 +207,19 @@ pub struct Api {
     pub keys: Vec<ApiKey>,
 }
 
+impl Api {
+    /// What links begin with. `bound` is where it listens in fact: another port where `listen` leaves it open (0).
+    #[must_use]
+    pub fn links_begin_with(&self, bound: SocketAddr) -> String {
+        let open = format!("http://{}", self.listen);
+        if self.listen.port() == 0 && self.public_url == open {
+            format!("http://{bound}")
+        } else {
+            self.public_url.clone()
+        }
+    }
+}
+
 /// An `[[api.keys]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiKey {

@@ -4,6 +4,7 @@
 //! Not here: whether a batch exists (`reports::filters`), and the table itself (`requests`).
 
 mod canonical;
+mod submission;
 
 use chrono::NaiveDate;
 use serde_json::{Value, json};
@@ -12,6 +13,8 @@ use sha1::{Digest, Sha1};
 use crate::config::checked::Job;
 use crate::outputs::{Format, PathError, ReportPath, Shape};
 use crate::reports::job_config::{JobConfig, JobConfigError};
+
+pub use submission::{LONGEST_NAME, Row, Submission, SubmissionError, find_job, submission};
 
 /// A request that can be worked on.
 #[derive(Clone, Debug)]
@@ -71,6 +74,13 @@ pub fn accept(job: &Job, terms: Terms<'_>) -> Result<Order, Refusal> {
         (false, false) => {}
     }
     Ok(Order { config, shape: Shape { format, compress: job.compress }, report_path })
+}
+
+/// The channel globs that a row's `allowed_channels` holds. What does not read allows nothing: a limit that is broken
+/// must not become none.
+#[must_use]
+pub fn key_channels(allowed_channels: &str) -> Vec<String> {
+    serde_json::from_str(allowed_channels).unwrap_or_default()
 }
 
 /// What makes two submissions the same one.

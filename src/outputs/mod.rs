@@ -5,8 +5,10 @@
 pub mod csv;
 pub mod format;
 pub mod key;
+pub mod links;
 pub mod store;
 
 pub use format::{Compress, Format, Shape, write_table};
 pub use key::{KeyError, ObjectKey, PathError, ReportPath};
+pub use links::{LinkError, Links, kept_link_key};
 pub use store::{Store, StoreError};

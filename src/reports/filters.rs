@@ -2,10 +2,9 @@
 //!
 //! Not here: how a jobConfig is read ([`job_config`](super::job_config)), how a content filter compares.
 
-use std::collections::BTreeSet;
-
 use chrono::{Days, NaiveDate};
 use chrono_tz::Tz;
+use wildmatch::WildMatch;
 
 use super::catalog::{Batch, Catalog};
 use super::job_config::JobConfig;
@@ -19,6 +18,9 @@ pub struct Scope<'a> {
     pub max_batches: usize,
     /// Where given, the course's channel must equal it.
     pub own_channel: Option<&'a str>,
+    /// Where given, globs of the channels that the key of the request covers: batches of courses elsewhere are treated
+    /// as not existing.
+    pub key_channels: Option<&'a [String]>,
     /// The configured zone, for dates in content filters.
     pub timezone: Tz,
 }
@@ -81,7 +83,18 @@ pub fn resolve(config: &JobConfig, catalog: &Catalog, scope: &Scope<'_>) -> Resu
     let yesterday = scope.today.checked_sub_days(Days::new(1)).unwrap_or(scope.today);
     let mut selection = Selection::default();
     let named = config.named_batches();
+    let covered: Option<Vec<WildMatch>> =
+        scope.key_channels.map(|globs| globs.iter().map(|glob| WildMatch::new(glob)).collect());
+    let hidden = |batch: &Batch| {
+        let channel = batch.course.map(|course| catalog.contents().channel(course));
+        covered
+            .as_ref()
+            .is_some_and(|globs| !channel.is_some_and(|channel| globs.iter().any(|glob| glob.matches(channel))))
+    };
     let mut consider = |at: usize, batch: &Batch| {
+        if hidden(batch) {
+            return;
+        }
         if !config.ids.iter().all(|ids| ids.contains(&batch.id)) {
             return;
         }
@@ -115,7 +128,8 @@ pub fn resolve(config: &JobConfig, catalog: &Catalog, scope: &Scope<'_>) -> Resu
         None => catalog.batches().iter().enumerate().for_each(|(at, batch)| consider(at, batch)),
     }
     if let Some(ids) = &named {
-        selection.left_out.unknown = unknown(ids, catalog);
+        let exists = |id: &str| catalog.find_batch(id).is_some_and(|at| !hidden(&catalog.batches()[at]));
+        selection.left_out.unknown = ids.iter().filter(|id| !exists(id)).map(|id| (*id).to_owned()).collect();
     }
     judge(selection, scope.max_batches)
 }
@@ -128,10 +142,6 @@ fn course_matches(config: &JobConfig, catalog: &Catalog, course: usize) -> bool 
         && config.frameworks.as_ref().is_none_or(|wanted| {
             contents.frameworks(course).iter().any(|framework| wanted.contains(&framework.to_lowercase()))
         })
-}
-
-fn unknown(named: &BTreeSet<&str>, catalog: &Catalog) -> Vec<String> {
-    named.iter().filter(|id| catalog.find_batch(id).is_none()).map(|id| (*id).to_owned()).collect()
 }
 
 fn judge(selection: Selection, most: usize) -> Result<Selection, ResolveError> {

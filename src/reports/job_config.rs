@@ -3,11 +3,15 @@
 //! Not here: what the conditions mean for a batch ([`filters`](super::filters)), whether the job or the file format
 //! that a row names exists.
 
+mod schema;
+
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
 use super::content_filter::ContentFilter;
+
+pub use schema::json_schema;
 
 /// The keys of jobConfig.
 const KEYS: [&str; 6] = ["batchFilters", "contentFilters", "batchId", "batchFilter", "reportPath", "includeExpired"];

@@ -117,7 +117,11 @@ impl Tables {
         let config = JobConfig::parse(config).unwrap();
         let catalog = self.catalog(&config, AS_WRITTEN);
         let today = NaiveDate::from_ymd_opt(2020, 7, 10).unwrap();
-        let selection = resolve(&config, &catalog, &Scope { today, max_batches: 10, own_channel, timezone: TZ })?;
+        let selection = resolve(
+            &config,
+            &catalog,
+            &Scope { today, max_batches: 10, own_channel, key_channels: None, timezone: TZ },
+        )?;
         let ids = selection.batches.iter().map(|at| catalog.batches()[*at].id.clone()).collect();
         Ok((ids, selection))
     }

@@ -10,24 +10,30 @@ mod clock;
 mod failures;
 mod migrations;
 mod postgres;
+mod reading;
 mod sqlite;
 mod stored;
 mod text;
 mod times;
 mod types;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use postgres::{PostgresQueue, open_postgres};
+pub use reading::{Found, Progress, Reader, Search, Waiting};
 pub use sqlite::{SqliteQueue, open_sqlite};
 pub use times::read_time;
 pub use types::{
     Claim, ClaimWish, ClaimedRequest, Completion, Failure, NewRequest, Overview, QueueError, RequestKey, RequestRow,
     Status, Submitted, WriteBack,
 };
+
+/// Connections of a daemon to its database, at most: its calls are few and short.
+pub const DAEMON_CONNECTIONS: u32 = 4;
 
 /// The queue in domain verbs. All calls block; the worker makes them through its one door.
 pub trait Queue: Send + Sync {
@@ -50,6 +56,10 @@ pub trait Queue: Send + Sync {
         rows: &[(RequestKey, Option<String>)],
         lease: Duration,
     ) -> Result<Vec<RequestKey>, QueueError>;
+
+    /// Notes in `job_stats` how far requests are, for those who wait for them; fenced: rows that are not held under this
+    /// token are left alone.
+    fn note_progress(&self, token: &str, rows: &[(RequestKey, Progress)]) -> Result<(), QueueError>;
 
     /// PROCESSING → COMPLETED, fenced by the token.
     fn complete(&self, token: &str, key: &RequestKey, completion: &Completion) -> Result<WriteBack, QueueError>;
@@ -86,8 +96,17 @@ pub trait Queue: Send + Sync {
     /// One row.
     fn find(&self, key: &RequestKey) -> Result<Option<RequestRow>, QueueError>;
 
-    /// Rows, newest submission first, of one tag or of all.
-    fn list(&self, tag: Option<&str>, limit: u32) -> Result<Vec<RequestRow>, QueueError>;
+    /// Rows that the reader may see, newest submission first, of one tag or of all.
+    fn list(&self, tag: Option<&str>, reader: &Reader, limit: u32) -> Result<Vec<RequestRow>, QueueError>;
+
+    /// Rows that match and that the reader may see: how many there are, and the newest of them.
+    fn search(&self, search: &Search, reader: &Reader, limit: u32) -> Result<Found, QueueError>;
+
+    /// SUBMITTED rows of these jobs in the order in which they are claimed; those that back off after all others.
+    fn waiting(&self, job_ids: &[String]) -> Result<Vec<Waiting>, QueueError>;
+
+    /// Counts of rows that are SUBMITTED or PROCESSING, by tag.
+    fn open_by_tag(&self) -> Result<BTreeMap<String, u64>, QueueError>;
 
     /// Counts by job and status.
     fn overview(&self) -> Result<Overview, QueueError>;

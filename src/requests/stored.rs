@@ -1,11 +1,14 @@
 //! A row as it comes out of either backend, before anything in it is believed: every column is text or nothing.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use diesel::QueryableByName;
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql};
 use diesel::sql_types::{BigInt, Binary, Nullable};
 
+use super::reading::Waiting;
 use super::times::read_time;
 use super::types::{Claim, ClaimedRequest, Overview, RequestKey, RequestRow};
 
@@ -73,6 +76,8 @@ pub(super) struct StoredRow {
     processed_batches: Option<Loose>,
     #[diesel(sql_type = Nullable<Binary>)]
     job_stats: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    allowed_channels: Option<Loose>,
     /// Anything, where a password is set; never the password.
     #[diesel(sql_type = Nullable<Binary>)]
     encrypted: Option<Loose>,
@@ -92,6 +97,28 @@ pub(super) struct StoredKey {
     tag: Option<Loose>,
     #[diesel(sql_type = Nullable<Binary>)]
     request_id: Option<Loose>,
+}
+
+/// A row that waits.
+#[derive(Debug, QueryableByName)]
+pub(super) struct StoredWaiting {
+    #[diesel(sql_type = Nullable<Binary>)]
+    tag: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    request_id: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    submitted: Option<Loose>,
+    #[diesel(sql_type = BigInt)]
+    backing_off: i64,
+}
+
+/// How many rows of one tag, or of all.
+#[derive(Debug, QueryableByName)]
+pub(super) struct StoredTotal {
+    #[diesel(sql_type = Nullable<Binary>)]
+    tag: Option<Loose>,
+    #[diesel(sql_type = BigInt)]
+    total: i64,
 }
 
 /// Rows of one job in one state.
@@ -156,6 +183,7 @@ impl From<StoredRow> for RequestRow {
             next_attempt: time(row.next_attempt_at),
             processed_batches: text(row.processed_batches),
             job_stats: text(row.job_stats),
+            allowed_channels: text(row.allowed_channels),
         }
     }
 }
@@ -183,6 +211,32 @@ fn claimed(mut row: StoredRow) -> ClaimedRequest {
         crashes: row.crashes,
         has_encryption_key,
         processed_batches: row.processed_batches,
+        allowed_channels: row.allowed_channels,
+    }
+}
+
+/// In the order in which they are claimed; those that back off last.
+pub(super) fn waiting(rows: Vec<StoredWaiting>) -> Vec<Waiting> {
+    let one = |row: StoredWaiting| Waiting {
+        key: RequestKey {
+            tag: text(row.tag).unwrap_or_default(),
+            request_id: text(row.request_id).unwrap_or_default(),
+        },
+        submitted: time(row.submitted),
+        backing_off: row.backing_off != 0,
+    };
+    let mut rows: Vec<Waiting> = rows.into_iter().map(one).collect();
+    rows.sort_by(|a, b| (a.backing_off, a.submitted, &a.key).cmp(&(b.backing_off, b.submitted, &b.key)));
+    rows
+}
+
+pub(super) fn by_tag(rows: Vec<StoredTotal>) -> BTreeMap<String, u64> {
+    rows.into_iter().map(|row| (text(row.tag).unwrap_or_default(), u64::try_from(row.total).unwrap_or(0))).collect()
+}
+
+impl StoredTotal {
+    pub(super) fn total(&self) -> u64 {
+        u64::try_from(self.total).unwrap_or(0)
     }
 }
 

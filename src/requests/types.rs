@@ -99,6 +99,8 @@ pub struct ClaimedRequest {
     pub has_encryption_key: bool,
     /// JSON: batches stored by an earlier attempt.
     pub processed_batches: Option<String>,
+    /// JSON list of globs: the channels that the API key which made the row covers. `None`: no limit.
+    pub allowed_channels: Option<String>,
 }
 
 /// What a completed request is written back with.
@@ -150,6 +152,8 @@ pub struct NewRequest {
     pub requested_by: Option<String>,
     /// For which channel.
     pub requested_channel: Option<String>,
+    /// JSON list of globs: the channels that the API key which makes the row covers. `None`: no limit.
+    pub allowed_channels: Option<String>,
 }
 
 /// What became of a submission.
@@ -208,6 +212,8 @@ pub struct RequestRow {
     pub next_attempt: Option<DateTime<Utc>>,
     /// JSON: batches stored so far.
     pub processed_batches: Option<String>,
+    /// JSON list of globs: the channels that the API key which made the row covers. `None`: no limit.
+    pub allowed_channels: Option<String>,
     /// JSON.
     pub job_stats: Option<String>,
 }

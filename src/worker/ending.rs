@@ -186,11 +186,13 @@ pub async fn write_back(
     match (written, ending) {
         (Ok(WriteBack::Done), Ending::Completed { download_urls, .. }) => {
             summary.completed += 1;
+            world.metrics.request_ended(job_id, "completed");
             let files = download_urls.len();
             log::info!("request completed request={key} job={job_id} files={files} execution_ms={execution_ms}");
         }
         (Ok(WriteBack::Done), Ending::Failed(reason)) if reason.may_pass && retries => {
             summary.backing_off += 1;
+            world.metrics.request_ended(job_id, "retried");
             log::warn!(
                 "request will be tried again request={key} job={job_id} attempt={attempt} error={:?}",
                 reason.detail
@@ -198,14 +200,17 @@ pub async fn write_back(
         }
         (Ok(WriteBack::Done), Ending::Failed(reason)) => {
             summary.failed += 1;
+            world.metrics.request_ended(job_id, "failed");
             log::error!("request failed request={key} job={job_id} attempt={attempt} error={:?}", reason.detail);
         }
         (Ok(WriteBack::Done), Ending::HandedBack) => {
             summary.handed_back += 1;
+            world.metrics.request_ended(job_id, "handed_back");
             log::info!("request handed back request={key} job={job_id}");
         }
         (Ok(WriteBack::Lost), _) => {
             summary.lost += 1;
+            world.metrics.request_ended(job_id, "lost");
             log::warn!(
                 "claim lost before write-back, nothing changed request={key} job={job_id} claim={}",
                 lease.token()
@@ -213,6 +218,7 @@ pub async fn write_back(
         }
         (Err(error), _) => {
             summary.lost += 1;
+            world.metrics.request_ended(job_id, "lost");
             log::error!("request could not be written back request={key} job={job_id} error={error:?}");
         }
     }

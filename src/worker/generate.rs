@@ -41,15 +41,30 @@ pub struct Meter {
     pub generated: AtomicU64,
     /// Files delivered as copies.
     pub shared: AtomicU64,
+    /// Files stored of each request.
+    pub done: Vec<AtomicU64>,
     generate_nanos: AtomicU64,
     store_nanos: AtomicU64,
 }
 
 impl Meter {
+    /// Nothing done yet, of so many requests.
+    #[must_use]
+    pub fn new(requests: usize) -> Self {
+        Self { done: (0..requests).map(|_| AtomicU64::new(0)).collect(), ..Self::default() }
+    }
+
+    /// Time spent generating and storing, added up over threads.
+    pub fn spent(&self) -> (Duration, Duration) {
+        let spent = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Ordering::Relaxed));
+        (spent(&self.generate_nanos), spent(&self.store_nanos))
+    }
+
     /// Milliseconds spent generating and storing, added up over threads.
     pub fn millis(&self) -> (u64, u64) {
-        let millis = |nanos: &AtomicU64| nanos.load(Ordering::Relaxed) / 1_000_000;
-        (millis(&self.generate_nanos), millis(&self.store_nanos))
+        let millis = |spent: Duration| u64::try_from(spent.as_millis()).unwrap_or(u64::MAX);
+        let (generate, store) = self.spent();
+        (millis(generate), millis(store))
     }
 }
 
@@ -198,6 +213,7 @@ impl Desk<'_> {
             open.delivered.bytes += bytes;
             open.delivered.counts.add(counts);
             open.missing -= 1;
+            workshop.meter.done[request].fetch_add(1, Ordering::Relaxed);
             if open.missing > 0 || open.failed {
                 return;
             }

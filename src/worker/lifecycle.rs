@@ -78,7 +78,10 @@ pub async fn prepare(world: &World) -> Result<(), QueueError> {
                 }
                 wait = (wait * 2).min(Duration::from_secs(30));
             }
-            answer => return answer,
+            answer => {
+                world.prepared.store(answer.is_ok(), Ordering::SeqCst);
+                return answer;
+            }
         }
     }
 }
@@ -123,6 +126,9 @@ async fn tick(world: World, due: Busy, now: DateTime<Utc>) {
 /// Makes the rows of standalone jobs whose slots have come, then scans until nothing is claimable.
 async fn drain(world: &World, jobs: &[Arc<Job>], now: DateTime<Utc>) -> Result<Summary, QueueError> {
     for job in jobs {
+        if job.mode == Mode::Request {
+            world.metrics.set_last_run(&job.id, now);
+        }
         make_slots(world, job, now).await?;
     }
     let mut all = Summary::default();
@@ -165,6 +171,7 @@ async fn make_slots(world: &World, job: &Arc<Job>, now: DateTime<Utc>) -> Result
     let Mode::Standalone(config) = &job.mode else { return Ok(()) };
     let (job, timezone) = (Arc::clone(job), world.config.timezone);
     let request_data = standalone_request(&job, config);
+    let metrics = Arc::clone(&world.metrics);
     world
         .ask(move |queue: &dyn Queue| {
             let schedule = format!("{} {timezone}", job.schedule.as_str());
@@ -178,7 +185,9 @@ async fn make_slots(world: &World, job: &Arc<Job>, now: DateTime<Utc>) -> Result
                 request_data,
                 requested_by: Some(STANDALONE_TAG.to_owned()),
                 requested_channel: None,
+                allowed_channels: None,
             };
+            metrics.set_last_run(&job.id, slot);
             if queue.make_slot(&job.id, slot, &request)? {
                 log::info!("standalone slot made job={} slot={slot} request={}", job.id, request.key);
             }

@@ -16,9 +16,10 @@ pub mod schedule;
 pub mod stats;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use crate::config::checked::Config;
+use crate::metrics::Metrics;
 use crate::outputs::Store;
 use crate::requests::{Clock, Queue, QueueError};
 use crate::sources::Source;
@@ -42,6 +43,10 @@ pub struct World {
     pub stop: lifecycle::Stop,
     /// How far the work is, for whoever watches.
     pub progress: Arc<Progress>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether the database was reached and has what this program needs.
+    pub prepared: Arc<AtomicBool>,
 }
 
 /// Files of the scans under way, counted since the start.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::lifecycle::Stop;
 use super::{World, cpu};
 use crate::config::checked::{Config, DatabaseUrl, SourcePlace};
-use crate::outputs::Store;
-use crate::requests::{self, Clock, Queue, QueueError};
+use crate::outputs::{Links, Store, kept_link_key};
+use crate::requests::{self, Clock, DAEMON_CONNECTIONS, Queue, QueueError};
 use crate::sources::files::FilesSource;
 use crate::sources::postgres::PostgresSource;
 use crate::sources::{Settings, Source};
@@ -28,22 +28,24 @@ pub enum OpenError {
 /// Everything a scan works with, from a checked configuration.
 pub fn world(config: Arc<Config>, clock: Arc<dyn Clock>) -> Result<World, OpenError> {
     Ok(World {
-        queue: queue(&config, Arc::clone(&clock))?,
+        queue: queue(&config, Arc::clone(&clock), DAEMON_CONNECTIONS)?,
         source: source(&config).map_err(OpenError::Source)?,
         store: store(&config),
         cpu: cpu::Cpu::new(config.worker.threads)?,
         stop: Stop::default(),
         progress: Arc::default(),
+        metrics: Arc::default(),
+        prepared: Arc::default(),
         clock,
         config,
     })
 }
 
-/// The `job_request` table.
-pub fn queue(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Queue>, QueueError> {
+/// The `job_request` table, by at most so many connections.
+pub fn queue(config: &Config, clock: Arc<dyn Clock>, connections: u32) -> Result<Arc<dyn Queue>, QueueError> {
     Ok(match &config.database.url {
-        DatabaseUrl::Sqlite(path) => Arc::new(requests::open_sqlite(path, clock)?),
-        DatabaseUrl::Postgres(url) => Arc::new(requests::open_postgres(url.reveal(), clock)?),
+        DatabaseUrl::Sqlite(path) => Arc::new(requests::open_sqlite(path, clock, connections)?),
+        DatabaseUrl::Postgres(url) => Arc::new(requests::open_postgres(url.reveal(), clock, connections)?),
     })
 }
 
@@ -55,6 +57,18 @@ pub fn source(config: &Config) -> Result<Arc<dyn Source>, String> {
             Arc::new(FilesSource::new(directory.clone(), *csv_dialect, settings))
         }
         SourcePlace::Postgres { url, schema } => Arc::new(PostgresSource::new(url.reveal(), schema, settings)?),
+    })
+}
+
+/// What makes download links under this URL. Their key is `[store] link_key`, or one that is made and kept in the store.
+///
+/// # Errors
+/// It cannot be kept there.
+pub fn links(config: &Config, public_url: &str) -> std::io::Result<Links> {
+    let holds = config.store.signed_url_ttl;
+    Ok(match &config.store.link_key {
+        Some(key) => Links::new(key.reveal().as_bytes(), public_url, holds),
+        None => Links::new(&kept_link_key(&config.store.directory)?, public_url, holds),
     })
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -17,11 +17,15 @@ use super::stats::{GroupStats, LoadStats, RequestStats, job_stats};
 use super::{generate, load};
 use crate::config::checked::Job;
 use crate::intake::{self, Order, Terms};
+use crate::metrics::GroupWork;
 use crate::reports::catalog::Catalog;
 use crate::reports::filters::{Scope, resolve};
 use crate::reports::shared::Shared;
 use crate::reports::{self, Report};
-use crate::requests::{Claim, ClaimWish, ClaimedRequest, QueueError};
+use crate::requests::{Claim, ClaimWish, ClaimedRequest, Progress, QueueError};
+
+/// How often a request's progress is noted in its row.
+const TELL: Duration = Duration::from_secs(2);
 
 /// Works on what is claimable of `jobs`, once, and says what became of it. Claims at most `[worker] claim` rows: as
 /// long as a scan finds that many there may be more.
@@ -86,6 +90,8 @@ struct Group<'a> {
     report: &'static dyn Report,
     /// Those that have not ended, by key.
     open: BTreeMap<crate::requests::RequestKey, ClaimedRequest>,
+    /// How far each request was when that was noted last.
+    told: BTreeMap<crate::requests::RequestKey, Progress>,
     stats: GroupStats,
     load: LoadStats,
 }
@@ -108,7 +114,7 @@ impl<'a> Group<'a> {
         // The configuration was checked against the registry, so the report is there.
         let report = reports::find(job.report).unwrap_or(reports::registry()[0]);
         let open = requests.into_iter().map(|request| (request.key.clone(), request)).collect();
-        Self { world, lease, job, report, open, stats, load: LoadStats::default() }
+        Self { world, lease, job, report, open, told: BTreeMap::new(), stats, load: LoadStats::default() }
     }
 
     /// Judges each row by itself; those that are refused end here.
@@ -160,11 +166,13 @@ impl<'a> Group<'a> {
         let mut ready = Vec::new();
         for Accepted { request, order } in accepted {
             let own_channel = request.requested_channel.as_deref().unwrap_or_default();
+            let key_channels = request.allowed_channels.as_deref().map(intake::key_channels);
             let scope = Scope {
                 today,
                 timezone,
                 max_batches: self.job.max_batches,
                 own_channel: self.job.own_channel_only.then_some(own_channel),
+                key_channels: key_channels.as_deref(),
             };
             let made = resolve(&order.config, catalog, &scope).map_err(|error| Reason::resolve(&error)).and_then(
                 |selection| {
@@ -211,7 +219,7 @@ impl<'a> Group<'a> {
     /// Generates and stores on the CPU pool, and writes each request back as soon as its own last file is stored.
     async fn deliver(&mut self, ready: Vec<Ready>, shared: Arc<Shared>, summary: &mut Summary) {
         let ready = Arc::new(ready);
-        let meter = Arc::new(Meter::default());
+        let meter = Arc::new(Meter::new(ready.len()));
         let (sender, mut ended) = mpsc::unbounded_channel();
         let making = tokio::spawn({
             let (world, job, report) = (self.world.clone(), Arc::clone(self.job), self.report);
@@ -234,18 +242,65 @@ impl<'a> Group<'a> {
                 world.cpu.run(make).await
             }
         });
-        while let Some(Ended { request, result }) = ended.recv().await {
+        let mut told = tokio::time::interval_at((Instant::now() + TELL).into(), TELL);
+        loop {
+            let Ended { request, result } = tokio::select! {
+                one = ended.recv() => match one {
+                    Some(one) => one,
+                    None => break,
+                },
+                _ = told.tick() => {
+                    self.tell_progress(&ready, &meter).await;
+                    continue;
+                }
+            };
             let ending = match result {
-                Ok(delivered) => self.completed(&ready[request], &delivered, &meter),
+                Ok(delivered) => {
+                    self.world.metrics.delivered(&self.job.id, delivered.counts.rows, delivered.bytes);
+                    self.completed(&ready[request], &delivered, &meter)
+                }
                 Err(reason) => Ending::Failed(reason),
             };
             self.end(&ready[request].key, ending, summary).await;
         }
+        self.count(&meter);
         match making.await {
             Ok(Ok(())) => self.end_all(&Ending::HandedBack, summary).await,
             Ok(Err(panic)) => self.end_all(&Ending::Failed(Reason::panicked(&panic)), summary).await,
             Err(error) => log::error!("generating broke off claim={} error={error}", self.lease.token()),
         }
+    }
+
+    /// Notes how far each request is, for those who wait for it. Nothing depends on it: a failure is only logged.
+    async fn tell_progress(&mut self, ready: &[Ready], meter: &Meter) {
+        let done = |request: usize| meter.done[request].load(Ordering::Relaxed);
+        let open = (0..ready.len()).filter(|&request| self.open.contains_key(&ready[request].key));
+        let progress: Vec<_> = open
+            .map(|request| {
+                let batches_total = ready[request].objects.len() as u64;
+                (ready[request].key.clone(), Progress { batches_done: done(request), batches_total })
+            })
+            .filter(|(key, progress)| self.told.insert(key.clone(), *progress) != Some(*progress))
+            .collect();
+        if progress.is_empty() {
+            return;
+        }
+        let token = self.lease.token().to_owned();
+        if let Err(error) = self.world.ask(move |queue| queue.note_progress(&token, &progress)).await {
+            log::warn!("progress could not be noted claim={} error={error}", self.lease.token());
+        }
+    }
+
+    fn count(&self, meter: &Meter) {
+        let (generate, store) = meter.spent();
+        let work = GroupWork {
+            load: Duration::from_millis(self.stats.load_ms),
+            generate,
+            store,
+            generated: meter.generated.load(Ordering::Relaxed),
+            shared: meter.shared.load(Ordering::Relaxed),
+        };
+        self.world.metrics.group(&self.job.id, &work);
     }
 
     fn completed(&mut self, ready: &Ready, delivered: &Delivered, meter: &Meter) -> Ending {

@@ -72,9 +72,9 @@ fn exit_codes_say_whose_fault_it_is() {
         (
             vec!["submit", "cuorse-report", "--batch", BATCH],
             2,
-            "job 'cuorse-report' is not configured; use one of: course-report",
+            "jobId 'cuorse-report' is not configured; use one of course-report",
         ),
-        (vec!["submit", "course-report"], 2, "batchFilters"),
+        (vec!["submit", "course-report"], 2, "which batches? Say it with --batch"),
         (
             vec!["submit", "course-report", "--batch", BATCH, "--report-path", "/x"],
             2,

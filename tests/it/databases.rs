@@ -13,7 +13,7 @@ use diesel::prelude::*;
 use diesel::row::{Field, NamedRow, Row};
 use diesel::sql_types::Binary;
 use diesel::sqlite::{Sqlite, SqliteConnection};
-use exhaust::requests::{Clock, Queue, open_postgres, open_sqlite};
+use exhaust::requests::{Clock, DAEMON_CONNECTIONS, Queue, open_postgres, open_sqlite};
 use postgres::{Client, NoTls, SimpleQueryMessage};
 
 /// Names the server: `postgres://user@host:port/database`, a role that may create databases.
@@ -73,8 +73,8 @@ impl TestDatabase {
     /// A queue of its own on this database, not migrated.
     pub(crate) fn queue(&self, clock: Arc<dyn Clock>) -> Arc<dyn Queue> {
         match &self.0 {
-            Place::Sqlite { .. } => Arc::new(open_sqlite(&self.file(), clock).unwrap()),
-            Place::Postgres { .. } => Arc::new(open_postgres(&self.url(), clock).unwrap()),
+            Place::Sqlite { .. } => Arc::new(open_sqlite(&self.file(), clock, DAEMON_CONNECTIONS).unwrap()),
+            Place::Postgres { .. } => Arc::new(open_postgres(&self.url(), clock, DAEMON_CONNECTIONS).unwrap()),
         }
     }
 

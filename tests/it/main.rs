@@ -1,8 +1,10 @@
 //! The program from outside, and its seams' conformance suites: one binary, so that it is linked once.
 
+mod api;
 mod cli;
 mod databases;
 mod house;
+mod http;
 mod oracle;
 mod queue;
 mod reports;

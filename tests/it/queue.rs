@@ -6,6 +6,7 @@ mod claims;
 mod clients;
 mod ends;
 mod migrations;
+mod reading;
 mod slots;
 mod walk;
 
@@ -52,7 +53,7 @@ pub(crate) const ORIGINAL_COLUMNS: [&str; 13] = [
     "err_message",
 ];
 
-pub(crate) const OUR_COLUMNS: [&str; 11] = [
+pub(crate) const OUR_COLUMNS: [&str; 12] = [
     "encryption_key",
     "encryption_key_sealed",
     "iteration",
@@ -64,6 +65,7 @@ pub(crate) const OUR_COLUMNS: [&str; 11] = [
     "lease_expires_at",
     "next_attempt_at",
     "job_stats",
+    "allowed_channels",
 ];
 
 pub(crate) const LEASE: Duration = Duration::from_mins(2);
@@ -92,6 +94,7 @@ pub(crate) fn request(tag: &str, request_id: &str) -> NewRequest {
         request_data: r#"{"batchFilters":["TPD"]}"#.to_owned(),
         requested_by: Some("somebody".to_owned()),
         requested_channel: Some("channel-1".to_owned()),
+        allowed_channels: None,
     }
 }
 

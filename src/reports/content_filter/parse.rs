@@ -106,10 +106,13 @@ fn sort_by(value: &Value) -> Result<Vec<(String, Direction)>, JobConfigError> {
 }
 
 fn limit(value: &Value) -> Result<usize, JobConfigError> {
-    let limit = value.as_u64().filter(|limit| *limit > 0);
-    let limit = limit
+    // `10.0` is a whole number too, and there are not more contents than any number that does not fit.
+    let whole = value.as_f64().filter(|limit| *limit >= 1.0 && limit.fract() == 0.0);
+    whole
         .ok_or_else(|| JobConfigError::NotAllowed { what: "limit".to_owned(), wanted: "a whole number, 1 or more" })?;
-    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at least 1; a float saturates")]
+    let limit = whole.map_or(usize::MAX, |limit| limit as usize);
+    Ok(value.as_u64().and_then(|limit| usize::try_from(limit).ok()).unwrap_or(limit))
 }
 
 fn check_fields(value: &Value) -> Result<(), JobConfigError> {

@@ -10,7 +10,7 @@ use diesel::sql_types::{Array, BigInt, Nullable, Text};
 use super::super::stored::{StoredKey, StoredRow, Value, time};
 use super::super::text::{can_exist, clean_option};
 use super::super::times::microseconds;
-use super::super::{ClaimWish, RequestKey};
+use super::super::{ClaimWish, Progress, RequestKey};
 use super::{columns, now};
 
 /// One statement, so that nothing is held when the daemon dies in between.
@@ -54,7 +54,8 @@ const CLAIM: &str = concat!(
         WHERE grade = taken AND place <= CASE grade WHEN 0 THEN $3 WHEN 1 THEN greatest($3 / 8, 1) ELSE 1 END
     )
     UPDATE job_request AS j SET status = 'PROCESSING', dt_job_processing = clock.now, lease_owner = $4,
-        lease_expires_at = clock.now + $5 * interval '1 microsecond', crashes = chosen.crashes
+        lease_expires_at = clock.now + $5 * interval '1 microsecond', crashes = chosen.crashes,
+        job_stats = NULL
     FROM chosen, clock
     WHERE j.tag = chosen.tag AND j.request_id = chosen.request_id
     RETURNING ",
@@ -103,6 +104,21 @@ pub(super) fn renew(
         .bind::<Text, _>(super::super::text::clean(token))
         .load(conn)?;
     Ok(held.into_iter().map(RequestKey::from).collect())
+}
+
+const NOTE: &str = "UPDATE job_request AS j SET job_stats = noted.stats::json
+    FROM unnest($1::text[], $2::text[], $3::text[]) AS noted (tag, request_id, stats)
+    WHERE j.tag = noted.tag AND j.request_id = noted.request_id AND j.status = 'PROCESSING' AND j.lease_owner = $4";
+
+pub(super) fn note_progress(conn: &mut PgConnection, token: &str, rows: &[(RequestKey, Progress)]) -> QueryResult<()> {
+    let rows: Vec<_> = rows.iter().filter(|(key, _)| can_exist(key)).collect();
+    sql_query(NOTE)
+        .bind::<Array<Text>, _>(rows.iter().map(|(key, _)| key.tag.as_str()).collect::<Vec<_>>())
+        .bind::<Array<Text>, _>(rows.iter().map(|(key, _)| key.request_id.as_str()).collect::<Vec<_>>())
+        .bind::<Array<Text>, _>(rows.iter().map(|(_, progress)| progress.job_stats()).collect::<Vec<_>>())
+        .bind::<Text, _>(super::super::text::clean(token))
+        .execute(conn)
+        .map(drop)
 }
 
 /// Back-offs are ours alone, so they may be compared and are never infinite.

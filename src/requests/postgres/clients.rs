@@ -12,8 +12,8 @@ use super::{columns, now};
 /// The primary key decides which of a hundred at once makes the row.
 const INSERT: &str = concat!(
     "INSERT INTO job_request (tag, request_id, job_id, status, request_data, requested_by, requested_channel,
-        dt_job_submitted)
-    VALUES ($2, $3, $4, 'SUBMITTED', $5::json, $6, $7, ",
+        allowed_channels, dt_job_submitted)
+    VALUES ($2, $3, $4, 'SUBMITTED', $5::json, $6, $7, $8, ",
     now!(),
     ") ON CONFLICT DO NOTHING"
 );
@@ -37,6 +37,7 @@ pub(super) fn insert(conn: &mut PgConnection, shift: i64, request: &NewRequest) 
         .bind::<Text, _>(clean(&request.request_data))
         .bind::<Nullable<Text>, _>(clean_option(request.requested_by.as_deref()))
         .bind::<Nullable<Text>, _>(clean_option(request.requested_channel.as_deref()))
+        .bind::<Nullable<Text>, _>(clean_option(request.allowed_channels.as_deref()))
         .execute(conn)?;
     if inserted == 1 {
         wake(conn)?;
@@ -100,28 +101,6 @@ pub(super) fn find(conn: &mut PgConnection, key: &RequestKey) -> QueryResult<Opt
             .get_result(conn)
             .optional()?;
     Ok(row.map(RequestRow::from))
-}
-
-/// In the order of the index `job_request_newest`, so that only `limit` rows are read.
-const LIST_TAG: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM job_request AS j WHERE j.tag = $2 ORDER BY j.dt_job_submitted DESC NULLS LAST, j.request_id LIMIT $1"
-);
-
-/// For operators; it reads every row once.
-const LIST_ALL: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM job_request AS j ORDER BY j.dt_job_submitted DESC NULLS LAST, j.tag, j.request_id LIMIT $1"
-);
-
-pub(super) fn list(conn: &mut PgConnection, tag: Option<&str>, limit: u32) -> QueryResult<Vec<StoredRow>> {
-    let limit = i64::from(limit);
-    match tag {
-        Some(tag) => sql_query(LIST_TAG).bind::<BigInt, _>(limit).bind::<Text, _>(tag).load(conn),
-        None => sql_query(LIST_ALL).bind::<BigInt, _>(limit).load(conn),
-    }
 }
 
 pub(super) fn overview(conn: &mut PgConnection) -> QueryResult<Overview> {

@@ -7,9 +7,11 @@ mod claim;
 mod clients;
 mod ends;
 mod migrate;
+mod reading;
 mod slots;
 mod url;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,19 +26,18 @@ use super::failures;
 use super::text::{can_exist, token};
 use super::times::microseconds;
 use super::{
-    Claim, ClaimWish, Clock, Completion, Failure, NewRequest, Overview, Queue, QueueError, RequestKey, RequestRow,
-    Submitted, WriteBack, stored,
+    Claim, ClaimWish, Clock, Completion, Failure, Found, NewRequest, Overview, Progress, Queue, QueueError, Reader,
+    RequestKey, RequestRow, Search, Submitted, Waiting, WriteBack, stored,
 };
 
-pub(super) const MIGRATIONS: [&str; 4] = [
+pub(super) const MIGRATIONS: [&str; 5] = [
     include_str!("../../../migrations/postgres/2026-11-24-000001_original_table/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000002_our_columns/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000003_indexes/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000004_slots/up.sql"),
+    include_str!("../../../migrations/postgres/2026-11-24-000005_allowed_channels/up.sql"),
 ];
 
-/// Connections at most. The daemon's calls are few and short.
-const CONNECTIONS: u32 = 4;
 /// How long a call waits for a connection before it says that the database cannot be reached.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// What every connection begins with. Roles and databases can be set to other values than we rely on: times are UTC and
@@ -65,7 +66,7 @@ macro_rules! columns {
          j.err_detail::text AS err_detail, j.iteration::text AS iteration, j.crashes::text AS crashes, \
          j.lease_owner::text AS lease_owner, j.lease_expires_at::text AS lease_expires_at, \
          j.next_attempt_at::text AS next_attempt_at, j.processed_batches::text AS processed_batches, \
-         j.job_stats::text AS job_stats, \
+         j.job_stats::text AS job_stats, j.allowed_channels::text AS allowed_channels, \
          CASE WHEN j.encryption_key <> '' OR j.encryption_key_sealed <> '' THEN 'yes' END AS encrypted"
     };
 }
@@ -98,10 +99,10 @@ impl CustomizeConnection<PgConnection, diesel::r2d2::Error> for Session {
 ///
 /// # Errors
 /// [`QueueError::Refused`] for a URL that no connection can come of.
-pub fn open_postgres(url: &str, clock: Arc<dyn Clock>) -> Result<PostgresQueue, QueueError> {
+pub fn open_postgres(url: &str, clock: Arc<dyn Clock>, connections: u32) -> Result<PostgresQueue, QueueError> {
     let url = url::complete(url)?;
     let pool = Pool::builder()
-        .max_size(CONNECTIONS)
+        .max_size(connections)
         .min_idle(Some(0))
         .connection_timeout(PATIENCE)
         .test_on_check_out(true)
@@ -166,6 +167,10 @@ impl Queue for PostgresQueue {
         self.run("renew leases in job_request", |conn| claim::renew(conn, self.shift(), token, rows, lease))
     }
 
+    fn note_progress(&self, token: &str, rows: &[(RequestKey, Progress)]) -> Result<(), QueueError> {
+        self.run("note progress in job_request", |conn| claim::note_progress(conn, token, rows))
+    }
+
     fn complete(&self, token: &str, key: &RequestKey, completion: &Completion) -> Result<WriteBack, QueueError> {
         self.write_back("complete", key, |conn| ends::complete(conn, self.shift(), token, key, completion))
     }
@@ -217,12 +222,26 @@ impl Queue for PostgresQueue {
         self.run(format_args!("find {key}"), |conn| clients::find(conn, key))
     }
 
-    fn list(&self, tag: Option<&str>, limit: u32) -> Result<Vec<RequestRow>, QueueError> {
+    fn list(&self, tag: Option<&str>, reader: &Reader, limit: u32) -> Result<Vec<RequestRow>, QueueError> {
         if tag.is_some_and(|tag| tag.contains('\0')) {
             return Ok(Vec::new());
         }
-        let rows = self.run("list job_request", |conn| clients::list(conn, tag, limit))?;
+        let rows = self.run("list job_request", |conn| reading::list(conn, tag, reader, limit))?;
         Ok(stored::newest(rows, limit))
+    }
+
+    fn search(&self, search: &Search, reader: &Reader, limit: u32) -> Result<Found, QueueError> {
+        let (total, rows) = self.run("search job_request", |conn| reading::search(conn, search, reader, limit))?;
+        Ok(Found { total, rows: stored::newest(rows, limit) })
+    }
+
+    fn waiting(&self, job_ids: &[String]) -> Result<Vec<Waiting>, QueueError> {
+        let rows = self.run("read the line in job_request", |conn| reading::waiting(conn, self.shift(), job_ids))?;
+        Ok(stored::waiting(rows))
+    }
+
+    fn open_by_tag(&self) -> Result<BTreeMap<String, u64>, QueueError> {
+        Ok(stored::by_tag(self.run("count open rows of job_request", reading::open_by_tag)?))
     }
 
     fn overview(&self) -> Result<Overview, QueueError> {

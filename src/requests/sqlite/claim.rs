@@ -11,7 +11,7 @@ use diesel::sqlite::SqliteConnection;
 use super::super::stored::{Loose, StoredRow, Value, time};
 use super::super::text::{can_exist, clean, clean_option};
 use super::super::times::{later, sqlite_text};
-use super::super::{ClaimWish, RequestKey};
+use super::super::{ClaimWish, Progress, RequestKey};
 use super::columns;
 
 /// Every claimable row, few columns of it: which of them are oldest can only be said after their times, which others
@@ -49,7 +49,8 @@ struct Waiting {
 pub(super) const TAKE: &str = concat!(
     "UPDATE job_request SET crashes = CASE status WHEN 'PROCESSING'
             THEN CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END + 1 ELSE coalesce(crashes, 0) END,
-        status = 'PROCESSING', dt_job_processing = ?1, lease_owner = ?2, lease_expires_at = ?3
+        status = 'PROCESSING', dt_job_processing = ?1, lease_owner = ?2, lease_expires_at = ?3,
+        job_stats = NULL
     WHERE (tag, request_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4))
     RETURNING ",
     columns!()
@@ -130,6 +131,27 @@ pub(super) fn renew(
             }
         }
         Ok(held)
+    })
+}
+
+const NOTE: &str = "UPDATE job_request SET job_stats = ?1
+    WHERE tag = ?2 AND request_id = ?3 AND status = 'PROCESSING' AND lease_owner = ?4";
+
+pub(super) fn note_progress(
+    conn: &mut SqliteConnection,
+    token: &str,
+    rows: &[(RequestKey, Progress)],
+) -> QueryResult<()> {
+    conn.immediate_transaction(|conn| {
+        for (key, progress) in rows.iter().filter(|(key, _)| can_exist(key)) {
+            sql_query(NOTE)
+                .bind::<Text, _>(progress.job_stats())
+                .bind::<Text, _>(&key.tag)
+                .bind::<Text, _>(&key.request_id)
+                .bind::<Text, _>(clean(token))
+                .execute(conn)?;
+        }
+        Ok(())
     })
 }
 

@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::sql_types::{Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 
 use super::super::stored::{self, StoredCount, StoredRow};
@@ -12,8 +12,8 @@ use super::columns;
 
 /// The primary key decides which of a hundred at once makes the row.
 const INSERT: &str = "INSERT INTO job_request (tag, request_id, job_id, status, request_data, requested_by,
-        requested_channel, dt_job_submitted)
-    VALUES (?1, ?2, ?3, 'SUBMITTED', ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING";
+        requested_channel, dt_job_submitted, allowed_channels)
+    VALUES (?1, ?2, ?3, 'SUBMITTED', ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
 
 pub(super) fn submit(conn: &mut SqliteConnection, now: &str, request: &NewRequest) -> QueryResult<Submitted> {
     conn.immediate_transaction(|conn| {
@@ -34,6 +34,7 @@ pub(super) fn insert(conn: &mut SqliteConnection, now: &str, request: &NewReques
         .bind::<Nullable<Text>, _>(clean_option(request.requested_by.as_deref()))
         .bind::<Nullable<Text>, _>(clean_option(request.requested_channel.as_deref()))
         .bind::<Text, _>(now)
+        .bind::<Nullable<Text>, _>(clean_option(request.allowed_channels.as_deref()))
         .execute(conn)?;
     Ok(inserted == 1)
 }
@@ -76,56 +77,6 @@ pub(super) fn find(conn: &mut SqliteConnection, key: &RequestKey) -> QueryResult
             .get_result(conn)
             .optional()?;
     Ok(row.map(RequestRow::from))
-}
-
-/// One form of time: the newest rows of it.
-macro_rules! newest_of {
-    ($rows:literal, $form:literal) => {
-        concat!(
-            "SELECT * FROM (SELECT ",
-            columns!(),
-            " FROM job_request WHERE ",
-            $rows,
-            $form,
-            " ORDER BY dt_job_submitted DESC LIMIT ?1)"
-        )
-    };
-}
-
-/// Others write times in several forms, and raw values sort only within one form: numbers come before text, and seconds
-/// before milliseconds. So the newest rows of each form are taken, each from the index `job_request_newest`, and are
-/// sorted after they have been read. Text below '19-' is epoch numbers in a text column (of seconds and milliseconds,
-/// which sort together as text), until 2030; the dash keeps a numeric column from reading it as a number. From ':' on, after the digits, there
-/// are no times. Within a day, `T` sorts after a space: where one tag mixes both forms, the
-/// edge of a list may be off by hours.
-macro_rules! newest {
-    ($rows:literal) => {
-        concat!(
-            newest_of!($rows, " dt_job_submitted >= '19-' AND dt_job_submitted < ':'"),
-            " UNION ALL ",
-            newest_of!($rows, " dt_job_submitted >= ':'"),
-            " UNION ALL ",
-            newest_of!($rows, " dt_job_submitted >= '' AND dt_job_submitted < '19-'"),
-            " UNION ALL ",
-            newest_of!($rows, " dt_job_submitted >= 100000000000 AND dt_job_submitted < ''"),
-            " UNION ALL ",
-            newest_of!($rows, " dt_job_submitted < 100000000000 AND typeof(dt_job_submitted) <> 'text'"),
-            " UNION ALL ",
-            newest_of!($rows, " dt_job_submitted IS NULL"),
-        )
-    };
-}
-
-pub(super) const LIST_TAG: &str = newest!("tag = ?2 AND");
-/// For operators; it reads every row.
-const LIST_ALL: &str = newest!("");
-
-pub(super) fn list(conn: &mut SqliteConnection, tag: Option<&str>, limit: u32) -> QueryResult<Vec<StoredRow>> {
-    let limit = i64::from(limit);
-    match tag {
-        Some(tag) => sql_query(LIST_TAG).bind::<BigInt, _>(limit).bind::<Text, _>(tag).load(conn),
-        None => sql_query(LIST_ALL).bind::<BigInt, _>(limit).load(conn),
-    }
 }
 
 pub(super) fn overview(conn: &mut SqliteConnection) -> QueryResult<Overview> {

@@ -14,8 +14,10 @@ mod claim;
 mod clients;
 mod ends;
 mod migrate;
+mod reading;
 mod slots;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -32,18 +34,18 @@ use diesel::sqlite::SqliteConnection;
 use super::text::{can_exist, token};
 use super::times::sqlite_text;
 use super::{
-    Claim, ClaimWish, Clock, Completion, Failure, NewRequest, Overview, Queue, QueueError, RequestKey, RequestRow,
-    Submitted, WriteBack, failures, stored,
+    Claim, ClaimWish, Clock, Completion, Failure, Found, NewRequest, Overview, Progress, Queue, QueueError, Reader,
+    RequestKey, RequestRow, Search, Submitted, Waiting, WriteBack, failures, stored,
 };
 
-pub(super) const MIGRATIONS: [&str; 4] = [
+pub(super) const MIGRATIONS: [&str; 5] = [
     include_str!("../../../migrations/sqlite/2026-11-24-000001_original_table/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-24-000002_our_columns/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-24-000003_indexes/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-24-000004_slots/up.sql"),
+    include_str!("../../../migrations/sqlite/2026-11-24-000005_allowed_channels/up.sql"),
 ];
 
-const CONNECTIONS: u32 = 4;
 /// How long a call waits for a connection. Longer than the busy time-out, so that a busy file is called busy.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The busy time-out comes first: the statements after it may need it.
@@ -58,7 +60,7 @@ macro_rules! columns {
         "tag, request_id, job_id, status, request_data, requested_by, requested_channel, download_urls, \
          dt_file_created, dt_job_submitted, dt_job_processing, dt_job_completed, execution_time, err_message, \
          err_detail, iteration, crashes, lease_owner, lease_expires_at, next_attempt_at, processed_batches, job_stats, \
-         CASE WHEN encryption_key <> '' OR encryption_key_sealed <> '' THEN 'yes' END AS encrypted"
+         allowed_channels, CASE WHEN encryption_key <> '' OR encryption_key_sealed <> '' THEN 'yes' END AS encrypted"
     };
 }
 use columns;
@@ -80,7 +82,10 @@ struct Session;
 
 impl CustomizeConnection<SqliteConnection, diesel::r2d2::Error> for Session {
     fn on_acquire(&self, conn: &mut SqliteConnection) -> Result<(), diesel::r2d2::Error> {
-        conn.batch_execute(SESSION).and_then(|()| write_ahead(conn)).map_err(diesel::r2d2::Error::QueryError)
+        conn.batch_execute(SESSION)
+            .and_then(|()| write_ahead(conn))
+            .and_then(|()| reading::know_days(conn))
+            .map_err(diesel::r2d2::Error::QueryError)
     }
 }
 
@@ -103,7 +108,7 @@ fn write_ahead(conn: &mut SqliteConnection) -> QueryResult<()> {
 ///
 /// # Errors
 /// [`QueueError`] where that is not possible, or the file is something else.
-pub fn open_sqlite(path: &Path, clock: Arc<dyn Clock>) -> Result<SqliteQueue, QueueError> {
+pub fn open_sqlite(path: &Path, clock: Arc<dyn Clock>, connections: u32) -> Result<SqliteQueue, QueueError> {
     let name = path
         .to_str()
         .filter(|name| !name.is_empty() && !name.contains('\0'))
@@ -113,7 +118,7 @@ pub fn open_sqlite(path: &Path, clock: Arc<dyn Clock>) -> Result<SqliteQueue, Qu
             .map_err(|e| QueueError::Refused(format!("cannot make the directory {}: {e}", directory.display())))?;
     }
     let pool = Pool::builder()
-        .max_size(CONNECTIONS)
+        .max_size(connections)
         .min_idle(Some(0))
         .connection_timeout(PATIENCE)
         // A file does not go away under its connection as a network does.
@@ -183,6 +188,10 @@ impl Queue for SqliteQueue {
         self.run("renew leases in job_request", |conn| claim::renew(conn, self.clock.now(), token, rows, lease))
     }
 
+    fn note_progress(&self, token: &str, rows: &[(RequestKey, Progress)]) -> Result<(), QueueError> {
+        self.run("note progress in job_request", |conn| claim::note_progress(conn, token, rows))
+    }
+
     fn complete(&self, token: &str, key: &RequestKey, completion: &Completion) -> Result<WriteBack, QueueError> {
         self.write_back("complete", key, |conn| ends::complete(conn, &self.now(), token, key, completion))
     }
@@ -234,12 +243,26 @@ impl Queue for SqliteQueue {
         self.run(format_args!("find {key}"), |conn| clients::find(conn, key))
     }
 
-    fn list(&self, tag: Option<&str>, limit: u32) -> Result<Vec<RequestRow>, QueueError> {
+    fn list(&self, tag: Option<&str>, reader: &Reader, limit: u32) -> Result<Vec<RequestRow>, QueueError> {
         if tag.is_some_and(|tag| tag.contains('\0')) {
             return Ok(Vec::new());
         }
-        let rows = self.run("list job_request", |conn| clients::list(conn, tag, limit))?;
+        let rows = self.run("list job_request", |conn| reading::list(conn, tag, reader, limit))?;
         Ok(stored::newest(rows, limit))
+    }
+
+    fn search(&self, search: &Search, reader: &Reader, limit: u32) -> Result<Found, QueueError> {
+        let (total, rows) = self.run("search job_request", |conn| reading::search(conn, search, reader, limit))?;
+        Ok(Found { total, rows: stored::newest(rows, limit) })
+    }
+
+    fn waiting(&self, job_ids: &[String]) -> Result<Vec<Waiting>, QueueError> {
+        let rows = self.run("read the line in job_request", |conn| reading::waiting(conn, &self.now(), job_ids))?;
+        Ok(stored::waiting(rows))
+    }
+
+    fn open_by_tag(&self) -> Result<BTreeMap<String, u64>, QueueError> {
+        Ok(stored::by_tag(self.run("count open rows of job_request", reading::open_by_tag)?))
     }
 
     fn overview(&self) -> Result<Overview, QueueError> {
@@ -281,7 +304,7 @@ mod tests {
     fn a_claim_and_a_list_are_planned_on_their_indexes() {
         let directory = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(DateTime::UNIX_EPOCH));
-        let queue = open_sqlite(&directory.path().join("deep/er/exhaust.db"), clock).unwrap();
+        let queue = open_sqlite(&directory.path().join("deep/er/exhaust.db"), clock, 1).unwrap();
         queue.migrate(false).unwrap();
         let plan = |sql: &str| -> Vec<String> {
             let plan: Vec<Plan> =
@@ -289,9 +312,10 @@ mod tests {
             plan.into_iter().map(|step| step.detail).filter(|step| step.contains("job_request")).collect()
         };
         assert_eq!(plan(claim::CLAIMABLE), ["SEARCH job_request USING INDEX job_request_open (job_id=? AND status=?)"]);
+        assert_eq!(plan(reading::WAITING), ["SEARCH job_request USING INDEX job_request_open (job_id=? AND status=?)"]);
         let take = plan(claim::TAKE);
         assert!(take.len() == 1 && take[0].ends_with("(tag=? AND request_id=?)"), "{take:?}");
-        let list = plan(clients::LIST_TAG);
+        let list = plan(&reading::of_tag());
         assert_eq!(list.len(), 6, "{list:?}");
         for step in list {
             assert!(step.starts_with("SEARCH job_request USING INDEX job_request_newest (tag=? AND dt_job_"), "{step}");

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use exhaust::requests::{ClaimWish, Clock, Completion, Status, WriteBack, open_postgres};
+use exhaust::requests::{ClaimWish, Clock, Completion, DAEMON_CONNECTIONS, Reader, Status, WriteBack, open_postgres};
 
 use super::super::databases::{TestDatabase, each};
 use super::{
@@ -80,7 +80,12 @@ fn times_of_outside_writers_are_read_and_those_that_do_not_read_are_oldest() {
             assert!(claim.requests[..unreadable].iter().all(|row| row.submitted.is_none()));
             assert_eq!(claim.requests[unreadable].submitted, DateTime::from_timestamp(1_577_836_800, 0));
             let listed = |limit| -> Vec<String> {
-                queue.list(Some("t"), limit).unwrap().into_iter().map(|row| row.request_id).collect()
+                queue
+                    .list(Some("t"), &Reader::everything(), limit)
+                    .unwrap()
+                    .into_iter()
+                    .map(|row| row.request_id)
+                    .collect()
             };
             let (unread, read) = expected.split_at(unreadable);
             let newest: Vec<&str> = read.iter().rev().chain(unread).copied().collect();
@@ -145,7 +150,7 @@ fn a_key_that_names_no_row_is_left_alone() {
          ('t', 'd', 'course-report', 'SUBMITTED')",
     );
     assert_eq!(ids(&queue.claim(&wish(100)).unwrap()), ["d"]);
-    assert_eq!(queue.list(None, 100).unwrap().len(), 4);
+    assert_eq!(queue.list(None, &Reader::everything(), 100).unwrap().len(), 4);
     assert_eq!(queue.overview().unwrap().counts[&("course-report".to_owned(), "SUBMITTED".to_owned())], 3);
 }
 
@@ -367,7 +372,8 @@ fn a_database_that_is_down_is_said_to_be_so() {
     // A port that was free a moment ago.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let clock = std::sync::Arc::new(super::ManualClock::new(start()));
-    let queue = open_postgres(&format!("postgres://nobody:secret@127.0.0.1:{port}/x"), clock).unwrap();
+    let queue =
+        open_postgres(&format!("postgres://nobody:secret@127.0.0.1:{port}/x"), clock, DAEMON_CONNECTIONS).unwrap();
     let error = exhaust::requests::Queue::overview(&queue).unwrap_err();
     assert!(error.may_pass(), "{error}");
     assert!(!error.to_string().contains("secret") && !format!("{queue:?}").contains("secret"), "{error}");
@@ -383,7 +389,7 @@ fn a_connection_that_was_cut_is_replaced() {
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
              WHERE datname = current_database() AND application_name = 'exhaustd'",
         );
-        assert_eq!(queue.list(None, 10).unwrap().len(), 1);
+        assert_eq!(queue.list(None, &Reader::everything(), 10).unwrap().len(), 1);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Barrier;
 use std::thread;
 
-use exhaust::requests::{NewRequest, Submitted, WriteBack};
+use exhaust::requests::{NewRequest, Reader, Submitted, WriteBack};
 
 use super::super::databases::{TestDatabase, each};
 use super::{LEASE, assert_changes, columns, failure, ids, key, migrated, request, start, wish};
@@ -75,7 +75,7 @@ fn a_hundred_at_once_make_one_row() {
             clients.into_iter().map(|client| client.join().unwrap()).sum()
         });
         assert_eq!(created, 1);
-        assert_eq!(queue.list(Some("t"), 10).unwrap().len(), 1);
+        assert_eq!(queue.list(Some("t"), &Reader::everything(), 10).unwrap().len(), 1);
     });
 }
 
@@ -90,7 +90,7 @@ fn text_with_nul_breaks_nothing() {
         // Never another row's key.
         assert!(queue.find(&key("t\0", "1")).unwrap().is_none());
         assert!(!queue.cancel(&key("t", "1\0"), "me").unwrap() && !queue.resubmit(&key("t", "1\0")).unwrap());
-        assert!(queue.list(Some("t\0"), 10).unwrap().is_empty());
+        assert!(queue.list(Some("t\0"), &Reader::everything(), 10).unwrap().is_empty());
     });
 }
 
@@ -165,7 +165,13 @@ fn a_list_has_its_tags_newest_rows_first() {
             super::insert_outside(database, tag, id, "theirs", &format!("'2026-01-0{day} 00:00:00'"));
         }
         let list = |tag, limit| -> String {
-            queue.list(tag, limit).unwrap().into_iter().map(|row| row.request_id).collect::<Vec<_>>().join(" ")
+            queue
+                .list(tag, &Reader::everything(), limit)
+                .unwrap()
+                .into_iter()
+                .map(|row| row.request_id)
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         assert_eq!(list(Some("t"), 100), "2 5 4 1");
         assert_eq!(list(Some("t"), 3), "2 5 4");

@@ -55,7 +55,7 @@ fn the_original_table_migrates_with_no_row_changed() {
 fn an_empty_database_migrates_and_a_second_time_does_nothing() {
     each(|database| {
         let queue = queue(database);
-        assert_eq!(queue.migrate(false).unwrap().len(), 15);
+        assert_eq!(queue.migrate(false).unwrap().len(), 16);
         queue.check().unwrap();
         assert_eq!(queue.migrate(true).unwrap(), Vec::<String>::new());
         assert_eq!(queue.migrate(false).unwrap(), Vec::<String>::new());
@@ -139,7 +139,7 @@ fn a_role_that_owns_nothing_starts_where_nothing_is_missing() {
     ));
     let url = database.url().replacen("postgres://postgres@", &format!("postgres://{role}@"), 1);
     assert!(url.contains(&role), "the test server's superuser is postgres");
-    let queue = exhaust::requests::open_postgres(&url, Arc::new(ManualClock::new(start()))).unwrap();
+    let queue = exhaust::requests::open_postgres(&url, Arc::new(ManualClock::new(start())), 1).unwrap();
     assert_eq!(queue.migrate(false).unwrap(), Vec::<String>::new());
     queue.check().unwrap();
     insert_outside(&database, "t", "1", "course-report", "NULL");

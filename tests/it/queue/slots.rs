@@ -5,6 +5,8 @@ use std::thread;
 
 use chrono::TimeDelta;
 
+use exhaust::requests::Reader;
+
 use super::super::databases::each;
 use super::{ids, key, migrated, request, start, wish};
 
@@ -29,7 +31,10 @@ fn a_slot_becomes_a_row_once() {
         let (queue, _) = migrated(database);
         let at = |hours| start() + TimeDelta::hours(hours);
         assert!(queue.make_slot("nightly", at(1), &request("exhaustd", "0")).is_err_and(|e| !e.may_pass()));
-        assert!(queue.list(None, 10).unwrap().is_empty(), "nothing is made of a job that was never seen");
+        assert!(
+            queue.list(None, &Reader::everything(), 10).unwrap().is_empty(),
+            "nothing is made of a job that was never seen"
+        );
         queue.last_slot("nightly", SCHEDULE, start()).unwrap();
         assert!(queue.make_slot("nightly", at(1), &request("exhaustd", "1")).unwrap());
         assert!(!queue.make_slot("nightly", at(1), &request("exhaustd", "1")).unwrap());
@@ -67,7 +72,7 @@ fn daemons_at_the_same_time_make_a_slot_once() {
                 .collect();
             daemons.into_iter().map(|daemon| daemon.join().unwrap()).sum()
         });
-        let rows = queue.list(Some("exhaustd"), 100).unwrap().len();
+        let rows = queue.list(Some("exhaustd"), &Reader::everything(), 100).unwrap().len();
         assert_eq!(made, rows, "each row was made by one of them");
         assert_eq!(queue.last_slot("nightly", SCHEDULE, start()).unwrap(), start() + TimeDelta::hours(5));
         assert!((1..=5).contains(&rows));

@@ -1,0 +1,84 @@
+//! Bodies: how large, how long, and what they must be.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use http_body_util::BodyExt;
+use serde_json::Value;
+
+use super::envelope::{Fault, Kind};
+
+/// The most bytes of a body.
+const MOST: usize = 1 << 20;
+/// Of a larger one so many are read and dropped, so that the client has sent all and sees the answer.
+const DRAINED: usize = 4 << 20;
+/// How long a body may take to come.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Reads a JSON body.
+pub(super) async fn json(headers: &HeaderMap, body: Body) -> Result<Value, Fault> {
+    let read = tokio::time::timeout(PATIENCE, read(body)).await;
+    let bytes = read.map_err(|_| Fault::new(Kind::TimedOut, "the body did not come in time"))??;
+    let named = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
+    if !named.is_none_or(is_json) {
+        return Err(Fault::new(Kind::NotJson, "the body must be application/json"));
+    }
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(Fault::bad("the body is empty"));
+    }
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|error| Fault::bad(format!("the body is not UTF-8 at byte {}", error.valid_up_to())))?;
+    serde_json::from_str(text).map_err(|error| Fault::bad(format!("the body is not JSON: {error}")))
+}
+
+/// `application/json`, or one of the types that say that they are JSON inside.
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || essence.starts_with("application/") && essence.ends_with("+json")
+}
+
+async fn read(mut body: Body) -> Result<Vec<u8>, Fault> {
+    let too_large = || Fault::new(Kind::TooLarge, format!("the body has more than {MOST} bytes"));
+    let mut bytes = Vec::new();
+    let mut seen = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Fault::bad("the body broke off"))?;
+        let Some(data) = frame.data_ref() else { continue };
+        seen += data.len();
+        if seen > DRAINED {
+            return Err(too_large());
+        }
+        if seen <= MOST {
+            bytes.extend_from_slice(data);
+        }
+    }
+    if seen > MOST { Err(too_large()) } else { Ok(bytes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn of(content_type: &str, bytes: &[u8]) -> Result<Value, Kind> {
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, content_type.parse().unwrap())]);
+        json(&headers, Body::from(bytes.to_vec())).await.map_err(|fault| fault.kind)
+    }
+
+    #[tokio::test]
+    async fn a_body_is_json_of_at_most_a_mebibyte() {
+        assert_eq!(of("application/json; charset=utf-8", b" {} ").await, Ok(serde_json::json!({})));
+        assert_eq!(of("application/vnd.api+json", b"1").await, Ok(serde_json::json!(1)));
+        assert_eq!(of("text/plain", b"{}").await, Err(Kind::NotJson));
+        for bad in [&b""[..], b" \n", b"{", b"\xff\xfe", b"{\"a\": \"\xff\"}"] {
+            assert_eq!(of("application/json", bad).await, Err(Kind::BadRequest), "{bad:?}");
+        }
+        let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
+        assert_eq!(of("application/json", &deep).await, Err(Kind::BadRequest));
+        let exactly = format!("\"{}\"", "x".repeat(MOST - 2));
+        assert!(of("application/json", exactly.as_bytes()).await.is_ok());
+        for size in [MOST + 1, DRAINED, DRAINED + 1] {
+            assert_eq!(of("application/json", &vec![b' '; size]).await, Err(Kind::TooLarge), "{size}");
+        }
+    }
+}

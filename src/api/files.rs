@@ -1,0 +1,72 @@
+//! `GET /files/{key}?expires=…&signature=…`: a file of a local store, by signed link.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use tower::ServiceExt;
+use tower_http::services::ServeFile;
+
+use super::envelope::{Fault, Kind};
+use super::{Api, fault};
+use crate::outputs::ObjectKey;
+
+/// The parts of a link after its path.
+#[derive(Debug, Default, serde::Deserialize)]
+pub(super) struct Signed {
+    expires: Option<String>,
+    signature: Option<String>,
+}
+
+pub(super) async fn file(State(api): State<Arc<Api>>, request: Request) -> Response<Body> {
+    match opened(&api, request).await {
+        Ok(response) => response,
+        Err(refused) => fault(&api, &refused),
+    }
+}
+
+async fn opened(api: &Api, request: Request) -> Result<Response<Body>, Fault> {
+    let (mut parts, _) = request.into_parts();
+    let forbidden = |error: &dyn std::fmt::Display| Fault::new(Kind::Forbidden, error.to_string());
+    let key = {
+        use axum::extract::FromRequestParts;
+        let key = Path::<String>::from_request_parts(&mut parts, &()).await;
+        key.map_err(|_| forbidden(&"the link is not valid"))?.0
+    };
+    let signed = Query::<Signed>::try_from_uri(&parts.uri).map_err(|_| forbidden(&"the link is not valid"))?.0;
+    let key = api
+        .links
+        .open(&key, signed.expires.as_deref(), signed.signature.as_deref(), api.now())
+        .map_err(|error| forbidden(&error))?;
+    // Ranges, HEAD and conditions are the crate's; a file is streamed, never held.
+    let request = Request::from_parts(parts, Body::empty());
+    let served = ServeFile::new(api.store.path(&key)).oneshot(request).await;
+    let Ok(served) = served;
+    if served.status() == StatusCode::NOT_FOUND {
+        return Err(Fault::new(Kind::NotFound, "the file is not there any more"));
+    }
+    let mut response = served.map(Body::new);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_DISPOSITION, disposition(&key));
+    headers.insert(header::CONTENT_TYPE, content_type(&key));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    Ok(response)
+}
+
+/// The last segment of a key has no quotes, backslashes or line ends: they are percent-encoded in it.
+fn disposition(key: &ObjectKey) -> HeaderValue {
+    let name = key.as_str().rsplit('/').next().unwrap_or_default();
+    let name: String = name.chars().filter(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\')).collect();
+    HeaderValue::try_from(format!("attachment; filename=\"{name}\""))
+        .unwrap_or_else(|_| HeaderValue::from_static("attachment"))
+}
+
+fn content_type(key: &ObjectKey) -> HeaderValue {
+    HeaderValue::from_static(match key.as_str().rsplit('.').next() {
+        Some("csv") => "text/csv; charset=utf-8",
+        Some("gz") => "application/gzip",
+        _ => "application/octet-stream",
+    })
+}

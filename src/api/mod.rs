@@ -1,0 +1,218 @@
+//! The HTTP API: requests in and out as JSON, files by signed link, and what operators watch.
+//!
+//! One file per call, one list that names them ([`CALLS`]): routes and the OpenAPI description are both made from it.
+//! Not here: what a request means (`intake`), rows (`requests`), links (`outputs`). Database calls go through
+//! [`Api::ask`], never on a tokio thread.
+
+mod body;
+mod call;
+mod describe;
+mod docs;
+mod envelope;
+mod files;
+mod health;
+mod jobs;
+mod keys;
+mod list;
+mod operate;
+mod read;
+mod search;
+mod server;
+mod status;
+mod submit;
+mod watch;
+
+use std::future::Ready;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::Response;
+use axum::routing::{MethodFilter, get, on};
+use chrono::{DateTime, Utc};
+use tokio::sync::Semaphore;
+
+use self::call::{Answer, Call, Method};
+use self::envelope::{Envelope, Fault, Kind, OUTSIDE};
+use self::keys::Keys;
+use self::status::{Around, status_object};
+use crate::config::Config;
+use crate::config::checked::{self, Job};
+use crate::metrics::Metrics;
+use crate::outputs::{Links, Store};
+use crate::requests::{Clock, Queue, QueueError, RequestKey, RequestRow, Status};
+use crate::sources::Source;
+
+pub use server::{Bound, ServeError, bind};
+
+/// Every call of `/job/…`.
+const CALLS: [Call; 7] =
+    [submit::CALL, read::CALL, list::CALL, search::CALL, operate::CANCEL, operate::RETRY, jobs::CALL];
+/// They answer under this prefix too.
+const PREFIX: &str = "/data/v3";
+/// Database calls of the API at one time; more wait for their turn. Each needs a thread while it lasts.
+const DATABASE_CALLS: usize = 32;
+/// How long a call waits for its turn.
+const TURN: Duration = Duration::from_secs(10);
+
+/// What the API works with.
+#[derive(Clone)]
+pub struct Parts {
+    /// jobs.toml.
+    pub config: Arc<Config>,
+    /// The `job_request` table, by connections that the daemon does not use.
+    pub queue: Arc<dyn Queue>,
+    /// Where files are.
+    pub store: Store,
+    /// The platform's tables, where this process reads them.
+    pub source: Option<Arc<dyn Source>>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Makes and checks download links.
+    pub links: Links,
+    /// Set when the database has been brought to what this program needs; calls before that are told to come again.
+    pub prepared: Arc<AtomicBool>,
+}
+
+/// The API of one process.
+struct Api {
+    config: Arc<Config>,
+    settings: checked::Api,
+    queue: Arc<dyn Queue>,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    links: Links,
+    prepared: Arc<AtomicBool>,
+    keys: Keys,
+    turns: Semaphore,
+    waiting: watch::Waiting,
+    counts: watch::Counts,
+    health: health::Health,
+}
+
+impl Api {
+    fn new(parts: Parts, settings: checked::Api) -> Self {
+        Self {
+            keys: Keys::new(&settings.keys),
+            health: health::Health::new(&parts),
+            config: parts.config,
+            settings,
+            queue: parts.queue,
+            store: parts.store,
+            clock: parts.clock,
+            metrics: parts.metrics,
+            links: parts.links,
+            prepared: parts.prepared,
+            turns: Semaphore::new(DATABASE_CALLS),
+            waiting: watch::Waiting::default(),
+            counts: watch::Counts::default(),
+        }
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    fn jobs(&self) -> &[Arc<Job>] {
+        &self.config.jobs
+    }
+
+    /// Ids and aliases of all jobs.
+    fn job_names(&self) -> Vec<&str> {
+        self.jobs().iter().flat_map(|job| job.names()).collect()
+    }
+
+    /// The API's one door to the database.
+    async fn ask<T, F>(&self, question: F) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        F: FnOnce(&dyn Queue) -> Result<T, QueueError> + Send + 'static,
+    {
+        if !self.prepared.load(Ordering::SeqCst) {
+            return Err(Fault::new(Kind::Unavailable, "the database is not ready yet"));
+        }
+        let turn = tokio::time::timeout(TURN, self.turns.acquire()).await;
+        let Ok(Ok(_turn)) = turn else {
+            return Err(Fault::new(Kind::Unavailable, "too many calls wait for the database"));
+        };
+        let queue = Arc::clone(&self.queue);
+        match tokio::task::spawn_blocking(move || question(queue.as_ref())).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) if error.may_pass() => Err(Fault::new(Kind::Unavailable, error.to_string())),
+            Ok(Err(error)) => Err(Fault::new(Kind::Internal, error.to_string())),
+            Err(panic) => Err(Fault::new(Kind::Internal, format!("the call broke off: {panic}"))),
+        }
+    }
+
+    /// The status object of a row.
+    async fn status(&self, row: &RequestRow, now: DateTime<Utc>) -> Answer {
+        let queue_position = match Status::parse(&row.status) {
+            Some(Status::Submitted) => self.position(row).await?,
+            _ => None,
+        };
+        let object = status_object(row, &Around { links: &self.links, now, queue_position });
+        serde_json::to_value(object).map_err(|error| Fault::new(Kind::Internal, error.to_string()))
+    }
+
+    /// The place of a row that waits; `None` for jobs that are not ours.
+    async fn position(&self, row: &RequestRow) -> Result<Option<u64>, Fault> {
+        let Some(job) = self.jobs().iter().find(|job| job.names().any(|name| name == row.job_id)) else {
+            return Ok(None);
+        };
+        let line = self.waiting.line(self, job).await?;
+        let key = RequestKey { tag: row.tag.clone(), request_id: row.request_id.clone() };
+        Ok(Some(line.position(&key)))
+    }
+}
+
+/// Everything there is to call.
+fn router(api: &Arc<Api>) -> Router {
+    let mut router = Router::new();
+    for call in &CALLS {
+        let (method, allowed) = match call.method {
+            Method::Get => (MethodFilter::GET, "GET,HEAD"),
+            Method::Post | Method::Act => (MethodFilter::POST, "POST"),
+        };
+        for path in [call.path.to_owned(), format!("{PREFIX}{}", call.path)] {
+            let own = Arc::clone(api);
+            let answer = move |request: Request| call::run(Arc::clone(&own), call, request);
+            router = router.route(&path, on(method, answer).fallback(other_method(api, allowed)));
+        }
+    }
+    let get_only = || other_method(api, "GET,HEAD");
+    router
+        .route("/health", get(health::health).fallback(get_only()))
+        .route("/metrics", get(watch::metrics).fallback(get_only()))
+        .route("/files/{*key}", get(files::file).fallback(get_only()))
+        .route("/openapi.json", get(describe::openapi).fallback(get_only()))
+        .route("/docs", get(docs::page).fallback(get_only()))
+        .route("/docs/", get(docs::start).fallback(get_only()))
+        .route("/docs/{file}", get(docs::file).fallback(get_only()))
+        .fallback(faulty(api, Fault::new(Kind::NotFound, "there is no such path")))
+        .with_state(Arc::clone(api))
+}
+
+fn other_method(api: &Arc<Api>, allowed: &'static str) -> impl Fn() -> Ready<Response<Body>> + Clone + Send + 'static {
+    faulty(api, Fault::method_not_allowed(allowed))
+}
+
+/// Answers everything with this error.
+fn faulty(api: &Arc<Api>, with: Fault) -> impl Fn() -> Ready<Response<Body>> + Clone + Send + 'static {
+    let api = Arc::clone(api);
+    move || std::future::ready(fault(&api, &with))
+}
+
+/// An error outside `/job/…`.
+fn fault(api: &Api, fault: &Fault) -> Response<Body> {
+    let envelope = Envelope::new(OUTSIDE);
+    if matches!(fault.kind, Kind::Internal | Kind::Unavailable) {
+        log::error!("call failed resmsgid={} error={:?}", envelope.resmsgid, fault.message);
+    }
+    envelope.fault(fault, api.now())
+}

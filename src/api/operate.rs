@@ -1,0 +1,74 @@
+//! `POST /job/request/cancel/{tag}/{request_id}` and `…/retry/…`.
+
+use serde_json::json;
+
+use super::call::{Answer, Asked, Call, Method, Operation, path_parameter};
+use super::envelope::{Fault, Kind};
+use super::read::found;
+use crate::intake;
+use crate::requests::{Queue, QueueError, RequestKey};
+
+pub(super) const CANCEL: Call = Call {
+    name: "cancel",
+    id: "ekstep.analytics.job.request.cancel",
+    method: Method::Act,
+    path: "/job/request/cancel/{tag}/{request_id}",
+    handle: |asked| {
+        Box::pin(async move {
+            let by = asked.caller.name().to_owned();
+            let by = if by == "none" { "the client".to_owned() } else { by };
+            operate(asked, "cancel", "only a SUBMITTED request can be cancelled", move |queue, key| {
+                queue.cancel(key, &by)
+            })
+            .await
+        })
+    },
+    describe: |_| operation("Cancel a request that waits", "SUBMITTED → FAILED, \"cancelled by …\"."),
+};
+
+pub(super) const RETRY: Call = Call {
+    name: "retry",
+    id: "ekstep.analytics.job.request.retry",
+    method: Method::Act,
+    path: "/job/request/retry/{tag}/{request_id}",
+    handle: |asked| {
+        Box::pin(operate(asked, "retry", "only a FAILED request can be tried again", |queue, key| queue.resubmit(key)))
+    },
+    describe: |_| operation("Try a failed request again", "FAILED → SUBMITTED, as if it were new."),
+};
+
+fn operation(summary: &'static str, description: &'static str) -> Operation {
+    Operation {
+        summary,
+        description,
+        parameters: vec![
+            path_parameter("tag", "The client's key."),
+            path_parameter("request_id", "As submit answered it."),
+        ],
+        body: None,
+        result: json!({ "$ref": "#/components/schemas/StatusObject" }),
+        errors: &[400, 404, 409],
+    }
+}
+
+async fn operate<F>(asked: Asked, what: &str, rule: &str, verb: F) -> Answer
+where
+    F: FnOnce(&dyn Queue, &RequestKey) -> Result<bool, QueueError> + Send + 'static,
+{
+    let row = found(&asked).await?;
+    if intake::find_job(asked.api.jobs(), &row.job_id).is_err() {
+        return Err(Fault::new(
+            Kind::Conflict,
+            format!("job '{}' is not configured here: the request is another system's", row.job_id),
+        ));
+    }
+    let key = RequestKey { tag: row.tag, request_id: row.request_id };
+    let asked_for = key.clone();
+    let (changed, row) = asked.api.ask(move |queue| Ok((verb(queue, &key)?, queue.find(&key)?))).await?;
+    let row = row.ok_or_else(|| Fault::new(Kind::NotFound, "there is no such request under this tag"))?;
+    if !changed {
+        return Err(Fault::new(Kind::Conflict, format!("the request is {}: {rule}", row.status)));
+    }
+    log::info!("{what} request={asked_for} caller={}", asked.caller.name());
+    asked.api.status(&row, asked.now).await
+}

@@ -1,0 +1,150 @@
+//! `POST /job/request/search`: requests by what they have in common.
+
+use chrono::NaiveDate;
+use serde_json::{Map, Value, json};
+
+use super::call::{Answer, Asked, Call, Method, Operation};
+use super::envelope::Fault;
+use super::list::{self, MOST, shown, wrong_limit};
+use super::submit::{request, value, whole};
+use crate::intake;
+use crate::requests::Search;
+
+/// How many are shown unless the call says so.
+const USUAL: u64 = 10;
+/// The filters that are known.
+const FILTERS: [&str; 5] = ["jobId", "dataset", "status", "channel", "requestedDate"];
+
+pub(super) const CALL: Call = Call {
+    name: "search",
+    id: "ekstep.analytics.job.request.search",
+    method: Method::Post,
+    path: "/job/request/search",
+    handle: |asked| Box::pin(search(asked)),
+    describe: |_| Operation {
+        summary: "Find requests by job, status, channel or day",
+        description: "All given filters hold, of a list any value does; filters of other names are ignored as long as \
+                      there is one of these. `count` is the number of all requests that match, `jobs` are the newest.",
+        parameters: Vec::new(),
+        body: Some(body()),
+        result: list::result(),
+        errors: &[400, 413, 415],
+    },
+};
+
+async fn search(asked: Asked) -> Answer {
+    let request = request(&asked.body)?;
+    let search = filters(&asked, request)?;
+    let limit = match request.get("limit") {
+        None | Some(Value::Null) => USUAL,
+        Some(limit) => whole(limit).ok_or_else(wrong_limit)?,
+    };
+    let limit = u32::try_from(limit).ok().filter(|limit| (1..=MOST).contains(limit)).ok_or_else(wrong_limit)?;
+    let reader = asked.caller.reader();
+    let found = asked.api.ask(move |queue| queue.search(&search, &reader, limit)).await?;
+    shown(&asked, found.total, &found.rows).await
+}
+
+fn filters(asked: &Asked, request: &Map<String, Value>) -> Result<Search, Fault> {
+    let filters = match request.get("filters") {
+        Some(Value::Object(filters)) => filters,
+        None | Some(Value::Null) => return Err(Fault::bad("Filters are empty")),
+        Some(_) => return Err(Fault::bad("filters must be an object")),
+    };
+    if filters.is_empty() {
+        return Err(Fault::bad("Filters are empty"));
+    }
+    if let Some(name) = FILTERS.into_iter().find(|name| filters.get(*name).is_some_and(Value::is_null)) {
+        return Err(Fault::bad(format!("{name} must be text, or a list of texts")));
+    }
+    let jobs = value(filters, &["jobId", "dataset"])?.map(|jobs| texts("jobId", jobs)).transpose()?;
+    let search = Search {
+        // Whichever of its names a row has.
+        job_ids: jobs.map(|jobs| jobs.iter().flat_map(|job| names(asked, job)).collect()),
+        statuses: given(filters, "status")?,
+        channels: given(filters, "channel")?,
+        submitted_on: given(filters, "requestedDate")?.map(|days| day(&days)).transpose()?,
+    };
+    if [search.job_ids.is_some(), search.statuses.is_some(), search.channels.is_some(), search.submitted_on.is_some()]
+        .contains(&true)
+    {
+        Ok(search)
+    } else {
+        Err(Fault::bad("Unsupported filters"))
+    }
+}
+
+fn names(asked: &Asked, job: &str) -> Vec<String> {
+    match intake::find_job(asked.api.jobs(), job) {
+        Ok(job) => job.names().map(str::to_owned).collect(),
+        Err(_) => vec![job.to_owned()],
+    }
+}
+
+fn given(filters: &Map<String, Value>, name: &str) -> Result<Option<Vec<String>>, Fault> {
+    filters.get(name).map(|value| texts(name, value)).transpose()
+}
+
+/// A text, or a list of at least one.
+fn texts(name: &str, value: &Value) -> Result<Vec<String>, Fault> {
+    let wrong = || Fault::bad(format!("{name} must be text, or a list of texts"));
+    match value {
+        Value::String(text) => Ok(vec![text.clone()]),
+        Value::Array(items) if !items.is_empty() => {
+            items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
+        }
+        _ => Err(wrong()),
+    }
+}
+
+fn day(days: &[String]) -> Result<NaiveDate, Fault> {
+    let wrong = || Fault::bad("requestedDate must be one day (UTC), as 2026-01-31");
+    let [day] = days else { return Err(wrong()) };
+    // chrono would take 2026-1-31 too.
+    NaiveDate::parse_from_str(day, "%Y-%m-%d").ok().filter(|read| read.to_string() == *day).ok_or_else(wrong)
+}
+
+fn body() -> Value {
+    let texts = |description: &str| {
+        json!({
+            "description": description,
+            "anyOf": [
+                { "type": "string" },
+                { "type": "array", "items": { "type": "string" }, "minItems": 1 },
+            ],
+        })
+    };
+    json!({
+        "type": "object",
+        "required": ["request"],
+        "examples": [{ "request": { "filters": { "status": "FAILED" }, "limit": 10 } }],
+        "properties": {
+            "params": { "$ref": "#/components/schemas/Params" },
+            "request": {
+                "type": "object",
+                "required": ["filters"],
+                "properties": {
+                    "filters": {
+                        "type": "object",
+                        "properties": {
+                            "jobId": texts("Id or alias of the job. May be called dataset instead."),
+                            "status": texts("SUBMITTED, PROCESSING, COMPLETED or FAILED."),
+                            "channel": texts("The channel that the request was made for."),
+                            "requestedDate": {
+                                "type": "string", "format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+                                "description": "The day (UTC) of the submission.",
+                            },
+                        },
+                        "anyOf": [
+                            { "required": ["jobId"] },
+                            { "required": ["status"] },
+                            { "required": ["channel"] },
+                            { "required": ["requestedDate"] },
+                        ],
+                    },
+                    "limit": { "type": ["integer", "null"], "minimum": 1, "maximum": MOST, "default": USUAL },
+                },
+            },
+        },
+    })
+}

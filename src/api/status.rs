@@ -1,0 +1,280 @@
+//! The status object: one row as a waiting client sees it. Units differ because the original's sample does: seconds,
+//! but `expiresAt` in milliseconds.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::outputs::{Links, ObjectKey};
+use crate::requests::{RequestRow, Status};
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub(super) struct StatusObject {
+    /// Unique within the tag.
+    request_id: String,
+    /// The client's key.
+    tag: String,
+    /// The job, by id or alias.
+    #[serde(rename = "jobId")]
+    job_id: String,
+    /// SUBMITTED, PROCESSING, COMPLETED or FAILED.
+    status: String,
+    /// Epoch seconds: when it ended, else was claimed, else was submitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_updated: Option<i64>,
+    /// jobId, the jobConfig's fields, output_format.
+    request: Map<String, Value>,
+    /// When what happened, and how much it was.
+    job_stats: JobStats,
+    /// Signed links, one per batch, ordered by batch id; none unless COMPLETED.
+    #[serde(rename = "downloadURLs")]
+    download_urls: Vec<String>,
+    /// Epoch milliseconds: when these links end.
+    #[serde(rename = "expiresAt", skip_serializing_if = "Option::is_none")]
+    expires_at: Option<i64>,
+    /// Attempts that ended.
+    attempts: u32,
+    /// Why it FAILED.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    err_message: Option<String>,
+    /// While SUBMITTED: 1 is the next of its job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue_position: Option<u64>,
+    /// While SUBMITTED and backing off, epoch seconds: not tried before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_attempt_at: Option<i64>,
+    /// While PROCESSING, as soon as it is known: files that are stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batches_done: Option<u64>,
+    /// While PROCESSING, as soon as it is known: files that there will be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batches_total: Option<u64>,
+}
+
+/// When what happened to a request, and how much it was.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+struct JobStats {
+    /// Epoch seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dt_job_submitted: Option<i64>,
+    /// Epoch seconds: when the current or last attempt was claimed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dt_job_processing: Option<i64>,
+    /// Epoch seconds: when it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dt_job_completed: Option<i64>,
+    /// Milliseconds of the attempt that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    execution_time: Option<i64>,
+    /// Milliseconds from submitted to processing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency: Option<i64>,
+    /// Files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batches: Option<u64>,
+    /// Rows of all files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Option<u64>,
+    /// Bytes of all files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    /// Batches that were asked for and not delivered, by reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batches_left_out: Option<Map<String, Value>>,
+}
+
+/// What is known besides the row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Around<'a> {
+    /// For the links.
+    pub(super) links: &'a Links,
+    /// Now.
+    pub(super) now: DateTime<Utc>,
+    /// The place in its job's queue, of a row that waits there.
+    pub(super) queue_position: Option<u64>,
+}
+
+/// The status object of a row.
+pub(super) fn status_object(row: &RequestRow, around: &Around<'_>) -> StatusObject {
+    let status = Status::parse(&row.status);
+    let told: Value = row.job_stats.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let number =
+        |key: &str, while_in: Status| told.get(key).and_then(Value::as_u64).filter(|_| status == Some(while_in));
+    let seconds = |at: Option<DateTime<Utc>>| at.map(|at| at.timestamp());
+    let completed = status == Some(Status::Completed);
+    let submitted = status == Some(Status::Submitted);
+    let left_out = told.get("batches_left_out").and_then(Value::as_object).filter(|_| completed);
+    let latency = row.processing.zip(row.submitted).map(|(taken, given)| (taken - given).num_milliseconds().max(0));
+    StatusObject {
+        request_id: row.request_id.clone(),
+        tag: row.tag.clone(),
+        job_id: row.job_id.clone(),
+        status: row.status.clone(),
+        last_updated: seconds(row.completed.or(row.processing).or(row.submitted)),
+        request: request(row),
+        job_stats: JobStats {
+            dt_job_submitted: seconds(row.submitted),
+            dt_job_processing: seconds(row.processing),
+            dt_job_completed: seconds(row.completed),
+            execution_time: row.execution_ms,
+            latency,
+            batches: number("batches", Status::Completed),
+            rows: number("rows", Status::Completed),
+            bytes: number("bytes", Status::Completed),
+            batches_left_out: left_out.cloned(),
+        },
+        download_urls: if completed { links(row, around) } else { Vec::new() },
+        expires_at: completed.then(|| around.links.expires(around.now).timestamp_millis()),
+        attempts: row.iteration,
+        err_message: row.err_message.clone().filter(|_| status == Some(Status::Failed)),
+        queue_position: around.queue_position.filter(|_| submitted),
+        next_attempt_at: seconds(row.next_attempt.filter(|at| submitted && *at > around.now)),
+        batches_done: number("batches_done", Status::Processing),
+        batches_total: number("batches_total", Status::Processing),
+    }
+}
+
+/// jobId, the jobConfig's fields (from wherever the row has them) and output_format.
+fn request(row: &RequestRow) -> Map<String, Value> {
+    let mut request = Map::new();
+    request.insert("jobId".to_owned(), Value::from(row.job_id.as_str()));
+    let Some(Value::Object(data)) = row.request_data.as_deref().and_then(|text| serde_json::from_str(text).ok()) else {
+        return request;
+    };
+    let fields = match data.get("jobConfig") {
+        Some(Value::Object(fields)) => fields,
+        _ => &data,
+    };
+    let beside = ["jobId", "dataset", "tag", "jobConfig", "output_format", "outputFormat", "encryptionKey"];
+    let fields = fields.iter().filter(|(key, _)| !beside.contains(&key.as_str()));
+    request.extend(fields.map(|(key, value)| (key.clone(), value.clone())));
+    let format = ["output_format", "outputFormat"].into_iter().find_map(|key| data.get(key)).cloned();
+    request.insert("output_format".to_owned(), format.unwrap_or_else(|| Value::from("csv")));
+    request
+}
+
+/// Keys are signed as links. What is a link already was put there by the system that made this file.
+fn links(row: &RequestRow, around: &Around<'_>) -> Vec<String> {
+    let link = |url: &String| {
+        if url.starts_with("https://") || url.starts_with("http://") {
+            return Some(url.clone());
+        }
+        let key = ObjectKey::parse(url).inspect_err(|error| {
+            log::warn!("a download url is no key request={}/{} error={error}", row.tag, row.request_id);
+        });
+        key.ok().map(|key| around.links.link(&key, around.now))
+    };
+    row.download_urls.iter().filter_map(link).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn shown_as(row: &RequestRow) -> Value {
+        let links = Links::new(b"key", "https://reports.example", Duration::from_mins(1));
+        let now = at("2026-03-01T12:00:00.250Z");
+        let around = Around { links: &links, now, queue_position: Some(3) };
+        serde_json::to_value(status_object(row, &around)).unwrap()
+    }
+
+    fn row(status: &str) -> RequestRow {
+        RequestRow {
+            tag: "client-1".to_owned(),
+            request_id: "6a54".to_owned(),
+            job_id: "course-report".to_owned(),
+            status: status.to_owned(),
+            request_data: Some(r#"{"jobConfig": {"batchFilters": ["TPD"]}, "output_format": "csv"}"#.to_owned()),
+            submitted: Some(at("2026-03-01T11:59:00Z")),
+            ..RequestRow::default()
+        }
+    }
+
+    #[test]
+    fn a_request_that_waits() {
+        let waiting = RequestRow { iteration: 1, next_attempt: Some(at("2026-03-01T12:00:30Z")), ..row("SUBMITTED") };
+        assert_eq!(
+            shown_as(&waiting),
+            json!({
+                "request_id": "6a54", "tag": "client-1", "jobId": "course-report", "status": "SUBMITTED",
+                "last_updated": 1_772_366_340, "attempts": 1, "downloadURLs": [], "queue_position": 3,
+                "request": { "jobId": "course-report", "batchFilters": ["TPD"], "output_format": "csv" },
+                "job_stats": { "dt_job_submitted": 1_772_366_340 }, "next_attempt_at": 1_772_366_430,
+            })
+        );
+    }
+
+    #[test]
+    fn a_request_in_work() {
+        let job_stats = Some(r#"{"batches_done": 2, "batches_total": 5}"#.to_owned());
+        let processing = RequestRow { processing: Some(at("2026-03-01T11:59:01.5Z")), job_stats, ..row("PROCESSING") };
+        let shown = shown_as(&processing);
+        assert_eq!((&shown["batches_done"], &shown["batches_total"]), (&json!(2), &json!(5)));
+        assert_eq!((&shown["job_stats"]["latency"], &shown["last_updated"]), (&json!(1500), &json!(1_772_366_341)));
+        assert_eq!((shown.get("queue_position"), shown.get("expiresAt")), (None, None));
+    }
+
+    #[test]
+    fn a_completed_request_has_links_and_sizes() {
+        let stats = json!({
+            "batches": 2, "rows": 9, "bytes": 100, "group": { "id": "x" },
+            "batches_left_out": { "unknown": ["b"], "channel": ["a"] },
+        });
+        let completed = RequestRow {
+            completed: Some(at("2026-03-01T11:59:03Z")),
+            download_urls: vec![
+                "r/t/1/c/reports-1.csv".to_owned(),
+                "https://elsewhere/2.csv".to_owned(),
+                "../x".to_owned(),
+            ],
+            job_stats: Some(stats.to_string()),
+            execution_ms: Some(7),
+            iteration: 1,
+            ..row("COMPLETED")
+        };
+        let shown = shown_as(&completed);
+        let links = shown["downloadURLs"].as_array().unwrap();
+        assert_eq!(links.len(), 2, "what is neither a key nor a link is left out");
+        let first = links[0].as_str().unwrap();
+        assert!(first.starts_with("https://reports.example/files/r/t/1/c/reports-1.csv?expires=1772366460&signature="));
+        assert_eq!(links[1], "https://elsewhere/2.csv");
+        assert_eq!(shown["expiresAt"], json!(1_772_366_460_000_i64));
+        assert_eq!(
+            shown["job_stats"],
+            json!({
+                "dt_job_submitted": 1_772_366_340, "dt_job_completed": 1_772_366_343, "execution_time": 7,
+                "batches": 2, "rows": 9, "bytes": 100, "batches_left_out": { "unknown": ["b"], "channel": ["a"] },
+            })
+        );
+    }
+
+    #[test]
+    fn odd_rows_of_others_are_shown_as_far_as_they_read() {
+        let odd = RequestRow {
+            request_data: Some("7".to_owned()),
+            submitted: None,
+            job_stats: Some("{".to_owned()),
+            ..row("?")
+        };
+        let shown = shown_as(&odd);
+        assert_eq!((&shown["request"], &shown["status"]), (&json!({ "jobId": "course-report" }), &json!("?")));
+        let flat = RequestRow {
+            request_data: Some(r#"{"jobId": "x", "tag": "t", "batchId": "1", "encryptionKey": "secret12"}"#.to_owned()),
+            ..row("FAILED")
+        };
+        let flat = RequestRow { err_message: Some("No data found".to_owned()), ..flat };
+        let shown = shown_as(&flat);
+        assert_eq!(shown["request"], json!({ "jobId": "course-report", "batchId": "1", "output_format": "csv" }));
+        assert_eq!(shown["err_message"], "No data found");
+    }
+}

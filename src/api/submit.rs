@@ -1,0 +1,201 @@
+//! `POST /job/request/submit`: make a request, or find the one that is the same.
+
+use serde_json::{Map, Value, json};
+
+use super::call::{Answer, Asked, Call, Method, Operation};
+use super::envelope::{Fault, Kind};
+use super::keys::Caller;
+use crate::intake::{self, LONGEST_NAME, Submission};
+use crate::requests::{NewRequest, RequestKey, RequestRow, Status};
+
+pub(super) const CALL: Call = Call {
+    name: "submit",
+    id: "ekstep.analytics.job.request.submit",
+    method: Method::Post,
+    path: "/job/request/submit",
+    handle: |asked| Box::pin(submit(asked)),
+    describe: |api| Operation {
+        summary: "Make a request, or find it",
+        description: "The same submission on the same day answers the request that exists; a FAILED one is tried \
+                      again. What can be decided without the platform's data is refused here; whether a batch exists \
+                      is found out later. Unknown keys are ignored, except in jobConfig. Instead of the header \
+                      X-Channel-ID the body may say requestedChannel, which wins.",
+        parameters: vec![json!({
+            "name": "X-Channel-ID", "in": "header", "description": "requestedChannel, where the body has none",
+            "schema": { "type": "string", "pattern": "^[ -~]*$", "maxLength": LONGEST_NAME },
+        })],
+        body: Some(body(&api.job_names())),
+        result: json!({ "$ref": "#/components/schemas/StatusObject" }),
+        errors: &[400, 409, 413, 415, 429],
+    },
+};
+
+async fn submit(asked: Asked) -> Answer {
+    let request = request(&asked.body)?;
+    let api = &asked.api;
+    let tag = text(request, &["tag"])?.unwrap_or_default();
+    let job = text(request, &["jobId", "dataset"])?.unwrap_or_default();
+    let job =
+        if tag.is_empty() { Err(intake::SubmissionError::Empty("tag")) } else { intake::find_job(api.jobs(), job) };
+    let job = job.map_err(|error| Fault::bad(error.to_string()))?;
+    let requested_channel = text(request, &["requestedChannel"])?.or(asked.channel.as_deref()).map(str::to_owned);
+    let given = Submission {
+        tag,
+        job_config: value(request, &["jobConfig", "datasetConfig"])?.unwrap_or(&Value::Null),
+        output_format: text(request, &["output_format", "outputFormat"])?.unwrap_or("csv"),
+        requested_by: text(request, &["requestedBy"])?,
+        requested_channel: requested_channel.as_deref(),
+        has_encryption_key: text(request, &["encryptionKey"])?.is_some(),
+    };
+    // What is wrong by itself comes before what this key may not.
+    intake::submission(job, &given, asked.now).map_err(|error| Fault::bad(error.to_string()))?;
+    asked.caller.covers_tag(tag)?;
+    let requested_channel = asked.caller.channel(requested_channel.clone())?;
+    let given = Submission { requested_channel: requested_channel.as_deref(), ..given };
+    let row = intake::submission(job, &given, asked.now).map_err(|error| Fault::bad(error.to_string()))?;
+    let new = NewRequest {
+        key: RequestKey { tag: tag.to_owned(), request_id: row.request_id },
+        job_id: job.id.clone(),
+        request_data: row.request_data,
+        requested_by: given.requested_by.map(str::to_owned),
+        requested_channel: requested_channel.clone(),
+        allowed_channels: asked.caller.reader().allowed_channels(),
+    };
+    let row = put(&asked, new).await?;
+    api.status(&row, asked.now).await
+}
+
+/// Inserts the row, within what the key may have open.
+async fn put(asked: &Asked, new: NewRequest) -> Result<RequestRow, Fault> {
+    let (api, caller) = (&asked.api, &asked.caller);
+    let key = new.key.clone();
+    let turn = match caller.open_limit() {
+        None => None,
+        Some((most, turn)) => {
+            let turn = turn.lock().await;
+            within_limit(asked, &key, most).await?;
+            Some(turn)
+        }
+    };
+    let (submitted, row) = api
+        .ask(move |queue| {
+            let submitted = queue.submit(&new)?;
+            Ok((submitted, queue.find(&new.key)?))
+        })
+        .await?;
+    drop(turn);
+    let row =
+        row.ok_or_else(|| Fault::new(Kind::Unavailable, format!("request {key} vanished while it was submitted")))?;
+    if !caller.reader().sees(&row) {
+        return Err(Fault::new(Kind::Conflict, "already submitted with a key of other channels"));
+    }
+    log::info!("submission request={key} job={} caller={} state={submitted:?}", row.job_id, caller.name());
+    Ok(row)
+}
+
+/// Refuses one more open request than the key may have. One that is open already is none more.
+async fn within_limit(asked: &Asked, key: &RequestKey, most: u32) -> Result<(), Fault> {
+    let key = key.clone();
+    let (row, open) = asked.api.ask(move |queue| Ok((queue.find(&key)?, queue.open_by_tag()?))).await?;
+    if row.is_some_and(|row| Status::parse(&row.status) != Some(Status::Failed)) {
+        return Ok(());
+    }
+    let open: u64 = open_of(&asked.caller, &open);
+    if open < u64::from(most) {
+        return Ok(());
+    }
+    Err(Fault::too_many(format!("{open} requests of this key are open, {most} are allowed"), 30))
+}
+
+fn open_of(caller: &Caller, open: &std::collections::BTreeMap<String, u64>) -> u64 {
+    open.iter().filter(|(tag, _)| caller.covers_tag(tag).is_ok()).map(|(_, n)| n).sum()
+}
+
+/// The object that everything is in.
+pub(super) fn request(body: &Value) -> Result<&Map<String, Value>, Fault> {
+    let Value::Object(envelope) = body else { return Err(Fault::bad("the body must be an object")) };
+    match envelope.get("request") {
+        Some(Value::Object(request)) => Ok(request),
+        None | Some(Value::Null) => Err(Fault::bad("request is empty")),
+        Some(_) => Err(Fault::bad("request must be an object")),
+    }
+}
+
+/// The value under one of these names, which mean the same; `null` is nothing there.
+pub(super) fn value<'v>(request: &'v Map<String, Value>, names: &[&str]) -> Result<Option<&'v Value>, Fault> {
+    let mut given = names.iter().filter_map(|name| Some((name, request.get(*name).filter(|value| !value.is_null())?)));
+    let Some((name, value)) = given.next() else { return Ok(None) };
+    match given.find(|(_, other)| *other != value) {
+        Some((other, _)) => Err(Fault::bad(format!("{name} and {other} differ: give one of them"))),
+        None => Ok(Some(value)),
+    }
+}
+
+/// A whole number, however it is spelled: `10.0` is 10.
+pub(super) fn whole(value: &Value) -> Option<u64> {
+    let float = value.as_f64().filter(|float| float.fract() == 0.0 && (0.0..9e15).contains(float));
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and within bounds")]
+    float.map(|float| float as u64)
+}
+
+/// The same, for text.
+fn text<'v>(request: &'v Map<String, Value>, names: &[&str]) -> Result<Option<&'v str>, Fault> {
+    match value(request, names)? {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => {
+            let name = names.iter().find(|name| request.contains_key(**name)).unwrap_or(&names[0]);
+            Err(Fault::bad(format!("{name} must be text")))
+        }
+    }
+}
+
+fn body(jobs: &[&str]) -> Value {
+    let name = |description: &str| json!({ "type": ["string", "null"], "maxLength": LONGEST_NAME, "description": description });
+    json!({
+        "type": "object",
+        "required": ["request"],
+        "properties": {
+            "params": { "$ref": "#/components/schemas/Params" },
+            "request": {
+                "type": "object",
+                "required": ["tag", "jobId", "jobConfig"],
+                "properties": {
+                    "tag": {
+                        "type": "string", "minLength": 1, "maxLength": LONGEST_NAME, "pattern": "^[A-Za-z0-9._:-]+$",
+                        "description": "The client's key: requests are found again under it.",
+                    },
+                    "jobId": {
+                        "type": "string", "enum": jobs,
+                        "description": "A configured job, by id or alias. May be called dataset instead.",
+                    },
+                    "jobConfig": {
+                        "allOf": [{ "$ref": "#/components/schemas/JobConfig" }],
+                        "description": "Which batches. May be called datasetConfig instead.",
+                    },
+                    "output_format": {
+                        "type": ["string", "null"], "enum": formats(),
+                        "description": "csv unless given. May be called outputFormat instead.",
+                    },
+                    "requestedBy": name("Who asks."),
+                    "requestedChannel": name("For which channel."),
+                },
+            },
+        },
+        "examples": [{
+            "params": { "msgid": "4f04da60-1e24-4d31-aa7b-1daf91c46341" },
+            "request": {
+                "tag": "client-1",
+                "jobId": jobs.first(),
+                "jobConfig": { "batchFilters": ["TPD", "NCFCOPY"] },
+                "output_format": "csv",
+            },
+        }],
+    })
+}
+
+fn formats() -> Vec<Value> {
+    let mut formats: Vec<Value> = crate::outputs::Format::ALL.iter().map(|format| Value::from(format.name())).collect();
+    formats.push(Value::Null);
+    formats
+}

@@ -1,0 +1,67 @@
+//! `exhaustd serve`: the API alone; and the API beside the daemon, for `run`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+
+use super::run::{signals, stop_on_signals};
+use super::{Ended, load_config, open_world, runtime};
+use crate::api::{self, Parts};
+use crate::config::checked;
+use crate::requests::SystemClock;
+use crate::worker::{World, lifecycle, open};
+
+/// Connections of the API to the database, beside those of the daemon: clients cannot starve a scan.
+const CONNECTIONS: u32 = 8;
+
+/// The HTTP API alone, without scans: several may stand beside several daemons on one PostgreSQL.
+///
+/// It needs `[api] listen` in jobs.toml. Everything about the calls: GET /docs on the running API, or docs/api.md.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {}
+
+pub(super) fn run(config: &Path) -> Result<(), Ended> {
+    let config = load_config(config)?;
+    let Some(settings) = config.api.clone() else {
+        return Err(Ended::Usage("nothing to serve: set `[api] listen` in jobs.toml".to_owned()));
+    };
+    let world = open_world(config)?;
+    runtime()?.block_on(async {
+        tokio::spawn(stop_on_signals(signals()?, world.stop.clone()));
+        let serving = serve(&world, settings, false).await?;
+        // The API answers while the database is waited for: /health says so.
+        let prepared = lifecycle::prepare(&world).await;
+        if prepared.is_err() {
+            world.stop.set();
+        }
+        ended(serving).await?;
+        Ok(prepared?)
+    })
+}
+
+/// Binds the API's address and serves until the daemon is told to stop. With `source` its health is told too: this
+/// process reads it.
+pub(super) async fn serve(world: &World, settings: checked::Api, source: bool) -> Result<JoinHandle<()>, Ended> {
+    let config = &world.config;
+    let bound = api::bind(&settings).await.map_err(|error| Ended::Usage(error.to_string()))?;
+    let links = open::links(config, &settings.links_begin_with(bound.address()))
+        .map_err(|error| Ended::Failed(format!("cannot keep the key of download links in the store: {error}")))?;
+    let parts = Parts {
+        config: Arc::clone(config),
+        queue: open::queue(config, Arc::new(SystemClock), CONNECTIONS)?,
+        store: world.store.clone(),
+        source: source.then(|| Arc::clone(&world.source)),
+        clock: Arc::clone(&world.clock),
+        metrics: Arc::clone(&world.metrics),
+        links,
+        prepared: Arc::clone(&world.prepared),
+    };
+    let (stop, patience) = (world.stop.clone(), config.worker.stop_timeout);
+    Ok(tokio::spawn(async move { bound.serve(parts, settings, async move { stop.told().await }, patience).await }))
+}
+
+/// Waits until the API has ended.
+pub(super) async fn ended(serving: JoinHandle<()>) -> Result<(), Ended> {
+    serving.await.map_err(|error| Ended::Failed(format!("the API broke off: {error}")))
+}

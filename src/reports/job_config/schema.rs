@@ -1,0 +1,110 @@
+//! The JSON Schema of a jobConfig: what [`JobConfig::from_value`](super::JobConfig::from_value) takes, for programs and
+//! for people who fill in forms. Whoever changes the one changes the other.
+
+use serde_json::{Value, json};
+
+/// What `outputs::ReportPath` takes, but for the length of a segment.
+const REPORT_PATH: &str =
+    r"^((?!\.{1,2}(/|$))[^/\u0000-\u001f\u007f-\u009f]+(/(?!\.{1,2}(/|$))[^/\u0000-\u001f\u007f-\u009f]+)*/?)?$";
+
+/// The schema (JSON Schema 2020-12).
+#[must_use]
+pub fn json_schema() -> Value {
+    let text = || json!({ "type": "string", "minLength": 1 });
+    let texts = |of: &str| json!({ "type": "array", "items": text(), "minItems": 1, "description": of });
+    json!({
+        "type": "object",
+        "description": "Which batches. All given conditions hold; at least one is needed.",
+        "additionalProperties": false,
+        "properties": {
+            "batchFilters": {
+                "description": "A list of frameworks of the batch's course, or an object.",
+                "oneOf": [
+                    texts("The course has one of these frameworks; letter case aside."),
+                    {
+                        "type": "object",
+                        "additionalProperties": false,
+                        "minProperties": 1,
+                        "properties": {
+                            "ids": texts("Batch ids."),
+                            "channels": texts("The course belongs to one of these channels."),
+                            "frameworks": texts("The course has one of these frameworks; letter case aside."),
+                        },
+                    },
+                ],
+            },
+            "batchId": { "type": "string", "minLength": 1, "description": "One batch id." },
+            "batchFilter": texts("Batch ids."),
+            "contentFilters": content_filters(),
+            "reportPath": {
+                "type": ["string", "null"],
+                "pattern": REPORT_PATH,
+                "description": "Where the files go within the store: segments of at most 255 bytes, joined by single \
+                                slashes; no `.` or `..`, no control characters, no slash in front.",
+            },
+            "includeExpired": {
+                "type": ["boolean", "null"],
+                "description": "Also batches that have ended. Those named by id are delivered either way.",
+            },
+        },
+        "anyOf": [
+            { "required": ["batchFilters"] },
+            { "required": ["batchId"] },
+            { "required": ["batchFilter"] },
+            { "required": ["contentFilters"] },
+        ],
+        "examples": [
+            { "batchFilters": ["TPD", "NCFCOPY"] },
+            { "batchFilters": { "ids": ["019243943994839"], "channels": ["TPD"] } },
+            { "contentFilters": { "request": { "filters": { "identifier": ["do_11305960936384921612216"] } } } },
+        ],
+    })
+}
+
+fn content_filters() -> Value {
+    let scalar = json!({
+        "anyOf": [{ "type": "string", "minLength": 1 }, { "type": "number" }, { "type": "boolean" }],
+    });
+    let text = json!({ "anyOf": [{ "type": "string", "minLength": 1 }, { "type": "number" }] });
+    let one_or_more = json!({ "anyOf": [scalar, { "type": "array", "items": scalar, "minItems": 1 }] });
+    let operators = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "minProperties": 1,
+        "properties": {
+            "min": scalar, "max": scalar, ">=": scalar, "<=": scalar, ">": scalar, "<": scalar,
+            "!=": one_or_more, "notEquals": one_or_more, "notIn": one_or_more,
+            "contains": text, "startsWith": text, "endsWith": text,
+            "exists": { "type": "boolean" },
+        },
+    });
+    let filter = json!({ "anyOf": [scalar, { "type": "array", "items": scalar, "minItems": 1 }, operators] });
+    json!({
+        "type": "object",
+        "description": "A composite-search request over contents: the batch's course must be in its result.",
+        "additionalProperties": false,
+        "required": ["request"],
+        "properties": {
+            "request": {
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["filters"],
+                "properties": {
+                    "filters": {
+                        "type": "object",
+                        "minProperties": 1,
+                        "propertyNames": { "minLength": 1 },
+                        "additionalProperties": filter,
+                        "description": "Metadata field to value (equals), list (one of) or object of operators.",
+                    },
+                    "sort_by": {
+                        "type": "object",
+                        "additionalProperties": { "type": "string", "pattern": "^([aA][sS][cC]|[dD][eE][sS][cC])$" },
+                    },
+                    "limit": { "type": "integer", "minimum": 1 },
+                    "fields": { "type": "array", "items": { "type": "string" } },
+                },
+            },
+        },
+    })
+}

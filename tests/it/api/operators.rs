@@ -1,0 +1,194 @@
+//! What operators watch: health, metrics, the description and its page; and the API that cannot begin.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::{BATCH, SUBMIT, site, submission};
+use crate::databases::{TestDatabase, each};
+use crate::http::{Answer, Server};
+use crate::site::told;
+
+fn healthy(server: &Server) -> Answer {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        let answer = server.get("/health");
+        if answer.status == 200 || std::time::Instant::now() > until {
+            return answer;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn health_tells_each_dependency() {
+    each(|database| {
+        let site = site(database, "");
+        let server = Server::start(&site, "run");
+        let ready = healthy(&server);
+        let ok = json!({ "ok": true, "message": "ok" });
+        let all = json!({ "database": ok, "source": ok, "store": ok });
+        assert_eq!(ready.json(), json!({ "live": true, "ready": true, "dependencies": all }));
+        drop(server);
+        // Without the store's directory, and no way to make it.
+        std::fs::remove_dir_all(site.path("reports")).unwrap();
+        let server = Server::spawn({
+            let mut command = site.command(&["serve"]);
+            command.env("EXHAUST__STORE__LINK_KEY", "k");
+            command
+        });
+        std::fs::remove_dir_all(site.path("reports")).ok();
+        std::fs::write(site.path("reports"), "in the way").unwrap();
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let unready = loop {
+            let answer = server.get("/health");
+            let report = answer.json();
+            if report["dependencies"]["store"]["message"].as_str().unwrap().contains("cannot write") {
+                break answer;
+            }
+            assert!(std::time::Instant::now() < until, "{report}");
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        };
+        assert_eq!(unready.status, 503);
+        let report = unready.json();
+        assert_eq!((&report["live"], &report["ready"]), (&json!(true), &json!(false)));
+        assert!(report["dependencies"].get("source").is_none(), "`serve` reads no source");
+    });
+}
+
+#[test]
+fn metrics_tell_requests_queue_phases_and_calls() {
+    each(|database| {
+        let site = site(database, "");
+        let server = Server::start(&site, "run");
+        let submitted = server.post(SUBMIT, &submission("t", BATCH));
+        let id = submitted.json()["result"]["request_id"].as_str().unwrap().to_owned();
+        let status = server.ended("t", &id, &[]);
+        // The waiting line is read at most once a second.
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let text = loop {
+            let answer = server.get("/metrics");
+            assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+            let text = String::from_utf8(answer.body).unwrap();
+            if text.contains("exhaustd_queue_depth{job=\"course-report\"} 0") || std::time::Instant::now() > until {
+                break text;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        };
+        let stats = &status["job_stats"];
+        for line in [
+            "exhaustd_requests{job=\"course-report\",status=\"COMPLETED\"} 1".to_owned(),
+            "exhaustd_queue_depth{job=\"course-report\"} 0".to_owned(),
+            "exhaustd_requests_ended_total{job=\"course-report\",outcome=\"completed\"} 1".to_owned(),
+            format!("exhaustd_rows_written_total{{job=\"course-report\"}} {}", stats["rows"]),
+            format!("exhaustd_written_bytes_total{{job=\"course-report\"}} {}", stats["bytes"]),
+            "exhaustd_files_total{job=\"course-report\",outcome=\"generated\"} 1".to_owned(),
+            "exhaustd_groups_total{job=\"course-report\"} 1".to_owned(),
+            "exhaustd_http_request_seconds_count{call=\"submit\",status=\"200\"} 1".to_owned(),
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line}\n{text}");
+        }
+        for phase in ["load", "generate", "store"] {
+            let line = format!("exhaustd_phase_seconds_total{{job=\"course-report\",phase=\"{phase}\"}} ");
+            let spent =
+                text.lines().find_map(|known| known.strip_prefix(&line)).unwrap_or_else(|| panic!("{line}\n{text}"));
+            assert!(spent.parse::<f64>().unwrap() > 0.0, "{phase}");
+        }
+    });
+}
+
+/// The description names every path that answers, and every schema that it refers to.
+#[test]
+fn the_description_is_whole() {
+    let database = TestDatabase::sqlite();
+    let site = site(&database, "");
+    let server = Server::start(&site, "serve");
+    let described = server.get("/openapi.json").json();
+    let paths: BTreeSet<&str> = described["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(
+        paths,
+        BTreeSet::from([
+            "/files/{key}",
+            "/health",
+            "/job/list",
+            "/job/request/cancel/{tag}/{request_id}",
+            "/job/request/list/{tag}",
+            "/job/request/read/{tag}/{request_id}",
+            "/job/request/retry/{tag}/{request_id}",
+            "/job/request/search",
+            "/job/request/submit",
+            "/metrics",
+            "/openapi.json",
+        ])
+    );
+    let mut references = BTreeSet::new();
+    collect(&described, &mut references);
+    assert!(references.len() >= 6, "{references:?}");
+    for reference in references {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(described.pointer(pointer).is_some(), "{reference} is not there");
+    }
+    let docs = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/api.md")).unwrap();
+    for path in paths {
+        assert!(docs.contains(path), "docs/api.md does not tell of {path}");
+    }
+}
+
+fn collect(value: &Value, references: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(Value::String(reference)) = fields.get("$ref") {
+                references.insert(reference.clone());
+            }
+            fields.values().for_each(|field| collect(field, references));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect(item, references)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_page_to_try_it_out_comes_from_the_program() {
+    let database = TestDatabase::sqlite();
+    let site = site(&database, "");
+    let server = Server::start(&site, "serve");
+    let moved = server.get("/docs");
+    assert_eq!((moved.status, moved.header("location")), (308, Some("docs/")));
+    let page = server.get("/docs/");
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    let page = String::from_utf8(page.body).unwrap();
+    for (file, kind) in
+        [("swagger-ui.css", "text/css"), ("swagger-ui-bundle.js", "text/javascript"), ("start.js", "text/javascript")]
+    {
+        assert!(page.contains(file), "{file}");
+        let answer = server.get(&format!("/docs/{file}"));
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some(kind)), "{file}");
+    }
+    assert!(!page.contains("//"), "nothing from elsewhere");
+    assert_eq!(server.get("/docs/nothing").status, 404);
+}
+
+#[test]
+fn an_api_that_cannot_begin_says_why() {
+    let database = TestDatabase::sqlite();
+    let site = site(&database, "");
+    let taken = Server::start(&site, "serve");
+    let started = |changes: &[(&str, &str)]| {
+        let mut command: Command = site.command(&["serve"]);
+        command.envs(changes.iter().copied());
+        command.output().unwrap()
+    };
+    for (changes, message) in [
+        (vec![("EXHAUST__API__LISTEN", taken.address.as_str())], format!("cannot listen on {}", taken.address)),
+        (vec![("EXHAUST__API__LISTEN", "off")], "nothing to serve: set `[api] listen` in jobs.toml".to_owned()),
+        (
+            vec![("EXHAUST__API__LISTEN", "0.0.0.0:0")],
+            "can be reached by others, and nobody would need a key".to_owned(),
+        ),
+    ] {
+        let output = started(&changes);
+        assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+        assert!(told(&output).contains(&message), "{message}: {}", told(&output));
+    }
+}
