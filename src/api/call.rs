@@ -127,7 +127,8 @@ fn msgid(body: &Value) -> Option<String> {
 
 fn channel(headers: &HeaderMap) -> Result<Option<String>, Fault> {
     let Some(value) = headers.get("x-channel-id") else { return Ok(None) };
-    let value = value.to_str().map_err(|_| Fault::bad("X-Channel-ID must be printable ASCII"))?;
+    let printable = value.to_str().ok().filter(|value| !value.contains(char::is_control));
+    let value = printable.ok_or_else(|| Fault::bad("X-Channel-ID must be printable ASCII"))?;
     Ok(Some(value.trim()).filter(|value| !value.is_empty()).map(str::to_owned))
 }
 

@@ -156,10 +156,7 @@ fn schemas() -> Value {
     schemas.insert("JobConfig".to_owned(), json_schema());
     schemas.insert(
         "Params".to_owned(),
-        json!({
-            "type": "object",
-            "properties": { "msgid": { "type": "string", "description": "Comes back in the answer." } },
-        }),
+        json!({ "description": "Of all that may be here, msgid comes back in the answer, if it is text." }),
     );
     schemas.insert(
         "Envelope".to_owned(),

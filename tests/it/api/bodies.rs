@@ -94,6 +94,15 @@ fn what_can_be_decided_without_data_is_refused_at_submit() {
         let answer = server.post(SUBMIT, &body);
         assert_eq!((answer.status, answer.errmsg().as_str()), (400, message), "{body}");
     }
+    for (header, message) in [
+        ("a\tb".to_owned(), "X-Channel-ID must be printable ASCII"),
+        ("é".to_owned(), "X-Channel-ID must be printable ASCII"),
+        (long, "requestedChannel has more than 50 characters"),
+    ] {
+        let headers = [("content-type", "application/json"), ("x-channel-id", header.as_str())];
+        let answer = server.call("POST", SUBMIT, &headers, submission("t", BATCH).to_string().as_bytes());
+        assert_eq!((answer.status, answer.errmsg().as_str()), (400, message), "{header:?}");
+    }
     assert_eq!(rows(&database), 0);
     let (_, log) = server.stop();
     assert!(!log.contains("secret-key"), "{log}");
