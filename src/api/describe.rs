@@ -111,6 +111,7 @@ fn error(id: &str, status: u16) -> Value {
         409 => "Its state does not allow it.",
         413 => "The body is too large.",
         415 => "The body is not JSON.",
+        416 => "The range is not in the file; Content-Range says how large that is.",
         429 => "Over a limit of the key; Retry-After says when to come back.",
         500 => "Our fault; errmsg says what to quote.",
         _ => "A dependency is down; try again.",
@@ -254,7 +255,7 @@ fn file() -> Value {
             "403": error(OUTSIDE, 403),
             "404": error(OUTSIDE, 404),
             "412": { "description": "Changed." },
-            "416": { "description": "The range is not in the file." },
+            "416": error(OUTSIDE, 416),
         },
         "security": [],
     } })

@@ -30,6 +30,8 @@ pub(super) enum Kind {
     TooLarge,
     /// The body is not JSON by its own account.
     NotJson,
+    /// The file has no such range.
+    Range,
     /// Over a limit of the key.
     TooMany,
     /// Our fault.
@@ -50,6 +52,7 @@ impl Kind {
             Self::Conflict => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Range => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -64,7 +67,8 @@ impl Kind {
             | Self::TimedOut
             | Self::Conflict
             | Self::TooLarge
-            | Self::NotJson => "CLIENT_ERROR",
+            | Self::NotJson
+            | Self::Range => "CLIENT_ERROR",
             Self::Unauthorized => "UNAUTHORIZED",
             Self::Forbidden => "FORBIDDEN",
             Self::NotFound => "RESOURCE_NOT_FOUND",
@@ -102,6 +106,12 @@ impl Fault {
     pub(super) fn too_many(message: impl Into<String>, seconds: u64) -> Self {
         let header = Some((header::RETRY_AFTER, HeaderValue::from(seconds.max(1))));
         Self { header, ..Self::new(Kind::TooMany, message) }
+    }
+
+    /// A range outside a file; `size` says how large it is.
+    pub(super) fn range_not_satisfiable(size: Option<HeaderValue>) -> Self {
+        let header = size.map(|size| (header::CONTENT_RANGE, size));
+        Self { header, ..Self::new(Kind::Range, "the range is not in the file") }
     }
 
     /// The methods that the path has.

@@ -1,10 +1,11 @@
 //! `GET /files/{key}?expires=…&signature=…`: a file of a local store, by signed link.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::extract::{Path as InPath, Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use tower::ServiceExt;
 use tower_http::services::ServeFile;
 
@@ -31,7 +32,7 @@ async fn opened(api: &Api, request: Request) -> Result<Response<Body>, Fault> {
     let forbidden = |error: &dyn std::fmt::Display| Fault::new(Kind::Forbidden, error.to_string());
     let key = {
         use axum::extract::FromRequestParts;
-        let key = Path::<String>::from_request_parts(&mut parts, &()).await;
+        let key = InPath::<String>::from_request_parts(&mut parts, &()).await;
         key.map_err(|_| forbidden(&"the link is not valid"))?.0
     };
     let signed = Query::<Signed>::try_from_uri(&parts.uri).map_err(|_| forbidden(&"the link is not valid"))?.0;
@@ -40,11 +41,16 @@ async fn opened(api: &Api, request: Request) -> Result<Response<Body>, Fault> {
         .open(&key, signed.expires.as_deref(), signed.signature.as_deref(), api.now())
         .map_err(|error| forbidden(&error))?;
     // Ranges, HEAD and conditions are the crate's; a file is streamed, never held.
+    understandable(&mut parts.headers, &api.store.path(&key)).await;
     let request = Request::from_parts(parts, Body::empty());
     let served = ServeFile::new(api.store.path(&key)).oneshot(request).await;
     let Ok(served) = served;
-    if served.status() == StatusCode::NOT_FOUND {
-        return Err(Fault::new(Kind::NotFound, "the file is not there any more"));
+    match served.status() {
+        StatusCode::NOT_FOUND => return Err(Fault::new(Kind::NotFound, "the file is not there any more")),
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            return Err(Fault::range_not_satisfiable(served.headers().get(header::CONTENT_RANGE).cloned()));
+        }
+        _ => {}
     }
     let mut response = served.map(Body::new);
     let headers = response.headers_mut();
@@ -53,6 +59,23 @@ async fn opened(api: &Api, request: Request) -> Result<Response<Body>, Fault> {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(response)
+}
+
+/// Makes of a `Range` what the crate understands as RFC 9110 does: several ranges may be answered by the whole file
+/// (14.2), and more last bytes than there are mean all of them (14.1.2).
+async fn understandable(headers: &mut HeaderMap, file: &Path) {
+    let Some(range) = headers.get(header::RANGE).and_then(|range| range.to_str().ok()) else { return };
+    if range.contains(',') {
+        headers.remove(header::RANGE);
+        return;
+    }
+    let last: Option<u64> = range.trim().strip_prefix("bytes=-").and_then(|bytes| bytes.trim().parse().ok());
+    if let Some(last) = last
+        && last > 0
+        && tokio::fs::metadata(file).await.is_ok_and(|file| last > file.len())
+    {
+        headers.insert(header::RANGE, HeaderValue::from_static("bytes=0-"));
+    }
 }
 
 /// The last segment of a key has no quotes, backslashes or line ends: they are percent-encoded in it.

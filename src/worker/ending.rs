@@ -26,6 +26,8 @@ pub struct Reason {
     pub detail: String,
     /// Whether trying again later may help.
     pub may_pass: bool,
+    /// Whether it is the request's own fault, which is no error to whoever runs the daemon.
+    pub of_request: bool,
 }
 
 impl Reason {
@@ -36,19 +38,23 @@ impl Reason {
             detail = format!("{detail}: {error}");
             cause = error.source();
         }
-        Self { message: error.to_string(), detail, may_pass }
+        Self { message: error.to_string(), detail, may_pass, of_request: false }
+    }
+
+    fn of_request(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self { of_request: true, ..Self::new(error, false) }
     }
 
     /// The row itself is wrong.
     #[must_use]
     pub fn refused(error: &Refusal) -> Self {
-        Self::new(error, false)
+        Self::of_request(error)
     }
 
     /// No batch, or too many.
     #[must_use]
     pub fn resolve(error: &ResolveError) -> Self {
-        Self::new(error, false)
+        Self::of_request(error)
     }
 
     /// A file name that cannot be.
@@ -66,7 +72,12 @@ impl Reason {
     /// A table could not be read.
     #[must_use]
     pub fn source(error: &SourceError) -> Self {
-        Self { message: error.message.clone(), detail: error.detail.clone(), may_pass: error.may_pass }
+        Self {
+            message: error.message.clone(),
+            detail: error.detail.clone(),
+            may_pass: error.may_pass,
+            of_request: false,
+        }
     }
 
     /// A file could not be stored.
@@ -78,14 +89,19 @@ impl Reason {
     /// The program itself is wrong; the client learns that it is not their request.
     #[must_use]
     pub fn panicked(error: &Panicked) -> Self {
-        Self { message: "internal error, please report it".to_owned(), detail: error.to_string(), may_pass: false }
+        Self {
+            message: "internal error, please report it".to_owned(),
+            detail: error.to_string(),
+            may_pass: false,
+            of_request: false,
+        }
     }
 
     /// Fewer or more rows written than the report has: never delivered.
     #[must_use]
     pub fn short_file(written: u64, expected: u64) -> Self {
         let detail = format!("{written} rows written of {expected}");
-        Self { message: format!("internal error: {detail}"), detail, may_pass: false }
+        Self { message: format!("internal error: {detail}"), detail, may_pass: false, of_request: false }
     }
 
     /// Says which batch it was, for operators.
@@ -169,7 +185,7 @@ pub async fn write_back(
                 queue.complete(&token, &key, &Completion { download_urls, file_created: now, execution_ms, job_stats })
             }
             Ending::Failed(reason) => {
-                let Reason { message, detail, may_pass } = reason;
+                let Reason { message, detail, may_pass, .. } = reason;
                 let failure = Failure { message, detail, execution_ms, job_stats: None };
                 if may_pass && retries {
                     queue.retry_later(&token, &key, &failure, back_off)
@@ -201,7 +217,8 @@ pub async fn write_back(
         (Ok(WriteBack::Done), Ending::Failed(reason)) => {
             summary.failed += 1;
             world.metrics.request_ended(job_id, "failed");
-            log::error!("request failed request={key} job={job_id} attempt={attempt} error={:?}", reason.detail);
+            let level = if reason.of_request { log::Level::Warn } else { log::Level::Error };
+            log::log!(level, "request failed request={key} job={job_id} attempt={attempt} error={:?}", reason.detail);
         }
         (Ok(WriteBack::Done), Ending::HandedBack) => {
             summary.handed_back += 1;

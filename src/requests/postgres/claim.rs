@@ -106,9 +106,17 @@ pub(super) fn renew(
     Ok(held.into_iter().map(RequestKey::from).collect())
 }
 
-const NOTE: &str = "UPDATE job_request AS j SET job_stats = noted.stats::json
-    FROM unnest($1::text[], $2::text[], $3::text[]) AS noted (tag, request_id, stats)
-    WHERE j.tag = noted.tag AND j.request_id = noted.request_id AND j.status = 'PROCESSING' AND j.lease_owner = $4";
+/// Passes over rows that are being renewed: two statements over the same rows could wait for each other in a circle, and
+/// progress is not worth a renewal.
+const NOTE: &str = "WITH noted AS (
+        SELECT j.tag, j.request_id, told.stats
+        FROM unnest($1::text[], $2::text[], $3::text[]) AS told (tag, request_id, stats)
+        JOIN job_request AS j ON j.tag = told.tag AND j.request_id = told.request_id
+        WHERE j.status = 'PROCESSING' AND j.lease_owner = $4
+        FOR UPDATE OF j SKIP LOCKED
+    )
+    UPDATE job_request AS j SET job_stats = noted.stats::json
+    FROM noted WHERE j.tag = noted.tag AND j.request_id = noted.request_id";
 
 pub(super) fn note_progress(conn: &mut PgConnection, token: &str, rows: &[(RequestKey, Progress)]) -> QueryResult<()> {
     let rows: Vec<_> = rows.iter().filter(|(key, _)| can_exist(key)).collect();

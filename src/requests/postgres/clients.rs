@@ -1,8 +1,10 @@
 //! What clients and operators do with rows: put them in, look at them, cancel and resubmit them.
 
+use diesel::pg::Pg;
 use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::sql_types::{BigInt, Nullable, Text, Untyped};
 
 use super::super::stored::{self, StoredCount, StoredRow};
 use super::super::text::{clean, clean_option, err_message};
@@ -93,13 +95,35 @@ fn resubmit_here(conn: &mut PgConnection, shift: i64, key: &RequestKey) -> Query
     Ok(changed == 1)
 }
 
+/// A query of its own: diesel prepares a `sql_query` anew each time, a round trip, and clients ask for this
+/// all the time.
+struct Find<'a> {
+    key: &'a RequestKey,
+}
+
+/// Its text is always the same: prepared once a connection.
+impl QueryId for Find<'_> {
+    type QueryId = Find<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl QueryFragment<Pg> for Find<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(concat!("SELECT ", columns!(), " FROM job_request AS j WHERE j.tag = "));
+        out.push_bind_param::<Text, _>(&self.key.tag)?;
+        out.push_sql(" AND j.request_id = ");
+        out.push_bind_param::<Text, _>(&self.key.request_id)
+    }
+}
+
+impl Query for Find<'_> {
+    type SqlType = Untyped;
+}
+
+impl RunQueryDsl<PgConnection> for Find<'_> {}
+
 pub(super) fn find(conn: &mut PgConnection, key: &RequestKey) -> QueryResult<Option<RequestRow>> {
-    let row: Option<StoredRow> =
-        sql_query(concat!("SELECT ", columns!(), " FROM job_request AS j WHERE j.tag = $1 AND j.request_id = $2"))
-            .bind::<Text, _>(&key.tag)
-            .bind::<Text, _>(&key.request_id)
-            .get_result(conn)
-            .optional()?;
+    let row: Option<StoredRow> = Find { key }.get_result(conn).optional()?;
     Ok(row.map(RequestRow::from))
 }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection;
 use diesel::pg::PgConnection;
-use diesel::r2d2::{ConnectionManager, CustomizeConnection, NopErrorHandler, Pool, PooledConnection};
+use diesel::r2d2::{ConnectionManager, CustomizeConnection, NopErrorHandler, Pool, PooledConnection, R2D2Connection};
 use diesel::result::QueryResult;
 
 use super::failures;
@@ -72,6 +72,8 @@ macro_rules! columns {
 }
 use {columns, now};
 
+type Connection = PooledConnection<ConnectionManager<PgConnection>>;
+
 /// The queue on PostgreSQL.
 pub struct PostgresQueue {
     pool: Pool<ConnectionManager<PgConnection>>,
@@ -105,7 +107,8 @@ pub fn open_postgres(url: &str, clock: Arc<dyn Clock>, connections: u32) -> Resu
         .max_size(connections)
         .min_idle(Some(0))
         .connection_timeout(PATIENCE)
-        .test_on_check_out(true)
+        // A round trip for each call; `tested` makes it where it is needed.
+        .test_on_check_out(false)
         .connection_customizer(Box::new(Session))
         // Errors come back from the calls; logged here as well they would be told twice.
         .error_handler(Box::new(NopErrorHandler))
@@ -114,16 +117,50 @@ pub fn open_postgres(url: &str, clock: Arc<dyn Clock>, connections: u32) -> Resu
 }
 
 impl PostgresQueue {
-    fn connection(&self) -> Result<PooledConnection<ConnectionManager<PgConnection>>, QueueError> {
+    fn connection(&self) -> Result<Connection, QueueError> {
         self.pool.get().map_err(|e| failures::connection(&e))
     }
 
+    /// A connection that has just answered. A server that restarted has cut all of the pool's; a test that fails marks
+    /// its connection as broken, and the pool drops it.
+    fn tested(&self) -> Result<Connection, QueueError> {
+        let mut why = String::new();
+        for _ in 0..=self.pool.max_size() {
+            let mut conn = self.connection()?;
+            match conn.ping() {
+                Ok(()) => return Ok(conn),
+                Err(error) => why = error.to_string(),
+            }
+        }
+        Err(QueueError::Unreachable(format!("no connection answers: {}", why.trim_end())))
+    }
+
+    /// For statements that change rows: one that may have been done must not be done again, so its connection is tested
+    /// first.
     fn run<T>(
         &self,
         what: impl fmt::Display,
         statement: impl FnOnce(&mut PgConnection) -> QueryResult<T>,
     ) -> Result<T, QueueError> {
-        statement(&mut *self.connection()?).map_err(|e| failures::statement(&what.to_string(), &e))
+        statement(&mut *self.tested()?).map_err(|e| failures::statement(&what.to_string(), &e))
+    }
+
+    /// For statements that only read: they test the connection themselves, and are asked again where it was gone.
+    fn read<T>(
+        &self,
+        what: impl fmt::Display,
+        statement: impl Fn(&mut PgConnection) -> QueryResult<T>,
+    ) -> Result<T, QueueError> {
+        let mut conn = self.connection()?;
+        let answer = match statement(&mut conn) {
+            // The failure itself does not always tell diesel, and so the pool, that the connection is gone. A ping does.
+            Err(_) if conn.ping().is_err() => {
+                drop(conn);
+                statement(&mut *self.tested()?)
+            }
+            answer => answer,
+        };
+        answer.map_err(|e| failures::statement(&what.to_string(), &e))
     }
 
     /// A fenced write; a key that cannot exist is held by nobody.
@@ -145,11 +182,11 @@ impl PostgresQueue {
 
 impl Queue for PostgresQueue {
     fn migrate(&self, dry_run: bool) -> Result<Vec<String>, QueueError> {
-        migrate::migrate(&mut *self.connection()?, dry_run)
+        migrate::migrate(&mut *self.tested()?, dry_run)
     }
 
     fn check(&self) -> Result<(), QueueError> {
-        self.run("check job_request (`exhaustd migrate` adds what is missing)", clients::check)
+        self.read("check job_request (`exhaustd migrate` adds what is missing)", clients::check)
     }
 
     fn claim(&self, wish: &ClaimWish) -> Result<Claim, QueueError> {
@@ -219,37 +256,37 @@ impl Queue for PostgresQueue {
         if !can_exist(key) {
             return Ok(None);
         }
-        self.run(format_args!("find {key}"), |conn| clients::find(conn, key))
+        self.read(format_args!("find {key}"), |conn| clients::find(conn, key))
     }
 
     fn list(&self, tag: Option<&str>, reader: &Reader, limit: u32) -> Result<Vec<RequestRow>, QueueError> {
         if tag.is_some_and(|tag| tag.contains('\0')) {
             return Ok(Vec::new());
         }
-        let rows = self.run("list job_request", |conn| reading::list(conn, tag, reader, limit))?;
+        let rows = self.read("list job_request", |conn| reading::list(conn, tag, reader, limit))?;
         Ok(stored::newest(rows, limit))
     }
 
     fn search(&self, search: &Search, reader: &Reader, limit: u32) -> Result<Found, QueueError> {
-        let (total, rows) = self.run("search job_request", |conn| reading::search(conn, search, reader, limit))?;
+        let (total, rows) = self.read("search job_request", |conn| reading::search(conn, search, reader, limit))?;
         Ok(Found { total, rows: stored::newest(rows, limit) })
     }
 
     fn waiting(&self, job_ids: &[String]) -> Result<Vec<Waiting>, QueueError> {
-        let rows = self.run("read the line in job_request", |conn| reading::waiting(conn, self.shift(), job_ids))?;
+        let rows = self.read("read the line in job_request", |conn| reading::waiting(conn, self.shift(), job_ids))?;
         Ok(stored::waiting(rows))
     }
 
     fn open_by_tag(&self) -> Result<BTreeMap<String, u64>, QueueError> {
-        Ok(stored::by_tag(self.run("count open rows of job_request", reading::open_by_tag)?))
+        Ok(stored::by_tag(self.read("count open rows of job_request", reading::open_by_tag)?))
     }
 
     fn overview(&self) -> Result<Overview, QueueError> {
-        self.run("count job_request", clients::overview)
+        self.read("count job_request", clients::overview)
     }
 
     fn next_claimable(&self, job_ids: &[String]) -> Result<Option<DateTime<Utc>>, QueueError> {
-        self.run("look for work in job_request", |conn| claim::next_claimable(conn, self.shift(), job_ids))
+        self.read("look for work in job_request", |conn| claim::next_claimable(conn, self.shift(), job_ids))
     }
 
     fn last_slot(&self, job_id: &str, schedule: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, QueueError> {

@@ -34,6 +34,7 @@ fn a_link_gives_the_store_s_bytes_whole_and_in_part() {
             (format!("bytes={}-", last - 4), last - 4, last),
             ("bytes=-7".to_owned(), last - 6, last),
             (format!("bytes=5-{}", 10 * last), 5, last),
+            (format!("bytes=-{last}"), 1, last),
         ] {
             let part = server.call("GET", path, &[("range", &range)], b"");
             assert_eq!((part.status, &part.body[..]), (206, &stored[from..=to]), "{range}");
@@ -41,7 +42,14 @@ fn a_link_gives_the_store_s_bytes_whole_and_in_part() {
             assert_eq!(part.header("content-range"), Some(shown.as_str()), "{range}");
         }
         let beyond = format!("bytes={}-", stored.len());
-        assert_eq!(server.call("GET", path, &[("range", &beyond)], b"").status, 416);
+        let answer = server.call("GET", path, &[("range", &beyond)], b"");
+        assert_eq!((answer.status, answer.errmsg().as_str()), (416, "the range is not in the file"));
+        assert_eq!(answer.header("content-range"), Some(format!("bytes */{}", stored.len()).as_str()));
+        // More last bytes than there are, and several ranges: the whole file.
+        for (range, status) in [(format!("bytes=-{}", 10 * last), 206), ("bytes=0-1,5-6".to_owned(), 200)] {
+            let answer = server.call("GET", path, &[("range", &range)], b"");
+            assert!(answer.status == status && answer.body == stored, "{range}: {}", answer.status);
+        }
         let head = server.call("HEAD", path, &[], b"");
         assert_eq!((head.status, head.body.len()), (200, 0));
         assert_eq!(head.header("content-length"), Some(stored.len().to_string().as_str()));

@@ -6,7 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use exhaust::requests::{ClaimWish, Clock, Completion, DAEMON_CONNECTIONS, Reader, Status, WriteBack, open_postgres};
+use exhaust::requests::{
+    ClaimWish, Clock, Completion, DAEMON_CONNECTIONS, Progress, Queue, Reader, Search, Status, WriteBack, open_postgres,
+};
 
 use super::super::databases::{TestDatabase, each};
 use super::{
@@ -380,17 +382,84 @@ fn a_database_that_is_down_is_said_to_be_so() {
 }
 
 #[test]
-fn a_connection_that_was_cut_is_replaced() {
+fn connections_that_were_cut_are_replaced_under_any_verb() {
     let Some(database) = TestDatabase::postgres() else { return };
     let (queue, _) = migrated(&database);
     queue.submit(&request("t", "1")).unwrap();
-    for _ in 0..3 {
-        database.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    let everything = Reader::everything();
+    // Each verb meets a pool whose connections are all gone: as after a restart of the server.
+    let reads: [&dyn Fn() -> bool; 8] = [
+        &|| queue.find(&key("t", "1")).unwrap().is_some(),
+        &|| queue.list(None, &everything, 10).unwrap().len() == 1,
+        &|| queue.search(&Search::default(), &everything, 10).unwrap().total == 1,
+        &|| queue.waiting(&wish(1).job_ids).unwrap().len() == 1,
+        &|| queue.open_by_tag().unwrap().len() == 1,
+        &|| queue.overview().unwrap().counts.len() == 1,
+        &|| queue.next_claimable(&wish(1).job_ids).unwrap().is_some(),
+        &|| queue.check().is_ok(),
+    ];
+    let writes: [&dyn Fn() -> bool; 3] =
+        [&|| queue.cancel(&key("t", "1"), "me").unwrap(), &|| queue.resubmit(&key("t", "1")).unwrap(), &|| {
+            ids(&queue.claim(&wish(1)).unwrap()) == ["1"]
+        }];
+    for (number, verb) in reads.into_iter().chain(writes).enumerate() {
+        fill_the_pool(queue.as_ref());
+        let cut = database.query_text(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
              WHERE datname = current_database() AND application_name = 'exhaustd'",
         );
-        assert_eq!(queue.list(None, &Reader::everything(), 10).unwrap().len(), 1);
+        assert!(cut.len() > 1, "verb {number}: several connections were there");
+        assert!(verb(), "verb {number}");
     }
+}
+
+/// Calls at the same time, so that there are connections to be cut.
+fn fill_the_pool(queue: &dyn Queue) {
+    let barrier = Barrier::new(4);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    barrier.wait();
+                    queue.find(&key("t", "1")).unwrap();
+                }
+            });
+        }
+    });
+}
+
+/// Both change many rows of one claim, through connections of their own.
+#[test]
+fn renewing_and_noting_progress_never_wait_for_each_other_in_a_circle() {
+    each(|database| {
+        let (queue, _) = migrated(database);
+        let keys: Vec<_> = (0..300).map(|n| key("t", &format!("{n:03}"))).collect();
+        for key in &keys {
+            insert_outside(database, &key.tag, &key.request_id, "course-report", "NULL");
+        }
+        let token = queue.claim(&wish(300)).unwrap().token;
+        let rows: Vec<_> = keys.iter().map(|key| (key.clone(), None)).collect();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..30 {
+                    assert_eq!(queue.renew(&token, &rows, LEASE).unwrap().len(), 300);
+                }
+            });
+            scope.spawn(|| {
+                for batches_done in 0..30 {
+                    let progress = Progress { batches_done, batches_total: 30 };
+                    let backwards: Vec<_> = keys.iter().rev().map(|key| (key.clone(), progress)).collect();
+                    queue.note_progress(&token, &backwards).unwrap();
+                }
+            });
+        });
+        // What was passed over because it was being renewed is noted the next time.
+        let all: Vec<_> =
+            keys.iter().map(|key| (key.clone(), Progress { batches_done: 30, batches_total: 30 })).collect();
+        queue.note_progress(&token, &all).unwrap();
+        let noted = database.query_text("SELECT count(*) FROM job_request WHERE job_stats IS NOT NULL");
+        assert_eq!(noted, [[Some("300".to_owned())]]);
+    });
 }
 
 #[test]
