@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{Query, RawPathParams, Request};
+use axum::extract::{FromRequestParts, Query, RawPathParams, Request};
 use axum::http::{HeaderMap, Response};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -106,12 +106,9 @@ async fn handled(api: &Arc<Api>, call: &Call, request: Request, envelope: &mut E
     };
     envelope.msgid = body.as_ref().ok().and_then(msgid);
     let caller = caller?;
-    let path = {
-        use axum::extract::FromRequestParts;
-        let params = RawPathParams::from_request_parts(&mut parts, &()).await;
-        let params = params.map_err(|_| Fault::new(Kind::NotFound, "the path is not UTF-8"))?;
-        params.iter().map(|(_, value)| value.to_owned()).collect()
-    };
+    let params = RawPathParams::from_request_parts(&mut parts, &()).await;
+    let params = params.map_err(|_| Fault::new(Kind::NotFound, "the path is not UTF-8"))?;
+    let path = params.iter().map(|(_, value)| value.to_owned()).collect();
     let query = Query::try_from_uri(&parts.uri).map_err(|_| Fault::bad("the query does not read"))?.0;
     let channel = channel(&parts.headers)?;
     let asked = Asked { api: Arc::clone(api), caller, now: api.now(), path, query, channel, body: body? };

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path as InPath, Query, Request, State};
+use axum::extract::{FromRequestParts, Path as InPath, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use tower::ServiceExt;
 use tower_http::services::ServeFile;
@@ -30,11 +30,8 @@ pub(super) async fn file(State(api): State<Arc<Api>>, request: Request) -> Respo
 async fn opened(api: &Api, request: Request) -> Result<Response<Body>, Fault> {
     let (mut parts, _) = request.into_parts();
     let forbidden = |error: &dyn std::fmt::Display| Fault::new(Kind::Forbidden, error.to_string());
-    let key = {
-        use axum::extract::FromRequestParts;
-        let key = InPath::<String>::from_request_parts(&mut parts, &()).await;
-        key.map_err(|_| forbidden(&"the link is not valid"))?.0
-    };
+    let key = InPath::<String>::from_request_parts(&mut parts, &()).await;
+    let key = key.map_err(|_| forbidden(&"the link is not valid"))?.0;
     let signed = Query::<Signed>::try_from_uri(&parts.uri).map_err(|_| forbidden(&"the link is not valid"))?.0;
     let key = api
         .links

@@ -1,6 +1,6 @@
 //! `POST /job/request/search`: requests by what they have in common.
 
-use chrono::NaiveDate;
+use chrono::{Datelike, NaiveDate};
 use serde_json::{Map, Value, json};
 
 use super::call::{Answer, Asked, Call, Method, Operation};
@@ -100,8 +100,9 @@ fn texts(name: &str, value: &Value) -> Result<Vec<String>, Fault> {
 fn day(days: &[String]) -> Result<NaiveDate, Fault> {
     let wrong = || Fault::bad("requestedDate must be one day (UTC), as 2026-01-31");
     let [day] = days else { return Err(wrong()) };
-    // chrono would take 2026-1-31 too.
-    NaiveDate::parse_from_str(day, "%Y-%m-%d").ok().filter(|read| read.to_string() == *day).ok_or_else(wrong)
+    // chrono would take 2026-1-31 too, and no database has a year 0.
+    let read = NaiveDate::parse_from_str(day, "%Y-%m-%d").ok();
+    read.filter(|read| read.to_string() == *day && read.year() > 0).ok_or_else(wrong)
 }
 
 fn body() -> Value {

@@ -280,14 +280,15 @@ impl<'a> Group<'a> {
                 let batches_total = ready[request].objects.len() as u64;
                 (ready[request].key.clone(), Progress { batches_done: done(request), batches_total })
             })
-            .filter(|(key, progress)| self.told.insert(key.clone(), *progress) != Some(*progress))
+            .filter(|(key, progress)| self.told.get(key) != Some(progress))
             .collect();
         if progress.is_empty() {
             return;
         }
-        let token = self.lease.token().to_owned();
-        if let Err(error) = self.world.ask(move |queue| queue.note_progress(&token, &progress)).await {
-            log::warn!("progress could not be noted claim={} error={error}", self.lease.token());
+        let (token, told) = (self.lease.token().to_owned(), progress.clone());
+        match self.world.ask(move |queue| queue.note_progress(&token, &progress)).await {
+            Ok(()) => self.told.extend(told),
+            Err(error) => log::warn!("progress could not be noted claim={} error={error}", self.lease.token()),
         }
     }
 

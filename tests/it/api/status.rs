@@ -157,11 +157,15 @@ fn aliases_find_the_same_request() {
         ] {
             assert_eq!(search(filters.clone()).json()["result"]["count"], 1, "{filters}");
         }
+        for day in ["0001-01-01", "9999-12-31"] {
+            assert_eq!(search(json!({ "requestedDate": day })).json()["result"]["count"], 0, "{day}");
+        }
         for (filters, message) in [
             (json!({}), "Filters are empty"),
             (json!(null), "Filters are empty"),
             (json!({ "colour": "red" }), "Unsupported filters"),
             (json!({ "requestedDate": "2026-1-31" }), "requestedDate must be one day (UTC), as 2026-01-31"),
+            (json!({ "requestedDate": "0000-01-01" }), "requestedDate must be one day (UTC), as 2026-01-31"),
             (json!({ "status": 7 }), "status must be text, or a list of texts"),
         ] {
             let answer = search(filters);
