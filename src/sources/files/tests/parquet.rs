@@ -5,9 +5,9 @@ use ::parquet::file::properties::WriterProperties;
 use arrow_array::builder::{Int32Builder, MapBuilder, StringBuilder};
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, Float64Array, Int32Array,
-    Int64Array, LargeStringArray, ListArray, StringArray, StringViewArray, StructArray, TimestampMillisecondArray,
-    TimestampNanosecondArray,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, DurationSecondArray,
+    Float64Array, Int32Array, Int64Array, LargeStringArray, ListArray, StringArray, StringViewArray, StructArray,
+    Time32MillisecondArray, TimestampMillisecondArray, TimestampNanosecondArray,
 };
 use arrow_schema::{DataType, Field};
 
@@ -196,4 +196,26 @@ fn a_truncated_file_and_a_missing_column_stop_the_load() {
     let error = read(directory.path(), &scan(Table::User, columns("userid"), None)).err().unwrap();
     assert_eq!(error.message, "table user: user.parquet is no sound Parquet file");
     assert!(!error.may_pass);
+}
+
+/// What no table of the platform has, and yet may stand in metadata that a filter names.
+#[test]
+fn times_of_day_nested_values_and_types_that_are_not_read() {
+    let times: ArrayRef = Arc::new(Time32MillisecondArray::from(vec![Some(45_296_250), None]));
+    assert_eq!(values(Kind::Text, times).0, ["12:34:56.250", ""]);
+    let mut map = MapBuilder::new(None, Int32Builder::new(), StringBuilder::new());
+    map.keys().append_value(7);
+    map.values().append_value("x");
+    map.append(true).unwrap();
+    map.append(false).unwrap();
+    assert_eq!(values(Kind::Text, Arc::new(map.finish())).0, [r#"{"7":"x"}"#, ""]);
+    let codes: DictionaryArray<Int32Type> = [Some("b"), None, Some("a"), Some("b")].into_iter().collect();
+    assert_eq!(values(Kind::Text, Arc::new(codes)).0, ["b", "", "a", "b"]);
+    let nothing: DictionaryArray<Int32Type> = [None::<&str>, None].into_iter().collect();
+    assert_eq!(values(Kind::Text, Arc::new(nothing)).0, ["", ""]);
+    let lengths: ArrayRef = Arc::new(DurationSecondArray::from(vec![1, 2]));
+    let kinds = vec![Column::key("k"), Column::optional("x", Kind::Text)];
+    let keys: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+    let error = one(Table::User, kinds, vec![("k", keys), ("x", lengths)]).err().unwrap();
+    assert!(error.detail.contains("values of type Duration(s)") && !error.may_pass, "{}", error.detail);
 }
