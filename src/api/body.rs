@@ -1,11 +1,11 @@
-//! Bodies: how large, how long, and what they must be.
+//! Bodies: how large, how long, what they must be, and the fields in them.
 
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::envelope::{Fault, Kind};
 
@@ -54,6 +54,45 @@ async fn read(mut body: Body) -> Result<Vec<u8>, Fault> {
         }
     }
     if seen > MOST { Err(too_large()) } else { Ok(bytes) }
+}
+
+/// The object that everything is in.
+pub(super) fn request(body: &Value) -> Result<&Map<String, Value>, Fault> {
+    let Value::Object(envelope) = body else { return Err(Fault::bad("the body must be an object")) };
+    match envelope.get("request") {
+        Some(Value::Object(request)) => Ok(request),
+        None | Some(Value::Null) => Err(Fault::bad("request is empty")),
+        Some(_) => Err(Fault::bad("request must be an object")),
+    }
+}
+
+/// The value under one of these names, which mean the same; `null` is nothing there.
+pub(super) fn value<'v>(request: &'v Map<String, Value>, names: &[&str]) -> Result<Option<&'v Value>, Fault> {
+    let mut given = names.iter().filter_map(|name| Some((name, request.get(*name).filter(|value| !value.is_null())?)));
+    let Some((name, value)) = given.next() else { return Ok(None) };
+    match given.find(|(_, other)| *other != value) {
+        Some((other, _)) => Err(Fault::bad(format!("{name} and {other} differ: give one of them"))),
+        None => Ok(Some(value)),
+    }
+}
+
+/// The same, for text.
+pub(super) fn text<'v>(request: &'v Map<String, Value>, names: &[&str]) -> Result<Option<&'v str>, Fault> {
+    match value(request, names)? {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => {
+            let name = names.iter().find(|name| request.contains_key(**name)).unwrap_or(&names[0]);
+            Err(Fault::bad(format!("{name} must be text")))
+        }
+    }
+}
+
+/// A whole number, however it is spelled: `10.0` is 10.
+pub(super) fn whole(value: &Value) -> Option<u64> {
+    let float = value.as_f64().filter(|float| float.fract() == 0.0 && (0.0..9e15).contains(float));
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and within bounds")]
+    float.map(|float| float as u64)
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ use self::keys::Keys;
 use self::status::{Around, status_object};
 use crate::config::Config;
 use crate::config::checked::{self, Job};
+use crate::intake;
 use crate::metrics::Metrics;
 use crate::outputs::{Links, Store};
 use crate::requests::{Clock, Queue, QueueError, RequestKey, RequestRow, Status};
@@ -123,6 +124,11 @@ impl Api {
         &self.config.jobs
     }
 
+    /// The configured job of this id or alias; `None` for jobs of other systems.
+    fn job(&self, name: &str) -> Option<&Arc<Job>> {
+        intake::find_job(self.jobs(), name).ok()
+    }
+
     /// Ids and aliases of all jobs.
     fn job_names(&self) -> Vec<&str> {
         self.jobs().iter().flat_map(|job| job.names()).collect()
@@ -162,9 +168,7 @@ impl Api {
 
     /// The place of a row that waits; `None` for jobs that are not ours.
     async fn position(&self, row: &RequestRow) -> Result<Option<u64>, Fault> {
-        let Some(job) = self.jobs().iter().find(|job| job.names().any(|name| name == row.job_id)) else {
-            return Ok(None);
-        };
+        let Some(job) = self.job(&row.job_id) else { return Ok(None) };
         let line = self.waiting.line(self, job).await?;
         let key = RequestKey { tag: row.tag.clone(), request_id: row.request_id.clone() };
         Ok(Some(line.position(&key)))

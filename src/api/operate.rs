@@ -5,7 +5,6 @@ use serde_json::json;
 use super::call::{Answer, Asked, Call, Method, Operation, path_parameter};
 use super::envelope::{Fault, Kind};
 use super::read::found;
-use crate::intake;
 use crate::requests::{Queue, QueueError, RequestKey};
 
 pub(super) const CANCEL: Call = Call {
@@ -56,7 +55,7 @@ where
     F: FnOnce(&dyn Queue, &RequestKey) -> Result<bool, QueueError> + Send + 'static,
 {
     let row = found(&asked).await?;
-    if intake::find_job(asked.api.jobs(), &row.job_id).is_err() {
+    if asked.api.job(&row.job_id).is_none() {
         return Err(Fault::new(
             Kind::Conflict,
             format!("job '{}' is not configured here: the request is another system's", row.job_id),

@@ -3,11 +3,11 @@
 use chrono::{Datelike, NaiveDate};
 use serde_json::{Map, Value, json};
 
+use super::body::{request, value, whole};
 use super::call::{Answer, Asked, Call, Method, Operation};
 use super::envelope::Fault;
 use super::list::{self, MOST, shown, wrong_limit};
-use super::submit::{request, value, whole};
-use crate::intake;
+
 use crate::requests::Search;
 
 /// How many are shown unless the call says so.
@@ -75,10 +75,7 @@ fn filters(asked: &Asked, request: &Map<String, Value>) -> Result<Search, Fault>
 }
 
 fn names(asked: &Asked, job: &str) -> Vec<String> {
-    match intake::find_job(asked.api.jobs(), job) {
-        Ok(job) => job.names().map(str::to_owned).collect(),
-        Err(_) => vec![job.to_owned()],
-    }
+    asked.api.job(job).map_or_else(|| vec![job.to_owned()], |job| job.names().map(str::to_owned).collect())
 }
 
 fn given(filters: &Map<String, Value>, name: &str) -> Result<Option<Vec<String>>, Fault> {

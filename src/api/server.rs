@@ -27,7 +27,7 @@ const REST: Duration = Duration::from_millis(200);
 
 /// Why the API does not listen.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {cause}")]
+#[error("cannot listen on {address} (`[api] listen` in jobs.toml): {cause}")]
 pub struct ServeError {
     address: SocketAddr,
     cause: std::io::Error,

@@ -1,10 +1,10 @@
 //! `POST /job/request/submit`: make a request, or find the one that is the same.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use super::body::{request, text, value};
 use super::call::{Answer, Asked, Call, Method, Operation};
 use super::envelope::{Fault, Kind};
-use super::keys::Caller;
 use crate::intake::{self, LONGEST_NAME, Submission};
 use crate::requests::{NewRequest, RequestKey, RequestRow, Status};
 
@@ -100,54 +100,12 @@ async fn within_limit(asked: &Asked, key: &RequestKey, most: u32) -> Result<(), 
     if row.is_some_and(|row| Status::parse(&row.status) != Some(Status::Failed)) {
         return Ok(());
     }
-    let open: u64 = open_of(&asked.caller, &open);
+    let of_key = open.iter().filter(|(tag, _)| asked.caller.covers_tag(tag).is_ok());
+    let open: u64 = of_key.map(|(_, n)| n).sum();
     if open < u64::from(most) {
         return Ok(());
     }
     Err(Fault::too_many(format!("{open} requests of this key are open, {most} are allowed"), 30))
-}
-
-fn open_of(caller: &Caller, open: &std::collections::BTreeMap<String, u64>) -> u64 {
-    open.iter().filter(|(tag, _)| caller.covers_tag(tag).is_ok()).map(|(_, n)| n).sum()
-}
-
-/// The object that everything is in.
-pub(super) fn request(body: &Value) -> Result<&Map<String, Value>, Fault> {
-    let Value::Object(envelope) = body else { return Err(Fault::bad("the body must be an object")) };
-    match envelope.get("request") {
-        Some(Value::Object(request)) => Ok(request),
-        None | Some(Value::Null) => Err(Fault::bad("request is empty")),
-        Some(_) => Err(Fault::bad("request must be an object")),
-    }
-}
-
-/// The value under one of these names, which mean the same; `null` is nothing there.
-pub(super) fn value<'v>(request: &'v Map<String, Value>, names: &[&str]) -> Result<Option<&'v Value>, Fault> {
-    let mut given = names.iter().filter_map(|name| Some((name, request.get(*name).filter(|value| !value.is_null())?)));
-    let Some((name, value)) = given.next() else { return Ok(None) };
-    match given.find(|(_, other)| *other != value) {
-        Some((other, _)) => Err(Fault::bad(format!("{name} and {other} differ: give one of them"))),
-        None => Ok(Some(value)),
-    }
-}
-
-/// A whole number, however it is spelled: `10.0` is 10.
-pub(super) fn whole(value: &Value) -> Option<u64> {
-    let float = value.as_f64().filter(|float| float.fract() == 0.0 && (0.0..9e15).contains(float));
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and within bounds")]
-    float.map(|float| float as u64)
-}
-
-/// The same, for text.
-fn text<'v>(request: &'v Map<String, Value>, names: &[&str]) -> Result<Option<&'v str>, Fault> {
-    match value(request, names)? {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => {
-            let name = names.iter().find(|name| request.contains_key(**name)).unwrap_or(&names[0]);
-            Err(Fault::bad(format!("{name} must be text")))
-        }
-    }
 }
 
 fn body(jobs: &[&str]) -> Value {

@@ -108,8 +108,7 @@ async fn refresh(api: &Api) -> Result<(), Fault> {
 fn by_job(api: &Api, overview: &Overview) -> Vec<(String, String, u64)> {
     let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
     for ((name, status), n) in &overview.counts {
-        let job = api.jobs().iter().find(|job| job.names().any(|known| known == name));
-        let job = job.map_or_else(|| "(other)".to_owned(), |job| job.id.clone());
+        let job = api.job(name).map_or_else(|| "(other)".to_owned(), |job| job.id.clone());
         *counts.entry((job, status.clone())).or_default() += n;
     }
     counts.into_iter().map(|((job, status), n)| (job, status, n)).collect()
