@@ -65,7 +65,7 @@ fn jobs(asked: &Asked) -> Value {
             aliases: job.aliases.clone(),
             report: job.report.to_owned(),
             schedule: job.schedule.as_str().to_owned(),
-            next_run: shown(job.schedule.next_after(asked.now, api.config.timezone)),
+            next_run: shown(job.schedule.next_after(asked.now, api.config.get().timezone)),
             last_run: shown(api.metrics.last_run(&job.id)),
             job_config: json_schema(),
         })

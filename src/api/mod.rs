@@ -39,7 +39,7 @@ use self::call::{Answer, Call, Method};
 use self::envelope::{Envelope, Fault, Kind, OUTSIDE};
 use self::keys::Keys;
 use self::status::{Around, status_object};
-use crate::config::Config;
+use crate::config::Live;
 use crate::config::checked::{self, Job};
 use crate::intake;
 use crate::metrics::Metrics;
@@ -63,7 +63,7 @@ const TURN: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Parts {
     /// jobs.toml.
-    pub config: Arc<Config>,
+    pub config: Live,
     /// The `job_request` table, by connections that the daemon does not use.
     pub queue: Arc<dyn Queue>,
     /// Where files are.
@@ -82,7 +82,7 @@ pub struct Parts {
 
 /// The API of one process.
 struct Api {
-    config: Arc<Config>,
+    config: Live,
     settings: checked::Api,
     queue: Arc<dyn Queue>,
     store: Store,
@@ -120,18 +120,19 @@ impl Api {
         self.clock.now()
     }
 
-    fn jobs(&self) -> &[Arc<Job>] {
-        &self.config.jobs
+    /// The jobs of this moment.
+    fn jobs(&self) -> Vec<Arc<Job>> {
+        self.config.get().jobs.clone()
     }
 
     /// The configured job of this id or alias; `None` for jobs of other systems.
-    fn job(&self, name: &str) -> Option<&Arc<Job>> {
-        intake::find_job(self.jobs(), name).ok()
+    fn job(&self, name: &str) -> Option<Arc<Job>> {
+        intake::find_job(&self.config.get().jobs, name).ok().cloned()
     }
 
     /// Ids and aliases of all jobs.
-    fn job_names(&self) -> Vec<&str> {
-        self.jobs().iter().flat_map(|job| job.names()).collect()
+    fn job_names(&self) -> Vec<String> {
+        self.jobs().iter().flat_map(|job| job.names()).map(str::to_owned).collect()
     }
 
     /// The API's one door to the database.
@@ -169,7 +170,7 @@ impl Api {
     /// The place of a row that waits; `None` for jobs that are not ours.
     async fn position(&self, row: &RequestRow) -> Result<Option<u64>, Fault> {
         let Some(job) = self.job(&row.job_id) else { return Ok(None) };
-        let line = self.waiting.line(self, job).await?;
+        let line = self.waiting.line(self, &job).await?;
         let key = RequestKey { tag: row.tag.clone(), request_id: row.request_id.clone() };
         Ok(Some(line.position(&key)))
     }

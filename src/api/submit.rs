@@ -35,8 +35,8 @@ async fn submit(asked: Asked) -> Answer {
     let api = &asked.api;
     let tag = text(request, &["tag"])?.unwrap_or_default();
     let job = text(request, &["jobId", "dataset"])?.unwrap_or_default();
-    let job =
-        if tag.is_empty() { Err(intake::SubmissionError::Empty("tag")) } else { intake::find_job(api.jobs(), job) };
+    let jobs = api.jobs();
+    let job = if tag.is_empty() { Err(intake::SubmissionError::Empty("tag")) } else { intake::find_job(&jobs, job) };
     let job = job.map_err(|error| Fault::bad(error.to_string()))?;
     let requested_channel = text(request, &["requestedChannel"])?.or(asked.channel.as_deref()).map(str::to_owned);
     let given = Submission {
@@ -108,7 +108,7 @@ async fn within_limit(asked: &Asked, key: &RequestKey, most: u32) -> Result<(), 
     Err(Fault::too_many(format!("{open} requests of this key are open, {most} are allowed"), 30))
 }
 
-fn body(jobs: &[&str]) -> Value {
+fn body(jobs: &[String]) -> Value {
     let name = |description: &str| json!({ "type": ["string", "null"], "maxLength": LONGEST_NAME, "description": description });
     json!({
         "type": "object",

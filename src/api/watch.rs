@@ -97,7 +97,7 @@ async fn refresh(api: &Api) -> Result<(), Fault> {
     }
     drop(kept);
     for job in api.jobs() {
-        let line = api.waiting.line(api, job).await?;
+        let line = api.waiting.line(api, &job).await?;
         let age = line.oldest.and_then(|oldest| (api.now() - oldest).to_std().ok()).unwrap_or_default();
         api.metrics.set_queue(&job.id, line.positions.len(), age);
     }

@@ -162,17 +162,22 @@ fn open_queue(config: &Config) -> Result<Arc<dyn Queue>, Ended> {
 }
 
 fn open_world(config: Config) -> Result<World, Ended> {
-    worker::open::world(Arc::new(config), Arc::new(SystemClock)).map_err(|error| match error {
+    worker::open::world(config, Arc::new(SystemClock)).map_err(|error| match error {
         worker::open::OpenError::Queue(error) => error.into(),
         error @ worker::open::OpenError::Source(_) => Ended::Usage(error.to_string()),
         error @ worker::open::OpenError::Threads(_) => Ended::Failed(error.to_string()),
     })
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Ended> {
-    tokio::runtime::Builder::new_multi_thread()
+/// Runs the daemon's or the API's work. When it has ended nothing is waited for: a call to a database that does not
+/// answer would keep the process for ever.
+fn block_on<T>(work: impl Future<Output = Result<T, Ended>>) -> Result<T, Ended> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| Ended::Failed(format!("cannot start: {error}")))
+        .map_err(|error| Ended::Failed(format!("cannot start: {error}")))?;
+    let ended = runtime.block_on(work);
+    runtime.shutdown_background();
+    ended
 }

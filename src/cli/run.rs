@@ -8,15 +8,19 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::progress::Progress;
-use super::{Ended, load_config, open_world, runtime, serve};
-use crate::worker::lifecycle::{self, RunError, Stop};
+use super::{Ended, block_on, load_config, open_world, serve};
+use crate::config::Environment;
+use crate::worker::lifecycle::{self, RunError};
+use crate::worker::reload::Reload;
+use crate::worker::stop::Stop;
 use crate::worker::{self, World};
 
 /// The daemon: take requests on the schedules of jobs.toml, make their reports, write them back; and serve the HTTP
 /// API, if `[api] listen` is set.
 ///
 /// Dependencies that are down are waited for. The first SIGTERM or Ctrl-C takes no new work and ends or hands back
-/// what is in progress within `stop_timeout`; the second ends at once.
+/// what is in progress within `stop_timeout`; the second ends at once. A change of jobs.toml is seen at once, or on
+/// SIGHUP: jobs and limits of [worker] take effect without a restart.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Work until nothing claimable is left, whatever the schedules, then exit: for cron and Kubernetes Jobs. Exit
@@ -28,15 +32,18 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     let world = open_world(load_config(config)?)?;
     let once = arguments.once;
-    runtime()?.block_on(async {
+    block_on(async {
         tokio::spawn(stop_on_signals(signals()?, world.stop.clone()));
         if !once {
+            tokio::spawn(reload(&world)?);
             return daemon(&world).await;
         }
         let watching = tokio::spawn(watch(Arc::clone(&world.progress)));
         let summary = lifecycle::run_once(&world).await;
         watching.abort();
-        let summary = summary?;
+        let Some(summary) = summary? else {
+            return Err(Ended::Failed("stop_timeout is over: what is unfinished is taken over later".to_owned()));
+        };
         println!(
             "{} requests: {} completed, {} failed, {} to be tried again, {} handed back, {} lost",
             summary.claimed, summary.completed, summary.failed, summary.backing_off, summary.handed_back, summary.lost
@@ -51,9 +58,9 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
 
 /// The schedules, and the API where it is on. Whichever ends first ends the other.
 async fn daemon(world: &World) -> Result<(), Ended> {
-    let serving = match &world.config.api {
+    let serving = match world.config.get().api.clone() {
         None => None,
-        Some(settings) => Some(serve::serve(world, settings.clone(), true).await?),
+        Some(settings) => Some(serve::serve(world, settings, true).await?),
     };
     let ran = lifecycle::run(world).await;
     world.stop.set();
@@ -79,6 +86,13 @@ impl From<RunError> for Ended {
             RunError::Scheduler(_) => Self::Failed(error.to_string()),
         }
     }
+}
+
+/// Follows jobs.toml.
+pub(super) fn reload(world: &World) -> Result<impl Future<Output = ()> + Send + use<>, Ended> {
+    let hangup = signal(SignalKind::hangup());
+    let hangup = hangup.map_err(|error| Ended::Failed(format!("cannot listen for signals: {error}")))?;
+    Ok(Reload::new(world.config.clone(), Environment::process()).watch(hangup))
 }
 
 pub(super) fn signals() -> Result<[Signal; 2], Ended> {

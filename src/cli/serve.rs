@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
-use super::run::{signals, stop_on_signals};
-use super::{Ended, load_config, open_world, runtime};
+use super::run::{reload, signals, stop_on_signals};
+use super::{Ended, block_on, load_config, open_world};
 use crate::api::{self, Parts};
 use crate::config::checked;
 use crate::requests::SystemClock;
@@ -27,8 +27,9 @@ pub(super) fn run(config: &Path) -> Result<(), Ended> {
         return Err(Ended::Usage("nothing to serve: set `[api] listen` in jobs.toml".to_owned()));
     };
     let world = open_world(config)?;
-    runtime()?.block_on(async {
+    block_on(async {
         tokio::spawn(stop_on_signals(signals()?, world.stop.clone()));
+        tokio::spawn(reload(&world)?);
         let serving = serve(&world, settings, false).await?;
         // The API answers while the database is waited for: /health says so.
         let prepared = lifecycle::prepare(&world).await;
@@ -43,13 +44,13 @@ pub(super) fn run(config: &Path) -> Result<(), Ended> {
 /// Binds the API's address and serves until the daemon is told to stop. With `source` its health is told too: this
 /// process reads it.
 pub(super) async fn serve(world: &World, settings: checked::Api, source: bool) -> Result<JoinHandle<()>, Ended> {
-    let config = &world.config;
+    let config = world.config.get();
     let bound = api::bind(&settings).await.map_err(|error| Ended::Usage(error.to_string()))?;
-    let links = open::links(config, &settings.links_begin_with(bound.address()))
+    let links = open::links(&config, &settings.links_begin_with(bound.address()))
         .map_err(|error| Ended::Failed(format!("cannot keep the key of download links in the store: {error}")))?;
     let parts = Parts {
-        config: Arc::clone(config),
-        queue: open::queue(config, Arc::new(SystemClock), CONNECTIONS)?,
+        config: world.config.clone(),
+        queue: open::queue(&config, Arc::new(SystemClock), CONNECTIONS)?,
         store: world.store.clone(),
         source: source.then(|| Arc::clone(&world.source)),
         clock: Arc::clone(&world.clock),

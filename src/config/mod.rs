@@ -11,6 +11,7 @@ mod environment;
 mod errors;
 mod jobs;
 mod keys;
+mod live;
 mod raw;
 mod read;
 mod section;
@@ -23,6 +24,7 @@ pub use checked::Config;
 pub use environment::Environment;
 pub use errors::{ConfigErrors, Fault, Place};
 pub use keys::known_keys;
+pub use live::{Changes, Live};
 
 use errors::Faults;
 

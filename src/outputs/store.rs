@@ -97,6 +97,12 @@ impl Store {
         Ok(())
     }
 
+    /// Whether a file of this key and size is stored.
+    #[must_use]
+    pub fn has(&self, key: &ObjectKey, bytes: u64) -> bool {
+        fs::metadata(self.path(key)).is_ok_and(|file| file.is_file() && file.len() == bytes)
+    }
+
     /// Opens a stored file.
     pub fn open(&self, key: &ObjectKey) -> Result<File, StoreError> {
         File::open(self.path(key)).map_err(|cause| StoreError::new("open a file", key, cause))

@@ -24,6 +24,8 @@ pub mod table;
 #[cfg(test)]
 mod test_tables;
 
+use serde::{Deserialize, Serialize};
+
 use schema::Column;
 use shared::Shared;
 
@@ -107,7 +109,7 @@ pub struct Needs {
 }
 
 /// What became of a batch's enrolments: `enrolled` = `rows` + everything from `other_course` to `no_attempt`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Rows written.
     pub rows: u64,

@@ -8,6 +8,7 @@
 
 mod clock;
 mod failures;
+mod listening;
 mod migrations;
 mod postgres;
 mod reading;
@@ -23,13 +24,14 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use listening::Listener;
 pub use postgres::{PostgresQueue, open_postgres};
 pub use reading::{Found, Progress, Reader, Search, Waiting};
 pub use sqlite::{SqliteQueue, open_sqlite};
 pub use times::read_time;
 pub use types::{
     Claim, ClaimWish, ClaimedRequest, Completion, Failure, NewRequest, Overview, QueueError, RequestKey, RequestRow,
-    Status, Submitted, WriteBack,
+    SUSPECT, Status, Submitted, Suspects, WriteBack,
 };
 
 /// Connections of a daemon to its database, at most: its calls are few and short.
@@ -43,6 +45,15 @@ pub trait Queue: Send + Sync {
 
     /// Whether the database answers and has every column this program needs.
     fn check(&self) -> Result<(), QueueError>;
+
+    /// Now, by the clock that leases and slots are judged by: the database's, where daemons share one.
+    fn now(&self) -> Result<DateTime<Utc>, QueueError>;
+
+    /// Gives up the connections that calls may hang on: the next call opens its own.
+    fn reconnect(&self);
+
+    /// Begins to hear of changes that others make to the table.
+    fn listen(&self) -> Result<Listener, QueueError>;
 
     /// Takes claimable rows, atomically, oldest first: SUBMITTED whose back-off is over, and PROCESSING whose lease
     /// of ours ran out (that counts a crash).

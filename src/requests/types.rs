@@ -63,7 +63,27 @@ pub struct ClaimWish {
     pub lease: Duration,
     /// Who claims, `host:pid`; the queue appends a fresh random part for the token.
     pub owner: String,
+    /// Whether rows that crashed twice are meant, or all others.
+    pub suspects: Suspects,
+    /// Takes PROCESSING rows without any lease as well, once they are this old: what a replaced system left behind.
+    pub adopt_after: Option<Duration>,
+    /// Most rows of one tag in work, over all daemons.
+    pub per_tag: Option<u32>,
+    /// Most rows of one `requested_channel` in work, over all daemons. Rows without a channel are not limited.
+    pub per_channel: Option<u32>,
 }
+
+/// A row that lost two leases may be what crashes its daemons: it is worked on alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suspects {
+    /// All other rows.
+    Leave,
+    /// One such row, the oldest.
+    One,
+}
+
+/// From this many lost leases on a row is a suspect.
+pub const SUSPECT: u32 = 2;
 
 /// Rows claimed at once, under one token.
 #[derive(Clone, Debug)]
@@ -127,6 +147,8 @@ pub struct Failure {
     pub execution_ms: i64,
     /// JSON, where something is known.
     pub job_stats: Option<String>,
+    /// JSON of the batches that were stored all the same, for the next attempt; `None` leaves what was noted before.
+    pub processed_batches: Option<String>,
 }
 
 /// Whether a fenced write changed its row.

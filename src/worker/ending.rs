@@ -1,16 +1,18 @@
 //! How an attempt ends: the reasons in a client's words, and the fenced write-back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::World;
 use super::cpu::Panicked;
+use super::dependencies::Dependency;
 use super::lease::Lease;
+use super::points;
 use crate::config::checked::Job;
 use crate::intake::Refusal;
 use crate::outputs::{KeyError, StoreError};
 use crate::reports::ReportError;
 use crate::reports::filters::ResolveError;
-use crate::requests::{ClaimedRequest, Completion, Failure, Queue, QueueError, WriteBack};
+use crate::requests::{ClaimedRequest, Completion, Failure, Queue, QueueError, RequestKey, WriteBack};
 use crate::sources::SourceError;
 
 /// The first wait after a failure that may pass; it doubles with each attempt.
@@ -26,47 +28,54 @@ pub struct Reason {
     pub detail: String,
     /// Whether trying again later may help.
     pub may_pass: bool,
-    /// Whether it is the request's own fault, which is no error to whoever runs the daemon.
-    pub of_request: bool,
+    /// Where it arose.
+    pub origin: Origin,
+}
+
+/// Where a failure arose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// In the request, which is no error to whoever runs the daemon.
+    Request,
+    /// In something that the daemon depends on.
+    Dependency(Dependency),
+    /// In the program, or in what it was given to work on.
+    Program,
 }
 
 impl Reason {
-    fn new(error: &(dyn std::error::Error + 'static), may_pass: bool) -> Self {
+    fn new(error: &(dyn std::error::Error + 'static), origin: Origin, may_pass: bool) -> Self {
         let mut detail = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
             detail = format!("{detail}: {error}");
             cause = error.source();
         }
-        Self { message: error.to_string(), detail, may_pass, of_request: false }
-    }
-
-    fn of_request(error: &(dyn std::error::Error + 'static)) -> Self {
-        Self { of_request: true, ..Self::new(error, false) }
+        Self { message: error.to_string(), detail, may_pass, origin }
     }
 
     /// The row itself is wrong.
     #[must_use]
     pub fn refused(error: &Refusal) -> Self {
-        Self::of_request(error)
+        Self::new(error, Origin::Request, false)
     }
 
     /// No batch, or too many.
     #[must_use]
     pub fn resolve(error: &ResolveError) -> Self {
-        Self::of_request(error)
+        Self::new(error, Origin::Request, false)
     }
 
     /// A file name that cannot be.
     #[must_use]
     pub fn key(error: &KeyError) -> Self {
-        Self::new(error, false)
+        Self::new(error, Origin::Program, false)
     }
 
     /// The report's rules forbid it.
     #[must_use]
     pub fn report(error: &ReportError) -> Self {
-        Self::new(error, false)
+        Self::new(error, Origin::Program, false)
     }
 
     /// A table could not be read.
@@ -76,32 +85,39 @@ impl Reason {
             message: error.message.clone(),
             detail: error.detail.clone(),
             may_pass: error.may_pass,
-            of_request: false,
+            origin: Origin::Dependency(Dependency::Source),
         }
     }
 
     /// A file could not be stored.
     #[must_use]
     pub fn store(error: &StoreError) -> Self {
-        Self { detail: format!("{error} ({})", error.place), ..Self::new(error, error.may_pass()) }
+        let origin = Origin::Dependency(Dependency::Store);
+        Self { detail: format!("{error} ({})", error.place), ..Self::new(error, origin, error.may_pass()) }
     }
 
     /// The program itself is wrong; the client learns that it is not their request.
     #[must_use]
     pub fn panicked(error: &Panicked) -> Self {
-        Self {
-            message: "internal error, please report it".to_owned(),
-            detail: error.to_string(),
-            may_pass: false,
-            of_request: false,
-        }
+        Self::internal("internal error, please report it".to_owned(), error.to_string())
+    }
+
+    /// The process ended while it worked on this request and on nothing else, so many times.
+    #[must_use]
+    pub fn crashes(times: u32) -> Self {
+        let message = format!("the report crashed the worker {times} times");
+        Self::internal(message.clone(), format!("{message} while it worked on nothing else"))
+    }
+
+    const fn internal(message: String, detail: String) -> Self {
+        Self { message, detail, may_pass: false, origin: Origin::Program }
     }
 
     /// Fewer or more rows written than the report has: never delivered.
     #[must_use]
     pub fn short_file(written: u64, expected: u64) -> Self {
         let detail = format!("{written} rows written of {expected}");
-        Self { message: format!("internal error: {detail}"), detail, may_pass: false, of_request: false }
+        Self::internal(format!("internal error: {detail}"), detail)
     }
 
     /// Says which batch it was, for operators.
@@ -163,7 +179,7 @@ impl Summary {
 }
 
 /// Writes one request back, fenced by its claim, and logs the one line that says how it ended. While the database
-/// cannot be reached it tries again, for as long as the claim is believed.
+/// cannot be reached it tries again, until a stop can wait no longer: the fence decides whether it came too late.
 pub async fn write_back(
     world: &World,
     lease: &Lease,
@@ -176,7 +192,13 @@ pub async fn write_back(
     let attempt = request.iteration.saturating_add(1);
     let retries = attempt < job.max_attempts;
     let key = &request.key;
-    let written = persist(world, lease, {
+    points::reach("writing-back", &key.to_string());
+    lease.ledger().ends(key);
+    let processed_batches = lease.ledger().processed(key);
+    if let Ending::Failed(Reason { may_pass: true, origin: Origin::Dependency(dependency), .. }) = &ending {
+        world.down.report(*dependency);
+    }
+    let written = persist(world, key, &ending, {
         let (token, key, ending) = (lease.token().to_owned(), key.clone(), ending.clone());
         let now = world.clock.now();
         let back_off = back_off(attempt);
@@ -186,18 +208,24 @@ pub async fn write_back(
             }
             Ending::Failed(reason) => {
                 let Reason { message, detail, may_pass, .. } = reason;
-                let failure = Failure { message, detail, execution_ms, job_stats: None };
+                let failure = Failure {
+                    message,
+                    detail,
+                    execution_ms,
+                    job_stats: None,
+                    processed_batches: processed_batches.clone(),
+                };
                 if may_pass && retries {
                     queue.retry_later(&token, &key, &failure, back_off)
                 } else {
                     queue.fail(&token, &key, &failure)
                 }
             }
-            Ending::HandedBack => queue.hand_back(&token, &key, None),
+            Ending::HandedBack => queue.hand_back(&token, &key, processed_batches.as_deref()),
         }
     })
     .await;
-    lease.release(key);
+    lease.ledger().release(key);
     let job_id = &job.id;
     match (written, ending) {
         (Ok(WriteBack::Done), Ending::Completed { download_urls, .. }) => {
@@ -217,7 +245,7 @@ pub async fn write_back(
         (Ok(WriteBack::Done), Ending::Failed(reason)) => {
             summary.failed += 1;
             world.metrics.request_ended(job_id, "failed");
-            let level = if reason.of_request { log::Level::Warn } else { log::Level::Error };
+            let level = if reason.origin == Origin::Request { log::Level::Warn } else { log::Level::Error };
             log::log!(level, "request failed request={key} job={job_id} attempt={attempt} error={:?}", reason.detail);
         }
         (Ok(WriteBack::Done), Ending::HandedBack) => {
@@ -241,23 +269,34 @@ pub async fn write_back(
     }
 }
 
-/// Asks the database until it answers or the claim is no longer believed.
-async fn persist<F>(world: &World, lease: &Lease, question: F) -> Result<WriteBack, QueueError>
+/// Asks the database until it answers. An answer may have been lost on its way: then the row is no longer held because
+/// the write was done.
+async fn persist<F>(world: &World, key: &RequestKey, ending: &Ending, question: F) -> Result<WriteBack, QueueError>
 where
     F: Fn(&dyn Queue) -> Result<WriteBack, QueueError> + Clone + Send + 'static,
 {
-    let patience = Instant::now();
     let mut wait = Duration::from_millis(100);
+    let mut unanswered = false;
     loop {
         match world.ask(question.clone()).await {
-            Err(error) if error.may_pass() && patience.elapsed() < lease.duration() => {
+            Err(error) if error.may_pass() && !world.stop.is_halted() => {
+                unanswered = true;
                 log::warn!("database not reachable, waiting wait_ms={} error={error}", wait.as_millis());
                 tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(Duration::from_secs(5));
+                wait = (wait * 2).min(Duration::from_secs(2));
             }
+            Ok(WriteBack::Lost) if unanswered && is_completed(world, key, ending).await => return Ok(WriteBack::Done),
             answer => return answer,
         }
     }
+}
+
+/// Whether the row says COMPLETED with these very files, whose names no other claim can give.
+async fn is_completed(world: &World, key: &RequestKey, ending: &Ending) -> bool {
+    let Ending::Completed { download_urls, .. } = ending else { return false };
+    let wanted = key.clone();
+    let row = world.ask(move |queue| queue.find(&wanted)).await;
+    row.is_ok_and(|row| row.is_some_and(|row| row.download_urls == *download_urls && row.completed.is_some()))
 }
 
 /// Doubles with each attempt; up to a quarter more by chance, so that requests that failed together do not come back

@@ -9,8 +9,10 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::Progress;
 use super::cpu::caught;
 use super::ending::Reason;
-use super::lifecycle::Stop;
+use super::ledger::{Ledger, StoredBatch};
 use super::plan::{Ready, Unit};
+use super::points;
+use super::stop::Stop;
 use crate::config::checked::Job;
 use crate::outputs::{Store, write_table};
 use crate::reports::shared::Shared;
@@ -26,8 +28,10 @@ pub struct Workshop<'a> {
     pub shared: &'a Shared,
     /// Where files go.
     pub store: &'a Store,
-    /// Set when the daemon is told to stop: no further file is begun.
+    /// Once it can wait no longer no further file is begun.
     pub stop: &'a Stop,
+    /// What is stored of each request, and whether the claim still holds it.
+    pub ledger: &'a Ledger,
     /// Counts of this group.
     pub meter: &'a Meter,
     /// How far the work is, for whoever watches.
@@ -48,10 +52,10 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Nothing done yet, of so many requests.
+    /// So many files of each request are stored already.
     #[must_use]
-    pub fn new(requests: usize) -> Self {
-        Self { done: (0..requests).map(|_| AtomicU64::new(0)).collect(), ..Self::default() }
+    pub fn new(done: impl Iterator<Item = u64>) -> Self {
+        Self { done: done.map(AtomicU64::new).collect(), ..Self::default() }
     }
 
     /// Time spent generating and storing, added up over threads.
@@ -94,6 +98,17 @@ struct Open {
     failed: bool,
 }
 
+impl Open {
+    fn new(request: &Ready) -> Self {
+        let mut delivered = Delivered::default();
+        for file in request.stored.iter().flatten() {
+            delivered.bytes += file.bytes;
+            delivered.counts.add(&file.counts);
+        }
+        Self { missing: request.missing().count(), delivered, failed: false }
+    }
+}
+
 struct Desk<'a> {
     requests: &'a [Ready],
     open: Vec<Mutex<Open>>,
@@ -103,17 +118,19 @@ struct Desk<'a> {
 /// Makes `units` in their order, as many at a time as the pool has threads; each request's end goes to `ended` as soon
 /// as it is known. Requests that a stop leaves unfinished are not reported.
 pub fn all(workshop: &Workshop<'_>, requests: &[Ready], units: &[Unit], ended: UnboundedSender<Ended>) {
-    let open = |request: &Ready| {
-        Mutex::new(Open { missing: request.objects.len(), delivered: Delivered::default(), failed: false })
-    };
-    let desk = Desk { requests, open: requests.iter().map(open).collect(), ended };
+    let desk = Desk { requests, open: requests.iter().map(|one| Mutex::new(Open::new(one))).collect(), ended };
+    for (request, one) in requests.iter().enumerate() {
+        if one.missing().next().is_none() {
+            desk.settle(workshop, request, desk.open(request).delivered.clone());
+        }
+    }
     workshop.progress.planned.fetch_add(units.len() as u64, Ordering::Relaxed);
     let next = AtomicUsize::new(0);
     rayon::broadcast(|_| {
         // Not a parallel iterator: that would split the list in halves, and the order is what keeps small requests
         // from waiting.
         while let Some(unit) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if workshop.stop.is_set() {
+            if workshop.stop.is_halted() {
                 return;
             }
             make(workshop, &desk, unit);
@@ -123,7 +140,7 @@ pub fn all(workshop: &Workshop<'_>, requests: &[Ready], units: &[Unit], ended: U
 }
 
 fn make(workshop: &Workshop<'_>, desk: &Desk<'_>, unit: &Unit) {
-    let wanted: Vec<_> = unit.wanted.iter().copied().filter(|(request, _)| desk.wants(*request)).collect();
+    let wanted: Vec<_> = unit.wanted.iter().copied().filter(|(request, _)| desk.wants(workshop, *request)).collect();
     let Some((&first, others)) = wanted.split_first() else {
         return;
     };
@@ -137,7 +154,7 @@ fn make(workshop: &Workshop<'_>, desk: &Desk<'_>, unit: &Unit) {
         }
     };
     workshop.meter.generated.fetch_add(1, Ordering::Relaxed);
-    desk.deliver(workshop, first.0, bytes, &counts);
+    desk.deliver(workshop, unit, first, bytes, &counts);
     let object = |(request, position): (usize, usize)| &desk.requests[request].objects[position];
     for &other in others {
         let (copied, spent) = timed(|| workshop.store.copy(object(first), object(other)));
@@ -145,7 +162,7 @@ fn make(workshop: &Workshop<'_>, desk: &Desk<'_>, unit: &Unit) {
         match copied {
             Ok(()) => {
                 workshop.meter.shared.fetch_add(1, Ordering::Relaxed);
-                desk.deliver(workshop, other.0, bytes, &counts);
+                desk.deliver(workshop, unit, other, bytes, &counts);
             }
             Err(error) => desk.fail(other.0, Reason::store(&error)),
         }
@@ -160,6 +177,7 @@ fn generate(
     (request, position): (usize, usize),
 ) -> Result<(u64, Counts), Reason> {
     let Workshop { job, report, shared, store, meter, .. } = workshop;
+    points::reach("generating", &shared.catalog().batches()[unit.batch].id);
     let (generated, spent) = timed(|| report.generate(unit.batch, shared, &job.options));
     meter.add_generate(spent);
     let generated = generated.map_err(|error| Reason::report(&error))?;
@@ -202,12 +220,25 @@ impl Desk<'_> {
         self.open[request].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wants(&self, request: usize) -> bool {
-        !self.open(request).failed
+    /// Not once it has failed, and not once the claim is lost: somebody else works on it.
+    fn wants(&self, workshop: &Workshop<'_>, request: usize) -> bool {
+        !self.open(request).failed && workshop.ledger.holds(&self.requests[request].key)
     }
 
     /// One more file of a request is stored; with the last one the request has ended.
-    fn deliver(&self, workshop: &Workshop<'_>, request: usize, bytes: u64, counts: &Counts) {
+    fn deliver(
+        &self,
+        workshop: &Workshop<'_>,
+        unit: &Unit,
+        (request, position): (usize, usize),
+        bytes: u64,
+        counts: &Counts,
+    ) {
+        let batch = &workshop.shared.catalog().batches()[unit.batch].id;
+        let Ready { key, objects, .. } = &self.requests[request];
+        let stored = StoredBatch { batch: batch.clone(), key: objects[position].to_string(), bytes, counts: *counts };
+        workshop.ledger.stored(key, stored);
+        points::reach("stored", batch);
         let delivered = {
             let mut open = self.open(request);
             open.delivered.bytes += bytes;
@@ -219,6 +250,11 @@ impl Desk<'_> {
             }
             open.delivered.clone()
         };
+        self.settle(workshop, request, delivered);
+    }
+
+    /// Every file of a request is stored.
+    fn settle(&self, workshop: &Workshop<'_>, request: usize, delivered: Delivered) {
         let (settled, spent) = timed(|| workshop.store.settle(&self.requests[request].objects));
         workshop.meter.add_store(spent);
         self.end(request, settled.map(|()| delivered).map_err(|error| Reason::store(&error)));

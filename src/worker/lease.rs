@@ -1,21 +1,26 @@
-//! Keeps claimed rows ours while they are worked on: the claim is renewed three times per lease, in the background.
+//! Keeps claimed rows ours while they are worked on: the claim is renewed three times per lease, in the background, and
+//! what is stored by then is noted with it. How long a report takes is nobody's business here.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
 use super::World;
+use super::ledger::Ledger;
 use crate::requests::{Claim, RequestKey};
+
+/// A renewal that the database did not answer is tried again after this long, or sooner with a short lease: while the
+/// database was away others could not take the rows either, so whoever comes first afterwards has them.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// A claim that is being renewed, until it is dropped.
 #[derive(Debug)]
 pub struct Lease {
     token: String,
-    duration: Duration,
     since: Instant,
-    held: Arc<Mutex<BTreeSet<RequestKey>>>,
+    ledger: Arc<Ledger>,
     renewal: JoinHandle<()>,
 }
 
@@ -23,10 +28,9 @@ impl Lease {
     /// Starts renewing a fresh claim.
     #[must_use]
     pub fn keep(world: &World, claim: &Claim, duration: Duration) -> Self {
-        let held: Arc<Mutex<BTreeSet<RequestKey>>> =
-            Arc::new(Mutex::new(claim.requests.iter().map(|request| request.key.clone()).collect()));
-        let renewal = tokio::spawn(renew(world.clone(), claim.token.clone(), Arc::clone(&held), duration));
-        Self { token: claim.token.clone(), duration, since: Instant::now(), held, renewal }
+        let ledger = Arc::new(Ledger::new(claim.requests.iter().map(|request| request.key.clone())));
+        let renewal = tokio::spawn(renew(world.clone(), claim.token.clone(), Arc::clone(&ledger), duration));
+        Self { token: claim.token.clone(), since: Instant::now(), ledger, renewal }
     }
 
     /// What fences the write-back.
@@ -35,10 +39,10 @@ impl Lease {
         &self.token
     }
 
-    /// How long the claim is believed without renewal.
+    /// The rows that it holds.
     #[must_use]
-    pub const fn duration(&self) -> Duration {
-        self.duration
+    pub const fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 
     /// Milliseconds since the claim.
@@ -52,11 +56,6 @@ impl Lease {
     pub fn short_name(&self) -> &str {
         self.token.rsplit(':').next().unwrap_or(&self.token)
     }
-
-    /// Stops renewing a row, because it was written back.
-    pub fn release(&self, key: &RequestKey) {
-        lock(&self.held).remove(key);
-    }
 }
 
 impl Drop for Lease {
@@ -65,30 +64,32 @@ impl Drop for Lease {
     }
 }
 
-async fn renew(world: World, token: String, held: Arc<Mutex<BTreeSet<RequestKey>>>, duration: Duration) {
+async fn renew(world: World, token: String, ledger: Arc<Ledger>, duration: Duration) {
+    let mut wait = duration / 3;
     loop {
-        tokio::time::sleep(duration / 3).await;
-        let rows: Vec<_> = lock(&held).iter().map(|key| (key.clone(), None)).collect();
-        if rows.is_empty() {
+        tokio::time::sleep(wait).await;
+        let entries = ledger.entries();
+        if entries.is_empty() {
             continue;
         }
-        let asked: Vec<RequestKey> = rows.iter().map(|(key, _)| key.clone()).collect();
+        let rows: Vec<_> = entries.iter().map(|entry| (entry.key.clone(), entry.processed.clone())).collect();
         let claim = token.clone();
         match world.ask(move |queue| queue.renew(&claim, &rows, duration)).await {
             Ok(kept) => {
+                wait = duration / 3;
                 let kept: BTreeSet<RequestKey> = kept.into_iter().collect();
-                for lost in asked.iter().filter(|key| !kept.contains(*key)) {
-                    // A row that was written back meanwhile is not held any more, and nothing is lost with it.
-                    if lock(&held).remove(lost) {
-                        log::warn!("claim lost request={lost} claim={token}");
+                for entry in &entries {
+                    if kept.contains(&entry.key) {
+                        ledger.noted(entry);
+                    } else if ledger.release(&entry.key) {
+                        log::warn!("claim lost request={} claim={token}", entry.key);
                     }
                 }
             }
-            Err(error) => log::warn!("claim could not be renewed claim={token} rows={} error={error}", asked.len()),
+            Err(error) => {
+                wait = AGAIN.min(duration / 10);
+                log::warn!("claim could not be renewed claim={token} rows={} error={error}", entries.len());
+            }
         }
     }
-}
-
-fn lock(held: &Mutex<BTreeSet<RequestKey>>) -> std::sync::MutexGuard<'_, BTreeSet<RequestKey>> {
-    held.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,56 +1,23 @@
 //! The daemon's life: wait for the database, scan when due, stop in order. And `run --once`, its life in one breath.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::World;
 use super::ending::Summary;
-use super::scan::scan;
+use super::scan::{scan, scan_suspect};
 use super::schedule::{AlarmClock, Busy, Timetable};
+use super::{World, dependencies, supervisor, wake};
 use crate::config::checked::{Job, Mode};
 use crate::intake;
 use crate::requests::{NewRequest, Queue, QueueError, RequestKey};
 
 /// The tag of rows that standalone jobs make for themselves.
 pub const STANDALONE_TAG: &str = "exhaustd";
-
-/// Says that the daemon is to stop; clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Stop {
-    set: Arc<AtomicBool>,
-    wake: Arc<Notify>,
-}
-
-impl Stop {
-    /// Tells everybody to stop.
-    pub fn set(&self) {
-        self.set.store(true, Ordering::SeqCst);
-        self.wake.notify_waiters();
-    }
-
-    /// Whether it was told.
-    #[must_use]
-    pub fn is_set(&self) -> bool {
-        self.set.load(Ordering::SeqCst)
-    }
-
-    /// Waits until it is told.
-    pub async fn told(&self) {
-        loop {
-            let wake = self.wake.notified();
-            if self.is_set() {
-                return;
-            }
-            wake.await;
-        }
-    }
-}
 
 /// Why the daemon ended although nobody told it to.
 #[derive(Debug, thiserror::Error)]
@@ -67,9 +34,7 @@ pub enum RunError {
 pub async fn prepare(world: &World) -> Result<(), QueueError> {
     let mut wait = Duration::from_millis(500);
     loop {
-        let migrate = world.config.database.migrate;
-        let asked = world.ask(move |queue| if migrate { queue.migrate(false).map(drop) } else { queue.check() });
-        match asked.await {
+        match brought_up(world).await {
             Err(error) if error.may_pass() && !world.stop.is_set() => {
                 log::warn!("database not reachable, waiting wait_ms={} error={error}", wait.as_millis());
                 tokio::select! {
@@ -86,31 +51,62 @@ pub async fn prepare(world: &World) -> Result<(), QueueError> {
     }
 }
 
+/// Brings the table to what this program needs. An index on a large table takes its time, so only the first question is
+/// one that must be answered soon.
+async fn brought_up(world: &World) -> Result<(), QueueError> {
+    world.ask(|queue| queue.now()).await?;
+    let (queue, migrate) = (Arc::clone(&world.queue), world.config.get().database.migrate);
+    let asked =
+        tokio::task::spawn_blocking(move || if migrate { queue.migrate(false).map(drop) } else { queue.check() });
+    asked.await.unwrap_or_else(|panic| Err(QueueError::Refused(format!("the migration broke off: {panic}"))))
+}
+
 /// The daemon: scans due jobs until it is told to stop, then gives work in progress `stop_timeout` to end or to be
 /// handed back.
 pub async fn run(world: &World) -> Result<(), RunError> {
-    prepare(world).await?;
-    let config = &world.config;
-    let mut timetable = Timetable::new(&config.jobs, config.timezone, world.clock.now());
     let (alarm, mut rung) = AlarmClock::start().await?;
+    // A supervisor must not kill a daemon that waits for its database.
+    supervisor::ready("waiting for the database");
+    {
+        let prepared = prepare(world);
+        tokio::pin!(prepared);
+        loop {
+            tokio::select! {
+                prepared = &mut prepared => break prepared?,
+                _ = rung.recv() => supervisor::alive(),
+            }
+        }
+    }
+    let mut config = world.config.get();
+    let mut timetable = Timetable::new(&config.jobs, config.timezone, world.clock.now());
+    let mut woken = wake::listen(Arc::clone(&world.queue));
     let mut scans = JoinSet::new();
     log::info!("daemon ready jobs={} threads={}", config.jobs.len(), config.worker.threads);
+    supervisor::status("working");
     while !world.stop.is_set() {
         tokio::select! {
             () = world.stop.told() => break,
-            _ = rung.recv() => {}
-            Some(_) = scans.join_next() => continue,
+            _ = rung.recv() => supervisor::alive(),
+            Some(()) = woken.recv() => timetable.wake(),
+            Some(_) = scans.join_next() => {}
         }
         let now = world.clock.now();
+        let newest = world.config.get();
+        if !Arc::ptr_eq(&newest, &config) {
+            config = newest;
+            timetable.replace(&config.jobs, now);
+        }
         let due = timetable.due(now);
         if !due.jobs.is_empty() {
             scans.spawn(tick(world.clone(), due, now));
         }
     }
+    supervisor::stopping();
     log::info!("stopping scans={}", scans.len());
     alarm.stop().await?;
-    let ended = tokio::time::timeout(config.worker.stop_timeout, async { while scans.join_next().await.is_some() {} });
-    if ended.await.is_err() {
+    let patience = || world.config.get().worker.stop_timeout;
+    let ended = world.stop.bound(patience, async { while scans.join_next().await.is_some() {} }).await;
+    if ended.is_none() {
         log::warn!("stop_timeout is over, scans={} are left: their claims run out by themselves", scans.len());
     }
     Ok(())
@@ -129,35 +125,42 @@ async fn drain(world: &World, jobs: &[Arc<Job>], now: DateTime<Utc>) -> Result<S
         if job.mode == Mode::Request {
             world.metrics.set_last_run(&job.id, now);
         }
-        make_slots(world, job, now).await?;
+        make_slots(world, job).await?;
     }
     let mut all = Summary::default();
-    loop {
-        let summary = scan(world, jobs).await?;
-        all.add(summary);
+    while !world.stop.is_set() && dependencies::all_well(world).await {
+        let mut summary = scan(world, jobs).await?;
         // Not "fewer than asked for": rows that crashed a worker are claimed in small groups.
-        if summary.claimed == 0 || world.stop.is_set() {
-            return Ok(all);
+        if summary.claimed == 0 {
+            summary = scan_suspect(world, jobs).await?;
+        }
+        all.add(summary);
+        if summary.claimed == 0 {
+            break;
         }
     }
+    Ok(all)
 }
 
-/// `run --once`: works until nothing claimable is left.
-pub async fn run_once(world: &World) -> Result<Summary, RunError> {
+/// `run --once`: works until nothing claimable is left, or until it is told to stop. `None`: a stop could not wait for
+/// the end.
+pub async fn run_once(world: &World) -> Result<Option<Summary>, RunError> {
+    let patience = || world.config.get().worker.stop_timeout;
+    world.stop.bound(patience, work_off(world)).await.transpose()
+}
+
+async fn work_off(world: &World) -> Result<Summary, RunError> {
     prepare(world).await?;
     let mut all = Summary::default();
-    let jobs = &world.config.jobs;
+    let config = world.config.get();
     loop {
-        let summary = drain(world, jobs, world.clock.now()).await?;
+        let summary = drain(world, &config.jobs, world.clock.now()).await?;
         all.add(summary);
         if summary.claimed == 0 || world.stop.is_set() {
             break;
         }
     }
-    let mut names = Vec::new();
-    for job in jobs {
-        names.extend(job.names().map(str::to_owned));
-    }
+    let names: Vec<String> = config.jobs.iter().flat_map(|job| job.names()).map(str::to_owned).collect();
     // Rows that an earlier run left in back-off count as well: not everything is done.
     if let Some(at) = world.ask(move |queue| queue.next_claimable(&names)).await? {
         log::warn!("requests are left in back-off, the next may be claimed at={at}");
@@ -167,14 +170,16 @@ pub async fn run_once(world: &World) -> Result<Summary, RunError> {
 }
 
 /// Makes the row of a standalone job's latest slot that has come since the last one it made.
-async fn make_slots(world: &World, job: &Arc<Job>, now: DateTime<Utc>) -> Result<(), QueueError> {
+/// Every daemon on one database judges that by the database's time.
+async fn make_slots(world: &World, job: &Arc<Job>) -> Result<(), QueueError> {
     let Mode::Standalone(config) = &job.mode else { return Ok(()) };
-    let (job, timezone) = (Arc::clone(job), world.config.timezone);
+    let (job, timezone) = (Arc::clone(job), world.config.get().timezone);
     let request_data = standalone_request(&job, config);
     let metrics = Arc::clone(&world.metrics);
     world
         .ask(move |queue: &dyn Queue| {
             let schedule = format!("{} {timezone}", job.schedule.as_str());
+            let now = queue.now()?;
             let last = queue.last_slot(&job.id, &schedule, now)?;
             let Some(slot) = job.schedule.latest_between(last, now, timezone) else { return Ok(()) };
             let request_id = intake::slot_request_id(&job.id, slot);
@@ -211,19 +216,5 @@ pub(super) mod tests {
         let nothing: Environment = std::iter::empty::<(String, String)>().collect();
         let config = config::check(&text, std::path::Path::new("jobs.toml"), &nothing, &["course"]);
         Arc::clone(&config.unwrap().jobs[0])
-    }
-
-    #[tokio::test]
-    async fn a_stop_is_heard_whether_it_comes_before_or_after_the_wait() {
-        let stop = Stop::default();
-        let waiting = tokio::spawn({
-            let stop = stop.clone();
-            async move { stop.told().await }
-        });
-        tokio::task::yield_now().await;
-        stop.set();
-        waiting.await.unwrap();
-        stop.told().await;
-        assert!(stop.is_set());
     }
 }

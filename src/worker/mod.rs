@@ -1,24 +1,36 @@
 //! The daemon's work: [`scan`] is the way of a request on one page; around it stand the schedule that says when
-//! ([`schedule`]), the lease that keeps claimed rows ours ([`lease`]) and start and stop ([`lifecycle`]).
+//! ([`schedule`], [`wake`]), the lease that keeps claimed rows ours ([`lease`]), and start, stop and reload
+//! ([`lifecycle`], [`reload`]).
 //!
 //! Not here: SQL, file formats, report rules.
 
 pub mod cpu;
+pub mod dependencies;
 pub mod ending;
 pub mod generate;
+mod group;
 pub mod lease;
+pub mod ledger;
 pub mod lifecycle;
 pub mod load;
 pub mod open;
 pub mod plan;
+mod points;
+pub mod reload;
 pub mod scan;
 pub mod schedule;
 pub mod stats;
+pub mod stop;
+mod supervisor;
+pub mod wake;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
 
-use crate::config::checked::Config;
+use tokio::sync::RwLock;
+
+use crate::config::Live;
 use crate::metrics::Metrics;
 use crate::outputs::Store;
 use crate::requests::{Clock, Queue, QueueError};
@@ -28,7 +40,7 @@ use crate::sources::Source;
 #[derive(Clone)]
 pub struct World {
     /// jobs.toml.
-    pub config: Arc<Config>,
+    pub config: Live,
     /// The `job_request` table.
     pub queue: Arc<dyn Queue>,
     /// The platform's tables.
@@ -40,7 +52,11 @@ pub struct World {
     /// The cores.
     pub cpu: cpu::Cpu,
     /// Set when the daemon is told to stop.
-    pub stop: lifecycle::Stop,
+    pub stop: stop::Stop,
+    /// Scans read it; a request that may crash the process has it for itself.
+    pub alone: Arc<RwLock<()>>,
+    /// Dependencies that failed and were not seen well since.
+    pub down: dependencies::Down,
     /// How far the work is, for whoever watches.
     pub progress: Arc<Progress>,
     /// What is counted.
@@ -58,17 +74,28 @@ pub struct Progress {
     pub done: AtomicU64,
 }
 
+/// How long the database may take to answer. It gives up a statement by itself after a minute; what takes longer is a
+/// connection on which nobody speaks any more, and which nothing ends.
+const ANSWER: Duration = Duration::from_secs(75);
+
 impl World {
-    /// The one door for database calls: none of them blocks a tokio thread.
+    /// The one door for database calls: none of them blocks a tokio thread, and none of them is waited for in vain. A
+    /// lease that is shorter than [`ANSWER`] sets the bound: nobody holds a row while waiting longer than that.
     pub async fn ask<T, F>(&self, question: F) -> Result<T, QueueError>
     where
         T: Send + 'static,
         F: FnOnce(&dyn Queue) -> Result<T, QueueError> + Send + 'static,
     {
         let queue = Arc::clone(&self.queue);
-        match tokio::task::spawn_blocking(move || question(queue.as_ref())).await {
-            Ok(answer) => answer,
-            Err(panic) => Err(QueueError::Refused(format!("the call broke off: {panic}"))),
+        let bound = ANSWER.min(self.config.get().worker.lease.max(Duration::from_secs(10)));
+        let asked = tokio::task::spawn_blocking(move || question(queue.as_ref()));
+        match tokio::time::timeout(bound, asked).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(panic)) => Err(QueueError::Refused(format!("the call broke off: {panic}"))),
+            Err(_) => {
+                self.queue.reconnect();
+                Err(QueueError::Unreachable(format!("no answer for {} s", bound.as_secs())))
+            }
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use super::lifecycle::Stop;
+use super::dependencies::Down;
+use super::stop::Stop;
 use super::{World, cpu};
+use crate::config::Live;
 use crate::config::checked::{Config, DatabaseUrl, SourcePlace};
 use crate::outputs::{Links, Store, kept_link_key};
 use crate::requests::{self, Clock, DAEMON_CONNECTIONS, Queue, QueueError};
@@ -26,18 +28,20 @@ pub enum OpenError {
 }
 
 /// Everything a scan works with, from a checked configuration.
-pub fn world(config: Arc<Config>, clock: Arc<dyn Clock>) -> Result<World, OpenError> {
+pub fn world(config: Config, clock: Arc<dyn Clock>) -> Result<World, OpenError> {
     Ok(World {
         queue: queue(&config, Arc::clone(&clock), DAEMON_CONNECTIONS)?,
         source: source(&config).map_err(OpenError::Source)?,
         store: store(&config),
         cpu: cpu::Cpu::new(config.worker.threads)?,
         stop: Stop::default(),
+        alone: Arc::default(),
+        down: Down::default(),
         progress: Arc::default(),
         metrics: Arc::default(),
         prepared: Arc::default(),
         clock,
-        config,
+        config: Live::new(config),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::ledger::StoredBatch;
 use crate::intake::Order;
 use crate::outputs::{KeyError, ObjectKey, Shape};
 use crate::reports::catalog::Catalog;
@@ -17,8 +18,10 @@ pub struct Ready {
     pub order: Order,
     /// Which batches that means.
     pub selection: Selection,
-    /// Where each of them goes, in the order of `selection.batches`.
+    /// Where each of them goes, or has gone, in the order of `selection.batches`.
     pub objects: Vec<ObjectKey>,
+    /// What an earlier attempt has stored of them, in the same order.
+    pub stored: Vec<Option<StoredBatch>>,
 }
 
 impl Ready {
@@ -35,8 +38,28 @@ impl Ready {
             let extension = order.shape.extension();
             ObjectKey::of_report(&order.report_path, &key.tag, &key.request_id, claim, id, extension)
         };
-        let objects = selection.batches.iter().map(name).collect::<Result<_, _>>()?;
-        Ok(Self { key, order, selection, objects })
+        let objects: Vec<ObjectKey> = selection.batches.iter().map(name).collect::<Result<_, _>>()?;
+        Ok(Self { key, order, stored: vec![None; objects.len()], selection, objects })
+    }
+
+    /// Takes over files of an earlier attempt.
+    pub fn resume(&mut self, files: Vec<(ObjectKey, StoredBatch)>, catalog: &Catalog) {
+        let positions: BTreeMap<&str, usize> =
+            (0..).zip(&self.selection.batches).map(|(at, batch)| (catalog.batches()[*batch].id.as_str(), at)).collect();
+        for (object, file) in files {
+            if let Some(&position) = positions.get(file.batch.as_str()) {
+                self.objects[position] = object;
+                self.stored[position] = Some(file);
+            }
+        }
+    }
+
+    /// Positions and indexes of the batches that are not stored.
+    pub fn missing(&self) -> impl Iterator<Item = (usize, usize)> {
+        (0..)
+            .zip(&self.selection.batches)
+            .filter(|(position, _)| self.stored[*position].is_none())
+            .map(|(p, b)| (p, *b))
     }
 }
 
@@ -51,17 +74,17 @@ pub struct Unit {
     pub wanted: Vec<(usize, usize)>,
 }
 
-/// Lays out the work so that a small request does not wait for a big one: requests with fewer batches first, among
+/// Lays out the work so that a small request does not wait for a big one: requests with fewer files to make first, among
 /// equals the older one (`requests` comes oldest first).
 #[must_use]
 pub fn units(requests: &[Ready]) -> Vec<Unit> {
     let mut order: Vec<usize> = (0..requests.len()).collect();
-    order.sort_by_key(|&request| requests[request].selection.batches.len());
+    order.sort_by_key(|&request| requests[request].missing().count());
     let mut units: Vec<Unit> = Vec::new();
     let mut known = BTreeMap::new();
     for request in order {
         let shape = requests[request].order.shape;
-        for (position, &batch) in requests[request].selection.batches.iter().enumerate() {
+        for (position, batch) in requests[request].missing() {
             let unit = *known.entry((batch, shape)).or_insert_with(|| {
                 units.push(Unit { batch, shape, wanted: Vec::new() });
                 units.len() - 1
@@ -72,10 +95,10 @@ pub fn units(requests: &[Ready]) -> Vec<Unit> {
     units
 }
 
-/// The distinct batches of all requests, ascending.
+/// The distinct batches that any request still needs, ascending.
 #[must_use]
 pub fn batches(requests: &[Ready]) -> Vec<usize> {
-    let mut all: Vec<usize> = requests.iter().flat_map(|request| request.selection.batches.iter().copied()).collect();
+    let mut all: Vec<usize> = requests.iter().flat_map(|one| one.missing().map(|(_, batch)| batch)).collect();
     all.sort_unstable();
     all.dedup();
     all
@@ -96,6 +119,7 @@ mod tests {
             },
             selection: Selection { batches: batches.to_vec(), ..Selection::default() },
             objects: Vec::new(),
+            stored: vec![None; batches.len()],
         }
     }
 
@@ -110,6 +134,21 @@ mod tests {
             "the one-batch request first, then two, then three"
         );
         assert_eq!(batches(&requests), [1, 2, 3]);
+    }
+
+    #[test]
+    fn what_is_stored_is_not_made_again() {
+        let mut requests = [ready(&[1, 2], Compress::None), ready(&[2], Compress::None)];
+        requests[0].stored[1] = Some(StoredBatch {
+            batch: "b2".to_owned(),
+            key: "k".to_owned(),
+            bytes: 1,
+            counts: crate::reports::Counts::default(),
+        });
+        let laid_out: Vec<_> = units(&requests).into_iter().map(|unit| (unit.batch, unit.wanted)).collect();
+        assert_eq!(laid_out, [(1, vec![(0, 0)]), (2, vec![(1, 0)])]);
+        requests[1].stored = requests[0].stored[1..].to_vec();
+        assert_eq!(batches(&requests), [1], "nobody needs the second any more");
     }
 
     #[test]

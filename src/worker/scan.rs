@@ -1,54 +1,59 @@
 //! One scan, the way of a request on one page: claim, group by job, resolve batches, load once, generate per batch,
 //! store, write back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
-
-use tokio::sync::mpsc;
 
 use super::World;
-use super::ending::{Ending, Reason, Summary, write_back};
-use super::generate::{Delivered, Ended, Meter, Workshop};
+use super::ending::Summary;
+use super::group::Group;
 use super::lease::Lease;
-use super::plan::{self, Ready};
-use super::stats::{GroupStats, LoadStats, RequestStats, job_stats};
-use super::{generate, load};
+use super::points;
+use crate::config::Config;
 use crate::config::checked::Job;
-use crate::intake::{self, Order, Terms};
-use crate::metrics::GroupWork;
-use crate::reports::catalog::Catalog;
-use crate::reports::filters::{Scope, resolve};
-use crate::reports::shared::Shared;
-use crate::reports::{self, Report};
-use crate::requests::{Claim, ClaimWish, ClaimedRequest, Progress, QueueError};
-
-/// How often a request's progress is noted in its row.
-const TELL: Duration = Duration::from_secs(2);
+use crate::requests::{Claim, ClaimWish, ClaimedRequest, QueueError, Suspects};
 
 /// Works on what is claimable of `jobs`, once, and says what became of it. Claims at most `[worker] claim` rows: as
 /// long as a scan finds that many there may be more.
 pub async fn scan(world: &World, jobs: &[Arc<Job>]) -> Result<Summary, QueueError> {
-    let claim = claim(world, jobs).await?;
+    let _among_others = world.alone.read().await;
+    claim_and_work(world, jobs, Suspects::Leave).await
+}
+
+/// Works on one row that crashed its daemons, if there is one and nothing else is in work here: what crashes now crashes
+/// nobody else, and is known to have done it.
+pub async fn scan_suspect(world: &World, jobs: &[Arc<Job>]) -> Result<Summary, QueueError> {
+    let Ok(_alone) = world.alone.try_write() else { return Ok(Summary::default()) };
+    claim_and_work(world, jobs, Suspects::One).await
+}
+
+async fn claim_and_work(world: &World, jobs: &[Arc<Job>], suspects: Suspects) -> Result<Summary, QueueError> {
+    let config = world.config.get();
+    let claim = claim(world, &config, jobs, suspects).await?;
     let mut summary = Summary { claimed: claim.requests.len() as u64, ..Summary::default() };
     if claim.requests.is_empty() {
         return Ok(summary);
     }
-    let lease = Lease::keep(world, &claim, world.config.worker.lease);
+    points::reach("claimed", &claim.token);
+    let lease = Lease::keep(world, &claim, config.worker.lease);
     log::info!("claimed rows={} claim={}", claim.requests.len(), lease.token());
     for (job, requests) in group_by_job(jobs, claim.requests) {
-        work(world, &lease, &job, requests, &mut summary).await;
+        work(Group::new(world, &config, &lease, &job, requests), &mut summary).await;
     }
     Ok(summary)
 }
 
-async fn claim(world: &World, jobs: &[Arc<Job>]) -> Result<Claim, QueueError> {
+async fn claim(world: &World, config: &Config, jobs: &[Arc<Job>], suspects: Suspects) -> Result<Claim, QueueError> {
+    let worker = &config.worker;
     let wish = ClaimWish {
         job_ids: jobs.iter().flat_map(|job| job.names()).map(str::to_owned).collect(),
-        limit: world.config.worker.claim,
-        lease: world.config.worker.lease,
+        limit: worker.claim,
+        lease: worker.lease,
         owner: format!("{}:{}", gethostname::gethostname().to_string_lossy(), std::process::id()),
+        suspects,
+        adopt_after: worker.adopt_after,
+        per_tag: worker.per_tag,
+        per_channel: worker.per_channel,
     };
     world.ask(move |queue| queue.claim(&wish)).await
 }
@@ -69,280 +74,15 @@ fn group_by_job(jobs: &[Arc<Job>], requests: Vec<ClaimedRequest>) -> Vec<(Arc<Jo
 }
 
 /// One group from claimed rows to written-back rows. Whatever goes wrong ends the requests that it concerns, with a
-/// reason, and no others.
-async fn work(world: &World, lease: &Lease, job: &Arc<Job>, requests: Vec<ClaimedRequest>, summary: &mut Summary) {
-    let mut group = Group::new(world, lease, job, requests);
+/// reason, and no others; a stop that cannot wait hands back what is left.
+async fn work(mut group: Group<'_>, summary: &mut Summary) {
     let accepted = group.accept(summary).await;
     let Some(catalog) = group.load_catalog(&accepted, summary).await else { return };
     let ready = group.resolve(accepted, &catalog, summary).await;
+    let ready = group.resume(ready, &catalog).await;
     if ready.is_empty() {
         return;
     }
     let Some(shared) = group.load_shared(&ready, &catalog, summary).await else { return };
     group.deliver(ready, shared, summary).await;
-}
-
-/// The requests of one job that were claimed together.
-struct Group<'a> {
-    world: &'a World,
-    lease: &'a Lease,
-    job: &'a Arc<Job>,
-    report: &'static dyn Report,
-    /// Those that have not ended, by key.
-    open: BTreeMap<crate::requests::RequestKey, ClaimedRequest>,
-    /// How far each request was when that was noted last.
-    told: BTreeMap<crate::requests::RequestKey, Progress>,
-    stats: GroupStats,
-    load: LoadStats,
-}
-
-/// A request whose row is in order.
-struct Accepted {
-    request: ClaimedRequest,
-    order: Order,
-}
-
-impl<'a> Group<'a> {
-    fn new(world: &'a World, lease: &'a Lease, job: &'a Arc<Job>, requests: Vec<ClaimedRequest>) -> Self {
-        let oldest = requests.iter().filter_map(|request| Some(request.claimed - request.submitted?)).max();
-        let stats = GroupStats {
-            id: lease.short_name().to_owned(),
-            requests: requests.len(),
-            wait_ms: oldest.map_or(0, |wait| wait.num_milliseconds().max(0)),
-            ..GroupStats::default()
-        };
-        // The configuration was checked against the registry, so the report is there.
-        let report = reports::find(job.report).unwrap_or(reports::registry()[0]);
-        let open = requests.into_iter().map(|request| (request.key.clone(), request)).collect();
-        Self { world, lease, job, report, open, told: BTreeMap::new(), stats, load: LoadStats::default() }
-    }
-
-    /// Judges each row by itself; those that are refused end here.
-    async fn accept(&mut self, summary: &mut Summary) -> Vec<Accepted> {
-        let mut accepted = Vec::new();
-        let mut oldest_first: Vec<ClaimedRequest> = self.open.values().cloned().collect();
-        oldest_first.sort_by(|a, b| (a.submitted, &a.key).cmp(&(b.submitted, &b.key)));
-        for request in oldest_first {
-            let terms =
-                Terms { request_data: request.request_data.as_deref(), has_encryption_key: request.has_encryption_key };
-            match intake::accept(self.job, terms) {
-                Ok(order) => accepted.push(Accepted { request, order }),
-                Err(refusal) => self.end(&request.key, Ending::Failed(Reason::refused(&refusal)), summary).await,
-            }
-        }
-        accepted
-    }
-
-    async fn load_catalog(&mut self, accepted: &[Accepted], summary: &mut Summary) -> Option<Arc<Catalog>> {
-        if accepted.is_empty() {
-            return None;
-        }
-        let metadata: BTreeSet<String> =
-            accepted.iter().flat_map(|one| one.order.config.metadata_fields()).map(str::to_owned).collect();
-        let (source, timezone) = (Arc::clone(&self.world.source), self.world.config.timezone);
-        let needs = self.report.needs(&self.job.options);
-        let started = Instant::now();
-        let loaded = self.world.cpu.run(move || {
-            let mut stats = LoadStats::default();
-            let catalog = load::catalog(source.as_ref(), &metadata, &needs, timezone, &mut stats);
-            catalog.map(|catalog| (Arc::new(catalog), stats))
-        });
-        let loaded = match loaded.await {
-            Ok(Ok((catalog, stats))) => {
-                self.load = stats;
-                Ok(catalog)
-            }
-            Ok(Err(error)) => Err(Reason::source(&error)),
-            Err(panic) => Err(Reason::panicked(&panic)),
-        };
-        self.stats.load_ms += millis_since(started);
-        self.or_fail_all(loaded, summary).await
-    }
-
-    /// Finds each request's batches and names its files; requests without any end here.
-    async fn resolve(&mut self, accepted: Vec<Accepted>, catalog: &Arc<Catalog>, summary: &mut Summary) -> Vec<Ready> {
-        let timezone = self.world.config.timezone;
-        let today = self.world.clock.now().with_timezone(&timezone).date_naive();
-        let mut ready = Vec::new();
-        for Accepted { request, order } in accepted {
-            let own_channel = request.requested_channel.as_deref().unwrap_or_default();
-            let key_channels = request.allowed_channels.as_deref().map(intake::key_channels);
-            let scope = Scope {
-                today,
-                timezone,
-                max_batches: self.job.max_batches,
-                own_channel: self.job.own_channel_only.then_some(own_channel),
-                key_channels: key_channels.as_deref(),
-            };
-            let made = resolve(&order.config, catalog, &scope).map_err(|error| Reason::resolve(&error)).and_then(
-                |selection| {
-                    Ready::new(request.key.clone(), order, selection, catalog, self.lease.short_name())
-                        .map_err(|error| Reason::key(&error))
-                },
-            );
-            match made {
-                Ok(made) => ready.push(made),
-                Err(reason) => self.end(&request.key, Ending::Failed(reason), summary).await,
-            }
-        }
-        ready
-    }
-
-    async fn load_shared(
-        &mut self,
-        ready: &[Ready],
-        catalog: &Arc<Catalog>,
-        summary: &mut Summary,
-    ) -> Option<Arc<Shared>> {
-        let batches = plan::batches(ready);
-        let (source, timezone) = (Arc::clone(&self.world.source), self.world.config.timezone);
-        let (job, catalog, needs) = (Arc::clone(self.job), Arc::clone(catalog), self.report.needs(&self.job.options));
-        let mut stats = std::mem::take(&mut self.load);
-        let started = Instant::now();
-        let loaded = self.world.cpu.run(move || {
-            let shared = load::shared(source.as_ref(), catalog, &batches, &needs, &job.options, timezone, &mut stats);
-            shared.map(|shared| (Arc::new(shared), stats))
-        });
-        let loaded = match loaded.await {
-            Ok(Ok((shared, stats))) => {
-                self.load = stats;
-                Ok(shared)
-            }
-            Ok(Err(error)) => Err(Reason::source(&error)),
-            Err(panic) => Err(Reason::panicked(&panic)),
-        };
-        self.stats.loads += 1;
-        self.stats.load_ms += millis_since(started);
-        self.or_fail_all(loaded, summary).await
-    }
-
-    /// Generates and stores on the CPU pool, and writes each request back as soon as its own last file is stored.
-    async fn deliver(&mut self, ready: Vec<Ready>, shared: Arc<Shared>, summary: &mut Summary) {
-        let ready = Arc::new(ready);
-        let meter = Arc::new(Meter::new(ready.len()));
-        let (sender, mut ended) = mpsc::unbounded_channel();
-        let making = tokio::spawn({
-            let (world, job, report) = (self.world.clone(), Arc::clone(self.job), self.report);
-            let (ready, meter, progress) = (Arc::clone(&ready), Arc::clone(&meter), Arc::clone(&world.progress));
-            async move {
-                let (store, stop) = (world.store.clone(), world.stop.clone());
-                let make = move || {
-                    let units = plan::units(&ready);
-                    let workshop = Workshop {
-                        job: &job,
-                        report,
-                        shared: &shared,
-                        store: &store,
-                        stop: &stop,
-                        meter: &meter,
-                        progress: &progress,
-                    };
-                    generate::all(&workshop, &ready, &units, sender);
-                };
-                world.cpu.run(make).await
-            }
-        });
-        let mut told = tokio::time::interval_at((Instant::now() + TELL).into(), TELL);
-        loop {
-            let Ended { request, result } = tokio::select! {
-                one = ended.recv() => match one {
-                    Some(one) => one,
-                    None => break,
-                },
-                _ = told.tick() => {
-                    self.tell_progress(&ready, &meter).await;
-                    continue;
-                }
-            };
-            let ending = match result {
-                Ok(delivered) => {
-                    self.world.metrics.delivered(&self.job.id, delivered.counts.rows, delivered.bytes);
-                    self.completed(&ready[request], &delivered, &meter)
-                }
-                Err(reason) => Ending::Failed(reason),
-            };
-            self.end(&ready[request].key, ending, summary).await;
-        }
-        self.count(&meter);
-        match making.await {
-            Ok(Ok(())) => self.end_all(&Ending::HandedBack, summary).await,
-            Ok(Err(panic)) => self.end_all(&Ending::Failed(Reason::panicked(&panic)), summary).await,
-            Err(error) => log::error!("generating broke off claim={} error={error}", self.lease.token()),
-        }
-    }
-
-    /// Notes how far each request is, for those who wait for it. Nothing depends on it: a failure is only logged.
-    async fn tell_progress(&mut self, ready: &[Ready], meter: &Meter) {
-        let done = |request: usize| meter.done[request].load(Ordering::Relaxed);
-        let open = (0..ready.len()).filter(|&request| self.open.contains_key(&ready[request].key));
-        let progress: Vec<_> = open
-            .map(|request| {
-                let batches_total = ready[request].objects.len() as u64;
-                (ready[request].key.clone(), Progress { batches_done: done(request), batches_total })
-            })
-            .filter(|(key, progress)| self.told.get(key) != Some(progress))
-            .collect();
-        if progress.is_empty() {
-            return;
-        }
-        let (token, told) = (self.lease.token().to_owned(), progress.clone());
-        match self.world.ask(move |queue| queue.note_progress(&token, &progress)).await {
-            Ok(()) => self.told.extend(told),
-            Err(error) => log::warn!("progress could not be noted claim={} error={error}", self.lease.token()),
-        }
-    }
-
-    fn count(&self, meter: &Meter) {
-        let (generate, store) = meter.spent();
-        let work = GroupWork {
-            load: Duration::from_millis(self.stats.load_ms),
-            generate,
-            store,
-            generated: meter.generated.load(Ordering::Relaxed),
-            shared: meter.shared.load(Ordering::Relaxed),
-        };
-        self.world.metrics.group(&self.job.id, &work);
-    }
-
-    fn completed(&mut self, ready: &Ready, delivered: &Delivered, meter: &Meter) -> Ending {
-        self.stats.batches_generated = meter.generated.load(Ordering::Relaxed);
-        self.stats.batches_shared = meter.shared.load(Ordering::Relaxed);
-        (self.stats.generate_ms, self.stats.store_ms) = meter.millis();
-        let request = RequestStats {
-            batches: ready.objects.len(),
-            bytes: delivered.bytes,
-            counts: delivered.counts,
-            left_out: ready.selection.left_out.clone(),
-        };
-        Ending::Completed {
-            download_urls: ready.objects.iter().map(ToString::to_string).collect(),
-            job_stats: job_stats(&self.stats, &self.load, &request).to_string(),
-        }
-    }
-
-    async fn or_fail_all<T>(&mut self, step: Result<T, Reason>, summary: &mut Summary) -> Option<T> {
-        match step {
-            Ok(value) => Some(value),
-            Err(reason) => {
-                self.end_all(&Ending::Failed(reason), summary).await;
-                None
-            }
-        }
-    }
-
-    async fn end_all(&mut self, ending: &Ending, summary: &mut Summary) {
-        for key in self.open.keys().cloned().collect::<Vec<_>>() {
-            self.end(&key, ending.clone(), summary).await;
-        }
-    }
-
-    async fn end(&mut self, key: &crate::requests::RequestKey, ending: Ending, summary: &mut Summary) {
-        if let Some(request) = self.open.remove(key) {
-            write_back(self.world, self.lease, self.job, &request, ending, summary).await;
-        }
-    }
-}
-
-fn millis_since(started: Instant) -> u64 {
-    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

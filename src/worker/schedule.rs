@@ -57,6 +57,8 @@ struct Row {
     job: Arc<Job>,
     scans: Cron,
     considered: DateTime<Utc>,
+    /// Somebody has submitted since its last scan began.
+    woken: bool,
 }
 
 /// Jobs being scanned; dropping it frees them for their next tick.
@@ -80,12 +82,36 @@ impl Timetable {
     /// A timetable that counts from `now`.
     #[must_use]
     pub fn new(jobs: &[Arc<Job>], timezone: Tz, now: DateTime<Utc>) -> Self {
-        let row = |job: &Arc<Job>| Row { job: Arc::clone(job), scans: scans(job), considered: now };
-        Self { rows: jobs.iter().map(row).collect(), timezone, busy: Arc::default() }
+        let mut timetable = Self { rows: Vec::new(), timezone, busy: Arc::default() };
+        timetable.replace(jobs, now);
+        timetable
     }
 
-    /// The jobs with a tick in (last look, `now`] that are not being scanned; they are busy until the result is
-    /// dropped.
+    /// Goes on with these jobs. What is new, or has another schedule, counts from `now`; scans under way go on.
+    pub fn replace(&mut self, jobs: &[Arc<Job>], now: DateTime<Utc>) {
+        let row = |job: &Arc<Job>| {
+            let scans = scans(job);
+            let known = self.rows.iter().find(|row| row.job.id == job.id);
+            let same = known.filter(|row| row.scans == scans);
+            Row {
+                considered: same.map_or(now, |row| row.considered),
+                woken: known.is_some_and(|row| row.woken),
+                job: Arc::clone(job),
+                scans,
+            }
+        };
+        self.rows = jobs.iter().map(row).collect();
+    }
+
+    /// Somebody has submitted: jobs that want to know are due.
+    pub fn wake(&mut self) {
+        for row in &mut self.rows {
+            row.woken |= row.job.on_submit;
+        }
+    }
+
+    /// The jobs with a tick in (last look, `now`], or woken, that are not being scanned; they are busy until the result
+    /// is dropped. A job that is woken while it is scanned is due again afterwards: that scan may have looked before.
     pub fn due(&mut self, now: DateTime<Utc>) -> Busy {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         let mut jobs = Vec::new();
@@ -95,8 +121,9 @@ impl Timetable {
             if busy.contains(&row.job.id) {
                 continue;
             }
-            if row.scans.latest_between(row.considered, now, self.timezone).is_some() {
+            if row.woken || row.scans.latest_between(row.considered, now, self.timezone).is_some() {
                 row.considered = now;
+                row.woken = false;
                 busy.insert(row.job.id.clone());
                 jobs.push(Arc::clone(&row.job));
             }
@@ -146,6 +173,36 @@ mod tests {
         assert!(ids(&table.due(at("2026-01-01T00:00:05Z"))).is_empty());
         drop(running);
         assert_eq!(ids(&table.due(at("2026-01-01T00:00:05Z"))), ["a"], "the tick it missed is made up");
+    }
+
+    #[test]
+    fn a_woken_job_is_due_at_once_and_again_if_it_was_being_scanned() {
+        let start = at("2026-01-01T00:00:00Z");
+        let mut table = Timetable::new(&[job("a", "0 0 2 * * *")], chrono_tz::UTC, start);
+        table.wake();
+        let running = table.due(start);
+        assert_eq!(ids(&running), ["a"]);
+        table.wake();
+        assert!(ids(&table.due(start)).is_empty(), "not started twice");
+        drop(running);
+        assert_eq!(ids(&table.due(start)), ["a"], "what came after it looked is not left to the schedule");
+        assert!(ids(&table.due(start)).is_empty());
+    }
+
+    #[test]
+    fn another_schedule_counts_from_now_and_the_rest_goes_on() {
+        let start = at("2026-01-01T00:00:30Z");
+        let mut table = Timetable::new(&[job("a", "0 * * * * *"), job("b", "0 * * * * *")], chrono_tz::UTC, start);
+        let running = table.due(at("2026-01-01T00:01:00Z"));
+        assert_eq!(ids(&running), ["a", "b"]);
+        let jobs = [job("a", "0 * * * * *"), job("b", "30 * * * * *"), job("c", "0 * * * * *")];
+        table.replace(&jobs, at("2026-01-01T00:01:40Z"));
+        assert!(ids(&table.due(at("2026-01-01T00:01:59Z"))).is_empty(), "no tick before the change is made up");
+        assert_eq!(ids(&table.due(at("2026-01-01T00:02:00Z"))), ["c"], "the others are still being scanned");
+        drop(running);
+        assert_eq!(ids(&table.due(at("2026-01-01T00:02:30Z"))), ["a", "b"]);
+        table.replace(&[], at("2026-01-01T00:02:31Z"));
+        assert!(ids(&table.due(at("2026-01-01T00:05:00Z"))).is_empty());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use exhaust::requests::{Claim, ClaimWish, Failure, ManualClock, NewRequest, Queue, RequestKey};
+use exhaust::requests::{Claim, ClaimWish, Failure, ManualClock, NewRequest, Queue, RequestKey, Suspects};
 
 use super::databases::TestDatabase;
 
@@ -104,7 +104,16 @@ pub(crate) fn wish(limit: u32) -> ClaimWish {
         limit,
         lease: LEASE,
         owner: "host:7".to_owned(),
+        suspects: Suspects::Leave,
+        adopt_after: None,
+        per_tag: None,
+        per_channel: None,
     }
+}
+
+/// One row that has crashed its daemons.
+pub(crate) fn suspect() -> ClaimWish {
+    ClaimWish { suspects: Suspects::One, ..wish(500) }
 }
 
 pub(crate) fn failure() -> Failure {
@@ -113,6 +122,7 @@ pub(crate) fn failure() -> Failure {
         detail: "the whole chain".to_owned(),
         execution_ms: 1234,
         job_stats: Some(r#"{"rows":1}"#.to_owned()),
+        processed_batches: None,
     }
 }
 

@@ -1,12 +1,13 @@
 //! What clients and operators do with rows: put them in, look at them, cancel and resubmit them.
 
+use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Nullable, Text, Untyped};
 
-use super::super::stored::{self, StoredCount, StoredRow};
+use super::super::stored::{self, StoredCount, StoredRow, Value, time};
 use super::super::text::{clean, clean_option, err_message};
 use super::super::{NewRequest, Overview, RequestKey, RequestRow, Submitted};
 use super::{columns, now};
@@ -125,6 +126,13 @@ impl RunQueryDsl<PgConnection> for Find<'_> {}
 pub(super) fn find(conn: &mut PgConnection, key: &RequestKey) -> QueryResult<Option<RequestRow>> {
     let row: Option<StoredRow> = Find { key }.get_result(conn).optional()?;
     Ok(row.map(RequestRow::from))
+}
+
+/// `None`: it does not read.
+pub(super) fn now(conn: &mut PgConnection, shift: i64) -> QueryResult<Option<DateTime<Utc>>> {
+    let now: Value =
+        sql_query(concat!("SELECT ", now!(), "::text AS value")).bind::<BigInt, _>(shift).get_result(conn)?;
+    Ok(time(now.value))
 }
 
 pub(super) fn overview(conn: &mut PgConnection) -> QueryResult<Overview> {

@@ -44,7 +44,7 @@ const RETRY_LATER: &str = concat!(
     "UPDATE job_request SET status = 'SUBMITTED', next_attempt_at = ",
     now!(),
     " + $5 * interval '1 microsecond', err_message = $6, err_detail = $7, iteration = coalesce(iteration, 0) + 1,
-        lease_owner = NULL, lease_expires_at = NULL
+        processed_batches = coalesce($8, processed_batches), lease_owner = NULL, lease_expires_at = NULL
     WHERE tag = $2 AND request_id = $3 AND status = 'PROCESSING' AND lease_owner = $4"
 );
 
@@ -64,6 +64,7 @@ pub(super) fn retry_later(
         .bind::<BigInt, _>(microseconds(delay))
         .bind::<Text, _>(err_message(&failure.message))
         .bind::<Text, _>(clean(&failure.detail))
+        .bind::<Nullable<Text>, _>(clean_option(failure.processed_batches.as_deref()))
         .execute(conn)
 }
 
@@ -94,9 +95,14 @@ pub(super) fn fail(
         .execute(conn)
 }
 
-const HAND_BACK: &str = "UPDATE job_request SET status = 'SUBMITTED',
-        processed_batches = coalesce($4, processed_batches), lease_owner = NULL, lease_expires_at = NULL
-    WHERE tag = $1 AND request_id = $2 AND status = 'PROCESSING' AND lease_owner = $3";
+/// Wakes the other daemons: the row may be claimed at once.
+const HAND_BACK: &str = "WITH back AS (
+        UPDATE job_request SET status = 'SUBMITTED', processed_batches = coalesce($4, processed_batches),
+            lease_owner = NULL, lease_expires_at = NULL
+        WHERE tag = $1 AND request_id = $2 AND status = 'PROCESSING' AND lease_owner = $3
+        RETURNING 1
+    )
+    SELECT pg_notify('exhaust_job_request', '') FROM back";
 
 pub(super) fn hand_back(
     conn: &mut PgConnection,

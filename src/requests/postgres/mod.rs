@@ -6,6 +6,7 @@
 mod claim;
 mod clients;
 mod ends;
+mod listen;
 mod migrate;
 mod reading;
 mod slots;
@@ -13,21 +14,23 @@ mod url;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection;
 use diesel::pg::PgConnection;
-use diesel::r2d2::{ConnectionManager, CustomizeConnection, NopErrorHandler, Pool, PooledConnection, R2D2Connection};
+use diesel::r2d2::{
+    ConnectionManager, CustomizeConnection, ManageConnection, NopErrorHandler, Pool, PooledConnection, R2D2Connection,
+};
 use diesel::result::QueryResult;
 
 use super::failures;
 use super::text::{can_exist, token};
 use super::times::microseconds;
 use super::{
-    Claim, ClaimWish, Clock, Completion, Failure, Found, NewRequest, Overview, Progress, Queue, QueueError, Reader,
-    RequestKey, RequestRow, Search, Submitted, Waiting, WriteBack, stored,
+    Claim, ClaimWish, Clock, Completion, Failure, Found, Listener, NewRequest, Overview, Progress, Queue, QueueError,
+    Reader, RequestKey, RequestRow, Search, Submitted, Waiting, WriteBack, stored,
 };
 
 pub(super) const MIGRATIONS: [&str; 5] = [
@@ -72,11 +75,14 @@ macro_rules! columns {
 }
 use {columns, now};
 
+type Connections = Pool<ConnectionManager<PgConnection>>;
 type Connection = PooledConnection<ConnectionManager<PgConnection>>;
 
 /// The queue on PostgreSQL.
 pub struct PostgresQueue {
-    pool: Pool<ConnectionManager<PgConnection>>,
+    url: String,
+    /// Replaced by [`Queue::reconnect`].
+    pool: RwLock<Connections>,
     clock: Arc<dyn Clock>,
 }
 
@@ -103,7 +109,12 @@ impl CustomizeConnection<PgConnection, diesel::r2d2::Error> for Session {
 /// [`QueueError::Refused`] for a URL that no connection can come of.
 pub fn open_postgres(url: &str, clock: Arc<dyn Clock>, connections: u32) -> Result<PostgresQueue, QueueError> {
     let url = url::complete(url)?;
-    let pool = Pool::builder()
+    let pool = RwLock::new(pool(&url, connections));
+    Ok(PostgresQueue { url, pool, clock })
+}
+
+fn pool(url: &str, connections: u32) -> Connections {
+    Pool::builder()
         .max_size(connections)
         .min_idle(Some(0))
         .connection_timeout(PATIENCE)
@@ -112,20 +123,23 @@ pub fn open_postgres(url: &str, clock: Arc<dyn Clock>, connections: u32) -> Resu
         .connection_customizer(Box::new(Session))
         // Errors come back from the calls; logged here as well they would be told twice.
         .error_handler(Box::new(NopErrorHandler))
-        .build_unchecked(ConnectionManager::new(url));
-    Ok(PostgresQueue { pool, clock })
+        .build_unchecked(ConnectionManager::new(url))
 }
 
 impl PostgresQueue {
+    fn pool(&self) -> Connections {
+        self.pool.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn connection(&self) -> Result<Connection, QueueError> {
-        self.pool.get().map_err(|e| failures::connection(&e))
+        self.pool().get().map_err(|e| failures::connection(&e))
     }
 
     /// A connection that has just answered. A server that restarted has cut all of the pool's; a test that fails marks
     /// its connection as broken, and the pool drops it.
     fn tested(&self) -> Result<Connection, QueueError> {
         let mut why = String::new();
-        for _ in 0..=self.pool.max_size() {
+        for _ in 0..=self.pool().max_size() {
             let mut conn = self.connection()?;
             match conn.ping() {
                 Ok(()) => return Ok(conn),
@@ -187,6 +201,21 @@ impl Queue for PostgresQueue {
 
     fn check(&self) -> Result<(), QueueError> {
         self.read("check job_request (`exhaustd migrate` adds what is missing)", clients::check)
+    }
+
+    fn now(&self) -> Result<DateTime<Utc>, QueueError> {
+        self.read("ask for the time", |conn| clients::now(conn, self.shift()))?
+            .ok_or_else(|| QueueError::Refused("the database's time does not read".to_owned()))
+    }
+
+    /// Calls that hang keep the old connections, each until its end.
+    fn reconnect(&self) {
+        let mut pool = self.pool.write().unwrap_or_else(PoisonError::into_inner);
+        *pool = self::pool(&self.url, pool.max_size());
+    }
+
+    fn listen(&self) -> Result<Listener, QueueError> {
+        listen::listen(ManageConnection::connect(&ConnectionManager::<PgConnection>::new(self.url.as_str())))
     }
 
     fn claim(&self, wish: &ClaimWish) -> Result<Claim, QueueError> {

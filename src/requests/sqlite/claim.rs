@@ -1,28 +1,35 @@
 //! Taking rows and keeping them.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Binary, Nullable, Text};
+use diesel::sql_types::{BigInt, Binary, Bool, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 
-use super::super::stored::{Loose, StoredRow, Value, time};
+use super::super::stored::{Loose, StoredRow, Value, text, time};
 use super::super::text::{can_exist, clean, clean_option};
 use super::super::times::{later, sqlite_text};
-use super::super::{ClaimWish, Progress, RequestKey};
+use super::super::{ClaimWish, Progress, RequestKey, SUSPECT, Suspects};
 use super::columns;
 
 /// Every claimable row, few columns of it: which of them are oldest can only be said after their times, which others
-/// wrote in any form, have been read. A key that is not text (SQLite lets a primary key be NULL) names no row, so such a
-/// row is left alone. Names come as a JSON array.
-pub(super) const CLAIMABLE: &str = "SELECT tag, request_id, dt_job_submitted AS submitted,
-        CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END + (status = 'PROCESSING') AS crashes
+/// wrote in any form, have been read. PROCESSING without any lease is another system's work; it is only looked at where
+/// such rows are taken over (?3), and its age is judged after reading. A key that is not text (SQLite lets a primary key
+/// be NULL) names no row, so such a row is left alone. Names come as a JSON array.
+pub(super) const CLAIMABLE: &str =
+    "SELECT tag, request_id, requested_channel AS channel, dt_job_submitted AS submitted,
+        CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END
+            + (status = 'PROCESSING' AND lease_expires_at IS NOT NULL) AS crashes,
+        CASE WHEN status = 'PROCESSING' AND lease_expires_at IS NULL
+            THEN coalesce(dt_job_processing, dt_job_submitted, 0) END AS left_since
     FROM job_request
     WHERE job_id IN (SELECT value FROM json_each(?1)) AND status IN ('SUBMITTED', 'PROCESSING')
         AND (status = 'SUBMITTED' AND (next_attempt_at IS NULL OR next_attempt_at <= ?2)
-            OR status = 'PROCESSING' AND lease_expires_at <= ?2)
+            OR status = 'PROCESSING' AND lease_expires_at <= ?2
+            OR status = 'PROCESSING' AND lease_expires_at IS NULL AND lease_owner IS NULL AND ?3)
         AND typeof(tag) = 'text' AND typeof(request_id) = 'text'";
 
 #[derive(QueryableByName)]
@@ -32,9 +39,14 @@ struct Claimable {
     #[diesel(sql_type = Binary)]
     request_id: Vec<u8>,
     #[diesel(sql_type = Nullable<Binary>)]
+    channel: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
     submitted: Option<Loose>,
     #[diesel(sql_type = BigInt)]
     crashes: i64,
+    /// Only of rows without a lease.
+    #[diesel(sql_type = Nullable<Binary>)]
+    left_since: Option<Loose>,
 }
 
 /// In order of age.
@@ -43,12 +55,26 @@ struct Waiting {
     submitted: Option<DateTime<Utc>>,
     key: RequestKey,
     crashes: i64,
+    channel: Option<String>,
+}
+
+/// Rows in work, over all jobs.
+const HELD: &str = "SELECT tag, requested_channel AS channel FROM job_request
+    WHERE status IN ('SUBMITTED', 'PROCESSING') AND status = 'PROCESSING' AND lease_expires_at > ?1";
+
+#[derive(QueryableByName)]
+struct Held {
+    #[diesel(sql_type = Nullable<Binary>)]
+    tag: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    channel: Option<Loose>,
 }
 
 /// The keys come as a JSON array of pairs.
 pub(super) const TAKE: &str = concat!(
     "UPDATE job_request SET crashes = CASE status WHEN 'PROCESSING'
-            THEN CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END + 1 ELSE coalesce(crashes, 0) END,
+            THEN CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END + (lease_expires_at IS NOT NULL)
+            ELSE coalesce(crashes, 0) END,
         status = 'PROCESSING', dt_job_processing = ?1, lease_owner = ?2, lease_expires_at = ?3,
         job_stats = NULL
     WHERE (tag, request_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4))
@@ -66,8 +92,14 @@ pub(super) fn claim(
         let claimable: Vec<Claimable> = sql_query(CLAIMABLE)
             .bind::<Text, _>(serde_json::json!(wish.job_ids).to_string())
             .bind::<Text, _>(sqlite_text(now))
+            .bind::<Bool, _>(wish.adopt_after.is_some())
             .load(conn)?;
-        let chosen = choose(claimable.into_iter().filter_map(waiting).collect(), wish.limit);
+        let held: Vec<Held> = if wish.per_tag.is_some() || wish.per_channel.is_some() {
+            sql_query(HELD).bind::<Text, _>(sqlite_text(now)).load(conn)?
+        } else {
+            Vec::new()
+        };
+        let chosen = choose(claimable.into_iter().filter_map(|row| waiting(row, wish, now)).collect(), held, wish);
         if chosen.is_empty() {
             return Ok(Vec::new());
         }
@@ -82,27 +114,63 @@ pub(super) fn claim(
     })
 }
 
-/// `None` for a key that is not UTF-8, which could not be named again.
-fn waiting(row: Claimable) -> Option<Waiting> {
+/// `None` for a row that this wish does not mean, and for a key that is not UTF-8, which could not be named again.
+fn waiting(row: Claimable, wish: &ClaimWish, now: DateTime<Utc>) -> Option<Waiting> {
+    if let (Some(since), Some(after)) = (row.left_since, wish.adopt_after)
+        && time(Some(since)).is_some_and(|since| later(since, after) > now)
+    {
+        return None;
+    }
+    if (row.crashes >= i64::from(SUSPECT)) != (wish.suspects == Suspects::One) {
+        return None;
+    }
     let key = RequestKey { tag: String::from_utf8(row.tag).ok()?, request_id: String::from_utf8(row.request_id).ok()? };
-    can_exist(&key).then_some(Waiting { submitted: time(row.submitted), key, crashes: row.crashes })
+    can_exist(&key).then_some(Waiting {
+        submitted: time(row.submitted),
+        key,
+        crashes: row.crashes,
+        channel: text(row.channel),
+    })
 }
 
-/// Of the `limit` oldest rows those like the oldest, up to the size of group that so many crashes are allowed: one crash
-/// an eighth, two or more alone.
-fn choose(mut rows: Vec<Waiting>, limit: u32) -> Vec<Waiting> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+/// Of the oldest rows within the limits on tags and channels those like the oldest, up to the size of group that so many
+/// crashes are allowed: one crash an eighth, more alone.
+fn choose(mut rows: Vec<Waiting>, held: Vec<Held>, wish: &ClaimWish) -> Vec<Waiting> {
+    let limit = usize::try_from(wish.limit).unwrap_or(usize::MAX);
     rows.sort_unstable();
+    let (tags, channels): (Vec<_>, Vec<_>) = held.into_iter().map(|row| (text(row.tag), text(row.channel))).unzip();
+    within(&mut rows, wish.per_tag, tags, |row| Some(&row.key.tag));
+    within(&mut rows, wish.per_channel, channels, |row| row.channel.as_ref());
     rows.truncate(limit);
-    let grade = |row: &Waiting| row.crashes.min(2);
-    let Some(taken) = rows.first().map(grade) else { return rows };
-    rows.retain(|row| grade(row) == taken);
+    let Some(taken) = rows.first().map(|row| row.crashes) else { return rows };
+    rows.retain(|row| row.crashes == taken);
     rows.truncate(match taken {
         0 => limit,
         1 => (limit / 8).max(1),
         _ => 1,
     });
     rows
+}
+
+/// Keeps of each tenant as many of the oldest rows as its limit leaves room for beside those in work. A row without a
+/// tenant is not limited.
+fn within(
+    rows: &mut Vec<Waiting>,
+    limit: Option<u32>,
+    in_work: Vec<Option<String>>,
+    tenant: impl Fn(&Waiting) -> Option<&String>,
+) {
+    let Some(limit) = limit else { return };
+    let mut taken: HashMap<String, u32> = HashMap::new();
+    for tenant in in_work.into_iter().flatten() {
+        *taken.entry(tenant).or_default() += 1;
+    }
+    rows.retain(|row| {
+        let Some(tenant) = tenant(row) else { return true };
+        let taken = taken.entry(tenant.clone()).or_default();
+        *taken += 1;
+        *taken <= limit
+    });
 }
 
 const RENEW: &str = "UPDATE job_request SET lease_expires_at = ?1, processed_batches = coalesce(?2, processed_batches)

@@ -38,7 +38,8 @@ pub(super) fn complete(
 }
 
 const RETRY_LATER: &str = "UPDATE job_request SET status = 'SUBMITTED', next_attempt_at = ?1, err_message = ?2,
-        err_detail = ?3, iteration = coalesce(iteration, 0) + 1, lease_owner = NULL, lease_expires_at = NULL
+        err_detail = ?3, iteration = coalesce(iteration, 0) + 1,
+        processed_batches = coalesce(?7, processed_batches), lease_owner = NULL, lease_expires_at = NULL
     WHERE tag = ?4 AND request_id = ?5 AND status = 'PROCESSING' AND lease_owner = ?6";
 
 pub(super) fn retry_later(
@@ -56,6 +57,7 @@ pub(super) fn retry_later(
         .bind::<Text, _>(&key.tag)
         .bind::<Text, _>(&key.request_id)
         .bind::<Text, _>(clean(token))
+        .bind::<Nullable<Text>, _>(clean_option(failure.processed_batches.as_deref()))
         .execute(conn)
 }
 

@@ -13,6 +13,7 @@
 mod claim;
 mod clients;
 mod ends;
+mod listen;
 mod migrate;
 mod reading;
 mod slots;
@@ -27,15 +28,15 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::r2d2::{ConnectionManager, CustomizeConnection, NopErrorHandler, Pool, PooledConnection};
+use diesel::r2d2::{ConnectionManager, CustomizeConnection, ManageConnection, NopErrorHandler, Pool, PooledConnection};
 use diesel::sql_query;
 use diesel::sqlite::SqliteConnection;
 
 use super::text::{can_exist, token};
 use super::times::sqlite_text;
 use super::{
-    Claim, ClaimWish, Clock, Completion, Failure, Found, NewRequest, Overview, Progress, Queue, QueueError, Reader,
-    RequestKey, RequestRow, Search, Submitted, Waiting, WriteBack, failures, stored,
+    Claim, ClaimWish, Clock, Completion, Failure, Found, Listener, NewRequest, Overview, Progress, Queue, QueueError,
+    Reader, RequestKey, RequestRow, Search, Submitted, Waiting, WriteBack, failures, stored,
 };
 
 pub(super) const MIGRATIONS: [&str; 5] = [
@@ -67,6 +68,7 @@ use columns;
 
 /// The queue in a SQLite file.
 pub struct SqliteQueue {
+    name: String,
     pool: Pool<ConnectionManager<SqliteConnection>>,
     clock: Arc<dyn Clock>,
 }
@@ -126,7 +128,7 @@ pub fn open_sqlite(path: &Path, clock: Arc<dyn Clock>, connections: u32) -> Resu
         .connection_customizer(Box::new(Session))
         .error_handler(Box::new(NopErrorHandler))
         .build_unchecked(ConnectionManager::new(name));
-    let queue = SqliteQueue { pool, clock };
+    let queue = SqliteQueue { name: name.to_owned(), pool, clock };
     queue.connection().map_err(|error| match error {
         QueueError::Unreachable(why) => QueueError::Unreachable(format!("{}: {why}", path.display())),
         QueueError::Refused(why) => QueueError::Refused(format!("{}: {why}", path.display())),
@@ -171,6 +173,17 @@ impl Queue for SqliteQueue {
 
     fn check(&self) -> Result<(), QueueError> {
         self.run("check job_request (`exhaustd migrate` adds what is missing)", clients::check)
+    }
+
+    fn now(&self) -> Result<DateTime<Utc>, QueueError> {
+        Ok(self.clock.now())
+    }
+
+    /// A file answers or fails: no call hangs.
+    fn reconnect(&self) {}
+
+    fn listen(&self) -> Result<Listener, QueueError> {
+        listen::listen(ManageConnection::connect(&ConnectionManager::<SqliteConnection>::new(self.name.as_str())))
     }
 
     fn claim(&self, wish: &ClaimWish) -> Result<Claim, QueueError> {

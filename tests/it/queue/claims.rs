@@ -12,7 +12,8 @@ use exhaust::requests::{
 
 use super::super::databases::{TestDatabase, each};
 use super::{
-    LEASE, ORIGINAL, assert_changes, columns, failure, ids, insert_outside, key, migrated, request, start, wish,
+    LEASE, ORIGINAL, assert_changes, columns, failure, ids, insert_outside, key, migrated, request, start, suspect,
+    wish,
 };
 
 #[test]
@@ -334,17 +335,175 @@ fn rows_that_crashed_are_kept_apart() {
             crash("f", id, 1);
         }
         let next = |limit| ids(&queue.claim(&wish(limit)).unwrap()).join(" ");
-        assert_eq!(next(16), "p1");
-        assert_eq!(next(16), "p2");
-        assert_eq!(next(16), "s1 s2", "an eighth of sixteen");
+        let alone = || ids(&queue.claim(&suspect()).unwrap()).join(" ");
+        assert_eq!(next(16), "s1 s2", "an eighth of sixteen, and no suspect");
+        assert_eq!(alone(), "p1", "one suspect at a time");
         assert_eq!(next(16), "n1 n2");
         assert_eq!(next(4), "s3", "an eighth, and at least one");
+        assert_eq!((next(16), alone(), alone()), (String::new(), "p2".to_owned(), String::new()));
         // A crash just now counts before the group is made: n1 and n2 have one now, s1 to s3 two, p1 and p2 more.
         clock.advance(LEASE * 2);
-        assert_eq!(next(16), "p1");
-        assert_eq!(next(16), "p2");
-        assert_eq!(next(16), "s1");
         assert_eq!(next(16), "n1 n2");
+        assert_eq!(next(16), "");
+        assert_eq!([alone(), alone(), alone(), alone(), alone(), alone()].join(" "), "p1 p2 s1 s2 s3 ");
+        let crashes = database.query_text("SELECT crashes FROM job_request ORDER BY tag, request_id");
+        let crashes: Vec<_> = crashes.into_iter().map(|row| row[0].clone().unwrap()).collect();
+        assert_eq!(crashes, ["3", "8", "2", "1", "1", "2", "2"]);
+    });
+}
+
+/// What a replaced system left behind is another's until `adopt_after` says how long it may lie there.
+#[test]
+fn rows_without_a_lease_are_taken_over_only_where_that_is_wanted() {
+    each(|database| {
+        let (queue, clock) = migrated(database);
+        let left = |id: &str, submitted: &str| {
+            insert_outside(database, "t", id, "course-report", submitted);
+            database.execute(&format!("UPDATE job_request SET status = 'PROCESSING' WHERE request_id = '{id}'"));
+        };
+        left("old", "'2020-01-01T00:00:00'");
+        left("undated", "NULL");
+        left("new", "'2999-01-01 00:00:00'");
+        let adopting = ClaimWish { adopt_after: Some(Duration::from_hours(1)), ..wish(10) };
+        assert_eq!(ids(&queue.claim(&wish(10)).unwrap()), Vec::<&str>::new());
+        let claim = queue.claim(&adopting).unwrap();
+        assert_eq!(ids(&claim), ["undated", "old"]);
+        assert!(claim.requests.iter().all(|row| row.crashes == 0), "no lease of ours was lost");
+        assert!(queue.claim(&adopting).unwrap().requests.is_empty(), "now they have a lease");
+        clock.advance(LEASE * 2);
+        assert_eq!(ids(&queue.claim(&wish(16)).unwrap()), ["undated", "old"], "from now on they are ours");
+    });
+}
+
+/// Inserts a row of this tag and channel; `minute` is its age.
+fn of_tenant(database: &TestDatabase, tag: &str, channel: &str, id: &str, minute: u32) {
+    let at = format!("'2020-01-01 00:{:02}:{:02}'", minute / 60, minute % 60);
+    insert_outside(database, tag, id, "course-report", &at);
+    let channel = if channel.is_empty() { "NULL".to_owned() } else { format!("'{channel}'") };
+    database.execute(&format!("UPDATE job_request SET requested_channel = {channel} WHERE request_id = '{id}'"));
+}
+
+#[test]
+fn a_tenant_with_many_requests_does_not_make_another_wait_for_all_of_them() {
+    each(|database| {
+        let (queue, clock) = migrated(database);
+        for n in 0..30 {
+            of_tenant(database, "many", "", &format!("m{n:02}"), n);
+        }
+        of_tenant(database, "one", "", "o", 50);
+        assert_eq!(queue.claim(&wish(10)).unwrap().requests.len(), 10, "without limits the oldest come first");
+        clock.advance(LEASE * 2);
+        database.execute("UPDATE job_request SET status = 'SUBMITTED', crashes = 0, lease_expires_at = NULL");
+        let fair = ClaimWish { per_tag: Some(4), ..wish(10) };
+        let first = queue.claim(&fair).unwrap();
+        assert_eq!(ids(&first), ["m00", "m01", "m02", "m03", "o"], "oldest first within a tenant");
+        assert!(queue.claim(&fair).unwrap().requests.is_empty(), "what is in work counts");
+        for id in ["m00", "m02"] {
+            assert_eq!(queue.hand_back(&first.token, &key("many", id), None).unwrap(), WriteBack::Done);
+        }
+        let _ = queue.fail(&first.token, &key("many", "m01"), &failure()).unwrap();
+        assert_eq!(ids(&queue.claim(&fair).unwrap()), ["m00", "m02", "m04"]);
+        assert_eq!(ids(&queue.claim(&ClaimWish { per_tag: Some(5), ..wish(10) }).unwrap()), ["m05"]);
+        // The claims whose leases ran out are in nobody's work.
+        clock.advance(LEASE * 2);
+        let crashed = queue.claim(&ClaimWish { per_tag: Some(6), ..wish(80) }).unwrap();
+        assert_eq!(ids(&crashed), ["m00", "m02", "m03", "m04", "m05", "o"], "an eighth of 80 is ten, six are allowed");
+    });
+}
+
+#[test]
+fn channels_and_tags_are_limited_together() {
+    each(|database| {
+        let (queue, _) = migrated(database);
+        for (n, (tag, channel, id)) in [
+            ("a", "x", "ax1"),
+            ("a", "x", "ax2"),
+            ("a", "y", "ay"),
+            ("b", "x", "bx1"),
+            ("b", "x", "bx2"),
+            ("c", "x", "cx"),
+            ("d", "", "d1"),
+            ("d", "", "d2"),
+            ("e", "", "e"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            of_tenant(database, tag, channel, id, u32::try_from(n).unwrap());
+        }
+        let limits = |per_tag, per_channel| ClaimWish { per_tag, per_channel, ..wish(20) };
+        // The second of tag a takes no place of channel x; rows without a channel are not limited by it.
+        assert_eq!(ids(&queue.claim(&limits(Some(1), Some(2))).unwrap()), ["ax1", "bx1", "d1", "e"]);
+        assert_eq!(ids(&queue.claim(&limits(None, Some(3))).unwrap()), ["ax2", "ay", "d2"]);
+        assert_eq!(ids(&queue.claim(&limits(None, Some(5))).unwrap()), ["bx2", "cx"]);
+    });
+}
+
+/// With limits, claims at the same time count each other's rows.
+#[test]
+fn limits_hold_for_claimants_at_the_same_time() {
+    each(|database| {
+        let (queue, clock) = migrated(database);
+        for n in 0..60 {
+            of_tenant(database, "many", "", &format!("m{n:02}"), n);
+        }
+        let barrier = Barrier::new(6);
+        let taken: usize = thread::scope(|scope| {
+            let claimants: Vec<_> = (0..6)
+                .map(|_| {
+                    let (own, barrier) = (database.queue(clock.clone()), &barrier);
+                    scope.spawn(move || {
+                        barrier.wait();
+                        let fair = ClaimWish { per_tag: Some(7), ..wish(3) };
+                        (0..5).map(|_| own.claim(&fair).unwrap().requests.len()).sum::<usize>()
+                    })
+                })
+                .collect();
+            claimants.into_iter().map(|claimant| claimant.join().unwrap()).sum()
+        });
+        assert_eq!(taken, 7);
+        drop(queue);
+    });
+}
+
+/// Whoever listens hears of a submission, of a row that is handed back, and of nothing while nothing happens.
+#[test]
+fn submissions_are_heard() {
+    each(|database| {
+        let (queue, _) = migrated(database);
+        let mut listener = database.queue(std::sync::Arc::new(super::ManualClock::new(start()))).listen().unwrap();
+        let short = Duration::from_millis(100);
+        let long = Duration::from_secs(20);
+        assert!(!listener.wait(short).unwrap());
+        queue.submit(&request("t", "1")).unwrap();
+        assert!(listener.wait(long).unwrap());
+        assert!(!listener.wait(short).unwrap(), "once");
+        let claim = queue.claim(&wish(1)).unwrap();
+        while listener.wait(short).unwrap() {}
+        let _ = queue.hand_back(&claim.token, &key("t", "1"), None).unwrap();
+        assert!(listener.wait(long).unwrap());
+        if database.is_postgres() {
+            database.execute("NOTIFY exhaust_job_request, 'by somebody else'");
+            assert!(listener.wait(long).unwrap());
+            database.query_text(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+                 WHERE datname = current_database() AND query LIKE 'LISTEN%'",
+            );
+            assert!(listener.wait(long).is_err_and(|error| error.may_pass()), "a lost listener says so");
+        }
+    });
+}
+
+/// The clock of slots and leases.
+#[test]
+fn the_time_is_the_databases_where_daemons_share_one() {
+    each(|database| {
+        let (queue, clock) = migrated(database);
+        let before = queue.now().unwrap();
+        clock.advance(LEASE);
+        let after = queue.now().unwrap() - before;
+        assert!(after >= TimeDelta::from_std(LEASE).unwrap() && after < TimeDelta::from_std(LEASE * 2).unwrap());
+        assert_eq!(before == start(), !database.is_postgres());
     });
 }
 

@@ -184,6 +184,7 @@ fn messages_are_cut_and_cleaned() {
             detail: "a\0".to_owned() + &"漢".repeat(5000),
             execution_ms: i64::MAX,
             job_stats: None,
+            processed_batches: Some("[\0]".to_owned()),
         };
         assert_eq!(queue.fail(&claim.token, &key("t", "1"), &long).unwrap(), WriteBack::Done);
         let row = queue.find(&key("t", "1")).unwrap().unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use exhaust::requests::{Completion, Submitted, WriteBack};
 
 use super::super::databases::each;
-use super::{LEASE, failure, key, migrated, request, start, wish};
+use super::{LEASE, failure, key, migrated, request, start, suspect, wish};
 
 /// What the model knows of a row. Times are seconds that the clock was advanced by.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +60,8 @@ fn random_steps_lead_where_the_drawing_says() {
                 }
                 1 | 2 => {
                     // Seconds apart on either clock: PostgreSQL's own goes on by itself.
-                    let claim = queue.claim(&wish(100)).unwrap();
+                    let suspects = random.bool();
+                    let claim = queue.claim(&if suspects { suspect() } else { wish(100) }).unwrap();
                     let due: BTreeMap<&String, u32> = rows
                         .iter()
                         .filter_map(|(id, row)| match row.state {
@@ -68,6 +69,7 @@ fn random_steps_lead_where_the_drawing_says() {
                             State::Processing { until, .. } if until <= now => Some((id, row.crashes + 1)),
                             _ => None,
                         })
+                        .filter(|(_, crashes)| (*crashes >= 2) == suspects)
                         .collect();
                     assert_eq!(claim.requests.is_empty(), due.is_empty(), "step {step}");
                     for taken in &claim.requests {

@@ -1,0 +1,106 @@
+//! The configuration in force, which changes while the program runs.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::checked::{Config, Worker};
+
+/// The configuration in force; clones share it. It is replaced as a whole: whoever has got one works on with that,
+/// whatever comes after.
+#[derive(Clone, Debug)]
+pub struct Live(Arc<RwLock<Arc<Config>>>);
+
+impl Live {
+    /// Begins with this one.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(config))))
+    }
+
+    /// The configuration of this moment.
+    #[must_use]
+    pub fn get(&self) -> Arc<Config> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes over what can change while the program runs: the jobs, and the limits of `[worker]`. What else is different
+    /// stays as it was.
+    pub fn replace(&self, new: Config) -> Changes {
+        let mut place = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let old = Arc::clone(&place);
+        let worker = Worker { threads: old.worker.threads, ..new.worker };
+        let changes = Changes {
+            in_force: old.jobs != new.jobs || old.worker != worker,
+            need_restart: [
+                ("timezone", old.timezone != new.timezone),
+                ("[database]", old.database != new.database),
+                ("[source]", old.source != new.source),
+                ("[store]", old.store != new.store),
+                ("[worker] threads", old.worker.threads != new.worker.threads),
+                ("[api]", old.api != new.api),
+                ("[secrets]", old.secrets_key != new.secrets_key),
+            ]
+            .into_iter()
+            .filter_map(|(name, differs)| differs.then_some(name))
+            .collect(),
+        };
+        if changes.in_force {
+            *place = Arc::new(Config { jobs: new.jobs, worker, ..old.as_ref().clone() });
+        }
+        changes
+    }
+}
+
+/// What became of a configuration that was read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// Whether anything else is in force now.
+    pub in_force: bool,
+    /// What differs from what is in force, and will until the program is started anew.
+    pub need_restart: Vec<&'static str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, check};
+
+    fn config(text: &str) -> Config {
+        let nothing: Environment = std::iter::empty::<(String, String)>().collect();
+        check(text, std::path::Path::new("jobs.toml"), &nothing, &["course"]).unwrap()
+    }
+
+    const JOB: &str = "[[job]]\nid = \"a\"\nreport = \"course\"\n";
+
+    #[test]
+    fn jobs_and_limits_change_and_the_rest_needs_a_restart() {
+        let live = Live::new(config(JOB));
+        let before = live.get();
+        let text = format!(
+            "timezone = \"Asia/Kolkata\"\n{JOB}max_attempts = 7\n[database]\nurl = \"sqlite://other.db\"\n[source]\nurl \
+             = \"other\"\n[store]\nsigned_url_ttl = \"1h\"\n[worker]\nclaim = 7\nthreads = 9\n[api]\nlisten = \
+             \"127.0.0.1:1\"\n[secrets]\nkey = \"k\"\n"
+        );
+        let changes = live.replace(config(&text));
+        assert!(changes.in_force);
+        let named = ["timezone", "[database]", "[source]", "[store]", "[worker] threads", "[api]", "[secrets]"];
+        assert_eq!(changes.need_restart, named);
+        let after = live.get();
+        assert_eq!((after.jobs[0].max_attempts, after.worker.claim), (7, 7));
+        let undone = Config {
+            jobs: before.jobs.clone(),
+            worker: Worker { claim: before.worker.claim, ..after.worker.clone() },
+            ..after.as_ref().clone()
+        };
+        assert_eq!(&undone, before.as_ref(), "nothing else is in force");
+        assert_eq!(before.jobs[0].max_attempts, 3, "whoever has the old one goes on with it");
+    }
+
+    #[test]
+    fn the_same_text_changes_nothing() {
+        let live = Live::new(config(JOB));
+        let before = live.get();
+        let changes = live.replace(config(&format!("# a remark\n{JOB}")));
+        assert_eq!(changes, Changes { in_force: false, need_restart: Vec::new() });
+        assert!(Arc::ptr_eq(&before, &live.get()));
+    }
+}

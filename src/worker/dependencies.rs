@@ -1,0 +1,59 @@
+//! What a daemon needs besides its database: the source and the store. While one of them is known to be down nothing is
+//! claimed, so that an outage costs the requests that met it one attempt, and all others none.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::World;
+
+/// A dependency of the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dependency {
+    /// Where the platform's tables are.
+    Source,
+    /// Where files go.
+    Store,
+}
+
+/// How long a dependency may take to show that it is well.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Which dependencies have failed and were not seen well since; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Down(Arc<Mutex<BTreeSet<Dependency>>>);
+
+impl Down {
+    /// It failed, in a way that may pass.
+    pub fn report(&self, dependency: Dependency) {
+        self.lock().insert(dependency);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<Dependency>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether everything that failed before is well again. Costs nothing while nothing has failed.
+pub(super) async fn all_well(world: &World) -> bool {
+    let suspected = world.down.lock().clone();
+    for dependency in suspected {
+        let (store, source) = (world.store.clone(), Arc::clone(&world.source));
+        let looking = tokio::task::spawn_blocking(move || match dependency {
+            Dependency::Store => store.check().map_err(|error| error.to_string()),
+            Dependency::Source => source.tables().map(drop),
+        });
+        let seen = match tokio::time::timeout(PATIENCE, looking).await {
+            Ok(Ok(seen)) => seen,
+            Ok(Err(panic)) => Err(panic.to_string()),
+            Err(_) => Err(format!("no answer for {} s", PATIENCE.as_secs())),
+        };
+        if let Err(why) = seen {
+            log::warn!("nothing is claimed while the {dependency:?} is down error={why:?}");
+            return false;
+        }
+        world.down.lock().remove(&dependency);
+        log::info!("the {dependency:?} is well again");
+    }
+    true
+}

@@ -1,0 +1,363 @@
+//! The steps of one group of requests, in the order in which [`super::scan`] takes them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::World;
+use super::cpu::Panicked;
+use super::ending::{Ending, Reason, Summary, write_back};
+use super::generate::{Delivered, Ended, Meter, Workshop};
+use super::lease::Lease;
+use super::ledger::{Processed, StoredBatch, made_as};
+use super::plan::{self, Ready};
+use super::points;
+use super::stats::{GroupStats, LoadStats, RequestStats, job_stats};
+use super::{generate, load};
+use crate::config::Config;
+use crate::config::checked::Job;
+use crate::intake::{self, Order, Terms};
+use crate::metrics::GroupWork;
+use crate::outputs::ObjectKey;
+use crate::reports::catalog::Catalog;
+use crate::reports::filters::{Scope, resolve};
+use crate::reports::shared::Shared;
+use crate::reports::{self, Report};
+use crate::requests::{ClaimedRequest, Progress, RequestKey, SUSPECT};
+use crate::sources::SourceError;
+
+/// How often a request's progress is noted in its row.
+const TELL: Duration = Duration::from_secs(2);
+
+/// The requests of one job that were claimed together.
+pub(super) struct Group<'a> {
+    world: &'a World,
+    config: &'a Config,
+    lease: &'a Lease,
+    job: &'a Arc<Job>,
+    report: &'static dyn Report,
+    /// Those that have not ended, by key.
+    open: BTreeMap<RequestKey, ClaimedRequest>,
+    /// How far each request was when that was noted last.
+    told: BTreeMap<RequestKey, Progress>,
+    stats: GroupStats,
+    load: LoadStats,
+}
+
+/// A request whose row is in order.
+pub(super) struct Accepted {
+    request: ClaimedRequest,
+    order: Order,
+}
+
+impl<'a> Group<'a> {
+    pub(super) fn new(
+        world: &'a World,
+        config: &'a Config,
+        lease: &'a Lease,
+        job: &'a Arc<Job>,
+        requests: Vec<ClaimedRequest>,
+    ) -> Self {
+        let oldest = requests.iter().filter_map(|request| Some(request.claimed - request.submitted?)).max();
+        let stats = GroupStats {
+            id: lease.short_name().to_owned(),
+            requests: requests.len(),
+            wait_ms: oldest.map_or(0, |wait| wait.num_milliseconds().max(0)),
+            ..GroupStats::default()
+        };
+        // The configuration was checked against the registry, so the report is there.
+        let report = reports::find(job.report).unwrap_or(reports::registry()[0]);
+        let open = requests.into_iter().map(|request| (request.key.clone(), request)).collect();
+        Self { world, config, lease, job, report, open, told: BTreeMap::new(), stats, load: LoadStats::default() }
+    }
+
+    /// Judges each row by itself; those that are refused end here, and those that crashed their daemon too often.
+    pub(super) async fn accept(&mut self, summary: &mut Summary) -> Vec<Accepted> {
+        let mut accepted = Vec::new();
+        let mut oldest_first: Vec<ClaimedRequest> = self.open.values().cloned().collect();
+        oldest_first.sort_by(|a, b| (a.submitted, &a.key).cmp(&(b.submitted, &b.key)));
+        for request in oldest_first {
+            // Up to there it was in company, and any of them may have done it.
+            let crashed_alone = request.crashes.saturating_sub(SUSPECT);
+            if crashed_alone >= self.config.worker.max_crashes {
+                self.end(&request.key, Ending::Failed(Reason::crashes(crashed_alone)), summary).await;
+                continue;
+            }
+            let terms =
+                Terms { request_data: request.request_data.as_deref(), has_encryption_key: request.has_encryption_key };
+            match intake::accept(self.job, terms) {
+                Ok(order) => accepted.push(Accepted { request, order }),
+                Err(refusal) => self.end(&request.key, Ending::Failed(Reason::refused(&refusal)), summary).await,
+            }
+        }
+        accepted
+    }
+
+    pub(super) async fn load_catalog(&mut self, accepted: &[Accepted], summary: &mut Summary) -> Option<Arc<Catalog>> {
+        if accepted.is_empty() {
+            return None;
+        }
+        let metadata: BTreeSet<String> =
+            accepted.iter().flat_map(|one| one.order.config.metadata_fields()).map(str::to_owned).collect();
+        let (source, timezone) = (Arc::clone(&self.world.source), self.config.timezone);
+        let needs = self.report.needs(&self.job.options);
+        let started = Instant::now();
+        let loaded = self.world.cpu.run(move || {
+            let mut stats = LoadStats::default();
+            let catalog = load::catalog(source.as_ref(), &metadata, &needs, timezone, &mut stats);
+            catalog.map(|catalog| (Arc::new(catalog), stats))
+        });
+        let loaded = self.unless_halted(loaded).await;
+        self.stats.load_ms += millis_since(started);
+        self.loaded(loaded, summary).await
+    }
+
+    /// Finds each request's batches and names its files; requests without any end here.
+    pub(super) async fn resolve(
+        &mut self,
+        accepted: Vec<Accepted>,
+        catalog: &Arc<Catalog>,
+        summary: &mut Summary,
+    ) -> Vec<Ready> {
+        let timezone = self.config.timezone;
+        let today = self.world.clock.now().with_timezone(&timezone).date_naive();
+        let mut ready = Vec::new();
+        for Accepted { request, order } in accepted {
+            let own_channel = request.requested_channel.as_deref().unwrap_or_default();
+            let key_channels = request.allowed_channels.as_deref().map(intake::key_channels);
+            let scope = Scope {
+                today,
+                timezone,
+                max_batches: self.job.max_batches,
+                own_channel: self.job.own_channel_only.then_some(own_channel),
+                key_channels: key_channels.as_deref(),
+            };
+            let made = resolve(&order.config, catalog, &scope).map_err(|error| Reason::resolve(&error)).and_then(
+                |selection| {
+                    Ready::new(request.key.clone(), order, selection, catalog, self.lease.short_name())
+                        .map_err(|error| Reason::key(&error))
+                },
+            );
+            match made {
+                Ok(made) => ready.push(made),
+                Err(reason) => self.end(&request.key, Ending::Failed(reason), summary).await,
+            }
+        }
+        ready
+    }
+
+    /// Finds what earlier attempts have stored. A file that is not there any more, has another size or was made in
+    /// another way is made again.
+    pub(super) async fn resume(&mut self, mut ready: Vec<Ready>, catalog: &Catalog) -> Vec<Ready> {
+        let mut noted: Vec<Vec<(ObjectKey, StoredBatch)>> = Vec::new();
+        for one in &ready {
+            let processed = self.open.get(&one.key).and_then(|request| request.processed_batches.as_deref());
+            let processed = processed.and_then(Processed::parse).unwrap_or_default();
+            let alike = processed.made_as == made_as(self.job, one.order.shape);
+            let files = processed.batches.into_iter().filter(|_| alike);
+            noted.push(files.filter_map(|file| Some((ObjectKey::parse(&file.key).ok()?, file))).collect());
+        }
+        if noted.iter().any(|files| !files.is_empty()) {
+            let store = self.world.store.clone();
+            let looking = tokio::task::spawn_blocking(move || {
+                for files in &mut noted {
+                    files.retain(|(object, file)| store.has(object, file.bytes));
+                }
+                noted
+            });
+            // What cannot be looked at is made again.
+            noted = looking.await.unwrap_or_default();
+        } else {
+            noted.clear();
+        }
+        let mut noted = noted.into_iter();
+        for one in &mut ready {
+            one.resume(noted.next().unwrap_or_default(), catalog);
+            let batches: Vec<StoredBatch> = one.stored.iter().flatten().cloned().collect();
+            if !batches.is_empty() {
+                log::info!("request resumed request={} stored={} of={}", one.key, batches.len(), one.objects.len());
+            }
+            let made_as = made_as(self.job, one.order.shape);
+            self.lease.ledger().resume(&one.key, Processed { made_as, batches });
+        }
+        ready
+    }
+
+    pub(super) async fn load_shared(
+        &mut self,
+        ready: &[Ready],
+        catalog: &Arc<Catalog>,
+        summary: &mut Summary,
+    ) -> Option<Arc<Shared>> {
+        let batches = plan::batches(ready);
+        let (source, timezone) = (Arc::clone(&self.world.source), self.config.timezone);
+        let (job, catalog, needs) = (Arc::clone(self.job), Arc::clone(catalog), self.report.needs(&self.job.options));
+        let mut stats = std::mem::take(&mut self.load);
+        let started = Instant::now();
+        let loaded = self.world.cpu.run(move || {
+            points::reach("loading", &job.id);
+            let shared = load::shared(source.as_ref(), catalog, &batches, &needs, &job.options, timezone, &mut stats);
+            shared.map(|shared| (Arc::new(shared), stats))
+        });
+        let loaded = self.unless_halted(loaded).await;
+        self.stats.loads += 1;
+        self.stats.load_ms += millis_since(started);
+        self.loaded(loaded, summary).await
+    }
+
+    /// What was loaded, or the end of all requests that needed it.
+    async fn loaded<T>(&mut self, loaded: Option<Loaded<T>>, summary: &mut Summary) -> Option<T> {
+        let ending = match loaded {
+            Some(Ok(Ok((loaded, stats)))) => {
+                self.load = stats;
+                return Some(loaded);
+            }
+            Some(Ok(Err(error))) => Ending::Failed(Reason::source(&error)),
+            Some(Err(panic)) => Ending::Failed(Reason::panicked(&panic)),
+            None => Ending::HandedBack,
+        };
+        self.end_all(&ending, summary).await;
+        None
+    }
+
+    /// Waits for work, but not once a stop can wait no longer: then nobody wants its result.
+    async fn unless_halted<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = self.world.stop.halted() => None,
+        }
+    }
+
+    /// Generates and stores on the CPU pool, and writes each request back as soon as its own last file is stored.
+    pub(super) async fn deliver(&mut self, ready: Vec<Ready>, shared: Arc<Shared>, summary: &mut Summary) {
+        let ready = Arc::new(ready);
+        let meter = Arc::new(Meter::new(ready.iter().map(|one| one.stored.iter().flatten().count() as u64)));
+        let (sender, mut ended) = mpsc::unbounded_channel();
+        let making = tokio::spawn({
+            let (world, job, report) = (self.world.clone(), Arc::clone(self.job), self.report);
+            let (ready, meter, progress) = (Arc::clone(&ready), Arc::clone(&meter), Arc::clone(&world.progress));
+            let ledger = Arc::clone(self.lease.ledger());
+            async move {
+                let (store, stop) = (world.store.clone(), world.stop.clone());
+                let make = move || {
+                    let units = plan::units(&ready);
+                    let workshop = Workshop {
+                        job: &job,
+                        report,
+                        shared: &shared,
+                        store: &store,
+                        stop: &stop,
+                        ledger: &ledger,
+                        meter: &meter,
+                        progress: &progress,
+                    };
+                    generate::all(&workshop, &ready, &units, sender);
+                };
+                world.cpu.run(make).await
+            }
+        });
+        let mut told = tokio::time::interval_at((Instant::now() + TELL).into(), TELL);
+        loop {
+            let Ended { request, result } = tokio::select! {
+                one = ended.recv() => match one {
+                    Some(one) => one,
+                    None => break,
+                },
+                () = self.world.stop.halted() => {
+                    // Files under way are lost with this process; what is stored is noted.
+                    self.end_all(&Ending::HandedBack, summary).await;
+                    return;
+                }
+                _ = told.tick() => {
+                    self.tell_progress(&ready, &meter).await;
+                    continue;
+                }
+            };
+            let ending = match result {
+                Ok(delivered) => {
+                    self.world.metrics.delivered(&self.job.id, delivered.counts.rows, delivered.bytes);
+                    self.completed(&ready[request], &delivered, &meter)
+                }
+                Err(reason) => Ending::Failed(reason),
+            };
+            self.end(&ready[request].key, ending, summary).await;
+        }
+        self.count(&meter);
+        match making.await {
+            Ok(Ok(())) => self.end_all(&Ending::HandedBack, summary).await,
+            Ok(Err(panic)) => self.end_all(&Ending::Failed(Reason::panicked(&panic)), summary).await,
+            Err(error) => log::error!("generating broke off claim={} error={error}", self.lease.token()),
+        }
+    }
+
+    /// Notes how far each request is, for those who wait for it. Nothing depends on it: a failure is only logged.
+    async fn tell_progress(&mut self, ready: &[Ready], meter: &Meter) {
+        let done = |request: usize| meter.done[request].load(Ordering::Relaxed);
+        let open = (0..ready.len()).filter(|&request| self.open.contains_key(&ready[request].key));
+        let progress: Vec<_> = open
+            .map(|request| {
+                let batches_total = ready[request].objects.len() as u64;
+                (ready[request].key.clone(), Progress { batches_done: done(request), batches_total })
+            })
+            .filter(|(key, progress)| self.told.get(key) != Some(progress))
+            .collect();
+        if progress.is_empty() {
+            return;
+        }
+        let (token, told) = (self.lease.token().to_owned(), progress.clone());
+        match self.world.ask(move |queue| queue.note_progress(&token, &progress)).await {
+            Ok(()) => self.told.extend(told),
+            Err(error) => log::warn!("progress could not be noted claim={} error={error}", self.lease.token()),
+        }
+    }
+
+    fn count(&self, meter: &Meter) {
+        let (generate, store) = meter.spent();
+        let work = GroupWork {
+            load: Duration::from_millis(self.stats.load_ms),
+            generate,
+            store,
+            generated: meter.generated.load(Ordering::Relaxed),
+            shared: meter.shared.load(Ordering::Relaxed),
+        };
+        self.world.metrics.group(&self.job.id, &work);
+    }
+
+    fn completed(&mut self, ready: &Ready, delivered: &Delivered, meter: &Meter) -> Ending {
+        self.stats.batches_generated = meter.generated.load(Ordering::Relaxed);
+        self.stats.batches_shared = meter.shared.load(Ordering::Relaxed);
+        (self.stats.generate_ms, self.stats.store_ms) = meter.millis();
+        let request = RequestStats {
+            batches: ready.objects.len(),
+            bytes: delivered.bytes,
+            counts: delivered.counts,
+            left_out: ready.selection.left_out.clone(),
+        };
+        Ending::Completed {
+            download_urls: ready.objects.iter().map(ToString::to_string).collect(),
+            job_stats: job_stats(&self.stats, &self.load, &request).to_string(),
+        }
+    }
+
+    async fn end_all(&mut self, ending: &Ending, summary: &mut Summary) {
+        for key in self.open.keys().cloned().collect::<Vec<_>>() {
+            self.end(&key, ending.clone(), summary).await;
+        }
+    }
+
+    async fn end(&mut self, key: &RequestKey, ending: Ending, summary: &mut Summary) {
+        if let Some(request) = self.open.remove(key) {
+            write_back(self.world, self.lease, self.job, &request, ending, summary).await;
+        }
+    }
+}
+
+/// What a load on the CPU pool gives.
+type Loaded<T> = Result<Result<(T, LoadStats), SourceError>, Panicked>;
+
+fn millis_since(started: Instant) -> u64 {
+    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,95 @@
+//! Named places at which tests stop, slow down or crash the program, in debug builds only: a release build has none.
+//!
+//! `EXHAUST_TEST_POINT=PLACE[=SUBJECT][#N]:ACTION`: from the N-th time on (the first, unless said) that PLACE is reached
+//! (with SUBJECT, where given), `pause` says so on stderr and stays there for ever, `abort` ends the process as a crash
+//! does, `delay=MILLISECONDS` waits. Places: `claimed`, `loading`, `generating` (subject: batch id), `stored` (batch id),
+//! `writing-back` (request key).
+
+#[cfg(debug_assertions)]
+pub(super) use debug::reach;
+
+/// Nothing, in a release build.
+#[cfg(not(debug_assertions))]
+pub(super) const fn reach(_place: &str, _subject: &str) {}
+
+#[cfg(debug_assertions)]
+mod debug {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    #[derive(Debug, PartialEq, Eq)]
+    enum Action {
+        Pause,
+        Abort,
+        Delay(Duration),
+    }
+
+    #[derive(Debug)]
+    struct Point {
+        place: String,
+        subject: Option<String>,
+        from: u64,
+        action: Action,
+        reached: AtomicU64,
+    }
+
+    fn parse(text: &str) -> Option<Point> {
+        let (place, action) = text.rsplit_once(':')?;
+        let (place, from) = place.split_once('#').map_or(Some((place, 1)), |(p, n)| Some((p, n.parse().ok()?)))?;
+        let (place, subject) = place.split_once('=').map_or((place, None), |(p, s)| (p, Some(s.to_owned())));
+        let action = match action.split_once('=') {
+            None if action == "pause" => Action::Pause,
+            None if action == "abort" => Action::Abort,
+            Some(("delay", millis)) => Action::Delay(Duration::from_millis(millis.parse().ok()?)),
+            _ => return None,
+        };
+        Some(Point { place: place.to_owned(), subject, from, action, reached: AtomicU64::new(0) })
+    }
+
+    /// A place is reached.
+    pub(in super::super) fn reach(place: &str, subject: &str) {
+        static POINT: OnceLock<Option<Point>> = OnceLock::new();
+        let point = POINT.get_or_init(|| {
+            let text = std::env::var("EXHAUST_TEST_POINT").ok()?;
+            let point = parse(&text);
+            if point.is_none() {
+                log::error!("EXHAUST_TEST_POINT does not read: {text}");
+            }
+            point
+        });
+        let Some(point) = point else { return };
+        if point.place != place || point.subject.as_ref().is_some_and(|wanted| wanted != subject) {
+            return;
+        }
+        if point.reached.fetch_add(1, Ordering::SeqCst) + 1 < point.from {
+            return;
+        }
+        match point.action {
+            Action::Delay(time) => std::thread::sleep(time),
+            Action::Abort => {
+                log::warn!("aborting at={place} subject={subject}");
+                std::process::abort();
+            }
+            Action::Pause => {
+                log::warn!("paused at={place} subject={subject}");
+                loop {
+                    std::thread::park();
+                }
+            }
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn points_read() {
+            let point = parse("stored=a:b#3:delay=20").unwrap();
+            assert_eq!((point.place.as_str(), point.subject.as_deref(), point.from), ("stored", Some("a:b"), 3));
+            assert_eq!(point.action, Action::Delay(Duration::from_millis(20)));
+            assert!(parse("claimed:pause").is_some() && parse("claimed:explode").is_none() && parse("x").is_none());
+        }
+    }
+}

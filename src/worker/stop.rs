@@ -1,0 +1,124 @@
+//! Telling the daemon to stop, in two stages: first it takes no new work and finishes what it has; once that has taken
+//! too long it hands back what is left.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+/// How far a stop is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// Nobody wants it to stop.
+    #[default]
+    Working,
+    /// No new work.
+    Finishing,
+    /// What is not finished is handed back.
+    Halted,
+}
+
+/// Says that the daemon is to stop; clones share it.
+#[derive(Clone, Debug)]
+pub struct Stop(watch::Sender<Stage>);
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self(watch::Sender::new(Stage::default()))
+    }
+}
+
+impl Stop {
+    /// Tells everybody to take no new work.
+    pub fn set(&self) {
+        self.advance(Stage::Finishing);
+    }
+
+    /// Whether that was told.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        *self.0.borrow() >= Stage::Finishing
+    }
+
+    /// Waits until it is told.
+    pub async fn told(&self) {
+        self.reached(Stage::Finishing).await;
+    }
+
+    /// Whether what is unfinished is to be handed back.
+    #[must_use]
+    pub fn is_halted(&self) -> bool {
+        *self.0.borrow() >= Stage::Halted
+    }
+
+    /// Waits until it is.
+    pub async fn halted(&self) {
+        self.reached(Stage::Halted).await;
+    }
+
+    /// Lets `work` go on until it ends by itself; after a stop was told, for at most `patience`: half of it to finish,
+    /// half to hand back. `None`: it did not even manage that.
+    pub async fn bound<T>(&self, patience: impl Fn() -> Duration, work: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(work);
+        tokio::select! {
+            done = &mut work => return Some(done),
+            () = self.told() => {}
+        }
+        let half = patience() / 2;
+        if let Ok(done) = tokio::time::timeout(half, &mut work).await {
+            return Some(done);
+        }
+        log::info!("handing back what is not finished");
+        self.advance(Stage::Halted);
+        tokio::time::timeout(half.max(LEAST), work).await.ok()
+    }
+
+    fn advance(&self, to: Stage) {
+        self.0.send_if_modified(|stage| {
+            let further = *stage < to;
+            *stage = to.max(*stage);
+            further
+        });
+    }
+
+    async fn reached(&self, wanted: Stage) {
+        // The sender is this very stop, so it is never gone.
+        let _ = self.0.subscribe().wait_for(|stage| *stage >= wanted).await;
+    }
+}
+
+/// Handing back takes a moment, whatever `stop_timeout` says.
+const LEAST: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stop_is_heard_whether_it_comes_before_or_after_the_wait() {
+        let stop = Stop::default();
+        let waiting = tokio::spawn({
+            let stop = stop.clone();
+            async move { stop.told().await }
+        });
+        tokio::task::yield_now().await;
+        stop.set();
+        waiting.await.unwrap();
+        stop.told().await;
+        assert!(stop.is_set() && !stop.is_halted());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_may_finish_then_it_is_handed_back_then_it_is_left() {
+        let patience = || Duration::from_secs(30);
+        let stop = Stop::default();
+        stop.set();
+        let quick = tokio::time::sleep(Duration::from_secs(14));
+        assert!(stop.bound(patience, quick).await.is_some() && !stop.is_halted());
+        let handed_back = {
+            let stop = stop.clone();
+            async move { stop.halted().await }
+        };
+        assert!(stop.bound(patience, handed_back).await.is_some() && stop.is_halted());
+        assert!(stop.bound(patience, std::future::pending::<()>()).await.is_none());
+    }
+}

@@ -1,0 +1,69 @@
+//! Wakes the daemon when somebody submits, so that the schedule is the longest wait and not the usual one. A listener
+//! that is lost, or that sits on a connection which went silent, is replaced; until then the schedule has to do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{self, Receiver, Sender};
+
+use crate::requests::Queue;
+
+/// How long a listener waits for news before it says that there are none.
+const BREATH: Duration = Duration::from_secs(1);
+/// A listener that says nothing for so long hears nothing either: its connection hangs.
+const SILENT: Duration = Duration::from_mins(1);
+/// Between two tries to listen.
+const REST: Duration = Duration::from_secs(5);
+
+/// Rings when rows may have become claimable. A ring that nobody has heard yet is not added to. Ends when the receiver is
+/// dropped.
+pub fn listen(queue: Arc<dyn Queue>) -> Receiver<()> {
+    let (ring, rung) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while !ring.is_closed() {
+            let mut heard = hear(Arc::clone(&queue));
+            loop {
+                match tokio::time::timeout(SILENT, heard.recv()).await {
+                    // Full: the last ring is still unheard.
+                    Ok(Some(true)) => drop(ring.try_send(())),
+                    Ok(Some(false)) => {}
+                    Ok(None) => break,
+                    Err(_) => {
+                        log::warn!("listening for submissions has gone silent, listening anew");
+                        break;
+                    }
+                }
+                if ring.is_closed() {
+                    return;
+                }
+            }
+            tokio::time::sleep(REST).await;
+        }
+    });
+    rung
+}
+
+/// Listens on a thread of its own, which ends when nobody wants to know any more: it blocks for as long as it lives,
+/// and a pool's thread would keep the program from ending.
+fn hear(queue: Arc<dyn Queue>) -> Receiver<bool> {
+    let (tell, heard) = mpsc::channel(1);
+    let listening = std::thread::Builder::new().name("listen".to_owned()).spawn(move || {
+        if let Err(error) = tell_all(queue.as_ref(), &tell) {
+            log::warn!("cannot listen for submissions, the schedule has to do error={error}");
+        }
+    });
+    if let Err(error) = listening {
+        log::warn!("cannot listen for submissions, the schedule has to do error={error}");
+    }
+    heard
+}
+
+fn tell_all(queue: &dyn Queue, tell: &Sender<bool>) -> Result<(), crate::requests::QueueError> {
+    let mut listener = queue.listen()?;
+    // What came while nobody listened.
+    let mut news = true;
+    while tell.blocking_send(news).is_ok() {
+        news = listener.wait(BREATH)?;
+    }
+    Ok(())
+}
