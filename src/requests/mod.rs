@@ -55,8 +55,11 @@ pub trait Queue: Send + Sync {
     /// Begins to hear of changes that others make to the table.
     fn listen(&self) -> Result<Listener, QueueError>;
 
-    /// Takes claimable rows, atomically, oldest first: SUBMITTED whose back-off is over, and PROCESSING whose lease
-    /// of ours ran out (that counts a crash).
+    /// PROCESSING → SUBMITTED for rows whose lease of ours ran out (that counts a crash), and with `adopt_after` for rows
+    /// without any lease that are older than that: what a replaced system left behind. Returns their keys.
+    fn reclaim(&self, job_ids: &[String], adopt_after: Option<Duration>) -> Result<Vec<RequestKey>, QueueError>;
+
+    /// Takes SUBMITTED rows whose back-off is over, atomically, oldest first.
     fn claim(&self, wish: &ClaimWish) -> Result<Claim, QueueError>;
 
     /// Prolongs the claim on these rows, noting what was stored (`processed_batches` JSON, where given). Returns the

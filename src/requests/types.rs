@@ -65,8 +65,6 @@ pub struct ClaimWish {
     pub owner: String,
     /// Whether rows that crashed twice are meant, or all others.
     pub suspects: Suspects,
-    /// Takes PROCESSING rows without any lease as well, once they are this old: what a replaced system left behind.
-    pub adopt_after: Option<Duration>,
     /// Most rows of one tag in work, over all daemons.
     pub per_tag: Option<u32>,
     /// Most rows of one `requested_channel` in work, over all daemons. Rows without a channel are not limited.

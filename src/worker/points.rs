@@ -2,7 +2,7 @@
 //!
 //! `EXHAUST_TEST_POINT=PLACE[=SUBJECT][#N]:ACTION`: from the N-th time on (the first, unless said) that PLACE is reached
 //! (with SUBJECT, where given), `pause` says so on stderr and stays there for ever, `abort` ends the process as a crash
-//! does, `delay=MILLISECONDS` waits. Places: `claimed`, `loading`, `generating` (subject: batch id), `stored` (batch id),
+//! does, `delay=MILLISECONDS` waits. Several are joined by `;`. Places: `claimed`, `loading`, `generating` (subject: batch id), `stored` (batch id),
 //! `writing-back` (request key).
 
 #[cfg(debug_assertions)]
@@ -49,32 +49,39 @@ mod debug {
 
     /// A place is reached.
     pub(in super::super) fn reach(place: &str, subject: &str) {
-        static POINT: OnceLock<Option<Point>> = OnceLock::new();
-        let point = POINT.get_or_init(|| {
-            let text = std::env::var("EXHAUST_TEST_POINT").ok()?;
-            let point = parse(&text);
-            if point.is_none() {
+        static POINTS: OnceLock<Vec<Point>> = OnceLock::new();
+        let points = POINTS.get_or_init(|| {
+            let text = std::env::var("EXHAUST_TEST_POINT").unwrap_or_default();
+            let points: Option<Vec<Point>> = text.split_terminator(';').map(parse).collect();
+            points.unwrap_or_else(|| {
                 log::error!("EXHAUST_TEST_POINT does not read: {text}");
-            }
-            point
+                std::process::exit(2);
+            })
         });
-        let Some(point) = point else { return };
-        if point.place != place || point.subject.as_ref().is_some_and(|wanted| wanted != subject) {
-            return;
+        for point in points {
+            point.reach(place, subject);
         }
-        if point.reached.fetch_add(1, Ordering::SeqCst) + 1 < point.from {
-            return;
-        }
-        match point.action {
-            Action::Delay(time) => std::thread::sleep(time),
-            Action::Abort => {
-                log::warn!("aborting at={place} subject={subject}");
-                std::process::abort();
+    }
+
+    impl Point {
+        fn reach(&self, place: &str, subject: &str) {
+            if self.place != place || self.subject.as_ref().is_some_and(|wanted| wanted != subject) {
+                return;
             }
-            Action::Pause => {
-                log::warn!("paused at={place} subject={subject}");
-                loop {
-                    std::thread::park();
+            if self.reached.fetch_add(1, Ordering::SeqCst) + 1 < self.from {
+                return;
+            }
+            match self.action {
+                Action::Delay(time) => std::thread::sleep(time),
+                Action::Abort => {
+                    log::warn!("aborting at={place} subject={subject}");
+                    std::process::abort();
+                }
+                Action::Pause => {
+                    log::warn!("paused at={place} subject={subject}");
+                    loop {
+                        std::thread::park();
+                    }
                 }
             }
         }

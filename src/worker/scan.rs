@@ -51,11 +51,18 @@ async fn claim(world: &World, config: &Config, jobs: &[Arc<Job>], suspects: Susp
         lease: worker.lease,
         owner: format!("{}:{}", gethostname::gethostname().to_string_lossy(), std::process::id()),
         suspects,
-        adopt_after: worker.adopt_after,
         per_tag: worker.per_tag,
         per_channel: worker.per_channel,
     };
-    world.ask(move |queue| queue.claim(&wish)).await
+    let adopt_after = worker.adopt_after;
+    world
+        .ask(move |queue| {
+            for key in queue.reclaim(&wish.job_ids, adopt_after)? {
+                log::warn!("whoever worked on it is gone, it will be worked on again request={key}");
+            }
+            queue.claim(&wish)
+        })
+        .await
 }
 
 /// Rows of one job together, aliases resolved, oldest first within a job.

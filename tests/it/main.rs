@@ -2,11 +2,13 @@
 
 mod api;
 mod cli;
+mod daemon;
 mod databases;
 mod house;
 mod http;
 mod oracle;
 mod queue;
+mod reliability;
 mod reports;
 mod scans;
 mod site;

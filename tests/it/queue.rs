@@ -105,10 +105,15 @@ pub(crate) fn wish(limit: u32) -> ClaimWish {
         lease: LEASE,
         owner: "host:7".to_owned(),
         suspects: Suspects::Leave,
-        adopt_after: None,
         per_tag: None,
         per_channel: None,
     }
+}
+
+/// Takes back what nobody works on any more, and then claims, as daemons do.
+pub(crate) fn take(queue: &dyn Queue, wish: &ClaimWish) -> Claim {
+    queue.reclaim(&wish.job_ids, None).unwrap();
+    queue.claim(wish).unwrap()
 }
 
 /// One row that has crashed its daemons.

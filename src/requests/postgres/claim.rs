@@ -14,17 +14,43 @@ use super::super::{ClaimWish, Progress, RequestKey, SUSPECT, Suspects};
 use super::{columns, now};
 
 /// Rows that may be claimed. Status and condition repeat the index' own, so that finished rows are never looked at.
-/// PROCESSING without any lease is another system's work, taken over only where `$6` says after how long.
-const CLAIMABLE: &str = "job_id = ANY($2) AND status IN ('SUBMITTED', 'PROCESSING')
-            AND (status = 'SUBMITTED' AND (next_attempt_at IS NULL OR next_attempt_at <= (SELECT now FROM clock))
-                OR status = 'PROCESSING' AND lease_expires_at <= (SELECT now FROM clock)
-                OR status = 'PROCESSING' AND lease_expires_at IS NULL AND lease_owner IS NULL
-                    AND coalesce(dt_job_processing, dt_job_submitted, '-infinity')
-                        <= (SELECT now FROM clock) - $6 * interval '1 microsecond')";
+const CLAIMABLE: &str = "job_id = ANY($2) AND status IN ('SUBMITTED', 'PROCESSING') AND status = 'SUBMITTED'
+            AND (next_attempt_at IS NULL OR next_attempt_at <= (SELECT now FROM clock))";
 
-/// Leases that this row has lost, the one that a claim would find run out included.
-const CRASHES: &str = "coalesce(crashes, 0) + CASE WHEN lease_expires_at IS NOT NULL AND status = 'PROCESSING'
-            THEN 1 ELSE 0 END";
+/// PROCESSING without any lease is another system's work, taken over only where `$3` says after how long. Rows that another
+/// daemon is just taking back are passed over.
+const RECLAIM: &str = concat!(
+    "WITH clock AS MATERIALIZED (SELECT ",
+    now!(),
+    " AS now),
+    lost AS MATERIALIZED (
+        SELECT tag, request_id FROM job_request
+        WHERE job_id = ANY($2) AND status IN ('SUBMITTED', 'PROCESSING') AND status = 'PROCESSING'
+            AND (lease_expires_at <= (SELECT now FROM clock)
+                OR lease_expires_at IS NULL AND lease_owner IS NULL
+                    AND coalesce(dt_job_processing, dt_job_submitted, '-infinity')
+                        <= (SELECT now FROM clock) - $3 * interval '1 microsecond')
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE job_request AS j SET status = 'SUBMITTED', lease_owner = NULL, lease_expires_at = NULL,
+        crashes = coalesce(j.crashes, 0) + CASE WHEN j.lease_expires_at IS NULL THEN 0 ELSE 1 END
+    FROM lost WHERE j.tag = lost.tag AND j.request_id = lost.request_id
+    RETURNING j.tag::text AS tag, j.request_id::text AS request_id"
+);
+
+pub(super) fn reclaim(
+    conn: &mut PgConnection,
+    shift: i64,
+    job_ids: &[String],
+    adopt_after: Option<Duration>,
+) -> QueryResult<Vec<RequestKey>> {
+    let lost: Vec<StoredKey> = sql_query(RECLAIM)
+        .bind::<BigInt, _>(shift)
+        .bind::<Array<Text>, _>(without_nul(job_ids))
+        .bind::<Nullable<BigInt>, _>(adopt_after.map(microseconds))
+        .load(conn)?;
+    Ok(lost.into_iter().map(RequestKey::from).collect())
+}
 
 /// A time that does not read (`infinity`) is as old as none at all. Keys are compared by bytes, whatever the database
 /// sorts by, so that both backends agree.
@@ -41,8 +67,8 @@ const BY_AGE: &str = "CASE WHEN isfinite(dt_job_submitted) THEN dt_job_submitted
 /// so many crashes are allowed. Rows locked and not chosen are free again when the statement ends.
 fn statement(wish: &ClaimWish) -> String {
     let grade = match wish.suspects {
-        Suspects::Leave => format!("{CRASHES} < {SUSPECT}"),
-        Suspects::One => format!("{CRASHES} >= {SUSPECT}"),
+        Suspects::Leave => format!("coalesce(crashes, 0) < {SUSPECT}"),
+        Suspects::One => format!("coalesce(crashes, 0) >= {SUSPECT}"),
     };
     let claimable = format!("{CLAIMABLE} AND {grade}");
     let (allowed, among) = match (wish.per_tag, wish.per_channel) {
@@ -54,8 +80,8 @@ fn statement(wish: &ClaimWish) -> String {
         "WITH clock AS MATERIALIZED (SELECT {now} AS now),
     {allowed}
     oldest AS MATERIALIZED (
-        SELECT tag, request_id, {CRASHES} AS crashes, row_number() OVER (ORDER BY {BY_AGE}) AS age FROM (
-            SELECT tag, request_id, dt_job_submitted, status, crashes, lease_expires_at FROM job_request
+        SELECT tag, request_id, crashes, row_number() OVER (ORDER BY {BY_AGE}) AS age FROM (
+            SELECT tag, request_id, dt_job_submitted, coalesce(crashes, 0) AS crashes FROM job_request
             WHERE {claimable} {among}
             ORDER BY {BY_AGE}
             LIMIT $3
@@ -81,7 +107,7 @@ fn statement(wish: &ClaimWish) -> String {
     )
 }
 
-/// Claimable rows within the limits on tags (`$7`) and channels (`$8`): those in work come first, then the oldest. Rows
+/// Claimable rows within the limits on tags (`$6`) and channels (`$7`): those in work come first, then the oldest. Rows
 /// that a tag's limit leaves out take no place of their channel.
 fn allowed(claimable: &str) -> String {
     format!(
@@ -103,9 +129,9 @@ fn allowed(claimable: &str) -> String {
                 row_number() OVER (PARTITION BY requested_channel ORDER BY {BY_AGE})
                     + coalesce((SELECT n FROM (SELECT requested_channel, count(*) AS n FROM held GROUP BY 1) AS h
                         WHERE h.requested_channel = by_tag.requested_channel), 0) AS place
-            FROM by_tag WHERE $7 IS NULL OR place <= $7
+            FROM by_tag WHERE $6 IS NULL OR place <= $6
         ) AS by_channel
-        WHERE $8 IS NULL OR requested_channel IS NULL OR place <= $8
+        WHERE $7 IS NULL OR requested_channel IS NULL OR place <= $7
     ),"
     )
 }
@@ -121,7 +147,6 @@ pub(super) fn claim(conn: &mut PgConnection, shift: i64, wish: &ClaimWish, token
         .bind::<BigInt, _>(limit)
         .bind::<Text, _>(token)
         .bind::<BigInt, _>(microseconds(wish.lease))
-        .bind::<Nullable<BigInt>, _>(wish.adopt_after.map(microseconds))
         .bind::<Nullable<BigInt>, _>(wish.per_tag.map(i64::from))
         .bind::<Nullable<BigInt>, _>(wish.per_channel.map(i64::from));
     if wish.per_tag.is_none() && wish.per_channel.is_none() {
@@ -134,11 +159,13 @@ pub(super) fn claim(conn: &mut PgConnection, shift: i64, wish: &ClaimWish, token
     })
 }
 
-/// All rows in one statement. Only the holder of the token ever changes them, so it waits for nobody.
+/// All rows in one statement. Only the holder of the token ever changes them, so it waits for nobody. A row that got
+/// further counts its crashes alone anew: what is killed again and again and gets on is no poison.
 const RENEW: &str = concat!(
     "UPDATE job_request AS j SET lease_expires_at = ",
     now!(),
-    " + $2 * interval '1 microsecond', processed_batches = coalesce(held.batches, j.processed_batches)
+    " + $2 * interval '1 microsecond', processed_batches = coalesce(held.batches, j.processed_batches),
+        crashes = CASE WHEN held.batches IS NULL THEN j.crashes ELSE least(coalesce(j.crashes, 0), $7) END
     FROM unnest($3::text[], $4::text[], $5::text[]) AS held (tag, request_id, batches)
     WHERE j.tag = held.tag AND j.request_id = held.request_id AND j.status = 'PROCESSING' AND j.lease_owner = $6
     RETURNING j.tag::text AS tag, j.request_id::text AS request_id"
@@ -161,6 +188,7 @@ pub(super) fn renew(
         .bind::<Array<Text>, _>(keys.iter().map(|key| key.request_id.as_str()).collect::<Vec<_>>())
         .bind::<Array<Nullable<Text>>, _>(batches)
         .bind::<Text, _>(super::super::text::clean(token))
+        .bind::<BigInt, _>(i64::from(SUSPECT))
         .load(conn)?;
     Ok(held.into_iter().map(RequestKey::from).collect())
 }

@@ -218,6 +218,10 @@ impl Queue for PostgresQueue {
         listen::listen(ManageConnection::connect(&ConnectionManager::<PgConnection>::new(self.url.as_str())))
     }
 
+    fn reclaim(&self, job_ids: &[String], adopt_after: Option<Duration>) -> Result<Vec<RequestKey>, QueueError> {
+        self.run("take back rows of job_request", |conn| claim::reclaim(conn, self.shift(), job_ids, adopt_after))
+    }
+
     fn claim(&self, wish: &ClaimWish) -> Result<Claim, QueueError> {
         let token = token(&wish.owner)?;
         let rows = self.run("claim from job_request", |conn| claim::claim(conn, self.shift(), wish, &token))?;

@@ -15,21 +15,74 @@ use super::super::times::{later, sqlite_text};
 use super::super::{ClaimWish, Progress, RequestKey, SUSPECT, Suspects};
 use super::columns;
 
+/// PROCESSING rows that nobody works on, as far as SQL can tell: a lease that ran out, or none at all. Names come as a
+/// JSON array. A key that is not text (SQLite lets a primary key be NULL) names no row, so such a row is left alone.
+const LOST: &str = "SELECT tag, request_id,
+        CASE WHEN lease_expires_at IS NULL THEN coalesce(dt_job_processing, dt_job_submitted, 0) END AS left_since
+    FROM job_request
+    WHERE job_id IN (SELECT value FROM json_each(?1)) AND status IN ('SUBMITTED', 'PROCESSING') AND status = 'PROCESSING'
+        AND (lease_expires_at <= ?2 OR lease_expires_at IS NULL AND lease_owner IS NULL AND ?3)
+        AND typeof(tag) = 'text' AND typeof(request_id) = 'text'";
+
+#[derive(QueryableByName)]
+struct Lost {
+    #[diesel(sql_type = Binary)]
+    tag: Vec<u8>,
+    #[diesel(sql_type = Binary)]
+    request_id: Vec<u8>,
+    /// Only of rows without a lease, which are another system's work.
+    #[diesel(sql_type = Nullable<Binary>)]
+    left_since: Option<Loose>,
+}
+
+/// The keys come as a JSON array of pairs.
+const RECLAIM: &str = "UPDATE job_request SET status = 'SUBMITTED', lease_owner = NULL, lease_expires_at = NULL,
+        crashes = CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END + (lease_expires_at IS NOT NULL)
+    WHERE (tag, request_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))";
+
+pub(super) fn reclaim(
+    conn: &mut SqliteConnection,
+    now: DateTime<Utc>,
+    job_ids: &[String],
+    adopt_after: Option<Duration>,
+) -> QueryResult<Vec<RequestKey>> {
+    conn.immediate_transaction(|conn| {
+        let lost: Vec<Lost> = sql_query(LOST)
+            .bind::<Text, _>(serde_json::json!(job_ids).to_string())
+            .bind::<Text, _>(sqlite_text(now))
+            .bind::<Bool, _>(adopt_after.is_some())
+            .load(conn)?;
+        // A time that others wrote is judged after reading; one that does not read is older than any other.
+        let is_new = |since: Option<Loose>| match (time(since), adopt_after) {
+            (Some(since), Some(after)) => later(since, after) > now,
+            _ => false,
+        };
+        let lost = lost
+            .into_iter()
+            .filter_map(|row| if is_new(row.left_since) { None } else { named(row.tag, row.request_id) });
+        let keys: Vec<RequestKey> = lost.collect();
+        if !keys.is_empty() {
+            let pairs: Vec<_> = keys.iter().map(|key| (&key.tag, &key.request_id)).collect();
+            sql_query(RECLAIM).bind::<Text, _>(serde_json::json!(pairs).to_string()).execute(conn)?;
+        }
+        Ok(keys)
+    })
+}
+
+/// `None` for a key that is not UTF-8, which could not be named again.
+fn named(tag: Vec<u8>, request_id: Vec<u8>) -> Option<RequestKey> {
+    let key = RequestKey { tag: String::from_utf8(tag).ok()?, request_id: String::from_utf8(request_id).ok()? };
+    can_exist(&key).then_some(key)
+}
+
 /// Every claimable row, few columns of it: which of them are oldest can only be said after their times, which others
-/// wrote in any form, have been read. PROCESSING without any lease is another system's work; it is only looked at where
-/// such rows are taken over (?3), and its age is judged after reading. A key that is not text (SQLite lets a primary key
-/// be NULL) names no row, so such a row is left alone. Names come as a JSON array.
+/// wrote in any form, have been read.
 pub(super) const CLAIMABLE: &str =
     "SELECT tag, request_id, requested_channel AS channel, dt_job_submitted AS submitted,
-        CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END
-            + (status = 'PROCESSING' AND lease_expires_at IS NOT NULL) AS crashes,
-        CASE WHEN status = 'PROCESSING' AND lease_expires_at IS NULL
-            THEN coalesce(dt_job_processing, dt_job_submitted, 0) END AS left_since
+        CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END AS crashes
     FROM job_request
-    WHERE job_id IN (SELECT value FROM json_each(?1)) AND status IN ('SUBMITTED', 'PROCESSING')
-        AND (status = 'SUBMITTED' AND (next_attempt_at IS NULL OR next_attempt_at <= ?2)
-            OR status = 'PROCESSING' AND lease_expires_at <= ?2
-            OR status = 'PROCESSING' AND lease_expires_at IS NULL AND lease_owner IS NULL AND ?3)
+    WHERE job_id IN (SELECT value FROM json_each(?1)) AND status IN ('SUBMITTED', 'PROCESSING') AND status = 'SUBMITTED'
+        AND (next_attempt_at IS NULL OR next_attempt_at <= ?2)
         AND typeof(tag) = 'text' AND typeof(request_id) = 'text'";
 
 #[derive(QueryableByName)]
@@ -44,9 +97,6 @@ struct Claimable {
     submitted: Option<Loose>,
     #[diesel(sql_type = BigInt)]
     crashes: i64,
-    /// Only of rows without a lease.
-    #[diesel(sql_type = Nullable<Binary>)]
-    left_since: Option<Loose>,
 }
 
 /// In order of age.
@@ -72,9 +122,7 @@ struct Held {
 
 /// The keys come as a JSON array of pairs.
 pub(super) const TAKE: &str = concat!(
-    "UPDATE job_request SET crashes = CASE status WHEN 'PROCESSING'
-            THEN CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END + (lease_expires_at IS NOT NULL)
-            ELSE coalesce(crashes, 0) END,
+    "UPDATE job_request SET crashes = CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END,
         status = 'PROCESSING', dt_job_processing = ?1, lease_owner = ?2, lease_expires_at = ?3,
         job_stats = NULL
     WHERE (tag, request_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4))
@@ -92,14 +140,13 @@ pub(super) fn claim(
         let claimable: Vec<Claimable> = sql_query(CLAIMABLE)
             .bind::<Text, _>(serde_json::json!(wish.job_ids).to_string())
             .bind::<Text, _>(sqlite_text(now))
-            .bind::<Bool, _>(wish.adopt_after.is_some())
             .load(conn)?;
         let held: Vec<Held> = if wish.per_tag.is_some() || wish.per_channel.is_some() {
             sql_query(HELD).bind::<Text, _>(sqlite_text(now)).load(conn)?
         } else {
             Vec::new()
         };
-        let chosen = choose(claimable.into_iter().filter_map(|row| waiting(row, wish, now)).collect(), held, wish);
+        let chosen = choose(claimable.into_iter().filter_map(|row| waiting(row, wish)).collect(), held, wish);
         if chosen.is_empty() {
             return Ok(Vec::new());
         }
@@ -114,23 +161,13 @@ pub(super) fn claim(
     })
 }
 
-/// `None` for a row that this wish does not mean, and for a key that is not UTF-8, which could not be named again.
-fn waiting(row: Claimable, wish: &ClaimWish, now: DateTime<Utc>) -> Option<Waiting> {
-    if let (Some(since), Some(after)) = (row.left_since, wish.adopt_after)
-        && time(Some(since)).is_some_and(|since| later(since, after) > now)
-    {
-        return None;
-    }
+/// `None` for a row that this wish does not mean.
+fn waiting(row: Claimable, wish: &ClaimWish) -> Option<Waiting> {
     if (row.crashes >= i64::from(SUSPECT)) != (wish.suspects == Suspects::One) {
         return None;
     }
-    let key = RequestKey { tag: String::from_utf8(row.tag).ok()?, request_id: String::from_utf8(row.request_id).ok()? };
-    can_exist(&key).then_some(Waiting {
-        submitted: time(row.submitted),
-        key,
-        crashes: row.crashes,
-        channel: text(row.channel),
-    })
+    let key = named(row.tag, row.request_id)?;
+    Some(Waiting { submitted: time(row.submitted), key, crashes: row.crashes, channel: text(row.channel) })
 }
 
 /// Of the oldest rows within the limits on tags and channels those like the oldest, up to the size of group that so many
@@ -173,7 +210,9 @@ fn within(
     });
 }
 
-const RENEW: &str = "UPDATE job_request SET lease_expires_at = ?1, processed_batches = coalesce(?2, processed_batches)
+/// A row that got further counts its crashes alone anew: what is killed again and again and gets on is no poison.
+const RENEW: &str = "UPDATE job_request SET lease_expires_at = ?1, processed_batches = coalesce(?2, processed_batches),
+        crashes = CASE WHEN ?2 IS NULL THEN crashes ELSE min(coalesce(crashes, 0), ?6) END
     WHERE tag = ?3 AND request_id = ?4 AND status = 'PROCESSING' AND lease_owner = ?5";
 
 pub(super) fn renew(
@@ -193,6 +232,7 @@ pub(super) fn renew(
                 .bind::<Text, _>(&key.tag)
                 .bind::<Text, _>(&key.request_id)
                 .bind::<Text, _>(clean(token))
+                .bind::<BigInt, _>(i64::from(SUSPECT))
                 .execute(conn)?;
             if changed == 1 {
                 held.push(key.clone());

@@ -186,6 +186,10 @@ impl Queue for SqliteQueue {
         listen::listen(ManageConnection::connect(&ConnectionManager::<SqliteConnection>::new(self.name.as_str())))
     }
 
+    fn reclaim(&self, job_ids: &[String], adopt_after: Option<Duration>) -> Result<Vec<RequestKey>, QueueError> {
+        self.run("take back rows of job_request", |conn| claim::reclaim(conn, self.clock.now(), job_ids, adopt_after))
+    }
+
     fn claim(&self, wish: &ClaimWish) -> Result<Claim, QueueError> {
         let token = token(&wish.owner)?;
         let rows = self.run("claim from job_request", |conn| claim::claim(conn, self.clock.now(), wish, &token))?;

@@ -13,7 +13,7 @@ use exhaust::requests::{
 use super::super::databases::{TestDatabase, each};
 use super::{
     LEASE, ORIGINAL, assert_changes, columns, failure, ids, insert_outside, key, migrated, request, start, suspect,
-    wish,
+    take, wish,
 };
 
 #[test]
@@ -282,21 +282,21 @@ fn a_lease_that_ran_out_is_taken_over_and_counts_a_crash() {
     each(|database| {
         let (queue, clock) = migrated(database);
         queue.submit(&request("t", "1")).unwrap();
-        let first = queue.claim(&wish(10)).unwrap();
+        let first = take(queue.as_ref(), &wish(10));
         clock.advance(LEASE * 3 / 4);
-        assert!(queue.claim(&wish(10)).unwrap().requests.is_empty(), "it is believed for two minutes");
+        assert!(take(queue.as_ref(), &wish(10)).requests.is_empty(), "it is believed for two minutes");
         let held = queue.renew(&first.token, &[(key("t", "1"), Some("[1]".to_owned()))], LEASE).unwrap();
         assert_eq!(held, [key("t", "1")]);
         clock.advance(LEASE * 3 / 4);
-        assert!(queue.claim(&wish(10)).unwrap().requests.is_empty(), "it was renewed");
+        assert!(take(queue.as_ref(), &wish(10)).requests.is_empty(), "it was renewed");
         clock.advance(LEASE / 2);
-        let second = queue.claim(&wish(10)).unwrap();
+        let second = take(queue.as_ref(), &wish(10));
         let row = &second.requests[0];
         assert_eq!((row.crashes, row.iteration, row.processed_batches.as_deref()), (1, 0, Some("[1]")));
         assert_ne!(first.token, second.token);
         assert_eq!(queue.renew(&first.token, &[(key("t", "1"), None)], LEASE).unwrap(), []);
         assert_eq!(queue.hand_back(&second.token, &row.key, None).unwrap(), WriteBack::Done);
-        assert_eq!(queue.claim(&wish(10)).unwrap().requests[0].crashes, 1, "a row handed back lost no lease");
+        assert_eq!(take(queue.as_ref(), &wish(10)).requests[0].crashes, 1, "a row handed back lost no lease");
     });
 }
 
@@ -334,7 +334,7 @@ fn rows_that_crashed_are_kept_apart() {
         for id in ["s2", "s3"] {
             crash("f", id, 1);
         }
-        let next = |limit| ids(&queue.claim(&wish(limit)).unwrap()).join(" ");
+        let next = |limit| ids(&take(queue.as_ref(), &wish(limit))).join(" ");
         let alone = || ids(&queue.claim(&suspect()).unwrap()).join(" ");
         assert_eq!(next(16), "s1 s2", "an eighth of sixteen, and no suspect");
         assert_eq!(alone(), "p1", "one suspect at a time");
@@ -352,6 +352,27 @@ fn rows_that_crashed_are_kept_apart() {
     });
 }
 
+/// A long request on machines that come and go is no poison.
+#[test]
+fn a_row_that_gets_further_counts_its_crashes_alone_anew() {
+    each(|database| {
+        let (queue, clock) = migrated(database);
+        queue.submit(&request("t", "1")).unwrap();
+        database.execute("UPDATE job_request SET crashes = 5");
+        let rows = |batches: Option<&str>| [(key("t", "1"), batches.map(str::to_owned))];
+        let claim = queue.claim(&suspect()).unwrap();
+        queue.renew(&claim.token, &rows(None), LEASE).unwrap();
+        clock.advance(LEASE * 2);
+        let claim = take(queue.as_ref(), &suspect());
+        assert_eq!(claim.requests[0].crashes, 6, "it did not get anywhere");
+        queue.renew(&claim.token, &rows(Some("[1]")), LEASE).unwrap();
+        clock.advance(LEASE * 2);
+        let claim = take(queue.as_ref(), &suspect());
+        assert_eq!(claim.requests[0].crashes, 3, "still alone, and the first crash since");
+        assert_eq!(queue.claim(&wish(1)).unwrap().requests.len(), 0);
+    });
+}
+
 /// What a replaced system left behind is another's until `adopt_after` says how long it may lie there.
 #[test]
 fn rows_without_a_lease_are_taken_over_only_where_that_is_wanted() {
@@ -364,14 +385,20 @@ fn rows_without_a_lease_are_taken_over_only_where_that_is_wanted() {
         left("old", "'2020-01-01T00:00:00'");
         left("undated", "NULL");
         left("new", "'2999-01-01 00:00:00'");
-        let adopting = ClaimWish { adopt_after: Some(Duration::from_hours(1)), ..wish(10) };
-        assert_eq!(ids(&queue.claim(&wish(10)).unwrap()), Vec::<&str>::new());
-        let claim = queue.claim(&adopting).unwrap();
+        insert_outside(database, "t", "theirs", "druid-report", "NULL");
+        database.execute("UPDATE job_request SET status = 'PROCESSING' WHERE request_id = 'theirs'");
+        let hour = Some(Duration::from_hours(1));
+        let jobs = wish(1).job_ids;
+        assert_eq!(queue.reclaim(&jobs, None).unwrap(), []);
+        let mut adopted = queue.reclaim(&jobs, hour).unwrap();
+        adopted.sort();
+        assert_eq!(adopted, [key("t", "old"), key("t", "undated")]);
+        let claim = queue.claim(&wish(10)).unwrap();
         assert_eq!(ids(&claim), ["undated", "old"]);
         assert!(claim.requests.iter().all(|row| row.crashes == 0), "no lease of ours was lost");
-        assert!(queue.claim(&adopting).unwrap().requests.is_empty(), "now they have a lease");
+        assert_eq!(queue.reclaim(&jobs, hour).unwrap(), [], "now they have a lease");
         clock.advance(LEASE * 2);
-        assert_eq!(ids(&queue.claim(&wish(16)).unwrap()), ["undated", "old"], "from now on they are ours");
+        assert_eq!(ids(&take(queue.as_ref(), &wish(16))), ["undated", "old"], "from now on they are ours");
     });
 }
 
@@ -406,7 +433,7 @@ fn a_tenant_with_many_requests_does_not_make_another_wait_for_all_of_them() {
         assert_eq!(ids(&queue.claim(&ClaimWish { per_tag: Some(5), ..wish(10) }).unwrap()), ["m05"]);
         // The claims whose leases ran out are in nobody's work.
         clock.advance(LEASE * 2);
-        let crashed = queue.claim(&ClaimWish { per_tag: Some(6), ..wish(80) }).unwrap();
+        let crashed = take(queue.as_ref(), &ClaimWish { per_tag: Some(6), ..wish(80) });
         assert_eq!(ids(&crashed), ["m00", "m02", "m03", "m04", "m05", "o"], "an eighth of 80 is ten, six are allowed");
     });
 }

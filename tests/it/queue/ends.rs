@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use exhaust::requests::{Claim, Clock, Completion, Failure, ManualClock, Queue, WriteBack};
 
 use super::super::databases::{TestDatabase, each};
-use super::{Columns, LEASE, assert_changes, columns, failure, key, migrated, request, wish};
+use super::{Columns, LEASE, assert_changes, columns, failure, key, migrated, request, take, wish};
 
 fn completion() -> Completion {
     Completion {
@@ -146,7 +146,7 @@ fn only_the_holder_of_the_token_writes() {
         queue.submit(&request("t", "1")).unwrap();
         let lost = queue.claim(&wish(1)).unwrap().token;
         clock.advance(LEASE * 2);
-        let holder = queue.claim(&wish(1)).unwrap().token;
+        let holder = take(queue.as_ref(), &wish(1)).token;
         let key = key("t", "1");
         let every_write = |token: &str| {
             vec![

@@ -7,7 +7,7 @@ use chrono::NaiveDate;
 use exhaust::requests::{NewRequest, Progress, Queue, Reader, RequestRow, Search};
 
 use super::super::databases::{TestDatabase, each};
-use super::{LEASE, failure, ids, key, migrated, request, wish};
+use super::{LEASE, failure, ids, key, migrated, request, take, wish};
 
 /// Tags, channels and allowed channels with every character that a pattern language might take for its own.
 const NAMES: [&str; 9] = ["a-1", "a-2", "a[1]", "a_1", "a%1", "a\\1", "é1", "A-1", "b"];
@@ -237,7 +237,7 @@ fn progress_is_noted_by_the_holder_only_and_gone_with_the_attempt() {
         assert_eq!(stats("2"), None, "not in work");
         // The next attempt begins with nothing.
         clock.advance(LEASE * 2);
-        let again = queue.claim(&wish(1)).unwrap();
+        let again = take(queue.as_ref(), &wish(1));
         assert_eq!((again.requests[0].key.clone(), stats("1")), (key("t", "1"), None));
         queue.note_progress(&claim.token, &both).unwrap();
         assert_eq!(stats("1"), None, "lost");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use exhaust::requests::{Completion, Submitted, WriteBack};
 
 use super::super::databases::each;
-use super::{LEASE, failure, key, migrated, request, start, suspect, wish};
+use super::{LEASE, failure, key, migrated, request, start, suspect, take, wish};
 
 /// What the model knows of a row. Times are seconds that the clock was advanced by.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,12 +61,17 @@ fn random_steps_lead_where_the_drawing_says() {
                 1 | 2 => {
                     // Seconds apart on either clock: PostgreSQL's own goes on by itself.
                     let suspects = random.bool();
-                    let claim = queue.claim(&if suspects { suspect() } else { wish(100) }).unwrap();
+                    let wish = if suspects { suspect() } else { wish(100) };
+                    let claim = take(queue.as_ref(), &wish);
+                    for row in rows.values_mut() {
+                        if matches!(row.state, State::Processing { until, .. } if until <= now) {
+                            (row.state, row.crashes) = (State::Submitted { from: 0 }, row.crashes + 1);
+                        }
+                    }
                     let due: BTreeMap<&String, u32> = rows
                         .iter()
                         .filter_map(|(id, row)| match row.state {
                             State::Submitted { from } if from <= now => Some((id, row.crashes)),
-                            State::Processing { until, .. } if until <= now => Some((id, row.crashes + 1)),
                             _ => None,
                         })
                         .filter(|(_, crashes)| (*crashes >= 2) == suspects)

@@ -1,0 +1,199 @@
+//! Daemons are killed, again and again, at named points and at random moments.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::{Files, count, files, open_rows, place, sample, stored_files, undisturbed};
+use crate::daemon::Daemon;
+use crate::databases::TestDatabase;
+use crate::site::Site;
+
+const LEASE: Duration = Duration::from_secs(2);
+/// Over both databases; `EXHAUST_TEST_KILLS` sets another number.
+const KILLS: u32 = 210;
+/// While daemons are killed this many requests are kept waiting, so that there is always something to do.
+const WAITING: usize = 20;
+
+/// What no machine could ever do: it must fail for this reason and no other.
+const WRONG: [(&str, &str); 2] =
+    [(r#"{"batchfilters": ["TPD"]}"#, "unknown key 'batchfilters'"), (r#"{"batchId": "nowhere"}"#, "No data found")];
+
+#[test]
+fn killed_daemons_lose_nothing_on_postgresql() {
+    if let Some(database) = TestDatabase::postgres() {
+        kill(&database, 3, kills() * 2 / 3);
+    }
+}
+
+#[test]
+fn killed_daemons_lose_nothing_on_sqlite() {
+    kill(&TestDatabase::sqlite(), 1, kills() / 3);
+}
+
+fn kills() -> u32 {
+    std::env::var("EXHAUST_TEST_KILLS").map_or(KILLS, |text| text.parse().unwrap())
+}
+
+/// Where the next daemon of this executioner is to be killed; none: at a random moment.
+fn point(random: &mut fastrand::Rng) -> (&'static str, String) {
+    let slow = "generating:delay=4";
+    match random.u32(0..8) {
+        0 => ("after claim", format!("{slow};claimed#{}:pause", random.u32(1..4))),
+        1 => ("during load", format!("{slow};loading#{}:pause", random.u32(1..4))),
+        2 => ("between two batches", format!("{slow};stored#{}:pause", random.u32(1..20))),
+        3 => ("before write-back", format!("{slow};writing-back#{}:pause", random.u32(1..10))),
+        _ => ("random moment", slow.to_owned()),
+    }
+}
+
+/// What the killed daemons logged, and how many of them were killed where.
+#[derive(Default)]
+struct Dead {
+    logs: Mutex<Vec<String>>,
+    places: Mutex<BTreeMap<&'static str, u32>>,
+}
+
+/// One place in the fleet: a daemon is started, killed, started, …
+fn executioner(site: &Site<'_>, dead: &Dead, left: &AtomicU32, seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    while left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+        let (mut place, points) = point(&mut random);
+        let daemon = Daemon::start(site, &points);
+        if place == "random moment" {
+            std::thread::sleep(Duration::from_millis(random.u64(20..600)));
+        } else if !daemon.logs_within("paused at=", Duration::from_secs(2)) {
+            place = "random moment"; // there was not enough to do
+        }
+        dead.logs.lock().unwrap().push(daemon.log());
+        daemon.kill();
+        *dead.places.lock().unwrap().entry(place).or_default() += 1;
+    }
+}
+
+fn kill(database: &TestDatabase, fleet: u32, kills: u32) {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let requests = sample(&data, 60);
+    let expected = undisturbed(&data, &requests);
+    // Nobody can tell a daemon that was killed from one that its request has killed: five in a row while alone count as
+    // poison. A few hundred kills within a minute are more than that is meant for, so here it takes more.
+    let worker = format!("lease = \"{}s\"\nclaim = 24\nmax_crashes = 50", LEASE.as_secs());
+    let site = place(database, &data, &worker);
+    let (dead, left) = (Dead::default(), AtomicU32::new(kills));
+    let insert = |n: usize| {
+        let request = &requests[n % requests.len()];
+        site.insert("t", &format!("r{n:03}"), request.job_id, &request.request_data);
+    };
+    for (n, (data, _)) in WRONG.iter().enumerate() {
+        site.insert("t", &format!("wrong{n}"), "course-report", data);
+    }
+    let mut inserted = 0;
+    std::thread::scope(|scope| {
+        for number in 0..fleet {
+            let (site, dead, left) = (&site, &dead, &left);
+            scope.spawn(move || executioner(site, dead, left, u64::from(20_261_124 + number)));
+        }
+        while left.load(Ordering::SeqCst) > 0 {
+            for _ in count(database, "status = 'SUBMITTED'")..WAITING {
+                insert(inserted);
+                inserted += 1;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let last_kill = Instant::now();
+    let living: Vec<Daemon> = (0..fleet).map(|_| Daemon::start(&site, "")).collect();
+    let recovered = recover(database, &living, last_kill);
+
+    let rows = site.rows();
+    let mut made = files(&site);
+    for (n, (_, message)) in WRONG.iter().enumerate() {
+        let seen = &rows[&format!("wrong{n}")];
+        assert!(seen.status == "FAILED" && seen.message.contains(message), "{seen:?}");
+        made.remove(&format!("wrong{n}"));
+    }
+    assert_eq!(made.len(), inserted);
+    check_each(&requests, &expected, &made, &rows);
+    let logs: Vec<String> = dead.logs.into_inner().unwrap().into_iter().chain(living.iter().map(Daemon::log)).collect();
+    for id in made.keys() {
+        let times: usize =
+            logs.iter().map(|log| log.matches(&format!("request completed request=t/{id} ")).count()).sum();
+        assert!(times <= 1, "{id} was completed {times} times");
+    }
+    let (again, span) = made_again(&site);
+    let named: usize = made.values().map(BTreeMap::len).sum();
+    let most = database.query_text("SELECT max(crashes) FROM job_request")[0][0].clone().unwrap();
+    println!(
+        "{}: {kills} kills by SIGKILL: {:?}\n{inserted} requests completed once with the right bytes, {} failed for their own \
+         reason, 0 lost; {} had lost two leases or more, at most {most}\n{again} files were made again beside {named} that were \
+         delivered; of one claim all within {span:?}, a renewal period is {:?}\nrecovered {recovered:?} after the last kill",
+        if database.is_postgres() { "PostgreSQL, three processes" } else { "SQLite, one process" },
+        dead.places.into_inner().unwrap(),
+        WRONG.len(),
+        count(database, "crashes >= 2"),
+        LEASE / 3,
+    );
+    assert!(span <= LEASE / 3 + Duration::from_secs(1), "more than a renewal period was made again");
+}
+
+/// Waits until all is done. Ten seconds after the last lease has run out no row is held by anybody who is dead.
+fn recover(database: &TestDatabase, living: &[Daemon], last_kill: Instant) -> Duration {
+    let mut judged = false;
+    let pids: BTreeSet<String> = living.iter().map(|daemon| daemon.pid().to_string()).collect();
+    loop {
+        if open_rows(database) == 0 {
+            return last_kill.elapsed();
+        }
+        if !judged && last_kill.elapsed() > LEASE + Duration::from_secs(10) {
+            judged = true;
+            for row in
+                database.query_text("SELECT request_id, lease_owner FROM job_request WHERE status = 'PROCESSING'")
+            {
+                let owner = row[1].as_deref().unwrap_or_default();
+                let pid = owner.split(':').nth(1).unwrap_or_default();
+                assert!(pids.contains(pid), "{row:?} is held by a daemon that is dead");
+            }
+        }
+        assert!(last_kill.elapsed() < Duration::from_mins(3), "not recovered");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn check_each(
+    requests: &[exhaust::sample_data::SampleRequest],
+    expected: &BTreeMap<String, Files>,
+    made: &BTreeMap<String, Files>,
+    rows: &BTreeMap<String, crate::site::Seen>,
+) {
+    for (id, files) in made {
+        let n: usize = id.trim_start_matches('r').parse().unwrap();
+        let request = &requests[n % requests.len()];
+        assert_eq!(rows[id].status, "COMPLETED", "{id}: {}", rows[id].message);
+        assert_eq!(files, &expected[&format!("{} {}", request.job_id, request.request_data)], "{id}");
+    }
+}
+
+/// How many stored files no row names, and the longest time within which those of one claim were stored.
+fn made_again(site: &Site<'_>) -> (usize, Duration) {
+    let named: BTreeSet<PathBuf> =
+        site.rows().into_values().flat_map(|seen| seen.urls).map(|url| site.path("reports").join(url)).collect();
+    let mut claims: BTreeMap<PathBuf, (SystemTime, SystemTime)> = BTreeMap::new();
+    let mut again = 0;
+    let orphans = stored_files(&site.path("reports")).into_iter().filter(|file| !named.contains(file));
+    for file in orphans.filter(|file| file.extension().is_some_and(|end| end == "csv")) {
+        again += 1;
+        let written = written(&file);
+        let span = claims.entry(file.parent().unwrap().to_owned()).or_insert((written, written));
+        *span = (span.0.min(written), span.1.max(written));
+    }
+    let longest = claims.into_values().map(|(first, last)| last.duration_since(first).unwrap()).max();
+    (again, longest.unwrap_or_default())
+}
+
+fn written(file: &Path) -> SystemTime {
+    fs::metadata(file).unwrap().modified().unwrap()
+}

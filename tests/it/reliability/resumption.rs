@@ -1,0 +1,137 @@
+//! Who goes on with a request makes only what is missing.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::Value;
+
+use super::{files, place, sample, stored_files, undisturbed, wait_until_done};
+use crate::daemon::{Daemon, wait_for};
+use crate::databases::{TestDatabase, each};
+
+/// A request for all 25 batches.
+fn all_batches(requests: &[exhaust::sample_data::SampleRequest]) -> String {
+    let batches: BTreeSet<&String> = requests.iter().flat_map(|request| &request.batches).collect();
+    assert_eq!(batches.len(), 25);
+    serde_json::json!({ "batchFilter": batches }).to_string()
+}
+
+/// Keys of the batches that the row knows to be stored.
+fn noted(database: &TestDatabase) -> Vec<String> {
+    let row = database.query_text("SELECT processed_batches FROM job_request");
+    let Some(text) = row[0][0].as_ref() else { return Vec::new() };
+    let noted: Value = serde_json::from_str(text).unwrap();
+    let keys = noted["batches"].as_array().unwrap().iter();
+    keys.map(|batch| {
+        assert!(batch["rows"].is_u64() && batch["bytes"].is_u64() && batch["batch"].is_string(), "{batch}");
+        batch["key"].as_str().unwrap().to_owned()
+    })
+    .collect()
+}
+
+#[test]
+fn a_killed_daemon_costs_at_most_the_batches_of_one_renewal_period() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let request = all_batches(&sample(&data, 60));
+    let wanted = exhaust::sample_data::SampleRequest {
+        job_id: "course-report",
+        request_data: request.clone(),
+        batches: Vec::new(),
+    };
+    let expected = undisturbed(&data, &[wanted]).into_values().next().unwrap();
+    each(|database| {
+        let site = place(database, &data, "lease = \"1500ms\"\nthreads = 1");
+        site.insert("t", "r", "course-report", &request);
+        let first = Daemon::start(&site, "generating:delay=100");
+        let before = wait_for("five batches to be noted", || Some(noted(database)).filter(|keys| keys.len() >= 5));
+        assert!(before.len() < 25);
+        first.kill();
+        let noted = noted(database);
+        let stored = stored_files(&site.path("reports")).len();
+        // A renewal notes everything that is stored by then; the next comes after 500 ms, in which 5 files are made.
+        let lost = stored - noted.len();
+        let second = Daemon::start(&site, "");
+        wait_until_done(database);
+        let row = &site.rows()["r"];
+        assert_eq!(row.status, "COMPLETED", "{}", second.log());
+        let made = row.stats["group"]["batches_generated"].as_u64().unwrap();
+        println!("stored {stored}, noted {}, made again {lost}, made by the second daemon {made}", noted.len());
+        assert_eq!(made, 25 - noted.len() as u64, "what the row knew is not made again");
+        assert!(noted.iter().all(|key| row.urls.contains(key)), "and is delivered");
+        assert_eq!(files(&site)["r"], expected);
+        let counts = |name: &str| row.stats[name].as_u64().unwrap();
+        assert_eq!(counts("batches"), 25);
+        let rows: usize =
+            expected.values().map(|text| csv::Reader::from_reader(text.as_bytes()).records().count()).sum();
+        let bytes: usize = expected.values().map(String::len).sum();
+        assert_eq!((counts("rows"), counts("bytes")), (rows as u64, bytes as u64), "resumed batches are counted too");
+    });
+}
+
+/// Files that are gone, cut off or made by other options are made again.
+#[test]
+fn what_cannot_be_trusted_is_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let request = all_batches(&sample(&data, 60));
+    each(|database| {
+        let site = place(database, &data, "lease = \"1500ms\"\nthreads = 1");
+        site.insert("t", "r", "course-report", &request);
+        let first = Daemon::start(&site, "generating:delay=100");
+        wait_for("five batches to be noted", || Some(noted(database)).filter(|keys| keys.len() >= 5));
+        first.kill();
+        let known = noted(database);
+        fs::remove_file(site.path("reports").join(&known[0])).unwrap();
+        fs::write(site.path("reports").join(&known[1]), "half").unwrap();
+        let second = Daemon::start(&site, "");
+        wait_until_done(database);
+        let row = &site.rows()["r"];
+        assert_eq!(row.stats["group"]["batches_generated"].as_u64(), Some(27 - known.len() as u64), "{}", second.log());
+        assert!(!row.urls.contains(&known[0]) && !row.urls.contains(&known[1]) && row.urls.contains(&known[2]));
+        second.kill();
+
+        // Another option: other bytes, so nothing of the first attempt is part of this one.
+        database.execute(
+            "UPDATE job_request SET status = 'SUBMITTED', download_urls = NULL, job_stats = NULL, iteration = 0",
+        );
+        let text = fs::read_to_string(site.path("jobs.toml")).unwrap();
+        fs::write(
+            site.path("jobs.toml"),
+            text.replacen("report = \"course\"", "report = \"course\"\noptions = { crlf = true }", 1),
+        )
+        .unwrap();
+        let third = Daemon::start(&site, "");
+        wait_until_done(database);
+        let row = &site.rows()["r"];
+        assert_eq!(row.stats["group"]["batches_generated"].as_u64(), Some(25), "{}", third.log());
+        assert!(row.urls.iter().all(|url| site.file(url).contains("\r\n")));
+    });
+}
+
+/// A failure that may pass keeps what was stored before it, too.
+#[test]
+fn a_retry_makes_only_what_is_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let request = all_batches(&sample(&data, 60));
+    each(|database| {
+        let site = place(database, &data, "threads = 1");
+        site.insert("t", "r", "course-report", &request);
+        let daemon = Daemon::start(&site, "generating:delay=50");
+        wait_for("some files", || (stored_files(&site.path("reports")).len() >= 5).then_some(()));
+        // The store refuses from here on.
+        fs::rename(site.path("reports"), site.path("away")).unwrap();
+        fs::write(site.path("reports"), "in the way").unwrap();
+        daemon.logs("request will be tried again");
+        let known = noted(database);
+        assert!(known.len() >= 5, "noted with the failure, long before a renewal");
+        fs::remove_file(site.path("reports")).unwrap();
+        fs::rename(site.path("away"), site.path("reports")).unwrap();
+        database.execute("UPDATE job_request SET next_attempt_at = NULL");
+        wait_until_done(database);
+        let row = &site.rows()["r"];
+        assert_eq!(row.status, "COMPLETED", "{}", daemon.log());
+        assert_eq!(row.stats["group"]["batches_generated"].as_u64(), Some(25 - known.len() as u64));
+    });
+}

@@ -1,0 +1,119 @@
+//! A daemon that is told to stop: what it can finish it finishes, the rest it hands back, and no attempt is spent.
+
+use std::time::{Duration, Instant};
+
+use super::{count, open_rows, place, sample, stored_files, wait_until_done};
+use crate::daemon::{Daemon, wait_for};
+use crate::databases::each;
+
+#[test]
+fn what_can_be_finished_in_time_is_finished() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let requests = sample(&data, 12);
+    each(|database| {
+        let site = place(database, &data, "stop_timeout = \"30s\"");
+        let mut daemon = Daemon::start(&site, "generating:delay=50");
+        daemon.logs("daemon ready");
+        for (n, request) in requests.iter().enumerate() {
+            site.insert("t", &format!("r{n:02}"), request.job_id, &request.request_data);
+        }
+        wait_for("a file", || (!stored_files(&site.path("reports")).is_empty()).then_some(()));
+        daemon.signal("TERM");
+        site.insert("t", "late", requests[0].job_id, &requests[0].request_data);
+        let stopped = Instant::now();
+        assert!(daemon.wait().success(), "{}", daemon.log());
+        let (done, open) = (count(database, "status = 'COMPLETED'"), open_rows(database));
+        println!("stopped in {:?} with {done} requests finished and {open} left", stopped.elapsed());
+        assert!(done >= 1 && done + open == 13, "{}", daemon.log());
+        assert_eq!(
+            count(database, "status = 'PROCESSING' OR iteration > 0 AND status = 'SUBMITTED' OR crashes > 0"),
+            0
+        );
+        assert_eq!(site.rows()["late"].status, "SUBMITTED", "no new work");
+    });
+}
+
+/// Neither half-made requests nor a load that takes its time hold up a stop.
+#[test]
+fn what_cannot_be_finished_is_handed_back_with_what_is_stored() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let requests = sample(&data, 60);
+    for (what, points) in [("generating", "generating:delay=400"), ("loading", "loading:delay=20000")] {
+        each(|database| {
+            let site = place(database, &data, "stop_timeout = \"2s\"\nthreads = 1");
+            for (n, request) in requests.iter().enumerate() {
+                site.insert("t", &format!("r{n:02}"), request.job_id, &request.request_data);
+            }
+            let mut daemon = Daemon::start(&site, points);
+            if what == "loading" {
+                wait_for("a claim", || (count(database, "status = 'PROCESSING'") == 60).then_some(()));
+            } else {
+                wait_for("files", || (stored_files(&site.path("reports")).len() > 2).then_some(()));
+            }
+            daemon.signal("TERM");
+            let stopped = Instant::now();
+            assert!(daemon.wait().success(), "{}", daemon.log());
+            let took = stopped.elapsed();
+            assert!(took < Duration::from_secs(10), "{took:?}: {}", daemon.log());
+            let handed_back = count(database, "status = 'SUBMITTED' AND lease_owner IS NULL AND iteration = 0");
+            println!("{what}: stopped in {took:?}, {handed_back} requests handed back");
+            assert_eq!(handed_back + count(database, "status = 'COMPLETED'"), 60);
+            assert!(handed_back > 0 && count(database, "crashes > 0") == 0);
+            // Whoever comes next makes only what is missing.
+            let before = stored_files(&site.path("reports"));
+            let next = Daemon::start(&site, "");
+            wait_until_done(database);
+            let rows = site.rows();
+            assert!(rows.values().all(|row| row.status == "COMPLETED"), "{}", next.log());
+            let urls: Vec<&String> = rows.values().flat_map(|row| &row.urls).collect();
+            let kept = before.iter().filter(|file| urls.iter().any(|url| file.ends_with(url))).count();
+            assert_eq!(kept, before.iter().filter(|file| file.extension().is_some_and(|end| end == "csv")).count());
+        });
+    }
+}
+
+#[test]
+fn the_second_signal_ends_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let requests = sample(&data, 1);
+    each(|database| {
+        let site = place(database, &data, "lease = \"1s\"\nstop_timeout = \"1m\"");
+        site.insert("t", "r", requests[0].job_id, &requests[0].request_data);
+        let mut daemon = Daemon::start(&site, "generating:delay=20000");
+        wait_for("a claim", || (count(database, "status = 'PROCESSING'") == 1).then_some(()));
+        daemon.signal("TERM");
+        daemon.logs("taking no new work");
+        assert!(daemon.ended().is_none());
+        let second = Instant::now();
+        daemon.signal("INT");
+        assert_eq!(daemon.wait().code(), Some(1));
+        assert!(second.elapsed() < Duration::from_secs(5));
+        let next = Daemon::start(&site, "");
+        wait_until_done(database);
+        assert_eq!(site.rows()["r"].status, "COMPLETED", "its lease ran out: {}", next.log());
+    });
+}
+
+/// `run --once` stops as the daemon does.
+#[test]
+fn a_single_run_hands_back_as_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let requests = sample(&data, 20);
+    each(|database| {
+        let site = place(database, &data, "stop_timeout = \"1s\"\nthreads = 1");
+        for (n, request) in requests.iter().enumerate() {
+            site.insert("t", &format!("r{n:02}"), request.job_id, &request.request_data);
+        }
+        let mut command = site.command(&["run", "--once"]);
+        let mut once = Daemon::spawn(command.env("EXHAUST_TEST_POINT", "generating:delay=300"));
+        wait_for("files", || (!stored_files(&site.path("reports")).is_empty()).then_some(()));
+        once.signal("TERM");
+        assert_eq!(once.wait().code(), Some(1), "not everything was done: {}", once.log());
+        assert!(count(database, "status = 'SUBMITTED'") > 0);
+        assert_eq!(count(database, "status = 'PROCESSING' OR crashes > 0"), 0);
+    });
+}

@@ -1,0 +1,60 @@
+//! A daemon that sleeps past its lease and wakes up again.
+
+use std::fs;
+use std::time::SystemTime;
+
+use super::{place, sample, wait_until_done};
+use crate::daemon::{Daemon, wait_for};
+use crate::databases::{TestDatabase, each};
+use crate::site::Site;
+
+/// Each row as the database has it, and each file that a row names: its content and when it was written.
+type Picture = (Vec<Vec<Option<String>>>, Vec<(String, String, SystemTime)>);
+
+fn picture(database: &TestDatabase, site: &Site<'_>) -> Picture {
+    let rows = database.query_text("SELECT * FROM job_request ORDER BY tag, request_id");
+    let urls = site.rows().into_values().flat_map(|seen| seen.urls);
+    let file = |url: String| {
+        let written = fs::metadata(site.path("reports").join(&url)).unwrap().modified().unwrap();
+        (url.clone(), site.file(&url), written)
+    };
+    (rows, urls.map(file).collect())
+}
+
+#[test]
+fn a_daemon_that_slept_past_its_lease_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let requests = sample(&data, 12);
+    each(|database| {
+        let site = place(database, &data, "lease = \"1s\"\nthreads = 2");
+        for (n, request) in requests.iter().enumerate() {
+            site.insert("t", &format!("r{n:02}"), request.job_id, &request.request_data);
+        }
+        // In mid-work: some files are stored, some are not.
+        let zombie = Daemon::start(&site, "generating:delay=150");
+        wait_for("a file", || (super::stored_files(&site.path("reports")).len() >= 3).then_some(()));
+        zombie.signal("STOP");
+        let completed = zombie.count("request completed");
+        let heir = Daemon::start(&site, "");
+        wait_until_done(database);
+        let before = picture(database, &site);
+        assert!(before.0.iter().all(|row| row.contains(&Some("COMPLETED".to_owned()))), "{}", heir.log());
+        zombie.signal("CONT");
+        zombie.logs("claim lost");
+        // Whatever it still had to say about the old ones comes before what it does next.
+        site.insert("t", "later", requests[0].job_id, &requests[0].request_data);
+        wait_until_done(database);
+        database.execute("DELETE FROM job_request WHERE request_id = 'later'");
+        let after = picture(database, &site);
+        println!(
+            "{} rows and {} files unchanged, {} claims lost",
+            after.0.len(),
+            after.1.len(),
+            zombie.count("claim lost")
+        );
+        assert_eq!(after, before);
+        let later = zombie.count("request completed request=t/later");
+        assert_eq!(zombie.count("request completed"), completed + later, "{}", zombie.log());
+    });
+}
