@@ -23,6 +23,7 @@ pub use checked::Config;
 pub use environment::Environment;
 pub use errors::{ConfigErrors, Fault, Place};
 pub use keys::known_keys;
+pub use values::parse_duration;
 
 use errors::Faults;
 

@@ -11,6 +11,7 @@ pub mod lifecycle;
 pub mod load;
 pub mod open;
 pub mod plan;
+pub mod retention;
 pub mod scan;
 pub mod schedule;
 pub mod stats;

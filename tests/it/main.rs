@@ -8,6 +8,7 @@ mod http;
 mod oracle;
 mod queue;
 mod reports;
+mod retention;
 mod scans;
 mod site;
 mod sources;

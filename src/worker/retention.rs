@@ -1,0 +1,324 @@
+//! What is over goes: finished rows that are old enough with their files, files that no row names, files that were never
+//! finished.
+//!
+//! Files first, then the row: killed in between, the row is left, and the next sweep finds it again. Small steps with a
+//! breath between them, so that nobody waits for a sweep. Several at a time only find less to do.
+//!
+//! Rows of jobs that are not configured are another system's, and so are their files.
+
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, Utc};
+
+use super::World;
+use crate::outputs::{Abandoned, ObjectKey, Store, StoreError, StoredReport};
+use crate::requests::{Finished, QueueError, RequestKey, RequestRow, Status};
+
+/// Rows or files of one step.
+const STEP: u32 = 100;
+/// Between two steps.
+const BREATH: Duration = Duration::from_millis(50);
+/// Temporary files are left alone for so long at least, however short the retention: somebody may be writing to them.
+const BEING_WRITTEN: Duration = Duration::from_hours(1);
+
+/// What a sweep removed, or with a dry run would have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Rows.
+    pub rows: u64,
+    /// Files of these rows.
+    pub files: u64,
+    /// Files that no row named, and temporary ones that were left behind.
+    pub orphans: u64,
+    /// Bytes of all these files. Requests that share a file count it each.
+    pub bytes: u64,
+    /// Rows and other files that are still there because the store refused: the next sweep tries again.
+    pub kept: u64,
+}
+
+/// One row or file that a sweep removed, or with a dry run would have.
+#[derive(Clone, Debug)]
+pub enum Removed {
+    /// A row with its files.
+    Row {
+        /// The row.
+        row: Finished,
+        /// Its job, as the row spells it.
+        job_id: String,
+        /// How many files it had in the store.
+        files: u64,
+        /// Their length in bytes.
+        bytes: u64,
+    },
+    /// A file that no row named.
+    Orphan(StoredReport),
+}
+
+/// Removes what ended longer ago than `retention`, until nothing is left or the world is told to stop. With `dry_run`
+/// everything is only counted.
+///
+/// # Errors
+/// The database cannot be reached or refuses. What was removed until then is gone for good; the next sweep goes on.
+pub async fn sweep(world: &World, retention: Duration, dry_run: bool) -> Result<Swept, QueueError> {
+    sweep_and_tell(world, retention, dry_run, &mut |_| {}).await
+}
+
+/// As [`sweep`], telling of each row and orphan as it goes.
+///
+/// # Errors
+/// As [`sweep`].
+pub async fn sweep_and_tell(
+    world: &World,
+    retention: Duration,
+    dry_run: bool,
+    tell: &mut (dyn FnMut(Removed) + Send),
+) -> Result<Swept, QueueError> {
+    let mut sweep = Sweep { world, retention, dry_run, swept: Swept::default(), tell };
+    let ended = sweep.all().await;
+    let Swept { rows, files, orphans, bytes, kept } = sweep.swept;
+    let mode = if dry_run { " dry_run=true" } else { "" };
+    log::info!("retention rows={rows} files={files} bytes={bytes} orphans={orphans} kept={kept}{mode}");
+    ended.map(|()| sweep.swept)
+}
+
+struct Sweep<'a> {
+    world: &'a World,
+    retention: Duration,
+    dry_run: bool,
+    swept: Swept,
+    tell: &'a mut (dyn FnMut(Removed) + Send),
+}
+
+/// What became of the files of one row: how many there were and their bytes.
+type Outcome = Result<(u64, u64), StoreError>;
+
+impl Sweep<'_> {
+    async fn all(&mut self) -> Result<(), QueueError> {
+        let world = self.world;
+        for name in world.config.jobs.iter().flat_map(|job| job.names()) {
+            self.rows(name).await?;
+        }
+        self.orphans().await?;
+        self.abandoned().await
+    }
+
+    /// Finished rows of one name of a job.
+    async fn rows(&mut self, job_id: &str) -> Result<(), QueueError> {
+        let mut after = None;
+        while !self.world.stop.is_set() {
+            let (name, older_than) = (job_id.to_owned(), self.retention);
+            let page = self.world.ask(move |queue| queue.finished(&name, older_than, after.as_ref(), STEP)).await?;
+            let found = !page.rows.is_empty();
+            if found {
+                self.remove_rows(job_id, page.rows).await?;
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+            if found {
+                self.breathe().await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove_rows(&mut self, job_id: &str, rows: Vec<Finished>) -> Result<(), QueueError> {
+        let (store, dry_run) = (self.world.store.clone(), self.dry_run);
+        let cleared = apart(move || {
+            let clear = |row: Finished| {
+                let outcome = remove_files(&store, &own_files(&row), dry_run);
+                (row, outcome)
+            };
+            rows.into_iter().map(clear).collect::<Vec<_>>()
+        });
+        let mut empty = Vec::new();
+        for (row, outcome) in cleared.await? {
+            match outcome {
+                Ok(files) => empty.push((row, files)),
+                Err(error) => self.refused(&row.key, &error),
+            }
+        }
+        let older_than = self.retention;
+        let gone = self.world.ask(move |queue| {
+            let mut gone = Vec::new();
+            for (row, files) in empty {
+                // A row that was resubmitted since the page was read stays.
+                let is_gone = dry_run || queue.remove_finished(&row.key, older_than)?;
+                gone.push((row, files, is_gone));
+            }
+            Ok(gone)
+        });
+        for (row, (files, bytes), is_gone) in gone.await? {
+            self.swept.files += files;
+            self.swept.bytes += bytes;
+            if is_gone {
+                self.swept.rows += 1;
+                log::debug!("retention row={} job={job_id} files={files} bytes={bytes}", row.key);
+                (self.tell)(Removed::Row { row, job_id: job_id.to_owned(), files, bytes });
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports that are old enough and that no row names: of a daemon that lost its claim or was killed, or of a row that
+    /// is gone.
+    async fn orphans(&mut self) -> Result<(), QueueError> {
+        let Some(before) = self.before(self.retention) else { return Ok(()) };
+        let mut reports = self.world.store.reports();
+        let mut owner: Option<Owner> = None;
+        loop {
+            let stop = self.world.stop.clone();
+            let (walked, step) = apart(move || {
+                let old = |found: &Result<StoredReport, StoreError>| {
+                    found.as_ref().map_or(true, |report| report.modified < before)
+                };
+                let step: Vec<_> =
+                    reports.by_ref().take_while(|_| !stop.is_set()).filter(old).take(STEP as usize).collect();
+                (reports, step)
+            })
+            .await?;
+            reports = walked;
+            if step.is_empty() {
+                return Ok(());
+            }
+            let mut orphans = Vec::new();
+            for found in step {
+                match found {
+                    Ok(report) => {
+                        if self.is_orphan(&report, &mut owner).await? {
+                            orphans.push(report);
+                        }
+                    }
+                    Err(error) => self.refused(&error.place, &error),
+                }
+            }
+            self.remove_orphans(orphans).await?;
+            self.breathe().await;
+        }
+    }
+
+    /// The files of one request come one after the other, so the last row that was asked for is remembered.
+    async fn is_orphan(&self, report: &StoredReport, last: &mut Option<Owner>) -> Result<bool, QueueError> {
+        let origin = &report.origin;
+        let key = RequestKey { tag: origin.tag.clone(), request_id: origin.request_id.clone() };
+        if last.as_ref().is_none_or(|owner| owner.key != key) {
+            let asked = key.clone();
+            let row = self.world.ask(move |queue| queue.find(&asked)).await?;
+            *last = Some(Owner { key, row });
+        }
+        let Some(Owner { row: Some(row), .. }) = last else { return Ok(true) };
+        Ok(self.is_over(row) && !row.download_urls.iter().any(|url| url == report.key.as_str()))
+    }
+
+    /// Whether a row is ours and nothing but what it names will ever be asked for: open rows are being worked on, and may
+    /// go on from files that only `processed_batches` names. A COMPLETED row that seems to name nothing was changed by
+    /// somebody else.
+    fn is_over(&self, row: &RequestRow) -> bool {
+        let is_ours = self.world.config.jobs.iter().any(|job| job.names().any(|name| name == row.job_id));
+        is_ours
+            && match Status::parse(&row.status) {
+                Some(Status::Failed) => true,
+                Some(Status::Completed) => !row.download_urls.is_empty(),
+                _ => false,
+            }
+    }
+
+    async fn remove_orphans(&mut self, orphans: Vec<StoredReport>) -> Result<(), QueueError> {
+        let (store, dry_run) = (self.world.store.clone(), self.dry_run);
+        let removed = apart(move || {
+            let remove = |report: StoredReport| {
+                let outcome = remove_files(&store, std::slice::from_ref(&report.key), dry_run);
+                (report, outcome)
+            };
+            orphans.into_iter().map(remove).collect::<Vec<_>>()
+        });
+        for (report, outcome) in removed.await? {
+            match outcome {
+                // Somebody else was faster.
+                Ok((0, _)) => {}
+                Ok((files, bytes)) => {
+                    self.swept.orphans += files;
+                    self.swept.bytes += bytes;
+                    log::debug!("retention orphan={} bytes={bytes}", report.key);
+                    (self.tell)(Removed::Orphan(report));
+                }
+                Err(error) => self.refused(&report.key, &error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn abandoned(&mut self) -> Result<(), QueueError> {
+        let Some(before) = self.before(self.retention.max(BEING_WRITTEN)) else { return Ok(()) };
+        if self.world.stop.is_set() {
+            return Ok(());
+        }
+        let (store, dry_run) = (self.world.store.clone(), self.dry_run);
+        match apart(move || store.remove_abandoned(before, dry_run)).await? {
+            Ok(Abandoned { files, bytes }) => {
+                self.swept.orphans += files;
+                self.swept.bytes += bytes;
+            }
+            Err(error) => self.refused(&error.place, &error),
+        }
+        Ok(())
+    }
+
+    /// The machine's time so long ago, since files are dated by it; `None`: before all time.
+    fn before(&self, age: Duration) -> Option<SystemTime> {
+        let now: DateTime<Utc> = self.world.clock.now();
+        SystemTime::from(now).checked_sub(age)
+    }
+
+    /// The first refusal is told, the others are counted: a store that is down refuses every file.
+    fn refused(&mut self, what: &dyn std::fmt::Display, error: &StoreError) {
+        self.swept.kept += 1;
+        let level = if self.swept.kept == 1 { log::Level::Warn } else { log::Level::Debug };
+        log::log!(
+            level,
+            "retention keeps what the store refuses to remove, the next sweep tries again first={what} error={error}"
+        );
+    }
+
+    async fn breathe(&self) {
+        tokio::select! {
+            () = tokio::time::sleep(BREATH) => {}
+            () = self.world.stop.told() => {}
+        }
+    }
+}
+
+/// A row by its key, as it was a moment ago.
+struct Owner {
+    key: RequestKey,
+    row: Option<RequestRow>,
+}
+
+/// Of what a row names, the files that were made for it. Others write rows too: a link to elsewhere is none of ours, and
+/// another request's file is not this row's to take away.
+fn own_files(row: &Finished) -> Vec<ObjectKey> {
+    let own = |key: &ObjectKey| {
+        key.origin().is_some_and(|origin| origin.tag == row.key.tag && origin.request_id == row.key.request_id)
+    };
+    row.download_urls.iter().filter_map(|url| ObjectKey::parse(url).ok()).filter(own).collect()
+}
+
+/// How many of these files there were, and their bytes. Those that are not there are as good as removed; with the first
+/// that the store refuses to remove it ends.
+fn remove_files(store: &Store, keys: &[ObjectKey], dry_run: bool) -> Outcome {
+    let (mut files, mut bytes) = (0, 0);
+    for key in keys {
+        if let Some(length) = if dry_run { store.size(key) } else { store.remove(key) }? {
+            files += 1;
+            bytes += length;
+        }
+    }
+    Ok((files, bytes))
+}
+
+/// Runs what waits for a disk, on a thread that may wait.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, QueueError> {
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.map_err(|panic| QueueError::Refused(format!("the sweep broke off: {panic}")))
+}
