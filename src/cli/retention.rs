@@ -12,10 +12,12 @@ use crate::worker::retention::{Removed, Swept, sweep_and_tell};
 
 /// Remove finished requests and their files that are older than `[worker] retention`.
 ///
-/// COMPLETED and FAILED rows of the jobs in jobs.toml go, the oldest first, each after its files. So do files in the store
-/// that no request names any more, and files that were begun and never finished. Open requests, rows of other systems
-/// and anything else in the store's directory stay as they are. What the store refuses to remove is kept with its row,
-/// and is tried again the next time; the exit code is 1 then. It may be broken off at any time and run while daemons work.
+/// COMPLETED and FAILED rows of the jobs in jobs.toml go, the oldest first, each after its files. So
+/// do files in the store that no request names any more, and files that were begun and never
+/// finished. Open requests, rows of other systems and anything else in the store's directory stay.
+///
+/// What the store refuses to remove is kept with its row and tried again the next time; the exit
+/// code is 1 then. It may be broken off at any time, and run while daemons work.
 ///
 /// See first what would go:
 ///   exhaustd retention --dry-run --older-than 90d

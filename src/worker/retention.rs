@@ -6,20 +6,20 @@
 //!
 //! Rows of jobs that are not configured are another system's, and so are their files.
 
+mod orphans;
+
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 
 use super::World;
-use crate::outputs::{Abandoned, ObjectKey, Store, StoreError, StoredReport};
-use crate::requests::{Finished, QueueError, RequestKey, RequestRow, Status};
+use crate::outputs::{ObjectKey, Store, StoreError, StoredReport};
+use crate::requests::{Finished, QueueError, RequestKey};
 
 /// Rows or files of one step.
 const STEP: u32 = 100;
 /// Between two steps.
 const BREATH: Duration = Duration::from_millis(50);
-/// Temporary files are left alone for so long at least, however short the retention: somebody may be writing to them.
-const BEING_WRITTEN: Duration = Duration::from_hours(1);
 
 /// What a sweep removed, or with a dry run would have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub async fn sweep_and_tell(
     dry_run: bool,
     tell: &mut (dyn FnMut(Removed) + Send),
 ) -> Result<Swept, QueueError> {
-    let mut sweep = Sweep { world, retention, dry_run, swept: Swept::default(), tell };
+    let mut sweep = Sweep { world, retention, dry_run, is_our_table: None, swept: Swept::default(), tell };
     let ended = sweep.all().await;
     let Swept { rows, files, orphans, bytes, kept } = sweep.swept;
     let mode = if dry_run { " dry_run=true" } else { "" };
@@ -85,6 +85,8 @@ struct Sweep<'a> {
     world: &'a World,
     retention: Duration,
     dry_run: bool,
+    /// Whether the table has rows of our jobs, once somebody asked.
+    is_our_table: Option<bool>,
     swept: Swept,
     tell: &'a mut (dyn FnMut(Removed) + Send),
 }
@@ -95,11 +97,20 @@ type Outcome = Result<(u64, u64), StoreError>;
 impl Sweep<'_> {
     async fn all(&mut self) -> Result<(), QueueError> {
         let world = self.world;
+        if !self.dry_run {
+            self.may_remove().await?;
+        }
         for name in world.config.jobs.iter().flat_map(|job| job.names()) {
             self.rows(name).await?;
         }
         self.orphans().await?;
         self.abandoned().await
+    }
+
+    /// Files go before rows, so whether this database user may delete rows at all is found out before the first file goes.
+    async fn may_remove(&self) -> Result<(), QueueError> {
+        let nobody = RequestKey { tag: String::new(), request_id: String::new() };
+        self.world.ask(move |queue| queue.remove_finished(&nobody, Duration::MAX)).await.map(drop)
     }
 
     /// Finished rows of one name of a job.
@@ -161,110 +172,6 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Reports that are old enough and that no row names: of a daemon that lost its claim or was killed, or of a row that
-    /// is gone.
-    async fn orphans(&mut self) -> Result<(), QueueError> {
-        let Some(before) = self.before(self.retention) else { return Ok(()) };
-        let mut reports = self.world.store.reports();
-        let mut owner: Option<Owner> = None;
-        loop {
-            let stop = self.world.stop.clone();
-            let (walked, step) = apart(move || {
-                let old = |found: &Result<StoredReport, StoreError>| {
-                    found.as_ref().map_or(true, |report| report.modified < before)
-                };
-                let step: Vec<_> =
-                    reports.by_ref().take_while(|_| !stop.is_set()).filter(old).take(STEP as usize).collect();
-                (reports, step)
-            })
-            .await?;
-            reports = walked;
-            if step.is_empty() {
-                return Ok(());
-            }
-            let mut orphans = Vec::new();
-            for found in step {
-                match found {
-                    Ok(report) => {
-                        if self.is_orphan(&report, &mut owner).await? {
-                            orphans.push(report);
-                        }
-                    }
-                    Err(error) => self.refused(&error.place, &error),
-                }
-            }
-            self.remove_orphans(orphans).await?;
-            self.breathe().await;
-        }
-    }
-
-    /// The files of one request come one after the other, so the last row that was asked for is remembered.
-    async fn is_orphan(&self, report: &StoredReport, last: &mut Option<Owner>) -> Result<bool, QueueError> {
-        let origin = &report.origin;
-        let key = RequestKey { tag: origin.tag.clone(), request_id: origin.request_id.clone() };
-        if last.as_ref().is_none_or(|owner| owner.key != key) {
-            let asked = key.clone();
-            let row = self.world.ask(move |queue| queue.find(&asked)).await?;
-            *last = Some(Owner { key, row });
-        }
-        let Some(Owner { row: Some(row), .. }) = last else { return Ok(true) };
-        Ok(self.is_over(row) && !row.download_urls.iter().any(|url| url == report.key.as_str()))
-    }
-
-    /// Whether a row is ours and nothing but what it names will ever be asked for: open rows are being worked on, and may
-    /// go on from files that only `processed_batches` names. A COMPLETED row that seems to name nothing was changed by
-    /// somebody else.
-    fn is_over(&self, row: &RequestRow) -> bool {
-        let is_ours = self.world.config.jobs.iter().any(|job| job.names().any(|name| name == row.job_id));
-        is_ours
-            && match Status::parse(&row.status) {
-                Some(Status::Failed) => true,
-                Some(Status::Completed) => !row.download_urls.is_empty(),
-                _ => false,
-            }
-    }
-
-    async fn remove_orphans(&mut self, orphans: Vec<StoredReport>) -> Result<(), QueueError> {
-        let (store, dry_run) = (self.world.store.clone(), self.dry_run);
-        let removed = apart(move || {
-            let remove = |report: StoredReport| {
-                let outcome = remove_files(&store, std::slice::from_ref(&report.key), dry_run);
-                (report, outcome)
-            };
-            orphans.into_iter().map(remove).collect::<Vec<_>>()
-        });
-        for (report, outcome) in removed.await? {
-            match outcome {
-                // Somebody else was faster.
-                Ok((0, _)) => {}
-                Ok((files, bytes)) => {
-                    self.swept.orphans += files;
-                    self.swept.bytes += bytes;
-                    log::debug!("retention orphan={} bytes={bytes}", report.key);
-                    (self.tell)(Removed::Orphan(report));
-                }
-                Err(error) => self.refused(&report.key, &error),
-            }
-        }
-        Ok(())
-    }
-
-    async fn abandoned(&mut self) -> Result<(), QueueError> {
-        let Some(before) = self.before(self.retention.max(BEING_WRITTEN)) else { return Ok(()) };
-        if self.world.stop.is_set() {
-            return Ok(());
-        }
-        let (store, dry_run) = (self.world.store.clone(), self.dry_run);
-        match apart(move || store.remove_abandoned(before, dry_run)).await? {
-            Ok(Abandoned { files, bytes }) => {
-                self.swept.orphans += files;
-                self.swept.bytes += bytes;
-            }
-            Err(error) => self.refused(&error.place, &error),
-        }
-        Ok(())
-    }
-
     /// The machine's time so long ago, since files are dated by it; `None`: before all time.
     fn before(&self, age: Duration) -> Option<SystemTime> {
         let now: DateTime<Utc> = self.world.clock.now();
@@ -277,7 +184,7 @@ impl Sweep<'_> {
         let level = if self.swept.kept == 1 { log::Level::Warn } else { log::Level::Debug };
         log::log!(
             level,
-            "retention keeps what the store refuses to remove, the next sweep tries again first={what} error={error}"
+            "retention keeps what the store refuses to remove, the next sweep tries again what={what} error={error}"
         );
     }
 
@@ -287,12 +194,6 @@ impl Sweep<'_> {
             () = self.world.stop.told() => {}
         }
     }
-}
-
-/// A row by its key, as it was a moment ago.
-struct Owner {
-    key: RequestKey,
-    row: Option<RequestRow>,
 }
 
 /// Of what a row names, the files that were made for it. Others write rows too: a link to elsewhere is none of ours, and

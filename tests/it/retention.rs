@@ -287,3 +287,41 @@ fn without_an_age_it_is_a_usage_error_that_says_what_to_do() {
     assert!(output.status.success(), "nothing there is fine: {}", told(&output));
     assert!(!site.path("reports").exists(), "no store is made");
 }
+
+/// Without `DATABASE_URL`, say, an empty file is opened: every file in the store would be nobody's.
+#[test]
+fn an_empty_table_does_not_make_every_file_an_orphan() {
+    each(|database| {
+        let site = site(database, KEEP_30_DAYS);
+        site.insert("t", "theirs", "their-job", "{}");
+        let file = format!("reports/t/1/{CLAIM}/reports-1.csv");
+        old_file(&site, &file);
+        let output = site.run(&["retention", "--json"]);
+        assert_eq!((output.status.code(), swept(&output)), (Some(0), (0, 0, 0, 0)), "{}", told(&output));
+        assert!(told(&output).contains("is it the right one?"), "{}", told(&output));
+        site.insert("t", "ours", "course-report", "{}");
+        assert_eq!(swept(&site.run(&["retention", "--json"])), (0, 0, 1, 0));
+        assert!(files(&site).is_empty());
+    });
+}
+
+/// Files go first: a database user that may not delete rows must not get as far as that.
+#[test]
+fn who_may_not_delete_rows_removes_no_file() {
+    let Some(database) = TestDatabase::postgres() else { return };
+    let site = site(&database, KEEP_30_DAYS);
+    completed(&site, &["old"]);
+    age(&site, &["old"]);
+    let role = format!("reader_{}", std::process::id());
+    database.execute(&format!(
+        "DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN;
+         GRANT SELECT, INSERT, UPDATE ON job_request, exhaust_slot TO {role}"
+    ));
+    let url = database.url().replacen("postgres://postgres@", &format!("postgres://{role}@"), 1);
+    let before = (rows(&site), files(&site));
+    let output = site.command(&["retention"]).env("EXHAUST__DATABASE__URL", url).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    assert!(told(&output).contains("permission denied"), "{}", told(&output));
+    assert_eq!((rows(&site), files(&site)), before);
+    database.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
