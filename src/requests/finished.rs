@@ -15,8 +15,8 @@ pub struct Finished {
     pub download_urls: Vec<String>,
 }
 
-/// One page of finished rows. It may have fewer rows than were asked for, even none, and still not be the last one: rows
-/// whose time is found not to count are left out after they were read.
+/// One page of finished rows. It may have fewer rows than were asked for, even none, and still not be the last one:
+/// rows whose time is found not to count are left out after they were read.
 #[derive(Clone, Debug, Default)]
 pub struct FinishedPage {
     /// The rows.

@@ -1,5 +1,5 @@
-//! What is over goes: finished rows that are old enough with their files, files that no row names, files that were never
-//! finished.
+//! What is over goes: finished rows that are old enough with their files, files that no row names, files that were
+//! never finished.
 //!
 //! Files first, then the row: killed in between, the row is left, and the next sweep finds it again. Small steps with a
 //! breath between them, so that nobody waits for a sweep. Several at a time only find less to do.
@@ -107,7 +107,8 @@ impl Sweep<'_> {
         self.abandoned().await
     }
 
-    /// Files go before rows, so whether this database user may delete rows at all is found out before the first file goes.
+    /// Files go before rows, so whether this database user may delete rows at all is found out before the first file
+    /// goes.
     async fn may_remove(&self) -> Result<(), QueueError> {
         let nobody = RequestKey { tag: String::new(), request_id: String::new() };
         self.world.ask(move |queue| queue.remove_finished(&nobody, Duration::MAX)).await.map(drop)
@@ -196,8 +197,8 @@ impl Sweep<'_> {
     }
 }
 
-/// Of what a row names, the files that were made for it. Others write rows too: a link to elsewhere is none of ours, and
-/// another request's file is not this row's to take away.
+/// Of what a row names, the files that were made for it. Others write rows too: a link to elsewhere is none of ours,
+/// and another request's file is not this row's to take away.
 fn own_files(row: &Finished) -> Vec<ObjectKey> {
     let own = |key: &ObjectKey| {
         key.origin().is_some_and(|origin| origin.tag == row.key.tag && origin.request_id == row.key.request_id)

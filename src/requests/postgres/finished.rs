@@ -16,8 +16,8 @@ use super::now;
 /// Before all times that count; those before Christ and `-infinity` do not.
 const FIRST: &str = "0001-01-01";
 
-/// In the order of the index `job_request_finished`, whose condition it repeats. $4 to $6: after this row. The clock is read
-/// in a query of its own: one that moves within a statement bounds no index, and every younger row would be read.
+/// In the order of the index `job_request_finished`, whose condition it repeats. $4 to $6: after this row. The clock is
+/// read in a query of its own: one that moves within a statement bounds no index, and every younger row would be read.
 const FINISHED: &str = concat!(
     "SELECT j.tag::text AS tag, j.request_id::text AS request_id, to_json(j.download_urls)::text AS download_urls,
         j.dt_job_completed::text AS completed

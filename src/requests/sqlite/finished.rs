@@ -39,8 +39,8 @@ struct StoredFinished {
 }
 
 /// Raw times sort only within one form, and one range of each form holds all that is old: numbers of seconds, of
-/// milliseconds, either of them as text, dates. What the ranges hold besides is left out after it was read: a day more of
-/// dates, since an offset may be written after them.
+/// milliseconds, either of them as text, dates. What the ranges hold besides is left out after it was read: a day more
+/// of dates, since an offset may be written after them.
 fn ranges(cutoff: DateTime<Utc>) -> [(Mark, Mark); 4] {
     let millis = cutoff.timestamp_millis();
     #[allow(clippy::cast_precision_loss, reason = "times of this era fit; a millisecond does not count here")]

@@ -16,8 +16,8 @@ struct Owner {
 }
 
 impl Sweep<'_> {
-    /// Reports that are old enough and that no row names: of a daemon that lost its claim or was killed, or of a row that
-    /// is gone.
+    /// Reports that are old enough and that no row names: of a daemon that lost its claim or was killed, or of a row
+    /// that is gone.
     pub(super) async fn orphans(&mut self) -> Result<(), QueueError> {
         let Some(before) = self.before(self.retention) else { return Ok(()) };
         let mut reports = self.world.store.reports();
@@ -66,8 +66,9 @@ impl Sweep<'_> {
         Ok(self.is_over(row) && !row.download_urls.iter().any(|url| url == report.key.as_str()))
     }
 
-    /// Whether the table has, or in this sweep had, rows of our jobs. Where it has none it may well be the wrong one, such
-    /// as the empty file that a forgotten variable leads to, and every report in the store would be taken for nobody's.
+    /// Whether the table has, or in this sweep had, rows of our jobs. Where it has none it may well be the wrong one,
+    /// such as the empty file that a forgotten variable leads to, and every report in the store would be taken for
+    /// nobody's.
     async fn knows_rows(&mut self) -> Result<bool, QueueError> {
         if self.swept.rows > 0 {
             return Ok(true);
@@ -79,7 +80,7 @@ impl Sweep<'_> {
         let known = overview.counts.keys().any(|(job_id, _)| self.is_our_job(job_id));
         if !known {
             log::warn!(
-                "retention leaves files alone that no row names: the table has no row of these jobs, is it the right one?"
+                "retention leaves alone what no row names: the table has no row of these jobs, is it the right one?"
             );
         }
         self.is_our_table = Some(known);
@@ -90,9 +91,9 @@ impl Sweep<'_> {
         self.world.config.jobs.iter().any(|job| job.names().any(|name| name == job_id))
     }
 
-    /// Whether a row is ours and nothing but what it names will ever be asked for: open rows are being worked on, and may
-    /// go on from files that only `processed_batches` names. A COMPLETED row that seems to name nothing was changed by
-    /// somebody else.
+    /// Whether a row is ours and nothing but what it names will ever be asked for: open rows are being worked on, and
+    /// may go on from files that only `processed_batches` names. A COMPLETED row that seems to name nothing was changed
+    /// by somebody else.
     fn is_over(&self, row: &RequestRow) -> bool {
         self.is_our_job(&row.job_id)
             && match Status::parse(&row.status) {
