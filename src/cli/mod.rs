@@ -9,6 +9,7 @@ mod filters;
 mod migrate;
 mod operate;
 mod progress;
+mod retention;
 mod run;
 mod sample_data;
 mod serve;
@@ -63,6 +64,7 @@ enum Command {
     Check(check::Arguments),
     Explain(explain::Arguments),
     Migrate(migrate::Arguments),
+    Retention(retention::Arguments),
     SampleData(sample_data::Arguments),
 }
 
@@ -114,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::Check(command) => check::run(command, &arguments.config),
         Command::Explain(command) => explain::run(command, &arguments.config),
         Command::Migrate(command) => migrate::run(command, &arguments.config),
+        Command::Retention(command) => retention::run(command, &arguments.config),
         Command::SampleData(command) => sample_data::run(command),
     };
     match ended {

@@ -25,6 +25,7 @@ pub use environment::Environment;
 pub use errors::{ConfigErrors, Fault, Place};
 pub use keys::known_keys;
 pub use live::{Changes, Live};
+pub use values::parse_duration;
 
 use errors::Faults;
 

@@ -23,8 +23,11 @@ const SIZES: &[(&str, u64)] = &[
 /// A hundred years: sums of times stay far from every limit.
 const LONGEST_MS: u64 = 36_500 * 86_400_000;
 
-/// A whole number and a unit: `500ms`, `30s`, `2m`, `24h`, `7d`.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+/// A whole number and a unit: `500ms`, `30s`, `2m`, `24h`, `7d`; nothing at all (`0s`) and a hundred years are allowed.
+///
+/// # Errors
+/// What is wrong with it, to be said after the name of the key.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let ms = number_and_unit(text, TIMES)
         .ok_or_else(|| format!("is a whole number and a unit, ms, s, m, h or d, as in \"30s\"; `{text}` is not"))?;
     if ms > LONGEST_MS {

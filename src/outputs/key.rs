@@ -2,10 +2,15 @@
 
 use std::fmt;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// Everything outside `[A-Za-z0-9._:-]` is percent-encoded in a segment.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b':').remove(b'-');
+
+/// What the file of a report is called before its batch.
+pub(super) const REPORT: &str = "reports-";
+/// Hexadecimal digits of a claim.
+const CLAIM: usize = 16;
 
 /// The longest name that file systems take, in bytes.
 const LONGEST_SEGMENT: usize = 255;
@@ -89,7 +94,7 @@ impl ObjectKey {
         batch: &str,
         extension: &str,
     ) -> Result<Self, KeyError> {
-        let file = format!("reports-{}.{extension}", utf8_percent_encode(batch, SEGMENT));
+        let file = format!("{REPORT}{}.{extension}", utf8_percent_encode(batch, SEGMENT));
         if file.len() > LONGEST_SEGMENT {
             return Err(KeyError { what: "the batch id", bytes: file.len() });
         }
@@ -111,11 +116,37 @@ impl ObjectKey {
         if path.0.is_empty() || text.ends_with('/') { Err(PathError::EmptySegment) } else { Ok(Self(path.0)) }
     }
 
+    /// Reads back what [`ObjectKey::of_report`] made of a request and its claim. `None`: we never made this key. That is
+    /// strict, since files are removed by it: tag and request id are encoded as we encode them, and the claim is sixteen
+    /// hexadecimal digits, as all are that the queue gives.
+    #[must_use]
+    pub fn origin(&self) -> Option<Origin> {
+        let mut segments = self.0.rsplit('/');
+        let (file, claim) = (segments.next()?, segments.next()?);
+        let (request_id, tag) = (segments.next()?, segments.next()?);
+        let is_digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if !file.starts_with(REPORT) || claim.len() != CLAIM || !claim.bytes().all(is_digit) {
+            return None;
+        }
+        Some(Origin { tag: decoded(tag)?, request_id: decoded(request_id)?, claim: claim.to_owned() })
+    }
+
     /// The key as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whose file a report is, as its key says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The client's key.
+    pub tag: String,
+    /// Unique within the tag.
+    pub request_id: String,
+    /// The claim under which it was made, sixteen hexadecimal digits.
+    pub claim: String,
 }
 
 impl fmt::Display for ObjectKey {
@@ -134,6 +165,15 @@ fn segment(text: &str, what: &'static str) -> Result<String, KeyError> {
         _ => utf8_percent_encode(text, SEGMENT).to_string(),
     };
     if encoded.len() > LONGEST_SEGMENT { Err(KeyError { what, bytes: encoded.len() }) } else { Ok(encoded) }
+}
+
+/// The text that [`segment`] made this of; `None` where it made it of none.
+fn decoded(encoded: &str) -> Option<String> {
+    let text = match encoded {
+        "%00" => String::new(),
+        _ => percent_decode_str(encoded).decode_utf8().ok()?.into_owned(),
+    };
+    segment(&text, "").is_ok_and(|again| again == encoded).then_some(text)
 }
 
 #[cfg(test)]
@@ -190,6 +230,40 @@ mod tests {
         let path = ReportPath::parse("r").unwrap();
         let error = ObjectKey::of_report(&path, "t", "r", "c", &"ä".repeat(50), "csv").unwrap_err();
         assert_eq!(error.to_string(), "the batch id is too long for a file name: 312 bytes, 255 are allowed");
+    }
+
+    #[test]
+    fn a_key_tells_whose_file_it_is() {
+        let claim = "0123456789abcdef";
+        for path in ["", "r", "a/b/c", "reports-x"] {
+            for (tag, request_id) in [("t", "r"), ("", "."), ("..", "a/b"), ("é %", "%00"), ("a:b", "漢字")] {
+                let path = ReportPath::parse(path).unwrap();
+                let key = ObjectKey::of_report(&path, tag, request_id, claim, "../b", "csv.gz").unwrap();
+                let origin = Origin { tag: tag.to_owned(), request_id: request_id.to_owned(), claim: claim.to_owned() };
+                assert_eq!(key.origin(), Some(origin), "{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_that_we_never_made_is_nobody_s() {
+        for foreign in [
+            "reports-b.csv",
+            "t/0123456789abcdef/reports-b.csv",
+            "r/t/1/c/reports-b.csv",
+            "r/t/1/0123456789ABCDEF/reports-b.csv",
+            "r/t/1/0123456789abcde/reports-b.csv",
+            "r/t/1/0123456789abcdef/report-b.csv",
+            "r/t/1/0123456789abcdef/Reports-b.csv",
+            "r/t t/1/0123456789abcdef/reports-b.csv",
+            "r/t/é/0123456789abcdef/reports-b.csv",
+            "r/t/%2e/0123456789abcdef/reports-b.csv",
+            "r/t/%41/0123456789abcdef/reports-b.csv",
+            "r/t/%FF/0123456789abcdef/reports-b.csv",
+            "r/t/%/0123456789abcdef/reports-b.csv",
+        ] {
+            assert_eq!(ObjectKey::parse(foreign).unwrap().origin(), None, "{foreign}");
+        }
     }
 
     #[test]

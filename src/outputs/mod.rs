@@ -9,6 +9,6 @@ pub mod links;
 pub mod store;
 
 pub use format::{Compress, Format, Shape, write_table};
-pub use key::{KeyError, ObjectKey, PathError, ReportPath};
+pub use key::{KeyError, ObjectKey, Origin, PathError, ReportPath};
 pub use links::{LinkError, Links, kept_link_key};
-pub use store::{Store, StoreError};
+pub use store::{Abandoned, Reports, Store, StoreError, StoredReport};

@@ -1,6 +1,8 @@
 //! Where finished files live. One store today: a directory, with files that appear whole or not at all.
 //!
-//! Not here: how keys are made (`key`), and signed links.
+//! Not here: how keys are made (`key`), and signed links. What is removed and listed is in `removal`.
+
+mod removal;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -9,11 +11,15 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+pub use removal::{Abandoned, Reports, StoredReport};
+
 use super::key::ObjectKey;
 
 /// Files are written here first and then renamed, so that a reader never sees half of one.
 const INCOMING: &str = ".incoming";
 const BUFFER: usize = 256 * 1024;
+/// How often directories are made that somebody else removes.
+const TRIES: u32 = 10;
 
 /// Why a file could not be stored or read.
 #[derive(Debug, thiserror::Error)]
@@ -166,8 +172,16 @@ impl Write for NewFile {
     }
 }
 
+/// Tried again where a directory vanishes meanwhile: retention removes those that it finds empty.
 fn make_parent(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), fs::create_dir_all)
+    let Some(parent) = path.parent() else { return Ok(()) };
+    for _ in 0..TRIES {
+        match fs::create_dir_all(parent) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+    }
+    fs::create_dir_all(parent)
 }
 
 /// Files are immutable: an existing one is never replaced.

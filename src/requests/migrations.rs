@@ -71,7 +71,7 @@ mod tests {
         for files in [super::super::postgres::MIGRATIONS, super::super::sqlite::MIGRATIONS] {
             let written: usize = files.iter().map(|file| statements(file).len()).sum();
             assert_eq!(steps(&files).len(), written);
-            assert_eq!(written, 16, "a table, twelve columns, two indexes, a table");
+            assert_eq!(written, 17, "a table, twelve columns, two indexes, a table, an index");
         }
     }
 

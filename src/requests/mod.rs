@@ -8,6 +8,7 @@
 
 mod clock;
 mod failures;
+mod finished;
 mod listening;
 mod migrations;
 mod postgres;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use finished::{Bookmark, Finished, FinishedPage};
 pub use listening::Listener;
 pub use postgres::{PostgresQueue, open_postgres};
 pub use reading::{Found, Progress, Reader, Search, Waiting};
@@ -134,4 +136,21 @@ pub trait Queue: Send + Sync {
 
     /// Remembers `slot` as made and inserts its row, in one transaction; `false` if the row was there already.
     fn make_slot(&self, job_id: &str, slot: DateTime<Utc>, request: &NewRequest) -> Result<bool, QueueError>;
+
+    /// COMPLETED and FAILED rows of one job (an id as rows have it; an alias is another one) that ended longer ago than
+    /// `older_than`, after the last row of the page before: at most `limit`, the oldest first. On SQLite that order holds
+    /// within one form of time; numbers come before text. A row whose end is absent or does not read is never among them.
+    ///
+    /// One job, because an index then gives them in order, however many finished rows there are.
+    fn finished(
+        &self,
+        job_id: &str,
+        older_than: Duration,
+        after: Option<&Bookmark>,
+        limit: u32,
+    ) -> Result<FinishedPage, QueueError>;
+
+    /// Removes a row for good, if it still is COMPLETED or FAILED and ended longer ago than `older_than`. `false`: it is
+    /// not (resubmitted meanwhile, or its end does not read), or it is not there.
+    fn remove_finished(&self, key: &RequestKey, older_than: Duration) -> Result<bool, QueueError>;
 }

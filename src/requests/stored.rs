@@ -147,7 +147,7 @@ fn number<T: std::str::FromStr>(value: Option<Loose>) -> Option<T> {
 }
 
 /// The array's texts; anything that is no JSON array reads as none.
-fn urls(value: Option<Loose>) -> Vec<String> {
+pub(super) fn urls(value: Option<Loose>) -> Vec<String> {
     let array: Vec<serde_json::Value> = value.and_then(|v| serde_json::from_str(&v.0).ok()).unwrap_or_default();
     array.iter().filter_map(|url| url.as_str().map(str::to_owned)).collect()
 }

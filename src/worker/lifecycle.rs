@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -11,13 +11,16 @@ use tokio::task::JoinSet;
 use super::ending::Summary;
 use super::scan::{scan, scan_suspect};
 use super::schedule::{AlarmClock, Busy, Timetable};
-use super::{World, dependencies, supervisor, wake};
+use super::{World, dependencies, retention, supervisor, wake};
 use crate::config::checked::{Job, Mode};
 use crate::intake;
 use crate::requests::{NewRequest, Queue, QueueError, RequestKey};
 
 /// The tag of rows that standalone jobs make for themselves.
 pub const STANDALONE_TAG: &str = "exhaustd";
+
+/// How often what is over is removed.
+const SWEEP: Duration = Duration::from_hours(1);
 
 /// Why the daemon ended although nobody told it to.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +84,7 @@ pub async fn run(world: &World) -> Result<(), RunError> {
     let mut timetable = Timetable::new(&config.jobs, config.timezone, world.clock.now());
     let mut woken = wake::listen(Arc::clone(&world.queue));
     let mut scans = JoinSet::new();
+    let mut sweep_from = Instant::now();
     log::info!("daemon ready jobs={} threads={}", config.jobs.len(), config.worker.threads);
     supervisor::status("working");
     while !world.stop.is_set() {
@@ -96,6 +100,12 @@ pub async fn run(world: &World) -> Result<(), RunError> {
             config = newest;
             timetable.replace(&config.jobs, now);
         }
+        if let Some(retention) = config.worker.retention
+            && Instant::now() >= sweep_from
+        {
+            sweep_from = Instant::now() + SWEEP;
+            scans.spawn(sweep(world.clone(), retention));
+        }
         let due = timetable.due(now);
         if !due.jobs.is_empty() {
             scans.spawn(tick(world.clone(), due, now));
@@ -110,6 +120,13 @@ pub async fn run(world: &World) -> Result<(), RunError> {
         log::warn!("stop_timeout is over, scans={} are left: their claims run out by themselves", scans.len());
     }
     Ok(())
+}
+
+/// Removes what is over. A failure is logged; the next sweep tries again.
+async fn sweep(world: World, retention: Duration) {
+    if let Err(error) = retention::sweep(&world, retention, false).await {
+        log::error!("retention broke off, it is tried again later error={error}");
+    }
 }
 
 /// Everything that one tick means for its jobs. A failure is logged; the next tick tries again.

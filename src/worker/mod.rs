@@ -17,6 +17,7 @@ pub mod open;
 pub mod plan;
 mod points;
 pub mod reload;
+pub mod retention;
 pub mod scan;
 pub mod schedule;
 pub mod stats;

@@ -10,6 +10,7 @@ mod oracle;
 mod queue;
 mod reliability;
 mod reports;
+mod retention;
 mod scans;
 mod site;
 mod sources;

@@ -7,6 +7,7 @@ mod clients;
 mod ends;
 mod migrations;
 mod reading;
+mod retention;
 mod slots;
 mod walk;
 

@@ -6,6 +6,7 @@
 mod claim;
 mod clients;
 mod ends;
+mod finished;
 mod listen;
 mod migrate;
 mod reading;
@@ -29,16 +30,17 @@ use super::failures;
 use super::text::{can_exist, token};
 use super::times::microseconds;
 use super::{
-    Claim, ClaimWish, Clock, Completion, Failure, Found, Listener, NewRequest, Overview, Progress, Queue, QueueError,
-    Reader, RequestKey, RequestRow, Search, Submitted, Waiting, WriteBack, stored,
+    Bookmark, Claim, ClaimWish, Clock, Completion, Failure, FinishedPage, Found, Listener, NewRequest, Overview,
+    Progress, Queue, QueueError, Reader, RequestKey, RequestRow, Search, Submitted, Waiting, WriteBack, stored,
 };
 
-pub(super) const MIGRATIONS: [&str; 5] = [
+pub(super) const MIGRATIONS: [&str; 6] = [
     include_str!("../../../migrations/postgres/2026-11-24-000001_original_table/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000002_our_columns/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000003_indexes/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000004_slots/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000005_allowed_channels/up.sql"),
+    include_str!("../../../migrations/postgres/2026-11-24-000006_finished/up.sql"),
 ];
 
 /// How long a call waits for a connection before it says that the database cannot be reached.
@@ -332,5 +334,21 @@ impl Queue for PostgresQueue {
         let what = format!("make a slot of {job_id}");
         self.run(&what, |conn| slots::make_slot(conn, self.shift(), job_id, slot, request))?
             .ok_or_else(|| QueueError::Refused(format!("{what}: last_slot was never asked")))
+    }
+
+    fn finished(
+        &self,
+        job_id: &str,
+        older_than: Duration,
+        after: Option<&Bookmark>,
+        limit: u32,
+    ) -> Result<FinishedPage, QueueError> {
+        let what = format!("read finished rows of {job_id}");
+        self.read(what, |conn| finished::finished(conn, self.shift(), job_id, older_than, after, limit))
+    }
+
+    fn remove_finished(&self, key: &RequestKey, older_than: Duration) -> Result<bool, QueueError> {
+        let what = format!("remove {key}");
+        Ok(can_exist(key) && self.run(what, |conn| finished::remove(conn, self.shift(), key, older_than))?)
     }
 }

@@ -13,6 +13,7 @@
 mod claim;
 mod clients;
 mod ends;
+mod finished;
 mod listen;
 mod migrate;
 mod reading;
@@ -35,16 +36,18 @@ use diesel::sqlite::SqliteConnection;
 use super::text::{can_exist, token};
 use super::times::sqlite_text;
 use super::{
-    Claim, ClaimWish, Clock, Completion, Failure, Found, Listener, NewRequest, Overview, Progress, Queue, QueueError,
-    Reader, RequestKey, RequestRow, Search, Submitted, Waiting, WriteBack, failures, stored,
+    Bookmark, Claim, ClaimWish, Clock, Completion, Failure, FinishedPage, Found, Listener, NewRequest, Overview,
+    Progress, Queue, QueueError, Reader, RequestKey, RequestRow, Search, Submitted, Waiting, WriteBack, failures,
+    stored,
 };
 
-pub(super) const MIGRATIONS: [&str; 5] = [
+pub(super) const MIGRATIONS: [&str; 6] = [
     include_str!("../../../migrations/sqlite/2026-11-24-000001_original_table/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-24-000002_our_columns/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-24-000003_indexes/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-24-000004_slots/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-24-000005_allowed_channels/up.sql"),
+    include_str!("../../../migrations/sqlite/2026-11-24-000006_finished/up.sql"),
 ];
 
 /// How long a call waits for a connection. Longer than the busy time-out, so that a busy file is called busy.
@@ -301,6 +304,22 @@ impl Queue for SqliteQueue {
         self.run(&what, |conn| slots::make_slot(conn, &self.now(), job_id, slot, request))?
             .ok_or_else(|| QueueError::Refused(format!("{what}: last_slot was never asked")))
     }
+
+    fn finished(
+        &self,
+        job_id: &str,
+        older_than: Duration,
+        after: Option<&Bookmark>,
+        limit: u32,
+    ) -> Result<FinishedPage, QueueError> {
+        let what = format!("read finished rows of {job_id}");
+        self.run(what, |conn| finished::finished(conn, self.clock.now(), job_id, older_than, after, limit))
+    }
+
+    fn remove_finished(&self, key: &RequestKey, older_than: Duration) -> Result<bool, QueueError> {
+        let what = format!("remove {key}");
+        Ok(can_exist(key) && self.run(what, |conn| finished::remove(conn, self.clock.now(), key, older_than))?)
+    }
 }
 
 #[cfg(test)]
@@ -318,7 +337,7 @@ mod tests {
 
     /// SQLite uses a partial index only where it can prove that it may, and plans without a word where it cannot.
     #[test]
-    fn a_claim_and_a_list_are_planned_on_their_indexes() {
+    fn claims_lists_and_retention_are_planned_on_their_indexes() {
         let directory = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(DateTime::UNIX_EPOCH));
         let queue = open_sqlite(&directory.path().join("deep/er/exhaust.db"), clock, 1).unwrap();
@@ -330,6 +349,8 @@ mod tests {
         };
         assert_eq!(plan(claim::CLAIMABLE), ["SEARCH job_request USING INDEX job_request_open (job_id=? AND status=?)"]);
         assert_eq!(plan(reading::WAITING), ["SEARCH job_request USING INDEX job_request_open (job_id=? AND status=?)"]);
+        let place = "(job_id=? AND (dt_job_completed,tag,request_id)>(?,?,?) AND dt_job_completed<?)";
+        assert_eq!(plan(finished::FINISHED), [format!("SEARCH job_request USING INDEX job_request_finished {place}")]);
         let take = plan(claim::TAKE);
         assert!(take.len() == 1 && take[0].ends_with("(tag=? AND request_id=?)"), "{take:?}");
         let list = plan(&reading::of_tag());

@@ -1,0 +1,142 @@
+//! `exhaustd retention`: remove what is over, once, by hand.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::text::{iso, table, time};
+use super::{Ended, block_on, load_config, open_world, run};
+use crate::config::{Config, parse_duration};
+use crate::worker::retention::{Removed, Swept, sweep_and_tell};
+
+/// Remove finished requests and their files that are older than `[worker] retention`.
+///
+/// COMPLETED and FAILED rows of the jobs in jobs.toml go, the oldest first, each after its files. So
+/// do files in the store that no request names any more, and files that were begun and never
+/// finished. Open requests, rows of other systems and anything else in the store's directory stay.
+///
+/// What the store refuses to remove is kept with its row and tried again the next time; the exit
+/// code is 1 then. It may be broken off at any time, and run while daemons work.
+///
+/// See first what would go:
+///   exhaustd retention --dry-run --older-than 90d
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Arguments {
+    /// List what would be removed, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// How old is old enough, such as 30d or 12h, instead of what jobs.toml says.
+    #[arg(long, value_name = "TIME")]
+    older_than: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
+    let config = load_config(config)?;
+    let age = age(arguments, &config)?;
+    let world = open_world(config)?;
+    // A dry run changes no table either; `check` says what to do where something is missing.
+    if world.config.get().database.migrate && !arguments.dry_run {
+        world.queue.migrate(false)?;
+    } else {
+        world.queue.check()?;
+    }
+    let mut removed = Vec::new();
+    let swept = block_on(async {
+        tokio::spawn(run::stop_on_signals(run::signals()?, world.stop.clone()));
+        // What is gone for good can be millions: only a dry run lists it.
+        let mut tell = |one| {
+            if arguments.dry_run {
+                removed.push(one);
+            }
+        };
+        Ok::<_, Ended>(sweep_and_tell(&world, age, arguments.dry_run, &mut tell).await?)
+    })?;
+    if arguments.json {
+        println!("{}", answer(arguments.dry_run, &swept, &removed));
+    } else {
+        print_all(arguments.dry_run, &swept, &removed);
+    }
+    match swept.kept {
+        0 if world.stop.is_set() => Err(Ended::Failed("stopped before the end: the rest is still there".to_owned())),
+        0 => Ok(()),
+        kept => Err(Ended::Failed(format!("{kept} rows or files are kept: the store refused, see above"))),
+    }
+}
+
+fn age(arguments: &Arguments, config: &Config) -> Result<Duration, Ended> {
+    match (&arguments.older_than, config.worker.retention) {
+        (Some(text), _) => match parse_duration(text) {
+            Ok(age) if age.is_zero() => Err(Ended::Usage("--older-than must be longer than nothing".to_owned())),
+            Ok(age) => Ok(age),
+            Err(what) => Err(Ended::Usage(format!("--older-than {what}"))),
+        },
+        (None, Some(age)) => Ok(age),
+        (None, None) => {
+            let what = "how old is old enough? `[worker] retention` is off in jobs.toml; say --older-than 30d";
+            Err(Ended::Usage(what.to_owned()))
+        }
+    }
+}
+
+fn print_all(dry_run: bool, swept: &Swept, removed: &[Removed]) {
+    let line = |one: &Removed| match one {
+        Removed::Row { row, job_id, files, bytes } => [
+            row.key.tag.clone(),
+            row.key.request_id.clone(),
+            job_id.clone(),
+            time(Some(row.completed)),
+            files.to_string(),
+            bytes.to_string(),
+        ],
+        Removed::Orphan(report) => [
+            report.origin.tag.clone(),
+            report.origin.request_id.clone(),
+            "(no request names it)".to_owned(),
+            time(Some(report.modified.into())),
+            "1".to_owned(),
+            report.bytes.to_string(),
+        ],
+    };
+    if !removed.is_empty() {
+        let lines: Vec<[String; 6]> = removed.iter().map(line).collect();
+        println!("{}", table(["TAG", "REQUEST", "JOB", "ENDED", "FILES", "BYTES"], &lines));
+    }
+    let Swept { rows, files, orphans, bytes, .. } = swept;
+    let what = if dry_run { "would be removed" } else { "removed" };
+    println!("{what}: {rows} requests with {files} files, {orphans} files that no request names; {bytes} bytes");
+}
+
+fn answer(dry_run: bool, swept: &Swept, removed: &[Removed]) -> Value {
+    let mut answer = json!({
+        "dry_run": dry_run,
+        "rows": swept.rows,
+        "files": swept.files,
+        "orphans": swept.orphans,
+        "bytes": swept.bytes,
+        "kept": swept.kept,
+    });
+    if dry_run {
+        let one = |removed: &Removed| match removed {
+            Removed::Row { row, job_id, files, bytes } => json!({
+                "tag": row.key.tag,
+                "request_id": row.key.request_id,
+                "job_id": job_id,
+                "dt_job_completed": iso(Some(row.completed)),
+                "files": files,
+                "bytes": bytes,
+            }),
+            Removed::Orphan(report) => json!({
+                "orphan": report.key.as_str(),
+                "modified": iso(Some(report.modified.into())),
+                "bytes": report.bytes,
+            }),
+        };
+        answer["removed"] = removed.iter().map(one).collect();
+    }
+    answer
+}
