@@ -3,6 +3,7 @@
 mod api;
 mod cli;
 mod databases;
+mod deploy;
 mod house;
 mod http;
 mod oracle;
