@@ -45,17 +45,22 @@ impl TestDatabase {
 
     /// `None`, said loudly, where there is no server; with CI=true that is a failure.
     pub(crate) fn postgres() -> Option<Self> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
         let Ok(server) = std::env::var(SERVER) else {
             assert!(std::env::var("CI").as_deref() != Ok("true"), "{SERVER} is not set: no test on PostgreSQL");
             eprintln!("skipped: this test on PostgreSQL: {SERVER} is not set (scripts/with-postgres sets it)");
             return None;
         };
+        Some(Self::on(server))
+    }
+
+    /// On this server.
+    pub(crate) fn on(server: String) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("exhaust_test_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let mut client = Client::connect(&server, NoTls).unwrap();
         client.simple_query(&format!("DROP DATABASE IF EXISTS {name}")).unwrap();
         client.simple_query(&format!("CREATE DATABASE {name} TEMPLATE template0")).unwrap();
-        Some(Self(Place::Postgres { server, name }))
+        Self(Place::Postgres { server, name })
     }
 
     /// What goes into jobs.toml.

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
+mod faults;
 mod kills;
 mod poison;
 mod reloads;

@@ -54,6 +54,14 @@ impl<'a> Site<'a> {
         self.directory.path().join(name)
     }
 
+    /// As [`Self::new`], with another way to the same database: through a proxy.
+    pub(crate) fn through(database: &'a TestDatabase, url: &str, data: &Path, jobs: &str) -> Self {
+        let site = Self::new(database, data, jobs, "");
+        let file = site.path("jobs.toml");
+        fs::write(&file, fs::read_to_string(&file).unwrap().replace(&database.url(), url)).unwrap();
+        site
+    }
+
     /// Runs the built program here.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_exhaustd"));

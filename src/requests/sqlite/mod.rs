@@ -112,7 +112,8 @@ fn write_ahead(conn: &mut SqliteConnection) -> QueryResult<()> {
 /// The queue in this file; the file and the directories above it are made where they are missing.
 ///
 /// # Errors
-/// [`QueueError`] where that is not possible, or the file is something else.
+/// [`QueueError::Refused`] where that will never be possible, or the file is something else. What may pass is no error:
+/// each call says [`QueueError::Unreachable`] until it has.
 pub fn open_sqlite(path: &Path, clock: Arc<dyn Clock>, connections: u32) -> Result<SqliteQueue, QueueError> {
     let name = path
         .to_str()
@@ -132,11 +133,11 @@ pub fn open_sqlite(path: &Path, clock: Arc<dyn Clock>, connections: u32) -> Resu
         .error_handler(Box::new(NopErrorHandler))
         .build_unchecked(ConnectionManager::new(name));
     let queue = SqliteQueue { name: name.to_owned(), pool, clock };
-    queue.connection().map_err(|error| match error {
-        QueueError::Unreachable(why) => QueueError::Unreachable(format!("{}: {why}", path.display())),
-        QueueError::Refused(why) => QueueError::Refused(format!("{}: {why}", path.display())),
-    })?;
-    Ok(queue)
+    match queue.connection() {
+        Err(QueueError::Refused(why)) => Err(QueueError::Refused(format!("{}: {why}", path.display()))),
+        // A full disk, a lock: each call says so until it has passed.
+        Err(QueueError::Unreachable(_)) | Ok(_) => Ok(queue),
+    }
 }
 
 impl SqliteQueue {

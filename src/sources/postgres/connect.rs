@@ -118,16 +118,25 @@ fn without_trust(url: &str) -> (String, Trust) {
         return (url.to_owned(), trust);
     };
     let mut kept = Vec::new();
+    let mut required = false;
     for pair in url[mark + 1..].split('&') {
         match pair.split_once('=') {
             Some(("sslmode", "verify-ca")) => trust.authority = true,
             Some(("sslmode", "verify-full")) => (trust.authority, trust.host) = (true, true),
+            Some(("sslmode", "require") | ("ssl", "true")) => required = true,
             Some(("sslmode", "allow")) => {}
+            // No file: the authorities that OpenSSL finds by itself, and never less than verify-full.
+            Some(("sslrootcert", "system")) => (trust.authority, trust.host) = (true, true),
             Some(("sslrootcert", path)) => {
                 trust.root = Some(percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned());
             }
             _ => kept.push(pair),
         }
+    }
+    if required {
+        kept.push("sslmode=require");
+        // Whoever names authorities wants them asked, even where only `require` is said.
+        trust.authority |= trust.root.is_some();
     }
     (format!("{}?{}", &url[..mark], kept.join("&")), trust)
 }
@@ -244,9 +253,19 @@ mod tests {
         assert_eq!(trust, Trust { authority: true, host: true, root: Some("/etc/my ca.pem".to_owned()) });
         let plain = "postgres://u:p?q@h/d";
         assert_eq!(without_trust(plain), (plain.to_owned(), Trust::default()));
+        let required = "postgres://h/d?sslmode=require";
+        for (url, authority, host) in [
+            (required.to_owned(), false, false),
+            ("postgres://h/d?ssl=true".to_owned(), false, false),
+            (format!("{required}&sslrootcert=ca.pem"), true, false),
+            (format!("{required}&sslrootcert=system"), true, true),
+        ] {
+            let (rest, trust) = without_trust(&url);
+            assert_eq!((rest.as_str(), trust.authority, trust.host), (required, authority, host), "{url}");
+        }
         #[cfg(not(feature = "tls"))]
-        for mode in ["require", "verify-ca", "verify-full"] {
-            let error = Server::new(&format!("postgres://h/d?sslmode={mode}")).err().unwrap();
+        for asks in ["sslmode=require", "sslmode=verify-ca", "sslmode=verify-full", "sslrootcert=system", "ssl=true"] {
+            let error = Server::new(&format!("postgres://h/d?{asks}")).err().unwrap();
             assert!(error.contains("TLS"), "{error}");
         }
         assert!(Server::new("postgres://h/d?sslmode=prefer").is_ok());
