@@ -6,6 +6,7 @@ mod databases;
 mod house;
 mod http;
 mod oracle;
+mod proxy;
 mod queue;
 mod reports;
 mod scans;
