@@ -52,8 +52,12 @@ impl Connection {
         let runtime =
             Builder::new_current_thread().enable_io().enable_time().build().map_err(|e| Failure::preparing(&e))?;
         let connected = runtime.block_on(async { timeout(silence, config.connect(tls)).await });
-        let (client, connection) =
-            connected.map_err(|_| Failure::silent(silence))?.map_err(|e| Failure::connecting(&e))?;
+        let Ok(connected) = connected else {
+            // Not waiting for its thread, which may be in a look-up of the name that hangs.
+            runtime.shutdown_background();
+            return Err(Failure::silent(silence));
+        };
+        let (client, connection) = connected.map_err(|e| Failure::connecting(&e))?;
         Ok(Self { runtime, client, line: Line { connection, silence, over: false } })
     }
 
