@@ -10,6 +10,7 @@ mod odd;
 mod postgres;
 mod read;
 mod sets;
+mod silence;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -2,9 +2,10 @@
 //!
 //! Not here: which columns a scan needs.
 
-use postgres::{Client, GenericClient};
-
 use crate::reports::schema::Table;
+
+use super::connection::Connection;
+use super::failure::Failure;
 
 /// A column as the server has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +37,8 @@ pub(super) enum Shape {
 const RELATIONS: &str = "c.relkind IN ('r', 'p', 'v', 'm', 'f')";
 
 /// Which of the platform's tables the schema has.
-pub(super) fn tables(client: &mut Client, schema: &str) -> Result<Vec<Table>, postgres::Error> {
-    let rows = client.query(
+pub(super) fn tables(connection: &mut Connection, schema: &str) -> Result<Vec<Table>, Failure> {
+    let rows = connection.query(
         &format!(
             "SELECT c.relname::text FROM pg_catalog.pg_class c
              JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -50,12 +51,8 @@ pub(super) fn tables(client: &mut Client, schema: &str) -> Result<Vec<Table>, po
 }
 
 /// The columns of a table in its own order; `None` if there is no such table. A domain is as good as its base type.
-pub(super) fn columns(
-    client: &mut impl GenericClient,
-    schema: &str,
-    table: Table,
-) -> Result<Option<Vec<Found>>, postgres::Error> {
-    let rows = client.query(
+pub(super) fn columns(connection: &mut Connection, schema: &str, table: Table) -> Result<Option<Vec<Found>>, Failure> {
+    let rows = connection.query(
         &format!(
             "SELECT a.attname::text, coalesce(b.typname, t.typname)::text, t.typcategory::text
              FROM pg_catalog.pg_class c

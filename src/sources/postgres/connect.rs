@@ -1,35 +1,43 @@
-//! A connection to the server: what the URL asks for, how long is waited, and whether a failure may pass.
+//! Where the server is: what the URL asks for, and how long is waited.
 //!
 //! Not here: any statement about tables.
 
-use std::error::Error as _;
 use std::str::FromStr;
 use std::time::Duration;
 
-use postgres::config::SslMode;
-use postgres::error::SqlState;
-use postgres::{Client, Config};
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode};
+
+use super::connection::{Connection, Tls};
+use super::failure::Failure;
 
 /// How long a server may take to answer a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Sent data that nobody acknowledges for this long ends the connection, as does an idle peer that does not answer:
 /// without it a scan on a dead network would hang for hours.
 const DEAD_AFTER: Duration = Duration::from_secs(30);
+/// An answer that is awaited, or the next row of one, comes within this time, or the connection is given up.
+const SILENCE: Duration = Duration::from_mins(5);
 
-/// Of a whole transaction. Databases and roles can be set to other values than the reading relies on: times in UTC
+/// Begins a transaction, and holds for the whole of it. Databases and roles can be set to other values than the reading relies on: times in UTC
 /// and ISO, binary as hex, floats that read back as they were, and backslashes that mean nothing in literals. A database
 /// without encoding would refuse to send what is not UTF-8; then bytes come as they are, and are judged as in files.
-pub(super) const SESSION: &str = "SET LOCAL TIME ZONE 'UTC'; SET LOCAL datestyle = 'ISO, YMD'; \
+pub(super) const BEGIN: &str = "BEGIN; SET LOCAL TIME ZONE 'UTC'; SET LOCAL datestyle = 'ISO, YMD'; \
     SET LOCAL bytea_output = 'hex'; SET LOCAL extra_float_digits = 1; SET LOCAL standard_conforming_strings = on; \
     SELECT set_config('client_encoding', 'SQL_ASCII', true) WHERE current_setting('server_encoding') = 'SQL_ASCII'";
 
 /// Where the server is, and how its certificate is looked at.
 #[derive(Clone)]
 pub(super) struct Server {
-    config: Config,
+    /// One for each host of the URL: the crate tries them all by itself, but would stay with one that is silent.
+    hosts: Vec<Config>,
+    /// The hosts are tried in any order.
+    shuffled: bool,
     /// Only asked where there is TLS at all.
     #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "this build has no TLS"))]
     trust: Trust,
+    /// How long silence is borne.
+    pub(super) silence: Duration,
 }
 
 /// What `sslmode` and `sslrootcert` of the URL say, as libpq understands them.
@@ -70,35 +78,51 @@ impl Server {
             config.tcp_user_timeout(DEAD_AFTER);
         }
         config.keepalives(true).keepalives_idle(Duration::from_secs(10)).keepalives_interval(Duration::from_secs(5));
-        Ok(Self { config, trust })
+        let shuffled = config.get_load_balance_hosts() == LoadBalanceHosts::Random;
+        Ok(Self { hosts: each_host(&config), shuffled, trust, silence: SILENCE })
     }
 
-    /// A new connection.
+    /// A new connection to the first host that gives one, encrypted where the server can, the build can and the URL does
+    /// not forbid it. The error is the last host's.
+    pub(super) fn connect(&self) -> Result<Connection, Failure> {
+        let mut hosts: Vec<&Config> = self.hosts.iter().collect();
+        if self.shuffled {
+            fastrand::shuffle(&mut hosts);
+        }
+        let mut failure = Failure::lasting("the source's URL names no host".to_owned());
+        for host in hosts {
+            match Connection::new(host, self.tls()?, self.silence) {
+                Ok(connection) => return Ok(connection),
+                Err(failed) => failure = failed,
+            }
+        }
+        Err(failure)
+    }
+
     #[cfg(not(feature = "tls"))]
-    pub(super) fn connect(&self) -> Result<Client, Failure> {
-        self.config.connect(postgres::NoTls).map_err(|e| Failure::connecting(&e))
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "as with TLS")]
+    fn tls(&self) -> Result<Tls, Failure> {
+        Ok(tokio_postgres::NoTls)
     }
 
-    /// A new connection, encrypted where the server can and the URL does not forbid it.
     #[cfg(feature = "tls")]
-    pub(super) fn connect(&self) -> Result<Client, Failure> {
+    fn tls(&self) -> Result<Tls, Failure> {
         let mut connector = self.trust.connector().map_err(|e| Failure {
-            message: "TLS cannot be set up".to_owned(),
             detail: format!("TLS cannot be set up: {e}"),
-            may_pass: false,
+            ..Failure::lasting("TLS cannot be set up".to_owned())
         })?;
         let host = self.trust.host;
         connector.set_callback(move |settings, _| {
             settings.set_verify_hostname(host);
             Ok(())
         });
-        self.config.connect(connector).map_err(|e| Failure::connecting(&e))
+        Ok(connector)
     }
 }
 
 #[cfg(feature = "tls")]
 impl Trust {
-    fn connector(&self) -> Result<postgres_openssl::MakeTlsConnector, openssl::error::ErrorStack> {
+    fn connector(&self) -> Result<Tls, openssl::error::ErrorStack> {
         use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
         let mut builder = SslConnector::builder(SslMethod::tls())?;
         if let Some(root) = &self.root {
@@ -109,7 +133,74 @@ impl Trust {
     }
 }
 
-/// Takes what the `postgres` crate does not know out of the URL's parameters: `sslmode=verify-…` and `sslrootcert`.
+/// The same for each host by itself. What names hosts, addresses and ports in different numbers stays one: the crate
+/// says what is wrong with it.
+fn each_host(config: &Config) -> Vec<Config> {
+    let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
+    let count = hosts.len().max(addresses.len());
+    let fits = |some: usize| some == 0 || some == count;
+    if count < 2 || !fits(hosts.len()) || !fits(addresses.len()) || !(fits(ports.len()) || ports.len() == 1) {
+        return vec![config.clone()];
+    }
+    let one = |number: usize| {
+        let mut one = without_host(config);
+        match hosts.get(number) {
+            Some(Host::Tcp(name)) => _ = one.host(name),
+            Some(Host::Unix(path)) => _ = one.host_path(path),
+            None => {}
+        }
+        if let Some(address) = addresses.get(number) {
+            one.hostaddr(*address);
+        }
+        if let Some(port) = ports.get(number).or(ports.first()) {
+            one.port(*port);
+        }
+        one
+    };
+    (0..count).map(one).collect()
+}
+
+/// Everything but hosts, addresses and ports, which the crate lets nobody take out again.
+fn without_host(config: &Config) -> Config {
+    let mut rest = Config::new();
+    if let Some(user) = config.get_user() {
+        rest.user(user);
+    }
+    if let Some(password) = config.get_password() {
+        rest.password(password);
+    }
+    if let Some(name) = config.get_dbname() {
+        rest.dbname(name);
+    }
+    if let Some(options) = config.get_options() {
+        rest.options(options);
+    }
+    if let Some(name) = config.get_application_name() {
+        rest.application_name(name);
+    }
+    if let Some(timeout) = config.get_connect_timeout() {
+        rest.connect_timeout(*timeout);
+    }
+    if let Some(timeout) = config.get_tcp_user_timeout() {
+        rest.tcp_user_timeout(*timeout);
+    }
+    if let Some(interval) = config.get_keepalives_interval() {
+        rest.keepalives_interval(interval);
+    }
+    if let Some(retries) = config.get_keepalives_retries() {
+        rest.keepalives_retries(retries);
+    }
+    rest.keepalives(config.get_keepalives())
+        .keepalives_idle(config.get_keepalives_idle())
+        .ssl_mode(config.get_ssl_mode())
+        .ssl_negotiation(config.get_ssl_negotiation())
+        .channel_binding(config.get_channel_binding())
+        .target_session_attrs(config.get_target_session_attrs())
+        .load_balance_hosts(config.get_load_balance_hosts());
+    rest
+}
+
+/// Takes what the crate does not know out of the URL's parameters: `sslmode=verify-…` and `sslrootcert`.
 fn without_trust(url: &str) -> (String, Trust) {
     let mut trust = Trust::default();
     // A password may hold a question mark: parameters begin after the last @.
@@ -141,85 +232,6 @@ fn without_trust(url: &str) -> (String, Trust) {
     (format!("{}?{}", &url[..mark], kept.join("&")), trust)
 }
 
-/// What went wrong on the server or on the way to it.
-#[derive(Debug)]
-pub(super) struct Failure {
-    /// For the client: no host, no user.
-    pub message: String,
-    /// The whole chain, for the operator.
-    pub detail: String,
-    /// Whether it may pass.
-    pub may_pass: bool,
-}
-
-impl Failure {
-    /// No connection to be had. A wrong password passes as well: passwords are changed, and on both sides not at once.
-    fn connecting(error: &postgres::Error) -> Self {
-        Self {
-            message: "the PostgreSQL server cannot be reached".to_owned(),
-            detail: format!("the PostgreSQL server cannot be reached: {}", chain(error)),
-            may_pass: true,
-        }
-    }
-
-    /// Something is not there, and will not be by itself.
-    pub(super) fn lasting(message: String) -> Self {
-        Self { detail: message.clone(), message, may_pass: false }
-    }
-
-    /// A statement failed.
-    pub(super) fn statement(error: &postgres::Error) -> Self {
-        let Some(told) = error.as_db_error() else {
-            return Self {
-                message: "the connection to the PostgreSQL server was lost".to_owned(),
-                detail: format!("the connection to the PostgreSQL server was lost: {}", chain(error)),
-                may_pass: true,
-            };
-        };
-        Self {
-            message: format!("PostgreSQL: {}", one_line(told.message())),
-            detail: format!("PostgreSQL: {} ({})", one_line(told.message()), told.code().code()),
-            may_pass: passes(told.code()),
-        }
-    }
-
-    /// Reading the rows failed on the way.
-    pub(super) fn reading(error: &std::io::Error) -> Self {
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<postgres::Error>()) {
-            Some(inner) => Self::statement(inner),
-            None => Self {
-                message: "the connection to the PostgreSQL server was lost".to_owned(),
-                detail: format!("the connection to the PostgreSQL server was lost: {error}"),
-                may_pass: true,
-            },
-        }
-    }
-}
-
-/// Lost connections, conflicts, resources, an operator's hand, the server's own trouble.
-/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
-fn passes(code: &SqlState) -> bool {
-    ["08", "40", "53", "55", "57", "58", "XX"].contains(&code.code().get(..2).unwrap_or_default())
-}
-
-fn chain(error: &postgres::Error) -> String {
-    let mut told = one_line(&error.to_string());
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = one_line(&error.to_string());
-        // The crate writes its cause into its own message.
-        if !told.contains(&next) {
-            told = format!("{told}: {next}");
-        }
-        cause = error.source();
-    }
-    told
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,12 +249,32 @@ mod tests {
     #[test]
     fn what_dead_networks_need_is_added() {
         let server = Server::new("postgres://u:p@h/d").unwrap();
-        assert_eq!(server.config.get_connect_timeout(), Some(&Duration::from_secs(5)));
-        assert_eq!(server.config.get_application_name(), Some("exhaustd"));
-        assert!(server.config.get_keepalives());
+        assert_eq!(server.hosts[0].get_connect_timeout(), Some(&Duration::from_secs(5)));
+        assert_eq!(server.hosts[0].get_application_name(), Some("exhaustd"));
+        assert!(server.hosts[0].get_keepalives());
+        assert_eq!(server.silence.as_secs(), 300);
         let own = Server::new("postgres://u:p@h/d?connect_timeout=9&application_name=me").unwrap();
-        assert_eq!(own.config.get_connect_timeout(), Some(&Duration::from_secs(9)));
-        assert_eq!(own.config.get_application_name(), Some("me"));
+        assert_eq!(own.hosts[0].get_connect_timeout(), Some(&Duration::from_secs(9)));
+        assert_eq!(own.hosts[0].get_application_name(), Some("me"));
+    }
+
+    #[test]
+    fn each_host_by_itself_is_the_same_but_for_the_host() {
+        let url = |hosts: &str| {
+            format!(
+                "postgres://u:p@{hosts}/d?options=-c%20geqo%3Doff&application_name=me&sslmode=disable&sslnegotiation=direct\
+                 &connect_timeout=9&tcp_user_timeout=8&keepalives_idle=7&keepalives_interval=6&keepalives_retries=5\
+                 &target_session_attrs=read-only&channel_binding=disable&load_balance_hosts=random"
+            )
+        };
+        let alone = |hosts: &str| Config::from_str(&url(hosts)).unwrap();
+        let several = each_host(&alone("a:1,%2Frun:2,c:3"));
+        assert_eq!(several, [alone("a:1"), alone("%2Frun:2"), alone("c:3")]);
+        let one_port = Config::from_str("host=a,b hostaddr=127.0.0.1,127.0.0.2 port=7").unwrap();
+        let expected = ["host=a hostaddr=127.0.0.1 port=7", "host=b hostaddr=127.0.0.2 port=7"];
+        assert_eq!(each_host(&one_port), expected.map(|one| Config::from_str(one).unwrap()));
+        let wrong = Config::from_str("host=a,b,c hostaddr=127.0.0.1,127.0.0.2").unwrap();
+        assert_eq!(each_host(&wrong), [wrong]);
     }
 
     #[test]
@@ -270,15 +302,5 @@ mod tests {
         }
         assert!(Server::new("postgres://h/d?sslmode=prefer").is_ok());
         assert!(Server::new("postgres://h/d?sslmode=allow").is_ok());
-    }
-
-    #[test]
-    fn what_may_pass() {
-        for code in ["08006", "40001", "40P01", "53300", "55P03", "57P01", "57014", "58030", "XX000"] {
-            assert!(passes(&SqlState::from_code(code)), "{code}");
-        }
-        for code in ["42P01", "42703", "42501", "22021", "0A000"] {
-            assert!(!passes(&SqlState::from_code(code)), "{code}");
-        }
     }
 }

@@ -2,15 +2,13 @@
 //!
 //! Not here: the statement that uses them.
 
-use std::io::Write;
-
-use postgres::Transaction;
-use postgres::error::SqlState;
+use tokio_postgres::error::SqlState;
 
 use crate::reports::schema::KeySet;
 
-use super::connect::Failure;
+use super::connection::Connection;
 use super::copy::{array_literal, encode};
+use super::failure::Failure;
 use super::query::Keys;
 
 /// More keys than this are joined: a list that long would be gone through for every row by servers before 14.
@@ -38,17 +36,17 @@ impl Placed {
 
 /// Brings the keys to the server: few as a literal, many in a temporary table that goes with the transaction. A server
 /// that lets us make none (a read replica, a role without TEMPORARY) gets a long literal.
-pub(super) fn place(transaction: &mut Transaction<'_>, keys: Option<&KeySet>) -> Result<Placed, Failure> {
+pub(super) fn place(connection: &mut Connection, keys: Option<&KeySet>) -> Result<Placed, Failure> {
     let Some(keys) = keys else { return Ok(Placed::All) };
     if keys.len() <= LISTED {
         return Ok(Placed::Listed(array_literal(possible(keys))));
     }
-    if !make_table(transaction).map_err(|e| Failure::statement(&e))? {
+    if !make_table(connection)? {
         return Ok(Placed::Joined(format!("unnest({})", array_literal(possible(keys)))));
     }
-    fill_table(transaction, keys)?;
+    connection.copy_in("COPY pg_temp.exhaustd_keys FROM STDIN", chunks(keys))?;
     // So that the server knows whether to hash or to look up.
-    transaction.batch_execute("ANALYZE pg_temp.exhaustd_keys").map_err(|e| Failure::statement(&e))?;
+    connection.execute("ANALYZE pg_temp.exhaustd_keys")?;
     Ok(Placed::Joined("pg_temp.exhaustd_keys".to_owned()))
 }
 
@@ -58,32 +56,28 @@ fn possible(keys: &KeySet) -> impl Iterator<Item = &str> {
 }
 
 /// `false` if the server does not let us.
-fn make_table(transaction: &mut Transaction<'_>) -> Result<bool, postgres::Error> {
-    let mut savepoint = transaction.transaction()?;
-    match savepoint.batch_execute("CREATE TEMPORARY TABLE exhaustd_keys (key text) ON COMMIT DROP") {
-        Ok(()) => savepoint.commit().map(|()| true),
-        Err(error) => {
-            let refused = [SqlState::READ_ONLY_SQL_TRANSACTION, SqlState::INSUFFICIENT_PRIVILEGE];
-            if error.code().is_some_and(|code| refused.contains(code)) {
-                savepoint.rollback().map(|()| false)
-            } else {
-                Err(error)
-            }
-        }
+fn make_table(connection: &mut Connection) -> Result<bool, Failure> {
+    connection.execute("SAVEPOINT before_keys")?;
+    let made = connection.execute("CREATE TEMPORARY TABLE exhaustd_keys (key text) ON COMMIT DROP");
+    let Err(failure) = made else { return Ok(true) };
+    let refused = [SqlState::READ_ONLY_SQL_TRANSACTION, SqlState::INSUFFICIENT_PRIVILEGE];
+    if failure.code.as_ref().is_some_and(|code| refused.contains(code)) {
+        return connection.execute("ROLLBACK TO SAVEPOINT before_keys").map(|()| false);
     }
+    Err(failure)
 }
 
-fn fill_table(transaction: &mut Transaction<'_>, keys: &KeySet) -> Result<(), Failure> {
-    let mut writer =
-        transaction.copy_in("COPY pg_temp.exhaustd_keys FROM STDIN").map_err(|e| Failure::statement(&e))?;
-    let mut chunk = Vec::with_capacity(CHUNK + 1024);
-    for key in possible(keys) {
-        encode(key, &mut chunk);
-        if chunk.len() >= CHUNK {
-            writer.write_all(&chunk).map_err(|e| Failure::reading(&e))?;
-            chunk.clear();
+/// The keys as COPY takes them.
+fn chunks(keys: &KeySet) -> impl Iterator<Item = Vec<u8>> {
+    let mut keys = possible(keys);
+    std::iter::from_fn(move || {
+        let mut chunk = Vec::with_capacity(CHUNK + 1024);
+        for key in keys.by_ref() {
+            encode(key, &mut chunk);
+            if chunk.len() >= CHUNK {
+                break;
+            }
         }
-    }
-    writer.write_all(&chunk).map_err(|e| Failure::reading(&e))?;
-    writer.finish().map(drop).map_err(|e| Failure::statement(&e))
+        (!chunk.is_empty()).then_some(chunk)
+    })
 }

@@ -7,13 +7,16 @@
 //! Not here: what is wanted (the scan says), odd values.
 
 mod catalog;
+mod chunks;
 mod connect;
+mod connection;
 mod copy;
+mod failure;
 mod keys;
 mod query;
 
 use std::fmt;
-use std::io::{self, BufRead};
+use std::time::Duration;
 
 use rayon::prelude::*;
 
@@ -22,11 +25,11 @@ use crate::reports::schema::{Column, Kind, Scan, Table};
 use super::rows::{Cell, FLAT, Outcome, Reading, Rows, judge};
 use super::{Settings, Sink, Source, SourceError, Tally};
 use catalog::{Found, Shape};
-use connect::{Failure, SESSION, Server};
+use chunks::{Fetch, fill, lines, pieces};
+use connect::{BEGIN, Server};
+use connection::Connection;
 use copy::{Fields, quoted};
-
-/// Bytes of rows that are fetched before they are taken apart.
-const CHUNK: usize = 4 << 20;
+use failure::Failure;
 
 /// A schema with the platform's tables.
 pub struct PostgresSource {
@@ -51,48 +54,60 @@ impl PostgresSource {
         Ok(Self { server: Server::new(url)?, schema: schema.to_owned(), settings })
     }
 
+    /// Bears silence of the server only this long where an answer, or the next row of one, is awaited: five minutes if
+    /// nothing else is said. The read then fails, and may pass.
+    #[must_use]
+    pub fn with_silence(mut self, silence: Duration) -> Self {
+        self.server.silence = silence;
+        self
+    }
+
     /// `"schema"."table"`, as it stands in messages.
     fn label(&self, table: Table) -> String {
         format!("{}.{}", quoted(&self.schema), quoted(table.name()))
     }
 
-    fn copy(&self, scan: &Scan, sink: &Sink<'_>) -> Result<Outcome, Failure> {
-        let told = |e: postgres::Error| Failure::statement(&e);
-        let mut client = self.server.connect()?;
-        let mut transaction = client.transaction().map_err(told)?;
-        transaction.batch_execute(SESSION).map_err(told)?;
+    /// Runs `work` on a connection of its own.
+    fn on_connection<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, Failure>) -> Result<T, Failure> {
+        let mut connection = self.server.connect()?;
+        let outcome = work(&mut connection);
+        connection.close();
+        outcome
+    }
+
+    fn copy(&self, connection: &mut Connection, scan: &Scan, sink: &Sink<'_>) -> Result<Outcome, Failure> {
+        connection.execute(BEGIN)?;
         let label = self.label(scan.table);
-        let found = catalog::columns(&mut transaction, &self.schema, scan.table)
-            .map_err(told)?
+        let found = catalog::columns(connection, &self.schema, scan.table)?
             .ok_or_else(|| Failure::lasting(format!("there is no table {label}")))?;
         let chosen = query::choose(scan, &found)
             .map_err(|column| Failure::lasting(format!("{label} has no column '{column}'")))?;
-        let placed = keys::place(&mut transaction, scan.only.as_ref().map(|(_, keys)| &**keys))?;
+        let placed = keys::place(connection, scan.only.as_ref().map(|(_, keys)| &**keys))?;
         let query = query::select(scan, &chosen, &self.schema, placed.keys());
         drop(placed);
         let reading = Reading::new(scan, &self.settings, sink);
         let decoder = Decoder { reading: &reading, label: &label, columns: columns(scan, &chosen) };
         let copy = format!("COPY ({query}) TO STDOUT");
         drop(query);
-        let mut reader = transaction.copy_out(&copy).map_err(told)?;
-        stream(&mut reader, &decoder).map_err(|e| Failure::reading(&e))
+        let mut incoming = connection.copy_out(&copy)?;
+        stream(&mut |chunk, size| incoming.fetch(chunk, size), &decoder)
     }
 }
 
 impl Source for PostgresSource {
     fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<Tally, SourceError> {
-        let outcome = self.copy(scan, sink).map_err(|failure| SourceError {
-            table: scan.table,
-            message: format!("table {}: {}", scan.table, failure.message),
-            detail: format!("table {} ({}): {}", scan.table, self.label(scan.table), failure.detail),
-            may_pass: failure.may_pass,
-        })?;
+        let outcome =
+            self.on_connection(|connection| self.copy(connection, scan, sink)).map_err(|failure| SourceError {
+                table: scan.table,
+                message: format!("table {}: {}", scan.table, failure.message),
+                detail: format!("table {} ({}): {}", scan.table, self.label(scan.table), failure.detail),
+                may_pass: failure.may_pass,
+            })?;
         judge(scan.table, outcome.tally, outcome.fault.as_ref(), self.settings.max_bad_rows)
     }
 
     fn tables(&self) -> Result<Vec<Table>, String> {
-        let mut client = self.server.connect().map_err(|failure| failure.detail)?;
-        catalog::tables(&mut client, &self.schema).map_err(|e| Failure::statement(&e).detail)
+        self.on_connection(|connection| catalog::tables(connection, &self.schema)).map_err(|failure| failure.detail)
     }
 }
 
@@ -203,16 +218,16 @@ impl<'a> Texts<'a> {
 }
 
 /// Fetches and decodes at the same time.
-fn stream(reader: &mut (impl BufRead + Send), decoder: &Decoder<'_>) -> io::Result<Outcome> {
+fn stream(fetch: &mut Fetch<'_>, decoder: &Decoder<'_>) -> Result<Outcome, Failure> {
     let (mut chunk, mut next) = (Vec::new(), Vec::new());
     let mut all = Outcome::default();
     let mut before = 0;
-    let mut more = fill(reader, &mut chunk, &mut next)?;
+    let mut more = fill(fetch, &mut chunk, &mut next)?;
     loop {
         // `next` begins with the part of a row that `chunk` ends before.
         let mut rest = Vec::new();
         let (fetched, outcome) = rayon::join(
-            || if more { fill(reader, &mut next, &mut rest) } else { Ok(false) },
+            || if more { fill(fetch, &mut next, &mut rest) } else { Ok(false) },
             || decoder.chunk(&chunk, before),
         );
         all = all.and(outcome);
@@ -223,76 +238,5 @@ fn stream(reader: &mut (impl BufRead + Send), decoder: &Decoder<'_>) -> io::Resu
         }
         std::mem::swap(&mut chunk, &mut next);
         next = rest;
-    }
-}
-
-/// Fills a chunk up to its size; what follows its last whole row goes to `rest`. `false`: nothing more comes.
-fn fill(reader: &mut impl BufRead, chunk: &mut Vec<u8>, rest: &mut Vec<u8>) -> io::Result<bool> {
-    loop {
-        let bytes = reader.fill_buf()?;
-        if bytes.is_empty() {
-            return Ok(false);
-        }
-        chunk.extend_from_slice(bytes);
-        let count = bytes.len();
-        reader.consume(count);
-        // The server sends whole rows, but does not promise it.
-        if chunk.len() >= CHUNK
-            && let Some(end) = memchr::memrchr(b'\n', chunk)
-        {
-            rest.extend_from_slice(&chunk[end + 1..]);
-            chunk.truncate(end + 1);
-            return Ok(true);
-        }
-    }
-}
-
-fn lines(rows: &[u8]) -> u64 {
-    memchr::memchr_iter(b'\n', rows).count() as u64
-}
-
-/// Parts of about the same size that end with whole rows.
-fn pieces(chunk: &[u8], count: usize) -> Vec<&[u8]> {
-    let size = chunk.len().div_ceil(count.max(1)).max(64 * 1024);
-    let mut pieces = Vec::with_capacity(count);
-    let mut rest = chunk;
-    while !rest.is_empty() {
-        let from = size.min(rest.len());
-        let end = memchr::memchr(b'\n', &rest[from - 1..]).map_or(rest.len(), |at| from + at);
-        pieces.push(&rest[..end]);
-        rest = &rest[end..];
-    }
-    pieces
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pieces_are_whole_rows_and_all_of_them() {
-        let row = b"a row of twenty byte\n";
-        let chunk = row.repeat(20_000);
-        for count in [1, 2, 7] {
-            let pieces = pieces(&chunk, count);
-            assert_eq!(pieces.len(), count.min(7));
-            assert!(pieces.iter().all(|piece| piece.ends_with(b"\n")));
-            assert_eq!(pieces.concat(), chunk);
-        }
-        assert!(pieces(b"", 2).is_empty());
-    }
-
-    #[test]
-    fn a_row_that_comes_in_parts_is_put_together() {
-        let rows = b"0123456789\n".repeat(CHUNK / 11 + 2);
-        // As long as no message is.
-        let mut reader = io::BufReader::with_capacity(1_000_003, rows.as_slice());
-        let (mut chunk, mut rest) = (Vec::new(), Vec::new());
-        assert!(fill(&mut reader, &mut chunk, &mut rest).unwrap());
-        assert!(chunk.ends_with(b"\n") && chunk.len() >= CHUNK - 11);
-        let mut last = Vec::new();
-        assert!(!fill(&mut reader, &mut rest, &mut last).unwrap());
-        assert_eq!([chunk, rest].concat(), rows);
-        assert!(last.is_empty());
     }
 }

@@ -201,6 +201,23 @@ fn a_server_that_is_not_there_may_come_back() {
 }
 
 #[test]
+fn a_host_that_is_a_directory_is_a_unix_socket() {
+    let Some(place) = TestDatabase::postgres() else { return };
+    place.execute("CREATE SCHEMA platform; CREATE TABLE platform.user AS SELECT 'u1'::text AS userid");
+    let shown = |name: &str| place.query_text(&format!("SHOW {name}"))[0][0].clone().unwrap();
+    let (directory, port) = (shown("unix_socket_directories"), shown("port"));
+    let directory = directory.split(',').next().unwrap().trim();
+    if !std::path::Path::new(directory).join(format!(".s.PGSQL.{port}")).exists() {
+        eprintln!("skipped: no socket of the server is here");
+        return;
+    }
+    let name = place.url().rsplit('/').next().unwrap().to_owned();
+    let url = format!("postgres://postgres@{}:{port}/{name}", directory.replace('/', "%2F"));
+    let source = PostgresSource::new(&url, "platform", settings()).unwrap();
+    assert_eq!(read(&source, &scan(Table::User, &[Column::key("userid")], None)).unwrap().0, ["u1"]);
+}
+
+#[test]
 fn what_may_not_be_read_does_not_pass() {
     let Some(place) = TestDatabase::postgres() else { return };
     place.execute(

@@ -1,0 +1,169 @@
+//! A connection whose every wait is bounded: a server, or a proxy before it, that takes everything and never answers
+//! is a failure like any other. Keepalives do not see one: its system goes on acknowledging.
+//!
+//! The socket is driven by the thread that awaits an answer, and only while it does. So no thread stays behind, time
+//! that we take for the rows does not count, and a connection that is dropped is closed, whatever the server does.
+//!
+//! Not here: what is asked, and what an error means.
+
+use std::future::{Future, poll_fn};
+use std::io::Cursor;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Config, CopyOutStream, Error, Row, Socket};
+
+use super::failure::Failure;
+
+/// What encrypts a connection, if anything does.
+#[cfg(not(feature = "tls"))]
+pub(super) type Tls = tokio_postgres::NoTls;
+/// What encrypts a connection.
+#[cfg(feature = "tls")]
+pub(super) type Tls = postgres_openssl::MakeTlsConnector;
+
+/// How long taking leave may last: good manners, without which the server notes a lost connection in its log.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A connection to the server.
+pub(super) struct Connection {
+    runtime: Runtime,
+    client: Client,
+    line: Line,
+}
+
+/// What answers come by.
+struct Line {
+    connection: tokio_postgres::Connection<Socket, <Tls as MakeTlsConnect<Socket>>::Stream>,
+    silence: Duration,
+    /// Nothing comes any more: it is not to be driven again.
+    over: bool,
+}
+
+impl Connection {
+    /// Connects, within the bound for silence as a whole: the handshake is short.
+    pub(super) fn new(config: &Config, tls: Tls, silence: Duration) -> Result<Self, Failure> {
+        let runtime =
+            Builder::new_current_thread().enable_io().enable_time().build().map_err(|e| Failure::preparing(&e))?;
+        let connected = runtime.block_on(async { timeout(silence, config.connect(tls)).await });
+        let Ok(connected) = connected else {
+            // Not waiting for its thread, which may be in a look-up of the name that hangs.
+            runtime.shutdown_background();
+            return Err(Failure::silent(silence));
+        };
+        let (client, connection) = connected.map_err(|e| Failure::connecting(&e))?;
+        Ok(Self { runtime, client, line: Line { connection, silence, over: false } })
+    }
+
+    /// Runs statements that are parted by semicolons.
+    pub(super) fn execute(&mut self, statements: &str) -> Result<(), Failure> {
+        self.runtime.block_on(self.line.answer(self.client.batch_execute(statements)))
+    }
+
+    /// The rows of a query that has few.
+    pub(super) fn query(&mut self, query: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Failure> {
+        self.runtime.block_on(self.line.answer(self.client.query(query, parameters)))
+    }
+
+    /// Sends the chunks to a `COPY … FROM STDIN`.
+    pub(super) fn copy_in(&mut self, copy: &str, chunks: impl Iterator<Item = Vec<u8>>) -> Result<(), Failure> {
+        self.runtime.block_on(async {
+            let mut sink = pin!(self.line.answer(self.client.copy_in(copy)).await?);
+            for chunk in chunks {
+                self.line.answer(sink.send(Cursor::new(chunk))).await?;
+            }
+            self.line.answer(sink.finish()).await.map(drop)
+        })
+    }
+
+    /// Begins a `COPY … TO STDOUT`.
+    pub(super) fn copy_out(&mut self, copy: &str) -> Result<Incoming<'_>, Failure> {
+        let stream = self.runtime.block_on(self.line.answer(self.client.copy_out(copy)))?;
+        Ok(Incoming { runtime: &self.runtime, line: &mut self.line, stream: Box::pin(stream) })
+    }
+
+    /// Takes leave of the server. Just dropped, a connection is closed as well; the server then wonders.
+    pub(super) fn close(self) {
+        let Self { runtime, client, mut line } = self;
+        drop(client);
+        if !line.over {
+            let left = async { timeout(FAREWELL.min(line.silence), &mut line.connection).await };
+            // It is over either way.
+            let _ = runtime.block_on(left);
+        }
+    }
+}
+
+/// The rows of a COPY, in its text format.
+pub(super) struct Incoming<'a> {
+    runtime: &'a Runtime,
+    line: &'a mut Line,
+    stream: Pin<Box<CopyOutStream>>,
+}
+
+impl Incoming<'_> {
+    /// Appends what comes, until the chunk has at least `size` bytes. `false`: nothing more comes.
+    pub(super) fn fetch(&mut self, chunk: &mut Vec<u8>, size: usize) -> Result<bool, Failure> {
+        let Self { runtime, line, stream } = self;
+        runtime.block_on(async {
+            while chunk.len() < size {
+                match line.answer(async { stream.next().await.transpose() }).await? {
+                    Some(bytes) => chunk.extend_from_slice(&bytes),
+                    None => return Ok(false),
+                }
+            }
+            Ok(true)
+        })
+    }
+}
+
+impl Line {
+    /// Waits for an answer, or the next row of one, as long as silence is borne.
+    async fn answer<T>(&mut self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
+        let Self { connection, silence, over } = self;
+        if *over {
+            return Err(Failure::lost("it is closed"));
+        }
+        let mut answer = pin!(answer);
+        let driven = poll_fn(|cx| {
+            // What is here already needs no look at the socket.
+            let here = answer.as_mut().poll(cx);
+            if here.is_ready() {
+                return here;
+            }
+            loop {
+                match connection.poll_message(cx) {
+                    // Notices.
+                    Poll::Ready(Some(Ok(_))) => {}
+                    Poll::Ready(Some(Err(lost))) => {
+                        *over = true;
+                        // A server that ends a connection may have said why.
+                        return match answer.as_mut().poll(cx) {
+                            Poll::Ready(Err(told)) if told.as_db_error().is_some() => Poll::Ready(Err(told)),
+                            _ => Poll::Ready(Err(lost)),
+                        };
+                    }
+                    Poll::Ready(None) => {
+                        *over = true;
+                        break;
+                    }
+                    Poll::Pending => break,
+                }
+            }
+            answer.as_mut().poll(cx)
+        });
+        let answered = timeout(*silence, driven).await;
+        answered
+            .map_err(|_| {
+                *over = true;
+                Failure::silent(*silence)
+            })?
+            .map_err(|e| Failure::statement(&e))
+    }
+}
