@@ -6,10 +6,10 @@ mod claims;
 mod clients;
 mod ends;
 mod migrations;
+mod properties;
 mod reading;
 mod retention;
 mod slots;
-mod walk;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
