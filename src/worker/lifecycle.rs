@@ -1,5 +1,6 @@
 //! The daemon's life: wait for the database, scan when due, stop in order. And `run --once`, its life in one breath.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -87,6 +88,7 @@ pub async fn run(world: &World) -> Result<(), RunError> {
     let mut sweep_from = Instant::now();
     log::info!("daemon ready jobs={} threads={}", config.jobs.len(), config.worker.threads);
     supervisor::status("working");
+    tokio::spawn(tell_what_is_left_alone(world.clone()));
     while !world.stop.is_set() {
         tokio::select! {
             () = world.stop.told() => break,
@@ -120,6 +122,27 @@ pub async fn run(world: &World) -> Result<(), RunError> {
         log::warn!("stop_timeout is over, scans={} are left: their claims run out by themselves", scans.len());
     }
     Ok(())
+}
+
+/// Says once which rows this daemon will not touch: nobody should wait for them in vain.
+async fn tell_what_is_left_alone(world: World) {
+    // Over ten million rows this takes seconds, and nothing waits for it.
+    let overview = match world.ask(|queue| queue.overview()).await {
+        Ok(overview) => overview,
+        Err(error) => return log::debug!("the table was not looked over error={error}"),
+    };
+    let config = world.config.get();
+    let ours = |name: &str| config.jobs.iter().any(|job| job.names().any(|known| known == name));
+    let others: Vec<_> = overview.counts.iter().filter(|((job, _), _)| !ours(job)).collect();
+    if !others.is_empty() {
+        let jobs: BTreeSet<&str> = others.iter().map(|((job, _), _)| job.as_str()).collect();
+        let rows: u64 = others.iter().map(|(_, rows)| **rows).sum();
+        log::info!("rows of jobs that are not configured are left alone rows={rows} jobs={jobs:?}");
+    }
+    for (job, rows) in overview.without_lease.iter().filter(|(job, _)| ours(job)) {
+        let what = if config.worker.adopt_after.is_some() { "adopt_after takes them over" } else { "left alone" };
+        log::warn!("rows are PROCESSING without a claim of ours: {what} job={job} rows={rows}");
+    }
 }
 
 /// Removes what is over. A failure is logged; the next sweep tries again.

@@ -10,7 +10,9 @@ mod kills;
 mod poison;
 mod reloads;
 mod resumption;
+mod slots;
 mod stops;
+mod tenants;
 mod zombies;
 
 use std::collections::BTreeMap;

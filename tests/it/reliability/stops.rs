@@ -97,6 +97,34 @@ fn the_second_signal_ends_at_once() {
     });
 }
 
+/// What systemd hears: ready, what it does, that it is alive, that it stops.
+#[test]
+fn a_supervisor_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    sample(directory.path(), 1);
+    each(|database| {
+        let site = place(database, directory.path(), "");
+        let path = site.path("notify");
+        let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut daemon = Daemon::spawn(site.command(&["run"]).env("NOTIFY_SOCKET", &path));
+        let hear = || {
+            let mut bytes = [0; 1024];
+            let length = socket.recv(&mut bytes).unwrap();
+            String::from_utf8(bytes[..length].to_vec()).unwrap()
+        };
+        assert_eq!(hear().trim_end(), "READY=1\nSTATUS=waiting for the database");
+        let mut heard = vec![hear(), hear(), hear()];
+        daemon.signal("TERM");
+        while !heard.last().unwrap().contains("STOPPING=1") {
+            heard.push(hear());
+        }
+        assert!(heard.iter().any(|told| told.contains("STATUS=working")), "{heard:?}");
+        assert!(heard.iter().any(|told| told.contains("WATCHDOG=1")), "{heard:?}");
+        assert!(daemon.wait().success());
+    });
+}
+
 /// `run --once` stops as the daemon does.
 #[test]
 fn a_single_run_hands_back_as_well() {
