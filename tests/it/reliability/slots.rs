@@ -29,16 +29,21 @@ fn three_daemons_make_each_slot_once() {
         let text = fs::read_to_string(site.path("jobs.toml")).unwrap();
         fs::write(site.path("jobs.toml"), format!("{job}{text}")).unwrap();
         let daemons: Vec<Daemon> = (0..3).map(|_| Daemon::start(&site, "")).collect();
-        daemons.iter().for_each(|daemon| daemon.logs("daemon ready"));
-        // Standalone jobs are looked at every thirty seconds, and a missed slot is made up by one; submissions wake them.
-        wait_for("the first slot", || {
-            site.run(&["submit", "course-report", "--batch", &batch, "--tag", "wake"]);
-            (count(database, "tag = 'exhaustd'") > 0).then_some(())
-        });
-        for n in 0..8 {
-            std::thread::sleep(Duration::from_millis(700));
-            site.run(&["submit", "course-report", "--batch", &batch, "--request-id", &format!("wake{n}")]);
+        for daemon in &daemons {
+            daemon.logs("daemon ready");
         }
+        // Standalone jobs are looked at every thirty seconds, and a missed slot is made up by one; submissions wake them.
+        let mut submitted = 0;
+        let mut wake = || {
+            submitted += 1;
+            let id = format!("wake{submitted}");
+            assert!(site.run(&["submit", "course-report", "--batch", &batch, "--request-id", &id]).status.success());
+        };
+        wait_for("some slots", || {
+            std::thread::sleep(Duration::from_millis(300));
+            wake();
+            (count(database, "tag = 'exhaustd'") >= 5).then_some(())
+        });
         super::wait_until_done(database);
         let made: usize = daemons.iter().map(|daemon| daemon.count("standalone slot made")).sum();
         let slots: BTreeSet<String> = daemons
@@ -49,7 +54,6 @@ fn three_daemons_make_each_slot_once() {
             .collect();
         let rows = count(database, "tag = 'exhaustd'");
         println!("{rows} rows for {} slots, made by {made} of three daemons' tries", slots.len());
-        assert!(rows >= 3, "the job ran several times");
         assert_eq!((made, slots.len()), (rows, rows), "one row for each slot");
         assert_eq!(count(database, "status <> 'COMPLETED'"), 0);
     });
