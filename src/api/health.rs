@@ -22,6 +22,9 @@ const SOON: Duration = Duration::from_millis(200);
 /// An answer older than this is none.
 const STALE: Duration = Duration::from_secs(20);
 
+/// The one that has connections to give up.
+const DATABASE: &str = "database";
+
 type Look = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// What was seen of each dependency.
@@ -58,7 +61,7 @@ impl Health {
         let (queue, store, prepared) = (Arc::clone(&parts.queue), parts.store.clone(), Arc::clone(&parts.prepared));
         let mut looks: Vec<(&'static str, Look)> = vec![
             (
-                "database",
+                DATABASE,
                 Arc::new(move || {
                     queue.check().map_err(|error| error.to_string())?;
                     if prepared.load(Ordering::SeqCst) { Ok(()) } else { Err("not ready yet".to_owned()) }
@@ -105,8 +108,16 @@ pub(super) async fn look(api: Arc<Api>) {
         looking.spawn(async move {
             loop {
                 let look = Arc::clone(&look);
-                let seen = tokio::task::spawn_blocking(move || look()).await;
-                let seen = seen.unwrap_or_else(|panic| Err(format!("looking at it broke off: {panic}")));
+                let looking = tokio::task::spawn_blocking(move || look());
+                let seen = if let Ok(seen) = tokio::time::timeout(STALE, looking).await {
+                    seen.unwrap_or_else(|panic| Err(format!("looking at it broke off: {panic}")))
+                } else {
+                    // Calls hang on the same connections, and nothing else ends them.
+                    if name == DATABASE {
+                        api.queue.reconnect();
+                    }
+                    Err(format!("no answer for {} s", STALE.as_secs()))
+                };
                 let apart = if seen.is_ok() { APART } else { SOON };
                 api.health.saw(name, seen);
                 tokio::time::sleep(apart).await;

@@ -58,8 +58,14 @@ pub trait Queue: Send + Sync {
     fn listen(&self) -> Result<Listener, QueueError>;
 
     /// PROCESSING → SUBMITTED for rows whose lease of ours ran out (that counts a crash), and with `adopt_after` for rows
-    /// without any lease that are older than that: what a replaced system left behind. Returns their keys.
-    fn reclaim(&self, job_ids: &[String], adopt_after: Option<Duration>) -> Result<Vec<RequestKey>, QueueError>;
+    /// without any lease that are older than that: what a replaced system left behind. A suspect waits for so many leases
+    /// as it has crashed its daemon alone: whatever kills daemons may be over by then. Returns their keys.
+    fn reclaim(
+        &self,
+        job_ids: &[String],
+        lease: Duration,
+        adopt_after: Option<Duration>,
+    ) -> Result<Vec<RequestKey>, QueueError>;
 
     /// Takes SUBMITTED rows whose back-off is over, atomically, oldest first.
     fn claim(&self, wish: &ClaimWish) -> Result<Claim, QueueError>;

@@ -75,20 +75,20 @@ pub struct Progress {
     pub done: AtomicU64,
 }
 
-/// How long the database may take to answer. It gives up a statement by itself after a minute; what takes longer is a
-/// connection on which nobody speaks any more, and which nothing ends.
-const ANSWER: Duration = Duration::from_secs(75);
+/// How long the database may take to answer, at least and at most; in between half a lease, so that a renewal which is
+/// not answered can be asked again in time. The database gives up a statement by itself after a minute; what takes longer
+/// is a connection on which nobody speaks any more, and which nothing ends.
+const ANSWER: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(75));
 
 impl World {
-    /// The one door for database calls: none of them blocks a tokio thread, and none of them is waited for in vain. A
-    /// lease that is shorter than [`ANSWER`] sets the bound: nobody holds a row while waiting longer than that.
+    /// The one door for database calls: none of them blocks a tokio thread, and none of them is waited for in vain.
     pub async fn ask<T, F>(&self, question: F) -> Result<T, QueueError>
     where
         T: Send + 'static,
         F: FnOnce(&dyn Queue) -> Result<T, QueueError> + Send + 'static,
     {
         let queue = Arc::clone(&self.queue);
-        let bound = ANSWER.min(self.config.get().worker.lease.max(Duration::from_secs(10)));
+        let bound = (self.config.get().worker.lease / 2).clamp(ANSWER.0, ANSWER.1);
         let asked = tokio::task::spawn_blocking(move || question(queue.as_ref()));
         match tokio::time::timeout(bound, asked).await {
             Ok(Ok(answer)) => answer,

@@ -28,6 +28,10 @@ pub async fn scan_suspect(world: &World, jobs: &[Arc<Job>]) -> Result<Summary, Q
 }
 
 async fn claim_and_work(world: &World, jobs: &[Arc<Job>], suspects: Suspects) -> Result<Summary, QueueError> {
+    // It may have been told while this scan waited for its turn.
+    if world.stop.is_set() {
+        return Ok(Summary::default());
+    }
     let config = world.config.get();
     let claim = claim(world, &config, jobs, suspects).await?;
     let mut summary = Summary { claimed: claim.requests.len() as u64, ..Summary::default() };
@@ -57,7 +61,7 @@ async fn claim(world: &World, config: &Config, jobs: &[Arc<Job>], suspects: Susp
     let adopt_after = worker.adopt_after;
     world
         .ask(move |queue| {
-            for key in queue.reclaim(&wish.job_ids, adopt_after)? {
+            for key in queue.reclaim(&wish.job_ids, wish.lease, adopt_after)? {
                 log::warn!("whoever worked on it is gone, it will be worked on again request={key}");
             }
             queue.claim(&wish)

@@ -113,7 +113,7 @@ pub(crate) fn wish(limit: u32) -> ClaimWish {
 
 /// Takes back what nobody works on any more, and then claims, as daemons do.
 pub(crate) fn take(queue: &dyn Queue, wish: &ClaimWish) -> Claim {
-    queue.reclaim(&wish.job_ids, None).unwrap();
+    queue.reclaim(&wish.job_ids, wish.lease, None).unwrap();
     queue.claim(wish).unwrap()
 }
 

@@ -70,6 +70,13 @@ pub(crate) fn undisturbed(data: &Path, requests: &[SampleRequest]) -> BTreeMap<S
     ids.into_iter().map(|(what, id)| (what, files.remove(&id).unwrap())).collect()
 }
 
+/// Inserts these requests as r00, r01, …
+pub(crate) fn insert_all(site: &Site<'_>, requests: &[SampleRequest]) {
+    for (n, request) in requests.iter().enumerate() {
+        site.insert("t", &format!("r{n:02}"), request.job_id, &request.request_data);
+    }
+}
+
 /// Waits until no row is open.
 pub(crate) fn wait_until_done(database: &TestDatabase) {
     wait_for("every request to end", || (open_rows(database) == 0).then_some(()));

@@ -24,7 +24,9 @@ const RECLAIM: &str = concat!(
     now!(),
     " AS now),
     lost AS MATERIALIZED (
-        SELECT tag, request_id FROM job_request
+        SELECT tag, request_id,
+            coalesce(crashes, 0) + CASE WHEN lease_expires_at IS NULL THEN 0 ELSE 1 END AS crashes
+        FROM job_request
         WHERE job_id = ANY($2) AND status IN ('SUBMITTED', 'PROCESSING') AND status = 'PROCESSING'
             AND (lease_expires_at <= (SELECT now FROM clock)
                 OR lease_expires_at IS NULL AND lease_owner IS NULL
@@ -33,8 +35,9 @@ const RECLAIM: &str = concat!(
         FOR UPDATE SKIP LOCKED
     )
     UPDATE job_request AS j SET status = 'SUBMITTED', lease_owner = NULL, lease_expires_at = NULL,
-        crashes = coalesce(j.crashes, 0) + CASE WHEN j.lease_expires_at IS NULL THEN 0 ELSE 1 END
-    FROM lost WHERE j.tag = lost.tag AND j.request_id = lost.request_id
+        crashes = lost.crashes, next_attempt_at = CASE WHEN lost.crashes > $4
+            THEN clock.now + (lost.crashes - $4) * $5 * interval '1 microsecond' ELSE j.next_attempt_at END
+    FROM lost, clock WHERE j.tag = lost.tag AND j.request_id = lost.request_id
     RETURNING j.tag::text AS tag, j.request_id::text AS request_id"
 );
 
@@ -42,12 +45,15 @@ pub(super) fn reclaim(
     conn: &mut PgConnection,
     shift: i64,
     job_ids: &[String],
+    lease: Duration,
     adopt_after: Option<Duration>,
 ) -> QueryResult<Vec<RequestKey>> {
     let lost: Vec<StoredKey> = sql_query(RECLAIM)
         .bind::<BigInt, _>(shift)
         .bind::<Array<Text>, _>(without_nul(job_ids))
         .bind::<Nullable<BigInt>, _>(adopt_after.map(microseconds))
+        .bind::<BigInt, _>(i64::from(SUSPECT))
+        .bind::<BigInt, _>(microseconds(lease))
         .load(conn)?;
     Ok(lost.into_iter().map(RequestKey::from).collect())
 }

@@ -220,8 +220,14 @@ impl Queue for PostgresQueue {
         listen::listen(ManageConnection::connect(&ConnectionManager::<PgConnection>::new(self.url.as_str())))
     }
 
-    fn reclaim(&self, job_ids: &[String], adopt_after: Option<Duration>) -> Result<Vec<RequestKey>, QueueError> {
-        self.run("take back rows of job_request", |conn| claim::reclaim(conn, self.shift(), job_ids, adopt_after))
+    fn reclaim(
+        &self,
+        job_ids: &[String],
+        lease: Duration,
+        adopt_after: Option<Duration>,
+    ) -> Result<Vec<RequestKey>, QueueError> {
+        let what = "take back rows of job_request";
+        self.run(what, |conn| claim::reclaim(conn, self.shift(), job_ids, lease, adopt_after))
     }
 
     fn claim(&self, wish: &ClaimWish) -> Result<Claim, QueueError> {

@@ -18,6 +18,7 @@ use super::columns;
 /// PROCESSING rows that nobody works on, as far as SQL can tell: a lease that ran out, or none at all. Names come as a
 /// JSON array. A key that is not text (SQLite lets a primary key be NULL) names no row, so such a row is left alone.
 const LOST: &str = "SELECT tag, request_id,
+        CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END + (lease_expires_at IS NOT NULL) AS crashes,
         CASE WHEN lease_expires_at IS NULL THEN coalesce(dt_job_processing, dt_job_submitted, 0) END AS left_since
     FROM job_request
     WHERE job_id IN (SELECT value FROM json_each(?1)) AND status IN ('SUBMITTED', 'PROCESSING') AND status = 'PROCESSING'
@@ -30,20 +31,23 @@ struct Lost {
     tag: Vec<u8>,
     #[diesel(sql_type = Binary)]
     request_id: Vec<u8>,
+    #[diesel(sql_type = BigInt)]
+    crashes: i64,
     /// Only of rows without a lease, which are another system's work.
     #[diesel(sql_type = Nullable<Binary>)]
     left_since: Option<Loose>,
 }
 
-/// The keys come as a JSON array of pairs.
+/// Keys, crashes and, for suspects, the next attempt come as a JSON array of arrays.
 const RECLAIM: &str = "UPDATE job_request SET status = 'SUBMITTED', lease_owner = NULL, lease_expires_at = NULL,
-        crashes = CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END + (lease_expires_at IS NOT NULL)
-    WHERE (tag, request_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))";
+        crashes = lost.value ->> 2, next_attempt_at = coalesce(lost.value ->> 3, next_attempt_at)
+    FROM json_each(?1) AS lost WHERE tag = lost.value ->> 0 AND request_id = lost.value ->> 1";
 
 pub(super) fn reclaim(
     conn: &mut SqliteConnection,
     now: DateTime<Utc>,
     job_ids: &[String],
+    lease: Duration,
     adopt_after: Option<Duration>,
 ) -> QueryResult<Vec<RequestKey>> {
     conn.immediate_transaction(|conn| {
@@ -57,13 +61,20 @@ pub(super) fn reclaim(
             (Some(since), Some(after)) => later(since, after) > now,
             _ => false,
         };
-        let lost = lost
-            .into_iter()
-            .filter_map(|row| if is_new(row.left_since) { None } else { named(row.tag, row.request_id) });
-        let keys: Vec<RequestKey> = lost.collect();
+        let mut keys = Vec::new();
+        let mut taken_back = Vec::new();
+        for row in lost {
+            if is_new(row.left_since) {
+                continue;
+            }
+            let Some(key) = named(row.tag, row.request_id) else { continue };
+            let alone = u32::try_from(row.crashes - i64::from(SUSPECT)).ok().filter(|&alone| alone > 0);
+            let next = alone.map(|alone| sqlite_text(later(now, lease.saturating_mul(alone))));
+            taken_back.push(serde_json::json!([key.tag, key.request_id, row.crashes, next]));
+            keys.push(key);
+        }
         if !keys.is_empty() {
-            let pairs: Vec<_> = keys.iter().map(|key| (&key.tag, &key.request_id)).collect();
-            sql_query(RECLAIM).bind::<Text, _>(serde_json::json!(pairs).to_string()).execute(conn)?;
+            sql_query(RECLAIM).bind::<Text, _>(serde_json::Value::Array(taken_back).to_string()).execute(conn)?;
         }
         Ok(keys)
     })

@@ -51,6 +51,28 @@ fn silent_and_slow_clients_hold_up_nobody() {
     drop((silent, slow));
 }
 
+/// A proxy before the database that takes everything and never answers: the API says so, and is well again by itself.
+#[test]
+fn a_database_that_goes_silent_is_given_up_and_found_again() {
+    let Some(database) = TestDatabase::postgres() else { return };
+    let (proxy, url) = crate::proxy::Proxy::before(&database.url());
+    let jobs = format!("{}\n[api]\nlisten = \"127.0.0.1:0\"\n", crate::site::JOBS);
+    let site = crate::site::Site::through(&database, &url, &crate::site::fixture("odd"), &jobs);
+    let server = Server::start(&site, "serve");
+    assert_eq!(server.post(SUBMIT, &submission("t", BATCH)).status, 200);
+    proxy.silence();
+    // Every connection of the pool hangs.
+    std::thread::scope(|scope| {
+        for client in (0..10).map(|_| server.client()) {
+            scope.spawn(move || assert_eq!(client.call("GET", "/job/request/list/t", &[], b"").status, 503));
+        }
+    });
+    assert_eq!(server.get("/health").status, 503);
+    proxy.heal();
+    crate::daemon::wait_for("health", || (server.get("/health").status == 200).then_some(()));
+    assert_eq!(server.get("/job/request/list/t").status, 200);
+}
+
 /// What is being answered is answered to its end; nobody else holds the stop up for longer than `stop_timeout`.
 #[test]
 fn a_stop_lets_answers_end() {

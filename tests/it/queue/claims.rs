@@ -345,10 +345,14 @@ fn rows_that_crashed_are_kept_apart() {
         clock.advance(LEASE * 2);
         assert_eq!(next(16), "n1 n2");
         assert_eq!(next(16), "");
-        assert_eq!([alone(), alone(), alone(), alone(), alone(), alone()].join(" "), "p1 p2 s1 s2 s3 ");
+        assert_eq!([alone(), alone(), alone(), alone()].join(" "), "s1 s2 s3 ");
+        // p1 waits one lease and p2 six: as many as they have crashed their daemon alone. By then everybody is gone again.
+        clock.advance(LEASE * 11 / 10);
+        assert_eq!(next(16), "");
+        assert_eq!([alone(), alone(), alone(), alone()].join(" "), "p1 n1 n2 ");
         let crashes = database.query_text("SELECT crashes FROM job_request ORDER BY tag, request_id");
         let crashes: Vec<_> = crashes.into_iter().map(|row| row[0].clone().unwrap()).collect();
-        assert_eq!(crashes, ["3", "8", "2", "1", "1", "2", "2"]);
+        assert_eq!(crashes, ["3", "8", "3", "2", "2", "3", "3"]);
     });
 }
 
@@ -363,11 +367,15 @@ fn a_row_that_gets_further_counts_its_crashes_alone_anew() {
         let claim = queue.claim(&suspect()).unwrap();
         queue.renew(&claim.token, &rows(None), LEASE).unwrap();
         clock.advance(LEASE * 2);
-        let claim = take(queue.as_ref(), &suspect());
+        assert!(take(queue.as_ref(), &suspect()).requests.is_empty(), "it waits for four leases");
+        clock.advance(LEASE * 5);
+        let claim = queue.claim(&suspect()).unwrap();
         assert_eq!(claim.requests[0].crashes, 6, "it did not get anywhere");
         queue.renew(&claim.token, &rows(Some("[1]")), LEASE).unwrap();
         clock.advance(LEASE * 2);
-        let claim = take(queue.as_ref(), &suspect());
+        assert!(take(queue.as_ref(), &suspect()).requests.is_empty(), "it waits for one");
+        clock.advance(LEASE * 2);
+        let claim = queue.claim(&suspect()).unwrap();
         assert_eq!(claim.requests[0].crashes, 3, "still alone, and the first crash since");
         assert_eq!(queue.claim(&wish(1)).unwrap().requests.len(), 0);
     });
@@ -389,14 +397,14 @@ fn rows_without_a_lease_are_taken_over_only_where_that_is_wanted() {
         database.execute("UPDATE job_request SET status = 'PROCESSING' WHERE request_id = 'theirs'");
         let hour = Some(Duration::from_hours(1));
         let jobs = wish(1).job_ids;
-        assert_eq!(queue.reclaim(&jobs, None).unwrap(), []);
-        let mut adopted = queue.reclaim(&jobs, hour).unwrap();
+        assert_eq!(queue.reclaim(&jobs, LEASE, None).unwrap(), []);
+        let mut adopted = queue.reclaim(&jobs, LEASE, hour).unwrap();
         adopted.sort();
         assert_eq!(adopted, [key("t", "old"), key("t", "undated")]);
         let claim = queue.claim(&wish(10)).unwrap();
         assert_eq!(ids(&claim), ["undated", "old"]);
         assert!(claim.requests.iter().all(|row| row.crashes == 0), "no lease of ours was lost");
-        assert_eq!(queue.reclaim(&jobs, hour).unwrap(), [], "now they have a lease");
+        assert_eq!(queue.reclaim(&jobs, LEASE, hour).unwrap(), [], "now they have a lease");
         clock.advance(LEASE * 2);
         assert_eq!(ids(&take(queue.as_ref(), &wish(16))), ["undated", "old"], "from now on they are ours");
     });

@@ -184,11 +184,14 @@ impl Model<'_> {
         let mut lost = Vec::new();
         for (number, row) in &mut self.rows {
             if matches!(row.state, State::Processing { until, .. } if until <= self.now) {
-                (row.state, row.crashes) = (State::Submitted { from: 0 }, row.crashes + 1);
+                row.crashes += 1;
+                let alone = u64::from(row.crashes.saturating_sub(2));
+                let from = if alone > 0 { self.now + alone * LEASE.as_secs() } else { 0 };
+                row.state = State::Submitted { from };
                 lost.push(name(*number));
             }
         }
-        let mut taken_back = self.queue.reclaim(&wish(1).job_ids, None).unwrap();
+        let mut taken_back = self.queue.reclaim(&wish(1).job_ids, LEASE, None).unwrap();
         taken_back.sort();
         assert_eq!(taken_back, lost);
     }
@@ -425,12 +428,12 @@ fn claimants_at_once_never_hold_one_row_together_and_lose_none() {
                 let taken_back: usize = thread::scope(|scope| {
                     let reclaiming: Vec<_> = queues
                         .iter()
-                        .map(|queue| scope.spawn(|| queue.reclaim(&wish(1).job_ids, None).unwrap().len()))
+                        .map(|queue| scope.spawn(|| queue.reclaim(&wish(1).job_ids, LEASE, None).unwrap().len()))
                         .collect();
                     reclaiming.into_iter().map(|one| one.join().unwrap()).sum()
                 });
                 // Rows that two tried to take back at the same moment are passed over by one of them, not by both.
-                let rest = queue.reclaim(&wish(1).job_ids, None).unwrap().len();
+                let rest = queue.reclaim(&wish(1).job_ids, LEASE, None).unwrap().len();
                 assert_eq!(taken_back + rest, dropped, "round {round}");
                 lost += dropped;
             }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use exhaust::sample_data::SampleRequest;
 
-use super::{Files, count, files, jobs, place, sample, stored_files, undisturbed, wait_until_done};
+use super::{Files, count, files, insert_all, jobs, place, sample, stored_files, undisturbed, wait_until_done};
 use crate::daemon::{Daemon, wait_for};
 use crate::databases::{TestDatabase, each};
 use crate::proxy::Proxy;
@@ -37,9 +37,7 @@ impl Work {
     }
 
     fn insert(&self, site: &Site<'_>) {
-        for (n, request) in self.requests.iter().enumerate() {
-            site.insert("t", &format!("r{n:02}"), request.job_id, &request.request_data);
-        }
+        insert_all(site, &self.requests);
     }
 
     /// Every request is completed with the right bytes, and the store has no file that is half.

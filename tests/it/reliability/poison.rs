@@ -1,6 +1,6 @@
 //! One request that aborts the process, every time it is worked on.
 
-use super::{count, place, sample};
+use super::{count, insert_all, place, sample};
 use crate::daemon::{Daemon, wait_for};
 use crate::databases::each;
 
@@ -14,10 +14,8 @@ fn a_request_that_crashes_the_daemon_fails_alone() {
     each(|database| {
         let site = place(database, &data, "lease = \"1s\"");
         site.insert("t", "poison", "course-report", &format!(r#"{{"batchId": "{poison}"}}"#));
-        let innocent: Vec<_> = requests.iter().filter(|request| !request.batches.contains(poison)).collect();
-        for (n, request) in innocent.iter().enumerate() {
-            site.insert("t", &format!("r{n:02}"), request.job_id, &request.request_data);
-        }
+        let innocent: Vec<_> = requests.iter().filter(|request| !request.batches.contains(poison)).cloned().collect();
+        insert_all(&site, &innocent);
         let mut crashes = 0;
         // A supervisor that starts the daemon again and again, as systemd does.
         wait_for("the poison to be found out", || {

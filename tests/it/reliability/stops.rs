@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{count, open_rows, place, sample, stored_files, wait_until_done};
+use super::{count, insert_all, open_rows, place, sample, stored_files, wait_until_done};
 use crate::daemon::{Daemon, wait_for};
 use crate::databases::each;
 
@@ -15,9 +15,7 @@ fn what_can_be_finished_in_time_is_finished() {
         let site = place(database, &data, "stop_timeout = \"30s\"");
         let mut daemon = Daemon::start(&site, "generating:delay=50");
         daemon.logs("daemon ready");
-        for (n, request) in requests.iter().enumerate() {
-            site.insert("t", &format!("r{n:02}"), request.job_id, &request.request_data);
-        }
+        insert_all(&site, &requests);
         wait_for("a file", || (!stored_files(&site.path("reports")).is_empty()).then_some(()));
         daemon.signal("TERM");
         site.insert("t", "late", requests[0].job_id, &requests[0].request_data);
@@ -43,9 +41,7 @@ fn what_cannot_be_finished_is_handed_back_with_what_is_stored() {
     for (what, points) in [("generating", "generating:delay=400"), ("loading", "loading:delay=20000")] {
         each(|database| {
             let site = place(database, &data, "stop_timeout = \"2s\"\nthreads = 1");
-            for (n, request) in requests.iter().enumerate() {
-                site.insert("t", &format!("r{n:02}"), request.job_id, &request.request_data);
-            }
+            insert_all(&site, &requests);
             let mut daemon = Daemon::start(&site, points);
             if what == "loading" {
                 wait_for("a claim", || (count(database, "status = 'PROCESSING'") == 60).then_some(()));
@@ -133,9 +129,7 @@ fn a_single_run_hands_back_as_well() {
     let requests = sample(&data, 20);
     each(|database| {
         let site = place(database, &data, "stop_timeout = \"1s\"\nthreads = 1");
-        for (n, request) in requests.iter().enumerate() {
-            site.insert("t", &format!("r{n:02}"), request.job_id, &request.request_data);
-        }
+        insert_all(&site, &requests);
         let mut command = site.command(&["run", "--once"]);
         let mut once = Daemon::spawn(command.env("EXHAUST_TEST_POINT", "generating:delay=300"));
         wait_for("files", || (!stored_files(&site.path("reports")).is_empty()).then_some(()));

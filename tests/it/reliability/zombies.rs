@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::SystemTime;
 
-use super::{place, sample, wait_until_done};
+use super::{insert_all, place, sample, wait_until_done};
 use crate::daemon::{Daemon, wait_for};
 use crate::databases::{TestDatabase, each};
 use crate::site::Site;
@@ -28,9 +28,7 @@ fn a_daemon_that_slept_past_its_lease_changes_nothing() {
     let requests = sample(&data, 12);
     each(|database| {
         let site = place(database, &data, "lease = \"1s\"\nthreads = 2");
-        for (n, request) in requests.iter().enumerate() {
-            site.insert("t", &format!("r{n:02}"), request.job_id, &request.request_data);
-        }
+        insert_all(&site, &requests);
         // In mid-work: some files are stored, some are not.
         let zombie = Daemon::start(&site, "generating:delay=150");
         wait_for("a file", || (super::stored_files(&site.path("reports")).len() >= 3).then_some(()));
