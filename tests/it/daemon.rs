@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::site::Site;
 
 /// How long anything in these tests may take before it counts as hanging.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// `exhaustd run`, killed when it is dropped.
 pub(crate) struct Daemon {

@@ -5,11 +5,13 @@
 mod claims;
 mod clients;
 mod ends;
+mod listening;
 mod migrations;
 mod properties;
 mod reading;
 mod retention;
 mod slots;
+mod tenants;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
