@@ -91,6 +91,17 @@ impl TestDatabase {
         }
     }
 
+    /// Whether anybody can write now: on SQLite one process holds the lock at a time, even if it sleeps.
+    pub(crate) fn is_writable(&self) -> bool {
+        match &self.0 {
+            Place::Sqlite { .. } => {
+                let mut conn = SqliteConnection::establish(self.file().to_str().unwrap()).unwrap();
+                conn.batch_execute("PRAGMA busy_timeout = 200; BEGIN IMMEDIATE; ROLLBACK").is_ok()
+            }
+            Place::Postgres { .. } => true,
+        }
+    }
+
     /// The rows of a query, every value as the text that the database makes of it.
     pub(crate) fn query_text(&self, sql: &str) -> Vec<Vec<Option<String>>> {
         match &self.0 {

@@ -32,7 +32,17 @@ fn a_daemon_that_slept_past_its_lease_changes_nothing() {
         // In mid-work: some files are stored, some are not.
         let zombie = Daemon::start(&site, "generating:delay=150");
         wait_for("a file", || (super::stored_files(&site.path("reports")).len() >= 3).then_some(()));
-        zombie.signal("STOP");
+        // Not within a transaction of SQLite: whoever sleeps there holds the lock, and nobody can write until it goes on.
+        wait_for("a moment between its transactions", || {
+            zombie.signal("STOP");
+            let stat = format!("/proc/{}/stat", zombie.pid());
+            wait_for("it to sleep", || fs::read_to_string(&stat).unwrap().contains(") T ").then_some(()));
+            let between = database.is_writable();
+            if !between {
+                zombie.signal("CONT");
+            }
+            between.then_some(())
+        });
         let heir = Daemon::start(&site, "");
         wait_until_done(database);
         let before = picture(database, &site);
