@@ -4,7 +4,8 @@
 //! both. This is the only room that knows diesel. `docs/state-machine.md` draws the states.
 //!
 //! Not its business: what a request means (`intake`), when to claim and when to give up (`worker`), who may ask (the
-//! API). Every verb but the claim takes a key, never a job: whether a row belongs to us is for the caller to know.
+//! API). Verbs that look for rows take the jobs' names, all others a key: whether that row belongs to us is for the caller
+//! to know.
 
 mod clock;
 mod failures;

@@ -158,7 +158,12 @@ impl<'a> Group<'a> {
             let processed = processed.and_then(Processed::parse).unwrap_or_default();
             let alike = processed.made_as == made_as(self.job, one.order.shape);
             let files = processed.batches.into_iter().filter(|_| alike);
-            noted.push(files.filter_map(|file| Some((ObjectKey::parse(&file.key).ok()?, file))).collect());
+            // The row may have been written by anybody: only this request's own files are delivered.
+            let is_own = |object: &ObjectKey| {
+                object.origin().is_some_and(|of| of.tag == one.key.tag && of.request_id == one.key.request_id)
+            };
+            let own = |file: StoredBatch| Some((ObjectKey::parse(&file.key).ok().filter(is_own)?, file));
+            noted.push(files.filter_map(own).collect());
         }
         if noted.iter().any(|files| !files.is_empty()) {
             let store = self.world.store.clone();
