@@ -84,11 +84,20 @@ fn what_cannot_be_trusted_is_made_again() {
         let known = noted(database);
         fs::remove_file(site.path("reports").join(&known[0])).unwrap();
         fs::write(site.path("reports").join(&known[1]), "half").unwrap();
+        // A whole file of the right size, but another request's.
+        let foreign = known[2].replace("/t/r/", "/t/another/");
+        fs::create_dir_all(site.path("reports").join(&foreign).parent().unwrap()).unwrap();
+        fs::copy(site.path("reports").join(&known[2]), site.path("reports").join(&foreign)).unwrap();
+        database.execute(&format!(
+            "UPDATE job_request SET processed_batches = replace(processed_batches, '{}', '{foreign}')",
+            known[2]
+        ));
         let second = Daemon::start(&site, "");
         wait_until_done(database);
         let row = &site.rows()["r"];
-        assert_eq!(row.stats["group"]["batches_generated"].as_u64(), Some(27 - known.len() as u64), "{}", second.log());
-        assert!(!row.urls.contains(&known[0]) && !row.urls.contains(&known[1]) && row.urls.contains(&known[2]));
+        assert_eq!(row.stats["group"]["batches_generated"].as_u64(), Some(28 - known.len() as u64), "{}", second.log());
+        assert!(!row.urls.contains(&known[0]) && !row.urls.contains(&known[1]) && row.urls.contains(&known[3]));
+        assert!(!row.urls.contains(&foreign) && !row.urls.contains(&known[2]));
         second.kill();
 
         // Another option: other bytes, so nothing of the first attempt is part of this one.
