@@ -11,4 +11,4 @@ pub mod store;
 pub use format::{Compress, Format, Shape, write_table};
 pub use key::{KeyError, ObjectKey, Origin, PathError, ReportPath};
 pub use links::{LinkError, Links, kept_link_key};
-pub use store::{Abandoned, Reports, Store, StoreError, StoredReport};
+pub use store::{Abandoned, Content, FinishedFile, Reports, Store, StoreError, StoredReport};

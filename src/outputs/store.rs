@@ -1,23 +1,26 @@
 //! Where finished files live. One store today: a directory, with files that appear whole or not at all.
 //!
-//! Not here: how keys are made (`key`), and signed links. What is removed and listed is in `removal`.
+//! Not here: how keys are made (`key`), and signed links. What is removed and listed is in `removal`, how files come to
+//! survive a loss of power in `settle`, what is written into one in `file`.
 
+mod file;
 mod removal;
+mod settle;
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 
+pub use file::{Content, FinishedFile, NewFile};
 pub use removal::{Abandoned, Reports, StoredReport};
 
 use super::key::ObjectKey;
 
 /// Files are written here first and then renamed, so that a reader never sees half of one.
 const INCOMING: &str = ".incoming";
-const BUFFER: usize = 256 * 1024;
 /// How often directories are made that somebody else removes.
 const TRIES: u32 = 10;
 
@@ -48,27 +51,32 @@ impl StoreError {
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    settling: Arc<settle::Settling>,
 }
 
 impl Store {
     /// The store in this directory, which is made when the first file is.
     #[must_use]
-    pub const fn local(root: PathBuf) -> Self {
-        Self { root }
+    pub fn local(root: PathBuf) -> Self {
+        Self { root, settling: Arc::default() }
     }
 
-    /// Begins a file. It is not there for anybody until [`NewFile::finish`].
+    /// Begins a file that is meant for this key. It is not there for anybody until it is published.
     pub fn create(&self, key: &ObjectKey) -> Result<NewFile, StoreError> {
         let incoming = self.root.join(INCOMING);
         let temporary = fs::create_dir_all(&incoming)
             .and_then(|()| NamedTempFile::new_in(&incoming))
             .map_err(|cause| StoreError::new("create a file", key, cause))?;
-        Ok(NewFile {
-            place: self.path(key),
-            key: key.clone(),
-            out: BufWriter::with_capacity(BUFFER, temporary),
-            bytes: 0,
-        })
+        Ok(NewFile::new(key.clone(), temporary))
+    }
+
+    /// Puts a finished file in its place, whole. Until [`Store::settle`] a loss of power may take it away again, or
+    /// leave other content under its name.
+    pub fn publish(&self, file: FinishedFile, key: &ObjectKey) -> Result<(), StoreError> {
+        let place = self.path(key);
+        make_parent(&place)
+            .and_then(|()| persist(file.temporary, &place))
+            .map_err(|cause| StoreError::new("store a file", key, cause))
     }
 
     /// Gives a stored file a second name. Files never change once stored, so both names may share one content.
@@ -85,28 +93,17 @@ impl Store {
     fn copy_bytes(&self, source: &Path, target: &Path) -> io::Result<()> {
         let mut temporary = NamedTempFile::new_in(self.root.join(INCOMING))?;
         io::copy(&mut File::open(source)?, temporary.as_file_mut())?;
-        publish(temporary, target)
+        make_readable(temporary.as_file())?;
+        persist(temporary, target)
     }
 
-    /// Makes the names of these files survive a loss of power; their contents did when they were finished.
-    pub fn settle(&self, keys: &[ObjectKey]) -> Result<(), StoreError> {
-        let mut directories = BTreeSet::new();
-        for key in keys {
-            let path = self.path(key);
-            directories.extend(path.ancestors().skip(1).take_while(|a| a.starts_with(&self.root)).map(Path::to_owned));
-        }
-        for directory in directories {
-            File::open(&directory)
-                .and_then(|handle| handle.sync_all())
-                .map_err(|cause| StoreError::new("settle a directory", &directory.display(), cause))?;
-        }
-        Ok(())
-    }
-
-    /// Whether a file of this key and size is stored.
+    /// Whether this very content is stored under this key. It is read: after a loss of power a file that was not settled
+    /// may have the right name and size, and other bytes.
     #[must_use]
-    pub fn has(&self, key: &ObjectKey, bytes: u64) -> bool {
-        fs::metadata(self.path(key)).is_ok_and(|file| file.is_file() && file.len() == bytes)
+    pub fn has(&self, key: &ObjectKey, content: Content) -> bool {
+        let path = self.path(key);
+        fs::metadata(&path).is_ok_and(|file| file.is_file() && file.len() == content.bytes)
+            && Content::of(&path).is_ok_and(|found| found == content)
     }
 
     /// Opens a stored file.
@@ -133,45 +130,6 @@ impl Store {
     }
 }
 
-/// A file being written. Dropped unfinished, it leaves nothing behind.
-#[derive(Debug)]
-pub struct NewFile {
-    key: ObjectKey,
-    place: PathBuf,
-    out: BufWriter<NamedTempFile>,
-    bytes: u64,
-}
-
-impl NewFile {
-    /// Puts the file in its place, whole, its content safe from a loss of power; returns its size in bytes.
-    pub fn finish(self) -> Result<u64, StoreError> {
-        let Self { key, place, out, bytes } = self;
-        out.into_inner()
-            .map_err(io::IntoInnerError::into_error)
-            .and_then(|file| make_parent(&place).and_then(|()| publish(file, &place)))
-            .map_err(|cause| StoreError::new("store a file", &key, cause))?;
-        Ok(bytes)
-    }
-
-    /// What writing to the file failed with, as the store's error.
-    #[must_use]
-    pub fn failed(&self, cause: io::Error) -> StoreError {
-        StoreError::new("write a file", &self.key, cause)
-    }
-}
-
-impl Write for NewFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
 /// Tried again where a directory vanishes meanwhile: retention removes those that it finds empty.
 fn make_parent(path: &Path) -> io::Result<()> {
     let Some(parent) = path.parent() else { return Ok(()) };
@@ -185,10 +143,7 @@ fn make_parent(path: &Path) -> io::Result<()> {
 }
 
 /// Files are immutable: an existing one is never replaced.
-fn publish(file: NamedTempFile, place: &Path) -> io::Result<()> {
-    let handle = file.as_file();
-    handle.sync_data()?;
-    make_readable(handle)?;
+fn persist(file: NamedTempFile, place: &Path) -> io::Result<()> {
     file.persist_noclobber(place).map(drop).map_err(|error| error.error)
 }
 
@@ -208,6 +163,8 @@ fn make_readable(_: &File) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    const LONG: usize = 512 * 1024;
+
     fn key(text: &str) -> ObjectKey {
         ObjectKey::parse(text).unwrap()
     }
@@ -221,6 +178,14 @@ mod tests {
         found
     }
 
+    fn put(store: &Store, key: &ObjectKey, content: &str) -> Result<Content, StoreError> {
+        let mut file = store.create(key).unwrap();
+        file.write_all(content.as_bytes()).unwrap();
+        let file = file.finish()?;
+        let content = file.content();
+        store.publish(file, key).map(|()| content)
+    }
+
     #[test]
     fn a_file_appears_whole_or_not_at_all() {
         let directory = tempfile::tempdir().unwrap();
@@ -228,16 +193,18 @@ mod tests {
         let (a, b) = (key("r/t/1/c/reports-a.csv"), key("r/t/1/c/reports-b.csv"));
 
         let mut file = store.create(&a).unwrap();
-        file.write_all(&vec![b'x'; 2 * BUFFER]).unwrap();
-        assert!(!store.path(&a).exists(), "visible before it is finished");
-        assert_eq!(file.finish().unwrap(), 2 * BUFFER as u64);
-        assert_eq!(fs::metadata(store.path(&a)).unwrap().len(), 2 * BUFFER as u64);
+        file.write_all(&vec![b'x'; LONG]).unwrap();
+        let file = file.finish().unwrap();
+        assert!(!store.path(&a).exists(), "visible before it is published");
+        assert_eq!(file.content().bytes, LONG as u64);
+        store.publish(file, &a).unwrap();
+        assert_eq!(fs::metadata(store.path(&a)).unwrap().len(), LONG as u64);
 
         let mut dropped = store.create(&b).unwrap();
         dropped.write_all(b"half").unwrap();
         drop(dropped);
+        drop(store.create(&b).unwrap().finish().unwrap());
         assert_eq!(files(directory.path()), [store.path(&a)], "a dropped file leaves nothing");
-        store.settle(&[a]).unwrap();
     }
 
     #[test]
@@ -246,9 +213,7 @@ mod tests {
         let store = Store::local(directory.path().to_owned());
         let a = key("a.csv");
         for (content, stored) in [("first", true), ("second", false)] {
-            let mut file = store.create(&a).unwrap();
-            file.write_all(content.as_bytes()).unwrap();
-            assert_eq!(file.finish().is_ok(), stored);
+            assert_eq!(put(&store, &a, content).is_ok(), stored);
         }
         assert_eq!(fs::read_to_string(store.path(&a)).unwrap(), "first");
     }
@@ -258,15 +223,26 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::local(directory.path().to_owned());
         let (a, b, c) = (key("x/a.csv"), key("y/b.csv"), key("z/c.csv"));
-        let mut file = store.create(&a).unwrap();
-        file.write_all(b"content").unwrap();
-        file.finish().unwrap();
+        put(&store, &a, "content").unwrap();
         store.copy(&a, &b).unwrap();
         make_parent(&store.path(&c)).unwrap();
         store.copy_bytes(&store.path(&a), &store.path(&c)).unwrap();
         for copied in [&b, &c] {
             assert_eq!(io::read_to_string(store.open(copied).unwrap()).unwrap(), "content");
         }
+    }
+
+    #[test]
+    fn a_file_is_known_by_its_content() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::local(directory.path().to_owned());
+        let a = key("a.csv");
+        let content = put(&store, &a, &"x,y\n".repeat(LONG)).unwrap();
+        assert!(store.has(&a, content) && !store.has(&key("b.csv"), content));
+        // What a loss of power may leave.
+        fs::write(store.path(&a), vec![0; 4 * LONG]).unwrap();
+        assert_eq!(fs::metadata(store.path(&a)).unwrap().len(), content.bytes);
+        assert!(!store.has(&a, content), "the right size, and zeros");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::World;
 use super::cpu::Panicked;
-use super::ending::{Ending, Reason, Summary, write_back};
+use super::ending::{Ending, Reason, Summary, close, write_back};
 use super::generate::{Delivered, Ended, Meter, Workshop};
 use super::lease::Lease;
 use super::ledger::{Processed, StoredBatch, made_as};
@@ -149,8 +149,8 @@ impl<'a> Group<'a> {
         ready
     }
 
-    /// Finds what earlier attempts have stored. A file that is not there any more, has another size or was made in
-    /// another way is made again.
+    /// Finds what earlier attempts have stored. A file that is not there any more, has other bytes (it was noted before a
+    /// loss of power could do it no harm) or was made in another way is made again.
     pub(super) async fn resume(&mut self, mut ready: Vec<Ready>, catalog: &Catalog) -> Vec<Ready> {
         let mut noted: Vec<Vec<(ObjectKey, StoredBatch)>> = Vec::new();
         for one in &ready {
@@ -169,12 +169,12 @@ impl<'a> Group<'a> {
             let store = self.world.store.clone();
             let looking = tokio::task::spawn_blocking(move || {
                 for files in &mut noted {
-                    files.retain(|(object, file)| store.has(object, file.bytes));
+                    files.retain(|(object, file)| store.has(object, file.content()));
                 }
                 noted
             });
-            // What cannot be looked at is made again.
-            noted = looking.await.unwrap_or_default();
+            // What cannot be looked at is made again. A stop does not wait for it: the rows stay as they are.
+            noted = self.unless_halted(looking).await.and_then(Result::ok).unwrap_or_default();
         } else {
             noted.clear();
         }
@@ -272,7 +272,8 @@ impl<'a> Group<'a> {
                     None => break,
                 },
                 () = self.world.stop.halted() => {
-                    // Files under way are lost with this process; what is stored is noted.
+                    // Files under way are lost with this process: from here on the ledger lets none appear that is not
+                    // noted.
                     self.end_all(&Ending::HandedBack, summary).await;
                     return;
                 }
@@ -348,7 +349,9 @@ impl<'a> Group<'a> {
     }
 
     async fn end_all(&mut self, ending: &Ending, summary: &mut Summary) {
-        for key in self.open.keys().cloned().collect::<Vec<_>>() {
+        let keys: Vec<RequestKey> = self.open.keys().cloned().collect();
+        close(self.lease, &keys).await;
+        for key in keys {
             self.end(&key, ending.clone(), summary).await;
         }
     }

@@ -1,14 +1,18 @@
 //! What of each held request is stored. The lease notes it in the rows (`processed_batches`), so that whoever goes on
 //! with a request after a crash, a stop or a failure makes only what is missing.
+//!
+//! Files get their names through it ([`Ledger::place`]): none appears that it does not know, and none once its request
+//! is being written back.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::checked::Job;
-use crate::outputs::Shape;
+use crate::outputs::{Content, Shape};
 use crate::reports::Counts;
 use crate::requests::RequestKey;
 
@@ -30,9 +34,19 @@ pub struct StoredBatch {
     pub key: String,
     /// Its size.
     pub bytes: u64,
+    /// Its checksum: it is noted before a loss of power can do it no harm, so whoever goes on with it reads it first.
+    pub crc32: u32,
     /// Its rows, and where the other enrolments went.
     #[serde(flatten)]
     pub counts: Counts,
+}
+
+impl StoredBatch {
+    /// What the file holds.
+    #[must_use]
+    pub const fn content(&self) -> Content {
+        Content { bytes: self.bytes, crc32: self.crc32 }
+    }
 }
 
 impl Processed {
@@ -54,7 +68,11 @@ pub fn made_as(job: &Job, shape: Shape) -> String {
 
 /// The requests that a claim holds, and what of them is stored.
 #[derive(Debug, Default)]
-pub struct Ledger(Mutex<BTreeMap<RequestKey, Account>>);
+pub struct Ledger {
+    accounts: Mutex<BTreeMap<RequestKey, Account>>,
+    /// Told when a file is in its place, or could not get there.
+    placed: Condvar,
+}
 
 /// One request.
 #[derive(Debug, Default)]
@@ -62,14 +80,17 @@ struct Account {
     processed: Processed,
     /// How many of the files the row knows.
     noted: usize,
-    /// It is being written back: soon the claim does not hold it any more, and nothing is lost with it.
+    /// Files that are being put in their place just now.
+    placing: usize,
+    /// It is being written back: no file of it appears any more, soon the claim does not hold it, and nothing is lost
+    /// with it.
     ending: bool,
 }
 
 impl Account {
     fn json(&self) -> Option<String> {
         // Texts and numbers only: there is nothing in it that JSON cannot hold.
-        (self.processed.batches.len() > self.noted).then(|| serde_json::to_string(&self.processed).ok()).flatten()
+        (self.processed.batches.len() != self.noted).then(|| serde_json::to_string(&self.processed).ok()).flatten()
     }
 }
 
@@ -87,7 +108,8 @@ impl Ledger {
     /// Nothing of these requests is stored.
     #[must_use]
     pub fn new(held: impl IntoIterator<Item = RequestKey>) -> Self {
-        Self(Mutex::new(held.into_iter().map(|key| (key, Account::default())).collect()))
+        let accounts = held.into_iter().map(|key| (key, Account::default())).collect();
+        Self { accounts: Mutex::new(accounts), placed: Condvar::new() }
     }
 
     /// This is stored already, by an earlier attempt.
@@ -97,23 +119,53 @@ impl Ledger {
         }
     }
 
-    /// One more file is stored.
-    pub fn stored(&self, key: &RequestKey, batch: StoredBatch) {
-        if let Some(account) = self.lock().get_mut(key) {
-            account.processed.batches.push(batch);
+    /// Lets `place` put one more file of a request in its place, and notes it. `None`: the request is being written back,
+    /// or the claim does not hold it any more, and `place` was not called. Whoever writes it back waits for those who
+    /// were let ([`Ledger::wait_for_placed`]), so that every file that is there is in what the row gets.
+    pub fn place<E>(
+        &self,
+        key: &RequestKey,
+        batch: StoredBatch,
+        place: impl FnOnce() -> Result<(), E>,
+    ) -> Option<Result<(), E>> {
+        {
+            let mut accounts = self.lock();
+            let account = accounts.get_mut(key).filter(|account| !account.ending)?;
+            account.placing += 1;
         }
+        let mut placing = Placing { ledger: self, key, stored: None };
+        let placed = place();
+        placing.stored = placed.is_ok().then_some(batch);
+        Some(placed)
     }
 
-    /// Whether the claim still holds this request.
+    /// Whether more files of this request are wanted: the claim holds it, and it is not being written back.
     #[must_use]
-    pub fn holds(&self, key: &RequestKey) -> bool {
-        self.lock().contains_key(key)
+    pub fn wants(&self, key: &RequestKey) -> bool {
+        self.lock().get(key).is_some_and(|account| !account.ending)
     }
 
-    /// The request is being written back.
-    pub fn ends(&self, key: &RequestKey) {
+    /// The request is being written back; `true` if files of it were being put in their place just then.
+    pub fn ends(&self, key: &RequestKey) -> bool {
+        self.lock()
+            .get_mut(key)
+            .is_some_and(|account| !std::mem::replace(&mut account.ending, true) && account.placing > 0)
+    }
+
+    /// Waits until no file of these requests is being put in its place any more, but not for ever; whether none is.
+    /// Blocks.
+    pub fn wait_for_placed(&self, keys: &[RequestKey], patience: Duration) -> bool {
+        let busy = |accounts: &mut BTreeMap<RequestKey, Account>| {
+            keys.iter().any(|key| accounts.get(key).is_some_and(|account| account.placing > 0))
+        };
+        let waited = self.placed.wait_timeout_while(self.lock(), patience, busy);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    /// What is stored of it cannot be relied on: whoever goes on with it makes all of it again.
+    pub fn forget(&self, key: &RequestKey) {
         if let Some(account) = self.lock().get_mut(key) {
-            account.ending = true;
+            account.processed.batches.clear();
         }
     }
 
@@ -148,7 +200,25 @@ impl Ledger {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<RequestKey, Account>> {
         // What is in it stays right whatever panicked while it was held.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A file on its way to its place, until it is there, or is not, or whoever brought it there panicked.
+struct Placing<'a> {
+    ledger: &'a Ledger,
+    key: &'a RequestKey,
+    stored: Option<StoredBatch>,
+}
+
+impl Drop for Placing<'_> {
+    fn drop(&mut self) {
+        // No account: the claim was lost meanwhile, and nobody waits.
+        if let Some(account) = self.ledger.lock().get_mut(self.key) {
+            account.placing -= 1;
+            account.processed.batches.extend(self.stored.take());
+        }
+        self.ledger.placed.notify_all();
     }
 }
 
@@ -162,7 +232,11 @@ mod tests {
 
     fn batch(id: &str) -> StoredBatch {
         let counts = Counts { rows: 2, enrolled: 3, inactive: 1, ..Counts::default() };
-        StoredBatch { batch: id.to_owned(), key: format!("r/{id}.csv"), bytes: 9, counts }
+        StoredBatch { batch: id.to_owned(), key: format!("r/{id}.csv"), bytes: 9, crc32: 7, counts }
+    }
+
+    fn stored(ledger: &Ledger, request: &str, id: &str) -> bool {
+        ledger.place(&key(request), batch(id), || Ok::<(), ()>(())).is_some()
     }
 
     #[test]
@@ -171,19 +245,63 @@ mod tests {
         let known = Processed { made_as: "x".to_owned(), batches: vec![batch("a")] };
         ledger.resume(&key("1"), known);
         assert_eq!(ledger.processed(&key("1")), None, "the row knows it");
-        ledger.stored(&key("1"), batch("b"));
+        assert!(stored(&ledger, "1", "b"));
         let entries = ledger.entries();
         let told = Processed::parse(entries[0].processed.as_ref().unwrap()).unwrap();
         assert_eq!(told, Processed { made_as: "x".to_owned(), batches: vec![batch("a"), batch("b")] });
         assert_eq!(entries[1].processed, None);
-        ledger.stored(&key("1"), batch("c"));
+        assert!(stored(&ledger, "1", "c"));
         ledger.noted(&entries[0]);
         assert!(ledger.processed(&key("1")).unwrap().contains("r/c.csv"), "c came after the renewal was asked");
         ledger.ends(&key("2"));
         assert!(ledger.release(&key("1")) && !ledger.release(&key("1")) && !ledger.release(&key("2")));
-        assert!(!ledger.holds(&key("1")));
-        ledger.stored(&key("1"), batch("d"));
+        assert!(!ledger.wants(&key("1")) && !stored(&ledger, "1", "d"));
         assert_eq!(ledger.processed(&key("1")), None, "a released request is nobody's here");
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_known_when_its_request_is_written_back() {
+        let ledger = Ledger::new([key("1"), key("2")]);
+        let (begun, seen) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // A store that takes its time.
+                let placed = ledger.place(&key("1"), batch("a"), || {
+                    begun.send(()).unwrap();
+                    std::thread::sleep(Duration::from_millis(200));
+                    Ok::<(), ()>(())
+                });
+                assert_eq!(placed, Some(Ok(())));
+            });
+            seen.recv().unwrap();
+            assert!(!ledger.ends(&key("2")), "nothing of it is under way");
+            assert!(ledger.ends(&key("1")));
+            assert!(!ledger.wants(&key("1")) && !stored(&ledger, "1", "b"), "no other file appears");
+            assert!(!ledger.wait_for_placed(&[key("1")], Duration::ZERO), "it is still under way");
+            assert!(ledger.wait_for_placed(&[key("2"), key("1")], Duration::from_mins(1)));
+            assert!(ledger.processed(&key("1")).unwrap().contains("r/a.csv"));
+            assert!(!ledger.ends(&key("1")), "nobody waits twice");
+        });
+    }
+
+    #[test]
+    fn what_did_not_get_to_its_place_is_not_known_and_nobody_waits_for_it() {
+        let ledger = Ledger::new([key("1")]);
+        assert_eq!(ledger.place(&key("1"), batch("a"), || Err("full")), Some(Err("full")));
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            ledger.place(&key("1"), batch("a"), || -> Result<(), ()> { panic!("broken") })
+        }));
+        assert!(panicked.is_err());
+        assert!(!ledger.ends(&key("1")));
+        assert_eq!(ledger.processed(&key("1")), None);
+    }
+
+    #[test]
+    fn what_is_forgotten_the_row_forgets_too() {
+        let ledger = Ledger::new([key("1")]);
+        ledger.resume(&key("1"), Processed { made_as: "x".to_owned(), batches: vec![batch("a")] });
+        ledger.forget(&key("1"));
+        assert_eq!(ledger.processed(&key("1")).as_deref(), Some(r#"{"made_as":"x","batches":[]}"#));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod cpu;
 pub mod dependencies;
+pub mod desk;
 pub mod ending;
 pub mod generate;
 mod group;

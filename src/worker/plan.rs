@@ -143,6 +143,7 @@ mod tests {
             batch: "b2".to_owned(),
             key: "k".to_owned(),
             bytes: 1,
+            crc32: 1,
             counts: crate::reports::Counts::default(),
         });
         let laid_out: Vec<_> = units(&requests).into_iter().map(|unit| (unit.batch, unit.wanted)).collect();

@@ -93,6 +93,12 @@ pub(crate) fn count(database: &TestDatabase, condition: &str) -> usize {
     rows[0][0].as_ref().unwrap().parse().unwrap()
 }
 
+/// Each gets the other's name, in one step: a daemon finds no gap in which it makes a new store where the old one was.
+pub(crate) fn exchange(one: &Path, other: &Path) {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
+}
+
 /// Every regular file below a directory that is no temporary one.
 pub(crate) fn stored_files(directory: &Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();

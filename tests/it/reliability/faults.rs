@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use exhaust::sample_data::SampleRequest;
 
-use super::{Files, count, files, insert_all, jobs, place, sample, stored_files, undisturbed, wait_until_done};
+use super::{
+    Files, count, exchange, files, insert_all, jobs, place, sample, stored_files, undisturbed, wait_until_done,
+};
 use crate::daemon::{Daemon, wait_for};
 use crate::databases::{TestDatabase, each};
 use crate::proxy::Proxy;
@@ -192,8 +194,8 @@ fn the_store_refuses_for_a_while() {
         daemon.logs("daemon ready");
         work.insert(&site);
         wait_for_files(&site, 3);
-        fs::rename(site.path("reports"), site.path("away")).unwrap();
-        fs::write(site.path("reports"), "in the way").unwrap();
+        fs::write(site.path("away"), "in the way").unwrap();
+        exchange(&site.path("reports"), &site.path("away"));
         daemon.logs("nothing is claimed while the Store is down");
         std::thread::sleep(Duration::from_secs(3));
         let met = count(database, "iteration > 0 AND status = 'SUBMITTED'");
@@ -202,8 +204,7 @@ fn the_store_refuses_for_a_while() {
         let messages =
             database.query_text("SELECT DISTINCT err_message FROM job_request WHERE err_message IS NOT NULL");
         assert!(messages.iter().all(|row| row[0].as_ref().unwrap().contains("in the store")), "{messages:?}");
-        fs::remove_file(site.path("reports")).unwrap();
-        fs::rename(site.path("away"), site.path("reports")).unwrap();
+        exchange(&site.path("reports"), &site.path("away"));
         let back = Instant::now();
         daemon.logs("the Store is well again");
         wait_until_done(database);
@@ -218,8 +219,8 @@ fn the_store_refuses_for_a_while() {
 fn a_store_that_is_slower_than_a_lease_costs_nothing() {
     let work = Work::new(6);
     each(|database| {
-        let site = place(database, &work.data(), "lease = \"1s\"");
-        let daemon = Daemon::start(&site, "stored:delay=1500");
+        let site = place(database, &work.data(), "lease = \"2s\"");
+        let daemon = Daemon::start(&site, "stored:delay=2500");
         let other = Daemon::start(&site, "");
         for daemon in [&daemon, &other] {
             daemon.logs("daemon ready");

@@ -32,15 +32,19 @@ fn what_can_be_finished_in_time_is_finished() {
     });
 }
 
-/// Neither half-made requests nor a load that takes its time hold up a stop.
+/// Neither half-made requests nor a load that takes its time hold up a stop, and no file is there that nobody knows: not
+/// even one that is put in its place at that very moment.
 #[test]
 fn what_cannot_be_finished_is_handed_back_with_what_is_stored() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     let requests = sample(&data, 60);
-    for (what, points) in [("generating", "generating:delay=400"), ("loading", "loading:delay=20000")] {
+    let slow =
+        [("generating", "generating:delay=400"), ("placing", "placed:delay=400"), ("loading", "loading:delay=20000")];
+    for (what, points) in slow {
         each(|database| {
-            let site = place(database, &data, "stop_timeout = \"2s\"\nthreads = 1");
+            // Half of it is for handing back, which a machine with other work may take some time for.
+            let site = place(database, &data, "stop_timeout = \"6s\"\nthreads = 1");
             insert_all(&site, &requests);
             let mut daemon = Daemon::start(&site, points);
             if what == "loading" {
@@ -64,8 +68,8 @@ fn what_cannot_be_finished_is_handed_back_with_what_is_stored() {
             let rows = site.rows();
             assert!(rows.values().all(|row| row.status == "COMPLETED"), "{}", next.log());
             let urls: Vec<&String> = rows.values().flat_map(|row| &row.urls).collect();
-            let kept = before.iter().filter(|file| urls.iter().any(|url| file.ends_with(url))).count();
-            assert_eq!(kept, before.iter().filter(|file| file.extension().is_some_and(|end| end == "csv")).count());
+            let unknown: Vec<_> = before.iter().filter(|file| !urls.iter().any(|url| file.ends_with(url))).collect();
+            assert!(unknown.is_empty(), "of {} files stored: {unknown:?}\n{}", before.len(), daemon.log());
         });
     }
 }
@@ -128,10 +132,10 @@ fn a_single_run_hands_back_as_well() {
     let data = directory.path().join("data");
     let requests = sample(&data, 20);
     each(|database| {
-        let site = place(database, &data, "stop_timeout = \"1s\"\nthreads = 1");
+        let site = place(database, &data, "stop_timeout = \"6s\"\nthreads = 1");
         insert_all(&site, &requests);
         let mut command = site.command(&["run", "--once"]);
-        let mut once = Daemon::spawn(command.env("EXHAUST_TEST_POINT", "generating:delay=300"));
+        let mut once = Daemon::spawn(command.env("EXHAUST_TEST_POINT", "generating:delay=1000"));
         wait_for("files", || (!stored_files(&site.path("reports")).is_empty()).then_some(()));
         once.signal("TERM");
         assert_eq!(once.wait().code(), Some(1), "not everything was done: {}", once.log());

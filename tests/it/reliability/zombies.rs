@@ -30,7 +30,7 @@ fn a_daemon_that_slept_past_its_lease_changes_nothing() {
         let site = place(database, &data, "lease = \"1s\"\nthreads = 2");
         insert_all(&site, &requests);
         // In mid-work: some files are stored, some are not.
-        let zombie = Daemon::start(&site, "generating:delay=150");
+        let zombie = Daemon::start(&site, "generating:delay=400");
         wait_for("a file", || (super::stored_files(&site.path("reports")).len() >= 3).then_some(()));
         // Not within a transaction of SQLite: whoever sleeps there holds the lock, and nobody can write until it goes on.
         wait_for("a moment between its transactions", || {

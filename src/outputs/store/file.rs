@@ -1,0 +1,103 @@
+//! A file on its way into the store: being written, finished, and what it holds then.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read as _, Write};
+use std::path::Path;
+
+use crc32fast::Hasher;
+use tempfile::NamedTempFile;
+
+use super::super::key::ObjectKey;
+use super::StoreError;
+
+const BUFFER: usize = 256 * 1024;
+
+/// What a file holds, as far as two numbers tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Its length.
+    pub bytes: u64,
+    /// The checksum of its bytes.
+    pub crc32: u32,
+}
+
+impl Content {
+    /// That of the file at this place.
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        let (mut file, mut buffer) = (File::open(path)?, vec![0; BUFFER]);
+        let (mut bytes, mut crc32) = (0, Hasher::new());
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => return Ok(Self { bytes, crc32: crc32.finalize() }),
+                Ok(read) => {
+                    crc32.update(&buffer[..read]);
+                    bytes += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// A file being written. Dropped unfinished, it leaves nothing behind.
+#[derive(Debug)]
+pub struct NewFile {
+    key: ObjectKey,
+    out: BufWriter<NamedTempFile>,
+    bytes: u64,
+    crc32: Hasher,
+}
+
+/// A file that is written and has no name yet. Dropped, it leaves nothing behind.
+#[derive(Debug)]
+pub struct FinishedFile {
+    pub(super) temporary: NamedTempFile,
+    content: Content,
+}
+
+impl FinishedFile {
+    /// What it holds.
+    #[must_use]
+    pub const fn content(&self) -> Content {
+        self.content
+    }
+}
+
+impl NewFile {
+    pub(super) fn new(key: ObjectKey, temporary: NamedTempFile) -> Self {
+        Self { key, out: BufWriter::with_capacity(BUFFER, temporary), bytes: 0, crc32: Hasher::new() }
+    }
+
+    /// Everything is written; [`Store::publish`] gives it its name.
+    pub fn finish(self) -> Result<FinishedFile, StoreError> {
+        let Self { key, out, bytes, crc32 } = self;
+        let content = Content { bytes, crc32: crc32.finalize() };
+        out.into_inner()
+            .map_err(io::IntoInnerError::into_error)
+            .and_then(|temporary| {
+                super::make_readable(temporary.as_file())?;
+                Ok(FinishedFile { temporary, content })
+            })
+            .map_err(|cause| StoreError::new("store a file", &key, cause))
+    }
+
+    /// What writing to the file failed with, as the store's error.
+    #[must_use]
+    pub fn failed(&self, cause: io::Error) -> StoreError {
+        StoreError::new("write a file", &self.key, cause)
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.bytes += written as u64;
+        self.crc32.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
