@@ -1,6 +1,6 @@
 //! `exhaustd explain`: what a request would mean, without writing anything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,12 +16,12 @@ use crate::intake::{self, Order, Terms};
 use crate::reports::catalog::Catalog;
 use crate::reports::filters::{Scope, Selection, resolve};
 use crate::reports::schema::Scan;
-use crate::reports::{self, Counts, Report};
+use crate::reports::{self, Counts};
 use crate::requests::{Clock, RequestKey, SystemClock};
 use crate::sources::{Source, SourceError};
 use crate::worker::load;
-use crate::worker::open;
 use crate::worker::stats::LoadStats;
+use crate::worker::{open, plan};
 
 /// Dry run of a request: which batches it means, what would be loaded, how many learners each report would list.
 /// Reads the source; writes nothing.
@@ -115,30 +115,46 @@ fn explain(config: &Config, asked: &Asked, progress: &Progress) -> Result<Explan
     };
     let selection = resolve(&order.config, &catalog, &scope).map_err(|error| Ended::Failed(error.to_string()))?;
     progress.say("reading the data of these batches");
-    count(source.as_ref(), &Arc::new(catalog), selection, job, report, timezone, stats)
+    count(source.as_ref(), &Arc::new(catalog), selection, job, config, stats)
 }
 
-/// Makes every report without writing it: only that tells how many learners are on it.
+/// Makes every report without writing it: only that tells how many learners are on it. What is too much to be loaded
+/// together is loaded in parts, as the daemon does.
 fn count(
     source: &dyn Source,
     catalog: &Arc<Catalog>,
     selection: Selection,
     job: &Job,
-    report: &dyn Report,
-    timezone: chrono_tz::Tz,
-    mut stats: LoadStats,
+    config: &Config,
+    stats: LoadStats,
 ) -> Result<Explanation, Ended> {
-    let needs = report.needs(&job.options);
-    let shared =
-        load::shared(source, Arc::clone(catalog), &selection.batches, &needs, &job.options, timezone, &mut stats)?;
-    let line = |&batch: &usize| {
-        let about = &catalog.batches()[batch];
-        let made = report.generate(batch, &shared, &job.options).map_err(|error| Ended::Failed(error.to_string()))?;
-        Ok(BatchLine { id: about.id.clone(), course: about.course_id.clone(), counts: made.counts })
-    };
-    let batches = selection.batches.iter().map(line).collect::<Result<_, Ended>>()?;
-    let scans = std::mem::take(&mut stats.scans);
-    Ok(Explanation { job: job.id.clone(), batches, selection, scans, stats })
+    let report = reports::find(job.report).ok_or_else(|| Ended::Usage(format!("no report '{}'", job.report)))?;
+    let (needs, total) = (report.needs(&job.options), config.worker.memory);
+    let mut explanation = Explanation { job: job.id.clone(), batches: Vec::new(), scans: Vec::new(), selection, stats };
+    let mut lines = BTreeMap::new();
+    let mut parts = VecDeque::from([explanation.selection.batches.clone()]);
+    while let Some(batches) = parts.pop_front() {
+        let wish = load::Wish { batches: &batches, needs: &needs, options: &job.options, timezone: config.timezone };
+        let limit = if batches.len() == 1 { u64::MAX } else { total };
+        let mut stats = LoadStats::default();
+        let shared = match load::shared(source, catalog, &wish, limit, &|_| (), &mut stats)? {
+            Ok(shared) => shared,
+            Err(heavy) => {
+                parts.extend(plan::lighter(batches.iter().copied(), &heavy, total).into_iter().map(|(part, _)| part));
+                continue;
+            }
+        };
+        explanation.stats.merge(stats);
+        for &batch in &batches {
+            let about = &catalog.batches()[batch];
+            let made = report.generate(batch, &shared, &job.options);
+            let counts = made.map_err(|error| Ended::Failed(error.to_string()))?.counts;
+            lines.insert(batch, BatchLine { id: about.id.clone(), course: about.course_id.clone(), counts });
+        }
+    }
+    explanation.batches = lines.into_values().collect();
+    explanation.scans = std::mem::take(&mut explanation.stats.scans);
+    Ok(explanation)
 }
 
 impl From<SourceError> for Ended {

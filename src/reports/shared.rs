@@ -10,6 +10,7 @@ pub(super) mod attempts;
 pub(super) mod enrolments;
 pub(super) mod learners;
 mod people;
+mod weight;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ use attempts::{Attempts, AttemptsBuilder};
 use enrolments::{Enrolled, EnrolmentsBuilder};
 use learners::{Learners, LearnersBuilder};
 use people::People;
+use weight::Budget;
+pub use weight::Heavy;
 
 /// Stands for "nothing there" among instants and decimals; smaller than any of them.
 pub(super) const NOTHING: i64 = i64::MIN;
@@ -42,6 +45,7 @@ pub struct SharedBuilder {
     needs: Needs,
     options: Options,
     stage: Stage,
+    budget: Budget,
     people: Arc<People>,
     activities: Activities,
     /// What has been taken so far.
@@ -59,6 +63,8 @@ enum Stage {
     Activity(ActivityBuilder),
     Attempts(AttemptsBuilder),
     End,
+    /// For each slot the bytes of its rows.
+    TooHeavy(Vec<u64>),
 }
 
 impl SharedBuilder {
@@ -80,6 +86,7 @@ impl SharedBuilder {
             slots,
         };
         Self {
+            budget: Budget::new(u64::MAX, needs),
             needs: needs.clone(),
             options: options.clone(),
             stage: Stage::Begin,
@@ -89,7 +96,14 @@ impl SharedBuilder {
         }
     }
 
-    /// The next table to read, limited to what the batches need; `None`: everything is there.
+    /// Bears no more than about so many bytes.
+    #[must_use]
+    pub fn within(mut self, bytes: u64) -> Self {
+        self.budget = Budget::new(bytes, &self.needs);
+        self
+    }
+
+    /// The next table to read, limited to what the batches need; `None`: everything is there, or it is too much.
     ///
     /// Enrolments say who is looked for in all others; the tree of a course, which of its activities count.
     pub fn next_scan(&mut self) -> Option<Scan> {
@@ -99,7 +113,7 @@ impl SharedBuilder {
             let batches = || slots.batches.iter().map(|at| &self.shared.catalog.batches()[*at]);
             let ids = || keys(batches().map(|batch| batch.id.clone()));
             let (table, columns, key, only) = match &self.stage {
-                Stage::Begin | Stage::End => return None,
+                Stage::Begin | Stage::End | Stage::TooHeavy(_) => return None,
                 Stage::Enrolments(_) => (Table::UserEnrolments, self.needs.enrolments.clone(), "batchid", ids()),
                 Stage::Users(_) => {
                     let people: Arc<dyn Keys> = Arc::<People>::clone(&self.people);
@@ -128,24 +142,31 @@ impl SharedBuilder {
     pub fn take(&self, chunk: &Chunk) {
         let (Shared { slots, catalog, .. }, needs) = (&self.shared, &self.needs);
         match &self.stage {
-            Stage::Enrolments(builder) => builder.take(Named::new(chunk, &needs.enrolments), slots),
+            Stage::Enrolments(builder) => builder.take(Named::new(chunk, &needs.enrolments), slots, &self.budget),
             Stage::Users(builder) => builder.take(chunk, &self.people),
             Stage::Hierarchy(builder) => builder.take(Named::new(chunk, &needs.hierarchy), catalog),
             Stage::Activity(builder) => {
-                builder.take(Named::new(chunk, &needs.activity), slots, &self.activities, &self.people);
+                let of = activity::Of { slots, activities: &self.activities, people: &self.people };
+                builder.take(Named::new(chunk, &needs.activity), &of, &self.budget);
             }
             Stage::Attempts(builder) => {
-                builder.take(Named::new(chunk, &needs.attempts), slots, &self.people, catalog);
+                let of = attempts::Of { slots, people: &self.people, catalog };
+                builder.take(Named::new(chunk, &needs.attempts), &of, &self.budget);
             }
-            Stage::Begin | Stage::End => {}
+            Stage::Begin | Stage::End | Stage::TooHeavy(_) => {}
         }
     }
 
     /// Ends a table and begins the next.
     fn go_on(&mut self) {
-        let Self { needs, options, people, shared, .. } = self;
+        let Self { needs, options, people, shared, budget, .. } = self;
         let slots = shared.slots.batches.len();
-        self.stage = match std::mem::take(&mut self.stage) {
+        let stage = std::mem::take(&mut self.stage);
+        if budget.is_exceeded() {
+            self.stage = Stage::TooHeavy(weights(stage, shared, budget));
+            return;
+        }
+        self.stage = match stage {
             Stage::Begin => {
                 let courses = shared.slots.batches.iter().map(|at| shared.catalog.batches()[*at].course_id.as_str());
                 Stage::Enrolments(EnrolmentsBuilder::new(courses))
@@ -183,18 +204,45 @@ impl SharedBuilder {
                 shared.duplicate(Table::AssessmentAggregator, duplicates);
                 Stage::End
             }
-            Stage::End => Stage::End,
+            ended @ (Stage::End | Stage::TooHeavy(_)) => ended,
         };
     }
 
-    /// Everything that was taken, in order.
+    /// Bytes of what is taken, about, with what is commonly still to come.
     #[must_use]
-    pub fn finish(mut self) -> Shared {
-        while !matches!(self.stage, Stage::End) {
-            self.go_on();
-        }
-        self.shared
+    pub fn weight(&self) -> u64 {
+        self.budget.used()
     }
+
+    /// Everything that was taken, in order.
+    ///
+    /// # Errors
+    /// It was more than the limit; nothing is kept.
+    pub fn finish(mut self) -> Result<Shared, Heavy> {
+        loop {
+            match self.stage {
+                Stage::End => return Ok(self.shared),
+                Stage::TooHeavy(weights) => {
+                    return Err(Heavy { batches: self.shared.slots.batches.into_iter().zip(weights).collect() });
+                }
+                _ => self.go_on(),
+            }
+        }
+    }
+}
+
+/// The bytes of each slot where the table that was read last was too much.
+fn weights(stage: Stage, shared: &Shared, budget: &Budget) -> Vec<u64> {
+    let enrolments = |enrolled: &Enrolled| enrolled.all;
+    let (counts, others): (Vec<u64>, Option<Vec<u64>>) = match stage {
+        Stage::TooHeavy(weights) => return weights,
+        Stage::Enrolments(builder) => (builder.counts(), None),
+        Stage::Activity(builder) => (shared.enrolled.iter().map(enrolments).collect(), Some(builder.bytes())),
+        Stage::Attempts(builder) => (shared.enrolled.iter().map(enrolments).collect(), Some(builder.bytes())),
+        _ => (shared.enrolled.iter().map(enrolments).collect(), None),
+    };
+    let others = others.unwrap_or_else(|| vec![0; counts.len()]);
+    counts.into_iter().zip(others).map(|(enrolments, others)| budget.weight(enrolments, others)).collect()
 }
 
 /// The loaded batches, numbered from 0 in the order of their ids.

@@ -100,7 +100,7 @@ impl Tables {
         while let Some(scan) = builder.next_scan() {
             self.read(&scan, feed, |_, chunk| builder.take(chunk));
         }
-        builder.finish()
+        builder.finish().unwrap()
     }
 
     /// What a request selects, with `today` 2020-07-10 and at most ten batches.

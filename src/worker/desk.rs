@@ -4,7 +4,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -58,25 +58,19 @@ impl Open {
 }
 
 /// The accounts. Once it is dropped no further request becomes whole, and [`settle`] comes to its end.
-pub(super) struct Desk<'a> {
-    workshop: &'a Workshop<'a>,
-    requests: &'a [Ready],
+pub(super) struct Desk {
+    workshop: Arc<Workshop>,
     open: Vec<Mutex<Open>>,
     whole: Sender<Whole>,
     ended: UnboundedSender<Ended>,
 }
 
-impl<'a> Desk<'a> {
-    /// Those of these requests; the ones that an earlier attempt has finished are whole at once.
-    pub(super) fn new(
-        workshop: &'a Workshop<'a>,
-        requests: &'a [Ready],
-        whole: Sender<Whole>,
-        ended: UnboundedSender<Ended>,
-    ) -> Self {
-        let open: Vec<_> = requests.iter().map(|one| Mutex::new(Open::new(one))).collect();
-        let desk = Self { workshop, requests, open, whole, ended };
-        for request in 0..requests.len() {
+impl Desk {
+    /// Those of the workshop's requests; the ones that an earlier attempt has finished are whole at once.
+    pub(super) fn new(workshop: Arc<Workshop>, whole: Sender<Whole>, ended: UnboundedSender<Ended>) -> Self {
+        let open: Vec<_> = workshop.requests.iter().map(|one| Mutex::new(Open::new(one))).collect();
+        let desk = Self { workshop, open, whole, ended };
+        for request in 0..desk.open.len() {
             let delivered = {
                 let open = desk.open(request);
                 (open.missing == 0).then(|| open.delivered.clone())
@@ -100,7 +94,7 @@ impl<'a> Desk<'a> {
 
     /// Not once it has failed or is being handed back, and not once the claim is lost: somebody else works on it.
     pub(super) fn wants(&self, request: usize) -> bool {
-        !self.open(request).failed && self.workshop.ledger.wants(&self.requests[request].key)
+        !self.open(request).failed && self.workshop.ledger.wants(&self.workshop.requests[request].key)
     }
 
     /// One more file of a request is stored; with the last one it is whole.
@@ -125,12 +119,8 @@ impl<'a> Desk<'a> {
 }
 
 /// Settles requests that are whole, and says that they have ended, until there can be no more of them.
-pub(super) fn settle(
-    workshop: &Workshop<'_>,
-    requests: &[Ready],
-    whole: &Receiver<Whole>,
-    ended: &UnboundedSender<Ended>,
-) {
+pub(super) fn settle(workshop: &Workshop, whole: &Receiver<Whole>, ended: &UnboundedSender<Ended>) {
+    let requests = &workshop.requests;
     while let Ok(first) = whole.recv() {
         // A stop that cannot wait hands back what has not ended.
         if workshop.stop.is_halted() {

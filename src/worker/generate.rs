@@ -1,42 +1,42 @@
-//! Makes the planned files, all cores busy, and says of each request when its own last file is stored.
+//! Makes planned files from what was loaded for them, all cores busy.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-use tokio::sync::mpsc::UnboundedSender;
 
 use super::Progress;
 use super::cpu::caught;
-use super::desk::{self, Desk};
-pub use super::desk::{Delivered, Ended};
+use super::desk::Desk;
 use super::ending::Reason;
 use super::ledger::{Ledger, StoredBatch};
+use super::load::Loaded;
 use super::plan::{Ready, Unit};
 use super::points;
+use super::stats::LoadStats;
 use super::stop::Stop;
 use crate::config::checked::Job;
 use crate::outputs::{Content, FinishedFile, ObjectKey, Store, write_table};
 use crate::reports::shared::Shared;
 use crate::reports::{Counts, Report};
 
-/// What the requests of a group are made from.
-pub struct Workshop<'a> {
+/// What the files of a group are made with.
+pub struct Workshop {
     /// The job.
-    pub job: &'a Job,
+    pub job: Arc<Job>,
     /// Its report.
-    pub report: &'a dyn Report,
-    /// The loaded data.
-    pub shared: &'a Shared,
+    pub report: &'static dyn Report,
+    /// What is wanted.
+    pub requests: Vec<Ready>,
     /// Where files go.
-    pub store: &'a Store,
+    pub store: Store,
     /// Once it can wait no longer no further file is begun.
-    pub stop: &'a Stop,
+    pub stop: Stop,
     /// What is stored of each request, and whether the claim still holds it.
-    pub ledger: &'a Ledger,
+    pub ledger: Arc<Ledger>,
     /// Counts of this group.
-    pub meter: &'a Meter,
+    pub meter: Meter,
     /// How far the work is, for whoever watches.
-    pub progress: &'a Progress,
+    pub progress: Arc<Progress>,
 }
 
 /// Running counts of a group, readable while it is at work.
@@ -48,15 +48,43 @@ pub struct Meter {
     pub shared: AtomicU64,
     /// Files stored of each request.
     pub done: Vec<AtomicU64>,
+    /// How often shared data was loaded.
+    pub loads: AtomicU32,
+    /// What loading came across.
+    load: Mutex<LoadStats>,
+    load_nanos: AtomicU64,
     generate_nanos: AtomicU64,
     store_nanos: AtomicU64,
 }
 
 impl Meter {
-    /// So many files of each request are stored already.
+    /// Of requests some of whose files are stored already, after loading the catalogue came across this.
     #[must_use]
-    pub fn new(done: impl Iterator<Item = u64>) -> Self {
-        Self { done: done.map(AtomicU64::new).collect(), ..Self::default() }
+    pub fn new(requests: &[Ready], load: LoadStats) -> Self {
+        let done = |one: &Ready| AtomicU64::new(one.stored.iter().flatten().count() as u64);
+        Self { done: requests.iter().map(done).collect(), load: Mutex::new(load), ..Self::default() }
+    }
+
+    /// Loads something and counts it. What was let go of again is not counted.
+    pub(super) fn loading(&self, load: impl FnOnce(&mut LoadStats) -> Loaded) -> Loaded {
+        let mut stats = LoadStats::default();
+        let (loaded, spent) = timed(|| load(&mut stats));
+        self.load_nanos.fetch_add(nanos(spent), Ordering::Relaxed);
+        if matches!(loaded, Ok(Ok(_))) {
+            self.loads.fetch_add(1, Ordering::Relaxed);
+            self.load.lock().unwrap_or_else(PoisonError::into_inner).merge(stats);
+        }
+        loaded
+    }
+
+    /// What loading came across so far.
+    pub fn load(&self) -> LoadStats {
+        self.load.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Time spent loading.
+    pub fn spent_loading(&self) -> Duration {
+        Duration::from_nanos(self.load_nanos.load(Ordering::Relaxed))
     }
 
     /// Time spent generating and storing, added up over threads.
@@ -73,38 +101,31 @@ impl Meter {
     }
 }
 
-/// Makes `units` in their order, as many at a time as the pool has threads; each request's end goes to `ended` as soon
-/// as it is known. Requests that a stop leaves unfinished are not reported.
-pub fn all(workshop: &Workshop<'_>, requests: &[Ready], units: &[Unit], ended: UnboundedSender<Ended>) {
-    std::thread::scope(|scope| {
-        let (whole, settled) = std::sync::mpsc::channel();
-        let tell = ended.clone();
-        scope.spawn(move || desk::settle(workshop, requests, &settled, &tell));
-        let desk = Desk::new(workshop, requests, whole, ended);
-        workshop.progress.planned.fetch_add(units.len() as u64, Ordering::Relaxed);
-        let next = AtomicUsize::new(0);
-        rayon::broadcast(|_| {
-            // Not a parallel iterator: that would split the list in halves, and the order is what keeps small requests
-            // from waiting.
-            while let Some(unit) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if workshop.stop.is_halted() {
-                    return;
-                }
-                make(workshop, &desk, requests, unit);
-                workshop.progress.done.fetch_add(1, Ordering::Relaxed);
+/// Makes `units` in their order, as many at a time as the pool has threads. Requests that a stop leaves unfinished are
+/// not reported.
+pub(super) fn all(workshop: &Workshop, desk: &Desk, shared: &Shared, units: &[&Unit]) {
+    let next = AtomicUsize::new(0);
+    rayon::broadcast(|_| {
+        // Not a parallel iterator: that would split the list in halves, and the order is what keeps small requests
+        // from waiting.
+        while let Some(unit) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if workshop.stop.is_halted() {
+                return;
             }
-        });
+            make(workshop, desk, shared, unit);
+            workshop.progress.done.fetch_add(1, Ordering::Relaxed);
+        }
     });
 }
 
 /// Makes one file and gives it to everybody who wants it.
-fn make(workshop: &Workshop<'_>, desk: &Desk<'_>, requests: &[Ready], unit: &Unit) {
-    let Workshop { shared, store, meter, .. } = workshop;
+fn make(workshop: &Workshop, desk: &Desk, shared: &Shared, unit: &Unit) {
+    let Workshop { requests, store, meter, .. } = workshop;
     let wanted: Vec<_> = unit.wanted.iter().copied().filter(|(request, _)| desk.wants(*request)).collect();
     let object = |(request, position): (usize, usize)| &requests[request].objects[position];
     let Some(first) = wanted.first() else { return };
     let batch = &shared.catalog().batches()[unit.batch].id;
-    let made = caught(|| generate(workshop, unit, object(*first)));
+    let made = caught(|| generate(workshop, shared, unit, object(*first)));
     let (file, counts) = match made.unwrap_or_else(|panic| Err(Reason::panicked(&panic))) {
         Ok(made) => made,
         Err(reason) => {
@@ -150,8 +171,13 @@ fn make(workshop: &Workshop<'_>, desk: &Desk<'_>, requests: &[Ready], unit: &Uni
 }
 
 /// Generates one file, which has no name yet.
-fn generate(workshop: &Workshop<'_>, unit: &Unit, object: &ObjectKey) -> Result<(FinishedFile, Counts), Reason> {
-    let Workshop { job, report, shared, store, meter, .. } = workshop;
+fn generate(
+    workshop: &Workshop,
+    shared: &Shared,
+    unit: &Unit,
+    object: &ObjectKey,
+) -> Result<(FinishedFile, Counts), Reason> {
+    let Workshop { job, report, store, meter, .. } = workshop;
     points::reach("generating", &shared.catalog().batches()[unit.batch].id);
     let (generated, spent) = timed(|| report.generate(unit.batch, shared, &job.options));
     meter.add_generate(spent);

@@ -10,14 +10,14 @@ use tokio::sync::mpsc;
 use super::World;
 use super::completing::{TOGETHER, write_back_all};
 use super::cpu::Panicked;
+use super::desk::{Delivered, Ended};
 use super::ending::{Ending, Reason, Summary, close, write_back};
-use super::generate::{Delivered, Ended, Meter, Workshop};
+use super::generate::{Meter, Workshop};
 use super::lease::Lease;
 use super::ledger::{Processed, StoredBatch, made_as};
-use super::plan::{self, Ready};
-use super::points;
+use super::plan::Ready;
 use super::stats::{GroupStats, LoadStats, RequestStats, job_stats};
-use super::{generate, load};
+use super::{load, making};
 use crate::config::Config;
 use crate::config::checked::Job;
 use crate::intake::{self, Order, Terms};
@@ -25,7 +25,6 @@ use crate::metrics::GroupWork;
 use crate::outputs::ObjectKey;
 use crate::reports::catalog::Catalog;
 use crate::reports::filters::{Scope, resolve};
-use crate::reports::shared::Shared;
 use crate::reports::{self, Report};
 use crate::requests::{ClaimedRequest, Progress, RequestKey, SUSPECT};
 use crate::sources::SourceError;
@@ -112,7 +111,7 @@ impl<'a> Group<'a> {
             catalog.map(|catalog| (Arc::new(catalog), stats))
         });
         let loaded = self.unless_halted(loaded).await;
-        self.stats.load_ms += millis_since(started);
+        self.stats.load_ms += millis(started.elapsed());
         self.loaded(loaded, summary).await
     }
 
@@ -192,28 +191,6 @@ impl<'a> Group<'a> {
         ready
     }
 
-    pub(super) async fn load_shared(
-        &mut self,
-        ready: &[Ready],
-        catalog: &Arc<Catalog>,
-        summary: &mut Summary,
-    ) -> Option<Arc<Shared>> {
-        let batches = plan::batches(ready);
-        let (source, timezone) = (Arc::clone(&self.world.source), self.config.timezone);
-        let (job, catalog, needs) = (Arc::clone(self.job), Arc::clone(catalog), self.report.needs(&self.job.options));
-        let mut stats = std::mem::take(&mut self.load);
-        let started = Instant::now();
-        let loaded = self.world.cpu.run(move || {
-            points::reach("loading", &job.id);
-            let shared = load::shared(source.as_ref(), catalog, &batches, &needs, &job.options, timezone, &mut stats);
-            shared.map(|shared| (Arc::new(shared), stats))
-        });
-        let loaded = self.unless_halted(loaded).await;
-        self.stats.loads += 1;
-        self.stats.load_ms += millis_since(started);
-        self.loaded(loaded, summary).await
-    }
-
     /// What was loaded, or the end of all requests that needed it.
     async fn loaded<T>(&mut self, loaded: Option<Loaded<T>>, summary: &mut Summary) -> Option<T> {
         let ending = match loaded {
@@ -237,34 +214,22 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Generates and stores on the CPU pool, and writes each request back as soon as its own last file is stored.
-    pub(super) async fn deliver(&mut self, ready: Vec<Ready>, shared: Arc<Shared>, summary: &mut Summary) {
-        let ready = Arc::new(ready);
-        let meter = Arc::new(Meter::new(ready.iter().map(|one| one.stored.iter().flatten().count() as u64)));
-        let (sender, mut ended) = mpsc::unbounded_channel();
-        let making = tokio::spawn({
-            let (world, job, report) = (self.world.clone(), Arc::clone(self.job), self.report);
-            let (ready, meter, progress) = (Arc::clone(&ready), Arc::clone(&meter), Arc::clone(&world.progress));
-            let ledger = Arc::clone(self.lease.ledger());
-            async move {
-                let (store, stop) = (world.store.clone(), world.stop.clone());
-                let make = move || {
-                    let units = plan::units(&ready);
-                    let workshop = Workshop {
-                        job: &job,
-                        report,
-                        shared: &shared,
-                        store: &store,
-                        stop: &stop,
-                        ledger: &ledger,
-                        meter: &meter,
-                        progress: &progress,
-                    };
-                    generate::all(&workshop, &ready, &units, sender);
-                };
-                world.cpu.run(make).await
-            }
+    /// Has the files made, and writes each request back as soon as its own last file is stored.
+    pub(super) async fn deliver(&mut self, requests: Vec<Ready>, catalog: Arc<Catalog>, summary: &mut Summary) {
+        let world = self.world;
+        let workshop = Arc::new(Workshop {
+            job: Arc::clone(self.job),
+            report: self.report,
+            meter: Meter::new(&requests, std::mem::take(&mut self.load)),
+            requests,
+            store: world.store.clone(),
+            stop: world.stop.clone(),
+            ledger: Arc::clone(self.lease.ledger()),
+            progress: Arc::clone(&world.progress),
         });
+        let (ready, meter) = (&workshop.requests, &workshop.meter);
+        let (sender, mut ended) = mpsc::unbounded_channel();
+        let making = tokio::spawn(making::make(world.clone(), Arc::clone(&workshop), catalog, sender));
         let mut told = tokio::time::interval_at((Instant::now() + TELL).into(), TELL);
         loop {
             let first = tokio::select! {
@@ -279,7 +244,7 @@ impl<'a> Group<'a> {
                     return;
                 }
                 _ = told.tick() => {
-                    self.tell_progress(&ready, &meter).await;
+                    self.tell_progress(ready, meter).await;
                     continue;
                 }
             };
@@ -289,7 +254,7 @@ impl<'a> Group<'a> {
                 let ending = match result {
                     Ok(delivered) => {
                         self.world.metrics.delivered(&self.job.id, delivered.counts.rows, delivered.bytes);
-                        self.completed(&ready[request], &delivered, &meter)
+                        self.completed(&ready[request], &delivered, meter)
                     }
                     Err(reason) => Ending::Failed(reason),
                 };
@@ -299,7 +264,7 @@ impl<'a> Group<'a> {
             }
             write_back_all(self.world, self.lease, self.job, ends, summary).await;
         }
-        self.count(&meter);
+        self.count(meter);
         match making.await {
             Ok(Ok(())) => self.end_all(&Ending::HandedBack, summary).await,
             Ok(Err(panic)) => self.end_all(&Ending::Failed(Reason::panicked(&panic)), summary).await,
@@ -331,7 +296,7 @@ impl<'a> Group<'a> {
     fn count(&self, meter: &Meter) {
         let (generate, store) = meter.spent();
         let work = GroupWork {
-            load: Duration::from_millis(self.stats.load_ms),
+            load: Duration::from_millis(self.stats.load_ms) + meter.spent_loading(),
             generate,
             store,
             generated: meter.generated.load(Ordering::Relaxed),
@@ -341,6 +306,8 @@ impl<'a> Group<'a> {
     }
 
     fn completed(&mut self, ready: &Ready, delivered: &Delivered, meter: &Meter) -> Ending {
+        let load_ms = self.stats.load_ms + millis(meter.spent_loading());
+        self.stats.loads = meter.loads.load(Ordering::Relaxed);
         self.stats.batches_generated = meter.generated.load(Ordering::Relaxed);
         self.stats.batches_shared = meter.shared.load(Ordering::Relaxed);
         (self.stats.generate_ms, self.stats.store_ms) = meter.millis();
@@ -352,7 +319,7 @@ impl<'a> Group<'a> {
         };
         Ending::Completed {
             download_urls: ready.objects.iter().map(ToString::to_string).collect(),
-            job_stats: job_stats(&self.stats, &self.load, &request).to_string(),
+            job_stats: job_stats(&GroupStats { load_ms, ..self.stats.clone() }, &meter.load(), &request).to_string(),
         }
     }
 
@@ -374,6 +341,6 @@ impl<'a> Group<'a> {
 /// What a load on the CPU pool gives.
 type Loaded<T> = Result<Result<(T, LoadStats), SourceError>, Panicked>;
 
-fn millis_since(started: Instant) -> u64 {
-    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
+fn millis(spent: Duration) -> u64 {
+    u64::try_from(spent.as_millis()).unwrap_or(u64::MAX)
 }

@@ -10,7 +10,7 @@ use chrono_tz::Tz;
 use super::stats::LoadStats;
 use crate::reports::catalog::{Catalog, CatalogBuilder};
 use crate::reports::schema::{Scan, Table};
-use crate::reports::shared::{Shared, SharedBuilder};
+use crate::reports::shared::{Heavy, Shared, SharedBuilder};
 use crate::reports::{Needs, Options};
 use crate::sources::{Sink, Source, SourceError};
 
@@ -32,24 +32,48 @@ pub fn catalog(
     Ok(catalog)
 }
 
-/// Reads what `report` needs for `batches` (indexes into the catalog), table by table.
+/// What came of a load: what was wished, or what it would weigh; or why there is nothing.
+pub type Loaded = Result<Result<Shared, Heavy>, SourceError>;
+
+/// What is to be loaded.
+#[derive(Clone, Copy)]
+pub struct Wish<'a> {
+    /// Indexes into the catalogue.
+    pub batches: &'a [usize],
+    /// What the report needs for them.
+    pub needs: &'a Needs,
+    /// The job's.
+    pub options: &'a Options,
+    /// Dates are days there.
+    pub timezone: Tz,
+}
+
+/// Reads what is wished, table by table, in about `limit` bytes; `weighed` is told how many they are as soon as that is
+/// known. What is too much is let go of, and comes back as the weight of each batch.
 pub fn shared(
     source: &dyn Source,
-    catalog: Arc<Catalog>,
-    batches: &[usize],
-    needs: &Needs,
-    options: &Options,
-    timezone: Tz,
+    catalog: &Arc<Catalog>,
+    wish: &Wish<'_>,
+    limit: u64,
+    weighed: &dyn Fn(u64),
     stats: &mut LoadStats,
-) -> Result<Shared, SourceError> {
-    let mut builder = SharedBuilder::new(catalog, batches, needs, options, timezone);
+) -> Loaded {
+    let Wish { batches, needs, options, timezone } = wish;
+    let mut builder = SharedBuilder::new(Arc::clone(catalog), batches, needs, options, *timezone).within(limit);
     while let Some(scan) = builder.next_scan() {
+        let is_first = scan.table == Table::UserEnrolments;
         read(source, scan, &|chunk| builder.take(chunk), stats)?;
+        if is_first {
+            weighed(builder.weight());
+        }
     }
-    let shared = builder.finish();
+    let shared = match builder.finish() {
+        Ok(shared) => shared,
+        Err(heavy) => return Ok(Err(heavy)),
+    };
     stats.add_duplicates(shared.duplicates());
     stats.add_rows(Table::ContentHierarchy, "hierarchy is not a tree in JSON".to_owned(), shared.broken_hierarchies());
-    Ok(shared)
+    Ok(Ok(shared))
 }
 
 fn read(source: &dyn Source, scan: Scan, sink: &Sink<'_>, stats: &mut LoadStats) -> Result<(), SourceError> {

@@ -15,6 +15,8 @@ pub mod lease;
 pub mod ledger;
 pub mod lifecycle;
 pub mod load;
+mod making;
+pub mod memory;
 pub mod open;
 pub mod plan;
 mod points;
@@ -54,6 +56,8 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     /// The cores.
     pub cpu: cpu::Cpu,
+    /// The memory for loaded data, of which there is as much as `[worker] memory` says.
+    pub memory: Arc<memory::Room>,
     /// Set when the daemon is told to stop.
     pub stop: stop::Stop,
     /// Scans read it; a request that may crash the process has it for itself.

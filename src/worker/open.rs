@@ -38,6 +38,7 @@ pub fn world(config: Config, clock: Arc<dyn Clock>) -> Result<World, OpenError> 
         alone: Arc::default(),
         down: Down::default(),
         progress: Arc::default(),
+        memory: Arc::default(),
         metrics: Arc::default(),
         prepared: Arc::default(),
         clock,

@@ -7,6 +7,7 @@ use crate::intake::Order;
 use crate::outputs::{KeyError, ObjectKey, Shape};
 use crate::reports::catalog::Catalog;
 use crate::reports::filters::Selection;
+use crate::reports::shared::Heavy;
 use crate::requests::RequestKey;
 
 /// A request that is ready to be made: its batches are known.
@@ -95,6 +96,32 @@ pub fn units(requests: &[Ready]) -> Vec<Unit> {
     units
 }
 
+/// Divides batches that are too much to be loaded together into parts of at most `total` bytes: each part's batches
+/// ascending, and their bytes. `order`: batches in the order in which they are made; what comes again is where it was
+/// first.
+///
+/// They become at least two parts, whatever they were said to weigh; a single batch is a part however heavy it is.
+#[must_use]
+pub fn lighter(order: impl Iterator<Item = usize>, heavy: &Heavy, total: u64) -> Vec<(Vec<usize>, u64)> {
+    let mut weights: BTreeMap<usize, u64> = heavy.batches.iter().copied().collect();
+    let most = weights.len().div_ceil(2).max(1);
+    let mut parts: Vec<(Vec<usize>, u64)> = Vec::new();
+    for batch in order {
+        let Some(bytes) = weights.remove(&batch) else { continue };
+        match parts.last_mut() {
+            Some((batches, all)) if batches.len() < most && *all + bytes <= total => {
+                batches.push(batch);
+                *all += bytes;
+            }
+            _ => parts.push((vec![batch], bytes)),
+        }
+    }
+    for (batches, _) in &mut parts {
+        batches.sort_unstable();
+    }
+    parts
+}
+
 /// The distinct batches that any request still needs, ascending.
 #[must_use]
 pub fn batches(requests: &[Ready]) -> Vec<usize> {
@@ -134,6 +161,18 @@ mod tests {
             "the one-batch request first, then two, then three"
         );
         assert_eq!(batches(&requests), [1, 2, 3]);
+    }
+
+    #[test]
+    fn parts_are_filled_in_order_and_none_is_too_heavy_unless_it_is_one_batch() {
+        let weights = vec![(1, 1), (2, 3), (3, 1), (4, 4), (5, 1), (6, 1), (7, 30), (9, 3)];
+        let order = [9, 4, 9, 2, 7, 1, 3, 5, 6, 8];
+        assert_eq!(
+            lighter(order.into_iter(), &Heavy { batches: weights }, 10),
+            [(vec![2, 4, 9], 10), (vec![7], 30), (vec![1, 3, 5, 6], 4)]
+        );
+        let light = Heavy { batches: vec![(1, 1), (2, 1), (3, 1)] };
+        assert_eq!(lighter([3, 2, 1].into_iter(), &light, 10), [(vec![2, 3], 2), (vec![1], 1)], "at least two");
     }
 
     #[test]

@@ -103,6 +103,5 @@ async fn work(mut group: Group<'_>, summary: &mut Summary) {
     if ready.is_empty() {
         return;
     }
-    let Some(shared) = group.load_shared(&ready, &catalog, summary).await else { return };
-    group.deliver(ready, shared, summary).await;
+    group.deliver(ready, catalog, summary).await;
 }

@@ -48,6 +48,18 @@ pub struct LoadStats {
 }
 
 impl LoadStats {
+    /// Adds what another load came across.
+    pub fn merge(&mut self, other: Self) {
+        self.scans.extend(other.scans);
+        self.unreadable_dates += other.unreadable_dates;
+        for (table, reasons) in other.odd_rows {
+            let mine = self.odd_rows.entry(table).or_default();
+            for (reason, n) in reasons {
+                *mine.entry(reason).or_default() += n;
+            }
+        }
+    }
+
     /// Adds what one scan came across.
     pub fn add(&mut self, scan: Scan, tally: Tally) {
         let table = scan.table;

@@ -59,6 +59,37 @@ fn sixty_requests_over_25_batches_are_one_load_and_25_generations() {
     });
 }
 
+/// With little memory the same files come of several loads, whichever the report.
+#[test]
+fn what_does_not_fit_in_memory_is_worked_in_parts() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    sample(&data);
+    let requests = sample_data::requests(0.001, 1, 60, 25).unwrap();
+    each(|database| {
+        for job in ["course-report", "assessment-report"] {
+            let mut outputs = Vec::new();
+            // A part of so many bytes has about two hundred enrolments; of one byte it is a batch.
+            for (memory, loads) in [("2GiB", 1..2), ("128KiB", 3..25), ("1", 25..26)] {
+                database.execute("DROP TABLE IF EXISTS job_request");
+                let site = Site::new(database, &data, &format!("{JOBS}[worker]\nmemory = \"{memory}\"\n"), "");
+                for (n, request) in requests.iter().enumerate() {
+                    site.insert("load", &format!("r{n:02}"), job, &request.request_data.replace("course-report", job));
+                }
+                let output = site.run(&["run", "--once"]);
+                assert!(told(&output).contains("60 requests: 60 completed, 0 failed"), "{}", told(&output));
+                let rows = site.rows();
+                let group = |key: &str| rows.values().map(|seen| seen.stats["group"][key].as_u64().unwrap()).max();
+                let made = group("loads").unwrap();
+                assert!(loads.contains(&made), "{job} with {memory}: {made} loads");
+                assert_eq!(group("batches_generated"), Some(25));
+                outputs.push(files(&site));
+            }
+            assert!(outputs[0] == outputs[1] && outputs[0] == outputs[2], "{job}: other bytes");
+        }
+    });
+}
+
 /// Every way in which one request can be wrong: it fails with these words, and its neighbours complete.
 #[test]
 fn a_wrong_request_fails_alone_in_words_that_a_client_understands() {

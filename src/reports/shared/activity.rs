@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 use rayon::prelude::*;
 
 use super::people::People;
+use super::weight::{ACTIVITY, Budget};
 use super::{NONE, NOTHING, Slots, reserve};
 use crate::reports::columns::Named;
 
@@ -63,7 +64,22 @@ impl Activities {
 
 #[derive(Debug)]
 pub(super) struct ActivityBuilder {
-    slots: Vec<Mutex<Vec<Raw>>>,
+    slots: Vec<Mutex<Bucket>>,
+}
+
+/// Rows of a batch.
+#[derive(Debug, Default)]
+struct Bucket {
+    rows: Vec<Raw>,
+    /// Rows that were too many to be kept.
+    left: u64,
+}
+
+/// What a row must be of to be kept.
+pub(super) struct Of<'a> {
+    pub(super) slots: &'a Slots,
+    pub(super) activities: &'a Activities,
+    pub(super) people: &'a People,
 }
 
 impl ActivityBuilder {
@@ -72,22 +88,26 @@ impl ActivityBuilder {
     }
 
     /// Takes a chunk: rows of activities that are counted, of people who have an enrolment.
-    pub(super) fn take(&self, chunk: Named<'_>, slots: &Slots, activities: &Activities, people: &People) {
+    pub(super) fn take(&self, chunk: Named<'_>, of: &Of<'_>, budget: &Budget) {
         let (contexts, ids) = (chunk.texts("context_id"), chunk.texts("user_id"));
         let counts = chunk.integers("agg");
         let updated = chunk.instants("agg_last_updated");
-        let slot = |context: &str| context.strip_prefix(CONTEXT).map_or(NONE, |batch| slots.of(batch));
-        let number = |activity: &str| activities.number(activity).unwrap_or(NONE);
+        let slot = |context: &str| context.strip_prefix(CONTEXT).map_or(NONE, |batch| of.slots.of(batch));
+        let number = |activity: &str| of.activities.number(activity).unwrap_or(NONE);
         let slots = contexts.each(chunk.rows(), slot);
         let numbers = chunk.texts("activity_id").each(chunk.rows(), number);
-        for ((row, slot), activity) in chunk.rows().zip(slots).zip(numbers) {
-            if slot == NONE || activity == NONE {
+        let wanted = |((_, slot), activity): &((usize, u32), u32)| *slot != NONE && *activity != NONE;
+        let rows: Vec<((usize, u32), u32)> = chunk.rows().zip(slots).zip(numbers).filter(wanted).collect();
+        let bears = budget.bears(rows.len(), ACTIVITY);
+        for ((row, slot), activity) in rows {
+            let Some(user) = of.people.rank(ids.get(row)) else { continue };
+            let mut bucket = self.slots[slot as usize].lock().unwrap_or_else(PoisonError::into_inner);
+            if !bears {
+                bucket.left += 1;
                 continue;
             }
-            let Some(user) = people.rank(ids.get(row)) else { continue };
-            let mut bucket = self.slots[slot as usize].lock().unwrap_or_else(PoisonError::into_inner);
-            reserve(&mut bucket);
-            bucket.push(Raw {
+            reserve(&mut bucket.rows);
+            bucket.rows.push(Raw {
                 updated: updated.get(row).unwrap_or(NOTHING),
                 user,
                 activity,
@@ -96,10 +116,19 @@ impl ActivityBuilder {
         }
     }
 
+    /// The bytes of each slot's rows, kept or not.
+    pub(super) fn bytes(self) -> Vec<u64> {
+        let bytes = |bucket: Mutex<Bucket>| {
+            let bucket = bucket.into_inner().unwrap_or_else(PoisonError::into_inner);
+            (bucket.rows.len() as u64 + bucket.left) * ACTIVITY
+        };
+        self.slots.into_iter().map(bytes).collect()
+    }
+
     /// One row per user and activity, in their order; and how many more there were.
     pub(super) fn finish(self) -> (Vec<Vec<Progress>>, u64) {
-        let settle = |bucket: Mutex<Vec<Raw>>| {
-            let mut raw = bucket.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let settle = |bucket: Mutex<Bucket>| {
+            let mut raw = bucket.into_inner().unwrap_or_else(PoisonError::into_inner).rows;
             let key = |row: &Raw| u64::from(row.user) << 32 | u64::from(row.activity);
             raw.sort_unstable_by_key(|row| (key(row), Reverse((row.updated, row.count))));
             let all = raw.len();

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::enrolments::Enrolled;
 use super::people::People;
+use super::weight::{ATTEMPT, Budget};
 use super::{NONE, NOTHING, Slots, reserve};
 use crate::reports::catalog::Catalog;
 use crate::reports::columns::Named;
@@ -87,11 +88,13 @@ struct Raw {
 struct Bucket {
     rows: Vec<Raw>,
     ids: TextBlock,
+    /// Rows that were too many to be kept.
+    left: u64,
 }
 
 impl Default for Bucket {
     fn default() -> Self {
-        Self { rows: Vec::new(), ids: TextBlock::new(1) }
+        Self { rows: Vec::new(), ids: TextBlock::new(1), left: 0 }
     }
 }
 
@@ -119,6 +122,13 @@ impl Bucket {
 /// Learner and assessment, in one number.
 fn pair(row: &Raw) -> u64 {
     u64::from(row.user) << 32 | u64::from(row.content)
+}
+
+/// What a row must be of to be kept.
+pub(super) struct Of<'a> {
+    pub(super) slots: &'a Slots,
+    pub(super) people: &'a People,
+    pub(super) catalog: &'a Catalog,
 }
 
 #[derive(Debug)]
@@ -150,7 +160,8 @@ impl AttemptsBuilder {
 
     /// Takes a chunk. Attempts at contents of other types are passed over; those that name another course stay until
     /// duplicates are told apart.
-    pub(super) fn take(&self, chunk: Named<'_>, slots: &Slots, people: &People, catalog: &Catalog) {
+    pub(super) fn take(&self, chunk: Named<'_>, of: &Of<'_>, budget: &Budget) {
+        let Of { slots, people, catalog } = of;
         let position = |content: &str| {
             let content = catalog.contents().position(content).filter(|content| self.counting[*content]);
             content.and_then(|content| u32::try_from(content).ok()).unwrap_or(NONE)
@@ -159,6 +170,12 @@ impl AttemptsBuilder {
         let contents = chunk.texts("content_id").each(chunk.rows(), position);
         let all = chunk.rows().zip(in_slots).zip(contents).map(|((row, slot), content)| (row, slot, content));
         let rows: Vec<(usize, u32, u32)> = all.filter(|(_, slot, content)| *slot != NONE && *content != NONE).collect();
+        if !budget.bears(rows.len(), ATTEMPT) {
+            for (_, slot, _) in rows {
+                self.slots[slot as usize].lock().unwrap_or_else(PoisonError::into_inner).left += 1;
+            }
+            return;
+        }
         let at = || rows.iter().map(|(row, ..)| *row);
         let courses = chunk.texts("course_id").each(at(), |course| self.courses.number(course));
         let totals = chunk.texts("grand_total").each(at(), |total| self.grand_totals.number(total));
@@ -185,6 +202,15 @@ impl AttemptsBuilder {
                 id,
             });
         }
+    }
+
+    /// The bytes of each slot's rows, kept or not.
+    pub(super) fn bytes(self) -> Vec<u64> {
+        let bytes = |bucket: Mutex<Bucket>| {
+            let bucket = bucket.into_inner().unwrap_or_else(PoisonError::into_inner);
+            (bucket.rows.len() as u64 + bucket.left) * ATTEMPT
+        };
+        self.slots.into_iter().map(bytes).collect()
     }
 
     /// What counts, slot by slot, and how many rows were duplicates. `course`: that of the batch in a slot.

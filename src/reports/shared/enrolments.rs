@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::learners::Learners;
 use super::people::People;
+use super::weight::Budget;
 use super::{NONE, NOTHING, Slots, reserve};
 use crate::reports::columns::Named;
 use crate::reports::interner::SharedInterner;
@@ -115,7 +116,7 @@ impl EnrolmentsBuilder {
     }
 
     /// Takes a chunk. Batches and courses come as few texts again and again, so that each is looked up once.
-    pub(super) fn take(&self, chunk: Named<'_>, slots: &Slots) {
+    pub(super) fn take(&self, chunk: Named<'_>, slots: &Slots, budget: &Budget) {
         let (batches, courses) = (chunk.texts("batchid"), chunk.texts("courseid"));
         let (ids, active) = (chunk.texts("userid"), chunk.booleans("active"));
         let slots = batches.each(chunk.rows(), |batch| slots.of(batch));
@@ -135,6 +136,9 @@ impl EnrolmentsBuilder {
             rows.map(|((row, slot), course)| (row, slot, verdict(row, slot, course))).collect();
         let passing = judged.iter().filter(|(.., verdict)| matches!(verdict, Verdict::Passes));
         let ids: Vec<&str> = passing.map(|(row, ..)| ids.get(*row)).collect();
+        if !budget.bears_enrolments(ids.len()) {
+            return self.count(judged.iter().map(|(_, slot, _)| *slot));
+        }
         let mut users = self.users.numbers(&ids).into_iter();
         let (enrolled, completed) = (chunk.instants("enrolleddate"), chunk.instants("completedon"));
         let certificates = [chunk.integers("certificates"), chunk.integers("issued_certificates")];
@@ -157,6 +161,19 @@ impl EnrolmentsBuilder {
                 }
             }
         }
+    }
+
+    /// Rows that are too many to be kept.
+    fn count(&self, slots: impl Iterator<Item = u32>) {
+        for slot in slots {
+            self.slots[slot as usize].lock().unwrap_or_else(PoisonError::into_inner).all += 1;
+        }
+    }
+
+    /// How many rows each slot has, kept or not.
+    pub(super) fn counts(self) -> Vec<u64> {
+        let count = |batch: Mutex<Enrolled>| batch.into_inner().unwrap_or_else(PoisonError::into_inner).all;
+        self.slots.into_iter().map(count).collect()
     }
 
     /// Everybody who has an enrolment that passes, and the enrolments, which call them by rank.

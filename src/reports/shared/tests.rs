@@ -1,6 +1,7 @@
 use std::fmt::Write as _;
 
 use super::*;
+use crate::reports::common::users;
 use crate::reports::job_config::JobConfig;
 use crate::reports::test_tables::{AS_WRITTEN, Feed, TZ, Tables};
 use crate::reports::{Counts, find};
@@ -188,7 +189,7 @@ fn only_learners_with_an_enrolment_that_passes_are_asked_for() {
     assert_eq!((column.as_ref(), only.len(), only.contains("a")), ("userid", 1, true));
     assert!(SharedBuilder::new(Arc::clone(&catalog), &[], &needs, &options, TZ).next_scan().is_none());
     // A load that ends before `user` is read: everybody is unknown, and counted so.
-    let shared = builder.finish();
+    let shared = builder.finish().unwrap();
     assert!(shared.memory() > 0);
     let generated = find("course").unwrap().generate(0, &shared, &options).unwrap();
     let expected = Counts { enrolled: 4, other_course: 1, inactive: 1, no_user: 2, ..Counts::default() };
@@ -215,9 +216,45 @@ fn chunks_may_come_from_several_threads() {
             }
         });
     }
-    let shared = builder.finish();
+    let shared = builder.finish().unwrap();
     let generated = report.generate(0, &shared, &options).unwrap();
     let mut csv = Vec::new();
     crate::outputs::csv::write(&generated.table, &crate::outputs::csv::CsvOptions::default(), &mut csv).unwrap();
     assert_eq!(String::from_utf8(csv).unwrap(), expected);
+}
+
+/// Loads what a report needs for three batches, in so many bytes.
+fn load_within(bytes: u64, report: &str, tables: &Tables) -> Result<Shared, Heavy> {
+    let catalog = Arc::new(tables.catalog(&JobConfig::parse(r#"{"batchId": "1"}"#).unwrap(), AS_WRITTEN));
+    let options = Options::default();
+    let needs = find(report).unwrap().needs(&options);
+    let mut builder = SharedBuilder::new(catalog, &[0, 1, 2], &needs, &options, TZ).within(bytes);
+    while let Some(scan) = builder.next_scan() {
+        tables.read(&scan, Feed { seed: 3, size: 5 }, |_, chunk| builder.take(chunk));
+    }
+    builder.finish()
+}
+
+#[test]
+fn what_is_too_much_is_weighed_batch_by_batch() {
+    let tables = crowded();
+    for report in ["course", "assessment"] {
+        assert!(load_within(200_000, report, &tables).is_ok());
+        // Forty people have 120 enrolments, a third of them in each batch.
+        let Err(Heavy { batches }) = load_within(10_000, report, &tables) else { panic!("{report}: 10 kB are enough") };
+        assert_eq!(batches.iter().map(|(batch, _)| *batch).collect::<Vec<_>>(), [0, 1, 2]);
+        assert!(batches.iter().all(|(_, bytes)| (13_000..40_000).contains(bytes)), "{batches:?}");
+    }
+}
+
+#[test]
+fn many_attempts_to_an_enrolment_are_too_much_too() {
+    let mut tables = crowded();
+    let columns = "course_id | batch_id | user_id | content_id | attempt_id | total_score | total_max_score";
+    for attempt in 0..2_000 {
+        tables = tables.add(Table::AssessmentAggregator, columns, &[&format!("c1 | 1 | u0 | q1 | a{attempt} | 1 | 2")]);
+    }
+    // The enrolments alone would fit.
+    let Err(Heavy { batches }) = load_within(100_000, "assessment", &tables) else { panic!("it fits") };
+    assert!(batches[0].1 > 180_000 && batches[1].1 < 40_000, "{batches:?}");
 }

@@ -29,9 +29,8 @@ pub(super) struct Budget {
 impl Budget {
     pub(super) fn new(limit: u64, needs: &Needs) -> Self {
         let of = |columns: &[_], rows: u64, bytes: u64| if columns.is_empty() { 0 } else { rows * bytes };
-        let each = ENROLMENT
-            + of(&needs.activity, ACTIVITY_ROWS, ACTIVITY)
-            + of(&needs.attempts, ATTEMPT_ROWS, ATTEMPT);
+        let each =
+            ENROLMENT + of(&needs.activity, ACTIVITY_ROWS, ACTIVITY) + of(&needs.attempts, ATTEMPT_ROWS, ATTEMPT);
         Self { limit, each, enrolments: AtomicU64::new(0), others: AtomicU64::new(0) }
     }
 

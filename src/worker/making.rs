@@ -1,0 +1,136 @@
+//! The files of a group made: what they need is loaded once if it fits in memory, else part by part; then generated and
+//! stored on all cores. Runs beside the group, which hears of each request's end.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::cpu::Panicked;
+use super::desk::{self, Desk, Ended};
+use super::ending::Reason;
+use super::generate::{Workshop, all};
+use super::load::{self, Loaded};
+use super::memory::Share;
+use super::plan::{self, Unit};
+use super::{World, points};
+use crate::reports::catalog::Catalog;
+use crate::reports::shared::Shared;
+
+/// Makes everything that the requests of a workshop miss.
+pub(super) async fn make(
+    world: World,
+    workshop: Arc<Workshop>,
+    catalog: Arc<Catalog>,
+    ended: UnboundedSender<Ended>,
+) -> Result<(), Panicked> {
+    let (whole, settled) = std::sync::mpsc::channel();
+    let settling = tokio::task::spawn_blocking({
+        let (workshop, ended) = (Arc::clone(&workshop), ended.clone());
+        move || desk::settle(&workshop, &settled, &ended)
+    });
+    let desk = Arc::new(Desk::new(Arc::clone(&workshop), whole, ended));
+    let made = make_parts(&world, &workshop, &catalog, &desk).await;
+    drop(desk);
+    // It ends by itself once nobody can become whole any more.
+    if let Err(error) = settling.await {
+        log::error!("settling broke off error={error}");
+    }
+    made
+}
+
+async fn make_parts(
+    world: &World,
+    workshop: &Arc<Workshop>,
+    catalog: &Arc<Catalog>,
+    desk: &Arc<Desk>,
+) -> Result<(), Panicked> {
+    let units = Arc::new(plan::units(&workshop.requests));
+    world.progress.planned.fetch_add(units.len() as u64, Ordering::Relaxed);
+    // All of them together, if they are not too much.
+    let all = (!units.is_empty()).then(|| Part { batches: plan::batches(&workshop.requests), bytes: None });
+    let mut parts: VecDeque<Part> = all.into_iter().collect();
+    while let Some(part) = parts.pop_front() {
+        if workshop.stop.is_halted() {
+            break;
+        }
+        let total = world.config.get().worker.memory;
+        let share = match part.bytes {
+            None => world.memory.share_of_unknown(total).await,
+            Some(bytes) => world.memory.share_of(bytes, total).await,
+        };
+        let share = Arc::new(share);
+        match load(world, workshop, catalog, &part, &share).await? {
+            Ok(Ok(shared)) => generate(world, workshop, desk, &units, part, shared).await?,
+            Ok(Err(heavy)) => {
+                // What is too much is let go before anybody waits for a share again.
+                drop(share);
+                let lighter = plan::lighter(units.iter().map(|unit| unit.batch), &heavy, total);
+                log::info!("loaded in parts batches={} parts={}", part.batches.len(), lighter.len());
+                for (batches, bytes) in lighter.into_iter().rev() {
+                    parts.push_front(Part { batches, bytes: Some(bytes) });
+                }
+            }
+            Err(error) => {
+                let reason = Reason::source(&error);
+                let of_part = |unit: &&Unit| part.batches.binary_search(&unit.batch).is_ok();
+                for (request, _) in units.iter().filter(of_part).flat_map(|unit| &unit.wanted) {
+                    desk.fail(*request, reason.clone());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Batches that are loaded together.
+struct Part {
+    /// Ascending.
+    batches: Vec<usize>,
+    /// What they weigh, where that is known.
+    bytes: Option<u64>,
+}
+
+async fn load(
+    world: &World,
+    workshop: &Arc<Workshop>,
+    catalog: &Arc<Catalog>,
+    part: &Part,
+    share: &Arc<Share>,
+) -> Result<Loaded, Panicked> {
+    let (source, timezone) = (Arc::clone(&world.source), world.config.get().timezone);
+    let (workshop, catalog, batches) = (Arc::clone(workshop), Arc::clone(catalog), part.batches.clone());
+    let share = Arc::clone(share);
+    // A single batch cannot be divided any more.
+    let limit = if batches.len() == 1 { u64::MAX } else { share.bytes() };
+    world
+        .cpu
+        .run(move || {
+            points::reach("loading", &workshop.job.id);
+            let needs = workshop.report.needs(&workshop.job.options);
+            let wish = load::Wish { batches: &batches, needs: &needs, options: &workshop.job.options, timezone };
+            workshop.meter.loading(|stats| {
+                load::shared(source.as_ref(), &catalog, &wish, limit, &|bytes| share.shrink_to(bytes), stats)
+            })
+        })
+        .await
+}
+
+/// Makes the units of a part, and lets go of what was loaded for it.
+async fn generate(
+    world: &World,
+    workshop: &Arc<Workshop>,
+    desk: &Arc<Desk>,
+    units: &Arc<Vec<Unit>>,
+    part: Part,
+    shared: Shared,
+) -> Result<(), Panicked> {
+    let (workshop, desk, units) = (Arc::clone(workshop), Arc::clone(desk), Arc::clone(units));
+    let make = move || {
+        let of_part = |unit: &&Unit| part.batches.binary_search(&unit.batch).is_ok();
+        let units: Vec<&Unit> = units.iter().filter(of_part).collect();
+        all(&workshop, &desk, &shared, &units);
+    };
+    world.cpu.run(make).await
+}
