@@ -7,8 +7,8 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::Progress;
 use super::cpu::caught;
-use super::desk::{self, Desk};
 pub use super::desk::{Delivered, Ended};
+use super::desk::{Desk, Settler};
 use super::ending::Reason;
 use super::ledger::{Ledger, StoredBatch};
 use super::plan::{Ready, Unit};
@@ -78,8 +78,9 @@ impl Meter {
 pub fn all(workshop: &Workshop<'_>, requests: &[Ready], units: &[Unit], ended: UnboundedSender<Ended>) {
     std::thread::scope(|scope| {
         let (whole, settled) = std::sync::mpsc::channel();
-        let tell = ended.clone();
-        scope.spawn(move || desk::settle(workshop, requests, &settled, &tell));
+        let Workshop { store, ledger, stop, meter, .. } = *workshop;
+        let settler = Settler { requests, store, ledger, stop, meter, ended: ended.clone() };
+        scope.spawn(move || settler.run(&settled));
         let desk = Desk::new(workshop, requests, whole, ended);
         workshop.progress.planned.fetch_add(units.len() as u64, Ordering::Relaxed);
         let next = AtomicUsize::new(0);

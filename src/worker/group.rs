@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::World;
 use super::cpu::Panicked;
-use super::ending::{Ending, Reason, Summary, close, write_back};
+use super::ending::{Ending, Reason, Summary, write_back};
 use super::generate::{Delivered, Ended, Meter, Workshop};
 use super::lease::Lease;
 use super::ledger::{Processed, StoredBatch, made_as};
@@ -350,7 +350,7 @@ impl<'a> Group<'a> {
 
     async fn end_all(&mut self, ending: &Ending, summary: &mut Summary) {
         let keys: Vec<RequestKey> = self.open.keys().cloned().collect();
-        close(self.lease, &keys).await;
+        self.lease.close(&keys).await;
         for key in keys {
             self.end(&key, ending.clone(), summary).await;
         }
