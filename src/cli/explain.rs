@@ -16,7 +16,6 @@ use crate::intake::{self, Order, Terms};
 use crate::reports::catalog::Catalog;
 use crate::reports::filters::{Scope, Selection, resolve};
 use crate::reports::schema::Scan;
-use crate::reports::shared::SharedBuilder;
 use crate::reports::{self, Counts, Report};
 use crate::requests::{Clock, RequestKey, SystemClock};
 use crate::sources::{Source, SourceError};
@@ -130,7 +129,6 @@ fn count(
     mut stats: LoadStats,
 ) -> Result<Explanation, Ended> {
     let needs = report.needs(&job.options);
-    let scans = SharedBuilder::new(Arc::clone(catalog), &selection.batches, &needs, &job.options, timezone).scans();
     let shared =
         load::shared(source, Arc::clone(catalog), &selection.batches, &needs, &job.options, timezone, &mut stats)?;
     let line = |&batch: &usize| {
@@ -139,6 +137,7 @@ fn count(
         Ok(BatchLine { id: about.id.clone(), course: about.course_id.clone(), counts: made.counts })
     };
     let batches = selection.batches.iter().map(line).collect::<Result<_, Ended>>()?;
+    let scans = std::mem::take(&mut stats.scans);
     Ok(Explanation { job: job.id.clone(), batches, selection, scans, stats })
 }
 
@@ -160,7 +159,7 @@ fn print(explanation: &Explanation) {
     println!("{} would make {} files:\n", explanation.job, rows.len());
     println!("{}", table(["BATCH", "COURSE", "ENROLLED", "LISTED"], &rows));
     let scans: Vec<[String; 3]> = explanation.scans.iter().map(scan_line).collect();
-    println!("loaded once, besides course_batch, content and the learners of these rows:\n");
+    println!("loaded once:\n");
     println!("{}", table(["TABLE", "COLUMNS", "ONLY"], &scans));
     let left_out = &explanation.selection.left_out;
     for (why, batches) in [

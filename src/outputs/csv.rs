@@ -8,7 +8,8 @@ use std::io::Write;
 
 use chrono::{Datelike, NaiveDate};
 
-use crate::reports::table::{Finished, TableColumn, Values};
+use crate::reports::spelling;
+use crate::reports::table::{Finished, Listed, TableColumn, Values};
 
 /// What changes the bytes of a CSV file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,16 +41,25 @@ pub fn write<W: Write>(table: &Finished<'_>, options: &CsvOptions, mut out: W) -
     if options.bom {
         lines.bytes.extend_from_slice("\u{feff}".as_bytes());
     }
-    let alone = table.columns.len() == 1;
-    for (at, column) in table.columns.iter().enumerate() {
+    let headings = table.listed.iter().flat_map(|listed| &listed.headings);
+    for (at, heading) in headings.clone().enumerate() {
         lines.separate(at);
+        lines.text(heading, false);
+    }
+    let listed = headings.count();
+    for (at, column) in table.columns.iter().enumerate() {
+        lines.separate(listed + at);
         lines.text(&column.heading, column.from_data && lines.guard);
     }
     lines.bytes.extend_from_slice(line_end);
+    let alone = listed + table.columns.len() == 1;
     for row in 0..table.rows {
         let start = lines.bytes.len();
+        if let Some(listed) = &table.listed {
+            lines.listed(listed, row);
+        }
         for (at, column) in table.columns.iter().enumerate() {
-            lines.separate(at);
+            lines.separate(listed + at);
             lines.cell(column, row);
         }
         if alone && lines.bytes.len() == start {
@@ -80,13 +90,20 @@ impl Lines {
         }
     }
 
+    /// The learner of a row, as it was spelled before unless something in it is to be guarded.
+    fn listed(&mut self, listed: &Listed<'_>, row: usize) {
+        let (line, hidden) = listed.line(row);
+        if !(line.runs && self.guard) {
+            return line.spell(hidden, &mut self.bytes);
+        }
+        for (at, cell) in line.cells(hidden).enumerate() {
+            self.separate(at);
+            self.text(&cell, true);
+        }
+    }
+
     fn cell(&mut self, column: &TableColumn<'_>, row: usize) {
         match &column.values {
-            Values::Shared { texts, field, keys, hidden } => {
-                if !hidden.as_ref().is_some_and(|hidden| hidden[row]) {
-                    self.text(texts.get(keys[row] as usize, *field), self.guard);
-                }
-            }
             Values::Constant(text) => self.text(text, self.guard),
             Values::Text(texts) => self.text(&texts[row], self.guard),
             Values::Date(days) => days[row].iter().for_each(|day| self.day(*day)),
@@ -102,22 +119,8 @@ impl Lines {
 
     /// Text, with a `'` before it if it is to be guarded and a spreadsheet might run it, in quotes if need be.
     fn text(&mut self, text: &str, guard: bool) {
-        let guard: &[u8] = if guard && runs(text) { b"'" } else { b"" };
-        let bytes = text.as_bytes();
-        if !bytes.iter().any(|byte| matches!(byte, b'"' | b',' | b'\r' | b'\n')) {
-            self.bytes.extend_from_slice(guard);
-            self.bytes.extend_from_slice(bytes);
-            return;
-        }
-        self.bytes.push(b'"');
-        self.bytes.extend_from_slice(guard);
-        for (at, part) in bytes.split(|byte| *byte == b'"').enumerate() {
-            if at > 0 {
-                self.bytes.extend_from_slice(b"\"\"");
-            }
-            self.bytes.extend_from_slice(part);
-        }
-        self.bytes.push(b'"');
+        let guard: &[u8] = if guard && spelling::runs(text) { b"'" } else { b"" };
+        spelling::cell(&mut self.bytes, guard, text);
     }
 
     /// `dd/MM/yyyy`
@@ -149,36 +152,6 @@ impl Lines {
         }
         self.bytes.extend_from_slice(&digits[start.min(digits.len() - width)..]);
     }
-}
-
-/// Whether a spreadsheet might run this as a formula: after any leading spaces it begins with one of `= + - @`, tab,
-/// CR or LF, and as a whole it is no plain number.
-fn runs(text: &str) -> bool {
-    let first = text.bytes().find(|byte| *byte != b' ');
-    matches!(first, Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r' | b'\n')) && !plain_number(text.as_bytes())
-}
-
-/// ASCII `[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?`, from end to end.
-fn plain_number(text: &[u8]) -> bool {
-    let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let unsigned = |text: &[u8]| usize::from(matches!(text.first(), Some(b'+' | b'-')));
-    let text = &text[unsigned(text)..];
-    let whole = digits(text);
-    let text = &text[whole..];
-    let text = match text.strip_prefix(b".") {
-        None if whole == 0 => return false,
-        None => text,
-        Some(text) => {
-            let fraction = digits(text);
-            if whole + fraction == 0 {
-                return false;
-            }
-            &text[fraction..]
-        }
-    };
-    let Some(exponent) = text.strip_prefix(b"e").or_else(|| text.strip_prefix(b"E")) else { return text.is_empty() };
-    let exponent = &exponent[unsigned(exponent)..];
-    !exponent.is_empty() && digits(exponent) == exponent.len()
 }
 
 #[cfg(test)]

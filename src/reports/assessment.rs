@@ -1,15 +1,15 @@
 //! The assessment report: the scores of each learner of a batch in its assessments.
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
 
-use super::decimal::Decimal;
+use super::common::COMMON;
 use super::headings::{Named, distinct};
-use super::roster::{COMMON, Common, Roster, enrolments, users};
+use super::roster::{Roster, enrolments};
 use super::schema::{Column, Kind};
-use super::shared::attempts::{Attempt, Attempts};
+use super::scores::{Unreadable, per_cent};
+use super::shared::attempts::{Attempts, Counted};
 use super::table::{TableColumn, Values};
-use super::{Attempt as Choice, Needs, Options, Report, ReportError};
+use super::{Needs, Options, Report, ReportError};
 
 const TOTAL: &str = "Total Score";
 
@@ -28,7 +28,7 @@ impl Report for Assessment {
     fn needs(&self, _options: &Options) -> Needs {
         Needs {
             enrolments: enrolments(),
-            users: users(common()),
+            common: &COMMON[..COMMON_SHOWN],
             attempts: vec![
                 Column::required("course_id", Kind::Text),
                 Column::key("batch_id"),
@@ -44,43 +44,41 @@ impl Report for Assessment {
         }
     }
 
-    fn columns<'a>(&self, roster: &mut Roster<'a>, options: &Options) -> Result<Vec<TableColumn<'a>>, ReportError> {
+    fn columns<'a>(&self, roster: &mut Roster<'a>, _options: &Options) -> Result<Vec<TableColumn<'a>>, ReportError> {
         let attempts = roster.shared().attempts(roster.slot());
-        let enrolled = roster.enrolled();
-        let strangers = attempts.rows.iter().filter(|attempt| !enrolled.lists(attempt.user)).count();
-        roster.counts().attempts_without_enrolment += strangers as u64;
-        roster.keep_those_with_attempts(|row| of_user(&attempts.rows, row.user()).next().is_some());
+        roster.counts().attempts_without_enrolment += attempts.of_others;
+        roster.keep_those_with_attempts(|row| !of_user(&attempts.rows, row.user()).is_empty());
 
         let assessments = assessments(roster, attempts);
-        let scores = scores(roster, attempts, &assessments, options.attempt);
+        let scores = scores(roster, attempts, &assessments);
         roster.counts().unreadable_scores += scores.unreadable;
-        let mut columns = roster.common(common());
-        columns.extend(headings(roster, &assessments).into_iter().zip(scores.cells).map(|(heading, cells)| {
-            TableColumn { heading: Cow::Owned(heading), from_data: true, values: Values::Percent(cells) }
-        }));
+        let headings = headings(roster, &assessments).into_iter().zip(scores.cells);
+        let mut columns: Vec<TableColumn<'a>> = headings
+            .map(|(heading, cells)| TableColumn {
+                heading: Cow::Owned(heading),
+                from_data: true,
+                values: Values::Percent(cells),
+            })
+            .collect();
         columns.push(TableColumn { heading: TOTAL.into(), from_data: false, values: Values::Percent(scores.totals) });
         Ok(columns)
     }
 }
 
-/// The shared columns without Block Name.
-fn common() -> &'static [Common] {
-    static COLUMNS: [Common; 11] = COMMON;
-    &COLUMNS[..10]
-}
+/// Block Name is not shown.
+const COMMON_SHOWN: usize = COMMON.len() - 1;
 
-/// A user's attempts among all of a batch, which are sorted by user.
-fn of_user(attempts: &[Attempt], user: u32) -> impl Iterator<Item = &Attempt> {
+/// What counts of a learner, among what counts of all in a batch, which is sorted by user.
+fn of_user(attempts: &[Counted], user: u32) -> &[Counted] {
     let first = attempts.partition_point(|attempt| attempt.user < user);
-    attempts[first..].iter().take_while(move |attempt| attempt.user == user)
+    let own = attempts[first..].iter().take_while(|attempt| attempt.user == user).count();
+    &attempts[first..first + own]
 }
 
 /// The assessments with an attempt in the batch, whoever made it, as contents of the catalogue; ordered by name, then
 /// identifier.
 fn assessments(roster: &Roster<'_>, attempts: &Attempts) -> Vec<u32> {
-    let mut contents: Vec<u32> = attempts.rows.iter().map(|attempt| attempt.content).collect();
-    contents.sort_unstable();
-    contents.dedup();
+    let mut contents = attempts.contents.clone();
     contents.sort_by_key(|content| {
         let named = named(roster, *content);
         (named.label(), named.identifier)
@@ -94,7 +92,7 @@ fn named<'a>(roster: &Roster<'a>, content: u32) -> Named<'a> {
 }
 
 fn headings(roster: &Roster<'_>, assessments: &[u32]) -> Vec<String> {
-    let fixed: Vec<&str> = common().iter().map(|column| column.heading).chain([TOTAL]).collect();
+    let fixed: Vec<&str> = COMMON[..COMMON_SHOWN].iter().map(|column| column.heading).chain([TOTAL]).collect();
     let columns: Vec<Named<'_>> = assessments.iter().map(|content| named(roster, *content)).collect();
     distinct(&columns, &fixed)
 }
@@ -107,7 +105,7 @@ struct Scores {
     unreadable: u64,
 }
 
-fn scores(roster: &Roster<'_>, attempts: &Attempts, assessments: &[u32], choice: Choice) -> Scores {
+fn scores(roster: &Roster<'_>, attempts: &Attempts, assessments: &[u32]) -> Scores {
     let mut by_content: Vec<(u32, usize)> = assessments.iter().copied().zip(0..).collect();
     by_content.sort_unstable();
     let rows = roster.rows();
@@ -117,18 +115,14 @@ fn scores(roster: &Roster<'_>, attempts: &Attempts, assessments: &[u32], choice:
         unreadable: 0,
     };
     for (at, row) in rows.iter().enumerate() {
-        let own: Vec<&Attempt> = of_user(&attempts.rows, row.user()).collect();
         let (mut score, mut max) = (0, 0);
-        for at_one in own.chunk_by(|left, right| left.content == right.content) {
-            let Some(counted) = at_one.iter().max_by(|left, right| compare(attempts, left, right, choice)) else {
-                continue;
-            };
-            score += i128::from(counted.score().unwrap_or(0));
-            max += i128::from(counted.max().unwrap_or(0));
+        for counted in of_user(&attempts.rows, row.user()) {
+            score += i128::from(counted.score());
+            max += i128::from(counted.max());
             let Ok(place) = by_content.binary_search_by_key(&counted.content, |(content, _)| *content) else {
                 continue;
             };
-            match grand_total(attempts.grand_total(counted)) {
+            match counted.grand_total() {
                 Ok(cell) => scores.cells[by_content[place].1][at] = cell,
                 Err(Unreadable) => scores.unreadable += 1,
             }
@@ -136,41 +130,6 @@ fn scores(roster: &Roster<'_>, attempts: &Attempts, assessments: &[u32], choice:
         scores.totals.push(per_cent(score, max));
     }
     scores
-}
-
-/// The greater of two attempts of one learner at one assessment counts. Best: by score, then time, then attempt id.
-/// Latest: by time, then attempt id. What is missing is smallest.
-fn compare(attempts: &Attempts, left: &Attempt, right: &Attempt, choice: Choice) -> Ordering {
-    let by_score = match choice {
-        Choice::Best => left.score().cmp(&right.score()),
-        Choice::Latest => Ordering::Equal,
-    };
-    by_score
-        .then_with(|| left.at().cmp(&right.at()))
-        .then_with(|| attempts.attempt_id(left).cmp(attempts.attempt_id(right)))
-}
-
-/// A score that does not read.
-#[derive(Debug, PartialEq, Eq)]
-struct Unreadable;
-
-/// The per cent of a `grand_total`, `score/max`; `None` if there is none or its maximum is 0.
-fn grand_total(text: &str) -> Result<Option<i64>, Unreadable> {
-    if text.trim().is_empty() {
-        return Ok(None);
-    }
-    let (score, max) = text.split_once('/').ok_or(Unreadable)?;
-    let millionths = |text: &str| Decimal::parse(text.trim())?.millionths();
-    let score = millionths(score).ok_or(Unreadable)?;
-    Ok(per_cent(score.into(), millionths(max).ok_or(Unreadable)?.into()))
-}
-
-/// `ceil(100 × score ÷ max)`, exactly; `None` if `max` is 0.
-fn per_cent(score: i128, max: i128) -> Option<i64> {
-    let hundredfold = score.checked_mul(100)?;
-    let (hundredfold, max) = if max < 0 { (-hundredfold, -max) } else { (hundredfold, max) };
-    let floor_of_negative = (-hundredfold).checked_div_euclid(max)?;
-    i64::try_from(-floor_of_negative).ok()
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ mod contents;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use arrow_array::RecordBatch;
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 use hashbrown::HashMap;
@@ -16,7 +15,7 @@ pub use contents::Contents;
 use contents::ContentsBuilder;
 pub(super) use contents::Metadata;
 
-use super::columns::Chunk;
+use super::columns::{Chunk, Named};
 use super::dates;
 use super::schema::{Column, Kind, Scan, Table};
 
@@ -138,22 +137,22 @@ impl CatalogBuilder {
     ///
     /// # Panics
     /// If the columns are not those of the scan.
-    pub fn take(&self, table: Table, chunk: &RecordBatch) {
+    pub fn take(&self, table: Table, chunk: &Chunk) {
         match table {
-            Table::CourseBatch => self.take_batches(&Chunk::new(chunk, &self.batch_columns)),
+            Table::CourseBatch => self.take_batches(Named::new(chunk, &self.batch_columns)),
             Table::Content => {
                 let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
-                contents.take(&Chunk::new(chunk, &self.content_columns));
+                contents.take(Named::new(chunk, &self.content_columns));
             }
             _ => {}
         }
     }
 
-    fn take_batches(&self, chunk: &Chunk<'_>) {
+    fn take_batches(&self, chunk: Named<'_>) {
         let (ids, courses) = (chunk.texts("batchid"), chunk.texts("courseid"));
         let (names, ends) = (chunk.texts("name"), chunk.instants("enddate"));
         let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
-        for row in 0..chunk.rows() {
+        for row in chunk.rows() {
             let (course_id, name) = (courses.get(row).to_owned(), names.get(row).to_owned());
             let found = RawBatch { course_id, name, end: ends.get(row) };
             match batches.by_id.get_mut(ids.get(row)) {

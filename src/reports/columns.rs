@@ -1,43 +1,106 @@
-//! The canonical arrow columns of a chunk, by name.
+//! What a source delivers: some rows of some columns, in the canonical types of [`Kind`](super::schema::Kind).
 //!
-//! A source delivers the columns of a scan in its order and in the types of [`Kind`](super::schema::Kind); anything
-//! else is a defect of the source, and taking such a chunk panics.
+//! A reader of Parquet hands over whole columns as it decoded them and says which of their rows count: copying the
+//! wanted cells out of millions of others would be most of the work. Not here: where the columns come from.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, StringArray};
+use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef, BooleanArray, Int32Array, StringArray, StringViewArray};
 use arrow_buffer::NullBuffer;
+use arrow_schema::DataType;
 
 use super::schema::Column;
 
+/// Some rows of a table: one array for each column of the scan, all of one length, and which of their rows count.
+///
+/// Text (kinds text and JSON) is `Utf8`, `Utf8View` or a dictionary of `Utf8` with 32-bit keys; null and empty text are
+/// the same. Whole numbers are `Int64`, truths `Boolean`, instants `Timestamp(Microsecond, None)`.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    columns: Vec<ArrayRef>,
+    rows: Rows,
+}
+
+/// Which rows of a chunk count.
+#[derive(Clone, Debug)]
+enum Rows {
+    All(usize),
+    These(Vec<u32>),
+}
+
+impl Chunk {
+    /// Every row of columns of this length.
+    #[must_use]
+    pub const fn all(columns: Vec<ArrayRef>, length: usize) -> Self {
+        Self { columns, rows: Rows::All(length) }
+    }
+
+    /// Only these rows, each of them in every column.
+    #[must_use]
+    pub const fn of(columns: Vec<ArrayRef>, rows: Vec<u32>) -> Self {
+        Self { columns, rows: Rows::These(rows) }
+    }
+
+    /// How many rows count.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        match &self.rows {
+            Rows::All(length) => *length,
+            Rows::These(rows) => rows.len(),
+        }
+    }
+
+    /// Whether no row counts.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where in the columns the rows are that count, ascending.
+    pub fn rows(&self) -> impl Iterator<Item = usize> + Clone + '_ {
+        let (all, these) = match &self.rows {
+            Rows::All(length) => (0..*length, &[][..]),
+            Rows::These(rows) => (0..0, &rows[..]),
+        };
+        all.chain(these.iter().map(|row| *row as usize))
+    }
+
+    /// The columns, in the order of the scan; they may have further rows than those that count.
+    #[must_use]
+    pub fn columns(&self) -> &[ArrayRef] {
+        &self.columns
+    }
+}
+
 /// A chunk with the names of its columns.
-pub(super) struct Chunk<'a> {
-    batch: &'a RecordBatch,
+#[derive(Clone, Copy)]
+pub(super) struct Named<'a> {
+    chunk: &'a Chunk,
     columns: &'a [Column],
 }
 
-impl<'a> Chunk<'a> {
-    pub(super) const fn new(batch: &'a RecordBatch, columns: &'a [Column]) -> Self {
-        Self { batch, columns }
+impl<'a> Named<'a> {
+    pub(super) const fn new(chunk: &'a Chunk, columns: &'a [Column]) -> Self {
+        Self { chunk, columns }
     }
 
-    /// How many rows it has.
-    pub(super) fn rows(&self) -> usize {
-        self.batch.num_rows()
+    /// Where the rows are that count.
+    pub(super) fn rows(self) -> impl Iterator<Item = usize> + Clone + 'a {
+        self.chunk.rows()
     }
 
-    fn array(&self, name: &str) -> Option<&'a ArrayRef> {
+    fn array(self, name: &str) -> Option<&'a ArrayRef> {
         let at = self.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))?;
-        Some(self.batch.column(at))
+        Some(&self.chunk.columns[at])
     }
 
     /// A column of kind text or JSON; one that was not asked for has nothing in it.
-    pub(super) fn texts(&self, name: &str) -> Texts<'a> {
-        Texts(self.array(name).map(AsArray::as_string::<i32>))
+    pub(super) fn texts(self, name: &str) -> Texts<'a> {
+        self.array(name).map_or(Texts::Nothing, Texts::of)
     }
 
     /// A column of whole numbers, counts or decimals.
-    pub(super) fn integers(&self, name: &str) -> Integers<'a> {
+    pub(super) fn integers(self, name: &str) -> Integers<'a> {
         Integers(self.array(name).map(|array| {
             let array = array.as_primitive::<Int64Type>();
             (&array.values()[..], array.nulls())
@@ -45,7 +108,7 @@ impl<'a> Chunk<'a> {
     }
 
     /// A column of instants.
-    pub(super) fn instants(&self, name: &str) -> Integers<'a> {
+    pub(super) fn instants(self, name: &str) -> Integers<'a> {
         Integers(self.array(name).map(|array| {
             let array = array.as_primitive::<TimestampMicrosecondType>();
             (&array.values()[..], array.nulls())
@@ -53,21 +116,92 @@ impl<'a> Chunk<'a> {
     }
 
     /// A column of booleans.
-    pub(super) fn booleans(&self, name: &str) -> Booleans<'a> {
+    pub(super) fn booleans(self, name: &str) -> Booleans<'a> {
         Booleans(self.array(name).map(AsArray::as_boolean))
     }
 }
 
-/// Texts; nothing there is the empty text.
-#[derive(Clone, Copy)]
-pub(super) struct Texts<'a>(Option<&'a StringArray>);
+/// Texts of a column; nothing there is the empty text.
+#[derive(Clone, Copy, Debug)]
+pub enum Texts<'a> {
+    /// There is no such column.
+    Nothing,
+    /// Text by text.
+    Plain(&'a StringArray),
+    /// Views.
+    View(&'a StringViewArray),
+    /// For each row the place of its text among the distinct ones.
+    Coded(&'a Int32Array, &'a StringArray),
+}
 
 impl<'a> Texts<'a> {
-    pub(super) fn get(self, row: usize) -> &'a str {
-        match self.0 {
-            Some(array) if array.is_valid(row) => array.value(row),
+    /// Those of an array that has one of the types of text, see [`Chunk`].
+    ///
+    /// # Panics
+    /// If it has another type.
+    #[must_use]
+    pub fn of(array: &'a ArrayRef) -> Self {
+        match array.data_type() {
+            DataType::Utf8View => Self::View(array.as_string_view()),
+            DataType::Dictionary(..) => {
+                let coded = array.as_dictionary::<Int32Type>();
+                Self::Coded(coded.keys(), coded.values().as_string())
+            }
+            _ => Self::Plain(array.as_string()),
+        }
+    }
+
+    /// The text of a row.
+    #[must_use]
+    pub fn get(self, row: usize) -> &'a str {
+        match self {
+            Self::Plain(array) if array.is_valid(row) => array.value(row),
+            Self::View(array) if array.is_valid(row) => array.value(row),
+            Self::Coded(..) => self.code(row).map_or("", |code| self.distinct(code)),
             _ => "",
         }
+    }
+
+    /// What each text means, in the order of `rows`. Of texts that come by a dictionary each is looked at once;
+    /// neighbours tend to be alike in the others.
+    pub fn each<T: Copy>(self, rows: impl Iterator<Item = usize>, mut meaning: impl FnMut(&'a str) -> T) -> Vec<T> {
+        if let Self::Coded(_, distinct) = self {
+            let mut known: Vec<Option<T>> = vec![None; distinct.len()];
+            let nothing = std::cell::OnceCell::new();
+            return rows
+                .map(|row| match self.code(row) {
+                    Some(code) => *known[code].get_or_insert_with(|| meaning(self.distinct(code))),
+                    None => *nothing.get_or_init(|| meaning("")),
+                })
+                .collect();
+        }
+        let mut last: Option<(&'a str, T)> = None;
+        rows.map(|row| {
+            let text = self.get(row);
+            match last {
+                Some((known, meant)) if known == text => meant,
+                _ => {
+                    let meant = meaning(text);
+                    last = Some((text, meant));
+                    meant
+                }
+            }
+        })
+        .collect()
+    }
+
+    #[allow(clippy::cast_sign_loss, reason = "keys of a dictionary are places in it")]
+    fn code(self, row: usize) -> Option<usize> {
+        match self {
+            Self::Coded(keys, distinct) if keys.is_valid(row) => {
+                Some(keys.value(row) as usize).filter(|code| distinct.is_valid(*code))
+            }
+            _ => None,
+        }
+    }
+
+    fn distinct(self, code: usize) -> &'a str {
+        if let Self::Coded(_, distinct) = self { distinct.value(code) } else { "" }
     }
 }
 

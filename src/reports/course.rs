@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::roster::{COMMON, Roster, enrolments, users};
+use super::common::COMMON;
+use super::roster::{Roster, enrolments};
 use super::schema::{Column, Kind};
 use super::shared::activity::Progress;
 use super::shared::enrolments::Enrolment;
@@ -34,7 +35,7 @@ impl Report for Course {
                 ],
             ]
             .concat(),
-            users: users(&COMMON),
+            common: &COMMON,
             activity: vec![
                 Column::key("activity_id"),
                 Column::key("user_id"),
@@ -60,9 +61,8 @@ impl Report for Course {
         }));
         let mut progress = progress(roster, &counted).into_iter().map(Values::Int);
         let own = |heading: &'static str, values| TableColumn { heading: heading.into(), from_data: false, values };
-        let mut columns = roster.common(&COMMON);
-        columns.push(own("Enrolment Date", days(roster, Enrolment::enrolled)));
-        columns.push(own("Course ID", Values::Constant(course)));
+        let mut columns =
+            vec![own("Enrolment Date", days(roster, Enrolment::enrolled)), own("Course ID", Values::Constant(course))];
         columns.extend(progress.next().map(|values| own("Course Progress", values)));
         columns.push(own("Completion Date", days(roster, Enrolment::completed)));
         columns.push(own("Certificate Status", certificates(roster)));

@@ -52,11 +52,6 @@ impl Interner {
         self.texts.rows()
     }
 
-    /// The texts alone, row = number.
-    pub(super) fn into_texts(self) -> TextBlock {
-        self.texts
-    }
-
     /// Bytes of memory in use.
     pub(super) fn memory(&self) -> usize {
         self.texts.memory() + self.numbers.capacity() * (size_of::<u32>() + 1)
@@ -82,9 +77,10 @@ impl SharedInterner {
         known.into_iter().zip(texts).map(|(number, text)| number.unwrap_or_else(|| interner.intern(text))).collect()
     }
 
-    /// Looks at it while nobody adds to it.
-    pub(super) fn with<T>(&self, look: impl FnOnce(&Interner) -> T) -> T {
-        look(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    /// The number of one text.
+    pub(super) fn number(&self, text: &str) -> u32 {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(text);
+        known.unwrap_or_else(|| self.0.write().unwrap_or_else(PoisonError::into_inner).intern(text))
     }
 
     /// The interner, once all threads are done.

@@ -7,7 +7,8 @@
 
 mod assessment;
 pub mod catalog;
-mod columns;
+pub mod columns;
+pub mod common;
 mod content_filter;
 mod course;
 pub mod dates;
@@ -16,16 +17,20 @@ pub mod filters;
 mod headings;
 mod interner;
 pub mod job_config;
+pub mod lines;
 mod modules;
 pub mod roster;
 pub mod schema;
+mod scores;
 pub mod shared;
+pub mod spelling;
 pub mod table;
 #[cfg(test)]
 mod test_tables;
 
 use serde::{Deserialize, Serialize};
 
+use common::Common;
 use schema::Column;
 use shared::Shared;
 
@@ -47,7 +52,7 @@ pub trait Report: Send + Sync {
     /// The columns to load of each table.
     fn needs(&self, options: &Options) -> Needs;
 
-    /// The table's columns, from the batch's roster. A learner who is not to be listed is taken off the roster first.
+    /// The columns after the shared ones, from the batch's roster. A learner who is not to be listed is taken off the roster first.
     fn columns<'a>(
         &self,
         roster: &mut roster::Roster<'a>,
@@ -98,8 +103,8 @@ pub struct Needs {
     pub content: Vec<Column>,
     /// Of `user_enrolments`.
     pub enrolments: Vec<Column>,
-    /// Of `user`.
-    pub users: Vec<Column>,
+    /// The shared columns to show, which say what is needed of `user`. None: that table is not read.
+    pub common: &'static [Common],
     /// Of `user_activity_agg`.
     pub activity: Vec<Column>,
     /// Of `assessment_aggregator`.

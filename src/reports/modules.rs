@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::catalog::Catalog;
-use super::columns::Chunk;
+use super::columns::Named;
 use super::decimal::Decimal;
 
 const MIME_TYPE: &str = "application/vnd.ekstep.content-collection";
@@ -98,9 +98,9 @@ struct Taken {
 
 impl Hierarchies {
     /// Takes a chunk. A row whose JSON does not read is skipped and counted, as every unusable row is.
-    pub(super) fn take(&self, chunk: &Chunk<'_>, catalog: &Catalog) {
+    pub(super) fn take(&self, chunk: Named<'_>, catalog: &Catalog) {
         let (identifiers, hierarchies) = (chunk.texts("identifier"), chunk.texts("hierarchy"));
-        for row in 0..chunk.rows() {
+        for row in chunk.rows() {
             let Some(course) = catalog.contents().position(identifiers.get(row)) else { continue };
             let json = hierarchies.get(row);
             let read = modules(json);
@@ -115,12 +115,6 @@ impl Hierarchies {
             }
             taken.duplicates += u64::from(known.is_some());
         }
-    }
-
-    /// Lets go of the texts: all rows have been taken.
-    pub(super) fn settle(&self) {
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.courses.values_mut().for_each(|(json, _)| *json = String::new());
     }
 
     /// The modules by course, and how many rows were duplicates and how many broken.

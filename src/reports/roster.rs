@@ -5,80 +5,15 @@
 //! agree. Not here: anything that one report alone shows.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use hashbrown::HashSet;
 
 use super::catalog::Batch;
 use super::schema::{Column, Kind};
 use super::shared::Shared;
-use super::shared::enrolments::{Enrolled, Enrolment};
-use super::shared::learners::NAME;
-use super::table::{Finished, TableColumn, Values};
+use super::shared::enrolments::Enrolment;
+use super::table::{Finished, Listed, TableColumn, Values};
 use super::{Counts, Generated, Options, ReportError};
-
-/// A column that reports share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Common {
-    /// Its heading.
-    pub heading: &'static str,
-    from: From,
-    /// Empty for learners of other channels, under the privacy policy.
-    private: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum From {
-    UserId,
-    Name,
-    /// A column of `user`.
-    User(&'static str),
-}
-
-const fn public(heading: &'static str, from: From) -> Common {
-    Common { heading, from, private: false }
-}
-
-const fn private(heading: &'static str, column: &'static str) -> Common {
-    Common { heading, from: From::User(column), private: true }
-}
-
-/// The shared columns, in order. The last one is Block Name.
-pub const COMMON: [Common; 11] = [
-    private("External ID", "externalid"),
-    public("User ID", From::UserId),
-    public("User Name", From::Name),
-    public("Email ID", From::User("maskedemail")),
-    public("Mobile Number", From::User("maskedphone")),
-    public("Organisation Name", From::User("orgname")),
-    public("State Name", From::User("state")),
-    public("District Name", From::User("district")),
-    private("School UDISE Code", "schooludisecode"),
-    private("School Name", "schoolname"),
-    private("Block Name", "block"),
-];
-
-/// What some shared columns need of `user`, in the table's order.
-#[must_use]
-pub fn users(common: &[Common]) -> Vec<Column> {
-    const TABLE: [&str; 9] = [
-        "maskedemail",
-        "maskedphone",
-        "externalid",
-        "orgname",
-        "schoolname",
-        "schooludisecode",
-        "state",
-        "district",
-        "block",
-    ];
-    let text = |name| Column::optional(name, Kind::Text);
-    let shown = |name: &&'static str| common.iter().any(|column| column.from == From::User(name));
-    let mut columns = vec![Column::key("userid"), text("firstname"), text("lastname")];
-    columns.extend(TABLE.into_iter().filter(|name| shown(name)).map(text));
-    columns.push(text("userchannel"));
-    columns
-}
 
 /// What every roster needs of `user_enrolments`. A report may append `enrolleddate`, `completedon`, `certificates`
 /// and `issued_certificates`.
@@ -150,11 +85,6 @@ impl<'a> Roster<'a> {
         self.slot
     }
 
-    /// Everybody with an enrolment that passes, also those who were taken off this roster.
-    pub(super) fn enrolled(&self) -> &'a Enrolled {
-        self.shared.enrolled(self.slot)
-    }
-
     /// Who is listed.
     pub(super) fn rows(&self) -> &[Enrolment] {
         &self.rows
@@ -172,52 +102,37 @@ impl<'a> Roster<'a> {
         self.rows = Cow::Owned(kept);
     }
 
-    /// Shared columns for those who are listed now.
-    #[must_use]
-    pub fn common(&self, columns: &[Common]) -> Vec<TableColumn<'a>> {
+    /// The shared columns for those who are listed. `None`: the report shows none.
+    fn listed(&self) -> Option<Listed<'a>> {
         let learners = self.shared.learners();
-        let numbers: Arc<[u32]> = self.rows.iter().map(|row| self.shared.user_id(row.user()).1).collect();
+        let headings: Vec<&str> = learners.common().iter().map(|column| column.heading).collect();
         // Everybody on the roster has a row in `user`.
-        let keys: Arc<[u32]> = self.rows.iter().map(|row| learners.row(row.user()).unwrap_or_default()).collect();
-        let hidden = self.hidden(&keys);
-        let values = |column: &Common| {
-            let field = match column.from {
-                From::UserId => {
-                    let texts = self.shared.user_ids();
-                    return Values::Shared { texts, field: 0, keys: Arc::clone(&numbers), hidden: None };
-                }
-                From::Name => Some(NAME),
-                From::User(name) => learners.field(name),
-            };
-            let hidden = if column.private { hidden.clone() } else { None };
-            match field {
-                Some(field) => Values::Shared { texts: learners.texts(), field, keys: Arc::clone(&keys), hidden },
-                None => Values::Constant(""),
-            }
-        };
-        let column = |common: &Common| TableColumn {
-            heading: Cow::Borrowed(common.heading),
-            from_data: false,
-            values: values(common),
-        };
-        columns.iter().map(column).collect()
+        let line = |row: &Enrolment| learners.line(row.user()).unwrap_or_default();
+        let keys = || self.rows.iter().map(line).collect();
+        (!headings.is_empty()).then(|| Listed {
+            headings,
+            lines: learners.lines(),
+            keys: keys(),
+            hidden: self.hidden(),
+        })
     }
 
     /// Who is of another channel than the course; an empty channel on either side counts as another.
-    fn hidden(&self, keys: &[u32]) -> Option<Arc<[bool]>> {
+    fn hidden(&self) -> Option<Vec<bool>> {
         if !self.privacy {
             return None;
         }
         let learners = self.shared.learners();
         let own = learners.channel_number(self.shared.catalog().contents().channel(self.course));
-        Some(keys.iter().map(|key| own != Some(learners.channel(*key))).collect())
+        Some(self.rows.iter().map(|row| own.is_none() || own != Some(learners.channel(row.user()))).collect())
     }
 
     /// The table, once every enrolment is accounted for and the columns fit.
     pub(super) fn finish(mut self, columns: Vec<TableColumn<'a>>) -> Result<Generated<'a>, ReportError> {
         let batch = || self.batch.id.clone();
         let rows = self.rows.len();
-        let mut headings: HashSet<&str> = HashSet::new();
+        let listed = self.listed();
+        let mut headings: HashSet<&str> = listed.iter().flat_map(|listed| listed.headings.iter().copied()).collect();
         for column in &columns {
             let heading = || column.heading.clone().into_owned();
             if let Some(found) = cells(&column.values).filter(|cells| *cells != rows) {
@@ -232,7 +147,7 @@ impl<'a> Roster<'a> {
         if !self.counts.reconciled() {
             return Err(ReportError::NotReconciled { batch: batch(), counts: self.counts });
         }
-        Ok(Generated { table: Finished { rows, columns }, counts: self.counts })
+        Ok(Generated { table: Finished { rows, listed, columns }, counts: self.counts })
     }
 }
 
@@ -240,7 +155,6 @@ impl<'a> Roster<'a> {
 fn cells(values: &Values<'_>) -> Option<usize> {
     match values {
         Values::Constant(_) => None,
-        Values::Shared { keys, .. } => Some(keys.len()),
         Values::Text(cells) => Some(cells.len()),
         Values::Date(cells) => Some(cells.len()),
         Values::Int(cells) | Values::Percent(cells) => Some(cells.len()),

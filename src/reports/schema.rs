@@ -60,11 +60,12 @@ impl std::fmt::Display for Table {
     }
 }
 
-/// What a column holds, and with it the arrow type in which a source delivers it. Null always means "nothing there";
+/// What a column holds, and with it the arrow type in which a source delivers it ([`Chunk`](super::columns::Chunk) says
+/// which types are text). Null always means "nothing there";
 /// empty text is delivered as null.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// `Utf8`. Numbers and booleans of a typed source come as their plain text.
+    /// Text. Numbers and booleans of a typed source come as their plain text.
     Text,
     /// `Boolean`. A value that does not read makes the row unusable.
     Bool,
@@ -81,7 +82,7 @@ pub enum Kind {
     CompletedCount,
     /// `Timestamp(Microsecond, None)`: an instant, or a map of which the entry `completedCount` is one.
     LastUpdated,
-    /// `Utf8` holding one JSON value: metadata of any shape. Text comes as a JSON string, a list (native, JSON or in
+    /// Text holding one JSON value: metadata of any shape. Text comes as a JSON string, a list (native, JSON or in
     /// Python's spelling) as an array, a number as a number.
     Json,
 }
@@ -128,8 +129,45 @@ impl Column {
     }
 }
 
-/// A set of keys that a scan is limited to.
+/// The keys that a scan is limited to.
+pub trait Keys: std::fmt::Debug + Send + Sync {
+    /// Whether rows of this key are wanted.
+    fn contains(&self, key: &str) -> bool;
+
+    /// How many there are.
+    fn len(&self) -> usize;
+
+    /// Whether no row is wanted.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Each of them once, in any order.
+    fn iter(&self) -> Box<dyn Iterator<Item = &str> + '_>;
+}
+
+/// Keys that were put together for a scan.
 pub type KeySet = HashSet<String>;
+
+impl Keys for KeySet {
+    fn contains(&self, key: &str) -> bool {
+        HashSet::contains(self, key)
+    }
+
+    fn len(&self) -> usize {
+        HashSet::len(self)
+    }
+
+    fn iter(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(HashSet::iter(self).map(String::as_str))
+    }
+}
+
+/// These keys, for a scan to be limited to.
+#[must_use]
+pub fn keys(keys: impl IntoIterator<Item = String>) -> Arc<dyn Keys> {
+    Arc::new(keys.into_iter().collect::<KeySet>())
+}
 
 /// What is wanted of one table.
 #[derive(Clone, Debug)]
@@ -140,5 +178,5 @@ pub struct Scan {
     pub columns: Vec<Column>,
     /// Only rows whose value in this column (one of `columns`, of kind text) is in the set. Where given, bad rows are
     /// counted only if their key is in the set or cannot be read.
-    pub only: Option<(Cow<'static, str>, Arc<KeySet>)>,
+    pub only: Option<(Cow<'static, str>, Arc<dyn Keys>)>,
 }

@@ -1,34 +1,34 @@
 //! What the reports of a group of requests are made of, loaded once: enrolments, learners, activity, attempts and
 //! hierarchies of the requested batches, as columns in memory.
 //!
-//! Two rounds: [`SharedBuilder::scans`] first, then [`SharedBuilder::learners_scan`], which asks for those learners
-//! only that the first round found. Chunks come from several threads and in any order; nothing in the result depends
-//! on it. Not here: how the tables are read (`sources`), what a report makes of them.
+//! One table after the other, since each says what of the next is needed ([`SharedBuilder::next_scan`]). Chunks of a table
+//! come from several threads and in any order; nothing in the result depends on it. Not here: how the tables are read
+//! (`sources`), what a report makes of them.
 
 pub(super) mod activity;
 pub(super) mod attempts;
 pub(super) mod enrolments;
 pub(super) mod learners;
+mod people;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use arrow_array::RecordBatch;
 use chrono_tz::Tz;
 use hashbrown::HashMap;
 use rayon::prelude::*;
 
 use super::catalog::{Batch, Catalog};
-use super::columns::Chunk;
-use super::interner::{Interner, SharedInterner};
+use super::columns::{Chunk, Named};
+use super::common::users;
 use super::modules::{Hierarchies, Module};
-use super::schema::{Column, KeySet, Scan, Table};
-use super::table::TextBlock;
+use super::schema::{Keys, Scan, Table, keys};
 use super::{Needs, Options};
-use activity::{ActivityBuilder, Progress};
+use activity::{Activities, ActivityBuilder, Progress};
 use attempts::{Attempts, AttemptsBuilder};
 use enrolments::{Enrolled, EnrolmentsBuilder};
 use learners::{Learners, LearnersBuilder};
+use people::People;
 
 /// Stands for "nothing there" among instants and decimals; smaller than any of them.
 pub(super) const NOTHING: i64 = i64::MIN;
@@ -36,31 +36,29 @@ pub(super) const NOTHING: i64 = i64::MIN;
 /// Stands for "no such number" among numbers given out here.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// Takes what was loaded.
+/// Takes what is loaded, table by table.
 #[derive(Debug)]
 pub struct SharedBuilder {
-    catalog: Arc<Catalog>,
-    tz: Tz,
     needs: Needs,
-    slots: Slots,
-    users: SharedInterner,
-    enrolments: EnrolmentsBuilder,
-    activity: ActivityBuilder,
-    attempts: AttemptsBuilder,
-    hierarchies: Hierarchies,
-    learners: LearnersBuilder,
-    settled: OnceLock<Settled>,
+    options: Options,
+    stage: Stage,
+    people: Arc<People>,
+    activities: Activities,
+    /// What has been taken so far.
+    shared: Shared,
 }
 
-/// The people of the first round in order, once it is over.
-#[derive(Debug)]
-struct Settled {
-    /// Numbers of users by rank: the order of their ids' bytes.
-    order: Vec<u32>,
-    /// Their ranks by number.
-    ranks: Vec<u32>,
-    /// By rank: has an enrolment that is active and of the batch's course.
-    passing: Vec<bool>,
+/// The table that is being read.
+#[derive(Debug, Default)]
+enum Stage {
+    #[default]
+    Begin,
+    Enrolments(EnrolmentsBuilder),
+    Users(LearnersBuilder),
+    Hierarchy(Hierarchies),
+    Activity(ActivityBuilder),
+    Attempts(AttemptsBuilder),
+    End,
 }
 
 impl SharedBuilder {
@@ -68,151 +66,135 @@ impl SharedBuilder {
     #[must_use]
     pub fn new(catalog: Arc<Catalog>, batches: &[usize], needs: &Needs, options: &Options, tz: Tz) -> Self {
         let slots = Slots::new(&catalog, batches);
-        let courses = slots.batches.iter().map(|batch| catalog.batches()[*batch].course_id.clone()).collect();
-        Self {
+        let shared = Shared {
             tz,
-            needs: needs.clone(),
-            users: SharedInterner::default(),
-            enrolments: EnrolmentsBuilder::new(courses),
-            activity: ActivityBuilder::new(slots.batches.len()),
-            attempts: AttemptsBuilder::new(slots.batches.len(), &catalog, options),
-            hierarchies: Hierarchies::default(),
-            learners: LearnersBuilder::new(&needs.users),
-            settled: OnceLock::new(),
+            enrolled: slots.batches.iter().map(|_| Enrolled::default()).collect(),
+            learners: Learners::default(),
+            activity: Vec::new(),
+            activities: Activities::default(),
+            attempts: Vec::new(),
+            modules: HashMap::new(),
+            duplicates: BTreeMap::new(),
+            broken_hierarchies: 0,
             catalog,
             slots,
-        }
-    }
-
-    /// What to read in the first round, limited to the batches and their courses.
-    #[must_use]
-    pub fn scans(&self) -> Vec<Scan> {
-        let batches = || self.slots.batches.iter().map(|at| &self.catalog.batches()[*at]);
-        let ids: Arc<KeySet> = Arc::new(batches().map(|batch| batch.id.clone()).collect());
-        let contexts = || Arc::new(batches().map(|batch| format!("cb:{}", batch.id)).collect());
-        let courses = || Arc::new(batches().map(|batch| batch.course_id.clone()).collect());
-        let mut scans = Vec::new();
-        let mut add = |table, columns: &Vec<Column>, key: &'static str, only: Arc<KeySet>| {
-            if !columns.is_empty() && !only.is_empty() {
-                scans.push(Scan { table, columns: columns.clone(), only: Some((key.into(), only)) });
-            }
         };
-        add(Table::UserEnrolments, &self.needs.enrolments, "batchid", Arc::clone(&ids));
-        add(Table::UserActivityAgg, &self.needs.activity, "context_id", contexts());
-        add(Table::AssessmentAggregator, &self.needs.attempts, "batch_id", ids);
-        add(Table::ContentHierarchy, &self.needs.hierarchy, "identifier", courses());
-        scans
-    }
-
-    /// What to read in the second round, once the first is over: the learners with an enrolment that is active and of
-    /// the batch's course. `None` if there are none or the report needs none. Also lets go of what was needed only to
-    /// tell duplicates.
-    #[must_use]
-    pub fn learners_scan(&self) -> Option<Scan> {
-        let settled = self.settled();
-        if self.needs.users.is_empty() {
-            return None;
+        Self {
+            needs: needs.clone(),
+            options: options.clone(),
+            stage: Stage::Begin,
+            people: Arc::default(),
+            activities: Activities::default(),
+            shared,
         }
-        let ids: KeySet = self.users.with(|users| {
-            let passing = settled.order.iter().zip(&settled.passing).filter(|(_, passing)| **passing);
-            passing.map(|(number, _)| users.text(*number).to_owned()).collect()
-        });
-        let columns = self.needs.users.clone();
-        (!ids.is_empty()).then(|| Scan { table: Table::User, columns, only: Some(("userid".into(), Arc::new(ids))) })
     }
 
-    /// Takes a chunk of a table that one of the scans asked for.
+    /// The next table to read, limited to what the batches need; `None`: everything is there.
+    ///
+    /// Enrolments say who is looked for in all others; the tree of a course, which of its activities count.
+    pub fn next_scan(&mut self) -> Option<Scan> {
+        loop {
+            self.go_on();
+            let slots = &self.shared.slots;
+            let batches = || slots.batches.iter().map(|at| &self.shared.catalog.batches()[*at]);
+            let ids = || keys(batches().map(|batch| batch.id.clone()));
+            let (table, columns, key, only) = match &self.stage {
+                Stage::Begin | Stage::End => return None,
+                Stage::Enrolments(_) => (Table::UserEnrolments, self.needs.enrolments.clone(), "batchid", ids()),
+                Stage::Users(_) => {
+                    let people: Arc<dyn Keys> = Arc::<People>::clone(&self.people);
+                    (Table::User, users(self.needs.common), "userid", people)
+                }
+                Stage::Hierarchy(_) => {
+                    let courses = keys(batches().map(|batch| batch.course_id.clone()));
+                    (Table::ContentHierarchy, self.needs.hierarchy.clone(), "identifier", courses)
+                }
+                Stage::Activity(_) => {
+                    let contexts = keys(batches().map(|batch| format!("cb:{}", batch.id)));
+                    (Table::UserActivityAgg, self.needs.activity.clone(), "context_id", contexts)
+                }
+                Stage::Attempts(_) => (Table::AssessmentAggregator, self.needs.attempts.clone(), "batch_id", ids()),
+            };
+            if !columns.is_empty() && !only.is_empty() {
+                return Some(Scan { table, columns, only: Some((key.into(), only)) });
+            }
+        }
+    }
+
+    /// Takes a chunk of the table that is being read.
     ///
     /// # Panics
     /// If the columns are not those of the scan.
-    pub fn take(&self, table: Table, chunk: &RecordBatch) {
-        match table {
-            Table::UserEnrolments => {
-                self.enrolments.take(&Chunk::new(chunk, &self.needs.enrolments), &self.slots, &self.users);
+    pub fn take(&self, chunk: &Chunk) {
+        let (Shared { slots, catalog, .. }, needs) = (&self.shared, &self.needs);
+        match &self.stage {
+            Stage::Enrolments(builder) => builder.take(Named::new(chunk, &needs.enrolments), slots),
+            Stage::Users(builder) => builder.take(chunk, &self.people),
+            Stage::Hierarchy(builder) => builder.take(Named::new(chunk, &needs.hierarchy), catalog),
+            Stage::Activity(builder) => {
+                builder.take(Named::new(chunk, &needs.activity), slots, &self.activities, &self.people);
             }
-            Table::UserActivityAgg => {
-                self.activity.take(&Chunk::new(chunk, &self.needs.activity), &self.slots, &self.users);
+            Stage::Attempts(builder) => {
+                builder.take(Named::new(chunk, &needs.attempts), slots, &self.people, catalog);
             }
-            Table::AssessmentAggregator => {
-                let chunk = Chunk::new(chunk, &self.needs.attempts);
-                self.attempts.take(&chunk, &self.slots, &self.users, &self.catalog);
-            }
-            Table::ContentHierarchy => {
-                self.hierarchies.take(&Chunk::new(chunk, &self.needs.hierarchy), &self.catalog);
-            }
-            Table::User => self.take_users(chunk),
-            Table::CourseBatch | Table::Content => {}
+            Stage::Begin | Stage::End => {}
         }
     }
 
-    fn take_users(&self, chunk: &RecordBatch) {
-        let settled = self.settled();
-        let chunk = Chunk::new(chunk, &self.needs.users);
-        let ids = chunk.texts("userid");
-        let ranks: Vec<u32> = self.users.with(|users| {
-            let rank = |row| users.get(ids.get(row)).map(|number| settled.ranks[number as usize]);
-            let wanted = |rank: &u32| settled.passing[*rank as usize];
-            (0..chunk.rows()).map(|row| rank(row).filter(wanted).unwrap_or(NONE)).collect()
-        });
-        self.learners.take(&chunk, &ranks, settled.order.len());
-    }
-
-    /// Ends the first round: from here on people are called by rank, so that sorting a batch is sorting numbers.
-    fn settled(&self) -> &Settled {
-        self.settled.get_or_init(|| {
-            let (order, ranks) = self.users.with(rank);
-            let mut passing = vec![false; order.len()];
-            self.enrolments.settle(&ranks, &mut passing);
-            self.activity.settle(&ranks, &passing);
-            self.attempts.settle(&ranks, |slot| &self.catalog.batches()[self.slots.batches[slot]].course_id);
-            self.hierarchies.settle();
-            Settled { order, ranks, passing }
-        })
+    /// Ends a table and begins the next.
+    fn go_on(&mut self) {
+        let Self { needs, options, people, shared, .. } = self;
+        let slots = shared.slots.batches.len();
+        self.stage = match std::mem::take(&mut self.stage) {
+            Stage::Begin => {
+                let courses = shared.slots.batches.iter().map(|at| shared.catalog.batches()[*at].course_id.as_str());
+                Stage::Enrolments(EnrolmentsBuilder::new(courses))
+            }
+            Stage::Enrolments(builder) => {
+                let (found, enrolled) = builder.finish();
+                shared.enrolled = enrolled;
+                *people = Arc::new(found);
+                Stage::Users(LearnersBuilder::new(needs.common, people.count()))
+            }
+            Stage::Users(builder) => {
+                let learners = builder.finish();
+                shared.enrolled.par_iter_mut().for_each(|enrolled| enrolled.settle(&learners));
+                shared.duplicate(Table::User, learners.duplicates);
+                shared.learners = learners;
+                Stage::Hierarchy(Hierarchies::default())
+            }
+            Stage::Hierarchy(builder) => {
+                let (modules, duplicates, broken) = builder.finish();
+                (shared.modules, shared.broken_hierarchies) = (modules, broken);
+                shared.duplicate(Table::ContentHierarchy, duplicates);
+                self.activities = shared.counted();
+                Stage::Activity(ActivityBuilder::new(slots))
+            }
+            Stage::Activity(builder) => {
+                let (activity, duplicates) = builder.finish();
+                (shared.activity, shared.activities) = (activity, std::mem::take(&mut self.activities));
+                shared.duplicate(Table::UserActivityAgg, duplicates);
+                Stage::Attempts(AttemptsBuilder::new(slots, &shared.catalog, options))
+            }
+            Stage::Attempts(builder) => {
+                let course = |slot: usize| shared.catalog.batches()[shared.slots.batches[slot]].course_id.as_str();
+                let (attempts, duplicates) = builder.finish(&shared.enrolled, course);
+                shared.attempts = attempts;
+                shared.duplicate(Table::AssessmentAggregator, duplicates);
+                Stage::End
+            }
+            Stage::End => Stage::End,
+        };
     }
 
     /// Everything that was taken, in order.
     #[must_use]
-    pub fn finish(self) -> Shared {
-        self.settled();
-        let order = self.settled.into_inner().map(|settled| settled.order).unwrap_or_default();
-        let learners = self.learners.finish(order.len());
-        let (activity, activities, duplicate_activity) = self.activity.finish();
-        let (attempts, duplicate_attempts) = self.attempts.finish();
-        let (modules, duplicate_hierarchies, broken_hierarchies) = self.hierarchies.finish();
-        let duplicates = [
-            (Table::User, learners.duplicates),
-            (Table::UserActivityAgg, duplicate_activity),
-            (Table::AssessmentAggregator, duplicate_attempts),
-            (Table::ContentHierarchy, duplicate_hierarchies),
-        ];
-        Shared {
-            enrolled: self.enrolments.finish(&learners),
-            catalog: self.catalog,
-            tz: self.tz,
-            slots: self.slots.batches.iter().copied().zip(0..).collect(),
-            user_ids: self.users.into_inner().into_texts(),
-            order,
-            learners,
-            activity,
-            activities,
-            attempts,
-            modules,
-            duplicates: duplicates.into_iter().filter(|(_, count)| *count > 0).collect(),
-            broken_hierarchies,
+    pub fn finish(mut self) -> Shared {
+        while !matches!(self.stage, Stage::End) {
+            self.go_on();
         }
+        self.shared
     }
-}
-
-/// The order of texts by their bytes: numbers by rank, and ranks by number.
-fn rank(interner: &Interner) -> (Vec<u32>, Vec<u32>) {
-    #[allow(clippy::cast_possible_truncation, reason = "an interner gives out 32-bit numbers")]
-    let mut order: Vec<u32> = (0..interner.len() as u32).collect();
-    order.par_sort_unstable_by(|left, right| interner.text(*left).cmp(interner.text(*right)));
-    let mut ranks = vec![0; order.len()];
-    for (rank, number) in (0..).zip(&order) {
-        ranks[*number as usize] = rank;
-    }
-    (order, ranks)
 }
 
 /// The loaded batches, numbered from 0 in the order of their ids.
@@ -232,16 +214,9 @@ impl Slots {
         Self { batches, by_id }
     }
 
-    /// The slot of each batch id, [`NONE`] for a batch that is not loaded. Neighbouring rows tend to be of one batch.
-    fn of<'t>(&self, ids: impl Iterator<Item = &'t str>) -> Vec<u32> {
-        let mut last = ("", NONE);
-        let slot = |id: &'t str| {
-            if id != last.0 {
-                last = (id, self.by_id.get(id).copied().unwrap_or(NONE));
-            }
-            last.1
-        };
-        ids.map(slot).collect()
+    /// The slot of a batch, [`NONE`] for one that is not loaded.
+    fn of(&self, id: &str) -> u32 {
+        self.by_id.get(id).copied().unwrap_or(NONE)
     }
 }
 
@@ -257,16 +232,11 @@ fn reserve<T>(list: &mut Vec<T>) {
 pub struct Shared {
     catalog: Arc<Catalog>,
     tz: Tz,
-    /// The slot of each loaded batch.
-    slots: HashMap<usize, u32>,
-    /// Row = number of a user.
-    user_ids: TextBlock,
-    /// Numbers of users by rank.
-    order: Vec<u32>,
+    slots: Slots,
     enrolled: Vec<Enrolled>,
     learners: Learners,
     activity: Vec<Vec<Progress>>,
-    activities: Interner,
+    activities: Activities,
     attempts: Vec<Attempts>,
     modules: HashMap<usize, Vec<Module>>,
     duplicates: BTreeMap<Table, u64>,
@@ -293,8 +263,26 @@ impl Shared {
         let enrolled: usize = self.enrolled.iter().map(Enrolled::memory).sum();
         let activity: usize = self.activity.iter().map(|rows| rows.capacity() * size_of::<Progress>()).sum();
         let attempts: usize = self.attempts.iter().map(Attempts::memory).sum();
-        let people = self.user_ids.memory() + self.order.capacity() * size_of::<u32>() + self.learners.memory();
-        people + enrolled + activity + attempts + self.activities.memory()
+        self.learners.memory() + enrolled + activity + attempts
+    }
+
+    fn duplicate(&mut self, table: Table, rows: u64) {
+        if rows > 0 {
+            self.duplicates.insert(table, rows);
+        }
+    }
+
+    /// The activities of the batches' courses.
+    fn counted(&self) -> Activities {
+        let mut activities = Activities::default();
+        for batch in self.slots.batches.iter().map(|at| &self.catalog.batches()[*at]) {
+            activities.add(&batch.course_id);
+            let modules = batch.course.map_or(&[][..], |course| self.modules(course));
+            for module in modules {
+                activities.add(&module.identifier);
+            }
+        }
+        activities
     }
 
     /// The configured zone.
@@ -311,7 +299,8 @@ impl Shared {
 
     /// The batch, and its slot if it was loaded.
     pub(super) fn batch(&self, batch: usize) -> Option<(&Batch, usize)> {
-        Some((self.catalog.batches().get(batch)?, *self.slots.get(&batch)? as usize))
+        let slot = self.slots.batches.binary_search(&batch).ok()?;
+        Some((self.catalog.batches().get(batch)?, slot))
     }
 
     pub(super) fn enrolled(&self, slot: usize) -> &Enrolled {
@@ -322,23 +311,14 @@ impl Shared {
         &self.learners
     }
 
-    /// Ids of users (one field) and the row of the user of this rank.
-    pub(super) fn user_id(&self, rank: u32) -> (&TextBlock, u32) {
-        (&self.user_ids, self.order[rank as usize])
-    }
-
-    pub(super) const fn user_ids(&self) -> &TextBlock {
-        &self.user_ids
-    }
-
     /// Sorted by user (rank) and activity.
     pub(super) fn activity(&self, slot: usize) -> &[Progress] {
-        &self.activity[slot]
+        self.activity.get(slot).map_or(&[], Vec::as_slice)
     }
 
-    /// The number by which [`Shared::activity`] calls an activity; `None` if there is no row of it at all.
+    /// The number by which [`Shared::activity`] calls an activity of one of the courses.
     pub(super) fn activity_number(&self, identifier: &str) -> Option<u32> {
-        self.activities.get(identifier)
+        self.activities.number(identifier)
     }
 
     pub(super) fn attempts(&self, slot: usize) -> &Attempts {

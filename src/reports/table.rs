@@ -1,9 +1,10 @@
 //! A finished report: columns with headings, ready for any output format.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use chrono::NaiveDate;
+
+use super::lines::{Line, LineBlock};
 
 /// How many texts of a [`TextBlock`] share one 64-bit base; each then costs four bytes beside its own.
 const RUN: usize = 256;
@@ -86,17 +87,6 @@ impl TextBlock {
 /// The values of one column, one per row of the table.
 #[derive(Debug)]
 pub enum Values<'a> {
-    /// Text that many tables share: field `field` of row `keys[i]`, except where `hidden` says so: there it is empty.
-    Shared {
-        /// The shared texts.
-        texts: &'a TextBlock,
-        /// Which of a row's texts.
-        field: usize,
-        /// The row of `texts` for each row of the table.
-        keys: Arc<[u32]>,
-        /// Rows of the table whose cell is empty. `None`: no such rows.
-        hidden: Option<Arc<[bool]>>,
-    },
     /// The same text in every row.
     Constant(&'a str),
     /// Text of its own.
@@ -120,12 +110,35 @@ pub struct TableColumn<'a> {
     pub values: Values<'a>,
 }
 
+/// The columns that come first: what reports say about the learner of each row.
+#[derive(Debug)]
+pub struct Listed<'a> {
+    /// Their headings.
+    pub headings: Vec<&'static str>,
+    /// The lines that have their cells.
+    pub lines: &'a LineBlock,
+    /// The line of each row of the table.
+    pub keys: Vec<u32>,
+    /// Rows of which only the public cells are shown. `None`: no such rows.
+    pub hidden: Option<Vec<bool>>,
+}
+
+impl Listed<'_> {
+    /// The line of a row, and whether only its public cells are shown.
+    #[must_use]
+    pub fn line(&self, row: usize) -> (Line<'_>, bool) {
+        (self.lines.line(self.keys[row]), self.hidden.as_ref().is_some_and(|hidden| hidden[row]))
+    }
+}
+
 /// A finished report of one batch.
 #[derive(Debug)]
 pub struct Finished<'a> {
     /// How many rows it has.
     pub rows: usize,
-    /// Its columns in order.
+    /// Who is listed, in the first columns. `None`: the report shows nothing of that.
+    pub listed: Option<Listed<'a>>,
+    /// The columns after those.
     pub columns: Vec<TableColumn<'a>>,
 }
 

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arrow_array::types::Int32Type;
 use arrow_array::{
-    ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, DictionaryArray, Int64Array, StringArray, StringViewArray, TimestampMicrosecondArray,
 };
-use arrow_schema::{Field, Schema};
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 
 use super::catalog::{Catalog, CatalogBuilder};
+use super::columns::Chunk;
 use super::dates::parse_instant;
 use super::decimal::Decimal;
 use super::filters::{ResolveError, Scope, Selection, resolve};
@@ -57,8 +58,14 @@ impl Tables {
         self
     }
 
+    /// Every so-manieth row of each table.
+    pub(super) fn part(&self, part: usize, of: usize) -> Self {
+        let rows = |rows: &Vec<Row>| rows.iter().skip(part).step_by(of).cloned().collect();
+        Self(self.0.iter().map(|(table, all)| (*table, rows(all))).collect())
+    }
+
     /// Feeds a scan to `take`.
-    pub(super) fn read(&self, scan: &Scan, feed: Feed, take: impl Fn(Table, &RecordBatch)) {
+    pub(super) fn read(&self, scan: &Scan, feed: Feed, take: impl Fn(Table, &Chunk)) {
         let mut rows: Vec<&Row> = self.0.get(&scan.table).into_iter().flatten().collect();
         if feed.seed != 0 {
             fastrand::Rng::with_seed(feed.seed).shuffle(&mut rows);
@@ -68,7 +75,7 @@ impl Tables {
             rows.retain(|row| feed.seed % 2 == 1 || only.contains(row[&column.to_ascii_lowercase()].as_str()));
         }
         for rows in rows.chunks(feed.size) {
-            take(scan.table, &chunk(&scan.columns, rows));
+            take(scan.table, &chunk(&scan.columns, rows, feed.seed));
         }
     }
 
@@ -89,16 +96,9 @@ impl Tables {
         options: &Options,
         feed: Feed,
     ) -> Shared {
-        let builder = SharedBuilder::new(Arc::new(catalog), batches, &report.needs(options), options, TZ);
-        let mut scans = builder.scans();
-        if feed.seed % 3 == 1 {
-            scans.reverse();
-        }
-        for scan in scans {
-            self.read(&scan, feed, |table, chunk| builder.take(table, chunk));
-        }
-        if let Some(scan) = builder.learners_scan() {
-            self.read(&scan, feed, |table, chunk| builder.take(table, chunk));
+        let mut builder = SharedBuilder::new(Arc::new(catalog), batches, &report.needs(options), options, TZ);
+        while let Some(scan) = builder.next_scan() {
+            self.read(&scan, feed, |_, chunk| builder.take(chunk));
         }
         builder.finish()
     }
@@ -158,20 +158,27 @@ pub(super) fn column<'l>(lines: &'l [String], heading: &str) -> Vec<&'l str> {
     lines[1..].iter().map(|line| line.split(',').nth(at).unwrap()).collect()
 }
 
-fn chunk(columns: &[Column], rows: &[&Row]) -> RecordBatch {
-    let arrays: Vec<ArrayRef> = columns.iter().map(|column| array(column, rows)).collect();
-    let field =
-        |(column, array): (&Column, &ArrayRef)| Field::new(column.name.to_string(), array.data_type().clone(), true);
-    let schema = Schema::new(columns.iter().zip(&arrays).map(field).collect::<Vec<_>>());
-    let count = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-    RecordBatch::try_new_with_options(Arc::new(schema), arrays, &count).unwrap()
+/// The rows as a source would deliver them: whole columns, of every third chunk some rows only, text in any of its types.
+fn chunk(columns: &[Column], rows: &[&Row], seed: u64) -> Chunk {
+    let mut draws = fastrand::Rng::with_seed(seed);
+    let nothing = Row::new();
+    if seed == 0 || draws.bool() {
+        let arrays = columns.iter().map(|column| array(column, rows, seed != 0 && draws.bool())).collect();
+        return Chunk::all(arrays, rows.len());
+    }
+    // Every other row is of no interest, and is there all the same.
+    let mixed: Vec<&Row> = rows.iter().flat_map(|row| [&nothing, row]).collect();
+    let arrays = columns.iter().map(|column| array(column, &mixed, draws.bool())).collect();
+    Chunk::of(arrays, (0..).zip(rows).map(|(row, _)| 2 * row + 1).collect())
 }
 
-fn array(column: &Column, rows: &[&Row]) -> ArrayRef {
+fn array(column: &Column, rows: &[&Row], coded: bool) -> ArrayRef {
     let name = column.name.to_ascii_lowercase();
     let cells = || rows.iter().map(|row| row.get(&name).map(String::as_str).filter(|cell| !cell.is_empty()));
     let whole = |cell: &str| cell.parse::<i64>().unwrap();
     match column.kind {
+        Kind::Text | Kind::Json if coded => Arc::new(cells().collect::<DictionaryArray<Int32Type>>()),
+        Kind::Text | Kind::Json if rows.len() % 2 == 1 => Arc::new(cells().collect::<StringViewArray>()),
         Kind::Text | Kind::Json => Arc::new(cells().collect::<StringArray>()),
         Kind::Bool => Arc::new(cells().map(|cell| cell.map(|cell| cell == "true")).collect::<BooleanArray>()),
         Kind::Count | Kind::Entries | Kind::CompletedCount => {

@@ -10,6 +10,7 @@
 mod clock;
 mod failures;
 mod finished;
+mod kept;
 mod listening;
 mod migrations;
 mod postgres;
@@ -84,8 +85,15 @@ pub trait Queue: Send + Sync {
     /// token are left alone.
     fn note_progress(&self, token: &str, rows: &[(RequestKey, Progress)]) -> Result<(), QueueError>;
 
-    /// PROCESSING → COMPLETED, fenced by the token.
-    fn complete(&self, token: &str, key: &RequestKey, completion: &Completion) -> Result<WriteBack, QueueError>;
+    /// PROCESSING → COMPLETED for rows of one claim at once, fenced by the token: all of them are asked for in one
+    /// transaction, and either all that are held are written or none. Answers in the order of the rows.
+    fn complete_all(&self, token: &str, rows: &[(RequestKey, Completion)]) -> Result<Vec<WriteBack>, QueueError>;
+
+    /// The same for one row.
+    fn complete(&self, token: &str, key: &RequestKey, completion: &Completion) -> Result<WriteBack, QueueError> {
+        let answers = self.complete_all(token, &[(key.clone(), completion.clone())])?;
+        Ok(answers.first().copied().unwrap_or(WriteBack::Lost))
+    }
 
     /// PROCESSING → SUBMITTED with iteration + 1, not to be claimed before `delay` is over; fenced.
     fn retry_later(

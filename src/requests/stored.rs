@@ -10,7 +10,7 @@ use diesel::sql_types::{BigInt, Binary, Nullable};
 
 use super::reading::Waiting;
 use super::times::read_time;
-use super::types::{Claim, ClaimedRequest, Overview, RequestKey, RequestRow};
+use super::types::{Claim, ClaimedRequest, Completion, Overview, RequestKey, RequestRow};
 
 /// Text that may be anything. Read as bytes: SQLite columns hold what was put in, numbers and blobs among it, and a
 /// PostgreSQL database without an encoding holds any bytes. What is no UTF-8 is replaced, so no row spoils a claim.
@@ -212,6 +212,14 @@ fn claimed(mut row: StoredRow) -> ClaimedRequest {
         has_encryption_key,
         processed_batches: row.processed_batches,
         allowed_channels: row.allowed_channels,
+    }
+}
+
+/// What is being done, for a failure.
+pub(super) fn completing(rows: &[(RequestKey, Completion)]) -> String {
+    match rows {
+        [(key, _)] => format!("complete {key}"),
+        rows => format!("complete {} rows of job_request", rows.len()),
     }
 }
 

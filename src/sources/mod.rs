@@ -12,9 +12,8 @@ pub mod values;
 
 use std::collections::BTreeMap;
 
-use arrow_array::RecordBatch;
-
 use crate::config::checked::MaxBadRows;
+use crate::reports::columns::Chunk;
 use crate::reports::schema::{Scan, Table};
 
 /// What every source must know to take values alike.
@@ -27,7 +26,7 @@ pub struct Settings {
 }
 
 /// Takes the chunks of a scan, from several threads at once and in no particular order.
-pub type Sink<'a> = dyn Fn(&RecordBatch) + Sync + 'a;
+pub type Sink<'a> = dyn Fn(&Chunk) + Sync + 'a;
 
 /// What a scan came across.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,22 +1,22 @@
 //! Rows of cells made into the canonical columns of a scan, with the rules for rows that cannot be used.
 //!
-//! Every reader of text goes through here (CSV, JSON lines, what `PostgreSQL` copies), and Parquet too: one place says
-//! what an unusable row is. Not here: finding the cells.
+//! Every reader of text goes through here (CSV, JSON lines, what `PostgreSQL` copies). Parquet, which has whole columns,
+//! goes through [`typed`] by the same rules. Not here: finding the cells.
 
 mod columns;
+pub mod typed;
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow_array::ArrayRef;
 
 use super::values::{self, Unreadable};
 use super::{Settings, Sink, SourceError, Tally};
 use crate::config::checked::MaxBadRows;
+use crate::reports::columns::Chunk;
 use crate::reports::schema::{Column, Kind, Presence, Scan, Table};
-use columns::Cells;
+pub(in crate::sources) use columns::Filling;
 
 /// Rows of one chunk.
 const CHUNK_ROWS: usize = 16_384;
@@ -81,6 +81,16 @@ impl Outcome {
         };
         self
     }
+
+    /// Counts a row that cannot be used.
+    fn unusable(&mut self, reading: &Reading<'_>, file: &str, line: u64, reason: String, rows: u64) {
+        let fault = Fault { file: file.to_owned(), line, reason: reason.clone() };
+        reading.log(&fault);
+        *self.tally.bad.entry(reason).or_default() += rows;
+        if self.fault.as_ref().is_none_or(|first| fault < *first) {
+            self.fault = Some(fault);
+        }
+    }
 }
 
 /// A scan under way: what all its threads share.
@@ -90,7 +100,6 @@ pub struct Reading<'a> {
     /// How odd values are taken.
     pub settings: &'a Settings,
     sink: &'a Sink<'a>,
-    schema: SchemaRef,
     /// The column that `scan.only` is about.
     only: Option<usize>,
     logged: AtomicU32,
@@ -104,7 +113,7 @@ impl<'a> Reading<'a> {
             let names = scan.columns.iter().map(|column| column.name.as_bytes());
             find(name, names)
         });
-        Self { scan, settings, sink, schema: arrow_schema(scan), only, logged: AtomicU32::new(0) }
+        Self { scan, settings, sink, only, logged: AtomicU32::new(0) }
     }
 
     /// The place, among the scan's columns, of the one that `only` is about.
@@ -126,21 +135,6 @@ impl<'a> Reading<'a> {
             log::warn!("unusable row table={} file={file} line={line} reason={reason:?}", self.scan.table);
         }
     }
-}
-
-/// The arrow types that a scan delivers.
-#[must_use]
-pub fn arrow_schema(scan: &Scan) -> SchemaRef {
-    let fields = scan.columns.iter().map(|column| {
-        let data_type = match column.kind {
-            Kind::Text | Kind::Json => DataType::Utf8,
-            Kind::Bool => DataType::Boolean,
-            Kind::Count | Kind::Decimal | Kind::Entries | Kind::CompletedCount => DataType::Int64,
-            Kind::Instant | Kind::LastUpdated => DataType::Timestamp(TimeUnit::Microsecond, None),
-        };
-        Field::new(column.name.as_ref(), data_type, true)
-    });
-    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// The place of a name: spelled exactly so, or else in other capitals.
@@ -198,11 +192,9 @@ pub const FLAT: &str = "completedCount";
 pub struct Rows<'a> {
     reading: &'a Reading<'a>,
     file: &'a str,
-    cells: Vec<Cells>,
+    cells: Vec<Filling>,
     /// Whether the cells of kind [`Kind::CompletedCount`] come from the flat column.
     flat: bool,
-    /// Whether they are the entries themselves, taken out of maps before.
-    entry: bool,
     outcome: Outcome,
     waiting: usize,
     bytes: usize,
@@ -212,18 +204,13 @@ impl<'a> Rows<'a> {
     /// Begins with a file, named for log and messages.
     #[must_use]
     pub fn new(reading: &'a Reading<'a>, file: &'a str) -> Self {
-        let cells = reading.scan.columns.iter().map(|column| Cells::new(column.kind)).collect();
-        Self { reading, file, cells, flat: false, entry: false, outcome: Outcome::default(), waiting: 0, bytes: 0 }
+        let cells = reading.scan.columns.iter().map(|column| Filling::new(column.kind)).collect();
+        Self { reading, file, cells, flat: false, outcome: Outcome::default(), waiting: 0, bytes: 0 }
     }
 
     /// Says whether the column of kind [`Kind::CompletedCount`] comes from the flat column, from the next row on.
     pub fn flat(&mut self, flat: bool) {
         self.flat = flat;
-    }
-
-    /// Says that the cells of kind [`Kind::CompletedCount`] are the entries themselves, taken out of a typed map.
-    pub fn entry(&mut self, entry: bool) {
-        self.entry = entry;
     }
 
     /// Takes a row: `cell` gives its cell for each column of the scan.
@@ -237,13 +224,13 @@ impl<'a> Rows<'a> {
         let mut odd = false;
         let mut unreadable_dates = 0;
         for (place, column) in self.reading.scan.columns.iter().enumerate() {
-            match self.cells[place].read(cell(place), self.flat || self.entry, self.reading.settings, &mut odd) {
+            match self.cells[place].read(cell(place), self.flat, self.reading.settings, &mut odd) {
                 Ok(false) if column.presence == Presence::Key => {
                     return self.unusable(line, format!("empty {}", column.name), 1);
                 }
                 Ok(_) => (),
                 Err(Unreadable) if matches!(column.kind, Kind::Instant | Kind::LastUpdated) => unreadable_dates += 1,
-                Err(Unreadable) => return self.unusable(line, self.reason(column), 1),
+                Err(Unreadable) => return self.unusable(line, reason(column, self.flat), 1),
             }
         }
         for cells in &mut self.cells {
@@ -272,41 +259,33 @@ impl<'a> Rows<'a> {
         self.outcome
     }
 
-    fn reason(&self, column: &Column) -> String {
-        let (name, kind) = match column.kind {
-            Kind::CompletedCount if self.flat => (FLAT, "number"),
-            Kind::CompletedCount => (column.name.as_ref(), "map"),
-            Kind::Bool => (column.name.as_ref(), "boolean"),
-            Kind::Entries => (column.name.as_ref(), "list"),
-            Kind::Count | Kind::Decimal | Kind::Text | Kind::Instant | Kind::LastUpdated | Kind::Json => {
-                (column.name.as_ref(), "number")
-            }
-        };
-        format!("{name} is not a {kind}")
-    }
-
     fn unusable(&mut self, line: u64, reason: String, rows: u64) {
-        let fault = Fault { file: self.file.to_owned(), line, reason: reason.clone() };
-        self.reading.log(&fault);
-        *self.outcome.tally.bad.entry(reason).or_default() += rows;
-        if self.outcome.fault.as_ref().is_none_or(|first| fault < *first) {
-            self.outcome.fault = Some(fault);
-        }
+        self.outcome.unusable(self.reading, self.file, line, reason, rows);
     }
 
     fn flush(&mut self) {
         if self.waiting == 0 {
             return;
         }
-        let columns: Vec<ArrayRef> = self.cells.iter_mut().map(Cells::finish).collect();
-        #[allow(
-            clippy::expect_used,
-            reason = "columns and schema are made from the same scan, a row fills all of them"
-        )]
-        let chunk = RecordBatch::try_new(Arc::clone(&self.reading.schema), columns).expect("columns fit the schema");
+        let columns: Vec<ArrayRef> = self.cells.iter_mut().map(Filling::finish).collect();
+        let chunk = Chunk::all(columns, self.waiting);
         (self.waiting, self.bytes) = (0, 0);
         (self.reading.sink)(&chunk);
     }
+}
+
+/// Why a row is unusable of which this cell does not read.
+fn reason(column: &Column, flat: bool) -> String {
+    let (name, kind) = match column.kind {
+        Kind::CompletedCount if flat => (FLAT, "number"),
+        Kind::CompletedCount => (column.name.as_ref(), "map"),
+        Kind::Bool => (column.name.as_ref(), "boolean"),
+        Kind::Entries => (column.name.as_ref(), "list"),
+        Kind::Count | Kind::Decimal | Kind::Text | Kind::Instant | Kind::LastUpdated | Kind::Json => {
+            (column.name.as_ref(), "number")
+        }
+    };
+    format!("{name} is not a {kind}")
 }
 
 /// The text of a key, if there is any.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::World;
+use super::completing::write_back_all;
 use super::cpu::Panicked;
 use super::dependencies::Dependency;
 use super::lease::Lease;
@@ -12,7 +13,7 @@ use crate::intake::Refusal;
 use crate::outputs::{KeyError, StoreError};
 use crate::reports::ReportError;
 use crate::reports::filters::ResolveError;
-use crate::requests::{ClaimedRequest, Completion, Failure, Queue, QueueError, RequestKey, WriteBack};
+use crate::requests::{ClaimedRequest, Failure, Queue, QueueError, RequestKey, WriteBack};
 use crate::sources::SourceError;
 
 /// The first wait after a failure that may pass; it doubles with each attempt.
@@ -178,8 +179,9 @@ impl Summary {
     }
 }
 
-/// Writes one request back, fenced by its claim, and logs the one line that says how it ended. While the database
-/// cannot be reached it tries again, until a stop can wait no longer: the fence decides whether it came too late.
+/// Writes one request back that was not completed (those go together, `completing`), fenced by its claim, and logs the one
+/// line that says how it ended. While the database cannot be reached it tries again, until a stop can wait no longer: the
+/// fence decides whether it came too late.
 pub async fn write_back(
     world: &World,
     lease: &Lease,
@@ -188,6 +190,13 @@ pub async fn write_back(
     ending: Ending,
     summary: &mut Summary,
 ) {
+    let reason = match ending {
+        Ending::Completed { .. } => {
+            return Box::pin(write_back_all(world, lease, job, vec![(request.clone(), ending)], summary)).await;
+        }
+        Ending::Failed(reason) => Some(reason),
+        Ending::HandedBack => None,
+    };
     let execution_ms = lease.age_ms();
     let attempt = request.iteration.saturating_add(1);
     let retries = attempt < job.max_attempts;
@@ -195,46 +204,31 @@ pub async fn write_back(
     points::reach("writing-back", &key.to_string());
     lease.close(std::slice::from_ref(key)).await;
     let processed_batches = lease.ledger().processed(key);
-    if let Ending::Failed(Reason { may_pass: true, origin: Origin::Dependency(dependency), .. }) = &ending {
+    if let Some(Reason { may_pass: true, origin: Origin::Dependency(dependency), .. }) = &reason {
         world.down.report(*dependency);
     }
-    let written = persist(world, key, &ending, {
-        let (token, key, ending) = (lease.token().to_owned(), key.clone(), ending.clone());
-        let now = world.clock.now();
+    let (written, _) = persist(world, {
+        let (token, key, reason) = (lease.token().to_owned(), key.clone(), reason.clone());
         let back_off = back_off(attempt);
-        move |queue: &dyn Queue| match ending.clone() {
-            Ending::Completed { download_urls, job_stats } => {
-                queue.complete(&token, &key, &Completion { download_urls, file_created: now, execution_ms, job_stats })
+        move |queue: &dyn Queue| {
+            let Some(Reason { message, detail, may_pass, .. }) = reason.clone() else {
+                return queue.hand_back(&token, &key, processed_batches.as_deref());
+            };
+            let processed_batches = processed_batches.clone();
+            let failure = Failure { message, detail, execution_ms, job_stats: None, processed_batches };
+            if may_pass && retries {
+                queue.retry_later(&token, &key, &failure, back_off)
+            } else {
+                queue.fail(&token, &key, &failure)
             }
-            Ending::Failed(reason) => {
-                let Reason { message, detail, may_pass, .. } = reason;
-                let failure = Failure {
-                    message,
-                    detail,
-                    execution_ms,
-                    job_stats: None,
-                    processed_batches: processed_batches.clone(),
-                };
-                if may_pass && retries {
-                    queue.retry_later(&token, &key, &failure, back_off)
-                } else {
-                    queue.fail(&token, &key, &failure)
-                }
-            }
-            Ending::HandedBack => queue.hand_back(&token, &key, processed_batches.as_deref()),
         }
     })
     .await;
     lease.ledger().release(key);
     let job_id = &job.id;
-    match (written, ending) {
-        (Ok(WriteBack::Done), Ending::Completed { download_urls, .. }) => {
-            summary.completed += 1;
-            world.metrics.request_ended(job_id, "completed");
-            let files = download_urls.len();
-            log::info!("request completed request={key} job={job_id} files={files} execution_ms={execution_ms}");
-        }
-        (Ok(WriteBack::Done), Ending::Failed(reason)) if reason.may_pass && retries => {
+    let Some(summary) = tell(world, lease, job, key, written.as_ref().copied(), summary) else { return };
+    match reason {
+        Some(reason) if reason.may_pass && retries => {
             summary.backing_off += 1;
             world.metrics.request_ended(job_id, "retried");
             log::warn!(
@@ -242,38 +236,48 @@ pub async fn write_back(
                 reason.detail
             );
         }
-        (Ok(WriteBack::Done), Ending::Failed(reason)) => {
+        Some(reason) => {
             summary.failed += 1;
             world.metrics.request_ended(job_id, "failed");
             let level = if reason.origin == Origin::Request { log::Level::Warn } else { log::Level::Error };
             log::log!(level, "request failed request={key} job={job_id} attempt={attempt} error={:?}", reason.detail);
         }
-        (Ok(WriteBack::Done), Ending::HandedBack) => {
+        None => {
             summary.handed_back += 1;
             world.metrics.request_ended(job_id, "handed_back");
             log::info!("request handed back request={key} job={job_id}");
         }
-        (Ok(WriteBack::Lost), _) => {
-            summary.lost += 1;
-            world.metrics.request_ended(job_id, "lost");
-            log::warn!(
-                "claim lost before write-back, nothing changed request={key} job={job_id} claim={}",
-                lease.token()
-            );
-        }
-        (Err(error), _) => {
-            summary.lost += 1;
-            world.metrics.request_ended(job_id, "lost");
-            log::error!("request could not be written back request={key} job={job_id} error={error:?}");
-        }
     }
 }
 
-/// Asks the database until it answers. An answer may have been lost on its way: then the row is no longer held because
-/// the write was done.
-async fn persist<F>(world: &World, key: &RequestKey, ending: &Ending, question: F) -> Result<WriteBack, QueueError>
+/// Counts and logs what was not written. `Some`: it was, and the caller says how the request ended.
+pub(super) fn tell<'a>(
+    world: &World,
+    lease: &Lease,
+    job: &Job,
+    key: &RequestKey,
+    written: Result<WriteBack, &QueueError>,
+    summary: &'a mut Summary,
+) -> Option<&'a mut Summary> {
+    let job_id = &job.id;
+    match written {
+        Ok(WriteBack::Done) => return Some(summary),
+        Ok(WriteBack::Lost) => log::warn!(
+            "claim lost before write-back, nothing changed request={key} job={job_id} claim={}",
+            lease.token()
+        ),
+        Err(error) => log::error!("request could not be written back request={key} job={job_id} error={error:?}"),
+    }
+    summary.lost += 1;
+    world.metrics.request_ended(job_id, "lost");
+    None
+}
+
+/// Asks the database until it answers. With the answer: whether an earlier one may have been lost on its way.
+pub(super) async fn persist<T, F>(world: &World, question: F) -> (Result<T, QueueError>, bool)
 where
-    F: Fn(&dyn Queue) -> Result<WriteBack, QueueError> + Clone + Send + 'static,
+    T: Send + 'static,
+    F: Fn(&dyn Queue) -> Result<T, QueueError> + Clone + Send + 'static,
 {
     let mut wait = Duration::from_millis(100);
     let mut unanswered = false;
@@ -285,18 +289,9 @@ where
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(Duration::from_secs(2));
             }
-            Ok(WriteBack::Lost) if unanswered && is_completed(world, key, ending).await => return Ok(WriteBack::Done),
-            answer => return answer,
+            answer => return (answer, unanswered),
         }
     }
-}
-
-/// Whether the row says COMPLETED with these very files, whose names no other claim can give.
-async fn is_completed(world: &World, key: &RequestKey, ending: &Ending) -> bool {
-    let Ending::Completed { download_urls, .. } = ending else { return false };
-    let wanted = key.clone();
-    let row = world.ask(move |queue| queue.find(&wanted)).await;
-    row.is_ok_and(|row| row.is_some_and(|row| row.download_urls == *download_urls && row.completed.is_some()))
 }
 
 /// Doubles with each attempt; up to a quarter more by chance, so that requests that failed together do not come back

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::World;
+use super::completing::{TOGETHER, write_back_all};
 use super::cpu::Panicked;
 use super::ending::{Ending, Reason, Summary, write_back};
 use super::generate::{Delivered, Ended, Meter, Workshop};
@@ -266,7 +267,7 @@ impl<'a> Group<'a> {
         });
         let mut told = tokio::time::interval_at((Instant::now() + TELL).into(), TELL);
         loop {
-            let Ended { request, result } = tokio::select! {
+            let first = tokio::select! {
                 one = ended.recv() => match one {
                     Some(one) => one,
                     None => break,
@@ -282,14 +283,21 @@ impl<'a> Group<'a> {
                     continue;
                 }
             };
-            let ending = match result {
-                Ok(delivered) => {
-                    self.world.metrics.delivered(&self.job.id, delivered.counts.rows, delivered.bytes);
-                    self.completed(&ready[request], &delivered, &meter)
-                }
-                Err(reason) => Ending::Failed(reason),
-            };
-            self.end(&ready[request].key, ending, summary).await;
+            let mut ends = Vec::new();
+            let mut next = Some(first);
+            while let Some(Ended { request, result }) = next {
+                let ending = match result {
+                    Ok(delivered) => {
+                        self.world.metrics.delivered(&self.job.id, delivered.counts.rows, delivered.bytes);
+                        self.completed(&ready[request], &delivered, &meter)
+                    }
+                    Err(reason) => Ending::Failed(reason),
+                };
+                ends.extend(self.open.remove(&ready[request].key).map(|claimed| (claimed, ending)));
+                // What else has ended by now.
+                next = if ends.len() < TOGETHER { ended.try_recv().ok() } else { None };
+            }
+            write_back_all(self.world, self.lease, self.job, ends, summary).await;
         }
         self.count(&meter);
         match making.await {

@@ -3,15 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use chrono_tz::Tz;
 
 use super::stats::LoadStats;
 use crate::reports::catalog::{Catalog, CatalogBuilder};
-use crate::reports::schema::Table;
+use crate::reports::schema::{Scan, Table};
 use crate::reports::shared::{Shared, SharedBuilder};
 use crate::reports::{Needs, Options};
-use crate::sources::{Source, SourceError};
+use crate::sources::{Sink, Source, SourceError};
 
 /// Reads batches and contents. `metadata` names further columns that content filters look at.
 pub fn catalog(
@@ -23,16 +24,15 @@ pub fn catalog(
 ) -> Result<Catalog, SourceError> {
     let builder = CatalogBuilder::new(metadata, timezone).needing(&needs.content);
     for scan in builder.scans() {
-        let tally = source.read(&scan, &|chunk| builder.take(scan.table, chunk))?;
-        stats.add(scan.table, tally);
+        let table = scan.table;
+        read(source, scan, &|chunk| builder.take(table, chunk), stats)?;
     }
     let catalog = builder.finish();
     stats.add_duplicates(catalog.duplicates());
     Ok(catalog)
 }
 
-/// Reads what `report` needs for `batches` (indexes into the catalog): first what is keyed by batch or course, then
-/// the learners that those rows name.
+/// Reads what `report` needs for `batches` (indexes into the catalog), table by table.
 pub fn shared(
     source: &dyn Source,
     catalog: Arc<Catalog>,
@@ -42,20 +42,20 @@ pub fn shared(
     timezone: Tz,
     stats: &mut LoadStats,
 ) -> Result<Shared, SourceError> {
-    let builder = SharedBuilder::new(catalog, batches, needs, options, timezone);
-    let mut read = |scan: &crate::reports::schema::Scan| -> Result<(), SourceError> {
-        let tally = source.read(scan, &|chunk| builder.take(scan.table, chunk))?;
-        stats.add(scan.table, tally);
-        Ok(())
-    };
-    for scan in builder.scans() {
-        read(&scan)?;
-    }
-    if let Some(scan) = builder.learners_scan() {
-        read(&scan)?;
+    let mut builder = SharedBuilder::new(catalog, batches, needs, options, timezone);
+    while let Some(scan) = builder.next_scan() {
+        read(source, scan, &|chunk| builder.take(chunk), stats)?;
     }
     let shared = builder.finish();
     stats.add_duplicates(shared.duplicates());
     stats.add_rows(Table::ContentHierarchy, "hierarchy is not a tree in JSON".to_owned(), shared.broken_hierarchies());
     Ok(shared)
+}
+
+fn read(source: &dyn Source, scan: Scan, sink: &Sink<'_>, stats: &mut LoadStats) -> Result<(), SourceError> {
+    let started = Instant::now();
+    let tally = source.read(&scan, sink)?;
+    log::debug!("table read table={} rows={} ms={}", scan.table, tally.rows, started.elapsed().as_millis());
+    stats.add(scan, tally);
+    Ok(())
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::World;
 use super::ending::Summary;
@@ -33,21 +34,28 @@ async fn claim_and_work(world: &World, jobs: &[Arc<Job>], suspects: Suspects) ->
         return Ok(Summary::default());
     }
     let config = world.config.get();
-    let claim = claim(world, &config, jobs, suspects).await?;
+    let (claim, took) = claim(world, &config, jobs, suspects).await?;
     let mut summary = Summary { claimed: claim.requests.len() as u64, ..Summary::default() };
     if claim.requests.is_empty() {
         return Ok(summary);
     }
     points::reach("claimed", &claim.token);
     let lease = Lease::keep(world, &claim, config.worker.lease);
-    log::info!("claimed rows={} claim={}", claim.requests.len(), lease.token());
+    let claim_ms = took.as_secs_f64() * 1000.0;
+    log::info!("claimed rows={} claim={} claim_ms={claim_ms:.1}", claim.requests.len(), lease.token());
     for (job, requests) in group_by_job(jobs, claim.requests) {
         work(Group::new(world, &config, &lease, &job, requests), &mut summary).await;
     }
     Ok(summary)
 }
 
-async fn claim(world: &World, config: &Config, jobs: &[Arc<Job>], suspects: Suspects) -> Result<Claim, QueueError> {
+/// The claim, and how long the database took for it.
+async fn claim(
+    world: &World,
+    config: &Config,
+    jobs: &[Arc<Job>],
+    suspects: Suspects,
+) -> Result<(Claim, Duration), QueueError> {
     let worker = &config.worker;
     let wish = ClaimWish {
         job_ids: jobs.iter().flat_map(|job| job.names()).map(str::to_owned).collect(),
@@ -64,7 +72,8 @@ async fn claim(world: &World, config: &Config, jobs: &[Arc<Job>], suspects: Susp
             for key in queue.reclaim(&wish.job_ids, wish.lease, adopt_after)? {
                 log::warn!("whoever worked on it is gone, it will be worked on again request={key}");
             }
-            queue.claim(&wish)
+            let asked = Instant::now();
+            queue.claim(&wish).map(|claim| (claim, asked.elapsed()))
         })
         .await
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::reports::Counts;
 use crate::reports::filters::LeftOut;
-use crate::reports::schema::Table;
+use crate::reports::schema::{Scan, Table};
 use crate::sources::Tally;
 
 /// Counts of odd rows: table → reason → number.
@@ -39,6 +39,8 @@ pub struct GroupStats {
 /// What loading came across.
 #[derive(Clone, Debug, Default)]
 pub struct LoadStats {
+    /// What was read, in this order.
+    pub scans: Vec<Scan>,
     /// Unusable, odd and duplicate rows.
     pub odd_rows: OddRows,
     /// Dates that do not read.
@@ -46,8 +48,10 @@ pub struct LoadStats {
 }
 
 impl LoadStats {
-    /// Adds what one scan of a table came across.
-    pub fn add(&mut self, table: Table, tally: Tally) {
+    /// Adds what one scan came across.
+    pub fn add(&mut self, scan: Scan, tally: Tally) {
+        let table = scan.table;
+        self.scans.push(scan);
         self.unreadable_dates += tally.unreadable_dates;
         for (reason, n) in tally.bad.into_iter().chain(tally.odd) {
             self.add_rows(table, reason, n);

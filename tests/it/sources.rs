@@ -13,10 +13,9 @@ mod sets;
 mod silence;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use exhaust::config::checked::{CsvDialect, MaxBadRows};
-use exhaust::reports::schema::{Column, Scan, Table};
+use exhaust::reports::schema::{Column, Scan, Table, keys as keys_of};
 use exhaust::sources::Settings;
 use exhaust::sources::files::FilesSource;
 use exhaust::sources::postgres::PostgresSource;
@@ -42,6 +41,6 @@ fn database(database: &TestDatabase, settings: Settings) -> PostgresSource {
 }
 
 fn scan(table: Table, columns: &[Column], only: Option<(&'static str, &[&str])>) -> Scan {
-    let keys = |keys: &[&str]| Arc::new(keys.iter().map(|&key| key.to_owned()).collect());
+    let keys = |keys: &[&str]| keys_of(keys.iter().map(|&key| key.to_owned()));
     Scan { table, columns: columns.to_vec(), only: only.map(|(name, of)| (name.into(), keys(of))) }
 }

@@ -1,8 +1,7 @@
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use super::*;
-use crate::reports::table::TextBlock;
+use crate::reports::lines::{Layout, LineBlock, Lines as NewLines};
 
 fn column<'a>(heading: &'a str, from_data: bool, values: Values<'a>) -> TableColumn<'a> {
     TableColumn { heading: Cow::Borrowed(heading), from_data, values }
@@ -10,7 +9,7 @@ fn column<'a>(heading: &'a str, from_data: bool, values: Values<'a>) -> TableCol
 
 fn csv(columns: Vec<TableColumn<'_>>, rows: usize, options: CsvOptions) -> String {
     let mut bytes = Vec::new();
-    let written = write(&Finished { rows, columns }, &options, &mut bytes).unwrap();
+    let written = write(&Finished { rows, listed: None, columns }, &options, &mut bytes).unwrap();
     assert_eq!(written, rows as u64);
     String::from_utf8(bytes).unwrap()
 }
@@ -27,16 +26,7 @@ fn guarded(text: &str) -> String {
 
 #[test]
 fn every_kind_of_cell() {
-    let mut texts = TextBlock::new(2);
-    for text in ["a0", "b0", "a1", "b1", "a2", "b2"] {
-        texts.push(text);
-    }
-    let keys: Arc<[u32]> = Arc::new([2, 0]);
-    let hidden: Option<Arc<[bool]>> = Some(Arc::new([true, false]));
-    let shared = |field, hidden| Values::Shared { texts: &texts, field, keys: Arc::clone(&keys), hidden };
     let columns = vec![
-        column("A", false, shared(0, None)),
-        column("B", false, shared(1, hidden)),
         column("C", false, Values::Constant("same")),
         column("D", false, Values::Date(vec![NaiveDate::from_ymd_opt(2018, 2, 1), None])),
         column("I", false, Values::Int(vec![Some(100), Some(-7)])),
@@ -46,7 +36,7 @@ fn every_kind_of_cell() {
     ];
     assert_eq!(
         csv(columns, 2, CsvOptions::default()),
-        "A,B,C,D,I,P,N,T\na2,,same,01/02/2018,100,0%,-33%,\na0,b0,same,,-7,,1234%,x\n"
+        "C,D,I,P,N,T\nsame,01/02/2018,100,0%,-33%,\nsame,,-7,,1234%,x\n"
     );
 }
 
@@ -149,12 +139,35 @@ fn headings_made_from_data_are_guarded_too() {
 }
 
 #[test]
-fn constants_and_shared_texts_are_guarded() {
-    let mut texts = TextBlock::new(1);
-    texts.push("=x");
-    let shared = Values::Shared { texts: &texts, field: 0, keys: Arc::new([0]), hidden: None };
-    let columns = vec![column("a", false, Values::Constant("@y")), column("b", false, shared)];
-    assert_eq!(csv(columns, 1, CsvOptions::default()), "a,b\n'@y,'=x\n");
+fn constants_are_guarded() {
+    let columns = vec![column("a", false, Values::Constant("@y"))];
+    assert_eq!(csv(columns, 1, CsvOptions::default()), "a\n'@y\n");
+}
+
+#[test]
+fn who_is_listed_comes_first_guarded_and_hidden_where_need_be() {
+    let mut lines = LineBlock::new(Layout { cells: 3, public: 1..2 });
+    let mut more = NewLines::new(lines.layout());
+    for text in ["a0", "b, \"0\"", "c0", "=a1", "-b1", "c1", "", "", ""] {
+        more.push(text);
+    }
+    lines.append(more);
+    let table = |hidden| Finished {
+        rows: 3,
+        listed: Some(Listed { headings: vec!["A", "B", "C"], lines: &lines, keys: vec![1, 2, 0], hidden }),
+        columns: vec![column("N", false, Values::Int(vec![Some(1), None, Some(3)]))],
+    };
+    let csv = |table: Finished<'_>, options: CsvOptions| {
+        let mut bytes = Vec::new();
+        write(&table, &options, &mut bytes).unwrap();
+        String::from_utf8(bytes).unwrap()
+    };
+    let open = CsvOptions { formula_guard: false, ..CsvOptions::default() };
+    assert_eq!(csv(table(None), CsvOptions::default()), "A,B,C,N\n'=a1,'-b1,c1,1\n,,,\na0,\"b, \"\"0\"\"\",c0,3\n");
+    assert_eq!(csv(table(None), open), "A,B,C,N\n=a1,-b1,c1,1\n,,,\na0,\"b, \"\"0\"\"\",c0,3\n");
+    let hidden = || Some(vec![true, true, true]);
+    assert_eq!(csv(table(hidden()), CsvOptions::default()), "A,B,C,N\n,'-b1,,1\n,,,\n,\"b, \"\"0\"\"\",,3\n");
+    assert_eq!(csv(table(hidden()), open), "A,B,C,N\n,-b1,,1\n,,,\n,\"b, \"\"0\"\"\",,3\n");
 }
 
 #[test]
@@ -193,7 +206,7 @@ fn a_writer_that_fails_is_an_error() {
             Ok(())
         }
     }
-    let table = Finished { rows: 0, columns: vec![column("a", false, Values::Constant(""))] };
+    let table = Finished { rows: 0, listed: None, columns: vec![column("a", false, Values::Constant(""))] };
     let error = write(&table, &CsvOptions::default(), Full).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::reports::columns::Chunk;
+use crate::reports::columns::Named;
 use crate::reports::decimal::Decimal;
 use crate::reports::interner::Interner;
 use crate::reports::schema::{Column, Kind};
@@ -215,11 +215,11 @@ impl ContentsBuilder {
         }
     }
 
-    pub(super) fn take(&mut self, chunk: &Chunk<'_>) {
+    pub(super) fn take(&mut self, chunk: Named<'_>) {
         let text = |column: &Column| (column.kind != Kind::Count).then(|| chunk.texts(&column.name));
         let texts: Vec<_> = self.columns.iter().map(text).collect();
         let leaf_nodes = chunk.integers("leafNodesCount");
-        for row in 0..chunk.rows() {
+        for row in chunk.rows() {
             for column in &texts {
                 self.texts.push(column.map_or("", |column| column.get(row)));
             }

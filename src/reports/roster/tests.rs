@@ -1,4 +1,5 @@
 use super::*;
+use crate::reports::common::{COMMON, Common, users};
 use crate::reports::schema::Table;
 use crate::reports::test_tables::{AS_WRITTEN, Tables, column};
 

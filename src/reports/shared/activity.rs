@@ -3,11 +3,12 @@
 use std::cmp::Reverse;
 use std::sync::{Mutex, PoisonError};
 
+use hashbrown::HashMap;
 use rayon::prelude::*;
 
+use super::people::People;
 use super::{NONE, NOTHING, Slots, reserve};
-use crate::reports::columns::Chunk;
-use crate::reports::interner::{Interner, SharedInterner};
+use crate::reports::columns::Named;
 
 /// What `context_id` begins with where the context is a batch.
 const CONTEXT: &str = "cb:";
@@ -42,79 +43,74 @@ struct Raw {
     count: i32,
 }
 
+/// The activities that reports count: courses and modules, numbered.
 #[derive(Debug, Default)]
-struct Bucket {
-    raw: Vec<Raw>,
-    rows: Vec<Progress>,
-    duplicates: u64,
+pub(super) struct Activities(HashMap<String, u32>);
+
+impl Activities {
+    /// Adds one, unless it is known.
+    pub(super) fn add(&mut self, identifier: &str) {
+        #[allow(clippy::cast_possible_truncation, reason = "courses and modules fit in memory")]
+        let next = self.0.len() as u32;
+        self.0.entry_ref(identifier).or_insert(next);
+    }
+
+    /// The number of one.
+    pub(super) fn number(&self, identifier: &str) -> Option<u32> {
+        self.0.get(identifier).copied()
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct ActivityBuilder {
-    activities: SharedInterner,
-    slots: Vec<Mutex<Bucket>>,
+    slots: Vec<Mutex<Vec<Raw>>>,
 }
 
 impl ActivityBuilder {
     pub(super) fn new(slots: usize) -> Self {
-        Self { activities: SharedInterner::default(), slots: (0..slots).map(|_| Mutex::default()).collect() }
+        Self { slots: (0..slots).map(|_| Mutex::default()).collect() }
     }
 
-    pub(super) fn take(&self, chunk: &Chunk<'_>, slots: &Slots, users: &SharedInterner) {
+    /// Takes a chunk: rows of activities that are counted, of people who have an enrolment.
+    pub(super) fn take(&self, chunk: Named<'_>, slots: &Slots, activities: &Activities, people: &People) {
         let (contexts, ids) = (chunk.texts("context_id"), chunk.texts("user_id"));
-        let (activities, counts) = (chunk.texts("activity_id"), chunk.integers("agg"));
+        let counts = chunk.integers("agg");
         let updated = chunk.instants("agg_last_updated");
-        let batch = |row| contexts.get(row).strip_prefix(CONTEXT);
-        // A context of another kind gets the slot of a batch that is never there.
-        let slots = slots.of((0..chunk.rows()).map(|row| batch(row).unwrap_or("")));
-        let rows: Vec<usize> = (0..chunk.rows()).filter(|row| slots[*row] != NONE && batch(*row).is_some()).collect();
-        let ids: Vec<&str> = rows.iter().map(|row| ids.get(*row)).collect();
-        let names: Vec<&str> = rows.iter().map(|row| activities.get(*row)).collect();
-        let (users, activities) = (users.numbers(&ids), self.activities.numbers(&names));
-        let mut at = 0;
-        for run in rows.chunk_by(|left, right| slots[*left] == slots[*right]) {
-            let bucket = &self.slots[slots[run[0]] as usize];
-            let mut bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
-            for row in run {
-                reserve(&mut bucket.raw);
-                bucket.raw.push(Raw {
-                    updated: updated.get(*row).unwrap_or(NOTHING),
-                    user: users[at],
-                    activity: activities[at],
-                    count: counts.get(*row).map_or(NO_COUNT, whole),
-                });
-                at += 1;
+        let slot = |context: &str| context.strip_prefix(CONTEXT).map_or(NONE, |batch| slots.of(batch));
+        let number = |activity: &str| activities.number(activity).unwrap_or(NONE);
+        let slots = contexts.each(chunk.rows(), slot);
+        let numbers = chunk.texts("activity_id").each(chunk.rows(), number);
+        for ((row, slot), activity) in chunk.rows().zip(slots).zip(numbers) {
+            if slot == NONE || activity == NONE {
+                continue;
             }
+            let Some(user) = people.rank(ids.get(row)) else { continue };
+            let mut bucket = self.slots[slot as usize].lock().unwrap_or_else(PoisonError::into_inner);
+            reserve(&mut bucket);
+            bucket.push(Raw {
+                updated: updated.get(row).unwrap_or(NOTHING),
+                user,
+                activity,
+                count: counts.get(row).map_or(NO_COUNT, whole),
+            });
         }
     }
 
-    /// Calls users by rank, keeps one row per user and activity, and only those of users with an enrolment.
-    pub(super) fn settle(&self, ranks: &[u32], passing: &[bool]) {
-        self.slots.par_iter().for_each(|bucket| {
-            let mut bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut raw = std::mem::take(&mut bucket.raw);
-            for row in &mut raw {
-                row.user = ranks[row.user as usize];
-            }
-            raw.sort_unstable_by_key(|row| (row.user, row.activity, Reverse((row.updated, row.count))));
+    /// One row per user and activity, in their order; and how many more there were.
+    pub(super) fn finish(self) -> (Vec<Vec<Progress>>, u64) {
+        let settle = |bucket: Mutex<Vec<Raw>>| {
+            let mut raw = bucket.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let key = |row: &Raw| u64::from(row.user) << 32 | u64::from(row.activity);
+            raw.sort_unstable_by_key(|row| (key(row), Reverse((row.updated, row.count))));
             let all = raw.len();
-            raw.dedup_by_key(|row| (row.user, row.activity));
-            bucket.duplicates = (all - raw.len()) as u64;
-            raw.retain(|row| passing[row.user as usize]);
-            bucket.rows = Vec::with_capacity(raw.len());
+            raw.dedup_by_key(|row| key(row));
+            let mut rows = Vec::with_capacity(raw.len());
             let row = |raw: &Raw| Progress { user: raw.user, activity: raw.activity, count: raw.count };
-            bucket.rows.extend(raw.iter().map(row));
-        });
-    }
-
-    pub(super) fn finish(self) -> (Vec<Vec<Progress>>, Interner, u64) {
-        let mut duplicates = 0;
-        let rows = self.slots.into_iter().map(|bucket| {
-            let bucket = bucket.into_inner().unwrap_or_else(PoisonError::into_inner);
-            duplicates += bucket.duplicates;
-            bucket.rows
-        });
-        (rows.collect(), self.activities.into_inner(), duplicates)
+            rows.extend(raw.iter().map(row));
+            (rows, (all - raw.len()) as u64)
+        };
+        let (rows, duplicates): (Vec<_>, Vec<u64>) = self.slots.into_par_iter().map(settle).unzip();
+        (rows, duplicates.into_iter().sum())
     }
 }
 

@@ -1,102 +1,136 @@
-//! Attempts at assessments by batch.
+//! Attempts at assessments by batch: of each learner at each assessment the one that counts.
 
 use std::cmp::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
+use super::enrolments::Enrolled;
+use super::people::People;
 use super::{NONE, NOTHING, Slots, reserve};
-use crate::reports::Options;
 use crate::reports::catalog::Catalog;
-use crate::reports::columns::Chunk;
-use crate::reports::interner::SharedInterner;
+use crate::reports::columns::Named;
+use crate::reports::interner::{Interner, SharedInterner};
+use crate::reports::scores::{Unreadable, grand_total};
 use crate::reports::table::TextBlock;
+use crate::reports::{Attempt as Choice, Options};
 
-const ATTEMPT_ID: usize = 0;
-const GRAND_TOTAL: usize = 1;
+/// Stands for a `grand_total` that does not read.
+const UNREADABLE: i64 = NOTHING + 1;
 
-/// An attempt at an assessment.
+/// The attempt of a learner at an assessment that counts.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::reports) struct Attempt {
-    score: i64,
-    max: i64,
-    at: i64,
+pub(in crate::reports) struct Counted {
     /// Rank of the user.
     pub(in crate::reports) user: u32,
     /// The assessment in the catalogue's contents.
     pub(in crate::reports) content: u32,
-    course: u32,
-    text: u32,
+    score: i64,
+    max: i64,
+    grand_total: i64,
 }
 
-impl Attempt {
-    /// `total_score` in millionths.
-    pub(in crate::reports) fn score(&self) -> Option<i64> {
-        Some(self.score).filter(|score| *score != NOTHING)
+impl Counted {
+    /// `total_score` in millionths, 0 where there is none.
+    pub(in crate::reports) fn score(&self) -> i64 {
+        if self.score == NOTHING { 0 } else { self.score }
     }
 
-    /// `total_max_score` in millionths.
-    pub(in crate::reports) fn max(&self) -> Option<i64> {
-        Some(self.max).filter(|max| *max != NOTHING)
+    /// `total_max_score` in millionths, 0 where there is none.
+    pub(in crate::reports) fn max(&self) -> i64 {
+        if self.max == NOTHING { 0 } else { self.max }
     }
 
-    /// `last_attempted_on`.
-    pub(in crate::reports) fn at(&self) -> Option<i64> {
-        Some(self.at).filter(|at| *at != NOTHING)
+    /// `grand_total` in whole per cents, `None` where there is none.
+    pub(in crate::reports) fn grand_total(&self) -> Result<Option<i64>, Unreadable> {
+        match self.grand_total {
+            NOTHING => Ok(None),
+            UNREADABLE => Err(Unreadable),
+            per_cent => Ok(Some(per_cent)),
+        }
     }
 }
 
-/// The attempts of a batch that count, one per key, sorted by user, assessment and attempt id.
-#[derive(Debug)]
+/// What counts of a batch's attempts.
+#[derive(Debug, Default)]
 pub(in crate::reports) struct Attempts {
-    pub(in crate::reports) rows: Vec<Attempt>,
-    texts: TextBlock,
-    duplicates: u64,
-}
-
-impl Default for Attempts {
-    fn default() -> Self {
-        Self { rows: Vec::new(), texts: TextBlock::new(2), duplicates: 0 }
-    }
+    /// Of those who have an enrolment that may be listed; sorted by user and assessment.
+    pub(in crate::reports) rows: Vec<Counted>,
+    /// The assessments with an attempt, whoever made it, ascending.
+    pub(in crate::reports) contents: Vec<u32>,
+    /// Attempts of all others.
+    pub(in crate::reports) of_others: u64,
 }
 
 impl Attempts {
-    /// `attempt_id`
-    pub(in crate::reports) fn attempt_id(&self, attempt: &Attempt) -> &str {
-        self.texts.get(attempt.text as usize, ATTEMPT_ID)
-    }
-
-    /// `grand_total`, empty where there is none.
-    pub(in crate::reports) fn grand_total(&self, attempt: &Attempt) -> &str {
-        self.texts.get(attempt.text as usize, GRAND_TOTAL)
-    }
-
     pub(super) fn memory(&self) -> usize {
-        self.rows.capacity() * size_of::<Attempt>() + self.texts.memory()
+        self.rows.capacity() * size_of::<Counted>() + self.contents.capacity() * size_of::<u32>()
+    }
+}
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug)]
+struct Raw {
+    score: i64,
+    max: i64,
+    at: i64,
+    user: u32,
+    content: u32,
+    course: u32,
+    grand_total: u32,
+    /// The row of its id.
+    id: u32,
+}
+
+/// Rows of a batch.
+#[derive(Debug)]
+struct Bucket {
+    rows: Vec<Raw>,
+    ids: TextBlock,
+}
+
+impl Default for Bucket {
+    fn default() -> Self {
+        Self { rows: Vec::new(), ids: TextBlock::new(1) }
+    }
+}
+
+impl Bucket {
+    /// `attempt_id`
+    fn id(&self, row: &Raw) -> &str {
+        self.ids.get(row.id as usize, 0)
     }
 
-    fn compare_keys(&self, left: &Attempt, right: &Attempt) -> Ordering {
-        let key = |attempt: &Attempt| (attempt.user, attempt.content);
-        key(left).cmp(&key(right)).then_with(|| self.attempt_id(left).cmp(self.attempt_id(right)))
+    fn compare_keys(&self, left: &Raw, right: &Raw) -> Ordering {
+        pair(left).cmp(&pair(right)).then_with(|| self.id(left).cmp(self.id(right)))
     }
 
-    /// Compares what is not the key, in the table's order.
-    fn compare_values<'c>(&self, left: &Attempt, right: &Attempt, course: impl Fn(u32) -> &'c str) -> Ordering {
-        let scores = |attempt: &Attempt| (attempt.score, attempt.max);
-        course(left.course)
-            .cmp(course(right.course))
-            .then_with(|| scores(left).cmp(&scores(right)))
-            .then_with(|| self.grand_total(left).cmp(self.grand_total(right)))
-            .then_with(|| left.at.cmp(&right.at))
+    /// The greater of two attempts of one learner at one assessment counts. Best: by score, then time, then attempt id.
+    /// Latest: by time, then attempt id. What is missing is smallest.
+    fn compare_worth(&self, left: &Raw, right: &Raw, choice: Choice) -> Ordering {
+        let by_score = match choice {
+            Choice::Best => left.score.cmp(&right.score),
+            Choice::Latest => Ordering::Equal,
+        };
+        by_score.then_with(|| left.at.cmp(&right.at)).then_with(|| self.id(left).cmp(self.id(right)))
     }
+}
+
+/// Learner and assessment, in one number.
+fn pair(row: &Raw) -> u64 {
+    u64::from(row.user) << 32 | u64::from(row.content)
 }
 
 #[derive(Debug)]
 pub(super) struct AttemptsBuilder {
     /// By content: whether attempts at it count.
     counting: Vec<bool>,
+    choice: Choice,
     courses: SharedInterner,
-    slots: Vec<Mutex<Attempts>>,
+    grand_totals: SharedInterner,
+    /// People without an enrolment, who are numbered after those who have one.
+    strangers: SharedInterner,
+    slots: Vec<Mutex<Bucket>>,
 }
 
 impl AttemptsBuilder {
@@ -106,73 +140,121 @@ impl AttemptsBuilder {
         let counts = |content| types.iter().any(|of| of == contents.content_type(content));
         Self {
             counting: (0..contents.len()).map(counts).collect(),
+            choice: options.attempt,
             courses: SharedInterner::default(),
+            grand_totals: SharedInterner::default(),
+            strangers: SharedInterner::default(),
             slots: (0..slots).map(|_| Mutex::default()).collect(),
         }
     }
 
     /// Takes a chunk. Attempts at contents of other types are passed over; those that name another course stay until
     /// duplicates are told apart.
-    pub(super) fn take(&self, chunk: &Chunk<'_>, slots: &Slots, users: &SharedInterner, catalog: &Catalog) {
-        let (batches, contents) = (chunk.texts("batch_id"), chunk.texts("content_id"));
-        let (ids, courses) = (chunk.texts("user_id"), chunk.texts("course_id"));
-        let (attempt_ids, totals) = (chunk.texts("attempt_id"), chunk.texts("grand_total"));
+    pub(super) fn take(&self, chunk: Named<'_>, slots: &Slots, people: &People, catalog: &Catalog) {
+        let position = |content: &str| {
+            let content = catalog.contents().position(content).filter(|content| self.counting[*content]);
+            content.and_then(|content| u32::try_from(content).ok()).unwrap_or(NONE)
+        };
+        let in_slots = chunk.texts("batch_id").each(chunk.rows(), |batch| slots.of(batch));
+        let contents = chunk.texts("content_id").each(chunk.rows(), position);
+        let all = chunk.rows().zip(in_slots).zip(contents).map(|((row, slot), content)| (row, slot, content));
+        let rows: Vec<(usize, u32, u32)> = all.filter(|(_, slot, content)| *slot != NONE && *content != NONE).collect();
+        let at = || rows.iter().map(|(row, ..)| *row);
+        let courses = chunk.texts("course_id").each(at(), |course| self.courses.number(course));
+        let totals = chunk.texts("grand_total").each(at(), |total| self.grand_totals.number(total));
+        let (users, ids) = (chunk.texts("user_id"), chunk.texts("attempt_id"));
         let (scores, maxima) = (chunk.integers("total_score"), chunk.integers("total_max_score"));
         let ats = chunk.instants("last_attempted_on");
-        let slots = slots.of((0..chunk.rows()).map(|row| batches.get(row)));
-        let counts = |row: usize| {
-            let content = catalog.contents().position(contents.get(row)).filter(|content| self.counting[*content])?;
-            (slots[row] != NONE).then_some((row, u32::try_from(content).unwrap_or(NONE)))
-        };
-        let rows: Vec<(usize, u32)> = (0..chunk.rows()).filter_map(counts).collect();
-        let ids: Vec<&str> = rows.iter().map(|(row, _)| ids.get(*row)).collect();
-        let names: Vec<&str> = rows.iter().map(|(row, _)| courses.get(*row)).collect();
-        let (users, courses) = (users.numbers(&ids), self.courses.numbers(&names));
-        for ((row, content), (user, course)) in rows.into_iter().zip(users.into_iter().zip(courses)) {
-            let mut batch = self.slots[slots[row] as usize].lock().unwrap_or_else(PoisonError::into_inner);
-            let text = u32::try_from(batch.texts.rows()).unwrap_or(NONE);
-            batch.texts.push(attempt_ids.get(row));
-            batch.texts.push(totals.get(row));
-            reserve(&mut batch.rows);
-            batch.rows.push(Attempt {
+        #[allow(clippy::cast_possible_truncation, reason = "ranks have 32 bits")]
+        let stranger = |user: &str| people.count() as u32 + self.strangers.number(user);
+        for ((&(row, slot, content), course), grand_total) in rows.iter().zip(courses).zip(totals) {
+            let user = users.get(row);
+            let user = people.rank(user).unwrap_or_else(|| stranger(user));
+            let mut bucket = self.slots[slot as usize].lock().unwrap_or_else(PoisonError::into_inner);
+            let id = u32::try_from(bucket.ids.rows()).unwrap_or(NONE);
+            bucket.ids.push(ids.get(row));
+            reserve(&mut bucket.rows);
+            bucket.rows.push(Raw {
                 score: scores.get(row).unwrap_or(NOTHING),
                 max: maxima.get(row).unwrap_or(NOTHING),
                 at: ats.get(row).unwrap_or(NOTHING),
                 user,
                 content,
                 course,
-                text,
+                grand_total,
+                id,
             });
         }
     }
 
-    /// Calls users by rank, keeps the greatest row of each key, and of these the ones that name the batch's course.
-    pub(super) fn settle<'c>(&self, ranks: &[u32], batch_course: impl Fn(usize) -> &'c String + Sync) {
-        self.slots.par_iter().enumerate().for_each(|(slot, batch)| {
-            let mut batch = batch.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut rows = std::mem::take(&mut batch.rows);
-            for row in &mut rows {
-                row.user = ranks[row.user as usize];
-            }
-            self.courses.with(|courses| {
-                let course = |number| courses.text(number);
-                rows.sort_unstable_by(|left, right| {
-                    batch.compare_keys(left, right).then_with(|| batch.compare_values(right, left, course))
-                });
-                let all = rows.len();
-                rows.dedup_by(|next, kept| batch.compare_keys(next, kept).is_eq());
-                batch.duplicates = (all - rows.len()) as u64;
-                let own = batch_course(slot);
-                rows.retain(|row| course(row.course) == own);
-            });
-            batch.rows = rows;
+    /// What counts, slot by slot, and how many rows were duplicates. `course`: that of the batch in a slot.
+    pub(super) fn finish<'c>(
+        self,
+        enrolled: &[Enrolled],
+        course: impl Fn(usize) -> &'c str + Sync,
+    ) -> (Vec<Attempts>, u64) {
+        let (courses, totals) = (self.courses.into_inner(), self.grand_totals.into_inner());
+        #[allow(clippy::cast_possible_truncation, reason = "an interner gives out 32-bit numbers")]
+        let per_cents = (0..totals.len() as u32).map(|total| match grand_total(totals.text(total)) {
+            Ok(per_cent) => per_cent.unwrap_or(NOTHING),
+            Err(Unreadable) => UNREADABLE,
         });
+        let judge = Judge { courses: &courses, totals: &totals, per_cents: per_cents.collect(), choice: self.choice };
+        let settle = |(slot, bucket): (usize, Mutex<Bucket>)| {
+            let bucket = bucket.into_inner().unwrap_or_else(PoisonError::into_inner);
+            judge.settle(bucket, &enrolled[slot], course(slot))
+        };
+        let (attempts, duplicates): (Vec<_>, Vec<u64>) = self.slots.into_par_iter().enumerate().map(settle).unzip();
+        (attempts, duplicates.into_iter().sum())
+    }
+}
+
+/// Tells which attempts count.
+struct Judge<'a> {
+    courses: &'a Interner,
+    totals: &'a Interner,
+    /// By number of the `grand_total`.
+    per_cents: Vec<i64>,
+    choice: Choice,
+}
+
+impl Judge<'_> {
+    /// Keeps the greatest row of each key, of these the ones that name the batch's course, and of these the one of each
+    /// learner and assessment that counts; also says how many rows had a key that another one has.
+    fn settle(&self, mut bucket: Bucket, enrolled: &Enrolled, course: &str) -> (Attempts, u64) {
+        let mut rows = std::mem::take(&mut bucket.rows);
+        rows.sort_unstable_by(|left, right| {
+            bucket.compare_keys(left, right).then_with(|| self.compare_values(right, left))
+        });
+        let all = rows.len();
+        rows.dedup_by(|next, kept| bucket.compare_keys(next, kept).is_eq());
+        let duplicates = (all - rows.len()) as u64;
+        rows.retain(|row| self.courses.text(row.course) == course);
+        let mut attempts = Attempts { contents: rows.iter().map(|row| row.content).collect(), ..Attempts::default() };
+        attempts.contents.sort_unstable();
+        attempts.contents.dedup();
+        attempts.contents.shrink_to_fit();
+        let before = rows.len();
+        rows.retain(|row| enrolled.lists(row.user));
+        attempts.of_others = (before - rows.len()) as u64;
+        let counted = rows.chunk_by(|left, right| pair(left) == pair(right)).filter_map(|at_one| {
+            let row = at_one.iter().max_by(|left, right| bucket.compare_worth(left, right, self.choice))?;
+            let Raw { user, content, score, max, .. } = *row;
+            Some(Counted { user, content, score, max, grand_total: self.per_cents[row.grand_total as usize] })
+        });
+        attempts.rows = counted.collect();
+        attempts.rows.shrink_to_fit();
+        (attempts, duplicates)
     }
 
-    pub(super) fn finish(self) -> (Vec<Attempts>, u64) {
-        let into = |batch: Mutex<Attempts>| batch.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let batches: Vec<Attempts> = self.slots.into_iter().map(into).collect();
-        let duplicates = batches.iter().map(|batch| batch.duplicates).sum();
-        (batches, duplicates)
+    /// Compares what is not the key, in the table's order.
+    fn compare_values(&self, left: &Raw, right: &Raw) -> Ordering {
+        let course = |row: &Raw| self.courses.text(row.course);
+        let total = |row: &Raw| self.totals.text(row.grand_total);
+        course(left)
+            .cmp(course(right))
+            .then_with(|| (left.score, left.max).cmp(&(right.score, right.max)))
+            .then_with(|| total(left).cmp(total(right)))
+            .then_with(|| left.at.cmp(&right.at))
     }
 }

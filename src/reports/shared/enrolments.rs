@@ -3,11 +3,13 @@
 use std::cmp::Reverse;
 use std::sync::{Mutex, PoisonError};
 
+use hashbrown::HashMap;
 use rayon::prelude::*;
 
 use super::learners::Learners;
+use super::people::People;
 use super::{NONE, NOTHING, Slots, reserve};
-use crate::reports::columns::Chunk;
+use crate::reports::columns::Named;
 use crate::reports::interner::SharedInterner;
 
 /// An enrolment that is active and of the batch's course.
@@ -17,7 +19,7 @@ pub(in crate::reports) struct Enrolment {
     enrolled: i64,
     /// Instant, or [`NOTHING`].
     completed: i64,
-    /// Rank of the user (a number until the first round is over).
+    /// Rank of the user (a number until all are known).
     user: u32,
     /// Entries of `certificates` and of `issued_certificates`: 0 nothing there, 1 none, 2 some. More is not needed
     /// to tell which of two rows is greater as text: only rows that differ in it can give different reports.
@@ -80,8 +82,11 @@ impl Enrolled {
 
 #[derive(Debug)]
 pub(super) struct EnrolmentsBuilder {
+    /// The courses of the batches, numbered.
+    course_numbers: HashMap<String, u32>,
     /// The course of the batch in each slot.
-    courses: Vec<String>,
+    courses: Vec<u32>,
+    users: SharedInterner,
     slots: Vec<Mutex<Enrolled>>,
 }
 
@@ -93,16 +98,31 @@ enum Verdict {
 }
 
 impl EnrolmentsBuilder {
-    pub(super) fn new(courses: Vec<String>) -> Self {
-        Self { slots: courses.iter().map(|_| Mutex::default()).collect(), courses }
+    /// For batches of these courses, slot by slot.
+    pub(super) fn new<'c>(courses: impl Iterator<Item = &'c str>) -> Self {
+        let mut course_numbers = HashMap::new();
+        let mut number = |course: &str| {
+            #[allow(
+                clippy::cast_possible_truncation,
+                reason = "no more courses than batches, which have 32-bit numbers"
+            )]
+            let next = course_numbers.len() as u32;
+            *course_numbers.entry_ref(course).or_insert(next)
+        };
+        let courses: Vec<u32> = courses.map(&mut number).collect();
+        let slots = courses.iter().map(|_| Mutex::default()).collect();
+        Self { course_numbers, courses, users: SharedInterner::default(), slots }
     }
 
-    pub(super) fn take(&self, chunk: &Chunk<'_>, slots: &Slots, users: &SharedInterner) {
+    /// Takes a chunk. Batches and courses come as few texts again and again, so that each is looked up once.
+    pub(super) fn take(&self, chunk: Named<'_>, slots: &Slots) {
         let (batches, courses) = (chunk.texts("batchid"), chunk.texts("courseid"));
         let (ids, active) = (chunk.texts("userid"), chunk.booleans("active"));
-        let slots = slots.of((0..chunk.rows()).map(|row| batches.get(row)));
-        let verdict = |row: usize| {
-            if courses.get(row) != self.courses[slots[row] as usize] {
+        let slots = batches.each(chunk.rows(), |batch| slots.of(batch));
+        let course_numbers =
+            courses.each(chunk.rows(), |course| self.course_numbers.get(course).copied().unwrap_or(NONE));
+        let verdict = |row: usize, slot: u32, course: u32| {
+            if course != self.courses[slot as usize] {
                 Verdict::OtherCourse
             } else if active.get(row) {
                 Verdict::Passes
@@ -110,18 +130,18 @@ impl EnrolmentsBuilder {
                 Verdict::Inactive
             }
         };
-        let of_batches = (0..chunk.rows()).filter(|row| slots[*row] != NONE);
-        let judged: Vec<(usize, Verdict)> = of_batches.map(|row| (row, verdict(row))).collect();
-        let passing = judged.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Passes));
-        let ids: Vec<&str> = passing.map(|(row, _)| ids.get(*row)).collect();
-        let mut users = users.numbers(&ids).into_iter();
+        let rows = chunk.rows().zip(slots).zip(course_numbers).filter(|((_, slot), _)| *slot != NONE);
+        let judged: Vec<(usize, u32, Verdict)> =
+            rows.map(|((row, slot), course)| (row, slot, verdict(row, slot, course))).collect();
+        let passing = judged.iter().filter(|(.., verdict)| matches!(verdict, Verdict::Passes));
+        let ids: Vec<&str> = passing.map(|(row, ..)| ids.get(*row)).collect();
+        let mut users = self.users.numbers(&ids).into_iter();
         let (enrolled, completed) = (chunk.instants("enrolleddate"), chunk.instants("completedon"));
         let certificates = [chunk.integers("certificates"), chunk.integers("issued_certificates")];
-        for run in judged.chunk_by(|(left, _), (right, _)| slots[*left] == slots[*right]) {
-            let slot = slots[run[0].0] as usize;
-            let mut batch = self.slots[slot].lock().unwrap_or_else(PoisonError::into_inner);
+        for run in judged.chunk_by(|(_, left, _), (_, right, _)| left == right) {
+            let mut batch = self.slots[run[0].1 as usize].lock().unwrap_or_else(PoisonError::into_inner);
             batch.all += run.len() as u64;
-            for (row, verdict) in run {
+            for (row, _, verdict) in run {
                 match verdict {
                     Verdict::OtherCourse => batch.other_course += 1,
                     Verdict::Inactive => batch.inactive += 1,
@@ -139,30 +159,29 @@ impl EnrolmentsBuilder {
         }
     }
 
-    /// Calls users by rank, and marks those that have an enrolment.
-    pub(super) fn settle(&self, ranks: &[u32], passing: &mut [bool]) {
-        for batch in &self.slots {
-            let mut batch = batch.lock().unwrap_or_else(PoisonError::into_inner);
-            for row in &mut batch.rows {
-                row.user = ranks[row.user as usize];
-                passing[row.user as usize] = true;
-            }
-        }
-    }
-
-    /// One row per learner, of whom `user` has a row: the greatest.
-    pub(super) fn finish(self, learners: &Learners) -> Vec<Enrolled> {
-        let finish = |batch: Mutex<Enrolled>| {
+    /// Everybody who has an enrolment that passes, and the enrolments, which call them by rank.
+    pub(super) fn finish(self) -> (People, Vec<Enrolled>) {
+        let users = self.users.into_inner();
+        let (people, ranks) = People::of(&users);
+        let ranked = |batch: Mutex<Enrolled>| {
             let mut batch = batch.into_inner().unwrap_or_else(PoisonError::into_inner);
-            let passing = batch.rows.len();
-            batch.rows.retain(|row| learners.row(row.user).is_some());
-            let known = batch.rows.len();
-            batch.rows.sort_unstable_by_key(|row| (row.user, Reverse((row.enrolled, row.completed, row.certificates))));
-            batch.rows.dedup_by_key(|row| row.user);
-            batch.no_user = (passing - known) as u64;
-            batch.duplicate = (known - batch.rows.len()) as u64;
+            batch.rows.iter_mut().for_each(|row| row.user = ranks[row.user as usize]);
             batch
         };
-        self.slots.into_par_iter().map(finish).collect()
+        let enrolled = self.slots.into_par_iter().map(ranked).collect();
+        (people, enrolled)
+    }
+}
+
+impl Enrolled {
+    /// One row per learner, of whom `user` has a row: the greatest.
+    pub(super) fn settle(&mut self, learners: &Learners) {
+        let passing = self.rows.len();
+        self.rows.retain(|row| learners.line(row.user).is_some());
+        let known = self.rows.len();
+        self.rows.sort_unstable_by_key(|row| (row.user, Reverse((row.enrolled, row.completed, row.certificates))));
+        self.rows.dedup_by_key(|row| row.user);
+        self.no_user = (passing - known) as u64;
+        self.duplicate = (known - self.rows.len()) as u64;
     }
 }

@@ -1,52 +1,61 @@
-//! What reports say about learners: all their texts side by side, one row a learner.
+//! What reports say about learners: a line each, spelled once.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::sync::{Mutex, PoisonError};
 
-use super::{NONE, reserve};
-use crate::reports::columns::{Chunk, Texts};
+use super::NONE;
+use super::people::People;
+use crate::reports::columns::{Chunk, Named, Texts};
+use crate::reports::common::{Common, From, layout, users};
 use crate::reports::interner::Interner;
+use crate::reports::lines::{Layout, LineBlock, Lines};
 use crate::reports::schema::Column;
-use crate::reports::table::TextBlock;
 
-/// Columns of `user` that are not fields of their own: the key, the parts of the name, the channel.
-const APART: [&str; 4] = ["userid", "firstname", "lastname", "userchannel"];
-
-/// The field that holds first and last name.
-pub(in crate::reports) const NAME: usize = 0;
+/// Lines that are put together before the others are made to wait; a piece takes no more.
+const LINES: usize = 32_768;
+/// Bytes of a line, about.
+const LINE_BYTES: usize = 256;
 
 /// The learners of a load.
 #[derive(Debug, Default)]
 pub(in crate::reports) struct Learners {
-    /// Field 0 is the name, then the other columns that were asked for.
-    texts: TextBlock,
-    /// The columns of `user` behind the fields from 1.
-    fields: Vec<String>,
-    /// The row of each user by rank, [`NONE`] if there is none.
-    rows: Vec<u32>,
-    /// By row: how many bytes of the name are the first name.
-    first_names: Vec<u32>,
-    /// By row: number of the channel.
-    channels: Vec<u32>,
+    common: &'static [Common],
+    lines: LineBlock,
+    /// By rank.
+    rows: Vec<Learner>,
     channel_names: Interner,
     /// Rows of `user` that were not used because another one has their key.
     pub(super) duplicates: u64,
 }
 
+/// Where somebody's line is.
+#[derive(Clone, Copy, Debug)]
+struct Learner {
+    /// [`NONE`]: `user` has no row of them.
+    line: u32,
+    /// Number of the channel.
+    channel: u32,
+    /// How many bytes of the name are the first name.
+    first_name: u32,
+}
+
+const NOBODY: Learner = Learner { line: NONE, channel: NONE, first_name: 0 };
+
 impl Learners {
-    /// The row of the user of this rank.
-    pub(in crate::reports) fn row(&self, user: u32) -> Option<u32> {
-        self.rows.get(user as usize).copied().filter(|row| *row != NONE)
+    /// The shared columns that the lines have.
+    pub(in crate::reports) const fn common(&self) -> &'static [Common] {
+        self.common
     }
 
-    /// Which field holds a column of `user`.
-    pub(in crate::reports) fn field(&self, column: &str) -> Option<usize> {
-        self.fields.iter().position(|name| name.eq_ignore_ascii_case(column)).map(|at| at + 1)
+    /// The line of the user of this rank.
+    pub(in crate::reports) fn line(&self, user: u32) -> Option<u32> {
+        self.rows.get(user as usize).map(|row| row.line).filter(|line| *line != NONE)
     }
 
-    /// The texts of all learners.
-    pub(in crate::reports) const fn texts(&self) -> &TextBlock {
-        &self.texts
+    /// The lines of all learners.
+    pub(in crate::reports) const fn lines(&self) -> &LineBlock {
+        &self.lines
     }
 
     /// The number of this channel, to compare with [`Learners::channel`]; `None` for the empty one and for one that no
@@ -55,120 +64,136 @@ impl Learners {
         if channel.is_empty() { None } else { self.channel_names.get(channel) }
     }
 
-    /// The channel of a learner's row.
-    pub(in crate::reports) fn channel(&self, row: u32) -> u32 {
-        self.channels[row as usize]
+    /// The channel of the user of this rank.
+    pub(in crate::reports) fn channel(&self, user: u32) -> u32 {
+        self.rows[user as usize].channel
     }
 
     pub(super) fn memory(&self) -> usize {
-        let lists = [&self.rows, &self.first_names, &self.channels];
-        self.texts.memory() + lists.iter().map(|list| list.capacity() * size_of::<u32>()).sum::<usize>()
+        self.lines.memory() + self.rows.capacity() * size_of::<Learner>()
     }
 
-    /// First and last name of a row, taken apart again.
-    fn names(&self, row: u32) -> (&str, &str) {
-        let name = self.texts.get(row as usize, NAME);
-        let (first, rest) = name.split_at(self.first_names[row as usize] as usize);
+    /// The texts of the columns of `user` that are used, in the table's order, key aside.
+    fn texts<'t>(&'t self, columns: &'t [Column], learner: Learner) -> Vec<Cow<'t, str>> {
+        let cells: Vec<Cow<'t, str>> = self.lines.line(learner.line).cells(false).collect();
+        let cell = |from: From| {
+            let at = self.common.iter().position(|column| column.from == from);
+            at.and_then(|at| cells.get(at)).cloned().unwrap_or_default()
+        };
+        let name = cell(From::Name);
+        let (first, rest) = name.split_at_checked(learner.first_name as usize).unwrap_or((&name, ""));
         // Between two names there is one space; where one of them is missing there is none.
-        (first, if first.is_empty() { rest } else { rest.get(1..).unwrap_or("") })
+        let last = if first.is_empty() { rest } else { rest.get(1..).unwrap_or("") };
+        let text = |column: &'t Column| match column.name.as_ref() {
+            "userid" => Cow::Borrowed(""),
+            "firstname" => first.to_owned().into(),
+            "lastname" => last.to_owned().into(),
+            "userchannel" => self.channel_names.text(learner.channel).into(),
+            _ => cell(From::User(static_name(column))),
+        };
+        columns.iter().map(text).collect()
     }
+}
+
+/// The columns of `user` are named by the program, never by data.
+fn static_name(column: &Column) -> &'static str {
+    if let Cow::Borrowed(name) = column.name { name } else { "" }
 }
 
 #[derive(Debug)]
 pub(super) struct LearnersBuilder {
+    common: &'static [Common],
     columns: Vec<Column>,
+    layout: Layout,
     learners: Mutex<Learners>,
 }
 
 impl LearnersBuilder {
-    pub(super) fn new(columns: &[Column]) -> Self {
-        let own = |column: &&Column| !APART.iter().any(|name| name.eq_ignore_ascii_case(&column.name));
-        let fields: Vec<String> = columns.iter().filter(own).map(|column| column.name.to_string()).collect();
-        let texts = TextBlock::new(fields.len() + 1);
-        Self { columns: columns.to_vec(), learners: Mutex::new(Learners { texts, fields, ..Learners::default() }) }
+    /// For so many people of whom these shared columns are shown.
+    pub(super) fn new(common: &'static [Common], people: usize) -> Self {
+        let layout = layout(common);
+        let lines = LineBlock::new(layout.clone());
+        let learners = Learners { common, lines, rows: vec![NOBODY; people], ..Learners::default() };
+        Self { common, columns: users(common), layout, learners: Mutex::new(learners) }
     }
 
-    /// Takes a chunk; `ranks` says who each row is, [`NONE`] for somebody of no interest.
-    pub(super) fn take(&self, chunk: &Chunk<'_>, ranks: &[u32], users: usize) {
-        let mut learners = self.learners.lock().unwrap_or_else(PoisonError::into_inner);
-        if learners.rows.len() < users {
-            learners.rows.resize(users, NONE);
+    /// Takes a chunk; rows of people of no interest are passed over.
+    pub(super) fn take(&self, chunk: &Chunk, people: &People) {
+        let chunk = Named::new(chunk, &self.columns);
+        let ids = chunk.texts("userid");
+        let known = chunk.rows().filter_map(|row| Some((row, people.rank(ids.get(row))?)));
+        let known: Vec<(usize, u32)> = known.collect();
+        for some in known.chunks(LINES) {
+            self.take_some(chunk, some);
         }
-        let row = Rows::new(&self.columns, chunk, &learners.fields);
-        for (at, rank) in ranks.iter().enumerate().filter(|(_, rank)| **rank != NONE) {
-            if let Some(known) = learners.row(*rank) {
+    }
+
+    fn take_some(&self, chunk: Named<'_>, rows: &[(usize, u32)]) {
+        let first_names = chunk.texts("firstname");
+        let mut lines = Lines::new(&self.layout);
+        lines.reserve(rows.len(), rows.len() * LINE_BYTES);
+        let sources: Vec<Cells<'_>> = self.common.iter().map(|column| Cells::new(column.from, chunk)).collect();
+        let mut name = String::new();
+        for (row, _) in rows {
+            for source in &sources {
+                lines.push(source.text(*row, &mut name));
+            }
+        }
+        let channels = chunk.texts("userchannel");
+        let mut learners = self.learners.lock().unwrap_or_else(PoisonError::into_inner);
+        let learners = &mut *learners;
+        let numbers = channels.each(rows.iter().map(|(row, _)| *row), |channel| learners.channel_names.intern(channel));
+        let first_line = learners.lines.append(lines);
+        for ((line, (row, rank)), channel) in (first_line..).zip(rows).zip(numbers) {
+            #[allow(clippy::cast_possible_truncation, reason = "arrow's text is at most 2 GiB long")]
+            let learner = Learner { line, channel, first_name: first_names.get(*row).len() as u32 };
+            let known = learners.rows[*rank as usize];
+            if known.line != NONE {
                 learners.duplicates += 1;
-                if row.compare(at, &learners, known) != Ordering::Greater {
+                let order = learners.texts(&self.columns, learner).cmp(&learners.texts(&self.columns, known));
+                if order != Ordering::Greater {
                     continue;
                 }
             }
-            row.append(at, &mut learners, *rank);
+            learners.rows[*rank as usize] = learner;
         }
     }
 
-    pub(super) fn finish(self, users: usize) -> Learners {
-        let mut learners = self.learners.into_inner().unwrap_or_else(PoisonError::into_inner);
-        learners.rows.resize(users, NONE);
-        learners
+    pub(super) fn finish(self) -> Learners {
+        self.learners.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The columns of a chunk of `user`.
-struct Rows<'a> {
-    /// Every column of the scan, in the table's order.
-    columns: Vec<(&'a str, Texts<'a>)>,
-    first: Texts<'a>,
-    last: Texts<'a>,
-    channel: Texts<'a>,
-    fields: Vec<Texts<'a>>,
+/// Where a chunk has the cells of a shared column.
+enum Cells<'a> {
+    Name(Texts<'a>, Texts<'a>),
+    Column(Texts<'a>),
 }
 
-impl<'a> Rows<'a> {
-    fn new(columns: &'a [Column], chunk: &Chunk<'a>, fields: &[String]) -> Self {
-        Self {
-            columns: columns.iter().map(|column| (column.name.as_ref(), chunk.texts(&column.name))).collect(),
-            first: chunk.texts("firstname"),
-            last: chunk.texts("lastname"),
-            channel: chunk.texts("userchannel"),
-            fields: fields.iter().map(|name| chunk.texts(name)).collect(),
+impl<'a> Cells<'a> {
+    fn new(from: From, chunk: Named<'a>) -> Self {
+        match from {
+            From::UserId => Self::Column(chunk.texts("userid")),
+            From::Name => Self::Name(chunk.texts("firstname"), chunk.texts("lastname")),
+            From::User(name) => Self::Column(chunk.texts(name)),
         }
     }
 
-    /// Compares a row of the chunk with one that is known, column by column.
-    fn compare(&self, at: usize, learners: &Learners, known: u32) -> Ordering {
-        let (first, last) = learners.names(known);
-        for (name, texts) in &self.columns {
-            let known = match name.to_ascii_lowercase().as_str() {
-                "userid" => continue,
-                "firstname" => first,
-                "lastname" => last,
-                "userchannel" => learners.channel_names.text(learners.channel(known)),
-                _ => learners.field(name).map_or("", |field| learners.texts.get(known as usize, field)),
-            };
-            let order = texts.get(at).cmp(known);
-            if order.is_ne() {
-                return order;
+    /// The text of a row; `name` is used again and again.
+    fn text<'t>(&'t self, row: usize, name: &'t mut String) -> &'t str {
+        match self {
+            Self::Column(texts) => texts.get(row),
+            Self::Name(first, last) => {
+                let (first, last) = (first.get(row), last.get(row));
+                if first.is_empty() || last.is_empty() {
+                    return if first.is_empty() { last } else { first };
+                }
+                name.clear();
+                name.push_str(first);
+                name.push(' ');
+                name.push_str(last);
+                name
             }
         }
-        Ordering::Equal
-    }
-
-    /// Appends a row of the chunk as the row of this user; an earlier one is forgotten.
-    fn append(&self, at: usize, learners: &mut Learners, rank: u32) {
-        #[allow(clippy::expect_used, reason = "four thousand million learners do not fit in memory")]
-        let row = u32::try_from(learners.channels.len()).expect("fewer than 2^32 learners");
-        let (first, last) = (self.first.get(at), self.last.get(at));
-        let between = if first.is_empty() || last.is_empty() { "" } else { " " };
-        learners.texts.push_parts(&[first, between, last]);
-        for field in &self.fields {
-            learners.texts.push(field.get(at));
-        }
-        let channel = learners.channel_names.intern(self.channel.get(at));
-        reserve(&mut learners.channels);
-        learners.channels.push(channel);
-        reserve(&mut learners.first_names);
-        #[allow(clippy::cast_possible_truncation, reason = "arrow's text is at most 2 GiB long")]
-        learners.first_names.push(first.len() as u32);
-        learners.rows[rank as usize] = row;
     }
 }

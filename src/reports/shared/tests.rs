@@ -134,14 +134,14 @@ fn scans_are_limited_to_what_the_batches_need() {
     let options = Options::default();
     let limits = |report: &str, batches: &[usize]| -> Vec<(Table, String, Vec<String>)> {
         let needs = find(report).unwrap().needs(&options);
-        let builder = SharedBuilder::new(Arc::clone(&catalog), batches, &needs, &options, TZ);
+        let mut builder = SharedBuilder::new(Arc::clone(&catalog), batches, &needs, &options, TZ);
         let limit = |scan: Scan| {
             let (column, only) = scan.only.unwrap();
-            let mut only: Vec<String> = only.iter().cloned().collect();
+            let mut only: Vec<String> = only.iter().map(str::to_owned).collect();
             only.sort();
             (scan.table, column.into_owned(), only)
         };
-        builder.scans().into_iter().map(limit).collect()
+        std::iter::from_fn(|| builder.next_scan()).map(limit).collect()
     };
     let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
     // Batch 3 is of course c9, the greater of its two rows; a batch given twice is loaded once.
@@ -149,8 +149,8 @@ fn scans_are_limited_to_what_the_batches_need() {
         limits("course", &[2, 0, 2]),
         [
             (Table::UserEnrolments, "batchid".to_owned(), own(&["1", "3"])),
-            (Table::UserActivityAgg, "context_id".to_owned(), own(&["cb:1", "cb:3"])),
             (Table::ContentHierarchy, "identifier".to_owned(), own(&["c1", "c9"])),
+            (Table::UserActivityAgg, "context_id".to_owned(), own(&["cb:1", "cb:3"])),
         ]
     );
     assert_eq!(
@@ -177,21 +177,17 @@ fn only_learners_with_an_enrolment_that_passes_are_asked_for() {
     let catalog = Arc::new(tables.catalog(&JobConfig::parse(r#"{"batchId": "1"}"#).unwrap(), AS_WRITTEN));
     let options = Options::default();
     let needs = find("course").unwrap().needs(&options);
-    let load = |batches: &[usize]| {
-        let builder = SharedBuilder::new(Arc::clone(&catalog), batches, &needs, &options, TZ);
-        for scan in builder.scans() {
-            tables.read(&scan, AS_WRITTEN, |table, chunk| builder.take(table, chunk));
-        }
-        builder
-    };
-    let builder = load(&[0]);
-    let scan = builder.learners_scan().unwrap();
+    let mut builder = SharedBuilder::new(Arc::clone(&catalog), &[0], &needs, &options, TZ);
+    let scan = builder.next_scan().unwrap();
+    assert_eq!(scan.table, Table::UserEnrolments);
+    tables.read(&scan, AS_WRITTEN, |_, chunk| builder.take(chunk));
+    let scan = builder.next_scan().unwrap();
     assert_eq!(scan.table, Table::User);
-    assert_eq!(scan.columns, needs.users);
+    assert_eq!(scan.columns, users(needs.common));
     let (column, only) = scan.only.unwrap();
     assert_eq!((column.as_ref(), only.len(), only.contains("a")), ("userid", 1, true));
-    assert!(load(&[]).learners_scan().is_none());
-    // A load without the second round: everybody is unknown, and counted so.
+    assert!(SharedBuilder::new(Arc::clone(&catalog), &[], &needs, &options, TZ).next_scan().is_none());
+    // A load that ends before `user` is read: everybody is unknown, and counted so.
     let shared = builder.finish();
     assert!(shared.memory() > 0);
     let generated = find("course").unwrap().generate(0, &shared, &options).unwrap();
@@ -208,17 +204,17 @@ fn chunks_may_come_from_several_threads() {
     let catalog = Arc::new(tables.catalog(&JobConfig::parse(r#"{"batchId": "1"}"#).unwrap(), AS_WRITTEN));
     let options = Options::default();
     let report = find("course").unwrap();
-    let builder = SharedBuilder::new(catalog, &[0, 1, 2], &report.needs(&options), &options, TZ);
-    std::thread::scope(|threads| {
-        for scan in builder.scans() {
-            let (builder, tables) = (&builder, &tables);
-            threads.spawn(move || {
-                tables.read(&scan, Feed { seed: 4, size: 3 }, |table, chunk| builder.take(table, chunk));
-            });
-        }
-    });
-    let scan = builder.learners_scan().unwrap();
-    tables.read(&scan, AS_WRITTEN, |table, chunk| builder.take(table, chunk));
+    let mut builder = SharedBuilder::new(catalog, &[0, 1, 2], &report.needs(&options), &options, TZ);
+    while let Some(scan) = builder.next_scan() {
+        std::thread::scope(|threads| {
+            for part in 0..3 {
+                let (builder, tables, scan) = (&builder, &tables, &scan);
+                threads.spawn(move || {
+                    tables.part(part, 3).read(scan, Feed { seed: 4, size: 3 }, |_, chunk| builder.take(chunk));
+                });
+            }
+        });
+    }
     let shared = builder.finish();
     let generated = report.generate(0, &shared, &options).unwrap();
     let mut csv = Vec::new();

@@ -165,14 +165,23 @@ pub(super) fn claim(conn: &mut PgConnection, shift: i64, wish: &ClaimWish, token
     })
 }
 
-/// All rows in one statement. Only the holder of the token ever changes them, so it waits for nobody. A row that got
-/// further counts its crashes alone anew: what is killed again and again and gets on is no poison.
+/// All rows in one statement, locked in the order of their keys as ends lock them (`ends::COMPLETE_ALL`). Only the holder
+/// of the token ever changes them, so it waits for no other daemon. A row that got further counts its crashes alone anew:
+/// what is killed again and again and gets on is no poison.
 const RENEW: &str = concat!(
-    "UPDATE job_request AS j SET lease_expires_at = ",
+    "WITH held AS MATERIALIZED (
+        SELECT j.tag, j.request_id, told.batches
+        FROM unnest($3::text[], $4::text[], $5::text[]) AS told (tag, request_id, batches)
+        JOIN job_request AS j ON j.tag = told.tag AND j.request_id = told.request_id
+        WHERE j.status = 'PROCESSING' AND j.lease_owner = $6
+        ORDER BY j.tag, j.request_id
+        FOR UPDATE OF j
+    )
+    UPDATE job_request AS j SET lease_expires_at = ",
     now!(),
     " + $2 * interval '1 microsecond', processed_batches = coalesce(held.batches, j.processed_batches),
         crashes = CASE WHEN held.batches IS NULL THEN j.crashes ELSE least(coalesce(j.crashes, 0), $7) END
-    FROM unnest($3::text[], $4::text[], $5::text[]) AS held (tag, request_id, batches)
+    FROM held
     WHERE j.tag = held.tag AND j.request_id = held.request_id AND j.status = 'PROCESSING' AND j.lease_owner = $6
     RETURNING j.tag::text AS tag, j.request_id::text AS request_id"
 );

@@ -1,43 +1,73 @@
 //! How a claim ends: four fenced statements. Each changes its row only while that is PROCESSING under this very token;
 //! the caller looks at how many rows that were.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text};
 
-use super::super::text::{clean, clean_option, err_message, execution_time};
+use super::super::kept::kept;
+use super::super::stored::StoredKey;
+use super::super::text::{can_exist, clean, clean_option, err_message, execution_time};
 use super::super::times::{microseconds, postgres_text};
-use super::super::{Completion, Failure, RequestKey};
+use super::super::{Completion, Failure, RequestKey, WriteBack};
 use super::now;
 
-const COMPLETE: &str = concat!(
-    "UPDATE job_request SET status = 'COMPLETED', dt_job_completed = ",
+/// Rows are locked in the order of their keys, as a renewal locks them: two statements over the same rows could wait for
+/// each other in a circle.
+const COMPLETE_ALL: &str = concat!(
+    "WITH held AS MATERIALIZED (
+        SELECT j.tag, j.request_id, made.urls, made.created, made.took, made.stats
+        FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::integer[], $7::text[])
+            AS made (tag, request_id, urls, created, took, stats)
+        JOIN job_request AS j ON j.tag = made.tag AND j.request_id = made.request_id
+        WHERE j.status = 'PROCESSING' AND j.lease_owner = $8
+        ORDER BY j.tag, j.request_id
+        FOR UPDATE OF j
+    )
+    UPDATE job_request AS j SET status = 'COMPLETED', dt_job_completed = ",
     now!(),
-    ", download_urls = $5, dt_file_created = $6::timestamp, execution_time = $7, job_stats = $8::json,
-        iteration = coalesce(iteration, 0) + 1, err_message = NULL, err_detail = NULL, next_attempt_at = NULL,
+    ", download_urls = ARRAY(SELECT json_array_elements_text(held.urls::json)),
+        dt_file_created = held.created::timestamp, execution_time = held.took, job_stats = held.stats::json,
+        iteration = coalesce(j.iteration, 0) + 1, err_message = NULL, err_detail = NULL, next_attempt_at = NULL,
         lease_owner = NULL, lease_expires_at = NULL
-    WHERE tag = $2 AND request_id = $3 AND status = 'PROCESSING' AND lease_owner = $4"
+    FROM held
+    WHERE j.tag = held.tag AND j.request_id = held.request_id AND j.status = 'PROCESSING' AND j.lease_owner = $8
+    RETURNING j.tag::text AS tag, j.request_id::text AS request_id"
 );
 
-pub(super) fn complete(
+/// A key that cannot exist is held by nobody.
+pub(super) fn complete_all(
     conn: &mut PgConnection,
     shift: i64,
     token: &str,
-    key: &RequestKey,
-    completion: &Completion,
-) -> QueryResult<usize> {
-    sql_query(COMPLETE)
-        .bind::<BigInt, _>(shift)
-        .bind::<Text, _>(&key.tag)
-        .bind::<Text, _>(&key.request_id)
-        .bind::<Text, _>(clean(token))
-        .bind::<Array<Text>, _>(completion.download_urls.iter().map(|url| clean(url)).collect::<Vec<_>>())
-        .bind::<Text, _>(postgres_text(completion.file_created))
-        .bind::<Integer, _>(execution_time(completion.execution_ms))
-        .bind::<Text, _>(clean(&completion.job_stats))
-        .execute(conn)
+    rows: &[(RequestKey, Completion)],
+) -> QueryResult<Vec<WriteBack>> {
+    let asked: Vec<_> = rows.iter().filter(|(key, _)| can_exist(key)).collect();
+    // Lists of lists do not go through unnest, so each row's is JSON.
+    let urls = |made: &Completion| {
+        serde_json::json!(made.download_urls.iter().map(|url| clean(url)).collect::<Vec<_>>()).to_string()
+    };
+    let values = (
+        shift.into_sql::<BigInt>(),
+        asked.iter().map(|(key, _)| key.tag.as_str()).collect::<Vec<_>>().into_sql::<Array<Text>>(),
+        asked.iter().map(|(key, _)| key.request_id.as_str()).collect::<Vec<_>>().into_sql::<Array<Text>>(),
+        asked.iter().map(|(_, made)| urls(made)).collect::<Vec<_>>().into_sql::<Array<Text>>(),
+        asked.iter().map(|(_, made)| postgres_text(made.file_created)).collect::<Vec<_>>().into_sql::<Array<Text>>(),
+        asked
+            .iter()
+            .map(|(_, made)| execution_time(made.execution_ms))
+            .collect::<Vec<_>>()
+            .into_sql::<Array<Integer>>(),
+        asked.iter().map(|(_, made)| clean(&made.job_stats)).collect::<Vec<_>>().into_sql::<Array<Text>>(),
+        clean(token).into_sql::<Text>(),
+    );
+    let done: Vec<StoredKey> = kept(COMPLETE_ALL, values).load(conn)?;
+    let mut done: HashSet<RequestKey> = done.into_iter().map(RequestKey::from).collect();
+    // Removed, so that a row that is asked for twice is written once.
+    Ok(rows.iter().map(|(key, _)| if done.remove(key) { WriteBack::Done } else { WriteBack::Lost }).collect())
 }
 
 const RETRY_LATER: &str = concat!(

@@ -9,32 +9,44 @@ use diesel::sql_query;
 use diesel::sql_types::{Integer, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 
-use super::super::text::{clean, clean_option, err_message, execution_time};
+use super::super::kept::kept;
+use super::super::text::{can_exist, clean, clean_option, err_message, execution_time};
 use super::super::times::{later, sqlite_text};
-use super::super::{Completion, Failure, RequestKey};
+use super::super::{Completion, Failure, RequestKey, WriteBack};
 
 const COMPLETE: &str = "UPDATE job_request SET status = 'COMPLETED', dt_job_completed = ?1, download_urls = ?2,
         dt_file_created = ?3, execution_time = ?4, job_stats = ?5, iteration = coalesce(iteration, 0) + 1,
         err_message = NULL, err_detail = NULL, next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL
     WHERE tag = ?6 AND request_id = ?7 AND status = 'PROCESSING' AND lease_owner = ?8";
 
-pub(super) fn complete(
+/// A key that cannot exist is held by nobody.
+pub(super) fn complete_all(
     conn: &mut SqliteConnection,
     now: &str,
     token: &str,
-    key: &RequestKey,
-    completion: &Completion,
-) -> QueryResult<usize> {
-    sql_query(COMPLETE)
-        .bind::<Text, _>(now)
-        .bind::<Text, _>(serde_json::json!(completion.download_urls).to_string())
-        .bind::<Text, _>(sqlite_text(completion.file_created))
-        .bind::<Integer, _>(execution_time(completion.execution_ms))
-        .bind::<Text, _>(clean(&completion.job_stats))
-        .bind::<Text, _>(&key.tag)
-        .bind::<Text, _>(&key.request_id)
-        .bind::<Text, _>(clean(token))
-        .execute(conn)
+    rows: &[(RequestKey, Completion)],
+) -> QueryResult<Vec<WriteBack>> {
+    let token = clean(token);
+    conn.immediate_transaction(|conn| {
+        let complete = |(key, completion): &(RequestKey, Completion)| {
+            if !can_exist(key) {
+                return Ok(WriteBack::Lost);
+            }
+            let values = (
+                now.into_sql::<Text>(),
+                serde_json::json!(completion.download_urls).to_string().into_sql::<Text>(),
+                sqlite_text(completion.file_created).into_sql::<Text>(),
+                execution_time(completion.execution_ms).into_sql::<Integer>(),
+                clean(&completion.job_stats).into_sql::<Text>(),
+                key.tag.as_str().into_sql::<Text>(),
+                key.request_id.as_str().into_sql::<Text>(),
+                token.as_str().into_sql::<Text>(),
+            );
+            let changed = kept(COMPLETE, values).execute(conn)?;
+            Ok(if changed == 1 { WriteBack::Done } else { WriteBack::Lost })
+        };
+        rows.iter().map(complete).collect()
+    })
 }
 
 const RETRY_LATER: &str = "UPDATE job_request SET status = 'SUBMITTED', next_attempt_at = ?1, err_message = ?2,

@@ -219,8 +219,8 @@ impl Queue for SqliteQueue {
         self.run("note progress in job_request", |conn| claim::note_progress(conn, token, rows))
     }
 
-    fn complete(&self, token: &str, key: &RequestKey, completion: &Completion) -> Result<WriteBack, QueueError> {
-        self.write_back("complete", key, |conn| ends::complete(conn, &self.now(), token, key, completion))
+    fn complete_all(&self, token: &str, rows: &[(RequestKey, Completion)]) -> Result<Vec<WriteBack>, QueueError> {
+        self.run(stored::completing(rows), |conn| ends::complete_all(conn, &self.now(), token, rows))
     }
 
     fn retry_later(

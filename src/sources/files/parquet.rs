@@ -1,35 +1,40 @@
 //! Parquet files: only the needed columns, only the row groups that can have wanted keys, and of those only the rows
 //! that do. Row groups are read in parallel.
 //!
-//! Not here: the many types that a column may have (`cells`).
+//! A group's key column is read first (`wanted`); then the needed columns, whole or by selection, in types that suit
+//! (`types`); `canonical` takes them over. Not here: the many types that a column may have (`cells`).
 
+mod canonical;
 mod cells;
+mod types;
+mod wanted;
 
 use std::fs::File;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_array::{BooleanArray, RecordBatch};
-use arrow_schema::{ArrowError, DataType, FieldRef, Schema, TimeUnit};
+use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowFilter,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
 };
 use parquet::basic::Type as Physical;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
-use parquet::file::statistics::Statistics;
 use rayon::prelude::*;
 
-use self::cells::Cells;
+use self::canonical::{Wish, constant, taken};
+use self::types::only_leaf;
+use self::wanted::{Wanted, may_have, sorted};
 use super::errors::Place;
 use super::layout::Part;
 use super::{PartRead, from_path, no_column};
-use crate::reports::schema::{KeySet, Presence};
+use crate::reports::schema::Presence;
 use crate::sources::SourceError;
-use crate::sources::rows::{Cell, Located, Outcome, Reading, Rows, key_of};
+use crate::sources::rows::typed::{Taken, Typed};
+use crate::sources::rows::{Cell, Located, Outcome, Reading};
 
 /// Rows decoded at a time.
-const BATCH: usize = 8192;
+const BATCH: usize = 32_768;
 /// Bytes decoded at a time, about, where rows are long.
 const BATCH_BYTES: i64 = 16 << 20;
 
@@ -44,7 +49,7 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, Sourc
     // The page index lets the reader jump over pages of which no row is wanted.
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
     let metadata = ArrowReaderMetadata::load(&file, options.clone()).map_err(|error| place.parquet(&error))?;
-    let metadata = micros(metadata, options).map_err(|error| place.parquet(&error))?;
+    let metadata = types::chosen(&metadata, options).map_err(|error| place.parquet(&error))?;
     let names = || metadata.schema().fields().iter().map(|field| field.name().as_bytes());
     let located = Located::among(scan, names);
     let given = from_path(part, scan);
@@ -61,27 +66,6 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, Sourc
     Ok(PartRead { outcome, has: Some(has) })
 }
 
-/// Reads the old type for instants in microseconds: in nanoseconds, the reader's own choice, years beyond 2262 would wrap
-/// and "9999-12-31" be long past.
-fn micros(metadata: ArrowReaderMetadata, options: ArrowReaderOptions) -> Result<ArrowReaderMetadata, ParquetError> {
-    let schema = metadata.parquet_schema();
-    let is_int96 = |root: usize| {
-        let field = &schema.root_schema().get_fields()[root];
-        field.is_primitive() && field.get_physical_type() == Physical::INT96
-    };
-    let fields = metadata.schema().fields();
-    if !(0..fields.len()).any(is_int96) {
-        return Ok(metadata);
-    }
-    let in_micros = |(root, field): (usize, &FieldRef)| {
-        let data_type = DataType::Timestamp(TimeUnit::Microsecond, None);
-        if is_int96(root) { Arc::new(field.as_ref().clone().with_data_type(data_type)) } else { Arc::clone(field) }
-    };
-    let fields: Vec<FieldRef> = fields.iter().enumerate().map(in_micros).collect();
-    let options = options.with_schema(Arc::new(Schema::new(fields)));
-    ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)
-}
-
 /// A row group, and how many rows of the file come before it.
 #[derive(Clone, Copy)]
 struct Group {
@@ -91,8 +75,11 @@ struct Group {
 
 /// The row groups that can have wanted rows, by the statistics of the key.
 fn groups(metadata: &ArrowReaderMetadata, located: &Located, reading: &Reading<'_>) -> Vec<Group> {
-    let leaf = reading.only().and_then(|only| located.places[only]).and_then(|root| leaf(metadata, root));
-    let wanted = reading.scan.only.as_ref().map(|(_, keys)| sorted(keys));
+    let leaf = reading.only().and_then(|only| located.places[only]).and_then(|root| match only_leaf(metadata, root) {
+        Some((Physical::BYTE_ARRAY, leaf)) => Some(leaf),
+        _ => None,
+    });
+    let wanted = reading.scan.only.as_ref().filter(|_| leaf.is_some()).map(|(_, keys)| sorted(keys));
     let mut before = 0;
     let mut groups = Vec::new();
     for (place, group) in metadata.metadata().row_groups().iter().enumerate() {
@@ -104,35 +91,6 @@ fn groups(metadata: &ArrowReaderMetadata, located: &Located, reading: &Reading<'
         before += u64::try_from(group.num_rows()).unwrap_or(0);
     }
     groups
-}
-
-/// The only leaf of a root column, if it is text.
-fn leaf(metadata: &ArrowReaderMetadata, root: usize) -> Option<usize> {
-    let schema = metadata.parquet_schema();
-    let mut leaves = (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == root);
-    let leaf = leaves.next()?;
-    (leaves.next().is_none() && schema.column(leaf).physical_type() == Physical::BYTE_ARRAY).then_some(leaf)
-}
-
-fn sorted(keys: &KeySet) -> Vec<&[u8]> {
-    let mut keys: Vec<_> = keys.iter().map(String::as_bytes).collect();
-    keys.sort_unstable();
-    keys
-}
-
-/// Whether a row group may have a wanted key, or a row without key (which is unusable, and counted).
-fn may_have(statistics: &Statistics, keys: &[&[u8]]) -> bool {
-    let (Some(least), Some(greatest), Some(0)) =
-        (statistics.min_bytes_opt(), statistics.max_bytes_opt(), statistics.null_count_opt())
-    else {
-        return true;
-    };
-    // Old files compare bytes as signed numbers.
-    if statistics.is_min_max_deprecated() || least.is_empty() {
-        return true;
-    }
-    let first = keys.partition_point(|key| *key < least);
-    keys.get(first).is_some_and(|key| *key <= greatest)
 }
 
 /// One file, ready to be read group by group.
@@ -147,40 +105,66 @@ struct FilePlan<'a> {
 impl FilePlan<'_> {
     fn group(&self, group: Group) -> Result<Outcome, SourceError> {
         let place = Place::of(self.reading.scan.table, self.part);
-        let file = File::open(&self.part.path).map_err(|error| place.io(&error))?;
+        self.read(group).map_err(|failure| match failure {
+            Failure::Io(error) => place.io(&error),
+            Failure::Parquet(error) => place.parquet(&error),
+        })
+    }
+
+    fn read(&self, group: Group) -> Result<Outcome, Failure> {
+        let wanted = self.wanted(group)?;
+        let mut typed = Typed::new(self.reading, &self.part.label, self.located.flat);
+        if wanted.is_empty() {
+            return Ok(typed.finish());
+        }
         let mut roots: Vec<usize> = self.located.places.iter().flatten().copied().collect();
         roots.sort_unstable();
         roots.dedup();
+        let selection = wanted.selection();
+        let selected = selection.is_some();
+        let mut before = 0;
+        for batch in self.reader(group, &roots, self.batch_rows(group), selection)? {
+            let batch = batch?;
+            let length = u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);
+            let (rows, in_group) = wanted.among(selected, before, length);
+            before += length;
+            typed.take(self.columns(&batch, &roots, &rows)?, rows, |row| group.before + u64::from(in_group(row)) + 1);
+        }
+        Ok(typed.finish())
+    }
+
+    fn wanted(&self, group: Group) -> Result<Wanted, Failure> {
+        let rows = self.metadata.metadata().row_group(group.place).num_rows();
+        let rows = usize::try_from(rows).unwrap_or(0);
+        let only = self.reading.only().and_then(|only| self.located.places[only]);
+        let (Some(root), Some((_, keys))) = (only, &self.reading.scan.only) else { return Ok(Wanted::all(rows)) };
+        let mut wanted = Wanted::none(rows);
+        let mut before = 0;
+        for batch in self.reader(group, &[root], BATCH, None)? {
+            let batch = batch?;
+            wanted.add(batch.column(0), before, keys.as_ref())?;
+            before += u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);
+        }
+        Ok(wanted)
+    }
+
+    fn reader(
+        &self,
+        group: Group,
+        roots: &[usize],
+        batch: usize,
+        selection: Option<RowSelection>,
+    ) -> Result<ParquetRecordBatchReader, Failure> {
         let schema = self.metadata.parquet_schema();
+        let file = File::open(&self.part.path)?;
         let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
             .with_row_groups(vec![group.place])
-            .with_batch_size(self.batch_rows(group))
+            .with_batch_size(batch)
             .with_projection(ProjectionMask::roots(schema, roots.iter().copied()));
-        let kept = Arc::new(Mutex::new(Kept::default()));
-        let filtered = self.filter(&kept);
-        let all_rows = filtered.is_none();
-        if let Some(filter) = filtered {
-            builder = builder.with_row_filter(filter);
+        if let Some(selection) = selection {
+            builder = builder.with_row_selection(selection);
         }
-        let reader = builder.build().map_err(|error| place.parquet(&error))?;
-        let mut rows = Rows::new(self.reading, &self.part.label);
-        rows.flat(self.located.flat);
-        let mut read = 0;
-        for batch in reader {
-            let batch = batch.map_err(|error| place.parquet(&error))?;
-            let cells = self.cells(&batch, &roots).map_err(|error| place.parquet(&error))?;
-            rows.entry(cells.iter().flatten().any(Cells::is_entry));
-            let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-            for row in 0..batch.num_rows() {
-                let in_group = if all_rows { read as u64 } else { kept.rows.get(read).copied().unwrap_or(0) };
-                read += 1;
-                rows.push(group.before + in_group + 1, |column| match &cells[column] {
-                    Some(cells) => cells.at(row),
-                    None => self.given[column].unwrap_or(Cell::Null),
-                });
-            }
-        }
-        Ok(rows.finish())
+        Ok(builder.build()?)
     }
 
     /// As many rows at a time as keep a chunk small: a course's tree may be a megabyte of text.
@@ -190,57 +174,44 @@ impl FilePlan<'_> {
         usize::try_from(BATCH_BYTES / bytes).unwrap_or(BATCH).clamp(1, BATCH)
     }
 
-    /// The cells of each column of the scan in a chunk that has these root columns.
-    fn cells(&self, batch: &RecordBatch, roots: &[usize]) -> Result<Vec<Option<Cells>>, ArrowError> {
-        let columns = self.reading.scan.columns.iter().zip(&self.located.places);
+    /// The columns of the scan in a chunk that has these root columns.
+    fn columns(&self, batch: &RecordBatch, roots: &[usize], rows: &[u32]) -> Result<Vec<Taken>, ArrowError> {
+        let columns = self.reading.scan.columns.iter().zip(&self.located.places).zip(self.given);
         columns
-            .map(|(column, place)| {
-                let Some(root) = place else { return Ok(None) };
-                let Ok(at) = roots.binary_search(root) else { return Ok(None) };
-                let utc = self.is_int96(*root);
-                Cells::new(batch.column(at), column.kind, utc, self.reading.settings.timezone).map(Some)
+            .map(|((column, place), given)| {
+                let settings = self.reading.settings;
+                let mut wish = Wish { kind: column.kind, utc: false, flat: self.located.flat, settings };
+                let Some(at) = place.and_then(|root| roots.binary_search(&root).ok()) else {
+                    return Ok(constant(given.unwrap_or(Cell::Null), batch.num_rows(), wish, rows));
+                };
+                // The old type for instants is in UTC although it does not say so.
+                wish.utc = only_leaf(self.metadata, roots[at]).is_some_and(|(leaf, _)| leaf == Physical::INT96);
+                taken(batch.column(at), wish, rows)
             })
             .collect()
     }
+}
 
-    /// Whether a column has the old type for instants, which is in UTC although it does not say so.
-    fn is_int96(&self, root: usize) -> bool {
-        let schema = self.metadata.parquet_schema();
-        (0..schema.num_columns()).any(|leaf| {
-            schema.get_column_root_idx(leaf) == root && schema.column(leaf).physical_type() == Physical::INT96
-        })
-    }
+/// Why a row group could not be read.
+enum Failure {
+    Io(std::io::Error),
+    Parquet(ParquetError),
+}
 
-    /// Decodes the key first, and the rest only where it is wanted or empty.
-    fn filter(&self, kept: &Arc<Mutex<Kept>>) -> Option<RowFilter> {
-        let only = self.reading.only()?;
-        let root = self.located.places[only]?;
-        let kind = self.reading.scan.columns[only].kind;
-        let keys = Arc::clone(&self.reading.scan.only.as_ref()?.1);
-        let (kept, tz) = (Arc::clone(kept), self.reading.settings.timezone);
-        let mask = ProjectionMask::roots(self.metadata.parquet_schema(), [root]);
-        let predicate = ArrowPredicateFn::new(mask, move |batch: RecordBatch| {
-            let cells = Cells::new(batch.column(0), kind, false, tz)?;
-            let wanted: Vec<bool> =
-                (0..batch.num_rows()).map(|row| key_of(cells.at(row)).is_none_or(|key| keys.contains(&*key))).collect();
-            kept.lock().unwrap_or_else(PoisonError::into_inner).add(&wanted);
-            Ok(BooleanArray::from(wanted))
-        });
-        Some(RowFilter::new(vec![Box::new(predicate)]))
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error)
     }
 }
 
-/// Which rows of a group passed its filter, so that a fault can name its row.
-#[derive(Default)]
-struct Kept {
-    seen: u64,
-    rows: Vec<u64>,
+impl From<ParquetError> for Failure {
+    fn from(error: ParquetError) -> Self {
+        Self::Parquet(error)
+    }
 }
 
-impl Kept {
-    fn add(&mut self, wanted: &[bool]) {
-        let seen = self.seen;
-        self.rows.extend((seen..).zip(wanted).filter(|(_, wanted)| **wanted).map(|(row, _)| row));
-        self.seen += wanted.len() as u64;
+impl From<ArrowError> for Failure {
+    fn from(error: ArrowError) -> Self {
+        Self::Parquet(error.into())
     }
 }

@@ -11,12 +11,14 @@ use std::sync::{Arc, Mutex};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 use flate2::write::GzEncoder;
 
 use super::*;
 use crate::config::checked::MaxBadRows;
+use crate::reports::columns::{Chunk, Texts};
+use crate::reports::schema::keys as keys_of;
 
 /// What a scan delivered, each row's cells with `|` between, sorted; or its error.
 struct Read {
@@ -38,7 +40,7 @@ fn scan(table: Table, columns: Vec<Column>, only: Option<&[&str]>) -> Scan {
     Scan {
         table,
         columns,
-        only: only.map(|keys| (Cow::clone(&name), Arc::new(keys.iter().map(|key| (*key).to_owned()).collect()))),
+        only: only.map(|keys| (Cow::clone(&name), keys_of(keys.iter().map(|key| (*key).to_owned())))),
     }
 }
 
@@ -46,8 +48,8 @@ fn read_as(directory: &Path, dialect: CsvDialect, scan: &Scan) -> Result<Read, S
     let settings =
         Settings { timezone: chrono_tz::Tz::Asia__Kolkata, max_bad_rows: MaxBadRows { share: 0.001, at_least: 10 } };
     let rows = Mutex::new(Vec::new());
-    let sink = |chunk: &RecordBatch| {
-        for row in 0..chunk.num_rows() {
+    let sink = |chunk: &Chunk| {
+        for row in chunk.rows() {
             let cells: Vec<_> = chunk.columns().iter().map(|column| shown(column, row)).collect();
             rows.lock().unwrap().push(cells.join("|"));
         }
@@ -60,11 +62,9 @@ fn read_as(directory: &Path, dialect: CsvDialect, scan: &Scan) -> Result<Read, S
 
 /// A canonical cell; nothing where there is nothing.
 fn shown(column: &ArrayRef, row: usize) -> String {
-    if column.is_null(row) {
-        return String::new();
-    }
     match column.data_type() {
-        DataType::Utf8 => column.as_string::<i32>().value(row).to_owned(),
+        DataType::Utf8 | DataType::Utf8View | DataType::Dictionary(..) => Texts::of(column).get(row).to_owned(),
+        _ if column.is_null(row) => String::new(),
         DataType::Boolean => column.as_boolean().value(row).to_string(),
         DataType::Int64 => column.as_primitive::<Int64Type>().value(row).to_string(),
         _ => {

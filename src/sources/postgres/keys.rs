@@ -4,7 +4,7 @@
 
 use tokio_postgres::error::SqlState;
 
-use crate::reports::schema::KeySet;
+use crate::reports::schema::Keys as WantedKeys;
 
 use super::connection::Connection;
 use super::copy::{array_literal, encode};
@@ -36,7 +36,7 @@ impl Placed {
 
 /// Brings the keys to the server: few as a literal, many in a temporary table that goes with the transaction. A server
 /// that lets us make none (a read replica, a role without TEMPORARY) gets a long literal.
-pub(super) fn place(connection: &mut Connection, keys: Option<&KeySet>) -> Result<Placed, Failure> {
+pub(super) fn place(connection: &mut Connection, keys: Option<&dyn WantedKeys>) -> Result<Placed, Failure> {
     let Some(keys) = keys else { return Ok(Placed::All) };
     if keys.len() <= LISTED {
         return Ok(Placed::Listed(array_literal(possible(keys))));
@@ -51,8 +51,8 @@ pub(super) fn place(connection: &mut Connection, keys: Option<&KeySet>) -> Resul
 }
 
 /// No text of PostgreSQL holds a NUL.
-fn possible(keys: &KeySet) -> impl Iterator<Item = &str> {
-    keys.iter().map(String::as_str).filter(|key| !key.contains('\0'))
+fn possible(keys: &dyn WantedKeys) -> impl Iterator<Item = &str> {
+    keys.iter().filter(|key| !key.contains('\0'))
 }
 
 /// `false` if the server does not let us.
@@ -68,7 +68,7 @@ fn make_table(connection: &mut Connection) -> Result<bool, Failure> {
 }
 
 /// The keys as COPY takes them.
-fn chunks(keys: &KeySet) -> impl Iterator<Item = Vec<u8>> {
+fn chunks(keys: &dyn WantedKeys) -> impl Iterator<Item = Vec<u8>> {
     let mut keys = possible(keys);
     std::iter::from_fn(move || {
         let mut chunk = Vec::with_capacity(CHUNK + 1024);

@@ -82,7 +82,7 @@ impl PostgresSource {
             .ok_or_else(|| Failure::lasting(format!("there is no table {label}")))?;
         let chosen = query::choose(scan, &found)
             .map_err(|column| Failure::lasting(format!("{label} has no column '{column}'")))?;
-        let placed = keys::place(connection, scan.only.as_ref().map(|(_, keys)| &**keys))?;
+        let placed = keys::place(connection, scan.only.as_ref().map(|(_, keys)| keys.as_ref()))?;
         let query = query::select(scan, &chosen, &self.schema, placed.keys());
         drop(placed);
         let reading = Reading::new(scan, &self.settings, sink);

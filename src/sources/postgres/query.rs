@@ -83,10 +83,8 @@ fn key(found: &Found) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::reports::schema::{KeySet, Table};
+    use crate::reports::schema::{Table, keys};
 
     fn found(columns: &[(&str, Shape)]) -> Vec<Found> {
         columns.iter().map(|&(name, shape)| Found { name: name.to_owned(), shape }).collect()
@@ -100,7 +98,7 @@ mod tests {
                 Column::optional("firstname", Kind::Text),
                 Column::optional("state", Kind::Text),
             ],
-            only: only.map(|name| (name.into(), Arc::new(KeySet::default()))),
+            only: only.map(|name| (name.into(), keys([]))),
         }
     }
 

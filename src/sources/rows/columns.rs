@@ -14,7 +14,7 @@ use crate::reports::schema::Kind;
 use crate::sources::Settings;
 
 /// One column: the cell of the row at hand, and those of the rows before it.
-pub(super) enum Cells {
+pub(in crate::sources) enum Filling {
     /// Text; the cell at hand is there or not, and waits in a buffer that is used again and again.
     Text { kind: Kind, at_hand: String, there: bool, kept: StringBuilder },
     /// True or false.
@@ -25,8 +25,8 @@ pub(super) enum Cells {
     Instant { kind: Kind, at_hand: Option<i64>, kept: TimestampMicrosecondBuilder },
 }
 
-impl Cells {
-    pub(super) fn new(kind: Kind) -> Self {
+impl Filling {
+    pub(in crate::sources) fn new(kind: Kind) -> Self {
         match kind {
             Kind::Text | Kind::Json => {
                 Self::Text { kind, at_hand: String::new(), there: false, kept: StringBuilder::new() }
@@ -42,7 +42,7 @@ impl Cells {
     }
 
     /// Reads a cell; whether there is something. Sets `odd` where bytes had to be replaced.
-    pub(super) fn read(
+    pub(in crate::sources) fn read(
         &mut self,
         cell: Cell<'_>,
         flat: bool,
@@ -86,7 +86,7 @@ impl Cells {
     }
 
     /// Keeps the cell at hand; its bytes of text.
-    pub(super) fn keep(&mut self) -> usize {
+    pub(in crate::sources) fn keep(&mut self) -> usize {
         match self {
             Self::Text { at_hand, there, kept, .. } => {
                 kept.append_option(there.then_some(at_hand.as_str()));
@@ -99,8 +99,18 @@ impl Cells {
         0
     }
 
+    /// Keeps an empty cell in place of the one at hand.
+    pub(in crate::sources) fn skip(&mut self) {
+        match self {
+            Self::Text { kept, .. } => kept.append_null(),
+            Self::Bool { kept, .. } => kept.append_null(),
+            Self::Number { kept, .. } => kept.append_null(),
+            Self::Instant { kept, .. } => kept.append_null(),
+        }
+    }
+
     /// The column so far; it is empty afterwards.
-    pub(super) fn finish(&mut self) -> ArrayRef {
+    pub(in crate::sources) fn finish(&mut self) -> ArrayRef {
         match self {
             Self::Text { kept, .. } => Arc::new(kept.finish()),
             Self::Bool { kept, .. } => Arc::new(kept.finish()),

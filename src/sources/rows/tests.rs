@@ -5,7 +5,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 
 use super::*;
-use crate::reports::schema::KeySet;
+use crate::reports::schema::keys as keys_of;
 
 const SETTINGS: Settings =
     Settings { timezone: chrono_tz::Tz::UTC, max_bad_rows: MaxBadRows { share: 0.001, at_least: 10 } };
@@ -19,15 +19,13 @@ fn enrolments(only: Option<&[&str]>) -> Scan {
             Column::optional("certificates", Kind::Entries),
             Column::optional("completedon", Kind::Instant),
         ],
-        only: only.map(|keys| {
-            (Cow::Borrowed("batchid"), Arc::new(keys.iter().map(|key| (*key).to_owned()).collect::<KeySet>()))
-        }),
+        only: only.map(|keys| (Cow::Borrowed("batchid"), keys_of(keys.iter().map(|key| (*key).to_owned())))),
     }
 }
 
 fn read(scan: &Scan, rows: &[[&str; 4]]) -> (Outcome, usize) {
     let delivered = Mutex::new(0);
-    let sink = |chunk: &RecordBatch| *delivered.lock().unwrap() += chunk.num_rows();
+    let sink = |chunk: &Chunk| *delivered.lock().unwrap() += chunk.len();
     let reading = Reading::new(scan, &SETTINGS, &sink);
     let mut into = Rows::new(&reading, "user_enrolments.csv");
     for (line, row) in (2..).zip(rows) {
@@ -89,7 +87,7 @@ fn values_and_chunks_come_out_in_order() {
         only: None,
     };
     let chunks = Mutex::new(Vec::new());
-    let sink = |chunk: &RecordBatch| chunks.lock().unwrap().push(chunk.clone());
+    let sink = |chunk: &Chunk| chunks.lock().unwrap().push(chunk.clone());
     let reading = Reading::new(&scan, &SETTINGS, &sink);
     let mut rows = Rows::new(&reading, "x");
     for line in 0..20_000_u64 {
@@ -98,9 +96,9 @@ fn values_and_chunks_come_out_in_order() {
     }
     assert_eq!(rows.finish().tally.rows, 20_000);
     let chunks = chunks.into_inner().unwrap();
-    assert_eq!(chunks.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [16_384, 3_616]);
-    assert_eq!(chunks[1].column(0).as_string::<i32>().value(0), "u16384");
-    assert_eq!(chunks[1].column(1).as_primitive::<Int64Type>().value(0), 16_384);
+    assert_eq!(chunks.iter().map(Chunk::len).collect::<Vec<_>>(), [16_384, 3_616]);
+    assert_eq!(chunks[1].columns()[0].as_string::<i32>().value(0), "u16384");
+    assert_eq!(chunks[1].columns()[1].as_primitive::<Int64Type>().value(0), 16_384);
 }
 
 #[test]
@@ -111,20 +109,20 @@ fn bytes_that_are_not_utf8_are_replaced_and_counted_once_a_row() {
         only: None,
     };
     let chunks = Mutex::new(Vec::new());
-    let sink = |chunk: &RecordBatch| chunks.lock().unwrap().push(chunk.clone());
+    let sink = |chunk: &Chunk| chunks.lock().unwrap().push(chunk.clone());
     let reading = Reading::new(&scan, &SETTINGS, &sink);
     let mut rows = Rows::new(&reading, "x");
     rows.push(1, |_| Cell::Text(b"a\xFFb"));
     rows.push(2, |_| Cell::Text("ü".as_bytes()));
     assert_eq!(rows.finish().tally.odd, bad(&[(NOT_UTF8, 1)]));
-    assert_eq!(chunks.into_inner().unwrap()[0].column(1).as_string::<i32>().value(0), "a\u{FFFD}b");
+    assert_eq!(chunks.into_inner().unwrap()[0].columns()[1].as_string::<i32>().value(0), "a\u{FFFD}b");
 }
 
 #[test]
 fn typed_cells_follow_the_same_rules() {
     let mut odd = false;
     let mut read = |kind, cell, flat| {
-        let mut cells = Cells::new(kind);
+        let mut cells = Filling::new(kind);
         cells.read(cell, flat, &SETTINGS, &mut odd).map(|_| {
             cells.keep();
             let array = cells.finish();

@@ -1,5 +1,6 @@
 //! How claims end, and that only their owner can end them.
 
+use std::thread;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -173,6 +174,82 @@ fn only_the_holder_of_the_token_writes() {
     });
 }
 
+/// What a row holds is the same whether it was written alone or in company.
+#[test]
+fn rows_that_are_completed_together_hold_what_each_would_hold_alone() {
+    each(|database| {
+        let (queue, _) = migrated(database);
+        let ids = ["1", "2", "3", "4", "5"];
+        for id in ids.iter().chain(&["alone"]) {
+            queue.submit(&request("t", id)).unwrap();
+        }
+        let claim = queue.claim(&wish(10)).unwrap();
+        let many = Completion { download_urls: odd_urls(), execution_ms: -1, ..completion() };
+        let none = Completion { download_urls: Vec::new(), job_stats: "[1]".to_owned(), ..completion() };
+        let made = [completion(), many.clone(), none, completion(), many];
+        assert_eq!(queue.hand_back(&claim.token, &key("t", "4"), None).unwrap(), WriteBack::Done);
+        let before = columns(database, &key("t", "4"));
+        let mut rows: Vec<_> = ids.iter().zip(made).map(|(id, made)| (key("t", id), made)).collect();
+        rows.reverse();
+        // Nobody's, nowhere, and one for the second time.
+        rows.insert(2, (key("t", "missing"), completion()));
+        rows.insert(0, (key("t\0", "1"), completion()));
+        rows.push((key("t", "5"), completion()));
+        let (done, lost) = (WriteBack::Done, WriteBack::Lost);
+        let answers = queue.complete_all(&claim.token, &rows).unwrap();
+        assert_eq!(answers, [lost, done, lost, lost, done, done, done, lost]);
+        assert_eq!(columns(database, &key("t", "4")), before);
+        assert_eq!(queue.complete(&claim.token, &key("t", "alone"), &completion()).unwrap(), done);
+        let mut alone = columns(database, &key("t", "alone"));
+        for (id, (_, made)) in ids.iter().zip(rows[1..7].iter().filter(|(key, _)| key.request_id != "missing").rev()) {
+            if *id == "4" {
+                continue;
+            }
+            let row = queue.find(&key("t", id)).unwrap().unwrap();
+            assert_eq!((row.status.as_str(), row.iteration), ("COMPLETED", 1), "{id}");
+            assert_eq!(row.download_urls, made.download_urls, "{id}");
+            assert_eq!(row.job_stats.as_ref(), Some(&made.job_stats), "{id}");
+            assert_eq!((row.file_created, row.execution_ms), (Some(made.file_created), Some(made.execution_ms.max(0))));
+            assert!(row.completed.unwrap() >= row.processing.unwrap());
+        }
+        // In the database's own spelling, too.
+        let mut together = columns(database, &key("t", "1"));
+        for of_its_own in ["request_id", "dt_job_submitted", "dt_job_completed", "dt_job_processing"] {
+            alone.remove(of_its_own);
+            together.remove(of_its_own);
+        }
+        assert_eq!(together, alone);
+        assert_eq!(queue.complete_all(&claim.token, &[]).unwrap(), []);
+        assert_eq!(queue.complete_all("another:token", &rows).unwrap(), [lost; 8]);
+    });
+}
+
+/// Both change many rows of one claim, through connections of their own.
+#[test]
+fn renewing_and_completing_never_wait_for_each_other_in_a_circle() {
+    each(|database| {
+        let (queue, _) = migrated(database);
+        for round in 0..10 {
+            let keys: Vec<_> = (0..200).map(|n| key("t", &format!("{round}-{n:03}"))).collect();
+            for key in &keys {
+                queue.submit(&request(&key.tag, &key.request_id)).unwrap();
+            }
+            let token = queue.claim(&wish(300)).unwrap().token;
+            let renewed: Vec<_> = keys.iter().map(|key| (key.clone(), None)).collect();
+            let made: Vec<_> = keys.iter().rev().map(|key| (key.clone(), completion())).collect();
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    for _ in 0..5 {
+                        queue.renew(&token, &renewed, LEASE).unwrap();
+                    }
+                });
+                let answers = queue.complete_all(&token, &made).unwrap();
+                assert!(answers.iter().all(|answer| *answer == WriteBack::Done));
+            });
+        }
+    });
+}
+
 #[test]
 fn messages_are_cut_and_cleaned() {
     each(|database| {
@@ -195,25 +272,29 @@ fn messages_are_cut_and_cleaned() {
     });
 }
 
+fn odd_urls() -> Vec<String> {
+    let urls = [
+        "plain/reports-1.csv",
+        "comma,and;{braces}",
+        "quote\"and'another",
+        "back\\slash\\",
+        "NULL",
+        "null",
+        "",
+        " ",
+        "ünïcode/漢字/🎓.csv",
+        "line\nbreak",
+        "[\"json\"]",
+        "%2F:_-.",
+    ];
+    urls.iter().map(|url| (*url).to_owned()).collect()
+}
+
 #[test]
 fn download_urls_come_back_as_they_went_in() {
     each(|database| {
         let (queue, _) = migrated(database);
-        let urls = [
-            "plain/reports-1.csv",
-            "comma,and;{braces}",
-            "quote\"and'another",
-            "back\\slash\\",
-            "NULL",
-            "null",
-            "",
-            " ",
-            "ünïcode/漢字/🎓.csv",
-            "line\nbreak",
-            "[\"json\"]",
-            "%2F:_-.",
-        ];
-        let many: Vec<String> = urls.iter().map(|url| (*url).to_owned()).collect();
+        let many = odd_urls();
         for (id, urls) in [("many", many), ("none", Vec::new())] {
             queue.submit(&request("t", id)).unwrap();
             let claim = queue.claim(&wish(1)).unwrap();

@@ -64,7 +64,7 @@ fn a_daemon_that_slept_past_its_lease_changes_nothing() {
         // What it says it completed was its own: written before it fell asleep, if perhaps told only afterwards.
         let log = zombie.log();
         let claim = log.lines().find_map(|line| line.split("claimed rows=12 claim=").nth(1)).unwrap();
-        let claim = claim.rsplit(':').next().unwrap();
+        let claim = claim.split(' ').next().unwrap().rsplit(':').next().unwrap();
         for id in log.lines().filter_map(|line| line.split("request completed request=t/r").nth(1)) {
             let id = format!("r{}", id.split(' ').next().unwrap());
             let urls = &site.rows()[&id].urls;

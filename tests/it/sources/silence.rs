@@ -165,9 +165,9 @@ fn in_the_middle_of_the_rows_and_for_all_readers() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
         let outcomes: Vec<_> = pool.install(|| {
             let each = (0..4).into_par_iter().map(|_| {
-                source.read(&users(None), &|batch| {
+                source.read(&users(None), &|chunk| {
                     proxy.silence();
-                    rows.fetch_add(batch.num_rows(), Ordering::Relaxed);
+                    rows.fetch_add(chunk.len(), Ordering::Relaxed);
                 })
             });
             each.collect()
@@ -220,8 +220,8 @@ fn time_that_we_take_is_not_silence() {
         return;
     };
     let rows = AtomicUsize::new(0);
-    let tally = place.patient.with_silence(PATIENT).read(&users(None), &|batch| {
-        if rows.fetch_add(batch.num_rows(), Ordering::Relaxed) == 0 {
+    let tally = place.patient.with_silence(PATIENT).read(&users(None), &|chunk| {
+        if rows.fetch_add(chunk.len(), Ordering::Relaxed) == 0 {
             sleep(PATIENT * 3 / 2);
         }
     });

@@ -1,8 +1,7 @@
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use super::*;
-use crate::reports::schema::Column;
+use crate::reports::schema::{Column, keys};
 
 fn laid(files: &[&str]) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
@@ -18,7 +17,7 @@ fn scan(only: Option<&str>) -> Scan {
     Scan {
         table: Table::UserEnrolments,
         columns: vec![Column::key("batchid")],
-        only: only.map(|key| (Cow::Borrowed("batchid"), Arc::new([key.to_owned()].into_iter().collect()))),
+        only: only.map(|key| (Cow::Borrowed("batchid"), keys([key.to_owned()]))),
     }
 }
 

@@ -164,12 +164,12 @@ fn field(fields: &StructArray, kind: Kind, utc: bool, tz: Tz) -> Result<Cells, A
 }
 
 /// What an entry is by itself.
-fn plain(kind: Kind) -> Kind {
+pub(super) fn plain(kind: Kind) -> Kind {
     if kind == Kind::CompletedCount { Kind::Count } else { Kind::Instant }
 }
 
 /// The number of entries; of a struct, that of the fields that are there.
-fn length(array: &ArrayRef, row: usize) -> Option<i64> {
+pub(super) fn length(array: &ArrayRef, row: usize) -> Option<i64> {
     if array.is_null(row) {
         return None;
     }

@@ -11,6 +11,8 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, Field};
 
+use arrow_array::RecordBatch;
+
 use super::*;
 
 fn write(path: &Path, columns: Vec<(&str, ArrayRef)>, group: usize) {

@@ -1,0 +1,258 @@
+//! What reports say about each learner, laid out once: lines of cells in the spelling of CSV, so that a learner who is
+//! listed in many batches is spelled once and then copied.
+//!
+//! Formats other than CSV take a line apart again ([`Line::cells`]), and so does the guard against formulas where a line
+//! has something to guard. Not here: which columns there are.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::spelling;
+
+/// Lines of one piece: their numbers are the piece's place and 15 bits.
+const PIECE: usize = 1 << 15;
+
+/// How all lines are laid out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// Cells of each line.
+    pub cells: usize,
+    /// Which of them everybody may see; those before and after are private.
+    pub public: Range<usize>,
+}
+
+/// Lines in memory.
+#[derive(Debug, Default)]
+pub struct LineBlock {
+    layout: Layout,
+    pieces: Vec<Lines>,
+}
+
+/// Lines one after the other, to be put into a block.
+#[derive(Debug, Default)]
+pub struct Lines {
+    layout: Layout,
+    bytes: Vec<u8>,
+    marks: Vec<Marks>,
+    /// The line under way: its cells so far, and its marks.
+    cells: usize,
+    open: Marks,
+}
+
+/// Where a line ends and what it has. All places are counted in its piece.
+#[derive(Clone, Copy, Debug, Default)]
+struct Marks {
+    end: u32,
+    /// The cells that everybody may see.
+    public: (u32, u32),
+    /// A cell would be run as a formula.
+    runs: bool,
+}
+
+impl Lines {
+    /// None yet.
+    #[must_use]
+    pub fn new(layout: &Layout) -> Self {
+        Self { layout: layout.clone(), ..Self::default() }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.marks.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.marks.is_empty()
+    }
+
+    /// Makes room for so many lines of so many bytes.
+    pub fn reserve(&mut self, lines: usize, bytes: usize) {
+        self.marks.reserve(lines);
+        self.bytes.reserve(bytes);
+    }
+
+    /// Appends the next cell; with the last one of its layout the line is complete.
+    ///
+    /// # Panics
+    /// If the lines exceed 4 GiB.
+    pub fn push(&mut self, text: &str) {
+        if self.cells > 0 {
+            self.bytes.push(b',');
+        }
+        if self.cells == self.layout.public.start {
+            self.open.public.0 = self.place();
+        }
+        spelling::cell(&mut self.bytes, b"", text);
+        self.open.runs |= spelling::runs(text);
+        self.cells += 1;
+        if self.cells == self.layout.public.end {
+            self.open.public.1 = self.place();
+        }
+        if self.cells == self.layout.cells {
+            self.open.end = self.place();
+            self.marks.push(std::mem::take(&mut self.open));
+            self.cells = 0;
+        }
+    }
+
+    #[allow(clippy::expect_used, reason = "32,768 lines of 128 KiB each are no learners")]
+    fn place(&self) -> u32 {
+        u32::try_from(self.bytes.len()).expect("a piece of lines is under 4 GiB")
+    }
+
+    fn append(&mut self, more: &Self) {
+        let before = self.place();
+        let moved = |marks: &Marks| Marks {
+            end: marks.end + before,
+            public: (marks.public.0 + before, marks.public.1 + before),
+            runs: marks.runs,
+        };
+        self.bytes.extend_from_slice(&more.bytes);
+        let _ = self.place();
+        self.marks.extend(more.marks.iter().map(moved));
+    }
+}
+
+impl LineBlock {
+    /// None yet.
+    #[must_use]
+    pub const fn new(layout: Layout) -> Self {
+        Self { layout, pieces: Vec::new() }
+    }
+
+    /// How they are laid out.
+    #[must_use]
+    pub const fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Takes lines of the same layout, at most 32,768; returns the number of the first, the others follow.
+    ///
+    /// # Panics
+    /// If they are more, or if there are more than 131,072 pieces.
+    pub fn append(&mut self, lines: Lines) -> u32 {
+        assert!(lines.len() <= PIECE, "a piece of {} lines", lines.len());
+        let fits = |piece: &&mut Lines| {
+            piece.len() + lines.len() <= PIECE && u32::try_from(piece.bytes.len() + lines.bytes.len()).is_ok()
+        };
+        let mut first = 0;
+        if let Some(piece) = self.pieces.last_mut().filter(fits) {
+            first = piece.len();
+            piece.append(&lines);
+        } else {
+            self.pieces.push(lines);
+        }
+        #[allow(clippy::expect_used, reason = "any two neighbouring pieces have 32,768 lines, together 2^31 of them")]
+        let number = u32::try_from((self.pieces.len() - 1) * PIECE + first).expect("fewer than 2^32 lines");
+        number
+    }
+
+    /// A line by its number.
+    ///
+    /// # Panics
+    /// If there is no such line.
+    #[must_use]
+    pub fn line(&self, number: u32) -> Line<'_> {
+        let (piece, at) = (&self.pieces[number as usize / PIECE], number as usize % PIECE);
+        let start = at.checked_sub(1).map_or(0, |before| piece.marks[before].end);
+        let Marks { end, public, runs } = piece.marks[at];
+        Line {
+            bytes: &piece.bytes[start as usize..end as usize],
+            public: (public.0 - start) as usize..(public.1 - start) as usize,
+            runs,
+            layout: &self.layout,
+        }
+    }
+
+    /// Bytes of memory in use.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let piece = |lines: &Lines| lines.bytes.capacity() + lines.marks.capacity() * size_of::<Marks>();
+        self.pieces.iter().map(piece).sum()
+    }
+}
+
+/// One line.
+#[derive(Clone, Debug)]
+pub struct Line<'a> {
+    bytes: &'a [u8],
+    public: Range<usize>,
+    /// Whether a spreadsheet would run one of its cells as a formula.
+    pub runs: bool,
+    layout: &'a Layout,
+}
+
+impl<'a> Line<'a> {
+    /// Appends the line in the spelling of CSV, without guard; of a hidden one only the public cells.
+    pub fn spell(&self, hidden: bool, out: &mut Vec<u8>) {
+        if !hidden {
+            out.extend_from_slice(self.bytes);
+            return;
+        }
+        let Layout { cells, public } = self.layout;
+        out.extend(std::iter::repeat_n(b',', public.start));
+        out.extend_from_slice(&self.bytes[self.public.clone()]);
+        out.extend(std::iter::repeat_n(b',', cells - public.end));
+    }
+
+    /// The texts of its cells; those of a hidden line that are private are empty.
+    pub fn cells(&self, hidden: bool) -> impl Iterator<Item = Cow<'a, str>> {
+        let public = self.layout.public.clone();
+        let shown = move |(at, cell)| if hidden && !public.contains(&at) { Cow::Borrowed("") } else { cell };
+        spelling::cells(self.bytes).enumerate().map(shown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(rows: &[[&str; 4]]) -> Lines {
+        let mut lines = Lines::new(&Layout { cells: 4, public: 1..3 });
+        rows.iter().flatten().for_each(|text| lines.push(text));
+        lines
+    }
+
+    fn spelled(line: &Line<'_>, hidden: bool) -> String {
+        let mut out = Vec::new();
+        line.spell(hidden, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn lines_are_spelled_whole_or_without_what_is_private() {
+        let mut block = LineBlock::new(Layout { cells: 4, public: 1..3 });
+        let first = block.append(lines(&[["a", "b,c", "", "d"]]));
+        let second = block.append(lines(&[["", "", "", ""], ["=1", "x", "y", "\"z\""]]));
+        assert_eq!((first, second), (0, 1));
+        let expected = [("a,\"b,c\",,d", ",\"b,c\",,"), (",,,", ",,,"), ("=1,x,y,\"\"\"z\"\"\"", ",x,y,")];
+        for (number, (whole, public)) in (0..).zip(expected) {
+            let line = block.line(number);
+            assert_eq!(spelled(&line, false), whole);
+            assert_eq!(spelled(&line, true), public);
+            assert_eq!(line.runs, number == 2);
+        }
+        assert_eq!(block.line(2).cells(false).collect::<Vec<_>>(), ["=1", "x", "y", "\"z\""]);
+        assert_eq!(block.line(0).cells(true).collect::<Vec<_>>(), ["", "b,c", "", ""]);
+    }
+
+    #[test]
+    fn numbers_go_on_over_pieces() {
+        let mut block = LineBlock::new(Layout { cells: 1, public: 0..1 });
+        let mut expected = Vec::new();
+        for piece in 0..5 {
+            let mut lines = Lines::new(block.layout());
+            (0..20_000).for_each(|line| lines.push(&format!("{piece}-{line}")));
+            let first = block.append(lines);
+            expected.push((first, format!("{piece}-0")));
+            expected.push((first + 19_999, format!("{piece}-19999")));
+        }
+        for (number, text) in expected {
+            assert_eq!(spelled(&block.line(number), false), text);
+        }
+        assert!(block.memory() > 100_000 * size_of::<Marks>());
+    }
+}

@@ -1,0 +1,72 @@
+//! How much memory rows take, and what is done where that is too much: rows are then only counted, so that whoever asked
+//! for all these batches can ask for fewer at a time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::reports::Needs;
+
+/// Bytes of an enrolment that passes, the learner's id and line included; measured, see `docs/performance.md`.
+const ENROLMENT: u64 = 350;
+/// Bytes of an activity row.
+pub(super) const ACTIVITY: u64 = 32;
+/// Bytes of an attempt.
+pub(super) const ATTEMPT: u64 = 90;
+/// Of these tables there are commonly so many rows to an enrolment.
+const ACTIVITY_ROWS: u64 = 4;
+const ATTEMPT_ROWS: u64 = 3;
+
+/// Bytes for a load.
+#[derive(Debug)]
+pub(super) struct Budget {
+    limit: u64,
+    /// Of an enrolment with everything that commonly comes with it.
+    each: u64,
+    enrolments: AtomicU64,
+    /// Bytes of the rows that came with them.
+    others: AtomicU64,
+}
+
+impl Budget {
+    pub(super) fn new(limit: u64, needs: &Needs) -> Self {
+        let of = |columns: &[_], rows: u64, bytes: u64| if columns.is_empty() { 0 } else { rows * bytes };
+        let each = ENROLMENT
+            + of(&needs.activity, ACTIVITY_ROWS, ACTIVITY)
+            + of(&needs.attempts, ATTEMPT_ROWS, ATTEMPT);
+        Self { limit, each, enrolments: AtomicU64::new(0), others: AtomicU64::new(0) }
+    }
+
+    /// Whether so many more enrolments are borne.
+    pub(super) fn bears_enrolments(&self, rows: usize) -> bool {
+        let all = self.enrolments.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64;
+        all.saturating_mul(self.each) <= self.limit
+    }
+
+    /// Whether so many more rows of this size are borne: what was expected of them may be exceeded by a quarter of all.
+    pub(super) fn bears(&self, rows: usize, bytes: u64) -> bool {
+        let more = rows as u64 * bytes;
+        let others = self.others.fetch_add(more, Ordering::Relaxed) + more;
+        others + self.enrolments.load(Ordering::Relaxed) * ENROLMENT <= self.limit.saturating_add(self.limit / 4)
+    }
+
+    /// Whether something was not borne.
+    pub(super) fn is_exceeded(&self) -> bool {
+        !self.bears_enrolments(0) || !self.bears(0, 0)
+    }
+
+    /// Bytes of a batch, from its rows.
+    pub(super) fn weight(&self, enrolments: u64, others: u64) -> u64 {
+        (enrolments * self.each).max(enrolments * ENROLMENT + others)
+    }
+
+    /// Bytes of everything so far, with what is commonly still to come.
+    pub(super) fn used(&self) -> u64 {
+        self.weight(self.enrolments.load(Ordering::Relaxed), self.others.load(Ordering::Relaxed))
+    }
+}
+
+/// The batches are too much to be loaded together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heavy {
+    /// Bytes that each takes, about, by index in the catalogue.
+    pub batches: Vec<(usize, u64)>,
+}

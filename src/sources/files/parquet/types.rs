@@ -1,0 +1,61 @@
+//! In which arrow types the columns of a file are decoded.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, FieldRef, Schema, TimeUnit};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::basic::{Encoding, Type as Physical};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::ColumnChunkMetaData;
+
+/// Chooses them: text as codes of a dictionary where the file has it so from end to end, since each text is then looked at
+/// once, else as views, which copy nothing; and the old type for instants in microseconds: in nanoseconds, the reader's
+/// own choice, years beyond 2262 would wrap and "9999-12-31" be long past.
+pub(super) fn chosen(
+    metadata: &ArrowReaderMetadata,
+    options: ArrowReaderOptions,
+) -> Result<ArrowReaderMetadata, ParquetError> {
+    let fields: Vec<FieldRef> = (0..).zip(metadata.schema().fields()).map(|at| field(metadata, at)).collect();
+    let options = options.with_schema(Arc::new(Schema::new(fields)));
+    ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)
+}
+
+fn field(metadata: &ArrowReaderMetadata, (root, field): (usize, &FieldRef)) -> FieldRef {
+    let as_type = |data_type| Arc::new(Field::clone(field).with_data_type(data_type));
+    match (only_leaf(metadata, root), field.data_type()) {
+        (Some((Physical::INT96, _)), _) => as_type(DataType::Timestamp(TimeUnit::Microsecond, None)),
+        (Some((Physical::BYTE_ARRAY, leaf)), data_type) if is_text(data_type) => {
+            let groups = metadata.metadata().row_groups();
+            if !groups.is_empty() && groups.iter().all(|group| is_coded(group.column(leaf))) {
+                as_type(DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)))
+            } else {
+                as_type(DataType::Utf8View)
+            }
+        }
+        _ => Arc::clone(field),
+    }
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        DataType::Dictionary(_, values) => is_text(values),
+        _ => false,
+    }
+}
+
+/// Whether every page of a column has codes. A writer gives up its dictionary where that grows too large.
+fn is_coded(column: &ColumnChunkMetaData) -> bool {
+    let only = |encoding| column.page_encoding_stats_mask().is_some_and(|mask| mask.is_only(encoding));
+    column.dictionary_page_offset().is_some() && (only(Encoding::RLE_DICTIONARY) || only(Encoding::PLAIN_DICTIONARY))
+}
+
+/// The only leaf of a root column that is no nested one: its type and its number.
+pub(super) fn only_leaf(metadata: &ArrowReaderMetadata, root: usize) -> Option<(Physical, usize)> {
+    let schema = metadata.parquet_schema();
+    if !schema.root_schema().get_fields()[root].is_primitive() {
+        return None;
+    }
+    let leaf = (0..schema.num_columns()).find(|leaf| schema.get_column_root_idx(*leaf) == root)?;
+    Some((schema.column(leaf).physical_type(), leaf))
+}

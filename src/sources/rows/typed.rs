@@ -1,0 +1,124 @@
+//! Rows that come as whole columns of canonical types, judged by the rules of [`Rows`](super::Rows): columns are taken
+//! over as they are, and a row that cannot be used is left out of those that count.
+
+use std::collections::BTreeMap;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use arrow_array::{Array, ArrayRef};
+use arrow_buffer::{ArrowNativeType, OffsetBuffer};
+use arrow_schema::DataType;
+
+use super::{NOT_UTF8, Outcome, Reading, reason};
+use crate::reports::columns::{Chunk, Texts};
+use crate::reports::schema::{Kind, Presence};
+
+/// One column of a chunk in its canonical type.
+#[derive(Debug)]
+pub struct Taken {
+    /// The cells; those of rows that are not wanted may hold anything.
+    pub array: ArrayRef,
+    /// Wanted rows whose cell does not read, ascending.
+    pub unreadable: Vec<u32>,
+    /// Wanted rows whose text had to be mended, ascending.
+    pub odd: Vec<u32>,
+}
+
+impl From<ArrayRef> for Taken {
+    fn from(array: ArrayRef) -> Self {
+        Self { array, unreadable: Vec::new(), odd: Vec::new() }
+    }
+}
+
+/// Takes the chunks of one file (or of a part of it, on one thread) and hands them to the sink.
+pub struct Typed<'a> {
+    reading: &'a Reading<'a>,
+    file: &'a str,
+    flat: bool,
+    outcome: Outcome,
+}
+
+impl<'a> Typed<'a> {
+    /// Begins with a file, named for log and messages. `flat`: the column of kind [`Kind::CompletedCount`] is the flat
+    /// one.
+    #[must_use]
+    pub fn new(reading: &'a Reading<'a>, file: &'a str, flat: bool) -> Self {
+        Self { reading, file, flat, outcome: Outcome::default() }
+    }
+
+    /// Takes a chunk: a column for each of the scan's, and the rows of them that are wanted, ascending; `line` says where
+    /// in the file a row is.
+    pub fn take(&mut self, columns: Vec<Taken>, mut rows: Vec<u32>, line: impl Fn(u32) -> u64) {
+        let bad = self.bad(&columns, &rows);
+        if !bad.is_empty() {
+            rows.retain(|row| !bad.contains_key(row));
+            for (row, reason) in &bad {
+                self.outcome.unusable(self.reading, self.file, line(*row), reason.clone(), 1);
+            }
+        }
+        let mut odd: Vec<u32> = Vec::new();
+        for (column, taken) in self.reading.scan.columns.iter().zip(&columns) {
+            let of_used = |row: &&u32| !bad.contains_key(*row);
+            odd.extend(taken.odd.iter().filter(of_used));
+            if is_date(column.kind) {
+                self.outcome.tally.unreadable_dates += taken.unreadable.iter().filter(of_used).count() as u64;
+            }
+        }
+        odd.sort_unstable();
+        odd.dedup();
+        if !odd.is_empty() {
+            *self.outcome.tally.odd.entry(NOT_UTF8.to_owned()).or_default() += odd.len() as u64;
+        }
+        self.outcome.tally.rows += rows.len() as u64;
+        if !rows.is_empty() {
+            (self.reading.sink)(&Chunk::of(columns.into_iter().map(|taken| taken.array).collect(), rows));
+        }
+    }
+
+    /// The wanted rows that cannot be used, each with its first reason.
+    fn bad(&self, columns: &[Taken], rows: &[u32]) -> BTreeMap<u32, String> {
+        let mut bad = BTreeMap::new();
+        for (column, taken) in self.reading.scan.columns.iter().zip(columns) {
+            if column.presence == Presence::Key && may_be_empty(&taken.array) {
+                let texts = Texts::of(&taken.array);
+                for row in rows.iter().filter(|row| texts.get(**row as usize).is_empty()) {
+                    bad.entry(*row).or_insert_with(|| format!("empty {}", column.name));
+                }
+            }
+            if !is_date(column.kind) {
+                for row in &taken.unreadable {
+                    bad.entry(*row).or_insert_with(|| reason(column, self.flat));
+                }
+            }
+        }
+        bad
+    }
+
+    /// What it all came to.
+    #[must_use]
+    pub fn finish(self) -> Outcome {
+        self.outcome
+    }
+}
+
+/// A date that does not read leaves its cell empty and its row in use.
+const fn is_date(kind: Kind) -> bool {
+    matches!(kind, Kind::Instant | Kind::LastUpdated)
+}
+
+/// Whether any text of a column, of whatever row, has nothing in it: one look at all of them is quick.
+fn may_be_empty(array: &ArrayRef) -> bool {
+    fn any_empty<O: ArrowNativeType + PartialEq>(offsets: &OffsetBuffer<O>) -> bool {
+        offsets.windows(2).any(|pair| pair[0] == pair[1])
+    }
+    if array.null_count() > 0 {
+        return true;
+    }
+    match array.data_type() {
+        DataType::Utf8 => any_empty(array.as_string::<i32>().offsets()),
+        // The lower half of a view is the length of its text.
+        DataType::Utf8View => array.as_string_view().views().iter().any(|view| *view & u128::from(u32::MAX) == 0),
+        DataType::Dictionary(..) => may_be_empty(array.as_dictionary::<Int32Type>().values()),
+        _ => true,
+    }
+}
