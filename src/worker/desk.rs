@@ -10,8 +10,11 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::cpu::caught;
 use super::ending::Reason;
-use super::generate::{Workshop, timed};
+use super::generate::{Meter, Workshop, timed};
+use super::ledger::Ledger;
 use super::plan::Ready;
+use super::stop::Stop;
+use crate::outputs::Store;
 use crate::reports::Counts;
 
 /// How one request ended.
@@ -57,7 +60,7 @@ impl Open {
     }
 }
 
-/// The accounts. Once it is dropped no further request becomes whole, and [`settle`] comes to its end.
+/// The accounts. Once it is dropped no further request becomes whole, and the [`Settler`] comes to its end.
 pub(super) struct Desk {
     workshop: Arc<Workshop>,
     open: Vec<Mutex<Open>>,
@@ -118,18 +121,32 @@ impl Desk {
     }
 }
 
-/// Settles requests that are whole, and says that they have ended, until there can be no more of them.
-pub(super) fn settle(workshop: &Workshop, whole: &Receiver<Whole>, ended: &UnboundedSender<Ended>) {
-    let requests = &workshop.requests;
-    while let Ok(first) = whole.recv() {
-        // A stop that cannot wait hands back what has not ended.
-        if workshop.stop.is_halted() {
-            return;
+/// Settles requests that are whole, and says that they have ended.
+pub(super) struct Settler<'a> {
+    pub(super) requests: &'a [Ready],
+    pub(super) store: &'a Store,
+    pub(super) ledger: &'a Ledger,
+    pub(super) stop: &'a Stop,
+    pub(super) meter: &'a Meter,
+    pub(super) ended: UnboundedSender<Ended>,
+}
+
+impl Settler<'_> {
+    /// Goes on until no further request can become whole.
+    pub(super) fn run(&self, whole: &Receiver<Whole>) {
+        while let Ok(first) = whole.recv() {
+            // A stop that cannot wait hands back what has not ended.
+            if self.stop.is_halted() {
+                return;
+            }
+            self.settle(std::iter::once(first).chain(whole.try_iter()).collect());
         }
-        let together: Vec<Whole> = std::iter::once(first).chain(whole.try_iter()).collect();
-        let objects = together.iter().flat_map(|one| &requests[one.request].objects);
-        let (settled, spent) = timed(|| caught(|| workshop.store.settle(objects)));
-        workshop.meter.add_store(spent);
+    }
+
+    fn settle(&self, together: Vec<Whole>) {
+        let objects = together.iter().flat_map(|one| &self.requests[one.request].objects);
+        let (settled, spent) = timed(|| caught(|| self.store.settle(objects)));
+        self.meter.add_store(spent);
         let failure = match settled {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(Reason::store(&error)),
@@ -141,11 +158,11 @@ pub(super) fn settle(workshop: &Workshop, whole: &Receiver<Whole>, ended: &Unbou
                 Some(reason) => {
                     // Whose file it was nobody can ask again: the system has told its failure, and would now say that
                     // all is well.
-                    workshop.ledger.forget(&requests[request].key);
+                    self.ledger.forget(&self.requests[request].key);
                     Err(reason.clone())
                 }
             };
-            end(ended, request, result);
+            end(&self.ended, request, result);
         }
     }
 }
@@ -153,4 +170,60 @@ pub(super) fn settle(workshop: &Workshop, whole: &Receiver<Whole>, ended: &Unbou
 fn end(ended: &UnboundedSender<Ended>, request: usize, result: Result<Delivered, Reason>) {
     // The receiver is gone only after a stop that hands back whatever has not ended.
     let _ = ended.send(Ended { request, result });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::outputs::{Compress, ObjectKey};
+    use crate::worker::ledger::{Processed, StoredBatch};
+    use crate::worker::plan::tests::ready;
+
+    #[test]
+    fn requests_that_end_together_are_settled_together_and_a_failure_is_not_asked_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::local(directory.path().to_owned());
+        let requests: Vec<Ready> = (0..3)
+            .map(|n| {
+                let mut one = ready(&[n], Compress::None);
+                one.key.request_id = n.to_string();
+                one.objects.push(ObjectKey::parse(&format!("r/{n}.csv")).unwrap());
+                one
+            })
+            .collect();
+        let ledger = Ledger::new(requests.iter().map(|one| one.key.clone()));
+        for one in &requests {
+            let mut file = store.create(&one.objects[0]).unwrap();
+            file.write_all(b"content").unwrap();
+            store.publish(file.finish().unwrap(), &one.objects[0]).unwrap();
+            let counts = Counts::default();
+            let batch =
+                StoredBatch { batch: "b".to_owned(), key: one.objects[0].to_string(), bytes: 7, crc32: 1, counts };
+            ledger.resume(&one.key, Processed { made_as: "x".to_owned(), batches: vec![batch] });
+        }
+        let (stop, meter) = (Stop::default(), Meter::default());
+        let (ended, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let (whole, settled) = std::sync::mpsc::channel();
+        let settler =
+            Settler { requests: &requests, store: &store, ledger: &ledger, stop: &stop, meter: &meter, ended };
+        for (these, fine) in [(vec![0], true), (vec![1, 2], false)] {
+            if !fine {
+                // Stands for a disk that does not write.
+                std::fs::remove_file(store.path(&requests[1].objects[0])).unwrap();
+            }
+            settler.settle(these.iter().map(|&request| Whole { request, delivered: Delivered::default() }).collect());
+            for request in these {
+                let one = told.try_recv().unwrap();
+                assert_eq!((one.request, one.result.is_ok()), (request, fine));
+                let processed = ledger.processed(&requests[request].key);
+                assert_eq!(processed.is_none(), fine, "what cannot be relied on the row is told to forget");
+            }
+        }
+        whole.send(Whole { request: 0, delivered: Delivered::default() }).unwrap();
+        drop(whole);
+        settler.run(&settled);
+        assert!(told.try_recv().unwrap().result.is_ok());
+    }
 }

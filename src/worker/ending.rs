@@ -1,6 +1,5 @@
 //! How an attempt ends: the reasons in a client's words, and the fenced write-back.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::World;
@@ -20,9 +19,6 @@ use crate::sources::SourceError;
 /// The first wait after a failure that may pass; it doubles with each attempt.
 const FIRST_BACK_OFF: Duration = Duration::from_secs(10);
 const LONGEST_BACK_OFF: Duration = Duration::from_hours(1);
-
-/// How long a store may take to give a file its name before nobody waits for it.
-const PLACING: Duration = Duration::from_secs(5);
 
 /// Why an attempt ended without a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,21 +179,6 @@ impl Summary {
     }
 }
 
-/// From here on no file of these requests appears, and what has appeared the ledger knows: whoever goes on with them
-/// makes only what is missing.
-pub async fn close(lease: &Lease, keys: &[RequestKey]) {
-    let mut busy = keys.to_vec();
-    busy.retain(|key| lease.ledger().ends(key));
-    if busy.is_empty() {
-        return;
-    }
-    let ledger = Arc::clone(lease.ledger());
-    let waiting = tokio::task::spawn_blocking(move || ledger.wait_for_placed(&busy, PLACING));
-    if !waiting.await.unwrap_or(false) {
-        log::warn!("the store does not answer, a file that appears later is nobody's claim={}", lease.token());
-    }
-}
-
 /// Writes one request back that was not completed (those go together, `completing`), fenced by its claim, and logs the one
 /// line that says how it ended. While the database cannot be reached it tries again, until a stop can wait no longer: the
 /// fence decides whether it came too late.
@@ -221,7 +202,7 @@ pub async fn write_back(
     let retries = attempt < job.max_attempts;
     let key = &request.key;
     points::reach("writing-back", &key.to_string());
-    close(lease, std::slice::from_ref(key)).await;
+    lease.close(std::slice::from_ref(key)).await;
     let processed_batches = lease.ledger().processed(key);
     if let Some(Reason { may_pass: true, origin: Origin::Dependency(dependency), .. }) = &reason {
         world.down.report(*dependency);

@@ -11,7 +11,7 @@ use super::World;
 use super::completing::{TOGETHER, write_back_all};
 use super::cpu::Panicked;
 use super::desk::{Delivered, Ended};
-use super::ending::{Ending, Reason, Summary, close, write_back};
+use super::ending::{Ending, Reason, Summary, write_back};
 use super::generate::{Meter, Workshop};
 use super::lease::Lease;
 use super::ledger::{Processed, StoredBatch, made_as};
@@ -325,7 +325,7 @@ impl<'a> Group<'a> {
 
     async fn end_all(&mut self, ending: &Ending, summary: &mut Summary) {
         let keys: Vec<RequestKey> = self.open.keys().cloned().collect();
-        close(self.lease, &keys).await;
+        self.lease.close(&keys).await;
         for key in keys {
             self.end(&key, ending.clone(), summary).await;
         }

@@ -15,6 +15,9 @@ use crate::requests::{Claim, RequestKey};
 /// database was away others could not take the rows either, so whoever comes first afterwards has them.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// How long a store may take to give a file its name before nobody waits for it.
+const PLACING: Duration = Duration::from_secs(5);
+
 /// A claim that is being renewed, until it is dropped.
 #[derive(Debug)]
 pub struct Lease {
@@ -43,6 +46,21 @@ impl Lease {
     #[must_use]
     pub const fn ledger(&self) -> &Arc<Ledger> {
         &self.ledger
+    }
+
+    /// From here on no file of these requests appears, and what has appeared the ledger knows: they are written back, and
+    /// whoever goes on with them makes only what is missing.
+    pub async fn close(&self, keys: &[RequestKey]) {
+        let mut busy = keys.to_vec();
+        busy.retain(|key| self.ledger.ends(key));
+        if busy.is_empty() {
+            return;
+        }
+        let ledger = Arc::clone(&self.ledger);
+        let waiting = tokio::task::spawn_blocking(move || ledger.wait_for_placed(&busy, PLACING));
+        if !waiting.await.unwrap_or(false) {
+            log::warn!("the store does not answer, a file that appears later is nobody's claim={}", self.token);
+        }
     }
 
     /// Milliseconds since the claim.

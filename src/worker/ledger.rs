@@ -145,21 +145,28 @@ impl Ledger {
         self.lock().get(key).is_some_and(|account| !account.ending)
     }
 
-    /// The request is being written back; `true` if files of it were being put in their place just then.
+    /// The request is being written back; `true`: files of it are being put in their place just now.
     pub fn ends(&self, key: &RequestKey) -> bool {
-        self.lock()
-            .get_mut(key)
-            .is_some_and(|account| !std::mem::replace(&mut account.ending, true) && account.placing > 0)
+        self.lock().get_mut(key).is_some_and(|account| {
+            account.ending = true;
+            account.placing > 0
+        })
     }
 
-    /// Waits until no file of these requests is being put in its place any more, but not for ever; whether none is.
-    /// Blocks.
+    /// Waits until no file of these requests is being put in its place any more, but not for ever: then it is `false`, and
+    /// nobody else waits for them. Blocks.
     pub fn wait_for_placed(&self, keys: &[RequestKey], patience: Duration) -> bool {
         let busy = |accounts: &mut BTreeMap<RequestKey, Account>| {
             keys.iter().any(|key| accounts.get(key).is_some_and(|account| account.placing > 0))
         };
         let waited = self.placed.wait_timeout_while(self.lock(), patience, busy);
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+        let (mut accounts, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            for key in keys {
+                accounts.entry(key.clone()).and_modify(|account| account.placing = 0);
+            }
+        }
+        !waited.timed_out()
     }
 
     /// What is stored of it cannot be relied on: whoever goes on with it makes all of it again.
@@ -215,7 +222,8 @@ impl Drop for Placing<'_> {
     fn drop(&mut self) {
         // No account: the claim was lost meanwhile, and nobody waits.
         if let Some(account) = self.ledger.lock().get_mut(self.key) {
-            account.placing -= 1;
+            // Zero: it has taken too long, and nobody waits any more.
+            account.placing = account.placing.saturating_sub(1);
             account.processed.batches.extend(self.stored.take());
         }
         self.ledger.placed.notify_all();
@@ -223,93 +231,4 @@ impl Drop for Placing<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(id: &str) -> RequestKey {
-        RequestKey { tag: "t".to_owned(), request_id: id.to_owned() }
-    }
-
-    fn batch(id: &str) -> StoredBatch {
-        let counts = Counts { rows: 2, enrolled: 3, inactive: 1, ..Counts::default() };
-        StoredBatch { batch: id.to_owned(), key: format!("r/{id}.csv"), bytes: 9, crc32: 7, counts }
-    }
-
-    fn stored(ledger: &Ledger, request: &str, id: &str) -> bool {
-        ledger.place(&key(request), batch(id), || Ok::<(), ()>(())).is_some()
-    }
-
-    #[test]
-    fn only_what_the_row_does_not_know_is_noted() {
-        let ledger = Ledger::new([key("1"), key("2")]);
-        let known = Processed { made_as: "x".to_owned(), batches: vec![batch("a")] };
-        ledger.resume(&key("1"), known);
-        assert_eq!(ledger.processed(&key("1")), None, "the row knows it");
-        assert!(stored(&ledger, "1", "b"));
-        let entries = ledger.entries();
-        let told = Processed::parse(entries[0].processed.as_ref().unwrap()).unwrap();
-        assert_eq!(told, Processed { made_as: "x".to_owned(), batches: vec![batch("a"), batch("b")] });
-        assert_eq!(entries[1].processed, None);
-        assert!(stored(&ledger, "1", "c"));
-        ledger.noted(&entries[0]);
-        assert!(ledger.processed(&key("1")).unwrap().contains("r/c.csv"), "c came after the renewal was asked");
-        ledger.ends(&key("2"));
-        assert!(ledger.release(&key("1")) && !ledger.release(&key("1")) && !ledger.release(&key("2")));
-        assert!(!ledger.wants(&key("1")) && !stored(&ledger, "1", "d"));
-        assert_eq!(ledger.processed(&key("1")), None, "a released request is nobody's here");
-    }
-
-    #[test]
-    fn a_file_that_is_there_is_known_when_its_request_is_written_back() {
-        let ledger = Ledger::new([key("1"), key("2")]);
-        let (begun, seen) = std::sync::mpsc::channel();
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                // A store that takes its time.
-                let placed = ledger.place(&key("1"), batch("a"), || {
-                    begun.send(()).unwrap();
-                    std::thread::sleep(Duration::from_millis(200));
-                    Ok::<(), ()>(())
-                });
-                assert_eq!(placed, Some(Ok(())));
-            });
-            seen.recv().unwrap();
-            assert!(!ledger.ends(&key("2")), "nothing of it is under way");
-            assert!(ledger.ends(&key("1")));
-            assert!(!ledger.wants(&key("1")) && !stored(&ledger, "1", "b"), "no other file appears");
-            assert!(!ledger.wait_for_placed(&[key("1")], Duration::ZERO), "it is still under way");
-            assert!(ledger.wait_for_placed(&[key("2"), key("1")], Duration::from_mins(1)));
-            assert!(ledger.processed(&key("1")).unwrap().contains("r/a.csv"));
-            assert!(!ledger.ends(&key("1")), "nobody waits twice");
-        });
-    }
-
-    #[test]
-    fn what_did_not_get_to_its_place_is_not_known_and_nobody_waits_for_it() {
-        let ledger = Ledger::new([key("1")]);
-        assert_eq!(ledger.place(&key("1"), batch("a"), || Err("full")), Some(Err("full")));
-        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            ledger.place(&key("1"), batch("a"), || -> Result<(), ()> { panic!("broken") })
-        }));
-        assert!(panicked.is_err());
-        assert!(!ledger.ends(&key("1")));
-        assert_eq!(ledger.processed(&key("1")), None);
-    }
-
-    #[test]
-    fn what_is_forgotten_the_row_forgets_too() {
-        let ledger = Ledger::new([key("1")]);
-        ledger.resume(&key("1"), Processed { made_as: "x".to_owned(), batches: vec![batch("a")] });
-        ledger.forget(&key("1"));
-        assert_eq!(ledger.processed(&key("1")).as_deref(), Some(r#"{"made_as":"x","batches":[]}"#));
-    }
-
-    #[test]
-    fn each_batch_is_told_with_key_rows_and_bytes() {
-        let processed = Processed { made_as: "x".to_owned(), batches: vec![batch("a")] };
-        let json = serde_json::to_value(&processed).unwrap();
-        assert_eq!(json["batches"][0]["batch"], "a");
-        assert_eq!((json["batches"][0]["rows"].as_u64(), json["batches"][0]["bytes"].as_u64()), (Some(2), Some(9)));
-        assert_eq!(Processed::parse("[1]"), None);
-    }
-}
+mod tests;

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::cpu::Panicked;
-use super::desk::{self, Desk, Ended};
+use super::desk::{Desk, Ended, Settler};
 use super::ending::Reason;
 use super::generate::{Workshop, all};
 use super::load::{self, Loaded};
@@ -28,7 +28,10 @@ pub(super) async fn make(
     let (whole, settled) = std::sync::mpsc::channel();
     let settling = tokio::task::spawn_blocking({
         let (workshop, ended) = (Arc::clone(&workshop), ended.clone());
-        move || desk::settle(&workshop, &settled, &ended)
+        move || {
+            let Workshop { requests, store, ledger, stop, meter, .. } = &*workshop;
+            Settler { requests, store, ledger, stop, meter, ended }.run(&settled);
+        }
     });
     let desk = Arc::new(Desk::new(Arc::clone(&workshop), whole, ended));
     let made = make_parts(&world, &workshop, &catalog, &desk).await;

@@ -132,11 +132,12 @@ pub fn batches(requests: &[Ready]) -> Vec<usize> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::outputs::{Compress, Format, ReportPath};
 
-    fn ready(batches: &[usize], compress: Compress) -> Ready {
+    /// A request for these batches, whose files have no names.
+    pub(in crate::worker) fn ready(batches: &[usize], compress: Compress) -> Ready {
         Ready {
             key: RequestKey { tag: "t".to_owned(), request_id: "r".to_owned() },
             order: Order {
