@@ -18,6 +18,7 @@ mod listen;
 mod migrate;
 mod reading;
 mod slots;
+mod taking;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -41,19 +42,23 @@ use super::{
     stored,
 };
 
-pub(super) const MIGRATIONS: [&str; 6] = [
+pub(super) const MIGRATIONS: [&str; 7] = [
     include_str!("../../../migrations/sqlite/2026-11-24-000001_original_table/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-24-000002_our_columns/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-24-000003_indexes/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-24-000004_slots/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-24-000005_allowed_channels/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-24-000006_finished/up.sql"),
+    include_str!("../../../migrations/sqlite/2026-11-28-000007_line/up.sql"),
 ];
 
 /// How long a call waits for a connection. Longer than the busy time-out, so that a busy file is called busy.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The busy time-out comes first: the statements after it may need it.
-const SESSION: &str = "PRAGMA busy_timeout = 5000; PRAGMA synchronous = FULL";
+/// Eight megabytes of pages are kept, so that a claim finds the inner pages of large indexes. The log goes into the file
+/// only every sixteen megabytes: that writes pages once which many commits have changed.
+const SESSION: &str = "PRAGMA busy_timeout = 5000; PRAGMA synchronous = FULL; PRAGMA cache_size = -8000; \
+    PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 4000";
 /// Switching a new file to WAL does not wait for others who are at it, whatever the busy time-out: try again.
 const TRIES: u32 = 100;
 const APART: Duration = Duration::from_millis(20);
@@ -64,7 +69,7 @@ macro_rules! columns {
         "tag, request_id, job_id, status, request_data, requested_by, requested_channel, download_urls, \
          dt_file_created, dt_job_submitted, dt_job_processing, dt_job_completed, execution_time, err_message, \
          err_detail, iteration, crashes, lease_owner, lease_expires_at, next_attempt_at, processed_batches, job_stats, \
-         allowed_channels, CASE WHEN encryption_key <> '' OR encryption_key_sealed <> '' THEN 'yes' END AS encrypted"
+         allowed_channels"
     };
 }
 use columns;
@@ -202,7 +207,7 @@ impl Queue for SqliteQueue {
 
     fn claim(&self, wish: &ClaimWish) -> Result<Claim, QueueError> {
         let token = token(&wish.owner)?;
-        let rows = self.run("claim from job_request", |conn| claim::claim(conn, self.clock.now(), wish, &token))?;
+        let rows = self.run("claim from job_request", |conn| taking::claim(conn, self.clock.now(), wish, &token))?;
         Ok(stored::claim(token, rows))
     }
 
@@ -354,16 +359,38 @@ mod tests {
                 sql_query(format!("EXPLAIN QUERY PLAN {sql}")).load(&mut queue.connection().unwrap()).unwrap();
             plan.into_iter().map(|step| step.detail).filter(|step| step.contains("job_request")).collect()
         };
-        assert_eq!(plan(claim::CLAIMABLE), ["SEARCH job_request USING INDEX job_request_open (job_id=? AND status=?)"]);
+        assert_eq!(plan(taking::ALL), ["SEARCH job_request USING INDEX job_request_open (job_id=? AND status=?)"]);
+        assert_eq!(plan(taking::LINE), ["SEARCH job_request USING INDEX job_request_line (job_id=?)"]);
+        assert_eq!(plan(taking::ODD), ["SEARCH job_request USING INDEX job_request_odd (job_id=? AND status=?)"]);
+        let counts = "SCAN job_request USING COVERING INDEX job_request_counts";
+        assert_eq!(plan(clients::OVERVIEW), [counts]);
         assert_eq!(plan(reading::WAITING), ["SEARCH job_request USING INDEX job_request_open (job_id=? AND status=?)"]);
         let place = "(job_id=? AND (dt_job_completed,tag,request_id)>(?,?,?) AND dt_job_completed<?)";
         assert_eq!(plan(finished::FINISHED), [format!("SEARCH job_request USING INDEX job_request_finished {place}")]);
-        let take = plan(claim::TAKE);
+        let take = plan(taking::TAKE);
         assert!(take.len() == 1 && take[0].ends_with("(tag=? AND request_id=?)"), "{take:?}");
-        let list = plan(&reading::of_tag());
-        assert_eq!(list.len(), 6, "{list:?}");
-        for step in list {
-            assert!(step.starts_with("SEARCH job_request USING INDEX job_request_newest (tag=? AND dt_job_"), "{step}");
-        }
+        let steps_on = |sql: String, step: &str| {
+            let steps = plan(&sql);
+            assert_eq!(steps.len(), 6, "{steps:?}");
+            assert!(steps.iter().all(|found| found.starts_with(step)), "{steps:?}");
+        };
+        let everything = Reader::everything();
+        // Rows without a time it takes from either of the two.
+        steps_on(reading::of_tag(&everything), "SEARCH job_request USING INDEX job_request_newest");
+        assert!(plan(&reading::of_tag(&everything)).iter().all(|step| step.contains("tag=?")));
+        let newest = "SEARCH job_request USING INDEX job_request_newest_of_all (dt_job_submitted";
+        steps_on(reading::of_all(&everything), newest);
+        let mut search = Search::default();
+        steps_on(reading::of_search(&search, &everything).1, newest);
+        search.job_ids = Some(Vec::new());
+        search.statuses = Some(vec!["FAILED".to_owned()]);
+        steps_on(reading::of_search(&search, &everything).1, newest);
+        let of_status = ["SEARCH job_request USING COVERING INDEX job_request_counts (status=?)"];
+        assert_eq!(plan(&reading::of_search(&search, &everything).0), of_status);
+        search.statuses = Some(vec!["SUBMITTED".to_owned()]);
+        steps_on(
+            reading::of_search(&search, &everything).1,
+            "SEARCH job_request USING INDEX job_request_open (job_id=?",
+        );
     }
 }
