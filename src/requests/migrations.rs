@@ -68,10 +68,10 @@ mod tests {
 
     #[test]
     fn no_statement_of_our_files_is_overlooked() {
-        for files in [super::super::postgres::MIGRATIONS, super::super::sqlite::MIGRATIONS] {
+        // A table, twelve columns, two indexes, a table, an index; then indexes for lines, lists and counts.
+        for (files, all) in [(super::super::postgres::MIGRATIONS, 17 + 2), (super::super::sqlite::MIGRATIONS, 17 + 4)] {
             let written: usize = files.iter().map(|file| statements(file).len()).sum();
-            assert_eq!(steps(&files).len(), written);
-            assert_eq!(written, 17, "a table, twelve columns, two indexes, a table, an index");
+            assert_eq!((steps(&files).len(), written), (all, all));
         }
     }
 

@@ -78,6 +78,35 @@ pub(super) struct StoredRow {
     job_stats: Option<Loose>,
     #[diesel(sql_type = Nullable<Binary>)]
     allowed_channels: Option<Loose>,
+}
+
+/// What a claim says of a row that it took: of [`StoredRow`]'s columns those that a worker needs.
+#[derive(Debug, QueryableByName)]
+pub(super) struct StoredClaimed {
+    #[diesel(sql_type = Nullable<Binary>)]
+    tag: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    request_id: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    job_id: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    request_data: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    requested_by: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    requested_channel: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    dt_job_submitted: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    dt_job_processing: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    iteration: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    crashes: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    processed_batches: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    allowed_channels: Option<Loose>,
     /// Anything, where a password is set; never the password.
     #[diesel(sql_type = Nullable<Binary>)]
     encrypted: Option<Loose>,
@@ -189,29 +218,30 @@ impl From<StoredRow> for RequestRow {
 }
 
 /// The rows that a claim took, oldest first.
-pub(super) fn claim(token: String, rows: Vec<StoredRow>) -> Claim {
-    let mut requests: Vec<ClaimedRequest> = rows.into_iter().map(claimed).collect();
+pub(super) fn claim(token: String, rows: Vec<StoredClaimed>) -> Claim {
+    let mut requests: Vec<ClaimedRequest> = rows.into_iter().map(ClaimedRequest::from).collect();
     requests.sort_by(|a, b| (a.submitted, &a.key).cmp(&(b.submitted, &b.key)));
     Claim { token, requests }
 }
 
-fn claimed(mut row: StoredRow) -> ClaimedRequest {
-    let has_encryption_key = row.encrypted.take().is_some();
-    let row = RequestRow::from(row);
-    ClaimedRequest {
-        key: RequestKey { tag: row.tag, request_id: row.request_id },
-        job_id: row.job_id,
-        request_data: row.request_data,
-        requested_by: row.requested_by,
-        requested_channel: row.requested_channel,
-        submitted: row.submitted,
-        // Written by the very statement that this row comes from.
-        claimed: row.processing.unwrap_or(DateTime::UNIX_EPOCH),
-        iteration: row.iteration,
-        crashes: row.crashes,
-        has_encryption_key,
-        processed_batches: row.processed_batches,
-        allowed_channels: row.allowed_channels,
+impl From<StoredClaimed> for ClaimedRequest {
+    fn from(row: StoredClaimed) -> Self {
+        let key = StoredKey { tag: row.tag, request_id: row.request_id };
+        Self {
+            key: RequestKey::from(key),
+            job_id: text(row.job_id).unwrap_or_default(),
+            request_data: text(row.request_data),
+            requested_by: text(row.requested_by),
+            requested_channel: text(row.requested_channel),
+            submitted: time(row.dt_job_submitted),
+            // Written by the very statement that this row comes from.
+            claimed: time(row.dt_job_processing).unwrap_or(DateTime::UNIX_EPOCH),
+            iteration: number(row.iteration).unwrap_or(0),
+            crashes: number(row.crashes).unwrap_or(0),
+            has_encryption_key: row.encrypted.is_some(),
+            processed_batches: text(row.processed_batches),
+            allowed_channels: text(row.allowed_channels),
+        }
     }
 }
 

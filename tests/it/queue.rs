@@ -5,6 +5,7 @@
 mod claims;
 mod clients;
 mod ends;
+mod line;
 mod listening;
 mod migrations;
 mod properties;

@@ -1,12 +1,11 @@
 //! What clients and operators do with rows: put them in, look at them, cancel and resubmit them.
 
 use chrono::{DateTime, Utc};
-use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Nullable, Text, Untyped};
+use diesel::sql_types::{BigInt, Nullable, Text};
 
+use super::super::kept::kept;
 use super::super::stored::{self, StoredCount, StoredRow, Value, time};
 use super::super::text::{clean, clean_option, err_message};
 use super::super::{NewRequest, Overview, RequestKey, RequestRow, Submitted};
@@ -96,35 +95,11 @@ fn resubmit_here(conn: &mut PgConnection, shift: i64, key: &RequestKey) -> Query
     Ok(changed == 1)
 }
 
-/// A query of its own: diesel prepares a `sql_query` anew each time, a round trip, and clients ask for this
-/// all the time.
-struct Find<'a> {
-    key: &'a RequestKey,
-}
-
-/// Its text is always the same: prepared once a connection.
-impl QueryId for Find<'_> {
-    type QueryId = Find<'static>;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl QueryFragment<Pg> for Find<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(concat!("SELECT ", columns!(), " FROM job_request AS j WHERE j.tag = "));
-        out.push_bind_param::<Text, _>(&self.key.tag)?;
-        out.push_sql(" AND j.request_id = ");
-        out.push_bind_param::<Text, _>(&self.key.request_id)
-    }
-}
-
-impl Query for Find<'_> {
-    type SqlType = Untyped;
-}
-
-impl RunQueryDsl<PgConnection> for Find<'_> {}
+const FIND: &str = concat!("SELECT ", columns!(), " FROM job_request AS j WHERE j.tag = $1 AND j.request_id = $2");
 
 pub(super) fn find(conn: &mut PgConnection, key: &RequestKey) -> QueryResult<Option<RequestRow>> {
-    let row: Option<StoredRow> = Find { key }.get_result(conn).optional()?;
+    let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
+    let row: Option<StoredRow> = kept(FIND, values).get_result(conn).optional()?;
     Ok(row.map(RequestRow::from))
 }
 
@@ -147,6 +122,11 @@ pub(super) fn overview(conn: &mut PgConnection) -> QueryResult<Overview> {
 
 /// Names every column that is ever read or written.
 pub(super) fn check(conn: &mut PgConnection) -> QueryResult<()> {
-    sql_query(concat!("SELECT ", columns!(), " FROM job_request AS j LIMIT 0")).load::<StoredRow>(conn)?;
+    sql_query(concat!(
+        "SELECT ",
+        columns!(),
+        ", j.encryption_key, j.encryption_key_sealed FROM job_request AS j LIMIT 0"
+    ))
+    .load::<StoredRow>(conn)?;
     sql_query("SELECT job_id, schedule, slot FROM exhaust_slot LIMIT 0").execute(conn).map(drop)
 }

@@ -11,6 +11,7 @@ mod listen;
 mod migrate;
 mod reading;
 mod slots;
+mod taking;
 mod url;
 
 use std::collections::BTreeMap;
@@ -34,13 +35,14 @@ use super::{
     Progress, Queue, QueueError, Reader, RequestKey, RequestRow, Search, Submitted, Waiting, WriteBack, stored,
 };
 
-pub(super) const MIGRATIONS: [&str; 6] = [
+pub(super) const MIGRATIONS: [&str; 7] = [
     include_str!("../../../migrations/postgres/2026-11-24-000001_original_table/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000002_our_columns/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000003_indexes/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000004_slots/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000005_allowed_channels/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000006_finished/up.sql"),
+    include_str!("../../../migrations/postgres/2026-11-28-000007_line/up.sql"),
 ];
 
 /// How long a call waits for a connection before it says that the database cannot be reached.
@@ -71,8 +73,7 @@ macro_rules! columns {
          j.err_detail::text AS err_detail, j.iteration::text AS iteration, j.crashes::text AS crashes, \
          j.lease_owner::text AS lease_owner, j.lease_expires_at::text AS lease_expires_at, \
          j.next_attempt_at::text AS next_attempt_at, j.processed_batches::text AS processed_batches, \
-         j.job_stats::text AS job_stats, j.allowed_channels::text AS allowed_channels, \
-         CASE WHEN j.encryption_key <> '' OR j.encryption_key_sealed <> '' THEN 'yes' END AS encrypted"
+         j.job_stats::text AS job_stats, j.allowed_channels::text AS allowed_channels"
     };
 }
 use {columns, now};
@@ -232,7 +233,7 @@ impl Queue for PostgresQueue {
 
     fn claim(&self, wish: &ClaimWish) -> Result<Claim, QueueError> {
         let token = token(&wish.owner)?;
-        let rows = self.run("claim from job_request", |conn| claim::claim(conn, self.shift(), wish, &token))?;
+        let rows = self.run("claim from job_request", |conn| taking::claim(conn, self.shift(), wish, &token))?;
         Ok(stored::claim(token, rows))
     }
 

@@ -40,7 +40,7 @@ const LIST_TAG: &str = concat!(
     " ORDER BY j.dt_job_submitted DESC NULLS LAST, j.request_id LIMIT $1"
 );
 
-/// For operators; it reads every row once.
+/// In the order of the index `job_request_newest_of_all`.
 const LIST_ALL: &str = concat!(
     "SELECT ",
     columns!(),

@@ -1,6 +1,5 @@
-//! Taking rows and keeping them.
+//! Keeping rows: leases that ran out, that are prolonged, and what is noted with them. `taking` takes them.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -9,11 +8,11 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary, Bool, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 
-use super::super::stored::{Loose, StoredRow, Value, text, time};
+use super::super::kept::kept;
+use super::super::stored::{Loose, Value, time};
 use super::super::text::{can_exist, clean, clean_option};
 use super::super::times::{later, sqlite_text};
-use super::super::{ClaimWish, Progress, RequestKey, SUSPECT, Suspects};
-use super::columns;
+use super::super::{Progress, RequestKey, SUSPECT};
 
 /// PROCESSING rows that nobody works on, as far as SQL can tell: a lease that ran out, or none at all. Names come as a
 /// JSON array. A key that is not text (SQLite lets a primary key be NULL) names no row, so such a row is left alone.
@@ -51,11 +50,12 @@ pub(super) fn reclaim(
     adopt_after: Option<Duration>,
 ) -> QueryResult<Vec<RequestKey>> {
     conn.immediate_transaction(|conn| {
-        let lost: Vec<Lost> = sql_query(LOST)
-            .bind::<Text, _>(serde_json::json!(job_ids).to_string())
-            .bind::<Text, _>(sqlite_text(now))
-            .bind::<Bool, _>(adopt_after.is_some())
-            .load(conn)?;
+        let values = (
+            serde_json::json!(job_ids).to_string().into_sql::<Text>(),
+            sqlite_text(now).into_sql::<Text>(),
+            adopt_after.is_some().into_sql::<Bool>(),
+        );
+        let lost: Vec<Lost> = kept(LOST, values).load(conn)?;
         // A time that others wrote is judged after reading; one that does not read is older than any other.
         let is_new = |since: Option<Loose>| match (time(since), adopt_after) {
             (Some(since), Some(after)) => later(since, after) > now,
@@ -81,144 +81,9 @@ pub(super) fn reclaim(
 }
 
 /// `None` for a key that is not UTF-8, which could not be named again.
-fn named(tag: Vec<u8>, request_id: Vec<u8>) -> Option<RequestKey> {
+pub(super) fn named(tag: Vec<u8>, request_id: Vec<u8>) -> Option<RequestKey> {
     let key = RequestKey { tag: String::from_utf8(tag).ok()?, request_id: String::from_utf8(request_id).ok()? };
     can_exist(&key).then_some(key)
-}
-
-/// Every claimable row, few columns of it: which of them are oldest can only be said after their times, which others
-/// wrote in any form, have been read.
-pub(super) const CLAIMABLE: &str =
-    "SELECT tag, request_id, requested_channel AS channel, dt_job_submitted AS submitted,
-        CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END AS crashes
-    FROM job_request
-    WHERE job_id IN (SELECT value FROM json_each(?1)) AND status IN ('SUBMITTED', 'PROCESSING') AND status = 'SUBMITTED'
-        AND (next_attempt_at IS NULL OR next_attempt_at <= ?2)
-        AND typeof(tag) = 'text' AND typeof(request_id) = 'text'";
-
-#[derive(QueryableByName)]
-struct Claimable {
-    #[diesel(sql_type = Binary)]
-    tag: Vec<u8>,
-    #[diesel(sql_type = Binary)]
-    request_id: Vec<u8>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    channel: Option<Loose>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    submitted: Option<Loose>,
-    #[diesel(sql_type = BigInt)]
-    crashes: i64,
-}
-
-/// In order of age.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Waiting {
-    submitted: Option<DateTime<Utc>>,
-    key: RequestKey,
-    crashes: i64,
-    channel: Option<String>,
-}
-
-/// Rows in work, over all jobs.
-const HELD: &str = "SELECT tag, requested_channel AS channel FROM job_request
-    WHERE status IN ('SUBMITTED', 'PROCESSING') AND status = 'PROCESSING' AND lease_expires_at > ?1";
-
-#[derive(QueryableByName)]
-struct Held {
-    #[diesel(sql_type = Nullable<Binary>)]
-    tag: Option<Loose>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    channel: Option<Loose>,
-}
-
-/// The keys come as a JSON array of pairs.
-pub(super) const TAKE: &str = concat!(
-    "UPDATE job_request SET crashes = CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END,
-        status = 'PROCESSING', dt_job_processing = ?1, lease_owner = ?2, lease_expires_at = ?3,
-        job_stats = NULL
-    WHERE (tag, request_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4))
-    RETURNING ",
-    columns!()
-);
-
-pub(super) fn claim(
-    conn: &mut SqliteConnection,
-    now: DateTime<Utc>,
-    wish: &ClaimWish,
-    token: &str,
-) -> QueryResult<Vec<StoredRow>> {
-    conn.immediate_transaction(|conn| {
-        let claimable: Vec<Claimable> = sql_query(CLAIMABLE)
-            .bind::<Text, _>(serde_json::json!(wish.job_ids).to_string())
-            .bind::<Text, _>(sqlite_text(now))
-            .load(conn)?;
-        let held: Vec<Held> = if wish.per_tag.is_some() || wish.per_channel.is_some() {
-            sql_query(HELD).bind::<Text, _>(sqlite_text(now)).load(conn)?
-        } else {
-            Vec::new()
-        };
-        let chosen = choose(claimable.into_iter().filter_map(|row| waiting(row, wish)).collect(), held, wish);
-        if chosen.is_empty() {
-            return Ok(Vec::new());
-        }
-        let keys: Vec<(&str, &str)> =
-            chosen.iter().map(|row| (row.key.tag.as_str(), row.key.request_id.as_str())).collect();
-        sql_query(TAKE)
-            .bind::<Text, _>(sqlite_text(now))
-            .bind::<Text, _>(token)
-            .bind::<Text, _>(sqlite_text(later(now, wish.lease)))
-            .bind::<Text, _>(serde_json::json!(keys).to_string())
-            .load(conn)
-    })
-}
-
-/// `None` for a row that this wish does not mean.
-fn waiting(row: Claimable, wish: &ClaimWish) -> Option<Waiting> {
-    if (row.crashes >= i64::from(SUSPECT)) != (wish.suspects == Suspects::One) {
-        return None;
-    }
-    let key = named(row.tag, row.request_id)?;
-    Some(Waiting { submitted: time(row.submitted), key, crashes: row.crashes, channel: text(row.channel) })
-}
-
-/// Of the oldest rows within the limits on tags and channels those like the oldest, up to the size of group that so many
-/// crashes are allowed: one crash an eighth, more alone.
-fn choose(mut rows: Vec<Waiting>, held: Vec<Held>, wish: &ClaimWish) -> Vec<Waiting> {
-    let limit = usize::try_from(wish.limit).unwrap_or(usize::MAX);
-    rows.sort_unstable();
-    let (tags, channels): (Vec<_>, Vec<_>) = held.into_iter().map(|row| (text(row.tag), text(row.channel))).unzip();
-    within(&mut rows, wish.per_tag, tags, |row| Some(&row.key.tag));
-    within(&mut rows, wish.per_channel, channels, |row| row.channel.as_ref());
-    rows.truncate(limit);
-    let Some(taken) = rows.first().map(|row| row.crashes) else { return rows };
-    rows.retain(|row| row.crashes == taken);
-    rows.truncate(match taken {
-        0 => limit,
-        1 => (limit / 8).max(1),
-        _ => 1,
-    });
-    rows
-}
-
-/// Keeps of each tenant as many of the oldest rows as its limit leaves room for beside those in work. A row without a
-/// tenant is not limited.
-fn within(
-    rows: &mut Vec<Waiting>,
-    limit: Option<u32>,
-    in_work: Vec<Option<String>>,
-    tenant: impl Fn(&Waiting) -> Option<&String>,
-) {
-    let Some(limit) = limit else { return };
-    let mut taken: HashMap<String, u32> = HashMap::new();
-    for tenant in in_work.into_iter().flatten() {
-        *taken.entry(tenant).or_default() += 1;
-    }
-    rows.retain(|row| {
-        let Some(tenant) = tenant(row) else { return true };
-        let taken = taken.entry(tenant.clone()).or_default();
-        *taken += 1;
-        *taken <= limit
-    });
 }
 
 /// A row that got further counts its crashes alone anew: what is killed again and again and gets on is no poison.
@@ -233,19 +98,19 @@ pub(super) fn renew(
     rows: &[(RequestKey, Option<String>)],
     lease: Duration,
 ) -> QueryResult<Vec<RequestKey>> {
-    let until = sqlite_text(later(now, lease));
+    let (until, token) = (sqlite_text(later(now, lease)), clean(token));
     conn.immediate_transaction(|conn| {
         let mut held = Vec::new();
         for (key, batches) in rows.iter().filter(|(key, _)| can_exist(key)) {
-            let changed = sql_query(RENEW)
-                .bind::<Text, _>(&until)
-                .bind::<Nullable<Text>, _>(clean_option(batches.as_deref()))
-                .bind::<Text, _>(&key.tag)
-                .bind::<Text, _>(&key.request_id)
-                .bind::<Text, _>(clean(token))
-                .bind::<BigInt, _>(i64::from(SUSPECT))
-                .execute(conn)?;
-            if changed == 1 {
+            let values = (
+                until.as_str().into_sql::<Text>(),
+                clean_option(batches.as_deref()).into_sql::<Nullable<Text>>(),
+                key.tag.as_str().into_sql::<Text>(),
+                key.request_id.as_str().into_sql::<Text>(),
+                token.as_str().into_sql::<Text>(),
+                i64::from(SUSPECT).into_sql::<BigInt>(),
+            );
+            if kept(RENEW, values).execute(conn)? == 1 {
                 held.push(key.clone());
             }
         }
@@ -261,14 +126,16 @@ pub(super) fn note_progress(
     token: &str,
     rows: &[(RequestKey, Progress)],
 ) -> QueryResult<()> {
+    let token = clean(token);
     conn.immediate_transaction(|conn| {
         for (key, progress) in rows.iter().filter(|(key, _)| can_exist(key)) {
-            sql_query(NOTE)
-                .bind::<Text, _>(progress.job_stats())
-                .bind::<Text, _>(&key.tag)
-                .bind::<Text, _>(&key.request_id)
-                .bind::<Text, _>(clean(token))
-                .execute(conn)?;
+            let values = (
+                progress.job_stats().into_sql::<Text>(),
+                key.tag.as_str().into_sql::<Text>(),
+                key.request_id.as_str().into_sql::<Text>(),
+                token.as_str().into_sql::<Text>(),
+            );
+            kept(NOTE, values).execute(conn)?;
         }
         Ok(())
     })

@@ -1,11 +1,11 @@
 //! What clients and operators do with rows: put them in, look at them, cancel and resubmit them.
 
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_query;
-use diesel::sql_types::{Nullable, Text, Untyped};
-use diesel::sqlite::{Sqlite, SqliteConnection};
+use diesel::sql_types::{Nullable, Text};
+use diesel::sqlite::SqliteConnection;
 
+use super::super::kept::kept;
 use super::super::stored::{self, StoredCount, StoredRow};
 use super::super::text::{clean, clean_option, err_message};
 use super::super::{NewRequest, Overview, RequestKey, RequestRow, Submitted};
@@ -70,50 +70,27 @@ pub(super) fn resubmit(conn: &mut SqliteConnection, now: &str, key: &RequestKey)
     Ok(changed == 1)
 }
 
-/// A query of its own: diesel prepares a `sql_query` anew each time, and clients ask for this
-/// all the time.
-struct Find<'a> {
-    key: &'a RequestKey,
-}
-
-/// Its text is always the same: prepared once a connection.
-impl QueryId for Find<'_> {
-    type QueryId = Find<'static>;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl QueryFragment<Sqlite> for Find<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        out.push_sql(concat!("SELECT ", columns!(), " FROM job_request WHERE tag = "));
-        out.push_bind_param::<Text, _>(&self.key.tag)?;
-        out.push_sql(" AND request_id = ");
-        out.push_bind_param::<Text, _>(&self.key.request_id)
-    }
-}
-
-impl Query for Find<'_> {
-    type SqlType = Untyped;
-}
-
-impl RunQueryDsl<SqliteConnection> for Find<'_> {}
+const FIND: &str = concat!("SELECT ", columns!(), " FROM job_request WHERE tag = ?1 AND request_id = ?2");
 
 pub(super) fn find(conn: &mut SqliteConnection, key: &RequestKey) -> QueryResult<Option<RequestRow>> {
-    let row: Option<StoredRow> = Find { key }.get_result(conn).optional()?;
+    let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
+    let row: Option<StoredRow> = kept(FIND, values).get_result(conn).optional()?;
     Ok(row.map(RequestRow::from))
 }
 
+/// In the order of the index `job_request_counts`, which has everything that is asked for.
+pub(super) const OVERVIEW: &str = "SELECT job_id, status, count(*) AS total,
+        CASE WHEN status = 'PROCESSING' AND lease_expires_at IS NULL THEN count(*) ELSE 0 END AS without_lease
+    FROM job_request GROUP BY status, lease_expires_at, job_id";
+
 pub(super) fn overview(conn: &mut SqliteConnection) -> QueryResult<Overview> {
-    let counts: Vec<StoredCount> = sql_query(
-        "SELECT job_id, status, count(*) AS total,
-            count(*) FILTER (WHERE status = 'PROCESSING' AND lease_expires_at IS NULL) AS without_lease
-        FROM job_request GROUP BY job_id, status",
-    )
-    .load(conn)?;
+    let counts: Vec<StoredCount> = sql_query(OVERVIEW).load(conn)?;
     Ok(stored::overview(counts))
 }
 
 /// Names every column that is ever read or written.
 pub(super) fn check(conn: &mut SqliteConnection) -> QueryResult<()> {
-    sql_query(concat!("SELECT ", columns!(), " FROM job_request LIMIT 0")).load::<StoredRow>(conn)?;
+    sql_query(concat!("SELECT ", columns!(), ", encryption_key, encryption_key_sealed FROM job_request LIMIT 0"))
+        .load::<StoredRow>(conn)?;
     sql_query("SELECT job_id, schedule, slot FROM exhaust_slot LIMIT 0").execute(conn).map(drop)
 }

@@ -1,0 +1,172 @@
+//! Taking rows: who gets which, in which order.
+
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{Array, BigInt, Nullable, Text};
+
+use super::super::kept::kept;
+use super::super::stored::StoredClaimed;
+use super::super::times::microseconds;
+use super::super::{ClaimWish, SUSPECT, Suspects};
+use super::claim::without_nul;
+use super::now;
+
+/// A time that does not read (`infinity`) is as old as none at all. Keys are compared by bytes, whatever the database
+/// sorts by, so that both backends agree.
+const BY_AGE: &str = "CASE WHEN isfinite(dt_job_submitted) THEN dt_job_submitted END NULLS FIRST,
+            tag COLLATE \"C\", request_id COLLATE \"C\"";
+
+/// Not before its back-off is over.
+const DUE: &str = "(next_attempt_at IS NULL OR next_attempt_at <= (SELECT now FROM clock))";
+
+/// What a worker needs of a row.
+const COLUMNS: &str = "j.tag::text AS tag, j.request_id::text AS request_id, j.job_id::text AS job_id,
+        j.request_data::text AS request_data, j.requested_by::text AS requested_by,
+        j.requested_channel::text AS requested_channel, j.dt_job_submitted::text AS dt_job_submitted,
+        j.dt_job_processing::text AS dt_job_processing, j.iteration::text AS iteration, j.crashes::text AS crashes,
+        j.processed_batches::text AS processed_batches, j.allowed_channels::text AS allowed_channels,
+        CASE WHEN j.encryption_key <> '' OR j.encryption_key_sealed <> '' THEN 'yes' END AS encrypted";
+
+/// One statement, so that nothing is held when the daemon dies in between.
+///
+/// `locked` locks the oldest claimable rows, passing over those that another daemon is just claiming (SKIP LOCKED: no
+/// one waits). A row that was taken between this statement's start and its lock is looked at again by PostgreSQL and
+/// left out.
+///
+/// `chosen` keeps rows that crashed a daemon apart: those like the oldest one are taken, up to the size of group that
+/// so many crashes are allowed. Rows locked and not chosen are free again when the statement ends.
+fn statement(wish: &ClaimWish) -> String {
+    let (allowed, locked) = locked(wish);
+    let now = now!();
+    format!(
+        "WITH clock AS MATERIALIZED (SELECT {now} AS now),
+    {allowed}
+    oldest AS MATERIALIZED (
+        SELECT tag, request_id, crashes, row_number() OVER (ORDER BY
+            since NULLS FIRST, tag COLLATE \"C\", request_id COLLATE \"C\") AS age FROM ({locked}) AS locked
+    ),
+    graded AS (
+        SELECT tag, request_id, crashes,
+            first_value(crashes) OVER (ORDER BY age) AS taken,
+            row_number() OVER (PARTITION BY crashes ORDER BY age) AS place
+        FROM oldest WHERE age <= $3
+    ),
+    chosen AS (
+        SELECT tag, request_id, crashes FROM graded
+        WHERE crashes = taken AND place <= CASE crashes WHEN 0 THEN $3 WHEN 1 THEN greatest($3 / 8, 1) ELSE 1 END
+    )
+    UPDATE job_request AS j SET status = 'PROCESSING', dt_job_processing = clock.now, lease_owner = $4,
+        lease_expires_at = clock.now + $5 * interval '1 microsecond', crashes = chosen.crashes,
+        job_stats = NULL
+    FROM chosen, clock
+    WHERE j.tag = chosen.tag AND j.request_id = chosen.request_id
+    RETURNING {COLUMNS}"
+    )
+}
+
+/// What goes before the query that locks the oldest rows, and that query.
+fn locked(wish: &ClaimWish) -> (String, String) {
+    let columns = "tag, request_id, coalesce(crashes, 0) AS crashes,
+                CASE WHEN isfinite(dt_job_submitted) THEN dt_job_submitted END AS since";
+    if is_plain(wish) {
+        // The first of each job, in the order of the index `job_request_line`. Its `coalesce` keeps PostgreSQL from
+        // reading every open row through `job_request_open` and sorting them: it believes that they are few.
+        let each = format!(
+            "SELECT of_job.* FROM unnest($2) AS job (id), LATERAL (
+            SELECT {columns} FROM job_request
+            WHERE coalesce(job_id, '') = job.id AND status = 'SUBMITTED' AND {DUE} AND coalesce(crashes, 0) < {SUSPECT}
+            ORDER BY {BY_AGE}
+            LIMIT $3
+            FOR UPDATE SKIP LOCKED) AS of_job"
+        );
+        return (String::new(), each);
+    }
+    let grade = match wish.suspects {
+        Suspects::Leave => format!("coalesce(crashes, 0) < {SUSPECT}"),
+        Suspects::One => format!("coalesce(crashes, 0) >= {SUSPECT}"),
+    };
+    // Status and condition repeat those of the index `job_request_open`, so that finished rows are never looked at.
+    let claimable = format!(
+        "job_id = ANY($2) AND status IN ('SUBMITTED', 'PROCESSING') AND status = 'SUBMITTED' AND {DUE} AND {grade}"
+    );
+    let (allowed, among) = match (wish.per_tag, wish.per_channel) {
+        (None, None) => (String::new(), ""),
+        _ => (allowed(&claimable), "AND (tag, request_id) IN (SELECT tag, request_id FROM allowed)"),
+    };
+    let all = format!(
+        "SELECT {columns} FROM job_request
+            WHERE {claimable} {among}
+            ORDER BY {BY_AGE}
+            LIMIT $3
+            FOR UPDATE SKIP LOCKED"
+    );
+    (allowed, all)
+}
+
+/// Whether the line's first rows are the wish's. Suspects are far apart in the line; limits look at all that wait.
+const fn is_plain(wish: &ClaimWish) -> bool {
+    matches!(wish.suspects, Suspects::Leave) && wish.per_tag.is_none() && wish.per_channel.is_none()
+}
+
+/// Claimable rows within the limits on tags (`$6`) and channels (`$7`): those in work come first, then the oldest. Rows
+/// that a tag's limit leaves out take no place of their channel.
+fn allowed(claimable: &str) -> String {
+    format!(
+        "held AS MATERIALIZED (
+        SELECT tag, requested_channel FROM job_request
+        WHERE status IN ('SUBMITTED', 'PROCESSING') AND status = 'PROCESSING'
+            AND lease_expires_at > (SELECT now FROM clock)
+    ),
+    by_tag AS (
+        SELECT tag, request_id, requested_channel, dt_job_submitted,
+            row_number() OVER (PARTITION BY tag ORDER BY {BY_AGE})
+                + coalesce((SELECT n FROM (SELECT tag, count(*) AS n FROM held GROUP BY tag) AS h
+                    WHERE h.tag = job_request.tag), 0) AS place
+        FROM job_request WHERE {claimable}
+    ),
+    allowed AS MATERIALIZED (
+        SELECT tag, request_id FROM (
+            SELECT tag, request_id, requested_channel,
+                row_number() OVER (PARTITION BY requested_channel ORDER BY {BY_AGE})
+                    + coalesce((SELECT n FROM (SELECT requested_channel, count(*) AS n FROM held GROUP BY 1) AS h
+                        WHERE h.requested_channel = by_tag.requested_channel), 0) AS place
+            FROM by_tag WHERE $6 IS NULL OR place <= $6
+        ) AS by_channel
+        WHERE $7 IS NULL OR requested_channel IS NULL OR place <= $7
+    ),"
+    )
+}
+
+pub(super) fn claim(
+    conn: &mut PgConnection,
+    shift: i64,
+    wish: &ClaimWish,
+    token: &str,
+) -> QueryResult<Vec<StoredClaimed>> {
+    if wish.limit == 0 {
+        return Ok(Vec::new());
+    }
+    let limit = if wish.suspects == Suspects::One { 1 } else { i64::from(wish.limit) };
+    // A job that is named twice is one job.
+    let mut jobs = without_nul(&wish.job_ids);
+    jobs.sort_unstable();
+    jobs.dedup();
+    let values = (
+        shift.into_sql::<BigInt>(),
+        jobs.into_sql::<Array<Text>>(),
+        limit.into_sql::<BigInt>(),
+        token.into_sql::<Text>(),
+        microseconds(wish.lease).into_sql::<BigInt>(),
+        wish.per_tag.map(i64::from).into_sql::<Nullable<BigInt>>(),
+        wish.per_channel.map(i64::from).into_sql::<Nullable<BigInt>>(),
+    );
+    let query = kept(statement(wish), values);
+    if wish.per_tag.is_none() && wish.per_channel.is_none() {
+        return query.load(conn);
+    }
+    // Two claims at once would both count what is in work before either adds to it: with limits they take turns.
+    conn.transaction(|conn| {
+        sql_query("SELECT pg_advisory_xact_lock(hashtext('exhaust_claim'))").execute(conn)?;
+        query.load(conn)
+    })
+}

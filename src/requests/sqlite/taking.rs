@@ -1,0 +1,232 @@
+//! Taking rows: who gets which, in which order.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Binary, Nullable, Text};
+use diesel::sqlite::SqliteConnection;
+
+use super::super::kept::kept;
+use super::super::stored::{Loose, StoredClaimed, text, time};
+use super::super::times::{later, sqlite_text};
+use super::super::{ClaimWish, RequestKey, SUSPECT, Suspects};
+use super::claim::named;
+
+/// The few columns of a row by which it is chosen. A key that is not text names no row.
+macro_rules! claimable {
+    () => {
+        "SELECT tag, request_id, requested_channel AS channel, dt_job_submitted AS submitted,
+        CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END AS crashes
+    FROM job_request
+    WHERE (next_attempt_at IS NULL OR next_attempt_at <= ?2)
+        AND typeof(tag) = 'text' AND typeof(request_id) = 'text' AND "
+    };
+}
+
+/// A time in the form that we write, which sorts as text: the condition of the index `job_request_line`, word by word.
+macro_rules! our_time {
+    () => {
+        "typeof(dt_job_submitted) = 'text'
+    AND dt_job_submitted GLOB
+        '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]'
+    AND substr(dt_job_submitted, 6, 2) BETWEEN '01' AND '12'
+    AND (substr(dt_job_submitted, 9, 2) BETWEEN '01' AND '28'
+        OR substr(dt_job_submitted, 9, 2) IN ('29', '30') AND substr(dt_job_submitted, 6, 2) <> '02'
+        OR substr(dt_job_submitted, 9, 2) = '31'
+            AND substr(dt_job_submitted, 6, 2) IN ('01', '03', '05', '07', '08', '10', '12'))
+    AND substr(dt_job_submitted, 12, 2) < '24'"
+    };
+}
+
+/// Every row that waits, for wishes that look at all of them. The condition on both statuses is that of the index
+/// `job_request_open`.
+pub(super) const ALL: &str = concat!(
+    claimable!(),
+    "job_id IN (SELECT value FROM json_each(?1)) AND status IN ('SUBMITTED', 'PROCESSING') AND status = 'SUBMITTED'"
+);
+
+/// The first rows of one job's line. ?3: rows that crashed as often are suspects.
+pub(super) const LINE: &str = concat!(
+    claimable!(),
+    "job_id = ?1 AND status = 'SUBMITTED' AND CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END < ?3
+        AND ",
+    our_time!(),
+    " ORDER BY dt_job_submitted, tag, request_id LIMIT ?4 OFFSET ?5"
+);
+
+/// Rows beside the line: their times, which others wrote in any form, sort only after they have been read.
+pub(super) const ODD: &str = concat!(
+    claimable!(),
+    "job_id IN (SELECT value FROM json_each(?1)) AND status = 'SUBMITTED' AND NOT (",
+    our_time!(),
+    ")"
+);
+
+#[derive(QueryableByName)]
+struct Claimable {
+    #[diesel(sql_type = Binary)]
+    tag: Vec<u8>,
+    #[diesel(sql_type = Binary)]
+    request_id: Vec<u8>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    channel: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    submitted: Option<Loose>,
+    #[diesel(sql_type = BigInt)]
+    crashes: i64,
+}
+
+/// In order of age.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Waiting {
+    submitted: Option<DateTime<Utc>>,
+    key: RequestKey,
+    crashes: i64,
+    channel: Option<String>,
+}
+
+/// Rows in work, over all jobs.
+const HELD: &str = "SELECT tag, requested_channel AS channel FROM job_request
+    WHERE status IN ('SUBMITTED', 'PROCESSING') AND status = 'PROCESSING' AND lease_expires_at > ?1";
+
+#[derive(QueryableByName)]
+struct Held {
+    #[diesel(sql_type = Nullable<Binary>)]
+    tag: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    channel: Option<Loose>,
+}
+
+/// The keys come as a JSON array of pairs. What a worker needs of the rows comes back.
+pub(super) const TAKE: &str = "UPDATE job_request
+    SET crashes = CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END,
+        status = 'PROCESSING', dt_job_processing = ?1, lease_owner = ?2, lease_expires_at = ?3, job_stats = NULL
+    WHERE (tag, request_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4))
+    RETURNING tag, request_id, job_id, request_data, requested_by, requested_channel, dt_job_submitted,
+        dt_job_processing, iteration, crashes, processed_batches, allowed_channels,
+        CASE WHEN encryption_key <> '' OR encryption_key_sealed <> '' THEN 'yes' END AS encrypted";
+
+pub(super) fn claim(
+    conn: &mut SqliteConnection,
+    now: DateTime<Utc>,
+    wish: &ClaimWish,
+    token: &str,
+) -> QueryResult<Vec<StoredClaimed>> {
+    conn.immediate_transaction(|conn| {
+        let limited = wish.per_tag.is_some() || wish.per_channel.is_some();
+        // Suspects are far apart in the line, and limits look at all that wait.
+        let waiting = if limited || wish.suspects == Suspects::One {
+            all(conn, ALL, now, wish)?
+        } else {
+            first(conn, now, wish)?
+        };
+        let held: Vec<Held> =
+            if limited { sql_query(HELD).bind::<Text, _>(sqlite_text(now)).load(conn)? } else { Vec::new() };
+        let chosen = choose(waiting, held, wish);
+        if chosen.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys: Vec<(&str, &str)> =
+            chosen.iter().map(|row| (row.key.tag.as_str(), row.key.request_id.as_str())).collect();
+        let values = (
+            sqlite_text(now).into_sql::<Text>(),
+            token.into_sql::<Text>(),
+            sqlite_text(later(now, wish.lease)).into_sql::<Text>(),
+            serde_json::json!(keys).to_string().into_sql::<Text>(),
+        );
+        kept(TAKE, values).load(conn)
+    })
+}
+
+fn all(
+    conn: &mut SqliteConnection,
+    sql: &'static str,
+    now: DateTime<Utc>,
+    wish: &ClaimWish,
+) -> QueryResult<Vec<Waiting>> {
+    let values = (serde_json::json!(wish.job_ids).to_string().into_sql::<Text>(), sqlite_text(now).into_sql::<Text>());
+    let rows: Vec<Claimable> = kept(sql, values).load(conn)?;
+    Ok(rows.into_iter().filter_map(|row| waiting(row, wish)).collect())
+}
+
+/// The first rows of each job's line, as many as are wished for, and all that are beside it: the oldest are among them.
+fn first(conn: &mut SqliteConnection, now: DateTime<Utc>, wish: &ClaimWish) -> QueryResult<Vec<Waiting>> {
+    let mut found = all(conn, ODD, now, wish)?;
+    let limit = usize::try_from(wish.limit).unwrap_or(usize::MAX);
+    let mut jobs: Vec<&String> = wish.job_ids.iter().collect();
+    jobs.sort_unstable();
+    jobs.dedup();
+    for job in jobs {
+        let (mut of_job, mut read) = (Vec::new(), 0);
+        // A row that cannot be named takes a place on its page, and must not hold the line up.
+        while of_job.len() < limit {
+            let values = (
+                job.as_str().into_sql::<Text>(),
+                sqlite_text(now).into_sql::<Text>(),
+                i64::from(SUSPECT).into_sql::<BigInt>(),
+                i64::from(wish.limit).into_sql::<BigInt>(),
+                read.into_sql::<BigInt>(),
+            );
+            let page: Vec<Claimable> = kept(LINE, values).load(conn)?;
+            let is_last = page.len() < limit;
+            of_job.extend(page.into_iter().filter_map(|row| waiting(row, wish)));
+            if is_last {
+                break;
+            }
+            read += i64::from(wish.limit);
+        }
+        found.append(&mut of_job);
+    }
+    Ok(found)
+}
+
+/// `None` for a row that this wish does not mean.
+fn waiting(row: Claimable, wish: &ClaimWish) -> Option<Waiting> {
+    if (row.crashes >= i64::from(SUSPECT)) != (wish.suspects == Suspects::One) {
+        return None;
+    }
+    let key = named(row.tag, row.request_id)?;
+    Some(Waiting { submitted: time(row.submitted), key, crashes: row.crashes, channel: text(row.channel) })
+}
+
+/// Of the oldest rows within the limits on tags and channels those like the oldest, up to the size of group that so many
+/// crashes are allowed: one crash an eighth, more alone.
+fn choose(mut rows: Vec<Waiting>, held: Vec<Held>, wish: &ClaimWish) -> Vec<Waiting> {
+    let limit = usize::try_from(wish.limit).unwrap_or(usize::MAX);
+    rows.sort_unstable();
+    let (tags, channels): (Vec<_>, Vec<_>) = held.into_iter().map(|row| (text(row.tag), text(row.channel))).unzip();
+    within(&mut rows, wish.per_tag, tags, |row| Some(&row.key.tag));
+    within(&mut rows, wish.per_channel, channels, |row| row.channel.as_ref());
+    rows.truncate(limit);
+    let Some(taken) = rows.first().map(|row| row.crashes) else { return rows };
+    rows.retain(|row| row.crashes == taken);
+    rows.truncate(match taken {
+        0 => limit,
+        1 => (limit / 8).max(1),
+        _ => 1,
+    });
+    rows
+}
+
+/// Keeps of each tenant as many of the oldest rows as its limit leaves room for beside those in work. A row without a
+/// tenant is not limited.
+fn within(
+    rows: &mut Vec<Waiting>,
+    limit: Option<u32>,
+    in_work: Vec<Option<String>>,
+    tenant: impl Fn(&Waiting) -> Option<&String>,
+) {
+    let Some(limit) = limit else { return };
+    let mut taken: HashMap<String, u32> = HashMap::new();
+    for tenant in in_work.into_iter().flatten() {
+        *taken.entry(tenant).or_default() += 1;
+    }
+    rows.retain(|row| {
+        let Some(tenant) = tenant(row) else { return true };
+        let taken = taken.entry(tenant.clone()).or_default();
+        *taken += 1;
+        *taken <= limit
+    });
+}
