@@ -3,15 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use chrono_tz::Tz;
 
 use super::stats::LoadStats;
 use crate::reports::catalog::{Catalog, CatalogBuilder};
-use crate::reports::schema::Table;
+use crate::reports::schema::{Scan, Table};
 use crate::reports::shared::{Shared, SharedBuilder};
 use crate::reports::{Needs, Options};
-use crate::sources::{Source, SourceError};
+use crate::sources::{Source, SourceError, Tally};
 
 /// Reads batches and contents. `metadata` names further columns that content filters look at.
 pub fn catalog(
@@ -23,7 +24,7 @@ pub fn catalog(
 ) -> Result<Catalog, SourceError> {
     let builder = CatalogBuilder::new(metadata, timezone).needing(&needs.content);
     for scan in builder.scans() {
-        let tally = source.read(&scan, &|chunk| builder.take(scan.table, chunk))?;
+        let tally = timed(&scan, || source.read(&scan, &|chunk| builder.take(scan.table, chunk)))?;
         stats.add(scan.table, tally);
     }
     let catalog = builder.finish();
@@ -43,8 +44,8 @@ pub fn shared(
     stats: &mut LoadStats,
 ) -> Result<Shared, SourceError> {
     let builder = SharedBuilder::new(catalog, batches, needs, options, timezone);
-    let mut read = |scan: &crate::reports::schema::Scan| -> Result<(), SourceError> {
-        let tally = source.read(scan, &|chunk| builder.take(scan.table, chunk))?;
+    let mut read = |scan: &Scan| -> Result<(), SourceError> {
+        let tally = timed(scan, || source.read(scan, &|chunk| builder.take(scan.table, chunk)))?;
         stats.add(scan.table, tally);
         Ok(())
     };
@@ -58,4 +59,12 @@ pub fn shared(
     stats.add_duplicates(shared.duplicates());
     stats.add_rows(Table::ContentHierarchy, "hierarchy is not a tree in JSON".to_owned(), shared.broken_hierarchies());
     Ok(shared)
+}
+
+/// Reads a table and logs how long it took: `scripts/bench-postgres` goes by this line.
+fn timed(scan: &Scan, read: impl FnOnce() -> Result<Tally, SourceError>) -> Result<Tally, SourceError> {
+    let start = Instant::now();
+    let tally = read()?;
+    log::debug!("table read table={} rows={} ms={}", scan.table.name(), tally.rows, start.elapsed().as_millis());
+    Ok(tally)
 }
