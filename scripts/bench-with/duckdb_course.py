@@ -81,7 +81,7 @@ def percent(latest, leaves):
 
 
 parts = "".join(
-    f" || CASE WHEN m.n >= {n} THEN ',' || coalesce(({percent(f'a.latest{n}', f'm.leaves[{n}]')})::VARCHAR, '') ELSE '' END"
+    f" || CASE WHEN c.n >= {n} THEN ',' || coalesce(({percent(f'a.latest{n}', f'c.module_leaves[{n}]')})::VARCHAR, '') ELSE '' END"
     for n in range(1, places + 1)
 )
 headings = {
@@ -91,17 +91,20 @@ headings = {
 duckdb_common.write(
     db, out, headings,
     f"""
-    WITH modules AS (SELECT courseid, count(*) AS n, list(leaves ORDER BY place) AS leaves FROM module GROUP BY courseid)
+    WITH modules AS (
+        SELECT courseid, count(*) AS n, list(leaves ORDER BY place) AS leaves FROM module GROUP BY courseid
+    ), course AS MATERIALIZED (
+        SELECT asked.*, cell(courseid) AS id, m.n, m.leaves AS module_leaves FROM asked LEFT JOIN modules AS m USING (courseid)
+    )
     SELECT l.b,
-        CASE WHEN p.userchannel = asked.channel THEN p.external || p.shown || p.school ELSE p.shown || ',,,' END || ',' ||
-        coalesce(strftime(l.enrolled, '%d/%m/%Y'), '') || ',' || cell(asked.courseid) || ',' ||
-        coalesce(({percent("a.latest0", "asked.leaves")})::VARCHAR, '') || ',' ||
+        CASE WHEN p.userchannel = c.channel THEN p.external || p.shown || p.school ELSE p.shown || ',,,' END || ',' ||
+        coalesce(strftime(l.enrolled, '%d/%m/%Y'), '') || ',' || c.id || ',' ||
+        coalesce(({percent("a.latest0", "c.leaves")})::VARCHAR, '') || ',' ||
         coalesce(strftime(l.completed, '%d/%m/%Y'), '') || ',' ||
         CASE WHEN l.certified THEN 'Issued' ELSE '' END {parts} || chr(10) AS line
     FROM listed AS l
-    JOIN asked ON asked.b = l.b
+    JOIN course AS c ON c.b = l.b
     JOIN person AS p ON p.rowid = l.u
-    LEFT JOIN modules AS m ON m.courseid = asked.courseid
     LEFT JOIN progress AS a ON a.b = l.b AND a.u = l.u
     ORDER BY l.b, l.u
     """,

@@ -15,10 +15,6 @@ COMMON = ["External ID", "User ID", "User Name", "Email ID", "Mobile Number", "O
 COURSE = [*COMMON, "Block Name", "Enrolment Date", "Course ID", "Course Progress", "Completion Date", "Certificate Status"]
 TOTAL = "Total Score"
 
-# Text that is to be looked at closely: it may need quotes, or a spreadsheet may run it. Between fields that are looked at
-# together stands SEPARATOR, which no text has.
-SEPARATOR = "\x1f"
-CAREFUL = r'[,"\r\n]|(^|\x1f) *[=+@\t\r\n-]'
 # A plain number is no formula.
 NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
 
