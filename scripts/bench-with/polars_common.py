@@ -80,10 +80,10 @@ def learners(data, wanted, block):
     return pl.concat([rendered(rows.filter(~pl.col("careful")), plain), careful]).sort("userid").with_row_index("u")
 
 
-def own(person, channel):
+def own(hidden):
     """The learners' own part of the line: without what privacy hides where the channel is not the course's."""
     same = (pl.col("userchannel") == pl.col("channel")).fill_null(False)
-    return [pl.when(same).then("external").otherwise(pl.lit("")), "shown", pl.when(same).then("school").otherwise(pl.lit(channel))]
+    return [pl.when(same).then("external").otherwise(pl.lit("")), "shown", pl.when(same).then("school").otherwise(pl.lit(hidden))]
 
 
 def write(out, asked, headings, rows):

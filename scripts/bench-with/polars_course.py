@@ -90,7 +90,7 @@ rows = (
     .join(course.lazy(), on="b", how="left", maintain_order="left")
     .join(person.lazy().drop("userid"), on="u", how="left", maintain_order="left")
     .select("b", line=pl.concat_str(
-        *polars_common.own(person, ",,,"), comma,
+        *polars_common.own(",,,"), comma,
         pl.col("enrolled").dt.strftime("%d/%m/%Y").fill_null(""), comma, "course", comma,
         percent("latest0", "leaves"), comma,
         pl.col("completed").dt.strftime("%d/%m/%Y").fill_null(""), comma,
