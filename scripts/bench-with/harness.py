@@ -191,8 +191,8 @@ def table(medians, ours="exhaustd"):
     return "\n".join(rows)
 
 
-def versions():
-    names = ["duckdb", "polars", "pyarrow", "pyspark"]
+def versions(spark):
+    names = ["duckdb", "polars", "pyarrow", *(["pyspark"] if spark else [])]
     script = (
         "import importlib.metadata as m, sys\n"
         "for name in sys.argv[1:]:\n"
@@ -204,12 +204,12 @@ def versions():
     return ", ".join([f"exhaustd {commit.strip() or 'unknown'}", *filter(None, found)])
 
 
-def on(scale, runs):
+def on(scale, runs, spark=False):
     """What something was measured on."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     machine = f"{THREADS} cores, {memory:.0f} GiB, {platform.machine()}"
     times = f"medians of {runs} runs in turn" if runs > 1 else "one run"
-    return f"Scale {scale}; {times}; {machine}; {versions()}; {datetime.date.today()}."
+    return f"Scale {scale}; {times}; {machine}; {versions(spark)}; {datetime.date.today()}."
 
 
 def put(measure, text):
