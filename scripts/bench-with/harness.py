@@ -201,7 +201,7 @@ def versions(spark):
     )
     found = subprocess.run([PYTHON, "-c", script, *names], check=True, capture_output=True, text=True).stdout.split("\n")
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout
-    return ", ".join([f"exhaustd {commit.strip() or 'unknown'}", *filter(None, found)])
+    return ", ".join([f"tree {commit.strip() or 'unknown'}", *filter(None, found)])
 
 
 def on(scale, runs, spark=False):
@@ -209,7 +209,7 @@ def on(scale, runs, spark=False):
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     machine = f"{THREADS} cores, {memory:.0f} GiB, {platform.machine()}"
     times = f"medians of {runs} runs in turn" if runs > 1 else "one run"
-    return f"Scale {scale}; {times}; {machine}; {versions(spark)}; {datetime.date.today()}."
+    return f"Scale {scale:g}; {times}; {machine}; {versions(spark)}; {datetime.date.today()}."
 
 
 def put(measure, text):

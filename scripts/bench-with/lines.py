@@ -62,12 +62,13 @@ def write(out, headings, counts, lines):
     """Writes a file for each batch.
 
     headings: batch id → line of headings, in the order that `lines` are in; counts: batch id → how many lines;
-    lines: an Arrow array of large_string, without a break.
+    lines: an Arrow array of large_string, without a break; None if there are none.
     """
     os.makedirs(out, exist_ok=True)
-    offsets = memoryview(lines.buffers()[1]).cast("q")
-    data = memoryview(lines.buffers()[2] or b"")
-    files, row = [], lines.offset
+    offsets, data, row = [0], memoryview(b""), 0
+    if lines is not None and len(lines):
+        offsets, data, row = memoryview(lines.buffers()[1]).cast("q"), memoryview(lines.buffers()[2]), lines.offset
+    files = []
     for batch, heading in headings.items():
         end = row + counts.get(batch, 0)
         files.append((batch, heading, offsets[row], offsets[end]))
