@@ -84,17 +84,15 @@ db.execute(
     GROUP BY b, u
     """
 )
-parts = "".join(
-    f" || CASE WHEN m.n > {n} THEN ',' || coalesce(t.percent{n} || '%', '') ELSE '' END" for n in range(most)
-)
+# `concat` takes all parts at once, and NULL as nothing; `||` would copy the line again for each part.
+parts = "".join(f", CASE WHEN m.n > {n} THEN ',' END, t.percent{n} || '%'" for n in range(most))
 duckdb_common.write(
     db, out, headings,
     f"""
     WITH counted AS (SELECT b, count(*) AS n FROM place GROUP BY b)
-    SELECT t.b,
-        CASE WHEN p.userchannel = asked.channel THEN p.external || p.shown || p.school ELSE p.shown || ',,' END
-        {parts} || ',' || coalesce((100 * t.score + t.most - 1)::HUGEINT // nullif(t.most, 0)::HUGEINT || '%', '')
-        || chr(10) AS line
+    SELECT t.b, concat(
+        {duckdb_common.own("asked.channel", block=False)} {parts}, ',',
+        (100 * t.score + t.most - 1)::HUGEINT // nullif(t.most, 0)::HUGEINT || '%', chr(10)) AS line
     FROM enrolled AS e
     JOIN person AS p USING (userid)
     JOIN total AS t ON t.b = e.b AND t.u = p.rowid

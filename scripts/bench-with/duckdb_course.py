@@ -77,12 +77,13 @@ db.execute(
 
 def percent(latest, leaves):
     # Nothing where there is no row, no count or no leaf nodes (`least` would pass over NULL).
-    return f"CASE WHEN {latest} % 2097152 > 0 AND {leaves} > 0 THEN least(100, 100 * ({latest} % 2097152 - 1) // {leaves}) END"
+    done = f"({latest} % 2097152 - 1)"
+    return f"CASE WHEN {done} >= 0 AND {leaves} > 0 THEN least(100, 100 * {done} // {leaves}) END"
 
 
+# `concat` takes all parts at once, and NULL as nothing; `||` would copy the line again for each part.
 parts = "".join(
-    f" || CASE WHEN c.n >= {n} THEN ',' || coalesce(({percent(f'a.latest{n}', f'c.module_leaves[{n}]')})::VARCHAR, '') ELSE '' END"
-    for n in range(1, places + 1)
+    f", CASE WHEN c.n >= {n} THEN ',' END, {percent(f'a.latest{n}', f'c.module_leaves[{n}]')}" for n in range(1, places + 1)
 )
 headings = {
     b: lines.course_heading(identifier for identifier, _ in modules.get(course, []))
@@ -94,14 +95,13 @@ duckdb_common.write(
     WITH modules AS (
         SELECT courseid, count(*) AS n, list(leaves ORDER BY place) AS leaves FROM module GROUP BY courseid
     ), course AS MATERIALIZED (
-        SELECT asked.*, cell(courseid) AS id, m.n, m.leaves AS module_leaves FROM asked LEFT JOIN modules AS m USING (courseid)
+        SELECT asked.*, cell(courseid) AS id, m.n, m.leaves AS module_leaves
+        FROM asked LEFT JOIN modules AS m USING (courseid)
     )
-    SELECT l.b,
-        CASE WHEN p.userchannel = c.channel THEN p.external || p.shown || p.school ELSE p.shown || ',,,' END || ',' ||
-        coalesce(strftime(l.enrolled, '%d/%m/%Y'), '') || ',' || c.id || ',' ||
-        coalesce(({percent("a.latest0", "c.leaves")})::VARCHAR, '') || ',' ||
-        coalesce(strftime(l.completed, '%d/%m/%Y'), '') || ',' ||
-        CASE WHEN l.certified THEN 'Issued' ELSE '' END {parts} || chr(10) AS line
+    SELECT l.b, concat(
+        {duckdb_common.own("c.channel", block=True)}, ',', strftime(l.enrolled, '%d/%m/%Y'), ',', c.id, ',',
+        {percent("a.latest0", "c.leaves")}, ',', strftime(l.completed, '%d/%m/%Y'), ',',
+        CASE WHEN l.certified THEN 'Issued' END {parts}, chr(10)) AS line
     FROM listed AS l
     JOIN course AS c ON c.b = l.b
     JOIN person AS p ON p.rowid = l.u
