@@ -23,6 +23,8 @@ PACKAGES = ["duckdb==2.0.1", "polars==2.1.0", "pyarrow==26.0.1", "numpy==2.4.6"]
 SPARK = "pyspark==4.3.0"
 THREADS = os.cpu_count() or 1
 NOTHING = subprocess.DEVNULL
+# How busy the machine was before anything began.
+LOAD = os.getloadavg()[0]
 
 
 def run(*command, **options):
@@ -86,8 +88,8 @@ class Exhaustd:
     """Our program with requests, each a list of batch ids, in a fresh table and an empty store."""
 
     def __init__(self, binary, room, job, requests, name="exhaustd", worker=""):
-        self.binary, self.room, self.job, self.requests, self.name, self.worker = binary, room, job, requests, name, worker
-        self.home = room / "home"
+        self.binary, self.room, self.job, self.requests = binary, room, job, requests
+        self.name, self.worker, self.home = name, worker, room / "home"
 
     def prepare(self):
         shutil.rmtree(self.home, ignore_errors=True)
@@ -184,7 +186,8 @@ def alternate(programs, runs, same=True):
 def table(medians, ours="exhaustd"):
     """A table of figures, and ours as a part of each competitor's."""
     mine = medians[ours]
-    rows = ["| program | wall | CPU | peak memory | our wall | our CPU | our peak |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    rows = ["| program | wall | CPU | peak memory | our wall | our CPU | our peak |"]
+    rows.append("| --- | --- | --- | --- | --- | --- | --- |")
     for name, figures in medians.items():
         ratios = ["", "", ""] if name == ours else [f"{our / their:.2f}" for our, their in zip(mine, figures)]
         rows.append(f"| {name} | {figures[0]:.2f} s | {figures[1]:.2f} s | {figures[2]:.0f} MB | {' | '.join(ratios)} |")
@@ -209,7 +212,8 @@ def on(scale, runs, spark=False):
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     machine = f"{THREADS} cores, {memory:.0f} GiB, {platform.machine()}"
     times = f"medians of {runs} runs in turn" if runs > 1 else "one run"
-    return f"Scale {scale:g}; {times}; {machine}; {versions(spark)}; {datetime.date.today()}."
+    rough = f" **Rough: the machine was busy with other work (load {LOAD:.1f}).**" if LOAD > 0.3 * THREADS else ""
+    return f"Scale {scale:g}; {times}; {machine}; {versions(spark)}; {datetime.date.today()}.{rough}"
 
 
 def put(measure, text):

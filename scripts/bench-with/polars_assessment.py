@@ -32,9 +32,8 @@ attempts = (
 )
 # One column for each assessment with such an attempt, whoever made it.
 taken = {}
-for b, content, identifier, name in (
-    attempts.select("b", "content").unique().join(assessment, on="content").select("b", "content", "identifier", "name").iter_rows()
-):
+pairs = attempts.select("b", "content").unique().join(assessment, on="content")
+for b, content, identifier, name in pairs.select("b", "content", "identifier", "name").iter_rows():
     taken.setdefault(b, {})[identifier] = (content, name)
 headings, places = {}, []
 for b, batch in asked.select("b", "batchid").iter_rows():
@@ -87,7 +86,8 @@ comma, nothing = pl.lit(","), pl.lit("")
 sign = "%"
 parts = []
 for n in range(most):
-    parts += [pl.when(pl.col("n") > n).then(comma).otherwise(nothing), (pl.col(f"percent{n}").cast(pl.String) + sign).fill_null("")]
+    cell = (pl.col(f"percent{n}").cast(pl.String) + sign).fill_null("")
+    parts += [pl.when(pl.col("n") > n).then(comma).otherwise(nothing), cell]
 overall = pl.when(pl.col("most") > 0).then((100 * pl.col("score") + pl.col("most") - 1) // pl.col("most"))
 rows = (
     total.lazy()

@@ -54,7 +54,8 @@ def learners(data, wanted, block):
     privacy may hide."""
     names = ["firstname", "lastname", "maskedemail", "maskedphone", "externalid", "orgname", "schoolname",
              "schooludisecode", "state", "district", "block", "userchannel"]
-    rows = pl.scan_parquet(f"{data}/user.parquet").select("userid", *names).join(wanted.lazy(), on="userid", how="semi").collect()
+    users = pl.scan_parquet(f"{data}/user.parquet").select("userid", *names)
+    rows = users.join(wanted.lazy(), on="userid", how="semi").collect()
     # Of two rows the one whose columns compare greatest.
     twice = rows.filter(pl.col("userid").is_duplicated())
     if twice.height:
@@ -64,7 +65,8 @@ def learners(data, wanted, block):
     school = ["schooludisecode", "schoolname"] + (["block"] if block else [])
     # Commas are in most lines, so they are looked for in each text. Whatever else needs care is rare: one search in all of
     # a learner's texts at once tells it.
-    together = pl.concat_str([part for name in ["externalid", *shown, *school] for part in [pl.lit(SEPARATOR), pl.col(name).fill_null("")]])
+    fields = ["externalid", *shown, *school]
+    together = pl.concat_str([part for name in fields for part in [pl.lit(SEPARATOR), pl.col(name).fill_null("")]])
     signs = ['"', "\r", "\n", *(SEPARATOR + sign for sign in " =+-@\t")]
     rows = rows.lazy().with_columns(
         name=pl.concat_str("firstname", "lastname", separator=" ", ignore_nulls=True)
@@ -83,7 +85,8 @@ def learners(data, wanted, block):
 def own(hidden):
     """The learners' own part of the line: without what privacy hides where the channel is not the course's."""
     same = (pl.col("userchannel") == pl.col("channel")).fill_null(False)
-    return [pl.when(same).then("external").otherwise(pl.lit("")), "shown", pl.when(same).then("school").otherwise(pl.lit(hidden))]
+    external = pl.when(same).then("external").otherwise(pl.lit(""))
+    return [external, "shown", pl.when(same).then("school").otherwise(pl.lit(hidden))]
 
 
 def write(out, asked, headings, rows):

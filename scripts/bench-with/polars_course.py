@@ -22,7 +22,7 @@ hierarchies = (
 modules = {course: lines.modules(hierarchy) for course, hierarchy in hierarchies.iter_rows()}
 places = max((len(found) for found in modules.values()), default=0)
 module = pl.DataFrame(
-    [(course, identifier, n + 1, leaves) for course, found in modules.items() for n, (identifier, leaves) in enumerate(found)],
+    [(course, module, n + 1, leaves) for course, found in modules.items() for n, (module, leaves) in enumerate(found)],
     schema={"courseid": pl.String, "identifier": pl.String, "place": pl.Int32, "leaves": pl.Int64}, orient="row",
 )
 

@@ -40,8 +40,11 @@ def cell(name):
 
 
 wanted = spark.createDataFrame([(batch,) for batch in lines.batches(batches)], "batchid string")
-content = table("content").select(F.col("identifier").alias("courseid"), "channel", F.col("leafNodesCount").alias("leaves"))
-asked = table("course_batch").select("batchid", "courseid").join(F.broadcast(wanted), "batchid").join(content, "courseid").cache()
+columns = [F.col("identifier").alias("courseid"), "channel", F.col("leafNodesCount").alias("leaves")]
+asked = (
+    table("course_batch").select("batchid", "courseid").join(F.broadcast(wanted), "batchid")
+    .join(table("content").select(*columns), "courseid").cache()
+)
 courses = asked.select(F.col("courseid").alias("identifier")).distinct()
 modules = {
     row.identifier: lines.modules(row.hierarchy)
@@ -61,7 +64,7 @@ part = spark.createDataFrame(
     [
         (f"cb:{row.batchid}", row.batchid, identifier, place)
         for row in asked.collect()
-        for place, identifier in enumerate([row.courseid, *(identifier for identifier, _ in modules.get(row.courseid, []))])
+        for place, identifier in enumerate([row.courseid, *(module for module, _ in modules.get(row.courseid, []))])
     ],
     "context_id string, batchid string, activity_id string, place int",
 )
@@ -74,8 +77,10 @@ enrolled = F.coalesce(
 )
 entries = [F.when(F.col(name).isNotNull(), F.size(name)).alias(name) for name in ["certificates", "issued_certificates"]]
 listed = (
-    table("user_enrolments").filter("active").join(F.broadcast(asked.select("batchid", "courseid")), ["batchid", "courseid"])
-    .select("batchid", "userid", F.struct(enrolled.alias("enrolled"), F.col("completedon").alias("completed"), *entries).alias("row"))
+    table("user_enrolments").filter("active")
+    .join(F.broadcast(asked.select("batchid", "courseid")), ["batchid", "courseid"])
+    .select("batchid", "userid", F.struct(enrolled.alias("enrolled"), F.col("completedon").alias("completed"), *entries)
+            .alias("row"))
     .groupBy("batchid", "userid").agg(F.max("row").alias("row")).select("batchid", "userid", "row.*")
 )
 # Of two rows of a learner the one whose columns compare greatest.
@@ -91,16 +96,16 @@ def joined(names):
 person = (
     table("user").select("userid", F.struct(*columns).alias("row")).groupBy("userid").agg(F.max("row").alias("row"))
     .select("userid", "row.*")
-    .withColumn("name", F.when(F.col("firstname").isNull() | F.col("lastname").isNull(), F.coalesce("firstname", "lastname"))
-                .otherwise(F.concat("firstname", F.lit(" "), "lastname")))
+    .withColumn("name", F.coalesce(F.concat("firstname", F.lit(" "), "lastname"), "firstname", "lastname"))
     .select("userid", "userchannel", cell("externalid").alias("external"),
             joined(["userid", "name", "maskedemail", "maskedphone", "orgname", "state", "district"]).alias("shown"),
             joined(["schooludisecode", "schoolname", "block"]).alias("school"))
 )
 # The latest row of a learner's part counts, of those of one time the greatest: as one number, time before count.
 SHIFT = 2097152
-latest = F.coalesce(F.unix_millis(F.try_element_at("agg_last_updated", F.lit("completedCount"))), F.lit(0)) * SHIFT + F.coalesce(
-    F.try_element_at("agg", F.lit("completedCount")) + 1, F.lit(0))
+updated = F.unix_millis(F.try_element_at("agg_last_updated", F.lit("completedCount")))
+done = F.try_element_at("agg", F.lit("completedCount"))
+latest = F.coalesce(updated, F.lit(0)) * SHIFT + F.coalesce(done + 1, F.lit(0))
 progress = (
     table("user_activity_agg").join(F.broadcast(part), ["context_id", "activity_id"])
     .select("batchid", F.col("user_id").alias("userid"), "place", latest.alias("latest"))
