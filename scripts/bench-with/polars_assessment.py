@@ -23,6 +23,7 @@ assessment = (
 # Scores in whole millionths: nothing is lost.
 attempts = (
     pl.scan_parquet(f"{data}/assessment_aggregator.parquet")
+    .filter(pl.col("batch_id").is_in(asked["batchid"].implode()))
     .join(asked.lazy(), left_on=["batch_id", "course_id"], right_on=["batchid", "courseid"])
     .join(assessment.lazy().select("content", "identifier"), left_on="content_id", right_on="identifier")
     .select("b", "content", "attempt_id", "grand_total", at="last_attempted_on", userid="user_id",
@@ -79,7 +80,7 @@ best = pl.concat([
 total = best.lazy().group_by("b", "u").agg(
     pl.col("score").sum(), pl.col("most").sum(),
     *(pl.when(pl.col("place") == n).then("percent").max().alias(f"percent{n}") for n in range(most)),
-).sort("b", "u").collect(engine="streaming")
+).sort("b", "u").collect()
 
 course = asked.select("b", "channel").join(place.group_by("b").len("n"), on="b")
 comma, nothing = pl.lit(","), pl.lit("")

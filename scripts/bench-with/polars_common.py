@@ -8,6 +8,7 @@ import polars as pl
 
 import lines
 
+pl.Config.set_engine_affinity("streaming")
 SEPARATOR = "\x1f"
 
 
@@ -25,7 +26,8 @@ def asked(data, batches):
 
 def enrolments(data, asked):
     """Enrolments of these batches and their courses that are active, with `b`."""
-    return pl.scan_parquet(f"{data}/user_enrolments.parquet").filter("active").join(
+    of_these = pl.col("batchid").is_in(asked["batchid"].implode())
+    return pl.scan_parquet(f"{data}/user_enrolments.parquet").filter(of_these, "active").join(
         asked.lazy().select("b", "batchid", "courseid"), on=["batchid", "courseid"]
     )
 
@@ -55,7 +57,7 @@ def learners(data, wanted, block):
     names = ["firstname", "lastname", "maskedemail", "maskedphone", "externalid", "orgname", "schoolname",
              "schooludisecode", "state", "district", "block", "userchannel"]
     users = pl.scan_parquet(f"{data}/user.parquet").select("userid", *names)
-    rows = users.join(wanted.lazy(), on="userid", how="semi").collect()
+    rows = users.filter(pl.col("userid").is_in(wanted["userid"].unique().implode())).collect()
     # Of two rows the one whose columns compare greatest.
     twice = rows.filter(pl.col("userid").is_duplicated())
     if twice.height:

@@ -59,12 +59,13 @@ latest = (
 )
 progress = (
     pl.scan_parquet(f"{data}/user_activity_agg.parquet")
+    .filter(pl.col("context_id").is_in(part["context_id"].unique().implode()))
     .join(part.lazy(), left_on=["context_id", "activity_id"], right_on=["context_id", "identifier"])
     .join(numbers.lazy(), left_on="user_id", right_on="userid")
     .select("b", "u", "place", latest=latest)
     .group_by("b", "u")
     .agg(pl.when(pl.col("place") == n).then("latest").max().alias(f"latest{n}") for n in range(places + 1))
-    .collect(engine="streaming")
+    .collect()
 )
 
 
