@@ -3,7 +3,7 @@
 use std::hash::BuildHasher;
 use std::sync::{PoisonError, RwLock};
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::table::TextBlock;
 
@@ -11,34 +11,30 @@ use super::table::TextBlock;
 #[derive(Debug)]
 pub(super) struct Interner {
     texts: TextBlock,
-    numbers: HashTable<u32>,
-    hasher: DefaultHashBuilder,
+    numbers: Numbers,
 }
 
 impl Default for Interner {
     fn default() -> Self {
-        Self { texts: TextBlock::new(1), numbers: HashTable::new(), hasher: DefaultHashBuilder::default() }
+        Self { texts: TextBlock::new(1), numbers: Numbers::default() }
     }
 }
 
 impl Interner {
     /// The number of a text that is known.
     pub(super) fn get(&self, text: &str) -> Option<u32> {
-        let found = self.numbers.find(self.hasher.hash_one(text), |number| self.texts.get(*number as usize, 0) == text);
-        found.copied()
+        self.numbers.get(text)
     }
 
     /// The number of a text, a new one if need be.
     pub(super) fn intern(&mut self, text: &str) -> u32 {
-        let Self { texts, numbers, hasher } = self;
-        let hash = hasher.hash_one(text);
-        if let Some(number) = numbers.find(hash, |number| texts.get(*number as usize, 0) == text) {
-            return *number;
+        if let Some(number) = self.numbers.get(text) {
+            return number;
         }
         #[allow(clippy::expect_used, reason = "four thousand million ids do not fit in memory")]
-        let number = u32::try_from(texts.rows()).expect("fewer than 2^32 distinct texts");
-        texts.push(text);
-        numbers.insert_unique(hash, number, |number| hasher.hash_one(texts.get(*number as usize, 0)));
+        let number = u32::try_from(self.texts.rows()).expect("fewer than 2^32 distinct texts");
+        self.texts.push(text);
+        self.numbers.insert(text, number);
         number
     }
 
@@ -52,9 +48,90 @@ impl Interner {
         self.texts.rows()
     }
 
+    /// The way from texts to numbers alone.
+    pub(super) fn into_numbers(self) -> Numbers {
+        self.numbers
+    }
+
     /// Bytes of memory in use.
     pub(super) fn memory(&self) -> usize {
-        self.texts.memory() + self.numbers.capacity() * (size_of::<u32>() + 1)
+        self.texts.memory() + self.numbers.memory()
+    }
+}
+
+/// Texts of at most so many bytes stand in the table itself, so that looking one up goes to one place in memory: an id of
+/// 36 bytes does.
+const SHORT: usize = 39;
+
+/// Which number each text has.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    short: HashTable<Short>,
+    long: HashMap<String, u32>,
+    hasher: DefaultHashBuilder,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Short {
+    bytes: [u8; SHORT],
+    length: u8,
+    number: u32,
+}
+
+impl Short {
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length.into()]
+    }
+
+    fn text(&self) -> &str {
+        // It was made of a text.
+        std::str::from_utf8(self.bytes()).unwrap_or_default()
+    }
+}
+
+impl Numbers {
+    /// The number of a text that is known.
+    pub(super) fn get(&self, text: &str) -> Option<u32> {
+        if text.len() > SHORT {
+            return self.long.get(text).copied();
+        }
+        let bytes = text.as_bytes();
+        self.short.find(self.hasher.hash_one(bytes), |short| short.bytes() == bytes).map(|short| short.number)
+    }
+
+    /// Adds a text that is not known.
+    fn insert(&mut self, text: &str, number: u32) {
+        let Some(length) = u8::try_from(text.len()).ok().filter(|length| usize::from(*length) <= SHORT) else {
+            self.long.insert(text.to_owned(), number);
+            return;
+        };
+        let mut bytes = [0; SHORT];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        let Self { short, hasher, .. } = self;
+        let hash = |short: &Short| hasher.hash_one(short.bytes());
+        let entry = Short { bytes, length, number };
+        short.insert_unique(hash(&entry), entry, hash);
+    }
+
+    /// Calls every text by another number.
+    pub(super) fn renumber(&mut self, new: impl Fn(u32) -> u32) {
+        self.short.iter_mut().for_each(|short| short.number = new(short.number));
+        self.long.values_mut().for_each(|number| *number = new(*number));
+    }
+
+    /// How many texts there are.
+    pub(super) fn len(&self) -> usize {
+        self.short.len() + self.long.len()
+    }
+
+    /// Every text, in no particular order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.short.iter().map(Short::text).chain(self.long.keys().map(String::as_str))
+    }
+
+    fn memory(&self) -> usize {
+        let long: usize = self.long.keys().map(|text| text.capacity() + size_of::<(String, u32)>()).sum();
+        self.short.capacity() * (size_of::<Short>() + 1) + long
     }
 }
 
@@ -103,6 +180,28 @@ mod tests {
         assert_eq!(interner.get("d"), None);
         assert_eq!(interner.text(1), "a");
         assert_eq!(interner.len(), 3);
+    }
+
+    #[test]
+    fn texts_are_told_apart_whatever_their_length() {
+        let texts: Vec<String> = (0..90).flat_map(|length| ["a", "b"].map(|end| "x".repeat(length) + end)).collect();
+        let mut interner = Interner::default();
+        for (number, text) in (0..).zip(&texts) {
+            assert_eq!(interner.get(text), None);
+            assert_eq!(interner.intern(text), number);
+        }
+        assert_eq!(interner.get("xa\0"), None, "no padding");
+        let mut numbers = interner.into_numbers();
+        numbers.renumber(|number| 1000 - number);
+        for (number, text) in (0..).zip(&texts) {
+            assert_eq!(numbers.get(text), Some(1000 - number));
+        }
+        let mut all: Vec<&str> = numbers.iter().collect();
+        all.sort_unstable();
+        let mut expected: Vec<&str> = texts.iter().map(String::as_str).collect();
+        expected.sort_unstable();
+        assert_eq!(all, expected);
+        assert_eq!(numbers.len(), 180);
     }
 
     #[test]

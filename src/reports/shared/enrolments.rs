@@ -178,8 +178,7 @@ impl EnrolmentsBuilder {
 
     /// Everybody who has an enrolment that passes, and the enrolments, which call them by rank.
     pub(super) fn finish(self) -> (People, Vec<Enrolled>) {
-        let users = self.users.into_inner();
-        let (people, ranks) = People::of(&users);
+        let (people, ranks) = People::of(self.users.into_inner());
         let ranked = |batch: Mutex<Enrolled>| {
             let mut batch = batch.into_inner().unwrap_or_else(PoisonError::into_inner);
             batch.rows.iter_mut().for_each(|row| row.user = ranks[row.user as usize]);
