@@ -216,9 +216,11 @@ def on(scale, runs, spark=False):
     return f"Scale {scale:g}; {times}; {machine}; {versions(spark)}; {datetime.date.today()}.{rough}"
 
 
-def put(measure, text):
-    """Prints a measure and writes it into the page, between its own markers."""
+def put(given, measure, text):
+    """Prints a measure and, at scale 1, writes it into the page, between its own markers."""
     say(f"\n== {measure}\n{text}\n")
+    if given.scale != 1:
+        return
     begin, end = f"<!-- measured: {measure} -->", "<!-- until here -->"
     before, found, rest = PAGE.read_text().partition(begin)
     if not found:
