@@ -61,7 +61,7 @@ enum Stage {
     Users(LearnersBuilder),
     Hierarchy(Hierarchies),
     Activity(ActivityBuilder),
-    Attempts(AttemptsBuilder),
+    Attempts(Box<AttemptsBuilder>),
     End,
     /// For each slot the bytes of its rows.
     TooHeavy(Vec<u64>),
@@ -195,7 +195,7 @@ impl SharedBuilder {
                 let (activity, duplicates) = builder.finish();
                 (shared.activity, shared.activities) = (activity, std::mem::take(&mut self.activities));
                 shared.duplicate(Table::UserActivityAgg, duplicates);
-                Stage::Attempts(AttemptsBuilder::new(slots, &shared.catalog, options))
+                Stage::Attempts(Box::new(AttemptsBuilder::new(slots, &shared.catalog, options)))
             }
             Stage::Attempts(builder) => {
                 let course = |slot: usize| shared.catalog.batches()[shared.slots.batches[slot]].course_id.as_str();

@@ -1,11 +1,12 @@
 //! Parquet files: only the needed columns, only the row groups that can have wanted keys, and of those only the rows
 //! that do. Row groups are read in parallel.
 //!
-//! A group's key column is read first (`wanted`); then the needed columns, whole or by selection, in types that suit
-//! (`types`); `canonical` takes them over. Not here: the many types that a column may have (`cells`).
+//! A group's key column says whether few or many of its rows are `wanted`; few are jumped to, of many every row is decoded,
+//! in types that suit (`types`), lists and maps by their `levels` where that is enough; `canonical` takes columns over. Not here: the many types that a column may have (`cells`).
 
 mod canonical;
 mod cells;
+mod levels;
 mod types;
 mod wanted;
 
@@ -23,12 +24,13 @@ use parquet::file::metadata::PageIndexPolicy;
 use rayon::prelude::*;
 
 use self::canonical::{Wish, constant, taken};
+use self::levels::Levels;
 use self::types::only_leaf;
-use self::wanted::{Wanted, may_have, sorted};
+use self::wanted::{are_few, may_have, selection, sorted, with_wanted_key};
 use super::errors::Place;
 use super::layout::Part;
 use super::{PartRead, from_path, no_column};
-use crate::reports::schema::Presence;
+use crate::reports::schema::{Column, Keys, Presence};
 use crate::sources::SourceError;
 use crate::sources::rows::typed::{Taken, Typed};
 use crate::sources::rows::{Cell, Located, Outcome, Reading};
@@ -112,40 +114,121 @@ impl FilePlan<'_> {
     }
 
     fn read(&self, group: Group) -> Result<Outcome, Failure> {
-        let wanted = self.wanted(group)?;
-        let mut typed = Typed::new(self.reading, &self.part.label, self.located.flat);
-        if wanted.is_empty() {
-            return Ok(typed.finish());
+        match self.few(group)? {
+            Some(rows) => self.read_few(group, &rows),
+            None => self.read_all(group),
         }
+    }
+
+    /// The key column, if the scan is limited by one that the file has.
+    fn key(&self) -> Option<(usize, &dyn Keys)> {
+        let root = self.reading.only().and_then(|only| self.located.places[only])?;
+        self.reading.scan.only.as_ref().map(|(_, keys)| (root, keys.as_ref()))
+    }
+
+    /// The wanted rows of a group by its key column alone, counted from 0, if they are few. Where its first rows have
+    /// many there is no need to look at the others beforehand.
+    fn few(&self, group: Group) -> Result<Option<Vec<u32>>, Failure> {
+        let Some((root, keys)) = self.key() else { return Ok(None) };
+        let all = self.rows_of(group);
+        let (mut rows, mut before) = (Vec::new(), 0);
+        for batch in self.reader(group, &[root], BATCH, None)? {
+            let batch = batch?;
+            rows.extend(with_wanted_key(batch.column(0), keys)?.into_iter().map(|row| before + row));
+            before += length(&batch);
+            if !are_few(rows.len(), before as usize) {
+                return Ok(None);
+            }
+        }
+        Ok(are_few(rows.len(), all).then_some(rows))
+    }
+
+    fn rows_of(&self, group: Group) -> usize {
+        usize::try_from(self.metadata.metadata().row_group(group.place).num_rows()).unwrap_or(0)
+    }
+
+    /// The roots of the scan's columns, ascending.
+    fn roots(&self) -> Vec<usize> {
         let mut roots: Vec<usize> = self.located.places.iter().flatten().copied().collect();
         roots.sort_unstable();
         roots.dedup();
-        let selection = wanted.selection();
-        let selected = selection.is_some();
-        let mut before = 0;
-        for batch in self.reader(group, &roots, self.batch_rows(group), selection)? {
+        roots
+    }
+
+    /// Decodes some rows only.
+    fn read_few(&self, group: Group, rows: &[u32]) -> Result<Outcome, Failure> {
+        let mut typed = Typed::new(self.reading, &self.part.label, self.located.flat);
+        if rows.is_empty() {
+            return Ok(typed.finish());
+        }
+        let (roots, selection) = (self.roots(), selection(rows, self.rows_of(group)));
+        let mut rest = rows;
+        for batch in self.reader(group, &roots, self.batch_rows(group), Some(selection))? {
             let batch = batch?;
-            let length = u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);
-            let (rows, in_group) = wanted.among(selected, before, length);
-            before += length;
-            typed.take(self.columns(&batch, &roots, &rows)?, rows, |row| group.before + u64::from(in_group(row)) + 1);
+            let all: Vec<u32> = (0..length(&batch)).collect();
+            let (these, others) = rest.split_at_checked(all.len()).unwrap_or((rest, &[]));
+            rest = others;
+            let columns = self.columns(&batch, &roots, &all, &mut [])?;
+            typed.take(columns, all, |row| {
+                let in_group = these.get(row as usize).copied().unwrap_or_default();
+                group.before + u64::from(in_group) + 1
+            });
         }
         Ok(typed.finish())
     }
 
-    fn wanted(&self, group: Group) -> Result<Wanted, Failure> {
-        let rows = self.metadata.metadata().row_group(group.place).num_rows();
-        let rows = usize::try_from(rows).unwrap_or(0);
-        let only = self.reading.only().and_then(|only| self.located.places[only]);
-        let (Some(root), Some((_, keys))) = (only, &self.reading.scan.only) else { return Ok(Wanted::all(rows)) };
-        let mut wanted = Wanted::none(rows);
+    /// Decodes every row, and says which of them are wanted.
+    fn read_all(&self, group: Group) -> Result<Outcome, Failure> {
+        let mut typed = Typed::new(self.reading, &self.part.label, self.located.flat);
+        let mut levels = self.levels(group)?;
+        let by_levels: Vec<usize> = self
+            .located
+            .places
+            .iter()
+            .zip(&levels)
+            .filter(|(_, levels)| levels.is_some())
+            .filter_map(|(p, _)| *p)
+            .collect();
+        let mut roots = self.roots();
+        roots.retain(|root| !by_levels.contains(root));
         let mut before = 0;
-        for batch in self.reader(group, &[root], BATCH, None)? {
+        for batch in self.reader(group, &roots, self.batch_rows(group), None)? {
             let batch = batch?;
-            wanted.add(batch.column(0), before, keys.as_ref())?;
-            before += u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);
+            let rows = match self.key() {
+                Some((root, keys)) => with_wanted_key(batch.column(roots.binary_search(&root).unwrap_or(0)), keys)?,
+                None => (0..length(&batch)).collect(),
+            };
+            let columns = self.columns(&batch, &roots, &rows, &mut levels)?;
+            let first = group.before + u64::from(before) + 1;
+            typed.take(columns, rows, |row| first + u64::from(row));
+            before += length(&batch);
         }
-        Ok(wanted)
+        Ok(typed.finish())
+    }
+
+    /// For each column of the scan, how to read it by its levels, if that can be done. One column at least is read as a
+    /// whole, since it says where a chunk ends.
+    fn levels(&self, group: Group) -> Result<Vec<Option<Levels>>, Failure> {
+        let file = File::open(&self.part.path)?;
+        let places = &self.located.places;
+        let columns = self.reading.scan.columns.iter().zip(places);
+        let levels = columns.map(|(column, place)| {
+            let Some(root) = place.filter(|root| places.iter().flatten().filter(|other| *other == root).count() == 1)
+            else {
+                return Ok(None);
+            };
+            Levels::of(&file, self.metadata, (group.place, root), self.wish(column, root))
+        });
+        let levels: Vec<Option<Levels>> = levels.collect::<Result<_, ParquetError>>()?;
+        let all = places.iter().zip(&levels).all(|(place, levels)| place.is_none() || levels.is_some());
+        Ok(if all { levels.into_iter().map(|_| None).collect() } else { levels })
+    }
+
+    /// How a column of the file is taken for one of the scan.
+    fn wish(&self, column: &Column, root: usize) -> Wish<'_> {
+        // The old type for instants is in UTC although it does not say so.
+        let utc = only_leaf(self.metadata, root).is_some_and(|(leaf, _)| leaf == Physical::INT96);
+        Wish { kind: column.kind, utc, flat: self.located.flat, settings: self.reading.settings }
     }
 
     fn reader(
@@ -174,22 +257,36 @@ impl FilePlan<'_> {
         usize::try_from(BATCH_BYTES / bytes).unwrap_or(BATCH).clamp(1, BATCH)
     }
 
-    /// The columns of the scan in a chunk that has these root columns.
-    fn columns(&self, batch: &RecordBatch, roots: &[usize], rows: &[u32]) -> Result<Vec<Taken>, ArrowError> {
-        let columns = self.reading.scan.columns.iter().zip(&self.located.places).zip(self.given);
-        columns
-            .map(|((column, place), given)| {
+    /// The columns of the scan in a chunk that has these root columns; the others come by their levels.
+    fn columns(
+        &self,
+        batch: &RecordBatch,
+        roots: &[usize],
+        rows: &[u32],
+        levels: &mut [Option<Levels>],
+    ) -> Result<Vec<Taken>, Failure> {
+        let mut columns = Vec::with_capacity(self.given.len());
+        for (at, column) in self.reading.scan.columns.iter().enumerate() {
+            if let Some(Some(levels)) = levels.get_mut(at) {
+                columns.push(levels.next(batch.num_rows())?.into());
+                continue;
+            }
+            let place = self.located.places[at].and_then(|root| Some((root, roots.binary_search(&root).ok()?)));
+            columns.push(if let Some((root, place)) = place {
+                taken(batch.column(place), self.wish(column, root), rows)?
+            } else {
                 let settings = self.reading.settings;
-                let mut wish = Wish { kind: column.kind, utc: false, flat: self.located.flat, settings };
-                let Some(at) = place.and_then(|root| roots.binary_search(&root).ok()) else {
-                    return Ok(constant(given.unwrap_or(Cell::Null), batch.num_rows(), wish, rows));
-                };
-                // The old type for instants is in UTC although it does not say so.
-                wish.utc = only_leaf(self.metadata, roots[at]).is_some_and(|(leaf, _)| leaf == Physical::INT96);
-                taken(batch.column(at), wish, rows)
-            })
-            .collect()
+                let wish = Wish { kind: column.kind, utc: false, flat: self.located.flat, settings };
+                constant(self.given[at].unwrap_or(Cell::Null), batch.num_rows(), wish, rows)
+            });
+        }
+        Ok(columns)
     }
+}
+
+/// How many rows a chunk has.
+fn length(batch: &RecordBatch) -> u32 {
+    u32::try_from(batch.num_rows()).unwrap_or(u32::MAX)
 }
 
 /// Why a row group could not be read.

@@ -2,6 +2,7 @@
 
 mod csv;
 mod jsonl;
+mod nested;
 mod parquet;
 
 use std::borrow::Cow;

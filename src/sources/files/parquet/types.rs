@@ -50,12 +50,18 @@ fn is_coded(column: &ColumnChunkMetaData) -> bool {
     column.dictionary_page_offset().is_some() && (only(Encoding::RLE_DICTIONARY) || only(Encoding::PLAIN_DICTIONARY))
 }
 
+/// The leaves of a root column.
+pub(super) fn leaves(metadata: &ArrowReaderMetadata, root: usize) -> impl Iterator<Item = usize> {
+    let schema = metadata.parquet_schema();
+    (0..schema.num_columns()).filter(move |leaf| schema.get_column_root_idx(*leaf) == root)
+}
+
 /// The only leaf of a root column that is no nested one: its type and its number.
 pub(super) fn only_leaf(metadata: &ArrowReaderMetadata, root: usize) -> Option<(Physical, usize)> {
     let schema = metadata.parquet_schema();
     if !schema.root_schema().get_fields()[root].is_primitive() {
         return None;
     }
-    let leaf = (0..schema.num_columns()).find(|leaf| schema.get_column_root_idx(*leaf) == root)?;
+    let leaf = leaves(metadata, root).next()?;
     Some((schema.column(leaf).physical_type(), leaf))
 }
