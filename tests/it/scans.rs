@@ -90,6 +90,35 @@ fn what_does_not_fit_in_memory_is_worked_in_parts() {
     });
 }
 
+/// They are written back in one question, and the database takes all of them but one.
+#[test]
+fn a_row_that_is_refused_costs_no_other_its_report() {
+    each(|database| {
+        let site = Site::new(database, &fixture("odd"), JOBS, "");
+        assert!(site.run(&["migrate"]).status.success());
+        database.execute(if database.is_postgres() {
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;
+             CREATE TRIGGER refuse BEFORE UPDATE ON job_request FOR EACH ROW
+                WHEN (NEW.request_id = 'r3' AND NEW.status = 'COMPLETED') EXECUTE FUNCTION refuse()"
+        } else {
+            "CREATE TRIGGER refuse BEFORE UPDATE ON job_request
+                WHEN NEW.request_id = 'r3' AND NEW.status = 'COMPLETED' BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+        });
+        for n in 0..6 {
+            site.insert("t", &format!("r{n}"), "course-report", &format!(r#"{{"batchId": "{BATCH}"}}"#));
+        }
+        // While the first is written back all others end.
+        let output =
+            site.command(&["run", "--once"]).env("EXHAUST_TEST_POINT", "writing-back:delay=300").output().unwrap();
+        let log = told(&output);
+        assert!(!output.status.success(), "{log}");
+        assert_eq!(log.matches("request could not be written back request=t/r3").count(), 1, "{log}");
+        for (id, seen) in site.rows() {
+            assert_eq!(seen.status, if id == "r3" { "PROCESSING" } else { "COMPLETED" }, "{id}: {log}");
+        }
+    });
+}
+
 /// Every way in which one request can be wrong: it fails with these words, and its neighbours complete.
 #[test]
 fn a_wrong_request_fails_alone_in_words_that_a_client_understands() {
