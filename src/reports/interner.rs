@@ -63,59 +63,86 @@ impl Interner {
 /// 36 bytes does.
 const SHORT: usize = 39;
 
+/// So many texts are looked up together: places in memory are then asked for while others are on their way. Half of the
+/// time of one by one, where a table has half a million ids.
+const TOGETHER: usize = 64;
+
 /// Which number each text has.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
-    short: HashTable<Short>,
+    short: HashTable<(Short, u32)>,
     long: HashMap<String, u32>,
     hasher: DefaultHashBuilder,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Short {
-    bytes: [u8; SHORT],
-    length: u8,
-    number: u32,
-}
+/// A short text: its bytes, zeros, its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Short([u8; SHORT + 1]);
 
 impl Short {
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.length.into()]
+    fn of(text: &str) -> Option<Self> {
+        let mut bytes = [0; SHORT + 1];
+        bytes[SHORT] = u8::try_from(text.len()).ok().filter(|length| usize::from(*length) <= SHORT)?;
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Some(Self(bytes))
     }
 
     fn text(&self) -> &str {
         // It was made of a text.
-        std::str::from_utf8(self.bytes()).unwrap_or_default()
+        std::str::from_utf8(&self.0[..self.0[SHORT].into()]).unwrap_or_default()
     }
 }
 
 impl Numbers {
     /// The number of a text that is known.
     pub(super) fn get(&self, text: &str) -> Option<u32> {
-        if text.len() > SHORT {
-            return self.long.get(text).copied();
+        match Short::of(text) {
+            Some(short) => self.find(self.hasher.hash_one(short.0), &short),
+            None => self.long.get(text).copied(),
         }
-        let bytes = text.as_bytes();
-        self.short.find(self.hasher.hash_one(bytes), |short| short.bytes() == bytes).map(|short| short.number)
+    }
+
+    fn find(&self, hash: u64, short: &Short) -> Option<u32> {
+        self.short.find(hash, |(known, _)| known == short).map(|(_, number)| *number)
+    }
+
+    /// The number of each text, `unknown` for those that are not known.
+    pub(super) fn all<'t>(&self, mut texts: impl Iterator<Item = &'t str>, unknown: u32) -> Vec<u32> {
+        let mut numbers = Vec::with_capacity(texts.size_hint().0);
+        let mut block: Vec<(u64, Option<Short>, &str)> = Vec::with_capacity(TOGETHER);
+        loop {
+            block.clear();
+            block.extend(texts.by_ref().take(TOGETHER).map(|text| match Short::of(text) {
+                Some(short) => (self.hasher.hash_one(short.0), Some(short), text),
+                None => (0, None, text),
+            }));
+            if block.is_empty() {
+                return numbers;
+            }
+            numbers.extend(block.iter().map(|(hash, short, text)| {
+                let found = match short {
+                    Some(short) => self.find(*hash, short),
+                    None => self.long.get(*text).copied(),
+                };
+                found.unwrap_or(unknown)
+            }));
+        }
     }
 
     /// Adds a text that is not known.
     fn insert(&mut self, text: &str, number: u32) {
-        let Some(length) = u8::try_from(text.len()).ok().filter(|length| usize::from(*length) <= SHORT) else {
+        let Some(entry) = Short::of(text) else {
             self.long.insert(text.to_owned(), number);
             return;
         };
-        let mut bytes = [0; SHORT];
-        bytes[..text.len()].copy_from_slice(text.as_bytes());
         let Self { short, hasher, .. } = self;
-        let hash = |short: &Short| hasher.hash_one(short.bytes());
-        let entry = Short { bytes, length, number };
-        short.insert_unique(hash(&entry), entry, hash);
+        let hash = |(short, _): &(Short, u32)| hasher.hash_one(short.0);
+        short.insert_unique(hash(&(entry, number)), (entry, number), hash);
     }
 
     /// Calls every text by another number.
     pub(super) fn renumber(&mut self, new: impl Fn(u32) -> u32) {
-        self.short.iter_mut().for_each(|short| short.number = new(short.number));
+        self.short.iter_mut().for_each(|(_, number)| *number = new(*number));
         self.long.values_mut().for_each(|number| *number = new(*number));
     }
 
@@ -126,12 +153,12 @@ impl Numbers {
 
     /// Every text, in no particular order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
-        self.short.iter().map(Short::text).chain(self.long.keys().map(String::as_str))
+        self.short.iter().map(|(short, _)| short.text()).chain(self.long.keys().map(String::as_str))
     }
 
     fn memory(&self) -> usize {
         let long: usize = self.long.keys().map(|text| text.capacity() + size_of::<(String, u32)>()).sum();
-        self.short.capacity() * (size_of::<Short>() + 1) + long
+        self.short.capacity() * (size_of::<(Short, u32)>() + 1) + long
     }
 }
 
@@ -143,15 +170,18 @@ impl SharedInterner {
     /// The numbers of these texts. Most are known already, so that looking up goes on side by side and only new ones
     /// wait for each other.
     pub(super) fn numbers(&self, texts: &[&str]) -> Vec<u32> {
-        let known: Vec<Option<u32>> = {
+        const UNKNOWN: u32 = u32::MAX;
+        let mut numbers = {
             let interner = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            texts.iter().map(|text| interner.get(text)).collect()
+            interner.numbers.all(texts.iter().copied(), UNKNOWN)
         };
-        if let Some(numbers) = known.iter().copied().collect() {
-            return numbers;
+        if numbers.contains(&UNKNOWN) {
+            let mut interner = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            for (number, text) in numbers.iter_mut().zip(texts).filter(|(number, _)| **number == UNKNOWN) {
+                *number = interner.intern(text);
+            }
         }
-        let mut interner = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        known.into_iter().zip(texts).map(|(number, text)| number.unwrap_or_else(|| interner.intern(text))).collect()
+        numbers
     }
 
     /// The number of one text.
@@ -192,6 +222,9 @@ mod tests {
         }
         assert_eq!(interner.get("xa\0"), None, "no padding");
         let mut numbers = interner.into_numbers();
+        let asked = ["?"].into_iter().chain(texts.iter().map(String::as_str));
+        let found: Vec<u32> = numbers.all(asked, 999);
+        assert_eq!(found, [999].into_iter().chain(0..180).collect::<Vec<u32>>());
         numbers.renumber(|number| 1000 - number);
         for (number, text) in (0..).zip(&texts) {
             assert_eq!(numbers.get(text), Some(1000 - number));

@@ -58,10 +58,10 @@ enum Stage {
     #[default]
     Begin,
     Enrolments(EnrolmentsBuilder),
-    Users(LearnersBuilder),
     Hierarchy(Hierarchies),
     Activity(ActivityBuilder),
     Attempts(Box<AttemptsBuilder>),
+    Users(LearnersBuilder),
     End,
     /// For each slot the bytes of its rows.
     TooHeavy(Vec<u64>),
@@ -105,7 +105,8 @@ impl SharedBuilder {
 
     /// The next table to read, limited to what the batches need; `None`: everything is there, or it is too much.
     ///
-    /// Enrolments say who is looked for in all others; the tree of a course, which of its activities count.
+    /// Enrolments say who is looked for in all others; the tree of a course, which of its activities count. Learners come
+    /// last: what is said of them is most of what stays, and the rows of the others have become few by then.
     pub fn next_scan(&mut self) -> Option<Scan> {
         loop {
             self.go_on();
@@ -175,13 +176,6 @@ impl SharedBuilder {
                 let (found, enrolled) = builder.finish();
                 shared.enrolled = enrolled;
                 *people = Arc::new(found);
-                Stage::Users(LearnersBuilder::new(needs.common, people.count()))
-            }
-            Stage::Users(builder) => {
-                let learners = builder.finish();
-                shared.enrolled.par_iter_mut().for_each(|enrolled| enrolled.settle(&learners));
-                shared.duplicate(Table::User, learners.duplicates);
-                shared.learners = learners;
                 Stage::Hierarchy(Hierarchies::default())
             }
             Stage::Hierarchy(builder) => {
@@ -199,9 +193,18 @@ impl SharedBuilder {
             }
             Stage::Attempts(builder) => {
                 let course = |slot: usize| shared.catalog.batches()[shared.slots.batches[slot]].course_id.as_str();
-                let (attempts, duplicates) = builder.finish(&shared.enrolled, course);
+                let (attempts, duplicates) = builder.finish(people, course);
                 shared.attempts = attempts;
                 shared.duplicate(Table::AssessmentAggregator, duplicates);
+                Stage::Users(LearnersBuilder::new(needs.common, people.count()))
+            }
+            Stage::Users(builder) => {
+                let learners = builder.finish();
+                shared.enrolled.par_iter_mut().for_each(|enrolled| enrolled.settle(&learners));
+                let attempts = shared.attempts.par_iter_mut().zip(&shared.enrolled);
+                attempts.for_each(|(attempts, enrolled)| attempts.settle(enrolled));
+                shared.duplicate(Table::User, learners.duplicates);
+                shared.learners = learners;
                 Stage::End
             }
             ended @ (Stage::End | Stage::TooHeavy(_)) => ended,

@@ -2,7 +2,7 @@
 //! whose last file is stored is settled on a thread of its own, so that nobody who makes files waits for a disk; those
 //! that have come meanwhile are settled together.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -35,11 +35,22 @@ pub struct Delivered {
     pub counts: Counts,
 }
 
+/// What there is to be settled.
+pub(super) enum Stored {
+    /// So much of requests under way that the disk should begin with it.
+    Much,
+    /// A request whose files are all stored.
+    Whole(Whole),
+}
+
 /// A request whose files are all stored.
 pub(super) struct Whole {
     request: usize,
     delivered: Delivered,
 }
+
+/// Bytes that are stored before the disk is told to begin with them.
+const MUCH: u64 = 32 << 20;
 
 /// A request under way.
 #[derive(Debug)]
@@ -64,15 +75,17 @@ impl Open {
 pub(super) struct Desk {
     workshop: Arc<Workshop>,
     open: Vec<Mutex<Open>>,
-    whole: Sender<Whole>,
+    stored: Sender<Stored>,
+    /// Bytes of all files so far.
+    bytes: AtomicU64,
     ended: UnboundedSender<Ended>,
 }
 
 impl Desk {
     /// Those of the workshop's requests; the ones that an earlier attempt has finished are whole at once.
-    pub(super) fn new(workshop: Arc<Workshop>, whole: Sender<Whole>, ended: UnboundedSender<Ended>) -> Self {
+    pub(super) fn new(workshop: Arc<Workshop>, stored: Sender<Stored>, ended: UnboundedSender<Ended>) -> Self {
         let open: Vec<_> = workshop.requests.iter().map(|one| Mutex::new(Open::new(one))).collect();
-        let desk = Self { workshop, open, whole, ended };
+        let desk = Self { workshop, open, stored, bytes: AtomicU64::new(0), ended };
         for request in 0..desk.open.len() {
             let delivered = {
                 let open = desk.open(request);
@@ -91,7 +104,7 @@ impl Desk {
     fn is_whole(&self, request: usize, delivered: Option<Delivered>) {
         if let Some(delivered) = delivered {
             // Whoever settles goes on for as long as somebody may send.
-            let _ = self.whole.send(Whole { request, delivered });
+            let _ = self.stored.send(Stored::Whole(Whole { request, delivered }));
         }
     }
 
@@ -100,7 +113,15 @@ impl Desk {
         !self.open(request).failed && self.workshop.ledger.wants(&self.workshop.requests[request].key)
     }
 
-    /// One more file of a request is stored; with the last one it is whole.
+    /// One more file is stored, for whomever.
+    pub(super) fn stored(&self, bytes: u64) {
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before / MUCH < (before + bytes) / MUCH {
+            let _ = self.stored.send(Stored::Much);
+        }
+    }
+
+    /// One more file of a request is delivered; with the last one it is whole.
     pub(super) fn deliver(&self, request: usize, bytes: u64, counts: &Counts) {
         let delivered = {
             let mut open = self.open(request);
@@ -133,13 +154,19 @@ pub(super) struct Settler<'a> {
 
 impl Settler<'_> {
     /// Goes on until no further request can become whole.
-    pub(super) fn run(&self, whole: &Receiver<Whole>) {
-        while let Ok(first) = whole.recv() {
+    pub(super) fn run(&self, stored: &Receiver<Stored>) {
+        while let Ok(first) = stored.recv() {
             // A stop that cannot wait hands back what has not ended.
             if self.stop.is_halted() {
                 return;
             }
-            self.settle(std::iter::once(first).chain(whole.try_iter()).collect());
+            let whole = |stored| if let Stored::Whole(whole) = stored { Some(whole) } else { None };
+            let together: Vec<Whole> = std::iter::once(first).chain(stored.try_iter()).filter_map(whole).collect();
+            if together.is_empty() {
+                self.store.settle_ahead();
+            } else {
+                self.settle(together);
+            }
         }
     }
 
@@ -205,7 +232,7 @@ mod tests {
         }
         let (stop, meter) = (Stop::default(), Meter::default());
         let (ended, mut told) = tokio::sync::mpsc::unbounded_channel();
-        let (whole, settled) = std::sync::mpsc::channel();
+        let (stored, settled) = std::sync::mpsc::channel();
         let settler =
             Settler { requests: &requests, store: &store, ledger: &ledger, stop: &stop, meter: &meter, ended };
         for (these, fine) in [(vec![0], true), (vec![1, 2], false)] {
@@ -221,8 +248,9 @@ mod tests {
                 assert_eq!(processed.is_none(), fine, "what cannot be relied on the row is told to forget");
             }
         }
-        whole.send(Whole { request: 0, delivered: Delivered::default() }).unwrap();
-        drop(whole);
+        stored.send(Stored::Much).unwrap();
+        stored.send(Stored::Whole(Whole { request: 0, delivered: Delivered::default() })).unwrap();
+        drop(stored);
         settler.run(&settled);
         assert!(told.try_recv().unwrap().result.is_ok());
     }

@@ -155,6 +155,7 @@ fn make(workshop: &Workshop, desk: &Desk, shared: &Shared, unit: &Unit) {
             Some(Ok(())) => {
                 if !is_copy {
                     original = object;
+                    desk.stored(bytes);
                 }
                 let counter = if is_copy { &meter.shared } else { &meter.generated };
                 counter.fetch_add(1, Ordering::Relaxed);

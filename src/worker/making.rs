@@ -25,7 +25,7 @@ pub(super) async fn make(
     catalog: Arc<Catalog>,
     ended: UnboundedSender<Ended>,
 ) -> Result<(), Panicked> {
-    let (whole, settled) = std::sync::mpsc::channel();
+    let (stored, settled) = std::sync::mpsc::channel();
     let settling = tokio::task::spawn_blocking({
         let (workshop, ended) = (Arc::clone(&workshop), ended.clone());
         move || {
@@ -33,7 +33,7 @@ pub(super) async fn make(
             Settler { requests, store, ledger, stop, meter, ended }.run(&settled);
         }
     });
-    let desk = Arc::new(Desk::new(Arc::clone(&workshop), whole, ended));
+    let desk = Arc::new(Desk::new(Arc::clone(&workshop), stored, ended));
     let made = make_parts(&world, &workshop, &catalog, &desk).await;
     drop(desk);
     // It ends by itself once nobody can become whole any more.

@@ -57,6 +57,16 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Has the disk begin with what is stored by now, so that there is less to wait for in the end. Nothing is said of
+    /// files: whoever depends on one still has to [`settle`](Store::settle) it, and hears then what failed.
+    pub fn settle_ahead(&self) {
+        if let Err(error) = self.settling.all_at_once(|| whole_file_system(&self.root)) {
+            log::warn!("files could not be settled ahead error={error}");
+        }
+    }
+}
+
 impl Settling {
     /// `false`: there is no such answer, each file must be asked for.
     fn all_at_once(&self, settle: impl FnOnce() -> io::Result<bool>) -> io::Result<bool> {

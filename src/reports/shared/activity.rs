@@ -98,9 +98,9 @@ impl ActivityBuilder {
         let numbers = chunk.texts("activity_id").each(chunk.rows(), number);
         let wanted = |((_, slot), activity): &((usize, u32), u32)| *slot != NONE && *activity != NONE;
         let rows: Vec<((usize, u32), u32)> = chunk.rows().zip(slots).zip(numbers).filter(wanted).collect();
+        let users = of.people.ranks(rows.iter().map(|((row, _), _)| ids.get(*row)));
         let bears = budget.bears(rows.len(), ACTIVITY);
-        for ((row, slot), activity) in rows {
-            let Some(user) = of.people.rank(ids.get(row)) else { continue };
+        for (((row, slot), activity), user) in rows.into_iter().zip(users).filter(|(_, user)| *user != NONE) {
             let mut bucket = self.slots[slot as usize].lock().unwrap_or_else(PoisonError::into_inner);
             if !bears {
                 bucket.left += 1;

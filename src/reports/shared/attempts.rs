@@ -26,6 +26,8 @@ pub(in crate::reports) struct Counted {
     pub(in crate::reports) user: u32,
     /// The assessment in the catalogue's contents.
     pub(in crate::reports) content: u32,
+    /// How many attempts of theirs at it there are.
+    attempts: u32,
     score: i64,
     max: i64,
     grand_total: i64,
@@ -55,7 +57,7 @@ impl Counted {
 /// What counts of a batch's attempts.
 #[derive(Debug, Default)]
 pub(in crate::reports) struct Attempts {
-    /// Of those who have an enrolment that may be listed; sorted by user and assessment.
+    /// Of those who have an enrolment that passes; sorted by user and assessment.
     pub(in crate::reports) rows: Vec<Counted>,
     /// The assessments with an attempt, whoever made it, ascending.
     pub(in crate::reports) contents: Vec<u32>,
@@ -64,6 +66,16 @@ pub(in crate::reports) struct Attempts {
 }
 
 impl Attempts {
+    /// Leaves those who are listed.
+    pub(super) fn settle(&mut self, enrolled: &Enrolled) {
+        let Self { rows, of_others, .. } = self;
+        rows.retain(|row| {
+            let is_listed = enrolled.lists(row.user);
+            *of_others += if is_listed { 0 } else { u64::from(row.attempts) };
+            is_listed
+        });
+    }
+
     pub(super) fn memory(&self) -> usize {
         self.rows.capacity() * size_of::<Counted>() + self.contents.capacity() * size_of::<u32>()
     }
@@ -184,9 +196,9 @@ impl AttemptsBuilder {
         let ats = chunk.instants("last_attempted_on");
         #[allow(clippy::cast_possible_truncation, reason = "ranks have 32 bits")]
         let stranger = |user: &str| people.count() as u32 + self.strangers.number(user);
-        for ((&(row, slot, content), course), grand_total) in rows.iter().zip(courses).zip(totals) {
-            let user = users.get(row);
-            let user = people.rank(user).unwrap_or_else(|| stranger(user));
+        let ranks = people.ranks(at().map(|row| users.get(row)));
+        for (((&(row, slot, content), course), grand_total), rank) in rows.iter().zip(courses).zip(totals).zip(ranks) {
+            let user = if rank == NONE { stranger(users.get(row)) } else { rank };
             let mut bucket = self.slots[slot as usize].lock().unwrap_or_else(PoisonError::into_inner);
             let id = u32::try_from(bucket.ids.rows()).unwrap_or(NONE);
             bucket.ids.push(ids.get(row));
@@ -214,21 +226,19 @@ impl AttemptsBuilder {
     }
 
     /// What counts, slot by slot, and how many rows were duplicates. `course`: that of the batch in a slot.
-    pub(super) fn finish<'c>(
-        self,
-        enrolled: &[Enrolled],
-        course: impl Fn(usize) -> &'c str + Sync,
-    ) -> (Vec<Attempts>, u64) {
+    pub(super) fn finish<'c>(self, people: &People, course: impl Fn(usize) -> &'c str + Sync) -> (Vec<Attempts>, u64) {
         let (courses, totals) = (self.courses.into_inner(), self.grand_totals.into_inner());
         #[allow(clippy::cast_possible_truncation, reason = "an interner gives out 32-bit numbers")]
         let per_cents = (0..totals.len() as u32).map(|total| match grand_total(totals.text(total)) {
             Ok(per_cent) => per_cent.unwrap_or(NOTHING),
             Err(Unreadable) => UNREADABLE,
         });
-        let judge = Judge { courses: &courses, totals: &totals, per_cents: per_cents.collect(), choice: self.choice };
+        let per_cents = per_cents.collect();
+        let people = u32::try_from(people.count()).unwrap_or(NONE);
+        let judge = Judge { courses: &courses, totals: &totals, per_cents, choice: self.choice, people };
         let settle = |(slot, bucket): (usize, Mutex<Bucket>)| {
             let bucket = bucket.into_inner().unwrap_or_else(PoisonError::into_inner);
-            judge.settle(bucket, &enrolled[slot], course(slot))
+            judge.settle(bucket, course(slot))
         };
         let (attempts, duplicates): (Vec<_>, Vec<u64>) = self.slots.into_par_iter().enumerate().map(settle).unzip();
         (attempts, duplicates.into_iter().sum())
@@ -242,12 +252,14 @@ struct Judge<'a> {
     /// By number of the `grand_total`.
     per_cents: Vec<i64>,
     choice: Choice,
+    /// How many people have an enrolment; from this number on users have none.
+    people: u32,
 }
 
 impl Judge<'_> {
     /// Keeps the greatest row of each key, of these the ones that name the batch's course, and of these the one of each
     /// learner and assessment that counts; also says how many rows had a key that another one has.
-    fn settle(&self, mut bucket: Bucket, enrolled: &Enrolled, course: &str) -> (Attempts, u64) {
+    fn settle(&self, mut bucket: Bucket, course: &str) -> (Attempts, u64) {
         let mut rows = std::mem::take(&mut bucket.rows);
         rows.sort_unstable_by(|left, right| {
             bucket.compare_keys(left, right).then_with(|| self.compare_values(right, left))
@@ -261,12 +273,14 @@ impl Judge<'_> {
         attempts.contents.dedup();
         attempts.contents.shrink_to_fit();
         let before = rows.len();
-        rows.retain(|row| enrolled.lists(row.user));
+        rows.retain(|row| row.user < self.people);
         attempts.of_others = (before - rows.len()) as u64;
         let counted = rows.chunk_by(|left, right| pair(left) == pair(right)).filter_map(|at_one| {
             let row = at_one.iter().max_by(|left, right| bucket.compare_worth(left, right, self.choice))?;
             let Raw { user, content, score, max, .. } = *row;
-            Some(Counted { user, content, score, max, grand_total: self.per_cents[row.grand_total as usize] })
+            let attempts = u32::try_from(at_one.len()).unwrap_or(u32::MAX);
+            let grand_total = self.per_cents[row.grand_total as usize];
+            Some(Counted { user, content, attempts, score, max, grand_total })
         });
         attempts.rows = counted.collect();
         attempts.rows.shrink_to_fit();

@@ -121,8 +121,8 @@ impl LearnersBuilder {
     pub(super) fn take(&self, chunk: &Chunk, people: &People) {
         let chunk = Named::new(chunk, &self.columns);
         let ids = chunk.texts("userid");
-        let known = chunk.rows().filter_map(|row| Some((row, people.rank(ids.get(row))?)));
-        let known: Vec<(usize, u32)> = known.collect();
+        let ranks = people.ranks(chunk.rows().map(|row| ids.get(row)));
+        let known: Vec<(usize, u32)> = chunk.rows().zip(ranks).filter(|(_, rank)| *rank != NONE).collect();
         for some in known.chunks(LINES) {
             self.take_some(chunk, some);
         }

@@ -3,6 +3,7 @@
 
 use rayon::prelude::*;
 
+use super::NONE;
 use crate::reports::interner::{Interner, Numbers};
 use crate::reports::schema::Keys;
 
@@ -30,9 +31,9 @@ impl People {
         (Self(numbers), ranks)
     }
 
-    /// Who has this id.
-    pub(super) fn rank(&self, id: &str) -> Option<u32> {
-        self.0.get(id)
+    /// Who has each of these ids; [`NONE`]: nobody.
+    pub(super) fn ranks<'i>(&self, ids: impl Iterator<Item = &'i str>) -> Vec<u32> {
+        self.0.all(ids, NONE)
     }
 
     /// How many there are.
@@ -52,7 +53,7 @@ fn first_bytes(text: &str) -> u64 {
 
 impl Keys for People {
     fn contains(&self, key: &str) -> bool {
-        self.rank(key).is_some()
+        self.0.get(key).is_some()
     }
 
     fn len(&self) -> usize {
@@ -78,7 +79,7 @@ mod tests {
         sorted.sort_unstable();
         for (id, number) in ids.iter().zip(numbers) {
             let rank = ranks[number as usize];
-            assert_eq!(people.rank(id), Some(rank));
+            assert_eq!(people.ranks([*id].into_iter()), [rank]);
             assert_eq!(sorted[rank as usize], *id);
         }
         let mut keys: Vec<&str> = Keys::iter(&people).collect();

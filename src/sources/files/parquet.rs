@@ -11,6 +11,7 @@ mod types;
 mod wanted;
 
 use std::fs::File;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
@@ -39,6 +40,9 @@ use crate::sources::rows::{Cell, Located, Outcome, Reading};
 const BATCH: usize = 32_768;
 /// Bytes decoded at a time, about, where rows are long.
 const BATCH_BYTES: i64 = 16 << 20;
+
+/// So many keys are compared with statistics; more are in every row group anyhow.
+const KEYS: usize = 10_000;
 
 /// Reads a file.
 ///
@@ -81,7 +85,8 @@ fn groups(metadata: &ArrowReaderMetadata, located: &Located, reading: &Reading<'
         Some((Physical::BYTE_ARRAY, leaf)) => Some(leaf),
         _ => None,
     });
-    let wanted = reading.scan.only.as_ref().filter(|_| leaf.is_some()).map(|(_, keys)| sorted(keys));
+    let few = |keys: &Arc<dyn Keys>| leaf.is_some() && keys.len() <= KEYS;
+    let wanted = reading.scan.only.as_ref().filter(|(_, keys)| few(keys)).map(|(_, keys)| sorted(keys));
     let mut before = 0;
     let mut groups = Vec::new();
     for (place, group) in metadata.metadata().row_groups().iter().enumerate() {
