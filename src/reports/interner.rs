@@ -76,8 +76,18 @@ pub(super) struct Numbers {
 }
 
 /// A short text: its bytes, zeros, its length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 struct Short([u8; SHORT + 1]);
+
+impl PartialEq for Short {
+    /// Word by word, without a branch or a call.
+    fn eq(&self, other: &Self) -> bool {
+        let (mine, _) = self.0.as_chunks::<8>();
+        let (theirs, _) = other.0.as_chunks::<8>();
+        let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
+        mine.iter().zip(theirs).fold(0, |differ, (mine, theirs)| differ | (word(mine) ^ word(theirs))) == 0
+    }
+}
 
 impl Short {
     fn of(text: &str) -> Option<Self> {

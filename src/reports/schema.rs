@@ -134,6 +134,11 @@ pub trait Keys: std::fmt::Debug + Send + Sync {
     /// Whether rows of this key are wanted.
     fn contains(&self, key: &str) -> bool;
 
+    /// The same for many keys: where looking one up waits for memory, together is quicker.
+    fn contain(&self, keys: &mut dyn Iterator<Item = &str>) -> Vec<bool> {
+        keys.map(|key| self.contains(key)).collect()
+    }
+
     /// How many there are.
     fn len(&self) -> usize;
 

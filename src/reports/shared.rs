@@ -10,6 +10,7 @@ pub(super) mod attempts;
 pub(super) mod enrolments;
 pub(super) mod learners;
 mod people;
+mod pieces;
 mod weight;
 
 use std::collections::BTreeMap;
@@ -268,13 +269,6 @@ impl Slots {
     /// The slot of a batch, [`NONE`] for one that is not loaded.
     fn of(&self, id: &str) -> u32 {
         self.by_id.get(id).copied().unwrap_or(NONE)
-    }
-}
-
-/// Makes room for one more without doubling: these are the largest lists in memory.
-fn reserve<T>(list: &mut Vec<T>) {
-    if list.len() == list.capacity() {
-        list.reserve_exact(list.len() / 4 + 16);
     }
 }
 

@@ -7,8 +7,9 @@ use hashbrown::HashMap;
 use rayon::prelude::*;
 
 use super::people::People;
+use super::pieces::Pieces;
 use super::weight::{ACTIVITY, Budget};
-use super::{NONE, NOTHING, Slots, reserve};
+use super::{NONE, NOTHING, Slots};
 use crate::reports::columns::Named;
 
 /// What `context_id` begins with where the context is a batch.
@@ -70,7 +71,7 @@ pub(super) struct ActivityBuilder {
 /// Rows of a batch.
 #[derive(Debug, Default)]
 struct Bucket {
-    rows: Vec<Raw>,
+    rows: Pieces<Raw>,
     /// Rows that were too many to be kept.
     left: u64,
 }
@@ -106,7 +107,6 @@ impl ActivityBuilder {
                 bucket.left += 1;
                 continue;
             }
-            reserve(&mut bucket.rows);
             bucket.rows.push(Raw {
                 updated: updated.get(row).unwrap_or(NOTHING),
                 user,
@@ -128,7 +128,7 @@ impl ActivityBuilder {
     /// One row per user and activity, in their order; and how many more there were.
     pub(super) fn finish(self) -> (Vec<Vec<Progress>>, u64) {
         let settle = |bucket: Mutex<Bucket>| {
-            let mut raw = bucket.into_inner().unwrap_or_else(PoisonError::into_inner).rows;
+            let mut raw = bucket.into_inner().unwrap_or_else(PoisonError::into_inner).rows.into_vec();
             let key = |row: &Raw| u64::from(row.user) << 32 | u64::from(row.activity);
             raw.sort_unstable_by_key(|row| (key(row), Reverse((row.updated, row.count))));
             let all = raw.len();

@@ -7,8 +7,9 @@ use rayon::prelude::*;
 
 use super::enrolments::Enrolled;
 use super::people::People;
+use super::pieces::{Pieces, TEXTS, TextPieces};
 use super::weight::{ATTEMPT, Budget};
-use super::{NONE, NOTHING, Slots, reserve};
+use super::{NONE, NOTHING, Slots};
 use crate::reports::catalog::Catalog;
 use crate::reports::columns::Named;
 use crate::reports::interner::{Interner, SharedInterner};
@@ -83,6 +84,7 @@ impl Attempts {
 
 /// A row of the table.
 #[derive(Clone, Copy, Debug)]
+#[repr(C, packed(4))]
 struct Raw {
     score: i64,
     max: i64,
@@ -91,29 +93,22 @@ struct Raw {
     content: u32,
     course: u32,
     grand_total: u32,
-    /// The row of its id.
+    /// The number of its id.
     id: u32,
 }
 
 /// Rows of a batch.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Bucket {
-    rows: Vec<Raw>,
-    ids: TextBlock,
+    rows: Pieces<Raw>,
     /// Rows that were too many to be kept.
     left: u64,
 }
 
-impl Default for Bucket {
-    fn default() -> Self {
-        Self { rows: Vec::new(), ids: TextBlock::new(1), left: 0 }
-    }
-}
-
-impl Bucket {
+impl Judge<'_> {
     /// `attempt_id`
     fn id(&self, row: &Raw) -> &str {
-        self.ids.get(row.id as usize, 0)
+        self.ids.get(row.id)
     }
 
     fn compare_keys(&self, left: &Raw, right: &Raw) -> Ordering {
@@ -122,12 +117,13 @@ impl Bucket {
 
     /// The greater of two attempts of one learner at one assessment counts. Best: by score, then time, then attempt id.
     /// Latest: by time, then attempt id. What is missing is smallest.
-    fn compare_worth(&self, left: &Raw, right: &Raw, choice: Choice) -> Ordering {
-        let by_score = match choice {
-            Choice::Best => left.score.cmp(&right.score),
+    fn compare_worth(&self, left: &Raw, right: &Raw) -> Ordering {
+        let times = { left.at }.cmp(&{ right.at });
+        let by_score = match self.choice {
+            Choice::Best => { left.score }.cmp(&{ right.score }),
             Choice::Latest => Ordering::Equal,
         };
-        by_score.then_with(|| left.at.cmp(&right.at)).then_with(|| self.id(left).cmp(self.id(right)))
+        by_score.then(times).then_with(|| self.id(left).cmp(self.id(right)))
     }
 }
 
@@ -152,6 +148,8 @@ pub(super) struct AttemptsBuilder {
     grand_totals: SharedInterner,
     /// People without an enrolment, who are numbered after those who have one.
     strangers: SharedInterner,
+    /// `attempt_id`s.
+    ids: Mutex<TextPieces>,
     slots: Vec<Mutex<Bucket>>,
 }
 
@@ -166,6 +164,7 @@ impl AttemptsBuilder {
             courses: SharedInterner::default(),
             grand_totals: SharedInterner::default(),
             strangers: SharedInterner::default(),
+            ids: Mutex::default(),
             slots: (0..slots).map(|_| Mutex::default()).collect(),
         }
     }
@@ -197,12 +196,11 @@ impl AttemptsBuilder {
         #[allow(clippy::cast_possible_truncation, reason = "ranks have 32 bits")]
         let stranger = |user: &str| people.count() as u32 + self.strangers.number(user);
         let ranks = people.ranks(at().map(|row| users.get(row)));
-        for (((&(row, slot, content), course), grand_total), rank) in rows.iter().zip(courses).zip(totals).zip(ranks) {
+        let ids = self.keep(at().map(|row| ids.get(row)), rows.len());
+        let numbers = courses.into_iter().zip(totals).zip(ids).zip(ranks);
+        for (&(row, slot, content), (((course, grand_total), id), rank)) in rows.iter().zip(numbers) {
             let user = if rank == NONE { stranger(users.get(row)) } else { rank };
             let mut bucket = self.slots[slot as usize].lock().unwrap_or_else(PoisonError::into_inner);
-            let id = u32::try_from(bucket.ids.rows()).unwrap_or(NONE);
-            bucket.ids.push(ids.get(row));
-            reserve(&mut bucket.rows);
             bucket.rows.push(Raw {
                 score: scores.get(row).unwrap_or(NOTHING),
                 max: maxima.get(row).unwrap_or(NOTHING),
@@ -214,6 +212,19 @@ impl AttemptsBuilder {
                 id,
             });
         }
+    }
+
+    /// Keeps attempt ids, and numbers them.
+    fn keep<'i>(&self, mut ids: impl Iterator<Item = &'i str>, count: usize) -> Vec<u32> {
+        let mut numbers = Vec::with_capacity(count);
+        while numbers.len() < count {
+            let mut texts = TextBlock::new(1);
+            ids.by_ref().take(TEXTS).for_each(|id| texts.push(id));
+            let rows = u32::try_from(texts.rows()).unwrap_or_default();
+            let first = self.ids.lock().unwrap_or_else(PoisonError::into_inner).append(texts);
+            numbers.extend(first..first + rows);
+        }
+        numbers
     }
 
     /// The bytes of each slot's rows, kept or not.
@@ -235,7 +246,8 @@ impl AttemptsBuilder {
         });
         let per_cents = per_cents.collect();
         let people = u32::try_from(people.count()).unwrap_or(NONE);
-        let judge = Judge { courses: &courses, totals: &totals, per_cents, choice: self.choice, people };
+        let ids = self.ids.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let judge = Judge { courses: &courses, totals: &totals, ids: &ids, per_cents, choice: self.choice, people };
         let settle = |(slot, bucket): (usize, Mutex<Bucket>)| {
             let bucket = bucket.into_inner().unwrap_or_else(PoisonError::into_inner);
             judge.settle(bucket, course(slot))
@@ -249,6 +261,7 @@ impl AttemptsBuilder {
 struct Judge<'a> {
     courses: &'a Interner,
     totals: &'a Interner,
+    ids: &'a TextPieces,
     /// By number of the `grand_total`.
     per_cents: Vec<i64>,
     choice: Choice,
@@ -259,13 +272,13 @@ struct Judge<'a> {
 impl Judge<'_> {
     /// Keeps the greatest row of each key, of these the ones that name the batch's course, and of these the one of each
     /// learner and assessment that counts; also says how many rows had a key that another one has.
-    fn settle(&self, mut bucket: Bucket, course: &str) -> (Attempts, u64) {
-        let mut rows = std::mem::take(&mut bucket.rows);
+    fn settle(&self, bucket: Bucket, course: &str) -> (Attempts, u64) {
+        let mut rows = bucket.rows.into_vec();
         rows.sort_unstable_by(|left, right| {
-            bucket.compare_keys(left, right).then_with(|| self.compare_values(right, left))
+            self.compare_keys(left, right).then_with(|| self.compare_values(right, left))
         });
         let all = rows.len();
-        rows.dedup_by(|next, kept| bucket.compare_keys(next, kept).is_eq());
+        rows.dedup_by(|next, kept| self.compare_keys(next, kept).is_eq());
         let duplicates = (all - rows.len()) as u64;
         rows.retain(|row| self.courses.text(row.course) == course);
         let mut attempts = Attempts { contents: rows.iter().map(|row| row.content).collect(), ..Attempts::default() };
@@ -276,7 +289,7 @@ impl Judge<'_> {
         rows.retain(|row| row.user < self.people);
         attempts.of_others = (before - rows.len()) as u64;
         let counted = rows.chunk_by(|left, right| pair(left) == pair(right)).filter_map(|at_one| {
-            let row = at_one.iter().max_by(|left, right| bucket.compare_worth(left, right, self.choice))?;
+            let row = at_one.iter().max_by(|left, right| self.compare_worth(left, right))?;
             let Raw { user, content, score, max, .. } = *row;
             let attempts = u32::try_from(at_one.len()).unwrap_or(u32::MAX);
             let grand_total = self.per_cents[row.grand_total as usize];
@@ -293,8 +306,8 @@ impl Judge<'_> {
         let total = |row: &Raw| self.totals.text(row.grand_total);
         course(left)
             .cmp(course(right))
-            .then_with(|| (left.score, left.max).cmp(&(right.score, right.max)))
+            .then({ (left.score, left.max) }.cmp(&(right.score, right.max)))
             .then_with(|| total(left).cmp(total(right)))
-            .then_with(|| left.at.cmp(&right.at))
+            .then({ left.at }.cmp(&{ right.at }))
     }
 }

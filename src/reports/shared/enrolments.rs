@@ -8,8 +8,9 @@ use rayon::prelude::*;
 
 use super::learners::Learners;
 use super::people::People;
+use super::pieces::Pieces;
 use super::weight::Budget;
-use super::{NONE, NOTHING, Slots, reserve};
+use super::{NONE, NOTHING, Slots};
 use crate::reports::columns::Named;
 use crate::reports::interner::SharedInterner;
 
@@ -88,7 +89,14 @@ pub(super) struct EnrolmentsBuilder {
     /// The course of the batch in each slot.
     courses: Vec<u32>,
     users: SharedInterner,
-    slots: Vec<Mutex<Enrolled>>,
+    slots: Vec<Mutex<Bucket>>,
+}
+
+/// What a batch has so far: counts, and the rows that pass.
+#[derive(Debug, Default)]
+struct Bucket {
+    counts: Enrolled,
+    rows: Pieces<Enrolment>,
 }
 
 #[derive(Clone, Copy)]
@@ -144,13 +152,12 @@ impl EnrolmentsBuilder {
         let certificates = [chunk.integers("certificates"), chunk.integers("issued_certificates")];
         for run in judged.chunk_by(|(_, left, _), (_, right, _)| left == right) {
             let mut batch = self.slots[run[0].1 as usize].lock().unwrap_or_else(PoisonError::into_inner);
-            batch.all += run.len() as u64;
+            batch.counts.all += run.len() as u64;
             for (row, _, verdict) in run {
                 match verdict {
-                    Verdict::OtherCourse => batch.other_course += 1,
-                    Verdict::Inactive => batch.inactive += 1,
+                    Verdict::OtherCourse => batch.counts.other_course += 1,
+                    Verdict::Inactive => batch.counts.inactive += 1,
                     Verdict::Passes => {
-                        reserve(&mut batch.rows);
                         batch.rows.push(Enrolment {
                             enrolled: enrolled.get(*row).unwrap_or(NOTHING),
                             completed: completed.get(*row).unwrap_or(NOTHING),
@@ -166,23 +173,24 @@ impl EnrolmentsBuilder {
     /// Rows that are too many to be kept.
     fn count(&self, slots: impl Iterator<Item = u32>) {
         for slot in slots {
-            self.slots[slot as usize].lock().unwrap_or_else(PoisonError::into_inner).all += 1;
+            self.slots[slot as usize].lock().unwrap_or_else(PoisonError::into_inner).counts.all += 1;
         }
     }
 
     /// How many rows each slot has, kept or not.
     pub(super) fn counts(self) -> Vec<u64> {
-        let count = |batch: Mutex<Enrolled>| batch.into_inner().unwrap_or_else(PoisonError::into_inner).all;
+        let count = |batch: Mutex<Bucket>| batch.into_inner().unwrap_or_else(PoisonError::into_inner).counts.all;
         self.slots.into_iter().map(count).collect()
     }
 
     /// Everybody who has an enrolment that passes, and the enrolments, which call them by rank.
     pub(super) fn finish(self) -> (People, Vec<Enrolled>) {
         let (people, ranks) = People::of(self.users.into_inner());
-        let ranked = |batch: Mutex<Enrolled>| {
-            let mut batch = batch.into_inner().unwrap_or_else(PoisonError::into_inner);
-            batch.rows.iter_mut().for_each(|row| row.user = ranks[row.user as usize]);
-            batch
+        let ranked = |batch: Mutex<Bucket>| {
+            let Bucket { counts, rows } = batch.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let mut rows = rows.into_vec();
+            rows.iter_mut().for_each(|row| row.user = ranks[row.user as usize]);
+            Enrolled { rows, ..counts }
         };
         let enrolled = self.slots.into_par_iter().map(ranked).collect();
         (people, enrolled)

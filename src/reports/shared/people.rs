@@ -56,6 +56,10 @@ impl Keys for People {
         self.0.get(key).is_some()
     }
 
+    fn contain(&self, keys: &mut dyn Iterator<Item = &str>) -> Vec<bool> {
+        self.0.all(keys, NONE).into_iter().map(|rank| rank != NONE).collect()
+    }
+
     fn len(&self) -> usize {
         self.count()
     }

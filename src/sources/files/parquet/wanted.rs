@@ -17,11 +17,21 @@ const FEW: usize = 8;
 
 /// The rows of a chunk that have a wanted key, or none: such a row is unusable, and counted.
 pub(super) fn with_wanted_key(keys: &ArrayRef, wanted: &dyn Keys) -> Result<Vec<u32>, ArrowError> {
-    let is_wanted: Vec<bool> = if matches!(keys.data_type(), DataType::Utf8View | DataType::Dictionary(..)) {
-        Texts::of(keys).each(0..keys.len(), |key| key.is_empty() || wanted.contains(key))
-    } else {
-        let cells = Cells::new(keys, Kind::Text, false, chrono_tz::Tz::UTC)?;
-        (0..keys.len()).map(|row| key_of(cells.at(row)).is_none_or(|key| wanted.contains(&key))).collect()
+    let is_wanted: Vec<bool> = match keys.data_type() {
+        DataType::Dictionary(..) => Texts::of(keys).each(0..keys.len(), |key| key.is_empty() || wanted.contains(key)),
+        DataType::Utf8View => {
+            let texts = || (0..keys.len()).map(|row| Texts::of(keys).get(row));
+            wanted
+                .contain(&mut texts())
+                .into_iter()
+                .zip(texts())
+                .map(|(wanted, key)| wanted || key.is_empty())
+                .collect()
+        }
+        _ => {
+            let cells = Cells::new(keys, Kind::Text, false, chrono_tz::Tz::UTC)?;
+            (0..keys.len()).map(|row| key_of(cells.at(row)).is_none_or(|key| wanted.contains(&key))).collect()
+        }
     };
     Ok((0..).zip(is_wanted).filter(|(_, wanted)| *wanted).map(|(row, _)| row).collect())
 }

@@ -1,0 +1,106 @@
+//! Lists that grow piece by piece: a thousand batches grow side by side, and none of them is moved or leaves half of its
+//! room empty.
+
+use crate::reports::table::TextBlock;
+
+/// Rows of the largest piece.
+const MOST: usize = 1024;
+/// Rows of the first one.
+const FIRST: usize = 16;
+
+/// Rows as they come.
+#[derive(Debug)]
+pub(super) struct Pieces<T>(Vec<Vec<T>>);
+
+impl<T> Default for Pieces<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Pieces<T> {
+    pub(super) fn push(&mut self, row: T) {
+        match self.0.last_mut() {
+            Some(piece) if piece.len() < piece.capacity() => piece.push(row),
+            last => {
+                // Each is twice as large as the one before.
+                let rows = last.map_or(FIRST, |piece| (2 * piece.len()).min(MOST));
+                let mut piece = Vec::with_capacity(rows);
+                piece.push(row);
+                self.0.push(piece);
+            }
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.iter().map(Vec::len).sum()
+    }
+
+    /// All of them in one list, which has no room for more.
+    pub(super) fn into_vec(self) -> Vec<T> {
+        let mut rows = Vec::with_capacity(self.len());
+        for piece in self.0 {
+            rows.extend(piece);
+        }
+        rows
+    }
+}
+
+/// Texts of one piece of [`TextPieces`]: their numbers are the piece's place and 15 bits.
+pub(super) const TEXTS: usize = 1 << 15;
+
+/// Texts that are called by number.
+#[derive(Debug, Default)]
+pub(super) struct TextPieces(Vec<TextBlock>);
+
+impl TextPieces {
+    /// Takes texts, one a row, at most [`TEXTS`]; returns the number of the first, the others follow.
+    pub(super) fn append(&mut self, texts: TextBlock) -> u32 {
+        let mut first = 0;
+        match self.0.last_mut() {
+            Some(last) if last.rows() + texts.rows() <= TEXTS => {
+                first = last.rows();
+                (0..texts.rows()).for_each(|row| last.push(texts.get(row, 0)));
+            }
+            _ => self.0.push(texts),
+        }
+        #[allow(clippy::expect_used, reason = "any two neighbouring pieces have 32,768 texts, together 2^31 of them")]
+        let number = u32::try_from((self.0.len() - 1) * TEXTS + first).expect("fewer than 2^32 texts");
+        number
+    }
+
+    pub(super) fn get(&self, number: u32) -> &str {
+        self.0[number as usize / TEXTS].get(number as usize % TEXTS, 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_stay_in_order_over_pieces() {
+        let mut pieces = Pieces::default();
+        (0..5_000).for_each(|row| pieces.push(row));
+        assert_eq!(pieces.len(), 5_000);
+        let rows = pieces.into_vec();
+        assert_eq!(rows, (0..5_000).collect::<Vec<_>>());
+        assert_eq!(rows.capacity(), 5_000);
+    }
+
+    #[test]
+    fn texts_are_called_by_numbers_over_pieces() {
+        let mut pieces = TextPieces::default();
+        let mut expected = Vec::new();
+        for (piece, rows) in [(0, 3), (1, 20_000), (2, 20_000), (3, TEXTS), (4, 1)] {
+            let mut texts = TextBlock::new(1);
+            (0..rows).for_each(|row| texts.push(&format!("{piece}-{row}")));
+            let first = pieces.append(texts);
+            let last = u32::try_from(rows - 1).unwrap();
+            expected.extend([(first, format!("{piece}-0")), (first + last, format!("{piece}-{last}"))]);
+        }
+        for (number, text) in expected {
+            assert_eq!(pieces.get(number), text);
+        }
+    }
+}
