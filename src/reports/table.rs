@@ -27,6 +27,12 @@ impl TextBlock {
         Self { fields, bases: Vec::new(), ends: Vec::new(), bytes: String::new() }
     }
 
+    /// Makes room for so many texts of so many bytes.
+    pub fn reserve(&mut self, texts: usize, bytes: usize) {
+        self.ends.reserve_exact(texts);
+        self.bytes.reserve_exact(bytes);
+    }
+
     /// Appends the next text of the current row.
     ///
     /// # Panics

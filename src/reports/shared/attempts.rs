@@ -1,8 +1,10 @@
 //! Attempts at assessments by batch: of each learner at each assessment the one that counts.
 
 use std::cmp::Ordering;
+use std::hash::BuildHasher;
 use std::sync::{Mutex, PoisonError};
 
+use hashbrown::DefaultHashBuilder;
 use rayon::prelude::*;
 
 use super::enrolments::Enrolled;
@@ -93,8 +95,9 @@ struct Raw {
     content: u32,
     course: u32,
     grand_total: u32,
-    /// The number of its id.
+    /// The number of its id, and a hash of it: ids of different hashes need no look, and they lie all over memory.
     id: u32,
+    id_hash: u32,
 }
 
 /// Rows of a batch.
@@ -111,8 +114,10 @@ impl Judge<'_> {
         self.ids.get(row.id)
     }
 
+    /// Brings rows of one key together, those of one learner at one assessment side by side.
     fn compare_keys(&self, left: &Raw, right: &Raw) -> Ordering {
-        pair(left).cmp(&pair(right)).then_with(|| self.id(left).cmp(self.id(right)))
+        let hashes = { left.id_hash }.cmp(&{ right.id_hash });
+        pair(left).cmp(&pair(right)).then(hashes).then_with(|| self.id(left).cmp(self.id(right)))
     }
 
     /// The greater of two attempts of one learner at one assessment counts. Best: by score, then time, then attempt id.
@@ -150,6 +155,7 @@ pub(super) struct AttemptsBuilder {
     strangers: SharedInterner,
     /// `attempt_id`s.
     ids: Mutex<TextPieces>,
+    hasher: DefaultHashBuilder,
     slots: Vec<Mutex<Bucket>>,
 }
 
@@ -165,6 +171,7 @@ impl AttemptsBuilder {
             grand_totals: SharedInterner::default(),
             strangers: SharedInterner::default(),
             ids: Mutex::default(),
+            hasher: DefaultHashBuilder::default(),
             slots: (0..slots).map(|_| Mutex::default()).collect(),
         }
     }
@@ -196,9 +203,9 @@ impl AttemptsBuilder {
         #[allow(clippy::cast_possible_truncation, reason = "ranks have 32 bits")]
         let stranger = |user: &str| people.count() as u32 + self.strangers.number(user);
         let ranks = people.ranks(at().map(|row| users.get(row)));
-        let ids = self.keep(at().map(|row| ids.get(row)), rows.len());
+        let ids = self.keep(at().map(|row| ids.get(row)));
         let numbers = courses.into_iter().zip(totals).zip(ids).zip(ranks);
-        for (&(row, slot, content), (((course, grand_total), id), rank)) in rows.iter().zip(numbers) {
+        for (&(row, slot, content), (((course, grand_total), (id, id_hash)), rank)) in rows.iter().zip(numbers) {
             let user = if rank == NONE { stranger(users.get(row)) } else { rank };
             let mut bucket = self.slots[slot as usize].lock().unwrap_or_else(PoisonError::into_inner);
             bucket.rows.push(Raw {
@@ -210,19 +217,24 @@ impl AttemptsBuilder {
                 course,
                 grand_total,
                 id,
+                id_hash,
             });
         }
     }
 
-    /// Keeps attempt ids, and numbers them.
-    fn keep<'i>(&self, mut ids: impl Iterator<Item = &'i str>, count: usize) -> Vec<u32> {
-        let mut numbers = Vec::with_capacity(count);
-        while numbers.len() < count {
+    /// Keeps attempt ids: their numbers and hashes.
+    fn keep<'i>(&self, ids: impl Iterator<Item = &'i str>) -> Vec<(u32, u32)> {
+        let ids: Vec<&str> = ids.collect();
+        let mut numbers = Vec::with_capacity(ids.len());
+        #[allow(clippy::cast_possible_truncation, reason = "a part of a hash is one")]
+        let hash = |id: &&str| self.hasher.hash_one(id) as u32;
+        for ids in ids.chunks(TEXTS) {
             let mut texts = TextBlock::new(1);
-            ids.by_ref().take(TEXTS).for_each(|id| texts.push(id));
+            texts.reserve(ids.len(), ids.iter().map(|id| id.len()).sum());
+            ids.iter().for_each(|id| texts.push(id));
             let rows = u32::try_from(texts.rows()).unwrap_or_default();
             let first = self.ids.lock().unwrap_or_else(PoisonError::into_inner).append(texts);
-            numbers.extend(first..first + rows);
+            numbers.extend((first..first + rows).zip(ids.iter().map(hash)));
         }
         numbers
     }

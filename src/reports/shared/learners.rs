@@ -9,11 +9,9 @@ use super::people::People;
 use crate::reports::columns::{Chunk, Named, Texts};
 use crate::reports::common::{Common, From, layout, users};
 use crate::reports::interner::Interner;
-use crate::reports::lines::{Layout, LineBlock, Lines};
+use crate::reports::lines::{Layout, LineBlock, Lines, PIECE};
 use crate::reports::schema::Column;
 
-/// Lines that are put together before the others are made to wait; a piece takes no more.
-const LINES: usize = 32_768;
 /// Bytes of a line, about.
 const LINE_BYTES: usize = 256;
 
@@ -123,7 +121,7 @@ impl LearnersBuilder {
         let ids = chunk.texts("userid");
         let ranks = people.ranks(chunk.rows().map(|row| ids.get(row)));
         let known: Vec<(usize, u32)> = chunk.rows().zip(ranks).filter(|(_, rank)| *rank != NONE).collect();
-        for some in known.chunks(LINES) {
+        for some in known.chunks(PIECE) {
             self.take_some(chunk, some);
         }
     }
@@ -139,6 +137,7 @@ impl LearnersBuilder {
                 lines.push(source.text(*row, &mut name));
             }
         }
+        lines.shrink_to_fit();
         let channels = chunk.texts("userchannel");
         let mut learners = self.learners.lock().unwrap_or_else(PoisonError::into_inner);
         let learners = &mut *learners;
