@@ -9,9 +9,9 @@ use std::ops::Range;
 
 use super::spelling;
 
-/// Lines of one piece: their numbers are the piece's place and 12 bits. A piece is about a megabyte: room that others
+/// Lines of one piece: their numbers are the piece's place and 10 bits. A piece is a quarter of a megabyte: room that others
 /// left is found again for it.
-pub const PIECE: usize = 1 << 12;
+pub const PIECE: usize = 1 << 10;
 
 /// How all lines are laid out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl Lines {
         }
     }
 
-    #[allow(clippy::expect_used, reason = "4,096 lines of 1 MiB each are no learners")]
+    #[allow(clippy::expect_used, reason = "1,024 lines of 4 MiB each are no learners")]
     fn place(&self) -> u32 {
         u32::try_from(self.bytes.len()).expect("a piece of lines is under 4 GiB")
     }
@@ -139,7 +139,7 @@ impl LineBlock {
     /// Takes lines of the same layout, at most [`PIECE`]; returns the number of the first, the others follow.
     ///
     /// # Panics
-    /// If they are more, or if there are more than 2^20 pieces.
+    /// If they are more, or if there are more than 2^22 pieces.
     pub fn append(&mut self, lines: Lines) -> u32 {
         assert!(lines.len() <= PIECE, "a piece of {} lines", lines.len());
         let fits = |piece: &&mut Lines| {
@@ -152,7 +152,7 @@ impl LineBlock {
         } else {
             self.pieces.push(lines);
         }
-        #[allow(clippy::expect_used, reason = "any two neighbouring pieces have 4,096 lines, together 2^31 of them")]
+        #[allow(clippy::expect_used, reason = "any two neighbouring pieces have 1,024 lines, together 2^31 of them")]
         let number = u32::try_from((self.pieces.len() - 1) * PIECE + first).expect("fewer than 2^32 lines");
         number
     }
@@ -264,14 +264,14 @@ mod tests {
         let mut expected = Vec::new();
         for piece in 0..5 {
             let mut lines = Lines::new(block.layout());
-            (0..3_000).for_each(|line| lines.push(&format!("{piece}-{line}")));
+            (0..700).for_each(|line| lines.push(&format!("{piece}-{line}")));
             let first = block.append(lines);
             expected.push((first, format!("{piece}-0")));
-            expected.push((first + 2_999, format!("{piece}-2999")));
+            expected.push((first + 699, format!("{piece}-699")));
         }
         for (number, text) in expected {
             assert_eq!(spelled(&block.line(number), false), text);
         }
-        assert!(block.memory() > 15_000 * size_of::<Marks>());
+        assert!(block.memory() > 3_500 * size_of::<Marks>());
     }
 }
