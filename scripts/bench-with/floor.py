@@ -1,20 +1,21 @@
 """What no program can avoid for the course report: decoding the columns that it needs, alone, and writing its bytes, alone.
 Prints a line for each part: its name, wall and CPU seconds.
 
-usage: floor.py DATA REPORTS OUT THREADS      (REPORTS: the files that are written again)
+usage: floor.py DATA REPORTS PLACE THREADS      (REPORTS: the files that are written again, to a directory in PLACE)
 """
 
 import pathlib
-import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
 import pyarrow
 import pyarrow.parquet
 
-data, reports, out, threads = sys.argv[1:]
+data, reports, place, threads = sys.argv[1:]
+out = place
 pyarrow.set_cpu_count(int(threads))
 COLUMNS = {
     "user_enrolments": ["batchid", "userid", "courseid", "active", "enrolleddate", "completedon", "certificates",
@@ -43,8 +44,9 @@ files = [(file.name, file.read_bytes()) for file in sorted(pathlib.Path(reports)
 
 
 def fresh():
-    shutil.rmtree(out, ignore_errors=True)
-    pathlib.Path(out).mkdir()
+    global out
+    # Not where files have just been removed: ext4 is slow there.
+    out = tempfile.mkdtemp(dir=place)
     # What others left to be written is not ours to wait for.
     subprocess.run(["sync", "-f", out], check=True)
 

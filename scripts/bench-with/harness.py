@@ -1,8 +1,10 @@
 """What every measure needs: the environment with the competitors, the data, running and measuring processes, comparing
 what they made, and writing figures into docs/performance.md."""
 
+import atexit
 import datetime
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -84,16 +86,30 @@ def measured(command, cwd):
     return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
+RUNS = itertools.count()
+
+
+def fresh(room):
+    """A place for what the next run makes. Nothing is removed before all is measured: ext4 goes out of its way to take no
+    inode again that was given back a moment ago, and creating files then takes several times as long. What the run before
+    has left to be written to the disk is written first."""
+    place = room / "runs" / str(next(RUNS))
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    os.sync()
+    return place
+
+
 class Exhaustd:
     """Our program with requests, each a list of batch ids, in a fresh table and an empty store."""
 
     def __init__(self, binary, room, job, requests, name="exhaustd", worker=""):
         self.binary, self.room, self.job, self.requests = binary, room, job, requests
-        self.name, self.worker, self.home = name, worker, room / "home"
+        self.name, self.worker, self.home = name, worker, None
 
     def prepare(self):
-        shutil.rmtree(self.home, ignore_errors=True)
-        self.home.mkdir()
+        self.home = fresh(self.room)
         jobs = "".join(
             f'[[job]]\nid = "{job}-report"\nreport = "{job}"\nmax_batches = 1000000\n' for job in ["course", "assessment"]
         )
@@ -124,10 +140,10 @@ class Script:
     """A competitor: a script of this directory."""
 
     def __init__(self, name, room, script, batches="batches.txt"):
-        self.name, self.room, self.script, self.batches = name, room, script, batches
+        self.name, self.room, self.script, self.batches, self.home = name, room, script, batches, None
 
     def prepare(self):
-        shutil.rmtree(self.output(), ignore_errors=True)
+        self.home = fresh(self.room)
 
     def command(self):
         return [PYTHON, HERE / self.script, "data", self.batches, self.output(), THREADS]
@@ -136,7 +152,7 @@ class Script:
         return self.room
 
     def output(self):
-        return self.room / "out"
+        return self.home / "out"
 
 
 def digests(directory):
