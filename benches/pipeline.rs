@@ -1,0 +1,154 @@
+//! The hot parts by themselves, on a made-up platform at 1/50 of full scale: decode, probe, render, claim.
+//!
+//! `cargo bench --bench pipeline`, a part of it with `-- render`. Whole reports beside what else makes them: `scripts/bench`.
+
+#![allow(clippy::unwrap_used, reason = "a measurement that cannot go on ends there")]
+
+use std::hint::black_box;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use exhaust::config::checked::{CsvDialect, MaxBadRows};
+use exhaust::outputs::csv::CsvOptions;
+use exhaust::outputs::{Compress, Format, Shape, write_table};
+use exhaust::reports::catalog::Catalog;
+use exhaust::reports::schema::{Scan, Table};
+use exhaust::reports::shared::{Shared, SharedBuilder};
+use exhaust::reports::{Options, Report, find};
+use exhaust::requests::{ClaimWish, NewRequest, Queue, RequestKey, Suspects, SystemClock, open_sqlite};
+use exhaust::sample_data::{self, Format as SampleFormat, SampleOptions};
+use exhaust::sources::files::FilesSource;
+use exhaust::sources::{Settings, Source};
+use exhaust::worker::load::{self, Wish};
+use exhaust::worker::stats::LoadStats;
+
+const TZ: Tz = Tz::Asia__Kolkata;
+const REPORTS: [&str; 2] = ["course", "assessment"];
+
+fn main() {
+    divan::main();
+}
+
+/// The platform, made once.
+struct Platform {
+    source: FilesSource,
+    catalog: Arc<Catalog>,
+    /// Half of the batches.
+    batches: Vec<usize>,
+    options: Options,
+    _directory: tempfile::TempDir,
+}
+
+static PLATFORM: LazyLock<Platform> = LazyLock::new(|| {
+    let directory = tempfile::tempdir().unwrap();
+    let small = SampleOptions::small(directory.path());
+    sample_data::generate(&SampleOptions { scale: 0.02, format: SampleFormat::Parquet, ..small }, &|_, _| ()).unwrap();
+    let settings = Settings { timezone: TZ, max_bad_rows: MaxBadRows { share: 0.001, at_least: 10 } };
+    let source = FilesSource::new(directory.path().to_owned(), CsvDialect::Rfc4180, settings);
+    let needs = find("course").unwrap().needs(&Options::default());
+    let catalog = load::catalog(&source, &[].into(), &needs, TZ, &mut LoadStats::default()).unwrap();
+    let batches = (0..catalog.batches().len()).filter(|batch| catalog.batches()[*batch].course.is_some()).step_by(2);
+    Platform {
+        batches: batches.collect(),
+        catalog: Arc::new(catalog),
+        source,
+        options: Options::default(),
+        _directory: directory,
+    }
+});
+
+impl Platform {
+    fn load(&self, report: &dyn Report) -> Shared {
+        let needs = report.needs(&self.options);
+        let wish = Wish { batches: &self.batches, needs: &needs, options: &self.options, timezone: TZ };
+        let (catalog, mut stats) = (&self.catalog, LoadStats::default());
+        load::shared(&self.source, catalog, &wish, u64::MAX, &|_| (), &mut stats).unwrap().unwrap()
+    }
+
+    /// The scan of a report's largest table.
+    fn largest_scan(&self, report: &dyn Report) -> Scan {
+        let needs = report.needs(&self.options);
+        let mut builder = SharedBuilder::new(Arc::clone(&self.catalog), &self.batches, &needs, &self.options, TZ);
+        let large = |scan: &Scan| matches!(scan.table, Table::UserActivityAgg | Table::AssessmentAggregator);
+        std::iter::from_fn(|| builder.next_scan()).find(large).unwrap()
+    }
+}
+
+/// Reading the largest table of a report, and nothing done with it.
+#[divan::bench(args = REPORTS)]
+fn decode(bencher: Bencher<'_, '_>, report: &str) {
+    let scan = PLATFORM.largest_scan(find(report).unwrap());
+    let rows = PLATFORM.source.read(&scan, &|_| ()).unwrap().rows;
+    bencher.counter(ItemsCount::new(rows)).bench(|| {
+        PLATFORM
+            .source
+            .read(&scan, &|chunk| {
+                black_box(chunk);
+            })
+            .unwrap()
+    });
+}
+
+/// Loading all tables of a report: decoding, finding people and batches, telling duplicates.
+#[divan::bench(args = REPORTS)]
+fn probe(bencher: Bencher<'_, '_>, report: &str) {
+    let report = find(report).unwrap();
+    bencher.bench(|| PLATFORM.load(report));
+}
+
+/// Making the tables of all batches and spelling them as CSV.
+#[divan::bench(args = REPORTS)]
+fn render(bencher: Bencher<'_, '_>, report: &str) {
+    let report = find(report).unwrap();
+    let shared = PLATFORM.load(report);
+    let shape = Shape { format: Format::Csv, compress: Compress::None };
+    let render = || -> u64 {
+        let one = |batch: &usize| {
+            let made = report.generate(*batch, &shared, &PLATFORM.options).unwrap();
+            write_table(&made.table, shape, CsvOptions::default(), &mut std::io::sink()).unwrap()
+        };
+        PLATFORM.batches.iter().map(one).sum()
+    };
+    bencher.counter(ItemsCount::new(render())).bench(render);
+}
+
+/// Claiming 500 of 5,000 waiting rows on SQLite.
+#[divan::bench(sample_count = 20, sample_size = 1)]
+fn claim(bencher: Bencher<'_, '_>) {
+    let wish = ClaimWish {
+        job_ids: vec!["course-report".to_owned()],
+        limit: 500,
+        lease: Duration::from_mins(2),
+        owner: "bench:1".to_owned(),
+        suspects: Suspects::Leave,
+        per_tag: None,
+        per_channel: None,
+    };
+    let waiting = || {
+        let directory = tempfile::tempdir().unwrap();
+        let queue = open_sqlite(&directory.path().join("exhaust.db"), Arc::new(SystemClock), 2).unwrap();
+        queue.migrate(false).unwrap();
+        for n in 0..5_000 {
+            let key = RequestKey { tag: format!("t{}", n % 7), request_id: format!("r{n}") };
+            let request_data = r#"{"batchId": "0130000000000000001"}"#.to_owned();
+            let request = NewRequest {
+                key,
+                job_id: "course-report".to_owned(),
+                request_data,
+                requested_by: None,
+                requested_channel: None,
+                allowed_channels: None,
+            };
+            queue.submit(&request).unwrap();
+        }
+        (directory, queue)
+    };
+    bencher.counter(ItemsCount::new(500_usize)).with_inputs(waiting).bench_refs(|(_, queue)| {
+        let claim = queue.claim(&wish).unwrap();
+        assert_eq!(claim.requests.len(), 500);
+        claim
+    });
+}
