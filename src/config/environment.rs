@@ -235,8 +235,7 @@ fn set(document: &mut Table, path: &[String], node: Node) {
             let there = &mut document.entry(section.clone()).or_insert_with(empty).1;
             // The table that a value stands for, so that the variable sets one key of it and not all.
             if let (Value::Integer(_) | Value::Loose(_), Some(key)) = (&there.value, stands_for(section)) {
-                let inner = Table::from([(key.to_owned(), (there.place.clone(), there.clone()))]);
-                there.value = Value::Table(inner);
+                there.value = Value::Table(Table::from([(key.to_owned(), (there.place.clone(), there.clone()))]));
             }
             if let Value::Table(inner) = &mut there.value {
                 set(inner, rest, node);

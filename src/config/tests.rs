@@ -2,6 +2,7 @@
 
 mod documents;
 mod faults;
+mod limits;
 mod variables;
 
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 use super::*;
 
 /// What is shown for a file, without the file's name.
-fn faults(text: &str) -> Vec<String> {
+pub(super) fn faults(text: &str) -> Vec<String> {
     match check_with(text, &no_variables()) {
         Ok(config) => panic!("{text}\nreads: {config:?}"),
         Err(shown) => shown.lines().map(|line| line.replace("conf/jobs.toml:", "")).collect(),
@@ -48,20 +48,6 @@ lease = 2
             "14:18: `signed_url_ttl` must be at most 7d, object stores sign no longer",
             "16:9: `claim` must be a whole number of at least 1",
             "17:9: `lease` must be a length of time such as \"30s\", this is a whole number",
-        ]
-    );
-}
-
-#[test]
-fn both_keys_of_a_limit_are_judged() {
-    let size = "is a whole number of bytes or one with a unit, as in \"2GiB\" or \"500MB\"";
-    assert_eq!(
-        faults("[worker]\nper_tag = { requests = -1, bytes = '1G' }\nper_channel = { bites = 1, bytes = true }"),
-        [
-            "2:24: `requests` must be a whole number of at least 1".to_owned(),
-            format!("2:36: `bytes` {size}; `1G` is not"),
-            "3:17: unknown key `bites` in `per_channel` of [worker]; did you mean `bytes`?".to_owned(),
-            "3:36: `bytes` must be a size such as \"2GiB\", this is true or false".to_owned(),
         ]
     );
 }
@@ -206,22 +192,6 @@ fn one_fault_each_elsewhere() {
             "[worker]\nadopt_after = 'on'",
             "2:15: `adopt_after` is a whole number and a unit, ms, s, m, h or d, as in \"30s\"; `on` is not",
         ),
-        ("[worker]\nper_tag = 0", "2:11: `per_tag` must be a whole number of at least 1"),
-        (
-            "[worker]\nper_tag = '1GiB'",
-            "2:11: `per_tag` must be a whole number or a table such as { requests = 100, bytes = \"1GiB\" }, this is text",
-        ),
-        ("[worker]\nper_tag = { requests = 0 }", "2:24: `requests` must be a whole number of at least 1"),
-        ("[worker.per_channel]\nbytes = 0", "2:9: `bytes` must be a whole number of at least 1"),
-        (
-            "[worker]\nper_channel = { request = 5 }",
-            "2:17: unknown key `request` in `per_channel` of [worker]; did you mean `requests`?",
-        ),
-        (
-            "[worker]\nper_tag = { memory = 5 }",
-            "2:13: unknown key `memory` in `per_tag` of [worker]; it belongs in [worker]",
-        ),
-        ("[worker]\nbytes = 5", "2:1: unknown key `bytes` in [worker]; it belongs in `per_tag` of [worker]"),
         ("[secrets]\nkey = 5", "2:7: `key` must be text, this is a whole number"),
         (
             "[api]\nlisten = 'localhost:80'",

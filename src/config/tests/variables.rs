@@ -2,11 +2,11 @@
 
 use super::*;
 
-fn with(text: &str, variables: &[(&str, &str)]) -> Config {
+pub(super) fn with(text: &str, variables: &[(&str, &str)]) -> Config {
     check_with(text, &variables.iter().copied().collect()).unwrap()
 }
 
-fn refused(text: &str, variables: &[(&str, &str)]) -> String {
+pub(super) fn refused(text: &str, variables: &[(&str, &str)]) -> String {
     check_with(text, &variables.iter().copied().collect()).unwrap_err()
 }
 
@@ -54,41 +54,6 @@ fn lists_and_tables_are_written_as_in_toml() {
     assert_eq!(config.api.unwrap().keys[0].sha256, [0xab; 32]);
     assert_eq!(config.source.max_bad_rows, MaxBadRows { share: 1.0, at_least: 4 });
     assert_eq!(config.jobs[0].aliases, ["b"]);
-}
-
-#[test]
-fn a_limit_is_a_number_or_a_table_in_variables_too() {
-    let limit = |requests, bytes| TenantLimit { requests, bytes };
-    let number = ("EXHAUST__WORKER__PER_TAG", "3");
-    let table = ("EXHAUST__WORKER__PER_TAG", "{ bytes = '2kB' }");
-    let requests = ("EXHAUST__WORKER__PER_TAG__REQUESTS", "4");
-    let bytes = ("EXHAUST__WORKER__PER_TAG__BYTES", "1kB");
-    for (file, variables, read) in [
-        ("", vec![number], limit(Some(3), None)),
-        ("", vec![table], limit(None, Some(2000))),
-        ("", vec![table, requests], limit(Some(4), Some(2000))),
-        ("", vec![number, bytes], limit(Some(3), Some(1000))),
-        // A variable that sets one key leaves the other as it is, whichever way the file has it.
-        ("per_tag = 9", vec![bytes], limit(Some(9), Some(1000))),
-        ("per_tag = { requests = 9, bytes = 5 }", vec![bytes], limit(Some(9), Some(1000))),
-        ("per_tag = { requests = 9, bytes = 5 }", vec![number], limit(Some(3), None)),
-    ] {
-        let config = with(&format!("[worker]\n{file}"), &variables);
-        assert_eq!(config.worker.per_tag, read, "{file} {variables:?}");
-    }
-    assert_eq!(
-        refused("[worker]\nper_tag = 'x'\nper_channel = 0", &[bytes, ("EXHAUST__WORKER__PER_CHANNEL__BYTES", "x")]),
-        "conf/jobs.toml:2:11: `per_tag` must be a whole number or a table such as { requests = 100, bytes = \"1GiB\" }, this \
-         is text\n\
-         conf/jobs.toml:3:15: `requests` must be a whole number of at least 1\n\
-         EXHAUST__WORKER__PER_CHANNEL__BYTES: `bytes` is a whole number of bytes or one with a unit, as in \"2GiB\" or \
-         \"500MB\"; `x` is not"
-    );
-    assert_eq!(
-        refused("", &[("EXHAUST__WORKER__PER_TAG__BYTE", "1")]),
-        "EXHAUST__WORKER__PER_TAG__BYTE: no key of the configuration has this name; did you mean \
-         `EXHAUST__WORKER__PER_TAG__BYTES`?"
-    );
 }
 
 #[test]
