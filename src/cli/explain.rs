@@ -135,9 +135,10 @@ fn count(
     let mut parts = VecDeque::from([explanation.selection.batches.clone()]);
     while let Some(batches) = parts.pop_front() {
         let wish = load::Wish { batches: &batches, needs: &needs, options: &job.options, timezone: config.timezone };
-        let limit = if batches.len() == 1 { u64::MAX } else { total };
+        let bytes = if batches.len() == 1 { u64::MAX } else { total };
+        let bounds = load::Bounds { bytes, weighed: &|_| (), agrees: None };
         let mut stats = LoadStats::default();
-        let shared = match load::shared(source, catalog, &wish, limit, &|_| (), &mut stats)? {
+        let shared = match load::shared(source, catalog, &wish, bounds, &mut stats)? {
             Ok(shared) => shared,
             Err(heavy) => {
                 parts.extend(plan::lighter(batches.iter().copied(), &heavy, total).into_iter().map(|(part, _)| part));

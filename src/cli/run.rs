@@ -46,7 +46,12 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
         };
         println!(
             "{} requests: {} completed, {} failed, {} to be tried again, {} handed back, {} lost",
-            summary.claimed, summary.completed, summary.failed, summary.backing_off, summary.handed_back, summary.lost
+            summary.requests(),
+            summary.completed,
+            summary.failed,
+            summary.backing_off,
+            summary.handed_back,
+            summary.lost
         );
         if summary.all_well() && summary.backing_off == 0 {
             Ok(())

@@ -186,12 +186,21 @@ pub struct Worker {
     pub adopt_after: Option<Duration>,
     /// How long a stop waits for work in progress.
     pub stop_timeout: Duration,
-    /// Most requests of one tag in work.
-    pub per_tag: Option<u32>,
-    /// Most requests of one channel in work.
-    pub per_channel: Option<u32>,
+    /// Most of one tag in work.
+    pub per_tag: TenantLimit,
+    /// Most of one channel in work.
+    pub per_channel: TenantLimit,
     /// Finished rows and files older than this are removed.
     pub retention: Option<Duration>,
+}
+
+/// Most that one tenant may have in work; `None`: any amount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TenantLimit {
+    /// Requests, over all daemons.
+    pub requests: Option<u32>,
+    /// Bytes of loaded data, of the requests that are worked on together.
+    pub bytes: Option<u64>,
 }
 
 /// `[api]`

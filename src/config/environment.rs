@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use super::errors::{Faults, Place, near_miss};
-use super::keys::{is_structured, known_keys};
+use super::keys::{Form, form, known_keys, stands_for};
 use super::raw::{Node, Table, Value, parse_value};
 
 /// Variables, and how many cores there are.
@@ -97,10 +97,10 @@ impl Environment {
                 continue;
             };
             match target(&variable[PREFIX.len()..], &jobs) {
-                Target::Key(path, structured) => set(document, &path, loose(value, structured, &place, faults)),
-                Target::JobKey(number, path, structured) => {
+                Target::Key(path, form) => set(document, &path, loose(value, form, &place, faults)),
+                Target::JobKey(number, path, form) => {
                     if let Some(job) = job_table(document, number) {
-                        set(job, &path, loose(value, structured, &place, faults));
+                        set(job, &path, loose(value, form, &place, faults));
                     }
                 }
                 Target::Ambiguous(ids) => {
@@ -124,10 +124,10 @@ impl Environment {
 
 /// What a variable sets.
 enum Target {
-    /// A key of a section, and whether its value is written as in TOML.
-    Key(Vec<String>, bool),
+    /// A key of a section, and how its value is written.
+    Key(Vec<String>, Form),
     /// A key of the job with this number.
-    JobKey(usize, Vec<String>, bool),
+    JobKey(usize, Vec<String>, Form),
     /// A key of several jobs.
     Ambiguous(String),
     /// Nothing.
@@ -140,8 +140,8 @@ type JobName = (String, String, usize);
 fn target(name: &str, jobs: &[JobName]) -> Target {
     let Some(of_job) = name.strip_prefix("JOB__") else {
         let path: Vec<String> = name.split("__").map(str::to_ascii_lowercase).collect();
-        return match is_structured(&path.join(".")) {
-            Some(structured) if is_upper(name) => Target::Key(path, structured),
+        return match form(&path.join(".")) {
+            Some(form) if is_upper(name) => Target::Key(path, form),
             _ => Target::Unknown,
         };
     };
@@ -151,14 +151,14 @@ fn target(name: &str, jobs: &[JobName]) -> Target {
         let path: Vec<String> = key.split("__").map(str::to_ascii_lowercase).collect();
         if path != ["id"]
             && is_upper(key)
-            && let Some(structured) = is_structured(&format!("job.{}", path.join(".")))
+            && let Some(form) = form(&format!("job.{}", path.join(".")))
         {
-            found.push((*number, path, structured, id));
+            found.push((*number, path, form, id));
         }
     }
     match found.as_slice() {
         [] => Target::Unknown,
-        [(number, path, structured, _)] => Target::JobKey(*number, path.clone(), *structured),
+        [(number, path, form, _)] => Target::JobKey(*number, path.clone(), *form),
         several => Target::Ambiguous(super::errors::listed(several.iter().map(|(.., id)| id.as_str()))),
     }
 }
@@ -167,7 +167,7 @@ fn target(name: &str, jobs: &[JobName]) -> Target {
 fn known_variables(jobs: &[JobName]) -> Vec<String> {
     let upper = |dotted: &str| dotted.replace('.', "__").to_ascii_uppercase();
     let mut names = Vec::new();
-    let is_settable = |key: &str| is_structured(key).is_some() && key != "job.id" && !key.starts_with("api.keys.");
+    let is_settable = |key: &str| form(key).is_some() && key != "job.id" && !key.starts_with("api.keys.");
     for key in known_keys().iter().filter(|key| is_settable(key)) {
         match key.strip_prefix("job.") {
             Some(key) => names.extend(jobs.iter().map(|(job, ..)| format!("{PREFIX}JOB__{job}__{}", upper(key)))),
@@ -213,8 +213,9 @@ fn job_table(document: &mut Table, number: usize) -> Option<&mut Table> {
     }
 }
 
-fn loose(value: &str, structured: bool, place: &Place, faults: &Faults) -> Node {
-    if structured {
+fn loose(value: &str, form: Form, place: &Place, faults: &Faults) -> Node {
+    let is_table = || value.trim_start().starts_with('{');
+    if form == Form::Toml || (form == Form::Short && is_table()) {
         parse_value(value, place, faults)
     } else {
         Node { place: place.clone(), value: Value::Loose(value.to_owned()) }
@@ -231,7 +232,12 @@ fn set(document: &mut Table, path: &[String], node: Node) {
         [section, rest @ ..] => {
             let place = node.place.clone();
             let empty = || (place.clone(), Node { place: place.clone(), value: Value::Table(Table::new()) });
-            if let Value::Table(inner) = &mut document.entry(section.clone()).or_insert_with(empty).1.value {
+            let there = &mut document.entry(section.clone()).or_insert_with(empty).1;
+            // The table that a value stands for, so that the variable sets one key of it and not all.
+            if let (Value::Integer(_) | Value::Loose(_), Some(key)) = (&there.value, stands_for(section)) {
+                there.value = Value::Table(Table::from([(key.to_owned(), (there.place.clone(), there.clone()))]));
+            }
+            if let Value::Table(inner) = &mut there.value {
                 set(inner, rest, node);
             }
         }

@@ -45,6 +45,8 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
             "retention",
         ],
     ),
+    ("worker.per_tag", &["requests", "bytes"]),
+    ("worker.per_channel", &["requests", "bytes"]),
     ("api", &["listen", "public_url", "metrics_public", "keys"]),
     ("api.keys", &["name", "sha256", "tags", "channels", "per_minute", "open_requests"]),
     ("secrets", &["key"]),
@@ -61,6 +63,20 @@ const STRUCTURED: &[&str] = &[
     "api.keys.tags",
     "api.keys.channels",
 ];
+
+/// Keys whose value is a table, or what one key of that table would hold.
+const SHORT: &[(&str, &str)] = &[("worker.per_tag", "requests"), ("worker.per_channel", "requests")];
+
+/// How a variable holds a key's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As it is.
+    Plain,
+    /// As in TOML.
+    Toml,
+    /// A table as in TOML, anything else as it is.
+    Short,
+}
 
 /// Every key, sections included, with its section in front: `timezone`, `job.options.attempt`, `api.keys.name`.
 #[must_use]
@@ -80,6 +96,8 @@ pub(super) fn written(section: &str) -> String {
         "job" | "api.keys" => format!("[[{section}]]"),
         "job.options" => "`options` of [[job]]".to_owned(),
         "source.max_bad_rows" => "`max_bad_rows` of [source]".to_owned(),
+        "worker.per_tag" => "`per_tag` of [worker]".to_owned(),
+        "worker.per_channel" => "`per_channel` of [worker]".to_owned(),
         _ => format!("[{section}]"),
     }
 }
@@ -95,14 +113,21 @@ pub(super) fn unknown_key(section: &str, key: &str) -> (String, Option<String>) 
     }
 }
 
-/// Whether a key's value is one that a variable can hold as it is (`Some(false)`), or one written as in TOML
-/// (`Some(true)`). `None`: no such key, or a whole section.
-pub(super) fn is_structured(dotted: &str) -> Option<bool> {
+/// How a variable holds a key's value. `None`: no such key, or a whole section.
+pub(super) fn form(dotted: &str) -> Option<Form> {
     if STRUCTURED.contains(&dotted) {
-        return Some(true);
+        return Some(Form::Toml);
+    }
+    if SHORT.iter().any(|(key, _)| *key == dotted) {
+        return Some(Form::Short);
     }
     let is_section = SECTIONS.iter().any(|(section, _)| *section == dotted);
-    (!is_section && known_keys().iter().any(|known| known == dotted)).then_some(false)
+    (!is_section && known_keys().iter().any(|known| known == dotted)).then_some(Form::Plain)
+}
+
+/// The key of a table for which a value in the table's place stands. `name`: the table's, without its section.
+pub(super) fn stands_for(name: &str) -> Option<&'static str> {
+    SHORT.iter().find(|(key, _)| key.rsplit('.').next() == Some(name)).map(|(_, inner)| *inner)
 }
 
 fn dotted(section: &str, key: &str) -> String {
@@ -118,7 +143,7 @@ mod tests {
         for (section, _) in SECTIONS.iter().filter(|(section, _)| !section.is_empty()) {
             assert!(known_keys().iter().any(|key| key == section), "{section}");
         }
-        for key in STRUCTURED {
+        for key in STRUCTURED.iter().chain(SHORT.iter().map(|(key, _)| key)) {
             assert!(known_keys().iter().any(|known| known == key), "{key}");
         }
     }

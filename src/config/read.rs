@@ -7,11 +7,13 @@ use std::time::Duration;
 use chrono_tz::{TZ_VARIANTS, Tz};
 
 use super::api;
-use super::checked::{Config, CsvDialect, Database, DatabaseUrl, MaxBadRows, Source, SourcePlace, Store, Worker};
+use super::checked::{
+    Config, CsvDialect, Database, DatabaseUrl, MaxBadRows, Source, SourcePlace, Store, TenantLimit, Worker,
+};
 use super::environment::Environment;
 use super::errors::{Faults, near_miss};
 use super::jobs;
-use super::raw::Table;
+use super::raw::{Table, Value};
 use super::section::Section;
 use super::urls::Urls;
 
@@ -121,8 +123,24 @@ fn worker(section: &Section<'_>, environment: &Environment) -> Worker {
         max_crashes: section.number("max_crashes", 1).unwrap_or(5),
         adopt_after: section.duration_or_off("adopt_after"),
         stop_timeout: duration("stop_timeout", true).unwrap_or(Duration::from_secs(30)),
-        per_tag: section.number("per_tag", 1),
-        per_channel: section.number("per_channel", 1),
+        per_tag: tenant_limit(section, "per_tag", "worker.per_tag"),
+        per_channel: tenant_limit(section, "per_channel", "worker.per_channel"),
         retention: section.duration_or_off("retention"),
+    }
+}
+
+/// A number of requests, or a table.
+fn tenant_limit(worker: &Section<'_>, key: &'static str, dotted: &'static str) -> TenantLimit {
+    let Some(node) = worker.node(key) else { return TenantLimit::default() };
+    match node.value {
+        Value::Table(_) => {
+            let section = worker.section(key, dotted);
+            TenantLimit { requests: section.number("requests", 1), bytes: section.size("bytes") }
+        }
+        Value::Integer(_) | Value::Loose(_) => TenantLimit { requests: worker.number(key, 1), bytes: None },
+        _ => {
+            worker.wrong_type(key, "a whole number or a table such as { requests = 100, bytes = \"1GiB\" }", node);
+            TenantLimit::default()
+        }
     }
 }

@@ -82,7 +82,8 @@ impl<'a> Section<'a> {
         self.table.is_none()
     }
 
-    fn wrong_type(&self, key: &str, expected: &str, node: &Node) {
+    /// Notes that a key holds something else; nothing where what it holds did not read.
+    pub(super) fn wrong_type(&self, key: &str, expected: &str, node: &Node) {
         if !matches!(node.value, Value::Faulty) {
             self.faults.add(&node.place, format!("`{key}` must be {expected}, this is {}", node.value.kind()));
         }

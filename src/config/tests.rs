@@ -2,13 +2,15 @@
 
 mod documents;
 mod faults;
+mod limits;
 mod variables;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::checked::{
-    Compress, CsvDialect, Database, DatabaseUrl, MaxBadRows, Mode, Secret, Source, SourcePlace, Store, Worker, Zip,
+    Compress, CsvDialect, Database, DatabaseUrl, MaxBadRows, Mode, Secret, Source, SourcePlace, Store, TenantLimit,
+    Worker, Zip,
 };
 use super::*;
 use crate::outputs::csv::CsvOptions;
@@ -53,8 +55,8 @@ fn an_empty_file_runs() {
         max_crashes: 5,
         adopt_after: None,
         stop_timeout: Duration::from_secs(30),
-        per_tag: None,
-        per_channel: None,
+        per_tag: TenantLimit::default(),
+        per_channel: TenantLimit::default(),
         retention: None,
     };
     assert_eq!(config.worker, worker);
@@ -147,7 +149,7 @@ fn every_key_of_the_sections_is_taken() {
         adopt_after = "1h"
         stop_timeout = "0s"
         per_tag = 4
-        per_channel = 5
+        per_channel = { requests = 5, bytes = "1GiB" }
         retention = "90d"
         [secrets]
         key = "sk"
@@ -169,8 +171,8 @@ fn every_key_of_the_sections_is_taken() {
         max_crashes: 2,
         adopt_after: Some(Duration::from_hours(1)),
         stop_timeout: Duration::ZERO,
-        per_tag: Some(4),
-        per_channel: Some(5),
+        per_tag: TenantLimit { requests: Some(4), bytes: None },
+        per_channel: TenantLimit { requests: Some(5), bytes: Some(1 << 30) },
         retention: Some(Duration::from_hours(90 * 24)),
     };
     assert_eq!(config.worker, worker);

@@ -218,6 +218,13 @@ impl SharedBuilder {
         self.budget.used()
     }
 
+    /// What each batch weighs, about, once enrolments were taken and the next table is asked for.
+    #[must_use]
+    pub fn weights(&self) -> Heavy {
+        let enrolled = self.shared.enrolled.iter().map(|enrolled| self.budget.weight(enrolled.all, 0));
+        Heavy { batches: self.shared.slots.batches.iter().copied().zip(enrolled).collect() }
+    }
+
     /// Everything that was taken, in order.
     ///
     /// # Errors

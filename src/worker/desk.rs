@@ -14,6 +14,7 @@ use super::generate::{Meter, Workshop, timed};
 use super::ledger::Ledger;
 use super::plan::Ready;
 use super::stop::Stop;
+use super::tenants::Exceeded;
 use crate::outputs::Store;
 use crate::reports::Counts;
 
@@ -22,8 +23,19 @@ use crate::reports::Counts;
 pub struct Ended {
     /// Its index among the group's ready requests.
     pub request: usize,
-    /// What was delivered, or why not.
-    pub result: Result<Delivered, Reason>,
+    /// How.
+    pub outcome: Outcome,
+}
+
+/// What came of one request.
+#[derive(Debug)]
+pub enum Outcome {
+    /// All of it.
+    Delivered(Delivered),
+    /// No report.
+    Failed(Reason),
+    /// Nothing yet: its tenant has as much in work as it may.
+    Exceeds(Exceeded),
 }
 
 /// What one request got: every file is stored and will survive a loss of power.
@@ -57,7 +69,8 @@ const MUCH: u64 = 32 << 20;
 struct Open {
     missing: usize,
     delivered: Delivered,
-    failed: bool,
+    /// It has ended without being whole.
+    given_up: bool,
 }
 
 impl Open {
@@ -67,7 +80,7 @@ impl Open {
             delivered.bytes += file.bytes;
             delivered.counts.add(&file.counts);
         }
-        Self { missing: request.missing().count(), delivered, failed: false }
+        Self { missing: request.missing().count(), delivered, given_up: false }
     }
 }
 
@@ -108,9 +121,9 @@ impl Desk {
         }
     }
 
-    /// Not once it has failed or is being handed back, and not once the claim is lost: somebody else works on it.
+    /// Not once it has failed or is handed back, and not once the claim is lost: somebody else works on it.
     pub(super) fn wants(&self, request: usize) -> bool {
-        !self.open(request).failed && self.workshop.ledger.wants(&self.workshop.requests[request].key)
+        !self.open(request).given_up && self.workshop.ledger.wants(&self.workshop.requests[request].key)
     }
 
     /// One more file is stored, for whomever.
@@ -129,15 +142,24 @@ impl Desk {
             open.delivered.counts.add(counts);
             open.missing -= 1;
             self.workshop.meter.done[request].fetch_add(1, Ordering::Relaxed);
-            (open.missing == 0 && !open.failed).then(|| open.delivered.clone())
+            (open.missing == 0 && !open.given_up).then(|| open.delivered.clone())
         };
         self.is_whole(request, delivered);
     }
 
     /// A request fails with the first of its batches that does.
     pub(super) fn fail(&self, request: usize, reason: Reason) {
-        if !std::mem::replace(&mut self.open(request).failed, true) {
-            end(&self.ended, request, Err(reason));
+        self.give_up(request, Outcome::Failed(reason));
+    }
+
+    /// Its tenant has as much in work as it may: a later scan goes on with it.
+    pub(super) fn hand_back(&self, request: usize, exceeded: Exceeded) {
+        self.give_up(request, Outcome::Exceeds(exceeded));
+    }
+
+    fn give_up(&self, request: usize, outcome: Outcome) {
+        if !std::mem::replace(&mut self.open(request).given_up, true) {
+            end(&self.ended, request, outcome);
         }
     }
 }
@@ -180,23 +202,23 @@ impl Settler<'_> {
             Err(panic) => Some(Reason::panicked(&panic)),
         };
         for Whole { request, delivered } in together {
-            let result = match &failure {
-                None => Ok(delivered),
+            let outcome = match &failure {
+                None => Outcome::Delivered(delivered),
                 Some(reason) => {
                     // Whose file it was nobody can ask again: the system has told its failure, and would now say that
                     // all is well.
                     self.ledger.forget(&self.requests[request].key);
-                    Err(reason.clone())
+                    Outcome::Failed(reason.clone())
                 }
             };
-            end(&self.ended, request, result);
+            end(&self.ended, request, outcome);
         }
     }
 }
 
-fn end(ended: &UnboundedSender<Ended>, request: usize, result: Result<Delivered, Reason>) {
+fn end(ended: &UnboundedSender<Ended>, request: usize, outcome: Outcome) {
     // The receiver is gone only after a stop that hands back whatever has not ended.
-    let _ = ended.send(Ended { request, result });
+    let _ = ended.send(Ended { request, outcome });
 }
 
 #[cfg(test)]
@@ -243,7 +265,7 @@ mod tests {
             settler.settle(these.iter().map(|&request| Whole { request, delivered: Delivered::default() }).collect());
             for request in these {
                 let one = told.try_recv().unwrap();
-                assert_eq!((one.request, one.result.is_ok()), (request, fine));
+                assert_eq!((one.request, matches!(one.outcome, Outcome::Delivered(_))), (request, fine));
                 let processed = ledger.processed(&requests[request].key);
                 assert_eq!(processed.is_none(), fine, "what cannot be relied on the row is told to forget");
             }
@@ -252,6 +274,6 @@ mod tests {
         stored.send(Stored::Whole(Whole { request: 0, delivered: Delivered::default() })).unwrap();
         drop(stored);
         settler.run(&settled);
-        assert!(told.try_recv().unwrap().result.is_ok());
+        assert!(matches!(told.try_recv().unwrap().outcome, Outcome::Delivered(_)));
     }
 }

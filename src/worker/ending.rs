@@ -8,6 +8,7 @@ use super::cpu::Panicked;
 use super::dependencies::Dependency;
 use super::lease::Lease;
 use super::points;
+use super::tenants::Exceeded;
 use crate::config::checked::Job;
 use crate::intake::Refusal;
 use crate::outputs::{KeyError, StoreError};
@@ -142,6 +143,8 @@ pub enum Ending {
     Failed(Reason),
     /// Unfinished because the daemon stops: the row goes back as it was.
     HandedBack,
+    /// Its tenant has enough in work: the row goes back as it was, for one of the next scans.
+    Postponed(Exceeded),
 }
 
 /// What became of the rows of one or several scans.
@@ -157,6 +160,8 @@ pub struct Summary {
     pub backing_off: u64,
     /// … handed back because of a stop.
     pub handed_back: u64,
+    /// … handed back because their tenants had enough in work; the next scans claim them again.
+    pub postponed: u64,
     /// … whose claim was lost before they could be written back.
     pub lost: u64,
 }
@@ -169,13 +174,20 @@ impl Summary {
         self.failed += other.failed;
         self.backing_off += other.backing_off;
         self.handed_back += other.handed_back;
+        self.postponed += other.postponed;
         self.lost += other.lost;
     }
 
-    /// Whether every claimed row was completed.
+    /// Requests that were claimed: one that was postponed counts when it is claimed again.
+    #[must_use]
+    pub const fn requests(&self) -> u64 {
+        self.claimed - self.postponed
+    }
+
+    /// Whether every one of them was completed.
     #[must_use]
     pub const fn all_well(&self) -> bool {
-        self.claimed == self.completed
+        self.requests() == self.completed
     }
 }
 
@@ -190,12 +202,13 @@ pub async fn write_back(
     ending: Ending,
     summary: &mut Summary,
 ) {
-    let reason = match ending {
+    let (reason, exceeded) = match ending {
         Ending::Completed { .. } => {
             return Box::pin(write_back_all(world, lease, job, vec![(request.clone(), ending)], summary)).await;
         }
-        Ending::Failed(reason) => Some(reason),
-        Ending::HandedBack => None,
+        Ending::Failed(reason) => (Some(reason), None),
+        Ending::HandedBack => (None, None),
+        Ending::Postponed(exceeded) => (None, Some(exceeded)),
     };
     let execution_ms = lease.age_ms();
     let attempt = request.iteration.saturating_add(1);
@@ -243,9 +256,14 @@ pub async fn write_back(
             log::log!(level, "request failed request={key} job={job_id} attempt={attempt} error={:?}", reason.detail);
         }
         None => {
-            summary.handed_back += 1;
             world.metrics.request_ended(job_id, "handed_back");
-            log::info!("request handed back request={key} job={job_id}");
+            if let Some(exceeded) = exceeded {
+                summary.postponed += 1;
+                log::info!("request handed back, its tenant has enough in work request={key} job={job_id} {exceeded}");
+            } else {
+                summary.handed_back += 1;
+                log::info!("request handed back request={key} job={job_id}");
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::World;
 use super::completing::{TOGETHER, write_back_all};
 use super::cpu::Panicked;
-use super::desk::{Delivered, Ended};
+use super::desk::{Delivered, Ended, Outcome};
 use super::ending::{Ending, Reason, Summary, write_back};
 use super::generate::{Meter, Workshop};
 use super::lease::Lease;
@@ -137,7 +137,7 @@ impl<'a> Group<'a> {
             };
             let made = resolve(&order.config, catalog, &scope).map_err(|error| Reason::resolve(&error)).and_then(
                 |selection| {
-                    Ready::new(request.key.clone(), order, selection, catalog, self.lease.short_name())
+                    Ready::new(&request, order, selection, catalog, self.lease.short_name())
                         .map_err(|error| Reason::key(&error))
                 },
             );
@@ -250,13 +250,14 @@ impl<'a> Group<'a> {
             };
             let mut ends = Vec::new();
             let mut next = Some(first);
-            while let Some(Ended { request, result }) = next {
-                let ending = match result {
-                    Ok(delivered) => {
+            while let Some(Ended { request, outcome }) = next {
+                let ending = match outcome {
+                    Outcome::Delivered(delivered) => {
                         self.world.metrics.delivered(&self.job.id, delivered.counts.rows, delivered.bytes);
                         self.completed(&ready[request], &delivered, meter)
                     }
-                    Err(reason) => Ending::Failed(reason),
+                    Outcome::Failed(reason) => Ending::Failed(reason),
+                    Outcome::Exceeds(limit) => Ending::Postponed(limit),
                 };
                 ends.extend(self.open.remove(&ready[request].key).map(|claimed| (claimed, ending)));
                 // What else has ended by now.

@@ -48,20 +48,37 @@ pub struct Wish<'a> {
     pub timezone: Tz,
 }
 
-/// Reads what is wished, table by table, in about `limit` bytes; `weighed` is told how many they are as soon as that is
-/// known. What is too much is let go of, and comes back as the weight of each batch.
+/// How much a load may be.
+#[derive(Clone, Copy)]
+pub struct Bounds<'a> {
+    /// About so many bytes.
+    pub bytes: u64,
+    /// Told how many they are, as soon as that is known.
+    pub weighed: &'a dyn Fn(u64),
+    /// Asked whether all of it shall be loaded, as soon as the weight of each batch is known.
+    pub agrees: Option<&'a dyn Fn(&Heavy) -> bool>,
+}
+
+/// Reads what is wished, table by table. What is too much, or not agreed to, is let go of, and comes back as the weight of
+/// each batch.
 pub fn shared(
     source: &dyn Source,
     catalog: &Arc<Catalog>,
     wish: &Wish<'_>,
-    limit: u64,
-    weighed: &dyn Fn(u64),
+    bounds: Bounds<'_>,
     stats: &mut LoadStats,
 ) -> Loaded {
     let Wish { batches, needs, options, timezone } = wish;
-    let mut builder = SharedBuilder::new(Arc::clone(catalog), batches, needs, options, *timezone).within(limit);
+    let Bounds { bytes, weighed, mut agrees } = bounds;
+    let mut builder = SharedBuilder::new(Arc::clone(catalog), batches, needs, options, *timezone).within(bytes);
     while let Some(scan) = builder.next_scan() {
         let is_first = scan.table == Table::UserEnrolments;
+        if !is_first && let Some(agrees) = agrees.take() {
+            let weights = builder.weights();
+            if !agrees(&weights) {
+                return Ok(Err(weights));
+            }
+        }
         read(source, scan, &|chunk| builder.take(chunk), stats)?;
         if is_first {
             weighed(builder.weight());

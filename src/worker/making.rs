@@ -14,9 +14,10 @@ use super::generate::{Workshop, all};
 use super::load::{self, Loaded};
 use super::memory::Share;
 use super::plan::{self, Unit};
+use super::tenants::{self, Limits};
 use super::{World, points};
 use crate::reports::catalog::Catalog;
-use crate::reports::shared::Shared;
+use crate::reports::shared::{Heavy, Shared};
 
 /// Makes everything that the requests of a workshop miss.
 pub(super) async fn make(
@@ -49,10 +50,11 @@ async fn make_parts(
     catalog: &Arc<Catalog>,
     desk: &Arc<Desk>,
 ) -> Result<(), Panicked> {
-    let units = Arc::new(plan::units(&workshop.requests));
+    let limits = Limits::of(&world.config.get().worker);
+    let mut units = Arc::new(plan::units(&workshop.requests, |_| true));
     world.progress.planned.fetch_add(units.len() as u64, Ordering::Relaxed);
     // All of them together, if they are not too much.
-    let all = (!units.is_empty()).then(|| Part { batches: plan::batches(&workshop.requests), bytes: None });
+    let all = (!units.is_empty()).then(|| Part { batches: plan::batches(&units), bytes: None });
     let mut parts: VecDeque<Part> = all.into_iter().collect();
     while let Some(part) = parts.pop_front() {
         if workshop.stop.is_halted() {
@@ -64,14 +66,30 @@ async fn make_parts(
             Some(bytes) => world.memory.share_of(bytes, total).await,
         };
         let share = Arc::new(share);
-        match load(world, workshop, catalog, &part, &share).await? {
+        // Whose turn it is is decided once, by what all of them weigh.
+        let limits = if part.bytes.is_none() { limits } else { Limits::default() };
+        match load(world, workshop, catalog, &part, &share, limits).await? {
             Ok(Ok(shared)) => generate(world, workshop, desk, &units, part, shared).await?,
             Ok(Err(heavy)) => {
                 // What is too much is let go before anybody waits for a share again.
                 drop(share);
-                let lighter = plan::lighter(units.iter().map(|unit| unit.batch), &heavy, total);
-                log::info!("loaded in parts batches={} parts={}", part.batches.len(), lighter.len());
-                for (batches, bytes) in lighter.into_iter().rev() {
+                let back = tenants::judge(&workshop.requests, &heavy, limits);
+                let anew = if back.is_empty() {
+                    plan::lighter(units.iter().map(|unit| unit.batch), &heavy, total)
+                } else {
+                    let fewer = plan::units(&workshop.requests, |request| !back.contains_key(&request));
+                    world.progress.planned.fetch_sub((units.len() - fewer.len()) as u64, Ordering::Relaxed);
+                    for (request, exceeded) in back {
+                        desk.hand_back(request, exceeded);
+                    }
+                    units = Arc::new(fewer);
+                    plan::parts(&units, &heavy, total)
+                };
+                if anew.len() > 1 {
+                    let batches: usize = anew.iter().map(|(batches, _)| batches.len()).sum();
+                    log::info!("loaded in parts batches={batches} parts={}", anew.len());
+                }
+                for (batches, bytes) in anew.into_iter().rev() {
                     parts.push_front(Part { batches, bytes: Some(bytes) });
                 }
             }
@@ -101,21 +119,26 @@ async fn load(
     catalog: &Arc<Catalog>,
     part: &Part,
     share: &Arc<Share>,
+    limits: Limits,
 ) -> Result<Loaded, Panicked> {
     let (source, timezone) = (Arc::clone(&world.source), world.config.get().timezone);
     let (workshop, catalog, batches) = (Arc::clone(workshop), Arc::clone(catalog), part.batches.clone());
     let share = Arc::clone(share);
     // A single batch cannot be divided any more.
-    let limit = if batches.len() == 1 { u64::MAX } else { share.bytes() };
+    let bytes = if batches.len() == 1 { u64::MAX } else { share.bytes() };
     world
         .cpu
         .run(move || {
             points::reach("loading", &workshop.job.id);
             let needs = workshop.report.needs(&workshop.job.options);
             let wish = load::Wish { batches: &batches, needs: &needs, options: &workshop.job.options, timezone };
-            workshop.meter.loading(|stats| {
-                load::shared(source.as_ref(), &catalog, &wish, limit, &|bytes| share.shrink_to(bytes), stats)
-            })
+            let nobody_waits = |weights: &Heavy| tenants::judge(&workshop.requests, weights, limits).is_empty();
+            let bounds = load::Bounds {
+                bytes,
+                weighed: &|bytes| share.shrink_to(bytes),
+                agrees: limits.is_any().then_some(&nobody_waits),
+            };
+            workshop.meter.loading(|stats| load::shared(source.as_ref(), &catalog, &wish, bounds, stats))
         })
         .await
 }

@@ -27,6 +27,7 @@ pub mod schedule;
 pub mod stats;
 pub mod stop;
 mod supervisor;
+pub mod tenants;
 pub mod wake;
 
 use std::sync::Arc;

@@ -8,13 +8,15 @@ use crate::outputs::{KeyError, ObjectKey, Shape};
 use crate::reports::catalog::Catalog;
 use crate::reports::filters::Selection;
 use crate::reports::shared::Heavy;
-use crate::requests::RequestKey;
+use crate::requests::{ClaimedRequest, RequestKey};
 
 /// A request that is ready to be made: its batches are known.
 #[derive(Debug)]
 pub struct Ready {
     /// Which request.
     pub key: RequestKey,
+    /// For which channel; `None` for an empty one too.
+    pub channel: Option<String>,
     /// What it wants.
     pub order: Order,
     /// Which batches that means.
@@ -28,7 +30,7 @@ pub struct Ready {
 impl Ready {
     /// Names the request's files. A batch id that no store can hold fails the request alone.
     pub fn new(
-        key: RequestKey,
+        request: &ClaimedRequest,
         order: Order,
         selection: Selection,
         catalog: &Catalog,
@@ -37,10 +39,11 @@ impl Ready {
         let name = |batch: &usize| {
             let id = &catalog.batches()[*batch].id;
             let extension = order.shape.extension();
-            ObjectKey::of_report(&order.report_path, &key.tag, &key.request_id, claim, id, extension)
+            ObjectKey::of_report(&order.report_path, &request.key.tag, &request.key.request_id, claim, id, extension)
         };
         let objects: Vec<ObjectKey> = selection.batches.iter().map(name).collect::<Result<_, _>>()?;
-        Ok(Self { key, order, stored: vec![None; objects.len()], selection, objects })
+        let channel = request.requested_channel.clone().filter(|channel| !channel.is_empty());
+        Ok(Self { key: request.key.clone(), channel, order, stored: vec![None; objects.len()], selection, objects })
     }
 
     /// Takes over files of an earlier attempt.
@@ -76,10 +79,10 @@ pub struct Unit {
 }
 
 /// Lays out the work so that a small request does not wait for a big one: requests with fewer files to make first, among
-/// equals the older one (`requests` comes oldest first).
+/// equals the older one (`requests` comes oldest first). Only for requests that are `wanted`.
 #[must_use]
-pub fn units(requests: &[Ready]) -> Vec<Unit> {
-    let mut order: Vec<usize> = (0..requests.len()).collect();
+pub fn units(requests: &[Ready], wanted: impl Fn(usize) -> bool) -> Vec<Unit> {
+    let mut order: Vec<usize> = (0..requests.len()).filter(|request| wanted(*request)).collect();
     order.sort_by_key(|&request| requests[request].missing().count());
     let mut units: Vec<Unit> = Vec::new();
     let mut known = BTreeMap::new();
@@ -122,10 +125,18 @@ pub fn lighter(order: impl Iterator<Item = usize>, heavy: &Heavy, total: u64) ->
     parts
 }
 
-/// The distinct batches that any request still needs, ascending.
+/// The batches of these files together, if they are not too much, else divided: what is loaded, and its bytes.
 #[must_use]
-pub fn batches(requests: &[Ready]) -> Vec<usize> {
-    let mut all: Vec<usize> = requests.iter().flat_map(|one| one.missing().map(|(_, batch)| batch)).collect();
+pub fn parts(units: &[Unit], heavy: &Heavy, total: u64) -> Vec<(Vec<usize>, u64)> {
+    let all = batches(units);
+    let bytes = heavy.of(&all);
+    if bytes <= total { vec![(all, bytes)] } else { lighter(units.iter().map(|unit| unit.batch), heavy, total) }
+}
+
+/// The distinct batches of these files, ascending.
+#[must_use]
+pub fn batches(units: &[Unit]) -> Vec<usize> {
+    let mut all: Vec<usize> = units.iter().map(|unit| unit.batch).collect();
     all.sort_unstable();
     all.dedup();
     all
@@ -140,6 +151,7 @@ pub(super) mod tests {
     pub(in crate::worker) fn ready(batches: &[usize], compress: Compress) -> Ready {
         Ready {
             key: RequestKey { tag: "t".to_owned(), request_id: "r".to_owned() },
+            channel: None,
             order: Order {
                 config: crate::reports::job_config::JobConfig::default(),
                 shape: Shape { format: Format::Csv, compress },
@@ -154,14 +166,17 @@ pub(super) mod tests {
     #[test]
     fn each_batch_is_made_once_and_small_requests_come_first() {
         let requests = [ready(&[1, 2, 3], Compress::None), ready(&[3], Compress::None), ready(&[2, 3], Compress::None)];
-        let units = units(&requests);
-        let laid_out: Vec<_> = units.iter().map(|unit| (unit.batch, unit.wanted.clone())).collect();
+        let all = units(&requests, |_| true);
+        let laid_out: Vec<_> = all.iter().map(|unit| (unit.batch, unit.wanted.clone())).collect();
         assert_eq!(
             laid_out,
             [(3, vec![(1, 0), (2, 1), (0, 2)]), (2, vec![(2, 0), (0, 1)]), (1, vec![(0, 0)])],
             "the one-batch request first, then two, then three"
         );
-        assert_eq!(batches(&requests), [1, 2, 3]);
+        assert_eq!(batches(&all), [1, 2, 3]);
+        let laid_out: Vec<_> =
+            units(&requests, |one| one != 1).into_iter().map(|unit| (unit.batch, unit.wanted)).collect();
+        assert_eq!(laid_out, [(2, vec![(2, 0), (0, 1)]), (3, vec![(2, 1), (0, 2)]), (1, vec![(0, 0)])], "without one");
     }
 
     #[test]
@@ -177,6 +192,14 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn what_is_left_is_loaded_together_if_it_fits() {
+        let units = units(&[ready(&[3, 1], Compress::None), ready(&[2], Compress::None)], |one| one == 0);
+        let heavy = Heavy { batches: vec![(1, 10), (2, 50), (3, 20)] };
+        assert_eq!(parts(&units, &heavy, 30), [(vec![1, 3], 30)]);
+        assert_eq!(parts(&units, &heavy, 29), [(vec![3], 20), (vec![1], 10)]);
+    }
+
+    #[test]
     fn what_is_stored_is_not_made_again() {
         let mut requests = [ready(&[1, 2], Compress::None), ready(&[2], Compress::None)];
         requests[0].stored[1] = Some(StoredBatch {
@@ -186,15 +209,15 @@ pub(super) mod tests {
             crc32: 1,
             counts: crate::reports::Counts::default(),
         });
-        let laid_out: Vec<_> = units(&requests).into_iter().map(|unit| (unit.batch, unit.wanted)).collect();
+        let laid_out: Vec<_> = units(&requests, |_| true).into_iter().map(|unit| (unit.batch, unit.wanted)).collect();
         assert_eq!(laid_out, [(1, vec![(0, 0)]), (2, vec![(1, 0)])]);
         requests[1].stored = requests[0].stored[1..].to_vec();
-        assert_eq!(batches(&requests), [1], "nobody needs the second any more");
+        assert_eq!(batches(&units(&requests, |_| true)), [1], "nobody needs the second any more");
     }
 
     #[test]
     fn another_shape_is_another_file() {
         let requests = [ready(&[1], Compress::None), ready(&[1], Compress::Gzip)];
-        assert_eq!(units(&requests).len(), 2);
+        assert_eq!(units(&requests, |_| true).len(), 2);
     }
 }

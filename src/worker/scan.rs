@@ -63,8 +63,8 @@ async fn claim(
         lease: worker.lease,
         owner: format!("{}:{}", gethostname::gethostname().to_string_lossy(), std::process::id()),
         suspects,
-        per_tag: worker.per_tag,
-        per_channel: worker.per_channel,
+        per_tag: worker.per_tag.requests,
+        per_channel: worker.per_channel.requests,
     };
     let adopt_after = worker.adopt_after;
     world

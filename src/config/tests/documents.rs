@@ -58,6 +58,7 @@ fn the_page_names_every_key_in_its_section_and_no_other() {
     for (section, keys) in SECTIONS {
         let heading = match *section {
             "" => "\n## Top level\n".to_owned(),
+            "worker.per_tag" | "worker.per_channel" => "\n### per_tag and per_channel of [worker]\n".to_owned(),
             "job.options" | "source.max_bad_rows" => format!("\n### {}\n", written(section).replace('`', "")),
             "api.keys" => "\n### [[api.keys]]\n".to_owned(),
             _ => format!("\n## {}\n", written(section)),
@@ -109,7 +110,8 @@ fn the_pages_defaults_are_the_defaults() {
 fn the_pages_defaults_are_all_that_are_not_nothing() {
     let written = block("defaults") + &block("job defaults");
     let without = ["config", "link_key", "per_tag", "per_channel", "public_url", "metrics_public", "keys", "key"];
-    for (section, keys) in SECTIONS.iter().filter(|(section, _)| *section != "api.keys" && !section.is_empty()) {
+    let are_left_out = |section: &str| matches!(section, "" | "api.keys" | "worker.per_tag" | "worker.per_channel");
+    for (section, keys) in SECTIONS.iter().filter(|(section, _)| !are_left_out(section)) {
         for key in keys.iter().filter(|key| !without.contains(key)) {
             let is_there = written.contains(&format!("{key} = ")) || written.contains(&format!(".{key}]"));
             assert!(is_there, "{section}.{key}");

@@ -3,7 +3,7 @@
 use super::*;
 
 /// What is shown for a file, without the file's name.
-fn faults(text: &str) -> Vec<String> {
+pub(super) fn faults(text: &str) -> Vec<String> {
     match check_with(text, &no_variables()) {
         Ok(config) => panic!("{text}\nreads: {config:?}"),
         Err(shown) => shown.lines().map(|line| line.replace("conf/jobs.toml:", "")).collect(),
@@ -192,7 +192,6 @@ fn one_fault_each_elsewhere() {
             "[worker]\nadopt_after = 'on'",
             "2:15: `adopt_after` is a whole number and a unit, ms, s, m, h or d, as in \"30s\"; `on` is not",
         ),
-        ("[worker]\nper_tag = 0", "2:11: `per_tag` must be a whole number of at least 1"),
         ("[secrets]\nkey = 5", "2:7: `key` must be text, this is a whole number"),
         (
             "[api]\nlisten = 'localhost:80'",

@@ -2,11 +2,11 @@
 
 use super::*;
 
-fn with(text: &str, variables: &[(&str, &str)]) -> Config {
+pub(super) fn with(text: &str, variables: &[(&str, &str)]) -> Config {
     check_with(text, &variables.iter().copied().collect()).unwrap()
 }
 
-fn refused(text: &str, variables: &[(&str, &str)]) -> String {
+pub(super) fn refused(text: &str, variables: &[(&str, &str)]) -> String {
     check_with(text, &variables.iter().copied().collect()).unwrap_err()
 }
 
@@ -31,7 +31,7 @@ fn it_wins() {
     assert_eq!(config.timezone, chrono_tz::Asia::Kolkata);
     assert_eq!(config.database.url, DatabaseUrl::Postgres(Secret::new("postgres://u:p@h/d".to_owned())));
     assert!(!config.database.migrate);
-    assert_eq!((config.worker.claim, config.worker.per_tag, config.worker.memory), (7, Some(1), 1_048_576));
+    assert_eq!((config.worker.claim, config.worker.per_tag.requests, config.worker.memory), (7, Some(1), 1_048_576));
     assert_eq!(config.worker.lease, Duration::from_secs(9));
     assert_eq!(config.store.link_key, Some(Secret::new("12345".to_owned())));
     assert_eq!(config.source.max_bad_rows, MaxBadRows { share: 0.5, at_least: 10 });

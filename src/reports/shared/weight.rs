@@ -63,9 +63,17 @@ impl Budget {
     }
 }
 
-/// The batches are too much to be loaded together.
+/// The batches are too much to be loaded together: for the memory, or for somebody whose turn it is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heavy {
     /// Bytes that each takes, about, by index in the catalogue.
     pub batches: Vec<(usize, u64)>,
+}
+
+impl Heavy {
+    /// Bytes of these together, which ascend.
+    #[must_use]
+    pub fn of(&self, batches: &[usize]) -> u64 {
+        self.batches.iter().filter(|(batch, _)| batches.binary_search(batch).is_ok()).map(|(_, bytes)| bytes).sum()
+    }
 }
