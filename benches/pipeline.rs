@@ -22,7 +22,7 @@ use exhaust::requests::{ClaimWish, NewRequest, Queue, RequestKey, Suspects, Syst
 use exhaust::sample_data::{self, Format as SampleFormat, SampleOptions};
 use exhaust::sources::files::FilesSource;
 use exhaust::sources::{Settings, Source};
-use exhaust::worker::load::{self, Wish};
+use exhaust::worker::load::{self, Bounds, Wish};
 use exhaust::worker::stats::LoadStats;
 
 const TZ: Tz = Tz::Asia__Kolkata;
@@ -65,7 +65,8 @@ impl Platform {
         let needs = report.needs(&self.options);
         let wish = Wish { batches: &self.batches, needs: &needs, options: &self.options, timezone: TZ };
         let (catalog, mut stats) = (&self.catalog, LoadStats::default());
-        load::shared(&self.source, catalog, &wish, u64::MAX, &|_| (), &mut stats).unwrap().unwrap()
+        let bounds = Bounds { bytes: u64::MAX, weighed: &|_| (), agrees: None };
+        load::shared(&self.source, catalog, &wish, bounds, &mut stats).unwrap().unwrap()
     }
 
     /// The scan of a report's largest table.

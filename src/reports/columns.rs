@@ -3,6 +3,8 @@
 //! A reader of Parquet hands over whole columns as it decoded them and says which of their rows count: copying the
 //! wanted cells out of millions of others would be most of the work. Not here: where the columns come from.
 
+use std::sync::{Mutex, PoisonError};
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, BooleanArray, Int32Array, StringArray, StringViewArray};
@@ -162,34 +164,6 @@ impl<'a> Texts<'a> {
         }
     }
 
-    /// What each text means, in the order of `rows`. Of texts that come by a dictionary each is looked at once;
-    /// neighbours tend to be alike in the others.
-    pub fn each<T: Copy>(self, rows: impl Iterator<Item = usize>, mut meaning: impl FnMut(&'a str) -> T) -> Vec<T> {
-        if let Self::Coded(_, distinct) = self {
-            let mut known: Vec<Option<T>> = vec![None; distinct.len()];
-            let nothing = std::cell::OnceCell::new();
-            return rows
-                .map(|row| match self.code(row) {
-                    Some(code) => *known[code].get_or_insert_with(|| meaning(self.distinct(code))),
-                    None => *nothing.get_or_init(|| meaning("")),
-                })
-                .collect();
-        }
-        let mut last: Option<(&'a str, T)> = None;
-        rows.map(|row| {
-            let text = self.get(row);
-            match last {
-                Some((known, meant)) if known == text => meant,
-                _ => {
-                    let meant = meaning(text);
-                    last = Some((text, meant));
-                    meant
-                }
-            }
-        })
-        .collect()
-    }
-
     #[allow(clippy::cast_sign_loss, reason = "keys of a dictionary are places in it")]
     fn code(self, row: usize) -> Option<usize> {
         match self {
@@ -202,6 +176,92 @@ impl<'a> Texts<'a> {
 
     fn distinct(self, code: usize) -> &'a str {
         if let Self::Coded(_, distinct) = self { distinct.value(code) } else { "" }
+    }
+}
+
+/// What texts mean, remembered from chunk to chunk: the chunks of a row group share one dictionary, and each of its texts
+/// is looked at once. Of texts that come otherwise, neighbours tend to be alike.
+#[derive(Debug)]
+pub struct Meanings<T> {
+    dictionary: Option<StringArray>,
+    /// By place in the dictionary.
+    known: Vec<Option<T>>,
+    nothing: Option<T>,
+}
+
+impl<T> Default for Meanings<T> {
+    fn default() -> Self {
+        Self { dictionary: None, known: Vec::new(), nothing: None }
+    }
+}
+
+impl<T: Copy> Meanings<T> {
+    /// What each text means, in the order of `rows`. The meaning of a text must not change.
+    pub fn each<'a>(
+        &mut self,
+        texts: Texts<'a>,
+        rows: impl Iterator<Item = usize>,
+        mut meaning: impl FnMut(&'a str) -> T,
+    ) -> Vec<T> {
+        if let Texts::Coded(_, dictionary) = texts {
+            self.turn_to(dictionary);
+            return rows
+                .map(|row| match texts.code(row) {
+                    Some(code) => *self.known[code].get_or_insert_with(|| meaning(texts.distinct(code))),
+                    None => *self.nothing.get_or_insert_with(|| meaning("")),
+                })
+                .collect();
+        }
+        let mut last: Option<(&'a str, T)> = None;
+        rows.map(|row| {
+            let text = texts.get(row);
+            match last {
+                Some((known, meant)) if known == text => meant,
+                _ => {
+                    let meant = meaning(text);
+                    last = Some((text, meant));
+                    meant
+                }
+            }
+        })
+        .collect()
+    }
+
+    /// Forgets another dictionary's texts. The one at hand is kept, so that nothing else can come to be at its address.
+    fn turn_to(&mut self, dictionary: &StringArray) {
+        let same = |mine: &StringArray| {
+            mine.len() == dictionary.len()
+                && mine.values().ptr_eq(dictionary.values())
+                && mine.offsets().ptr_eq(dictionary.offsets())
+        };
+        if !self.dictionary.as_ref().is_some_and(same) {
+            self.dictionary = Some(dictionary.clone());
+            self.known.clear();
+            self.known.resize(dictionary.len(), None);
+        }
+    }
+}
+
+/// The same for what several threads look at, each with its own row group at hand.
+#[derive(Debug)]
+pub(super) struct SharedMeanings<T>(Vec<Mutex<Meanings<T>>>);
+
+impl<T: Copy> SharedMeanings<T> {
+    /// For the threads of the current pool.
+    pub(super) fn new() -> Self {
+        Self((0..=rayon::current_num_threads()).map(|_| Mutex::default()).collect())
+    }
+
+    /// See [`Meanings::each`].
+    pub(super) fn each<'a>(
+        &self,
+        texts: Texts<'a>,
+        rows: impl Iterator<Item = usize>,
+        meaning: impl FnMut(&'a str) -> T,
+    ) -> Vec<T> {
+        // Any other thread takes the first one's place, in turn.
+        let thread = rayon::current_thread_index().map_or(0, |thread| (thread + 1) % self.0.len());
+        self.0[thread].lock().unwrap_or_else(PoisonError::into_inner).each(texts, rows, meaning)
     }
 }
 

@@ -10,7 +10,7 @@ use super::people::People;
 use super::pieces::Pieces;
 use super::weight::{ACTIVITY, Budget};
 use super::{NONE, NOTHING, Slots};
-use crate::reports::columns::Named;
+use crate::reports::columns::{Named, SharedMeanings};
 
 /// What `context_id` begins with where the context is a batch.
 const CONTEXT: &str = "cb:";
@@ -65,6 +65,8 @@ impl Activities {
 
 #[derive(Debug)]
 pub(super) struct ActivityBuilder {
+    contexts_known: SharedMeanings<u32>,
+    activities_known: SharedMeanings<u32>,
     slots: Vec<Mutex<Bucket>>,
 }
 
@@ -85,7 +87,11 @@ pub(super) struct Of<'a> {
 
 impl ActivityBuilder {
     pub(super) fn new(slots: usize) -> Self {
-        Self { slots: (0..slots).map(|_| Mutex::default()).collect() }
+        Self {
+            contexts_known: SharedMeanings::new(),
+            activities_known: SharedMeanings::new(),
+            slots: (0..slots).map(|_| Mutex::default()).collect(),
+        }
     }
 
     /// Takes a chunk: rows of activities that are counted, of people who have an enrolment.
@@ -95,8 +101,8 @@ impl ActivityBuilder {
         let updated = chunk.instants("agg_last_updated");
         let slot = |context: &str| context.strip_prefix(CONTEXT).map_or(NONE, |batch| of.slots.of(batch));
         let number = |activity: &str| of.activities.number(activity).unwrap_or(NONE);
-        let slots = contexts.each(chunk.rows(), slot);
-        let numbers = chunk.texts("activity_id").each(chunk.rows(), number);
+        let slots = self.contexts_known.each(contexts, chunk.rows(), slot);
+        let numbers = self.activities_known.each(chunk.texts("activity_id"), chunk.rows(), number);
         let wanted = |((_, slot), activity): &((usize, u32), u32)| *slot != NONE && *activity != NONE;
         let rows: Vec<((usize, u32), u32)> = chunk.rows().zip(slots).zip(numbers).filter(wanted).collect();
         let users = of.people.ranks(rows.iter().map(|((row, _), _)| ids.get(*row)));

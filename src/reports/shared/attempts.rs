@@ -13,7 +13,7 @@ use super::pieces::{Pieces, TEXTS, TextPieces};
 use super::weight::{ATTEMPT, Budget};
 use super::{NONE, NOTHING, Slots};
 use crate::reports::catalog::Catalog;
-use crate::reports::columns::Named;
+use crate::reports::columns::{Named, SharedMeanings};
 use crate::reports::interner::{Interner, SharedInterner};
 use crate::reports::scores::{Unreadable, grand_total};
 use crate::reports::table::TextBlock;
@@ -156,6 +156,10 @@ pub(super) struct AttemptsBuilder {
     /// `attempt_id`s.
     ids: Mutex<TextPieces>,
     hasher: DefaultHashBuilder,
+    batches_known: SharedMeanings<u32>,
+    contents_known: SharedMeanings<u32>,
+    courses_known: SharedMeanings<u32>,
+    totals_known: SharedMeanings<u32>,
     slots: Vec<Mutex<Bucket>>,
 }
 
@@ -172,6 +176,10 @@ impl AttemptsBuilder {
             strangers: SharedInterner::default(),
             ids: Mutex::default(),
             hasher: DefaultHashBuilder::default(),
+            batches_known: SharedMeanings::new(),
+            contents_known: SharedMeanings::new(),
+            courses_known: SharedMeanings::new(),
+            totals_known: SharedMeanings::new(),
             slots: (0..slots).map(|_| Mutex::default()).collect(),
         }
     }
@@ -184,8 +192,8 @@ impl AttemptsBuilder {
             let content = catalog.contents().position(content).filter(|content| self.counting[*content]);
             content.and_then(|content| u32::try_from(content).ok()).unwrap_or(NONE)
         };
-        let in_slots = chunk.texts("batch_id").each(chunk.rows(), |batch| slots.of(batch));
-        let contents = chunk.texts("content_id").each(chunk.rows(), position);
+        let in_slots = self.batches_known.each(chunk.texts("batch_id"), chunk.rows(), |batch| slots.of(batch));
+        let contents = self.contents_known.each(chunk.texts("content_id"), chunk.rows(), position);
         let all = chunk.rows().zip(in_slots).zip(contents).map(|((row, slot), content)| (row, slot, content));
         let rows: Vec<(usize, u32, u32)> = all.filter(|(_, slot, content)| *slot != NONE && *content != NONE).collect();
         if !budget.bears(rows.len(), ATTEMPT) {
@@ -195,8 +203,8 @@ impl AttemptsBuilder {
             return;
         }
         let at = || rows.iter().map(|(row, ..)| *row);
-        let courses = chunk.texts("course_id").each(at(), |course| self.courses.number(course));
-        let totals = chunk.texts("grand_total").each(at(), |total| self.grand_totals.number(total));
+        let courses = self.courses_known.each(chunk.texts("course_id"), at(), |course| self.courses.number(course));
+        let totals = self.totals_known.each(chunk.texts("grand_total"), at(), |total| self.grand_totals.number(total));
         let (users, ids) = (chunk.texts("user_id"), chunk.texts("attempt_id"));
         let (scores, maxima) = (chunk.integers("total_score"), chunk.integers("total_max_score"));
         let ats = chunk.instants("last_attempted_on");

@@ -11,7 +11,7 @@ use super::people::People;
 use super::pieces::Pieces;
 use super::weight::Budget;
 use super::{NONE, NOTHING, Slots};
-use crate::reports::columns::Named;
+use crate::reports::columns::{Named, SharedMeanings};
 use crate::reports::interner::SharedInterner;
 
 /// An enrolment that is active and of the batch's course.
@@ -89,6 +89,8 @@ pub(super) struct EnrolmentsBuilder {
     /// The course of the batch in each slot.
     courses: Vec<u32>,
     users: SharedInterner,
+    batches_known: SharedMeanings<u32>,
+    courses_known: SharedMeanings<u32>,
     slots: Vec<Mutex<Bucket>>,
 }
 
@@ -120,16 +122,24 @@ impl EnrolmentsBuilder {
         };
         let courses: Vec<u32> = courses.map(&mut number).collect();
         let slots = courses.iter().map(|_| Mutex::default()).collect();
-        Self { course_numbers, courses, users: SharedInterner::default(), slots }
+        Self {
+            course_numbers,
+            courses,
+            users: SharedInterner::default(),
+            batches_known: SharedMeanings::new(),
+            courses_known: SharedMeanings::new(),
+            slots,
+        }
     }
 
     /// Takes a chunk. Batches and courses come as few texts again and again, so that each is looked up once.
     pub(super) fn take(&self, chunk: Named<'_>, slots: &Slots, budget: &Budget) {
         let (batches, courses) = (chunk.texts("batchid"), chunk.texts("courseid"));
         let (ids, active) = (chunk.texts("userid"), chunk.booleans("active"));
-        let slots = batches.each(chunk.rows(), |batch| slots.of(batch));
-        let course_numbers =
-            courses.each(chunk.rows(), |course| self.course_numbers.get(course).copied().unwrap_or(NONE));
+        let slots = self.batches_known.each(batches, chunk.rows(), |batch| slots.of(batch));
+        let course_numbers = self
+            .courses_known
+            .each(courses, chunk.rows(), |course| self.course_numbers.get(course).copied().unwrap_or(NONE));
         let verdict = |row: usize, slot: u32, course: u32| {
             if course != self.courses[slot as usize] {
                 Verdict::OtherCourse

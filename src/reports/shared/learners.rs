@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::NONE;
 use super::people::People;
-use crate::reports::columns::{Chunk, Named, Texts};
+use crate::reports::columns::{Chunk, Meanings, Named, Texts};
 use crate::reports::common::{Common, From, layout, users};
 use crate::reports::interner::Interner;
 use crate::reports::lines::{Layout, LineBlock, Lines, PIECE};
@@ -141,7 +141,8 @@ impl LearnersBuilder {
         let channels = chunk.texts("userchannel");
         let mut learners = self.learners.lock().unwrap_or_else(PoisonError::into_inner);
         let learners = &mut *learners;
-        let numbers = channels.each(rows.iter().map(|(row, _)| *row), |channel| learners.channel_names.intern(channel));
+        let rows_of = rows.iter().map(|(row, _)| *row);
+        let numbers = Meanings::default().each(channels, rows_of, |channel| learners.channel_names.intern(channel));
         let first_line = learners.lines.append(lines);
         for ((line, (row, rank)), channel) in (first_line..).zip(rows).zip(numbers) {
             #[allow(clippy::cast_possible_truncation, reason = "arrow's text is at most 2 GiB long")]

@@ -31,6 +31,7 @@ use self::wanted::{are_few, may_have, selection, sorted, with_wanted_key};
 use super::errors::Place;
 use super::layout::Part;
 use super::{PartRead, from_path, no_column};
+use crate::reports::columns::Meanings;
 use crate::reports::schema::{Column, Keys, Presence};
 use crate::sources::SourceError;
 use crate::sources::rows::typed::{Taken, Typed};
@@ -136,10 +137,10 @@ impl FilePlan<'_> {
     fn few(&self, group: Group) -> Result<Option<Vec<u32>>, Failure> {
         let Some((root, keys)) = self.key() else { return Ok(None) };
         let all = self.rows_of(group);
-        let (mut rows, mut before) = (Vec::new(), 0);
+        let (mut rows, mut before, mut known) = (Vec::new(), 0, Meanings::default());
         for batch in self.reader(group, &[root], BATCH, None)? {
             let batch = batch?;
-            rows.extend(with_wanted_key(batch.column(0), keys)?.into_iter().map(|row| before + row));
+            rows.extend(with_wanted_key(batch.column(0), keys, &mut known)?.into_iter().map(|row| before + row));
             before += length(&batch);
             if !are_few(rows.len(), before as usize) {
                 return Ok(None);
@@ -196,11 +197,13 @@ impl FilePlan<'_> {
             .collect();
         let mut roots = self.roots();
         roots.retain(|root| !by_levels.contains(root));
-        let mut before = 0;
+        let (mut before, mut known) = (0, Meanings::default());
         for batch in self.reader(group, &roots, self.batch_rows(group), None)? {
             let batch = batch?;
             let rows = match self.key() {
-                Some((root, keys)) => with_wanted_key(batch.column(roots.binary_search(&root).unwrap_or(0)), keys)?,
+                Some((root, keys)) => {
+                    with_wanted_key(batch.column(roots.binary_search(&root).unwrap_or(0)), keys, &mut known)?
+                }
                 None => (0..length(&batch)).collect(),
             };
             let columns = self.columns(&batch, &roots, &rows, &mut levels)?;

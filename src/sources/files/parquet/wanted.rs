@@ -8,17 +8,24 @@ use parquet::arrow::arrow_reader::RowSelection;
 use parquet::file::statistics::Statistics;
 
 use super::cells::Cells;
-use crate::reports::columns::Texts;
+use crate::reports::columns::{Meanings, Texts};
 use crate::reports::schema::{Keys, Kind};
 use crate::sources::rows::key_of;
 
 /// Of fewer rows than one in so many the others are jumped over; beyond, decoding all of them is quicker.
 const FEW: usize = 8;
 
-/// The rows of a chunk that have a wanted key, or none: such a row is unusable, and counted.
-pub(super) fn with_wanted_key(keys: &ArrayRef, wanted: &dyn Keys) -> Result<Vec<u32>, ArrowError> {
+/// The rows of a chunk that have a wanted key, or none: such a row is unusable, and counted. `known`: which keys of the row
+/// group are wanted, as far as that was asked before.
+pub(super) fn with_wanted_key(
+    keys: &ArrayRef,
+    wanted: &dyn Keys,
+    known: &mut Meanings<bool>,
+) -> Result<Vec<u32>, ArrowError> {
     let is_wanted: Vec<bool> = match keys.data_type() {
-        DataType::Dictionary(..) => Texts::of(keys).each(0..keys.len(), |key| key.is_empty() || wanted.contains(key)),
+        DataType::Dictionary(..) => {
+            known.each(Texts::of(keys), 0..keys.len(), |key| key.is_empty() || wanted.contains(key))
+        }
         DataType::Utf8View => {
             let texts = || (0..keys.len()).map(|row| Texts::of(keys).get(row));
             wanted
