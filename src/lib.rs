@@ -5,6 +5,7 @@
 //! [`sources`] (the platform's tables in), [`reports`] (batch and shared data to table, pure),
 //! [`outputs`] (a table out, to a store), [`worker`] (schedules and scans), [`cli`] (the commands).
 
+pub mod allocator;
 pub mod api;
 pub mod cli;
 pub mod config;

@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    exhaust::allocator::keep_memory();
     exhaust::cli::main()
 }

@@ -22,7 +22,8 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
 }
 
 /// Which rooms each room may name. `config::checked` is a room of plain values: those who are configured read it.
-const MAY_KNOW: [(&str, &[&str]); 11] = [
+const MAY_KNOW: [(&str, &[&str]); 12] = [
+    ("allocator", &[]),
     ("reports", &[]),
     ("requests", &[]),
     ("outputs", &["reports"]),

@@ -239,7 +239,9 @@ impl AttemptsBuilder {
         for ids in ids.chunks(TEXTS) {
             let mut texts = TextBlock::new(1);
             texts.reserve(ids.len(), ids.iter().map(|id| id.len()).sum());
-            ids.iter().for_each(|id| texts.push(id));
+            for id in ids {
+                texts.push(id);
+            }
             let rows = u32::try_from(texts.rows()).unwrap_or_default();
             let first = self.ids.lock().unwrap_or_else(PoisonError::into_inner).append(texts);
             numbers.extend((first..first + rows).zip(ids.iter().map(hash)));

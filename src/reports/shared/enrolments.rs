@@ -199,7 +199,9 @@ impl EnrolmentsBuilder {
         let ranked = |batch: Mutex<Bucket>| {
             let Bucket { counts, rows } = batch.into_inner().unwrap_or_else(PoisonError::into_inner);
             let mut rows = rows.into_vec();
-            rows.iter_mut().for_each(|row| row.user = ranks[row.user as usize]);
+            for row in &mut rows {
+                row.user = ranks[row.user as usize];
+            }
             Enrolled { rows, ..counts }
         };
         let enrolled = self.slots.into_par_iter().map(ranked).collect();
