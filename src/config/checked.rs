@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 
+use crate::objects;
 pub use crate::outputs::Compress;
 use crate::outputs::csv::CsvOptions;
 use crate::reports::Options;
@@ -128,6 +129,13 @@ pub enum SourcePlace {
     Files {
         /// The directory.
         directory: PathBuf,
+        /// How its CSV files are quoted.
+        csv_dialect: CsvDialect,
+    },
+    /// A place in an object store.
+    Objects {
+        /// Where, and with what.
+        place: objects::Place,
         /// How its CSV files are quoted.
         csv_dialect: CsvDialect,
     },

@@ -1,6 +1,6 @@
 //! From the document to the configuration: one function for each section.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub(super) fn config(
 ) -> Config {
     let top = Section::top(document, faults);
     let directory = file.parent().unwrap_or(Path::new(""));
-    let urls = Urls { directory, tls: cfg!(feature = "tls"), faults };
+    let urls = Urls { directory, tls: cfg!(feature = "tls"), objects: environment.objects(), faults };
     Config {
         file: file.to_owned(),
         timezone: timezone(&top).unwrap_or(Tz::UTC),
@@ -71,12 +71,11 @@ fn source(section: &Section<'_>, urls: &Urls<'_>) -> Source {
     let dialects = [("rfc4180", CsvDialect::Rfc4180), ("spark", CsvDialect::Spark)];
     let csv_dialect = section.one_of("csv_dialect", &dialects).unwrap_or(CsvDialect::Rfc4180);
     let schema = section.filled("schema").map_or("public", |(schema, _)| schema).to_owned();
-    let files = |directory: Option<PathBuf>| SourcePlace::Files {
-        directory: directory.unwrap_or_else(|| urls.directory.join("data")),
-        csv_dialect,
+    let files = |place: Option<SourcePlace>| {
+        place.unwrap_or_else(|| SourcePlace::Files { directory: urls.directory.join("data"), csv_dialect })
     };
     let place = if !is_postgres {
-        files(url.and_then(|(url, place)| urls.files_source(url, place)))
+        files(url.and_then(|(url, place)| urls.files_source(url, csv_dialect, place)))
     } else if let Some((url, place)) = url {
         urls.postgres_source(url, place).map_or_else(|| files(None), |url| SourcePlace::Postgres { url, schema })
     } else {

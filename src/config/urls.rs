@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::checked::{DatabaseUrl, Secret};
+use super::checked::{CsvDialect, DatabaseUrl, Secret, SourcePlace};
 use super::errors::{Faults, Place, listed, near_miss};
+use crate::objects::{self, Location};
 
 /// Where URLs are read: relative paths are relative to a directory.
 pub(super) struct Urls<'a> {
@@ -11,6 +12,8 @@ pub(super) struct Urls<'a> {
     pub(super) directory: &'a Path,
     /// Whether this build can speak TLS to a database.
     pub(super) tls: bool,
+    /// What the environment says of object stores.
+    pub(super) objects: objects::Settings,
     pub(super) faults: &'a Faults,
 }
 
@@ -43,16 +46,31 @@ impl Urls<'_> {
         }
     }
 
-    /// `[source] url` of kind files: a path, with or without `file://`.
-    pub(super) fn files_source(&self, url: &str, place: &Place) -> Option<PathBuf> {
+    /// `[source] url` of kind files: a path, with or without `file://`, or a place in an object store.
+    pub(super) fn files_source(&self, url: &str, csv_dialect: CsvDialect, place: &Place) -> Option<SourcePlace> {
+        let files = |directory| SourcePlace::Files { directory, csv_dialect };
         match url.split_once("://") {
-            None => self.path(url, place),
-            Some(("file", path)) => self.path(path, place),
+            None => self.path(url, place).map(files),
+            Some(("file", path)) => self.path(path, place).map(files),
             Some((scheme, _)) if POSTGRES.contains(&scheme) => {
                 self.faults.add(place, "a postgres:// source needs `kind = \"postgres\"`");
                 None
             }
-            Some((scheme, _)) => self.file_only(scheme, place),
+            Some((scheme, _)) if Location::SCHEMES.contains(&scheme) => {
+                self.objects(url, place).map(|place| SourcePlace::Objects { place, csv_dialect })
+            }
+            Some((scheme, _)) => self.unknown(scheme, place, &["file", "s3", "az", "gs"]),
+        }
+    }
+
+    /// A place in an object store.
+    pub(super) fn objects(&self, url: &str, place: &Place) -> Option<objects::Place> {
+        match Location::parse(url) {
+            Ok(location) => Some(objects::Place { location, settings: self.objects.clone() }),
+            Err(error) => {
+                self.faults.add(place, error.to_string());
+                None
+            }
         }
     }
 
@@ -134,10 +152,20 @@ mod tests {
     /// What `read` gives in /etc/exhaust, or the faults.
     fn read<T>(tls: bool, read: impl Fn(&Urls<'_>, &Place) -> Option<T>) -> Result<T, String> {
         let faults = Faults::default();
-        let urls = Urls { directory: Path::new("/etc/exhaust"), tls, faults: &faults };
+        let urls =
+            Urls { directory: Path::new("/etc/exhaust"), tls, objects: objects::Settings::default(), faults: &faults };
         let read = read(&urls, &Place::File);
         assert_eq!(read.is_some(), faults.is_empty());
         read.ok_or_else(|| faults.into_errors(Path::new("f")).to_string())
+    }
+
+    /// What `[source] url` gives.
+    fn source(url: &str) -> Result<SourcePlace, String> {
+        read(false, |urls, at| urls.files_source(url, CsvDialect::Spark, at))
+    }
+
+    fn directory(path: &str) -> SourcePlace {
+        SourcePlace::Files { directory: path.into(), csv_dialect: CsvDialect::Spark }
     }
 
     #[test]
@@ -151,10 +179,10 @@ mod tests {
         }
         for (url, path) in [("file://var/reports", "/etc/exhaust/var/reports"), ("file:///srv", "/srv")] {
             assert_eq!(read(false, |urls, at| urls.store(url, at)), Ok(path.into()), "{url}");
-            assert_eq!(read(false, |urls, at| urls.files_source(url, at)), Ok(path.into()), "{url}");
+            assert_eq!(source(url), Ok(directory(path)), "{url}");
         }
         for (url, path) in [("data", "/etc/exhaust/data"), ("/srv/data", "/srv/data"), ("../d", "/etc/exhaust/../d")] {
-            assert_eq!(read(false, |urls, at| urls.files_source(url, at)), Ok(path.into()), "{url}");
+            assert_eq!(source(url), Ok(directory(path)), "{url}");
         }
     }
 
@@ -201,16 +229,30 @@ mod tests {
         for scheme in ["s3", "az", "gs"] {
             let url = format!("{scheme}://bucket/prefix");
             let expected = format!("f: `{scheme}://` is not supported by this version; use file://");
-            assert_eq!(read(false, |urls, at| urls.store(&url, at)), Err(expected.clone()));
-            assert_eq!(read(false, |urls, at| urls.files_source(&url, at)), Err(expected));
+            assert_eq!(read(false, |urls, at| urls.store(&url, at)), Err(expected));
         }
         assert_eq!(
             read(false, |urls, at| urls.store("fil://x", at)).unwrap_err(),
             "f: unknown URL scheme `fil`; known here: `file`; did you mean `file`?"
         );
-        assert_eq!(
-            read(false, |urls, at| urls.files_source("postgres://h/d", at)).unwrap_err(),
-            "f: a postgres:// source needs `kind = \"postgres\"`"
-        );
+    }
+
+    #[test]
+    fn a_source_in_an_object_store() {
+        for url in ["s3://bucket/prefix", "az://container", "gs://bucket/a/b"] {
+            match source(url) {
+                Ok(SourcePlace::Objects { place, csv_dialect: CsvDialect::Spark }) => {
+                    assert_eq!(place.location.to_string(), url);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        for (url, told) in [
+            ("s3:///x", "the URL names no bucket; write for example s3://bucket/prefix"),
+            ("s4://x", "unknown URL scheme `s4`; known here: `file`, `s3`, `az`, `gs`; did you mean `s3`?"),
+            ("postgres://h/d", "a postgres:// source needs `kind = \"postgres\"`"),
+        ] {
+            assert_eq!(source(url), Err(format!("f: {told}")));
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! A bucket, or a part of one, and what can be done with its objects.
 
+pub(super) mod fetch;
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;

@@ -34,6 +34,9 @@ pub enum Cause {
     /// The object.
     #[error("there is no such object")]
     NotThere,
+    /// It is another version than the one that was begun with.
+    #[error("the object was changed meanwhile")]
+    Changed,
     /// No connection, or no answer in time.
     #[error("{0}")]
     Unreachable(String),
@@ -75,6 +78,7 @@ impl Cause {
                 Self::NoBucket(told.answer())
             }
             Error::NotFound { .. } => Self::NotThere,
+            Error::Precondition { .. } => Self::Changed,
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Self::Refused(told.answer()),
             Error::InvalidPath { .. } | Error::NotSupported { .. } | Error::NotImplemented { .. } => {
                 Self::Impossible(plain(&error.to_string()))

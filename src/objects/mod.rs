@@ -16,6 +16,7 @@ use std::sync::OnceLock;
 
 use tokio::runtime::{Builder, Runtime};
 
+pub use bucket::fetch::{Fetch, Fetched, Named};
 pub use bucket::{Bucket, Headers, Listing, Object, Upload};
 pub use errors::{Cause, ObjectError};
 pub use location::{Location, LocationError};
@@ -38,6 +39,15 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
     match runtime() {
         Some(runtime) => runtime.block_on(future),
         // Nothing of a store can be driven without its threads.
+        None => panic!("the threads for object stores cannot be started"),
+    }
+}
+
+/// Starts something beside the caller, who gets its result.
+fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
+    match runtime() {
+        Some(runtime) => runtime.spawn(future),
+        // As `wait`.
         None => panic!("the threads for object stores cannot be started"),
     }
 }

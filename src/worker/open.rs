@@ -7,6 +7,7 @@ use super::stop::Stop;
 use super::{World, cpu};
 use crate::config::Live;
 use crate::config::checked::{Config, DatabaseUrl, SourcePlace};
+use crate::objects::Bucket;
 use crate::outputs::{Links, Store, kept_link_key};
 use crate::requests::{self, Clock, DAEMON_CONNECTIONS, Queue, QueueError};
 use crate::sources::files::FilesSource;
@@ -60,6 +61,10 @@ pub fn source(config: &Config) -> Result<Arc<dyn Source>, String> {
     Ok(match &config.source.place {
         SourcePlace::Files { directory, csv_dialect } => {
             Arc::new(FilesSource::new(directory.clone(), *csv_dialect, settings))
+        }
+        SourcePlace::Objects { place, csv_dialect } => {
+            let bucket = Bucket::open(place).map_err(|error| error.to_string())?;
+            Arc::new(FilesSource::stored(bucket, *csv_dialect, settings))
         }
         SourcePlace::Postgres { url, schema } => Arc::new(PostgresSource::new(url.reveal(), schema, settings)?),
     })

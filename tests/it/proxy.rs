@@ -1,4 +1,4 @@
-//! A TCP proxy that can fall silent: it goes on accepting connections and bytes and never answers, as a half-dead load
+//! A TCP proxy that counts, breaks, refuses and can fall silent: it goes on accepting connections and bytes and never answers, as a half-dead load
 //! balancer or a host behind a dropped route does. The system acknowledges everything, so neither keepalives nor
 //! `tcp_user_timeout` of the one who waits see it.
 
@@ -6,6 +6,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 pub(crate) struct Proxy {
     address: SocketAddr,
     state: Arc<watch::Sender<State>>,
+    served: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -29,6 +31,11 @@ struct State {
     cuts: u64,
     /// Falls silent as soon as a client sends this.
     word: Option<Vec<u8>>,
+    /// Closes the connection over which this many bytes of the target are complete, counted by `served`.
+    break_at: Option<u64>,
+    /// Every so many calls of HTTP are answered 503 here.
+    refuse_every: Option<u64>,
+    calls: u64,
     over: bool,
 }
 
@@ -48,9 +55,10 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(watch::Sender::new(State::default()));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
-        let serving = Arc::clone(&state);
-        let thread = std::thread::spawn(move || runtime.block_on(serve(listener, target, serving)));
-        Self { address, state, thread: Some(thread) }
+        let served = Arc::new(AtomicU64::new(0));
+        let (serving, counting) = (Arc::clone(&state), Arc::clone(&served));
+        let thread = std::thread::spawn(move || runtime.block_on(serve(listener, target, serving, counting)));
+        Self { address, state, served, thread: Some(thread) }
     }
 
     /// A proxy before the server of a `postgres://…@host:port/…` URL, and the URL that goes through it.
@@ -78,6 +86,22 @@ impl Proxy {
         self.state.send_modify(|state| state.word = Some(word.as_bytes().to_vec()));
     }
 
+    /// Bytes that the target has sent to clients since this was last asked.
+    pub(crate) fn served(&self) -> u64 {
+        self.served.swap(0, Ordering::SeqCst)
+    }
+
+    /// Breaks a connection, once, in the middle of what the target sends, when it has sent so many bytes more.
+    pub(crate) fn break_after(&self, bytes: u64) {
+        let at = self.served.load(Ordering::SeqCst) + bytes;
+        self.state.send_modify(|state| state.break_at = Some(at));
+    }
+
+    /// From now on every so many calls of HTTP fail.
+    pub(crate) fn refuse_every(&self, calls: u64) {
+        self.state.send_modify(|state| state.refuse_every = Some(calls));
+    }
+
     /// New connections work again. Those that fell silent stay so.
     pub(crate) fn heal(&self) {
         self.state.send_modify(|state| state.silent = false);
@@ -99,7 +123,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(listener: TcpListener, target: SocketAddr, state: Arc<watch::Sender<State>>) {
+async fn serve(listener: TcpListener, target: SocketAddr, state: Arc<watch::Sender<State>>, served: Arc<AtomicU64>) {
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
     let mut watching = state.subscribe();
     loop {
@@ -107,20 +131,20 @@ async fn serve(listener: TcpListener, target: SocketAddr, state: Arc<watch::Send
             _ = watching.wait_for(|state| state.over) => return,
             accepted = listener.accept() => accepted.unwrap().0,
         };
-        let state = Arc::clone(&state);
+        let (state, served) = (Arc::clone(&state), Arc::clone(&served));
         tokio::spawn(async move {
             let mut watching = state.subscribe();
             let cuts = watching.borrow().cuts;
             tokio::select! {
                 _ = watching.wait_for(|state| state.cuts != cuts) => {}
-                () = carry(client, target, &state) => {}
+                () = carry(client, target, &state, &served) => {}
             }
         });
     }
 }
 
 /// Until one of the two closes.
-async fn carry(client: TcpStream, target: SocketAddr, state: &watch::Sender<State>) {
+async fn carry(client: TcpStream, target: SocketAddr, state: &watch::Sender<State>, served: &AtomicU64) {
     let silences = state.borrow().silences;
     if state.borrow().silent {
         // The client is held, not closed.
@@ -129,35 +153,67 @@ async fn carry(client: TcpStream, target: SocketAddr, state: &watch::Sender<Stat
     let Ok(server) = TcpStream::connect(target).await else { return };
     client.set_nodelay(true).unwrap();
     server.set_nodelay(true).unwrap();
-    let (from_client, to_client) = client.into_split();
+    let (from_client, mut to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    tokio::select! {
-        () = pump(from_client, to_server, state, silences, true) => {}
-        () = pump(from_server, to_client, state, silences, false) => {}
+    let refused = tokio::select! {
+        refused = pump(from_client, to_server, state, silences, None) => refused,
+        refused = pump(from_server, &mut to_client, state, silences, Some(served)) => refused,
+    };
+    if refused {
+        let answer = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        // The client may be gone.
+        let _ = to_client.write_all(answer).await;
     }
 }
 
+/// `served` counts what comes from the target. Whether a call was refused.
 async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     state: &watch::Sender<State>,
     silences: u64,
-    of_client: bool,
-) {
+    served: Option<&AtomicU64>,
+) -> bool {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
         let bytes = &buffer[..count];
         let said = |word: &Vec<u8>| bytes.windows(word.len()).any(|part| part == word);
-        if of_client && state.borrow().word.as_ref().is_some_and(said) {
+        if served.is_none() && state.borrow().word.as_ref().is_some_and(said) {
             state.send_modify(State::fall_silent);
         }
         if state.borrow().silences != silences {
             let () = std::future::pending().await;
         }
+        if served.is_none() && is_call(bytes) && is_refused(state) {
+            return true;
+        }
+        if let Some(served) = served {
+            let served = served.fetch_add(count as u64, Ordering::SeqCst) + count as u64;
+            if state.borrow().break_at.is_some_and(|at| at <= served) {
+                state.send_modify(|state| state.break_at = None);
+                let _ = to.write_all(&bytes[..count / 2]).await;
+                return false;
+            }
+        }
         if to.write_all(bytes).await.is_err() {
-            return;
+            return false;
         }
     }
+    false
+}
+
+/// The first bytes of a call of HTTP: bodies are not looked at closely.
+fn is_call(bytes: &[u8]) -> bool {
+    ["GET /", "HEAD /", "PUT /", "POST /", "DELETE /"].iter().any(|start| bytes.starts_with(start.as_bytes()))
+}
+
+fn is_refused(state: &watch::Sender<State>) -> bool {
+    let mut refused = false;
+    state.send_modify(|state| {
+        state.calls += 1;
+        refused = state.refuse_every.is_some_and(|every| state.calls % every == 0);
+    });
+    refused
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
 mod agreement;
+mod buckets;
 mod failures;
 mod forms;
 mod odd;
@@ -15,6 +16,7 @@ mod silence;
 use std::path::Path;
 
 use exhaust::config::checked::{CsvDialect, MaxBadRows};
+use exhaust::objects::Bucket;
 use exhaust::reports::schema::{Column, Scan, Table, keys as keys_of};
 use exhaust::sources::Settings;
 use exhaust::sources::files::FilesSource;
@@ -34,6 +36,10 @@ fn lenient() -> Settings {
 
 fn files(directory: &Path, dialect: CsvDialect, settings: Settings) -> FilesSource {
     FilesSource::new(directory.to_path_buf(), dialect, settings)
+}
+
+fn in_bucket(bucket: Bucket, dialect: CsvDialect) -> FilesSource {
+    FilesSource::stored(bucket, dialect, settings())
 }
 
 fn database(database: &TestDatabase, settings: Settings) -> PostgresSource {

@@ -1,9 +1,10 @@
 //! What is said where a file cannot be read.
 
+use std::fmt::Display;
 use std::io;
-use std::path::Path;
 
 use super::layout::Part;
+use crate::objects::{Cause, ObjectError};
 use crate::reports::schema::Table;
 use crate::sources::SourceError;
 use crate::sources::rows::short;
@@ -12,18 +13,18 @@ use crate::sources::rows::short;
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
     table: Table,
-    path: &'a Path,
+    spot: &'a dyn Display,
     label: &'a str,
     gzip: bool,
 }
 
 impl<'a> Place<'a> {
     pub(super) fn of(table: Table, part: &'a Part) -> Self {
-        Self { table, path: &part.path, label: &part.label, gzip: part.gzip }
+        Self { table, spot: &part.spot, label: &part.label, gzip: part.gzip }
     }
 
-    pub(super) fn at(table: Table, path: &'a Path, label: &'a str) -> Self {
-        Self { table, path, label, gzip: false }
+    pub(super) fn at(table: Table, spot: &'a dyn Display, label: &'a str) -> Self {
+        Self { table, spot, label, gzip: false }
     }
 
     /// The file is not as it must be; this does not pass.
@@ -34,6 +35,10 @@ impl<'a> Place<'a> {
     /// Reading failed. A file that is not there, may not be read or breaks off stays so; everything else may pass.
     pub(super) fn io(self, error: &io::Error) -> SourceError {
         use io::ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotFound, PermissionDenied, UnexpectedEof};
+        if let Some(error) = error.get_ref().and_then(|error| error.downcast_ref::<ObjectError>()) {
+            let what = of_store(&error.cause);
+            return self.error(what, &format!("{what}: {error}"), error.may_pass());
+        }
         let (what, may_pass) = match error.kind() {
             NotFound => ("is not there", false),
             PermissionDenied => ("may not be read", false),
@@ -47,11 +52,11 @@ impl<'a> Place<'a> {
     }
 
     fn error(self, what: &str, chain: &str, may_pass: bool) -> SourceError {
-        let Self { table, path, label, .. } = self;
+        let Self { table, spot, label, .. } = self;
         SourceError {
             table,
             message: format!("table {table}: {} {what}", short(label)),
-            detail: format!("table {table}: {} {chain}", path.display()),
+            detail: format!("table {table}: {spot} {chain}"),
             may_pass,
         }
     }
@@ -66,5 +71,18 @@ impl<'a> Place<'a> {
             cause = this.source();
         }
         self.error("is no sound Parquet file", &format!("is no sound Parquet file: {error}"), false)
+    }
+}
+
+/// What clients are told of an object store: not its name, nor what it is called by.
+const fn of_store(cause: &Cause) -> &'static str {
+    match cause {
+        Cause::Refused(_) | Cause::NoCredentials => "cannot be read: the object store refuses our credentials",
+        Cause::NoBucket(_) => "cannot be read: there is no such bucket",
+        Cause::NotThere => "is not there any more",
+        Cause::Changed => "was changed while it was read",
+        Cause::Unreachable(_) => "cannot be read: the object store cannot be reached",
+        Cause::Answered(_) => "cannot be read: the object store answers with an error",
+        Cause::Settings(_) | Cause::Impossible(_) => "cannot be read from the object store",
     }
 }

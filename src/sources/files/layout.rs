@@ -2,13 +2,12 @@
 //!
 //! Not here: what is in them.
 
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
 
 use super::errors::Place;
+use super::spot::{Directory, Entry, Spot};
 use crate::reports::schema::{Scan, Table};
 use crate::sources::SourceError;
 
@@ -33,9 +32,9 @@ const ENDS: [(&str, Format, bool); 5] = [
 ];
 
 /// One file of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Part {
-    pub(super) path: PathBuf,
+    pub(super) spot: Spot,
     /// Its path below the source's directory, for messages.
     pub(super) label: String,
     pub(super) format: Format,
@@ -48,49 +47,37 @@ pub(super) struct Part {
 ///
 /// # Errors
 /// The table is not there, has no parts, is there in two forms, or has something among its parts that is none.
-pub(super) fn parts(directory: &Path, scan: &Scan) -> Result<Vec<Part>, SourceError> {
+pub(super) fn parts(directory: &Directory, scan: &Scan) -> Result<Vec<Part>, SourceError> {
     let table = scan.table;
-    let forms = forms(directory, table).map_err(|error| Place::at(table, directory, "source").io(&error))?;
+    let forms = directory.those(names(table)).map_err(|error| Place::at(table, directory, "source").io(&error))?;
     match forms.as_slice() {
         [] => {
             Err(Place::at(table, directory, "no")
                 .broken(&format!("{table}.parquet, .csv(.gz), .jsonl(.gz) or directory")))
         }
-        [one] => one_form(directory, one, scan),
-        [one, two, ..] => Err(Place::at(table, &directory.join(one), one).broken(&format!("and {two} are both there"))),
+        [(form, Entry::File(spot))] => Ok(part(spot.clone(), form.clone(), &[]).into_iter().collect()),
+        [(form, Entry::Directory(root))] => in_directory(root, form, scan),
+        [(one, _), (two, _), ..] => Err(Place::at(table, directory, one).broken(&format!("and {two} are both there"))),
     }
 }
 
-/// Whether anything of the table is there.
-pub(super) fn is_there(directory: &Path, table: Table) -> bool {
-    forms(directory, table).is_ok_and(|forms| !forms.is_empty())
+/// The tables of which anything is there.
+pub(super) fn tables(directory: &Directory) -> io::Result<Vec<Table>> {
+    let found = directory.those(Table::ALL.into_iter().flat_map(names))?;
+    let is_there = |table: &Table| names(*table).any(|name| found.iter().any(|(found, _)| *found == name));
+    Ok(Table::ALL.into_iter().filter(is_there).collect())
 }
 
-/// The names below the directory that are the table: `user.csv`, `user/`.
-fn forms(directory: &Path, table: Table) -> io::Result<Vec<String>> {
-    let mut forms = Vec::new();
-    if directory.join(table.name()).is_dir() {
-        forms.push(format!("{table}/"));
-    }
-    for name in ENDS.iter().map(|(end, ..)| format!("{table}{end}")) {
-        match fs::metadata(directory.join(&name)) {
-            Ok(_) => forms.push(name),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(forms)
+/// The names below the directory that may be the table: `user/`, `user.csv`.
+fn names(table: Table) -> impl Iterator<Item = String> {
+    std::iter::once(format!("{table}/")).chain(ENDS.iter().map(move |(end, ..)| format!("{table}{end}")))
 }
 
-fn one_form(directory: &Path, form: &str, scan: &Scan) -> Result<Vec<Part>, SourceError> {
-    let Some(name) = form.strip_suffix('/') else {
-        return Ok(part(directory.join(form), form.to_owned(), &[]).into_iter().collect());
-    };
-    let root = directory.join(name);
+fn in_directory(root: &Directory, form: &str, scan: &Scan) -> Result<Vec<Part>, SourceError> {
     let mut found = Walk { scan, parts: Vec::new(), left_out: false };
-    found.directory(&root, name, &[])?;
+    found.directory(root, form.trim_end_matches('/'), &[])?;
     let Walk { parts, left_out, .. } = found;
-    let place = Place::at(scan.table, &root, form);
+    let place = Place::at(scan.table, root, form);
     if parts.is_empty() && !left_out {
         return Err(place.broken("holds no .parquet, .csv or .jsonl files"));
     }
@@ -101,9 +88,9 @@ fn one_form(directory: &Path, form: &str, scan: &Scan) -> Result<Vec<Part>, Sour
 }
 
 /// What a file is, by its name.
-fn part(path: PathBuf, label: String, partitions: &[(String, Option<String>)]) -> Option<Part> {
+fn part(spot: Spot, label: String, partitions: &[(String, Option<String>)]) -> Option<Part> {
     let (_, format, gzip) = ENDS.into_iter().find(|(end, ..)| label.ends_with(end))?;
-    Some(Part { path, label, format, gzip, partitions: partitions.to_vec() })
+    Some(Part { spot, label, format, gzip, partitions: partitions.to_vec() })
 }
 
 struct Walk<'a> {
@@ -116,21 +103,23 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn directory(
         &mut self,
-        directory: &Path,
+        directory: &Directory,
         label: &str,
         above: &[(String, Option<String>)],
     ) -> Result<(), SourceError> {
         let table = self.scan.table;
-        let names = names(directory).map_err(|error| Place::at(table, directory, label).io(&error))?;
-        for name in names {
-            let (path, label) = (directory.join(&name), format!("{label}/{name}"));
-            if !path.is_dir() {
-                let stray = Place::at(table, &path, &label).broken("is no .parquet, .csv or .jsonl file");
-                self.parts.push(part(path.clone(), label.clone(), above).ok_or(stray)?);
-                continue;
-            }
+        for (name, entry) in directory.entries().map_err(|error| Place::at(table, directory, label).io(&error))? {
+            let label = format!("{label}/{name}");
+            let below = match entry {
+                Entry::Directory(below) => below,
+                Entry::File(spot) => {
+                    let stray = Place::at(table, &spot, &label).broken("is no .parquet, .csv or .jsonl file");
+                    self.parts.push(part(spot, label, above).ok_or(stray)?);
+                    continue;
+                }
+            };
             let Some((column, value)) = partition(&name) else {
-                return Err(Place::at(table, &path, &label).broken("is no directory <column>=<value>"));
+                return Err(Place::at(table, &below, &label).broken("is no directory <column>=<value>"));
             };
             if !self.wanted(&column, value.as_deref()) {
                 self.left_out = true;
@@ -138,7 +127,7 @@ impl Walk<'_> {
             }
             let mut partitions = vec![(column, value)];
             partitions.extend_from_slice(above);
-            self.directory(&path, &label, &partitions)?;
+            self.directory(&below, &label, &partitions)?;
         }
         Ok(())
     }
@@ -152,19 +141,6 @@ impl Walk<'_> {
             _ => true,
         }
     }
-}
-
-/// The names in a directory, sorted, without those that are nobody's data (`_SUCCESS`, `.part.crc`).
-fn names(directory: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if !name.starts_with(['_', '.']) {
-            names.push(name);
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
 }
 
 /// Column and value of a directory `column=value`.

@@ -1,15 +1,16 @@
-//! Tables as files in a directory: Parquet, CSV and JSON lines, the last two also compressed with gzip.
+//! Tables as files in a directory or a bucket: Parquet, CSV and JSON lines, the last two also compressed with gzip.
 //!
 //! Not here: what a value means (`values`), what an unusable row is (`rows`).
 
+mod ahead;
 mod csv;
 mod errors;
 mod jsonl;
 mod layout;
 mod parquet;
 mod quotes;
+mod spot;
 
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -19,19 +20,21 @@ use rayon::prelude::*;
 
 use self::errors::Place;
 use self::layout::{Format, Part};
+use self::spot::Directory;
 use super::rows::{self, Cell, Outcome, Reading};
 use super::{Settings, Sink, Source, SourceError, Tally};
 use crate::config::checked::CsvDialect;
+use crate::objects::Bucket;
 use crate::reports::schema::{Column, Kind, Presence, Scan, Table};
 
 /// Bytes read at a time.
 const BUFFER: usize = 256 << 10;
 
-/// A directory that has each table as `<table>.parquet`, `.csv`, `.jsonl`, `.csv.gz` or `.jsonl.gz`, or as a directory
+/// A directory, or a bucket, that has each table as `<table>.parquet`, `.csv`, `.jsonl`, `.csv.gz` or `.jsonl.gz`, or as a directory
 /// `<table>/` of such parts or of partitions `<column>=<value>/`.
 #[derive(Debug)]
 pub struct FilesSource {
-    directory: PathBuf,
+    directory: Directory,
     dialect: CsvDialect,
     settings: Settings,
 }
@@ -40,7 +43,13 @@ impl FilesSource {
     /// A source over `directory`; nothing is looked at yet.
     #[must_use]
     pub const fn new(directory: PathBuf, dialect: CsvDialect, settings: Settings) -> Self {
-        Self { directory, dialect, settings }
+        Self { directory: Directory::Local(directory), dialect, settings }
+    }
+
+    /// A source over what is in `bucket`; nothing is looked at yet.
+    #[must_use]
+    pub const fn stored(bucket: Bucket, dialect: CsvDialect, settings: Settings) -> Self {
+        Self { directory: Directory::Stored(bucket, String::new()), dialect, settings }
     }
 
     /// Reads one file of a table.
@@ -85,8 +94,11 @@ impl Source for FilesSource {
     }
 
     fn tables(&self) -> Result<Vec<Table>, String> {
-        std::fs::read_dir(&self.directory).map_err(|error| format!("{}: {error}", self.directory.display()))?;
-        Ok(Table::ALL.into_iter().filter(|table| layout::is_there(&self.directory, *table)).collect())
+        let failed = |error: io::Error| format!("{}: {error}", self.directory);
+        if let Directory::Local(path) = &self.directory {
+            std::fs::read_dir(path).map_err(failed)?;
+        }
+        layout::tables(&self.directory).map_err(failed)
     }
 }
 
@@ -124,11 +136,11 @@ fn from_path<'p>(part: &'p Part, scan: &Scan) -> Vec<Option<Cell<'p>>> {
 
 /// Opens a file of text, unpacked where it is compressed.
 fn open(part: &Part) -> io::Result<Box<dyn Read>> {
-    let file = File::open(&part.path)?;
+    let file = part.spot.stream()?;
     if part.gzip {
         return Ok(Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER, file))));
     }
-    Ok(Box::new(file))
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -6,11 +6,11 @@
 
 mod canonical;
 mod cells;
+mod input;
 mod levels;
 mod types;
 mod wanted;
 
-use std::fs::File;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -18,6 +18,7 @@ use arrow_schema::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
+    RowSelectionPolicy,
 };
 use parquet::basic::Type as Physical;
 use parquet::errors::ParquetError;
@@ -25,6 +26,7 @@ use parquet::file::metadata::PageIndexPolicy;
 use rayon::prelude::*;
 
 use self::canonical::{Wish, constant, taken};
+use self::input::Opened;
 use self::levels::Levels;
 use self::types::only_leaf;
 use self::wanted::{are_few, may_have, selection, sorted, with_wanted_key};
@@ -52,10 +54,11 @@ const KEYS: usize = 10_000;
 pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, SourceError> {
     let scan = reading.scan;
     let place = Place::of(scan.table, part);
-    let file = File::open(&part.path).map_err(|error| place.io(&error))?;
+    let file = Opened::new(&part.spot).map_err(|error| place.io(&error))?;
+    let description = file.description().map_err(|error| place.io(&error))?;
     // The page index lets the reader jump over pages of which no row is wanted.
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-    let metadata = ArrowReaderMetadata::load(&file, options.clone()).map_err(|error| place.parquet(&error))?;
+    let metadata = ArrowReaderMetadata::load(&description, options.clone()).map_err(|error| place.parquet(&error))?;
     let metadata = types::chosen(&metadata, options).map_err(|error| place.parquet(&error))?;
     let names = || metadata.schema().fields().iter().map(|field| field.name().as_bytes());
     let located = Located::among(scan, names);
@@ -67,7 +70,7 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, Sourc
         return Err(no_column(scan, part, column));
     }
     let groups = groups(&metadata, &located, reading);
-    let table = FilePlan { part, reading, metadata: &metadata, located: &located, given: &given };
+    let table = FilePlan { part, file: &file, reading, metadata: &metadata, located: &located, given: &given };
     let outcomes: Result<Vec<_>, _> = groups.par_iter().map(|group| table.group(*group)).collect();
     let outcome = outcomes?.into_iter().fold(Outcome::default(), Outcome::and);
     Ok(PartRead { outcome, has: Some(has) })
@@ -104,6 +107,7 @@ fn groups(metadata: &ArrowReaderMetadata, located: &Located, reading: &Reading<'
 /// One file, ready to be read group by group.
 struct FilePlan<'a> {
     part: &'a Part,
+    file: &'a Opened<'a>,
     reading: &'a Reading<'a>,
     metadata: &'a ArrowReaderMetadata,
     located: &'a Located,
@@ -113,9 +117,9 @@ struct FilePlan<'a> {
 impl FilePlan<'_> {
     fn group(&self, group: Group) -> Result<Outcome, SourceError> {
         let place = Place::of(self.reading.scan.table, self.part);
-        self.read(group).map_err(|failure| match failure {
-            Failure::Io(error) => place.io(&error),
-            Failure::Parquet(error) => place.parquet(&error),
+        self.read(group).map_err(|failure| match (self.part.spot.failure(), failure) {
+            (Some(error), _) | (None, Failure::Io(error)) => place.io(&error),
+            (None, Failure::Parquet(error)) => place.parquet(&error),
         })
     }
 
@@ -217,7 +221,6 @@ impl FilePlan<'_> {
     /// For each column of the scan, how to read it by its levels, if that can be done. One column at least is read as a
     /// whole, since it says where a chunk ends.
     fn levels(&self, group: Group) -> Result<Vec<Option<Levels>>, Failure> {
-        let file = File::open(&self.part.path)?;
         let places = &self.located.places;
         let columns = self.reading.scan.columns.iter().zip(places);
         let levels = columns.map(|(column, place)| {
@@ -225,7 +228,7 @@ impl FilePlan<'_> {
             else {
                 return Ok(None);
             };
-            Levels::of(&file, self.metadata, (group.place, root), self.wish(column, root))
+            Levels::of(self.file, self.metadata, (group.place, root), self.wish(column, root))
         });
         let levels: Vec<Option<Levels>> = levels.collect::<Result<_, ParquetError>>()?;
         let all = places.iter().zip(&levels).all(|(place, levels)| place.is_none() || levels.is_some());
@@ -247,13 +250,17 @@ impl FilePlan<'_> {
         selection: Option<RowSelection>,
     ) -> Result<ParquetRecordBatchReader, Failure> {
         let schema = self.metadata.parquet_schema();
-        let file = File::open(&self.part.path)?;
+        let file = self.file.columns(self.metadata, group.place, roots, selection.as_ref())?;
         let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
             .with_row_groups(vec![group.place])
             .with_batch_size(batch)
             .with_projection(ProjectionMask::roots(schema, roots.iter().copied()));
         if let Some(selection) = selection {
             builder = builder.with_row_selection(selection);
+            if self.file.is_stored() {
+                // The other policy decodes pages without any of these rows; they would have to be fetched.
+                builder = builder.with_row_selection_policy(RowSelectionPolicy::Selectors);
+            }
         }
         Ok(builder.build()?)
     }

@@ -7,7 +7,8 @@ use exhaust::sources::{Source, Tally};
 use super::forms::{self, Format, Spelling};
 use super::read::read;
 use super::sets::{Set, readable};
-use super::{database, files, scan, settings};
+use super::{database, files, in_bucket, scan, settings};
+use crate::buckets;
 use crate::databases::TestDatabase;
 
 /// The whole table and the rows of some keys.
@@ -29,12 +30,21 @@ fn dialect(format: Format) -> CsvDialect {
     if format == Format::Spark { CsvDialect::Spark } else { CsvDialect::Rfc4180 }
 }
 
+/// In the directory, and copied into a bucket of each kind.
+fn check_in_all_places(form: &str, directory: &std::path::Path, format: Format, set: &Set) {
+    check(form, &files(directory, dialect(format), settings()), set);
+    buckets::each(|bucket| {
+        bucket.fill(directory);
+        check(&format!("{form} on {:?}", bucket.server), &in_bucket(bucket.open(), dialect(format)), set);
+    });
+}
+
 fn check_files(name: &str, formats: &[Format], write: impl Fn(&std::path::Path, &Set, Format)) {
     for &format in formats {
         for set in readable() {
             let directory = tempfile::tempdir().unwrap();
             write(directory.path(), &set, format);
-            check(&format!("{name} {format:?}"), &files(directory.path(), dialect(format), settings()), &set);
+            check_in_all_places(&format!("{name} {format:?}"), directory.path(), format, &set);
         }
     }
 }
@@ -74,7 +84,7 @@ fn hive_partitions() {
         let set = sets.iter().find(|set| set.table == Table::UserEnrolments).unwrap();
         let directory = tempfile::tempdir().unwrap();
         forms::partitions(directory.path(), set, "batchid", format);
-        check(&format!("partitions {format:?}"), &files(directory.path(), dialect(format), settings()), set);
+        check_in_all_places(&format!("partitions {format:?}"), directory.path(), format, set);
     }
 }
 

@@ -1,5 +1,7 @@
 use std::borrow::Cow;
 
+use std::fs;
+
 use super::*;
 use crate::reports::schema::{Column, keys};
 
@@ -23,13 +25,13 @@ fn scan(only: Option<&str>) -> Scan {
 
 fn labels(files: &[&str], only: Option<&str>) -> Result<Vec<String>, String> {
     let directory = laid(files);
-    parts(directory.path(), &scan(only)).map(|parts| parts.into_iter().map(|part| part.label).collect()).map_err(
-        |error| {
+    parts(&Directory::Local(directory.path().to_owned()), &scan(only))
+        .map(|parts| parts.into_iter().map(|part| part.label).collect())
+        .map_err(|error| {
             assert!(!error.may_pass);
             assert!(error.message.chars().count() <= 110, "{}", error.message);
             error.message
-        },
-    )
+        })
 }
 
 #[test]
@@ -58,7 +60,7 @@ fn partitions_give_values_and_unwanted_ones_stay_closed() {
     ];
     let directory = laid(&files);
     let values = |only| {
-        let parts = parts(directory.path(), &scan(only)).unwrap();
+        let parts = parts(&Directory::Local(directory.path().to_owned()), &scan(only)).unwrap();
         parts.into_iter().map(|part| part.partitions).collect::<Vec<_>>()
     };
     let of = |value: Option<&str>| vec![("batchid".to_owned(), value.map(ToOwned::to_owned))];

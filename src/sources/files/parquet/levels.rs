@@ -4,7 +4,6 @@
 //!
 //! On levels: <https://parquet.apache.org/docs/file-format/nestedencoding/>
 
-use std::fs::File;
 use std::sync::Arc;
 
 use arrow_array::types::{ArrowPrimitiveType, Int64Type, TimestampMicrosecondType};
@@ -20,6 +19,7 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::Type;
 
 use super::canonical::Wish;
+use super::input::Opened;
 use super::types::leaves;
 use crate::reports::schema::Kind;
 use crate::sources::rows::FLAT;
@@ -57,7 +57,7 @@ enum Leaf {
 impl Levels {
     /// For a root column of a row group; `None` if it cannot be read so, or not rightly.
     pub(super) fn of(
-        file: &File,
+        file: &Opened<'_>,
         metadata: &ArrowReaderMetadata,
         (group, root): (usize, usize),
         wish: Wish<'_>,
@@ -74,10 +74,11 @@ impl Levels {
             return Ok(None);
         }
         let there = i16::from(field.is_optional());
+        let input = file.leaf(metadata, group, leaf)?;
         let group = metadata.metadata().row_group(group);
         let column = group.column(leaf);
         let rows = usize::try_from(group.num_rows()).unwrap_or(0);
-        let pages = SerializedPageReader::new(Arc::new(file.try_clone()?), column, rows, None)?;
+        let pages = SerializedPageReader::new(Arc::new(input), column, rows, None)?;
         let description = schema.column(leaf);
         let value = description.max_def_level();
         let leaf = match get_column_reader(description, Box::new(pages)) {

@@ -1,0 +1,130 @@
+//! Buckets for tests: a prefix of its own in the bucket `exhaust` of each server that `scripts/with-stores` starts.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use exhaust::objects::{Bucket, Headers, Location, Place};
+
+use crate::proxy::Proxy;
+
+/// Which server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Server {
+    S3,
+    Azure,
+}
+
+/// Azurite's well-known account.
+const ACCOUNT: &str = "devstoreaccount1";
+const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+/// An empty place in a bucket. What is left in it goes with the server.
+#[derive(Clone, Debug)]
+pub(crate) struct TestBucket {
+    pub(crate) server: Server,
+    pub(crate) url: String,
+    address: SocketAddr,
+}
+
+/// Runs `test` on each server that there is.
+pub(crate) fn each(test: impl Fn(&TestBucket)) {
+    for server in [Server::S3, Server::Azure] {
+        if let Some(bucket) = TestBucket::on(server) {
+            eprintln!("on {server:?}");
+            test(&bucket);
+        }
+    }
+}
+
+impl TestBucket {
+    /// `None`, said loudly, where the server is not running; with CI=true that is a failure.
+    pub(crate) fn on(server: Server) -> Option<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let (variable, scheme) = match server {
+            Server::S3 => ("EXHAUST_TEST_S3", "s3"),
+            Server::Azure => ("EXHAUST_TEST_AZURE", "az"),
+        };
+        let Ok(endpoint) = std::env::var(variable) else {
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "{variable} is not set: no test on {server:?}");
+            eprintln!("skipped: this test on {server:?}: {variable} is not set (scripts/with-stores sets it)");
+            return None;
+        };
+        let address = endpoint.split('/').nth(2).unwrap().parse().unwrap();
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Some(Self { server, url: format!("{scheme}://exhaust/source-{}-{number}", std::process::id()), address })
+    }
+
+    /// What a program needs in its environment to get there.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+        self.environment_at(self.address)
+    }
+
+    fn environment_at(&self, address: SocketAddr) -> Vec<(&'static str, String)> {
+        match self.server {
+            Server::S3 => vec![
+                ("AWS_ENDPOINT_URL", format!("http://{address}")),
+                ("AWS_ACCESS_KEY_ID", "exhausttest".to_owned()),
+                ("AWS_SECRET_ACCESS_KEY", "exhausttestsecret".to_owned()),
+                ("AWS_REGION", "us-east-1".to_owned()),
+            ],
+            Server::Azure => vec![
+                ("AZURE_STORAGE_ENDPOINT", format!("http://{address}/{ACCOUNT}")),
+                ("AZURE_STORAGE_ACCOUNT_NAME", ACCOUNT.to_owned()),
+                ("AZURE_STORAGE_ACCOUNT_KEY", KEY.to_owned()),
+            ],
+        }
+    }
+
+    pub(crate) fn open(&self) -> Bucket {
+        self.opened(self.environment())
+    }
+
+    /// The same by way of a proxy.
+    pub(crate) fn behind_proxy(&self) -> (Proxy, Bucket) {
+        let proxy = Proxy::start(self.address);
+        let bucket = self.opened(self.environment_at(proxy.address()));
+        (proxy, bucket)
+    }
+
+    /// The same with a wrong secret.
+    pub(crate) fn refused(&self) -> Bucket {
+        let mut environment = self.environment();
+        let (_, secret) =
+            environment.iter_mut().find(|(name, _)| name.contains("SECRET") || name.contains("ACCOUNT_KEY")).unwrap();
+        *secret = String::from("bm90IHRoZSBrZXkgb2YgdGhpcyBhY2NvdW50");
+        self.opened(environment)
+    }
+
+    fn opened(&self, environment: Vec<(&'static str, String)>) -> Bucket {
+        let place =
+            Place { location: Location::parse(&self.url).unwrap(), settings: environment.into_iter().collect() };
+        Bucket::open(&place).unwrap()
+    }
+
+    /// Puts there what is below a directory.
+    pub(crate) fn fill(&self, directory: &Path) {
+        put_all(&self.open(), directory, "");
+    }
+}
+
+fn put_all(bucket: &Bucket, directory: &Path, above: &str) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        let key = format!("{above}{}", entry.file_name().to_str().unwrap());
+        if entry.path().is_dir() {
+            put_all(bucket, &entry.path(), &format!("{key}/"));
+        } else {
+            put(bucket, &key, fs::read(entry.path()).unwrap());
+        }
+    }
+}
+
+/// Puts an object there.
+pub(crate) fn put(bucket: &Bucket, key: &str, bytes: Vec<u8>) {
+    let headers = Headers { content_type: "application/octet-stream", content_disposition: "attachment".to_owned() };
+    bucket.put(key, bytes, headers).unwrap();
+}
