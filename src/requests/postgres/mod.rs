@@ -35,7 +35,7 @@ use super::{
     Progress, Queue, QueueError, Reader, RequestKey, RequestRow, Search, Submitted, Waiting, WriteBack, stored,
 };
 
-pub(super) const MIGRATIONS: [&str; 7] = [
+pub(super) const MIGRATIONS: [&str; 8] = [
     include_str!("../../../migrations/postgres/2026-11-24-000001_original_table/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000002_our_columns/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000003_indexes/up.sql"),
@@ -43,6 +43,7 @@ pub(super) const MIGRATIONS: [&str; 7] = [
     include_str!("../../../migrations/postgres/2026-11-24-000005_allowed_channels/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000006_finished/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-28-000007_line/up.sql"),
+    include_str!("../../../migrations/postgres/2026-11-28-000009_room/up.sql"),
 ];
 
 /// How long a call waits for a connection before it says that the database cannot be reached.
