@@ -26,7 +26,7 @@ fn other_programs_read_in_each_format_what_stands_in_the_csv() {
         return;
     }
     // Without the guard, which only CSV has.
-    let jobs = JOBS.replace("\nreport =", "\nformula_guard = false\nreport =");
+    let jobs = JOBS.replace("\nreport =", "\noptions = { formula_guard = false }\nreport =");
     for compress in ["none", "gzip"] {
         let jobs = jobs.replace("\nreport =", &format!("\ncompress = \"{compress}\"\nreport ="));
         let database = TestDatabase::sqlite();
