@@ -11,7 +11,7 @@ use tower_http::services::ServeFile;
 
 use super::envelope::{Fault, Kind};
 use super::{Api, fault};
-use crate::outputs::ObjectKey;
+use crate::outputs::{ObjectKey, content_type};
 
 /// The parts of a link after its path.
 #[derive(Debug, Default, serde::Deserialize)]
@@ -52,7 +52,7 @@ async fn opened(api: &Api, request: Request) -> Result<Response<Body>, Fault> {
     let mut response = served.map(Body::new);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_DISPOSITION, disposition(&key));
-    headers.insert(header::CONTENT_TYPE, content_type(&key));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(key.as_str())));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(response)
@@ -81,12 +81,4 @@ fn disposition(key: &ObjectKey) -> HeaderValue {
     let name: String = name.chars().filter(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\')).collect();
     HeaderValue::try_from(format!("attachment; filename=\"{name}\""))
         .unwrap_or_else(|_| HeaderValue::from_static("attachment"))
-}
-
-fn content_type(key: &ObjectKey) -> HeaderValue {
-    HeaderValue::from_static(match key.as_str().rsplit('.').next() {
-        Some("csv") => "text/csv; charset=utf-8",
-        Some("gz") => "application/gzip",
-        _ => "application/octet-stream",
-    })
 }

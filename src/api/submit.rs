@@ -6,6 +6,7 @@ use super::body::{request, text, value};
 use super::call::{Answer, Asked, Call, Method, Operation};
 use super::envelope::{Fault, Kind};
 use crate::intake::{self, LONGEST_NAME, Submission};
+use crate::outputs::Format;
 use crate::requests::{NewRequest, RequestKey, RequestRow, Status};
 
 pub(super) const CALL: Call = Call {
@@ -133,7 +134,8 @@ fn body(jobs: &[String]) -> Value {
                     },
                     "output_format": {
                         "type": ["string", "null"], "enum": formats(),
-                        "description": "csv unless given. May be called outputFormat instead.",
+                        "description": "csv unless given; json is JSON lines and jsonl the same. May be called \
+                                        outputFormat instead.",
                     },
                     "requestedBy": name("Who asks."),
                     "requestedChannel": name("For which channel."),
@@ -153,7 +155,6 @@ fn body(jobs: &[String]) -> Value {
 }
 
 fn formats() -> Vec<Value> {
-    let mut formats: Vec<Value> = crate::outputs::Format::ALL.iter().map(|format| Value::from(format.name())).collect();
-    formats.push(Value::Null);
-    formats
+    let spellings = Format::ALL.into_iter().flat_map(|format| std::iter::once(format.name()).chain(format.alias()));
+    spellings.map(Value::from).chain([Value::Null]).collect()
 }

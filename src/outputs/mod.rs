@@ -4,11 +4,17 @@
 
 pub mod csv;
 pub mod format;
+pub mod jsonl;
 pub mod key;
 pub mod links;
+pub mod parquet;
 pub mod store;
+pub mod xlsx;
 
-pub use format::{Compress, Format, Shape, write_table};
+pub use format::{Compress, DoesNotFit, Format, Shape, WriteError, content_type, write_table};
 pub use key::{KeyError, ObjectKey, Origin, PathError, ReportPath};
 pub use links::{LinkError, Links, kept_link_key};
 pub use store::{Abandoned, Content, FinishedFile, Reports, Store, StoreError, StoredReport};
+
+#[cfg(test)]
+mod test_table;

@@ -207,6 +207,13 @@ pub struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
+    /// Bytes of its spelling: at least those of its texts.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "a line is never asked whether it is empty")]
+    pub const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Appends the line in the spelling of CSV, without guard; of a hidden one only the public cells.
     pub fn spell(&self, hidden: bool, out: &mut Vec<u8>) {
         if !hidden {

@@ -11,7 +11,7 @@ use super::points;
 use super::tenants::Exceeded;
 use crate::config::checked::Job;
 use crate::intake::Refusal;
-use crate::outputs::{KeyError, StoreError};
+use crate::outputs::{DoesNotFit, KeyError, StoreError};
 use crate::reports::ReportError;
 use crate::reports::filters::ResolveError;
 use crate::requests::{ClaimedRequest, Failure, Queue, QueueError, RequestKey, WriteBack};
@@ -96,6 +96,12 @@ impl Reason {
     pub fn store(error: &StoreError) -> Self {
         let origin = Origin::Dependency(Dependency::Store);
         Self { detail: format!("{error} ({})", error.place), ..Self::new(error, origin, error.may_pass()) }
+    }
+
+    /// The format that the request names cannot hold the report of this batch.
+    #[must_use]
+    pub fn does_not_fit(batch: &str, limit: &DoesNotFit) -> Self {
+        Self { message: format!("batch {batch} {limit}"), ..Self::new(limit, Origin::Request, false) }
     }
 
     /// The program itself is wrong; the client learns that it is not their request.

@@ -15,7 +15,7 @@ use super::points;
 use super::stats::LoadStats;
 use super::stop::Stop;
 use crate::config::checked::Job;
-use crate::outputs::{Content, FinishedFile, ObjectKey, Store, write_table};
+use crate::outputs::{Content, FinishedFile, ObjectKey, Store, WriteError, write_table};
 use crate::reports::shared::Shared;
 use crate::reports::{Counts, Report};
 
@@ -179,7 +179,8 @@ fn generate(
     object: &ObjectKey,
 ) -> Result<(FinishedFile, Counts), Reason> {
     let Workshop { job, report, store, meter, .. } = workshop;
-    points::reach("generating", &shared.catalog().batches()[unit.batch].id);
+    let batch = &shared.catalog().batches()[unit.batch].id;
+    points::reach("generating", batch);
     let (generated, spent) = timed(|| report.generate(unit.batch, shared, &job.options));
     meter.add_generate(spent);
     let generated = generated.map_err(|error| Reason::report(&error))?;
@@ -189,7 +190,8 @@ fn generate(
     match written {
         Ok(rows) if rows == generated.counts.rows => {}
         Ok(rows) => return Err(Reason::short_file(rows, generated.counts.rows)),
-        Err(error) => return Err(Reason::store(&file.failed(error))),
+        Err(WriteError::Store(error)) => return Err(Reason::store(&file.failed(error))),
+        Err(WriteError::DoesNotFit(limit)) => return Err(Reason::does_not_fit(batch, &limit)),
     }
     let (finished, spent) = timed(|| file.finish());
     meter.add_store(spent);

@@ -5,6 +5,7 @@ mod cli;
 mod daemon;
 mod databases;
 mod deploy;
+mod formats;
 mod house;
 mod http;
 mod oracle;

@@ -138,7 +138,7 @@ fn a_wrong_request_fails_alone_in_words_that_a_client_understands() {
         (
             "format",
             r#"{"batchId": "0130000000000000001", "output_format": "pdf"}"#,
-            "output_format 'pdf' is unknown; use one of: csv",
+            "output_format 'pdf' is unknown; use one of: csv, json, parquet, xlsx",
         ),
     ];
     each(|database| {

@@ -82,7 +82,10 @@ fn what_can_be_decided_without_data_is_refused_at_submit() {
         ),
         (with(&|r| r["jobConfig"] = json!({ "batchFilters": [] })), "batchFilters is empty"),
         (with(&|r| r["jobConfig"]["reportPath"] = json!("../x")), "reportPath must not contain a segment '..'"),
-        (with(&|r| r["output_format"] = json!("pdf")), "output_format 'pdf' is unknown; use one of: csv"),
+        (
+            with(&|r| r["output_format"] = json!("pdf")),
+            "output_format 'pdf' is unknown; use one of: csv, json, parquet, xlsx",
+        ),
         (with(&|r| r["requestedBy"] = json!(long)), "requestedBy has more than 50 characters"),
         (with(&|r| r["requestedChannel"] = json!(long)), "requestedChannel has more than 50 characters"),
         (with(&|r| r["dataset"] = json!("assessment-report")), "jobId and dataset differ: give one of them"),
