@@ -235,7 +235,7 @@ fn outside(api: &Api) -> Map<String, Value> {
 fn file() -> Value {
     let binary = |description: &str| {
         json!({ "description": description, "content": {
-            "text/csv": {}, "application/gzip": {}, "application/octet-stream": {},
+            "text/csv": {}, "application/gzip": {}, "application/zip": {}, "application/octet-stream": {},
         } })
     };
     let query = |name: &str| json!({ "name": name, "in": "query", "required": true, "schema": { "type": "string" } });

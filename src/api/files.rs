@@ -87,6 +87,7 @@ fn content_type(key: &ObjectKey) -> HeaderValue {
     HeaderValue::from_static(match key.as_str().rsplit('.').next() {
         Some("csv") => "text/csv; charset=utf-8",
         Some("gz") => "application/gzip",
+        Some("zip") => "application/zip",
         _ => "application/octet-stream",
     })
 }

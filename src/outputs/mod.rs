@@ -6,9 +6,11 @@ pub mod csv;
 pub mod format;
 pub mod key;
 pub mod links;
+pub mod protect;
 pub mod store;
 
 pub use format::{Compress, Format, Shape, write_table};
-pub use key::{KeyError, ObjectKey, Origin, PathError, ReportPath};
+pub use key::{KeyError, ObjectKey, Origin, PathError, ReportPath, report_name};
 pub use links::{LinkError, Links, kept_link_key};
+pub use protect::{Password, Protection, Zip, write_protected};
 pub use store::{Abandoned, Content, FinishedFile, Reports, Store, StoreError, StoredReport};

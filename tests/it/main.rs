@@ -8,6 +8,7 @@ mod deploy;
 mod house;
 mod http;
 mod oracle;
+mod protected;
 mod proxy;
 mod queue;
 mod reliability;
