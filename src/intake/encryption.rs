@@ -73,7 +73,11 @@ pub fn keep(secret: Option<&Secret>, tag: &str, request_id: &str, key: &Password
     let salted = format!("{SALTED}{}", BASE64.encode(salted_mark(&row, key)));
     let Some(secret) = secret else { return Ok(Kept { sealed: None, marks: vec![salted] }) };
     let keyed = mac(&derive(secret, "encryption_mark"), &[&row, key.reveal().as_bytes()]);
-    let marks = vec![format!("{KEYED}{}", BASE64.encode(keyed)), salted];
+    // Under another secret the same key has another mark: which secret it was is said with it, so that nobody takes that for
+    // another key.
+    let [a, b, c, d, ..] = derive(secret, "name of the secret");
+    let name = BASE64.encode([a, b, c, d]);
+    let marks = vec![format!("{KEYED}{name}:{}", BASE64.encode(keyed)), salted];
     Ok(Kept { sealed: Some(seal(secret, &row, key)?), marks })
 }
 
@@ -194,7 +198,7 @@ mod tests {
         assert_ne!(keep(None, "t", "2", &password("hush-hush")).unwrap().marks, [PBKDF2_MARK], "another row");
     }
 
-    const HMAC_MARK: &str = "hmac1:o8ALmxyHf5gjhK14gsUsVToRJHVtdRZ7BccZ8N7Am7Y=";
+    const HMAC_MARK: &str = "hmac1:d5oT0w==:o8ALmxyHf5gjhK14gsUsVToRJHVtdRZ7BccZ8N7Am7Y=";
     const PBKDF2_MARK: &str = "pbkdf2-1:D6LJt+PGOZ+8BlDavF8s7S7nHG7cvOELJaWSIyVrNgQ=";
 
     #[test]

@@ -54,7 +54,8 @@ impl EncryptionKey {
 pub struct NewEncryption {
     /// The password.
     pub key: EncryptionKey,
-    /// What the password is known by: the first is written, and any of them means the same password.
+    /// What the password is known by: the first is written, and any of them means the same password. `HOW:WHAT`, and a
+    /// mark that was made in another way than all of these says nothing about it.
     pub marks: Vec<String>,
 }
 
@@ -76,10 +77,13 @@ pub(super) fn columns_of(new: Option<&NewEncryption>) -> [Option<&str>; 3] {
     [key.plain(), key.sealed(), marks.first().map(String::as_str)]
 }
 
-/// The mark of a password that others wrote, once it is wiped: what it was nobody knows.
-pub(super) const UNKNOWN: &str = "unknown";
+/// How a mark was made: what stands before its last colon.
+fn make(mark: &str) -> &str {
+    mark.rsplit_once(':').map_or(mark, |(make, _)| make)
+}
 
-/// What ends a request beside its status: the password goes, its mark stays. With a plain password goes what was noted of
+/// What ends a request beside its status: the password goes, its mark stays; of one that others wrote nobody knows what it
+/// was. With a plain password goes what was noted of
 /// stored files, which was made with it (`worker::ledger::made_as`).
 macro_rules! wiped {
     () => {
@@ -127,12 +131,13 @@ pub(super) struct StoredKeeping {
 
 impl StoredKeeping {
     /// Whether the row is a submission's with this password, or with none. A password that others wrote is not known by
-    /// any mark: it is replaced where the request has failed, and is another one everywhere else.
+    /// any mark, and one with a mark that was made in another way not by this one: it is replaced where the request has
+    /// failed, and is another one everywhere else.
     pub(super) fn agrees_with(self, given: Option<&NewEncryption>) -> bool {
         let (mark, protected) = (text(self.mark).filter(|mark| !mark.is_empty()), read_protected(self.protected));
         let Some(given) = given else { return protected == Protected::No };
         match mark {
-            Some(mark) if mark != UNKNOWN => given.marks.contains(&mark),
+            Some(mark) if given.marks.iter().any(|other| make(other) == make(&mark)) => given.marks.contains(&mark),
             _ => protected != Protected::No && text(self.status).as_deref() == Some(Status::Failed.as_str()),
         }
     }

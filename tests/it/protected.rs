@@ -339,6 +339,10 @@ fn protection_fails_rather_than_falls_away() {
         }
         assert_eq!(rows["c"].status, "COMPLETED", "{log}");
         assert_eq!(all_files(&site.path("reports")).len(), 1);
+        // As the message says.
+        sealed("a", "the secret of this place");
+        once(&site, &[(SECRET, "the secret of this place")]);
+        assert_eq!(site.rows()["a"].status, "COMPLETED");
         assert!(!log.contains("good enough") && !log.contains("secret of this place"), "{log}");
     });
 }

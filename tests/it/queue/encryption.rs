@@ -17,11 +17,11 @@ fn with(key: EncryptionKey, marks: &[&str]) -> NewRequest {
 }
 
 fn plain(key: &str) -> NewRequest {
-    with(EncryptionKey::Plain(key.to_owned()), &[&format!("mark of {key}")])
+    with(EncryptionKey::Plain(key.to_owned()), &[&format!("salted:{key}'s")])
 }
 
 fn sealed() -> NewRequest {
-    with(EncryptionKey::Sealed("v1:xyz".to_owned()), &["keyed mark", "mark of first key"])
+    with(EncryptionKey::Sealed("v1:xyz".to_owned()), &["keyed:1:abc", "salted:first key's"])
 }
 
 fn completion() -> Completion {
@@ -54,9 +54,9 @@ fn a_claim_brings_the_password_and_debug_output_does_not() {
             (
                 plain("first key"),
                 EncryptionKey::Plain("first key".to_owned()),
-                [Some("first key"), None, Some("mark of first key")],
+                [Some("first key"), None, Some("salted:first key's")],
             ),
-            (sealed(), EncryptionKey::Sealed("v1:xyz".to_owned()), [None, Some("v1:xyz"), Some("keyed mark")]),
+            (sealed(), EncryptionKey::Sealed("v1:xyz".to_owned()), [None, Some("v1:xyz"), Some("keyed:1:abc")]),
         ] {
             let (queue, _) = migrated(database);
             assert_eq!(queue.submit(&new).unwrap(), Submitted::Created);
@@ -139,7 +139,7 @@ fn a_password_that_others_wrote_leaves_a_trace() {
         assert_eq!(queue.fail(&claim.token, &key("t", "1"), &failure()).unwrap(), WriteBack::Done);
         assert_eq!(queue.submit(&request("t", "1")).unwrap(), Submitted::OtherKey, "not without any");
         assert_eq!(queue.submit(&plain("new key")).unwrap(), Submitted::Resubmitted);
-        assert_eq!(kept(database), texts([Some("new key"), None, Some("mark of new key")]));
+        assert_eq!(kept(database), texts([Some("new key"), None, Some("salted:new key's")]));
     });
 }
 
@@ -175,8 +175,11 @@ fn a_submission_is_the_same_with_the_same_password_only() {
     each(|database| {
         let (queue, _) = migrated(database);
         assert_eq!(queue.submit(&plain("first key")).unwrap(), Submitted::Created);
-        let others =
-            [plain("another key"), request("t", "1"), with(EncryptionKey::Sealed("v1:a".to_owned()), &["else"])];
+        let others = [
+            plain("another key"),
+            request("t", "1"),
+            with(EncryptionKey::Sealed("v1:a".to_owned()), &["keyed:1:else", "salted:else"]),
+        ];
         let ask = |when: &str, same: Submitted| {
             let before = columns(database, &key("t", "1"));
             for other in &others {
@@ -191,13 +194,21 @@ fn a_submission_is_the_same_with_the_same_password_only() {
         assert_eq!(queue.fail(&claim.token, &key("t", "1"), &failure()).unwrap(), WriteBack::Done);
         assert!(!queue.resubmit(&key("t", "1")).unwrap(), "its password is wiped");
         ask("FAILED", Submitted::Resubmitted);
-        assert_eq!(kept(database), texts([Some("first key"), None, Some("mark of first key")]), "put in again");
+        assert_eq!(kept(database), texts([Some("first key"), None, Some("salted:first key's")]), "put in again");
         // `[secrets] key` is configured meanwhile: the same password, known by its old mark.
         assert_eq!(queue.submit(&sealed()).unwrap(), Submitted::Exists);
         let claim = queue.claim(&wish(1)).unwrap();
         assert_eq!(queue.complete(&claim.token, &key("t", "1"), &completion()).unwrap(), WriteBack::Done);
         ask("COMPLETED", Submitted::Exists);
         assert_eq!(queue.submit(&sealed()).unwrap(), Submitted::Exists);
+
+        // Another `[secrets] key`: nobody can tell whether the password is the same.
+        database.execute("UPDATE job_request SET encryption_mark = 'keyed:1:abc'");
+        let rotated = with(EncryptionKey::Sealed("v1:b".to_owned()), &["keyed:2:xyz", "salted:first key's"]);
+        assert_eq!(queue.submit(&rotated).unwrap(), Submitted::OtherKey);
+        database.execute("UPDATE job_request SET status = 'FAILED'");
+        assert_eq!(queue.submit(&rotated).unwrap(), Submitted::Resubmitted);
+        assert_eq!(kept(database), texts([None, Some("v1:b"), Some("keyed:2:xyz")]));
 
         database.execute("DELETE FROM job_request");
         assert_eq!(queue.submit(&request("t", "1")).unwrap(), Submitted::Created);
