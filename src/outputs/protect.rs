@@ -97,28 +97,29 @@ struct Inside<'a> {
     is_large: bool,
 }
 
-fn archive<T>(
+/// What `content` fails with for reasons of its own comes back as it is.
+fn archive<T, E: From<io::Error>>(
     inside: Inside<'_>,
     protection: &Protection,
     out: &mut dyn Write,
-    content: impl FnOnce(&mut dyn Write) -> io::Result<T>,
-) -> io::Result<T> {
+    content: impl FnOnce(&mut dyn Write) -> Result<T, E>,
+) -> Result<T, E> {
     let Inside { entry, packing, is_large } = inside;
     let options = SimpleFileOptions::default().compression_method(packing).large_file(is_large);
     let password = protection.password.reveal();
     let options = match protection.zip {
         Zip::Aes => options.with_aes_encryption(AesMode::Aes256, password),
-        Zip::Legacy => options.with_deprecated_encryption(password.as_bytes())?,
+        Zip::Legacy => options.with_deprecated_encryption(password.as_bytes()).map_err(io::Error::from)?,
     };
     let mut outlet = Outlet { out, failure: None };
     let written = (|| {
         let mut archive = ZipWriter::new_stream(&mut outlet);
-        archive.start_file(entry, options)?;
+        archive.start_file(entry, options).map_err(io::Error::from)?;
         let written = content(&mut archive)?;
-        archive.finish()?;
+        archive.finish().map_err(io::Error::from)?;
         Ok(written)
     })();
-    outlet.failure.map_or(written, Err)
+    outlet.failure.map_or(written, |failure| Err(failure.into()))
 }
 
 /// Keeps the first failure, and takes what comes after it for written: an archive that is given up tries to come to its

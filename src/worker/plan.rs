@@ -79,10 +79,10 @@ pub struct Unit {
     pub wanted: Vec<(usize, usize)>,
 }
 
-/// A protected file is its request's alone: nobody shares its unit, whatever they want.
-///
 /// Lays out the work so that a small request does not wait for a big one: requests with fewer files to make first, among
 /// equals the older one (`requests` comes oldest first). Only for requests that are `wanted`.
+///
+/// A protected file is its request's alone: nobody shares its unit, whatever they want.
 #[must_use]
 pub fn units(requests: &[Ready], wanted: impl Fn(usize) -> bool) -> Vec<Unit> {
     let mut order: Vec<usize> = (0..requests.len()).filter(|request| wanted(*request)).collect();

@@ -98,7 +98,7 @@ fn what_is_written_comes_out_at_once_however_much_it_is() {
                 let held = (pieces * PIECE).saturating_sub(seen.bytes.get());
                 assert!(held < PIECE / 4, "{zip:?}: {held} bytes are held back after {pieces} pieces");
             }
-            Ok(())
+            Ok::<_, io::Error>(())
         })
         .unwrap();
         let packed = Seen::default();
@@ -109,7 +109,7 @@ fn what_is_written_comes_out_at_once_however_much_it_is() {
                 to.write_all(&piece)?;
                 assert!(packed.bytes.get() + PIECE / 2 > usize::try_from(pieces).unwrap() * PIECE, "{zip:?}: packed");
             }
-            Ok(())
+            Ok::<_, io::Error>(())
         })
         .unwrap();
         assert!(packed.largest.get() <= PIECE, "{zip:?}: a piece of {} bytes", packed.largest.get());
