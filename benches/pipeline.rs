@@ -152,6 +152,7 @@ fn claim(bencher: Bencher<'_, '_>) {
                 requested_by: None,
                 requested_channel: None,
                 allowed_channels: None,
+                encryption: None,
             };
             queue.submit(&request).unwrap();
         }

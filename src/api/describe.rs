@@ -240,6 +240,7 @@ fn file() -> Value {
             "application/vnd.apache.parquet": {},
             "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": {},
             "application/gzip": {},
+            "application/zip": {},
             "application/octet-stream": {},
         } })
     };

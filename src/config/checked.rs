@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 
-pub use crate::outputs::Compress;
 use crate::outputs::csv::CsvOptions;
+pub use crate::outputs::{Compress, Zip};
 use crate::reports::Options;
 
 /// The whole of jobs.toml.
@@ -83,15 +83,6 @@ pub enum Mode {
     Request,
     /// From its own schedule, with this jobConfig (a JSON object).
     Standalone(serde_json::Value),
-}
-
-/// How protected files are zipped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Zip {
-    /// AES-256.
-    Aes,
-    /// `ZipCrypto`.
-    Legacy,
 }
 
 /// `[database]`

@@ -49,6 +49,18 @@ impl Environment {
         Self { cores, ..self }
     }
 
+    /// A variable that is no key of jobs.toml.
+    ///
+    /// # Errors
+    /// It is not UTF-8.
+    pub fn variable(&self, name: &str) -> Result<Option<&str>, String> {
+        match self.variables.get(name) {
+            None => Ok(None),
+            Some(Some(value)) => Ok(Some(value)),
+            Some(None) => Err(format!("the variable `{name}` is not UTF-8")),
+        }
+    }
+
     /// What `threads = 0` stands for.
     pub(super) const fn cores(&self) -> usize {
         self.cores.get()

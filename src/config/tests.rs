@@ -94,7 +94,7 @@ fn every_key_of_a_job_is_taken() {
         max_batches = 8
         on_submit = false
         own_channel_only = true
-        require_encryption = true
+        require_encryption = false
         zip = "legacy"
         compress = "gzip"
         [job.options]
@@ -112,7 +112,8 @@ fn every_key_of_a_job_is_taken() {
     let job_config = serde_json::json!({"batchFilters": ["TPD"], "includeExpired": true, "batchId": "b-3"});
     assert_eq!(job.mode, Mode::Standalone(job_config));
     assert_eq!((job.report_path.as_str(), job.max_attempts, job.max_batches), ("x/y", 7, 8));
-    assert!(!job.on_submit && job.own_channel_only && job.require_encryption);
+    assert!(!job.on_submit && job.own_channel_only && !job.require_encryption);
+    assert!(good("[[job]]\nid = 'a'\nreport = 'course'\nrequire_encryption = true").jobs[0].require_encryption);
     assert_eq!((job.zip, job.compress), (Zip::Legacy, Compress::Gzip));
     let options = Options {
         apply_privacy_policy: false,
@@ -152,7 +153,7 @@ fn every_key_of_the_sections_is_taken() {
         per_channel = { requests = 5, bytes = "1GiB" }
         retention = "90d"
         [secrets]
-        key = "sk"
+        key = "0123456789abcdef"
         "#,
     );
     assert_eq!(config.timezone, chrono_tz::Europe::London);
@@ -176,7 +177,7 @@ fn every_key_of_the_sections_is_taken() {
         retention: Some(Duration::from_hours(90 * 24)),
     };
     assert_eq!(config.worker, worker);
-    assert_eq!(config.secrets_key, Some(secret("sk")));
+    assert_eq!(config.secrets_key, Some(secret("0123456789abcdef")));
 }
 
 #[test]
@@ -233,7 +234,7 @@ fn relative_paths_are_relative_to_the_file() {
 fn secrets_are_not_shown() {
     let config = good(
         "[database]\nurl = 'postgres://u:hunter2@h/d'\n[source]\nkind = 'postgres'\nurl = 'postgres://u:hunter2@h/d'\n\
-         [store]\nlink_key = 'hunter2'\n[secrets]\nkey = 'hunter2'",
+         [store]\nlink_key = 'hunter2'\n[secrets]\nkey = 'hunter2hunter2hunter2'",
     );
     let shown = format!("{config:?} {config:#?}");
     assert!(shown.contains("***") && !shown.contains("hunter2"), "{shown}");

@@ -11,6 +11,7 @@ use super::points;
 use super::tenants::Exceeded;
 use crate::config::checked::Job;
 use crate::intake::Refusal;
+use crate::intake::encryption::SealError;
 use crate::outputs::{DoesNotFit, KeyError, StoreError};
 use crate::reports::ReportError;
 use crate::reports::filters::ResolveError;
@@ -60,6 +61,12 @@ impl Reason {
     #[must_use]
     pub fn refused(error: &Refusal) -> Self {
         Self::new(error, Origin::Request, false)
+    }
+
+    /// The password for its files is not to be had: no plain one is made in their place.
+    #[must_use]
+    pub fn sealed(error: SealError) -> Self {
+        Self::new(&error, if error.may_pass() { Origin::Program } else { Origin::Request }, error.may_pass())
     }
 
     /// No batch, or too many.

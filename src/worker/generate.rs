@@ -15,7 +15,7 @@ use super::points;
 use super::stats::LoadStats;
 use super::stop::Stop;
 use crate::config::checked::Job;
-use crate::outputs::{Content, FinishedFile, ObjectKey, Store, WriteError, write_table};
+use crate::outputs::{Content, FinishedFile, Store, WriteError, report_name, write_protected, write_table};
 use crate::reports::shared::Shared;
 use crate::reports::{Counts, Report};
 
@@ -125,7 +125,7 @@ fn make(workshop: &Workshop, desk: &Desk, shared: &Shared, unit: &Unit) {
     let object = |(request, position): (usize, usize)| &requests[request].objects[position];
     let Some(first) = wanted.first() else { return };
     let batch = &shared.catalog().batches()[unit.batch].id;
-    let made = caught(|| generate(workshop, shared, unit, object(*first)));
+    let made = caught(|| generate(workshop, shared, unit, *first));
     let (file, counts) = match made.unwrap_or_else(|panic| Err(Reason::panicked(&panic))) {
         Ok(made) => made,
         Err(reason) => {
@@ -171,22 +171,31 @@ fn make(workshop: &Workshop, desk: &Desk, shared: &Shared, unit: &Unit) {
     }
 }
 
-/// Generates one file, which has no name yet.
+/// Generates one file, which has no name yet, for whom it is named first: a protected one is under their password, and
+/// they are the only ones.
 fn generate(
     workshop: &Workshop,
     shared: &Shared,
     unit: &Unit,
-    object: &ObjectKey,
+    (request, position): (usize, usize),
 ) -> Result<(FinishedFile, Counts), Reason> {
-    let Workshop { job, report, store, meter, .. } = workshop;
+    let Workshop { job, report, store, meter, requests, .. } = workshop;
+    let Ready { objects, order, .. } = &requests[request];
     let batch = &shared.catalog().batches()[unit.batch].id;
     points::reach("generating", batch);
     let (generated, spent) = timed(|| report.generate(unit.batch, shared, &job.options));
     meter.add_generate(spent);
     let generated = generated.map_err(|error| Reason::report(&error))?;
-    let mut file = store.create(object).map_err(|error| Reason::store(&error))?;
-    let (written, spent) = timed(|| write_table(&generated.table, unit.shape, job.csv, &mut file));
+    let mut file = store.create(&objects[position]).map_err(|error| Reason::store(&error))?;
+    let (written, spent) = timed(|| match &order.protection {
+        None => write_table(&generated.table, unit.shape, job.csv, &mut file),
+        Some(protection) => {
+            let entry = report_name(batch, unit.shape.extension());
+            write_protected(&generated.table, unit.shape, job.csv, &entry, protection, &mut file)
+        }
+    });
     meter.add_generate(spent);
+    points::reach("written", batch);
     match written {
         Ok(rows) if rows == generated.counts.rows => {}
         Ok(rows) => return Err(Reason::short_file(rows, generated.counts.rows)),

@@ -8,7 +8,7 @@ use crate::site::{JOBS, Site, fixture, told};
 
 /// Where scripts/test puts the readers.
 fn readers() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-python")
 }
 
 fn python() -> Command {

@@ -9,6 +9,7 @@ mod formats;
 mod house;
 mod http;
 mod oracle;
+mod protected;
 mod proxy;
 mod queue;
 mod reliability;

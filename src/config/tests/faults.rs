@@ -99,6 +99,10 @@ fn one_fault_each_in_jobs() {
         ("max_batches = 1.5", "4:15: `max_batches` must be a whole number, this is a number with a fraction"),
         ("on_submit = 'yes'", "4:13: `on_submit` must be true or false, this is text"),
         ("on_submit = 'true'", "4:13: `on_submit` must be true or false, this is text"),
+        (
+            "mode = 'standalone'\nconfig = { batchId = 'b' }\nrequire_encryption = true",
+            "6:22: `require_encryption` is not for `mode = \"standalone\"`: nobody brings a key for its files",
+        ),
         ("zip = 'ase'", "4:7: `zip` is one of `aes`, `legacy`, not `ase`; did you mean `aes`?"),
         ("compress = 'zstd'", "4:12: `compress` is one of `none`, `gzip`, not `zstd`"),
         ("options = 5", "4:11: `options` of [[job]] must be a table, this is a whole number"),
@@ -193,6 +197,7 @@ fn one_fault_each_elsewhere() {
             "2:15: `adopt_after` is a whole number and a unit, ms, s, m, h or d, as in \"30s\"; `on` is not",
         ),
         ("[secrets]\nkey = 5", "2:7: `key` must be text, this is a whole number"),
+        ("[secrets]\nkey = 'fifteen letters'", "2:7: `key` must have at least 16 characters"),
         (
             "[api]\nlisten = 'localhost:80'",
             "2:10: `listen` is an IP address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\", or \"off\"",

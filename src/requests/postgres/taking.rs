@@ -25,7 +25,8 @@ const COLUMNS: &str = "j.tag::text AS tag, j.request_id::text AS request_id, j.j
         j.requested_channel::text AS requested_channel, j.dt_job_submitted::text AS dt_job_submitted,
         j.dt_job_processing::text AS dt_job_processing, j.iteration::text AS iteration, j.crashes::text AS crashes,
         j.processed_batches::text AS processed_batches, j.allowed_channels::text AS allowed_channels,
-        CASE WHEN j.encryption_key <> '' OR j.encryption_key_sealed <> '' THEN 'yes' END AS encrypted";
+        j.encryption_key::text AS encryption_key, j.encryption_key_sealed::text AS encryption_key_sealed,
+        j.encryption_mark::text AS encryption_mark";
 
 /// One statement, so that nothing is held when the daemon dies in between.
 ///
