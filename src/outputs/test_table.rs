@@ -11,7 +11,9 @@ use crate::reports::table::{Finished, Listed, TableColumn, Values};
 pub(super) fn with<T>(work: impl FnOnce(&Finished<'_>) -> T) -> T {
     let mut block = LineBlock::new(Layout { cells: 2, public: 1..2 });
     let mut lines = Lines::new(block.layout());
-    ["0131234567890123456", "=1, \"x\"\n", "private", "b\u{1}_x000D_\r"].iter().for_each(|text| lines.push(text));
+    for text in ["0131234567890123456", "=1, \"x\"\n", "private", "b\u{1}_x000D_\r"] {
+        lines.push(text);
+    }
     block.append(lines);
     let column = |heading, values| TableColumn { heading: Cow::Borrowed(heading), from_data: false, values };
     work(&Finished {
