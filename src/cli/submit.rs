@@ -8,8 +8,10 @@ use serde_json::json;
 use super::filters::{FilterArguments, find_job};
 use super::progress::Progress;
 use super::{Ended, load_config, open_queue};
-use crate::config::checked::Job;
+use crate::config::Config;
+use crate::config::checked::{Job, StorePlace};
 use crate::intake::{self, Submission, SubmissionError};
+use crate::outputs::ObjectKey;
 use crate::requests::{Clock, NewRequest, Queue, RequestKey, RequestRow, Status, Submitted, SystemClock};
 use crate::worker::open;
 
@@ -49,13 +51,7 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     let queue = open_queue(&config)?;
     let submitted = queue.submit(&request)?;
     let row = if arguments.wait { wait(queue.as_ref(), &request.key)? } else { find(queue.as_ref(), &request.key)? };
-    let store = open::store(&config);
-    let files: Vec<String> = row
-        .download_urls
-        .iter()
-        .filter_map(|key| crate::outputs::ObjectKey::parse(key).ok())
-        .map(|key| store.path(&key).display().to_string())
-        .collect();
+    let files = files(&config, &row)?;
     if arguments.json {
         let state = match submitted {
             Submitted::Created => "created",
@@ -106,6 +102,17 @@ fn new_request(arguments: &Arguments, job: &Job) -> Result<NewRequest, Ended> {
         requested_channel: requested_channel.clone(),
         allowed_channels: None,
     })
+}
+
+/// Where its files are: paths on this machine, or links to an object store.
+fn files(config: &Config, row: &RequestRow) -> Result<Vec<String>, Ended> {
+    let keys: Vec<ObjectKey> = row.download_urls.iter().filter_map(|key| ObjectKey::parse(key).ok()).collect();
+    if let StorePlace::Objects(_) = config.store.place {
+        let signed = open::links(config, "")?.sign(&keys, SystemClock.now());
+        return signed.map_err(|error| Ended::Unreachable(error.to_string()));
+    }
+    let store = open::store(config)?;
+    Ok(keys.iter().filter_map(|key| store.path(key)).map(|path| path.display().to_string()).collect())
 }
 
 fn find(queue: &dyn Queue, key: &RequestKey) -> Result<RequestRow, Ended> {

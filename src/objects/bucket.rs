@@ -21,6 +21,8 @@ use super::{Cause, Location, ObjectError, Place, beside, open, wait};
 
 /// Parts of one upload under way at a time.
 const PARTS: usize = 4;
+/// Objects that are looked at at a time.
+const LOOKS: usize = 32;
 /// Bytes of parts under way, of all uploads of the process.
 const IN_FLIGHT: usize = 64 << 20;
 
@@ -108,12 +110,25 @@ impl Bucket {
 
     /// Looks at an object; `None`: there is none.
     pub fn look(&self, key: &str) -> Result<Option<Object>, ObjectError> {
-        let action = "look at";
-        let path = self.path(action, key)?;
-        match wait(self.store.head(&path)) {
+        let path = self.path("look at", key)?;
+        self.found(key, wait(self.store.head(&path)))
+    }
+
+    /// Looks at many objects, in their order.
+    #[must_use]
+    pub fn look_at_all(&self, keys: &[&str]) -> Vec<Result<Option<Object>, ObjectError>> {
+        let look = |key: &str| {
+            let (path, key) = (self.path("look at", key), key.to_owned());
+            async move { self.found(&key, self.store.head(&path?).await) }
+        };
+        wait(futures_util::stream::iter(keys.iter().map(|key| look(key))).buffered(LOOKS).collect())
+    }
+
+    fn found(&self, key: &str, found: Result<ObjectMeta, Error>) -> Result<Option<Object>, ObjectError> {
+        match found {
             Ok(found) => Ok(self.object(&found)),
             // Of a missing bucket a HEAD says no more than of a missing object.
-            Err(error) => match ObjectError::of(action, key, &error) {
+            Err(error) => match ObjectError::of("look at", key, &error) {
                 ObjectError { cause: Cause::NotThere, .. } => Ok(None),
                 error => Err(error),
             },

@@ -69,6 +69,16 @@ impl Shape {
     }
 }
 
+/// The `Content-Type` of a stored file, by how its name ends.
+#[must_use]
+pub fn content_type(file_name: &str) -> &'static str {
+    match file_name.rsplit('.').next() {
+        Some("csv") => "text/csv; charset=utf-8",
+        Some("gz") => "application/gzip",
+        _ => "application/octet-stream",
+    }
+}
+
 /// Writes a table in this shape and returns how many rows it wrote.
 pub fn write_table(table: &Finished<'_>, shape: Shape, csv: CsvOptions, out: &mut dyn Write) -> io::Result<u64> {
     match shape.compress {

@@ -8,7 +8,7 @@ pub mod key;
 pub mod links;
 pub mod store;
 
-pub use format::{Compress, Format, Shape, write_table};
+pub use format::{Compress, Format, Shape, content_type, write_table};
 pub use key::{KeyError, ObjectKey, Origin, PathError, ReportPath};
 pub use links::{LinkError, Links, kept_link_key};
-pub use store::{Abandoned, Content, FinishedFile, Reports, Store, StoreError, StoredReport};
+pub use store::{Abandoned, Content, FinishedFile, Reports, Store, StoreError, StoredReport, content_disposition};
