@@ -17,7 +17,9 @@ use object_store::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use super::{Cause, Location, ObjectError, Place, beside, open, wait};
+use super::open::{self, Client};
+use super::sas::AccountKey;
+use super::{Cause, Location, ObjectError, Place, beside, wait};
 
 /// Parts of one upload under way at a time.
 const PARTS: usize = 4;
@@ -31,6 +33,7 @@ const IN_FLIGHT: usize = 64 << 20;
 pub struct Bucket {
     store: Arc<dyn ObjectStore>,
     signer: Arc<dyn Signer>,
+    account_key: Option<AccountKey>,
     location: Location,
 }
 
@@ -76,12 +79,10 @@ impl Bucket {
     /// # Errors
     /// What the environment says of it makes no sense.
     pub fn open(place: &Place) -> Result<Self, ObjectError> {
-        let (store, signer) = open::client(&place.location, &place.settings).map_err(|what| ObjectError {
-            action: "open",
-            place: place.location.to_string(),
-            cause: Cause::Settings(what),
+        let Client { store, signer, account_key } = open::client(&place.location, &place.settings).map_err(|what| {
+            ObjectError { action: "open", place: place.location.to_string(), cause: Cause::Settings(what) }
         })?;
-        Ok(Self { store, signer, location: place.location.clone() })
+        Ok(Self { store, signer, account_key, location: place.location.clone() })
     }
 
     /// Where it is.
@@ -173,7 +174,11 @@ impl Bucket {
         let paths = keys.iter().map(|key| self.path(action, key)).collect::<Result<Vec<_>, _>>()?;
         let signed = wait(self.signer.signed_urls(reqwest::Method::GET, &paths, holds));
         let signed = signed.map_err(|error| ObjectError::of(action, &self.location, &error))?;
-        Ok(signed.into_iter().map(String::from).collect())
+        let right = |link| match &self.account_key {
+            Some(key) => key.signed(link),
+            None => link,
+        };
+        Ok(signed.into_iter().map(|link| String::from(right(link))).collect())
     }
 
     fn root(&self) -> Result<Path, ObjectError> {

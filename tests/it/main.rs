@@ -16,3 +16,4 @@ mod retention;
 mod scans;
 mod site;
 mod sources;
+mod stores;
