@@ -14,13 +14,17 @@ use object_store::{
     Attribute, Attributes, Error, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMultipartOptions,
     PutOptions, PutPayload,
 };
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
+use super::location::Cloud;
 use super::open::{self, Client};
 use super::sas::AccountKey;
 use super::{Cause, Location, ObjectError, Place, beside, wait};
 
+/// What stays as it is in a link.
+const LINK: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'_').remove(b'~').remove(b'-');
 /// Parts of one upload under way at a time.
 const PARTS: usize = 4;
 /// Objects that are looked at at a time.
@@ -33,7 +37,7 @@ const IN_FLIGHT: usize = 64 << 20;
 pub struct Bucket {
     store: Arc<dyn ObjectStore>,
     signer: Arc<dyn Signer>,
-    account_key: Option<AccountKey>,
+    account_key: Option<Arc<AccountKey>>,
     location: Location,
 }
 
@@ -171,7 +175,8 @@ impl Bucket {
     /// all of them.
     pub fn sign(&self, keys: &[&str], holds: Duration) -> Result<Vec<String>, ObjectError> {
         let action = "sign links to";
-        let paths = keys.iter().map(|key| self.path(action, key)).collect::<Result<Vec<_>, _>>()?;
+        let paths = keys.iter().map(|key| self.path(action, key).and_then(|path| self.to_be_signed(action, path)));
+        let paths = paths.collect::<Result<Vec<_>, _>>()?;
         let signed = wait(self.signer.signed_urls(reqwest::Method::GET, &paths, holds));
         let signed = signed.map_err(|error| ObjectError::of(action, &self.location, &error))?;
         let right = |link| match &self.account_key {
@@ -179,6 +184,15 @@ impl Bucket {
             None => link,
         };
         Ok(signed.into_iter().map(|link| String::from(right(link))).collect())
+    }
+
+    /// The crate puts names for Google into links as they are: what a URL has to encode, percent signs first of all, is
+    /// encoded here.
+    fn to_be_signed(&self, action: &'static str, path: Path) -> Result<Path, ObjectError> {
+        match self.location.cloud {
+            Cloud::Google => parsed(action, path.as_ref(), &utf8_percent_encode(path.as_ref(), LINK).to_string()),
+            Cloud::S3 | Cloud::Azure => Ok(path),
+        }
     }
 
     fn root(&self) -> Result<Path, ObjectError> {

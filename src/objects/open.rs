@@ -30,7 +30,7 @@ pub(super) struct Client {
     pub(super) store: Arc<dyn ObjectStore>,
     pub(super) signer: Arc<dyn Signer>,
     /// Azure's, where it is used.
-    pub(super) account_key: Option<AccountKey>,
+    pub(super) account_key: Option<Arc<AccountKey>>,
 }
 
 impl Client {
@@ -128,7 +128,7 @@ fn azure(container: &str, settings: &Settings) -> Result<Client, String> {
     }
     let told = |key| builder.get_config_value(key);
     let account_key = told(&AzureConfigKey::AccountName).zip(told(&AzureConfigKey::AccessKey));
-    let account_key = account_key.and_then(|(account, key)| AccountKey::new(&account, &key));
+    let account_key = account_key.and_then(|(account, key)| AccountKey::new(&account, &key).map(Arc::new));
     let client = Arc::new(builder.with_container_name(container).build().map_err(|error| said(&error))?);
     Ok(Client { account_key, ..Client::new(client) })
 }

@@ -5,6 +5,7 @@ mod cli;
 mod daemon;
 mod databases;
 mod deploy;
+mod faulty;
 mod house;
 mod http;
 mod oracle;

@@ -6,10 +6,12 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use chrono::Utc;
 use exhaust::objects::{Bucket, Location, Place, Settings};
 use exhaust::outputs::{Content, Links, ObjectKey, Store, StoreError};
+use exhaust::requests::{Clock as _, SystemClock};
 
+use crate::databases::TestDatabase;
+use crate::faulty::{self, Fault};
 use crate::http::{Answer, Client};
 use crate::site::{JOBS, Site, fixture, told};
 
@@ -29,6 +31,14 @@ impl Remote {
     fn bucket(&self) -> Bucket {
         let settings: Settings = self.environment.iter().cloned().collect();
         Bucket::open(&Place { location: Location::parse(&self.url).unwrap(), settings }).unwrap()
+    }
+
+    /// The same through a proxy that spoils calls.
+    fn through(&self, fault: Fault) -> Self {
+        let (name, endpoint) = self.environment.iter().find(|(name, _)| name.contains("ENDPOINT")).unwrap();
+        let target = endpoint.strip_prefix("http://").unwrap().split('/').next().unwrap();
+        let (address, _) = faulty::before(target, fault);
+        self.with(name, &endpoint.replace(target, &address))
     }
 
     fn with(&self, name: &'static str, value: &str) -> Self {
@@ -158,7 +168,7 @@ fn links_are_the_stores_own_and_end() {
         let copy = key("r/t/3/0123456789abcdef/reports-2.csv");
         store.copy(&keys[1], &copy).unwrap();
         let keys = [&keys[..], &[copy]].concat();
-        let links = Links::remote(remote.bucket(), Duration::from_secs(4)).sign(&keys, Utc::now()).unwrap();
+        let links = Links::remote(remote.bucket(), Duration::from_secs(4)).sign(&keys, SystemClock.now()).unwrap();
         for (link, content, name) in
             [(&links[0], b"x,y\n".to_vec(), "1"), (&links[1], large(), "2"), (&links[2], large(), "2")]
         {
@@ -215,42 +225,171 @@ fn what_the_operator_has_to_put_right_is_said() {
     }
 }
 
-/// The main job, end to end, with the same files as in a directory.
-#[test]
-fn every_store_gets_the_same_files() {
-    let database = crate::databases::TestDatabase::sqlite();
-    let run = |store: Option<&Remote>| {
-        database.execute("DROP TABLE IF EXISTS job_request");
-        let site = Site::new(&database, &fixture("odd"), JOBS, "");
-        if let Some(remote) = store {
-            let text = std::fs::read_to_string(site.path("jobs.toml")).unwrap();
-            std::fs::write(site.path("jobs.toml"), text.replace("file://reports", &remote.url)).unwrap();
-        }
-        for id in ["r1", "r2", "r3"] {
-            site.insert("t", id, "course-report", r#"{"batchId": "0130000000000000001"}"#);
-        }
-        let mut command = site.command(&["run", "--once"]);
-        if let Some(remote) = store {
-            command.envs(remote.environment.iter().map(|(name, value)| (name, value)));
-        }
-        let output = command.output().unwrap();
-        assert!(told(&output).contains("3 requests: 3 completed, 0 failed"), "{}", told(&output));
-        let rows = site.rows();
-        let files: Vec<Vec<u8>> = rows
-            .values()
-            .map(|seen| match store {
-                None => site.file(&seen.urls[0]).into_bytes(),
-                Some(remote) => {
-                    let links = Links::remote(remote.bucket(), Duration::from_mins(1));
-                    fetch(&links.sign(&[key(&seen.urls[0])], Utc::now()).unwrap()[0]).body
-                }
-            })
-            .collect();
-        files
-    };
-    let local = run(None);
-    assert!(local.iter().all(|file| *file == local[0] && file.len() > 100));
-    for remote in remotes("main") {
-        assert!(run(Some(&remote)) == local, "{}", remote.url);
+/// A site whose reports go there, with three requests for one batch.
+fn site<'a>(database: &'a TestDatabase, store: Option<&Remote>, more: &str) -> Site<'a> {
+    database.execute("DROP TABLE IF EXISTS job_request");
+    let site = Site::new(
+        database,
+        &fixture("odd"),
+        &JOBS.replace("report = \"course\"", &format!("report = \"course\"\n{more}")),
+        "",
+    );
+    if let Some(remote) = store {
+        let text = std::fs::read_to_string(site.path("jobs.toml")).unwrap();
+        std::fs::write(site.path("jobs.toml"), text.replace("file://reports", &remote.url)).unwrap();
     }
+    for id in ["r1", "r2", "r3"] {
+        site.insert("t", id, "course-report", r#"{"batchId": "0130000000000000001"}"#);
+    }
+    site
+}
+
+fn run(site: &Site<'_>, store: Option<&Remote>) -> String {
+    let mut command = site.command(&["run", "--once"]);
+    if let Some(remote) = store {
+        command.envs(remote.environment.iter().map(|(name, value)| (name, value)));
+    }
+    told(&command.output().unwrap())
+}
+
+/// The files of all requests; those of an object store come through its links.
+fn files(site: &Site<'_>, store: Option<&Remote>) -> Vec<Vec<u8>> {
+    let file = |url: &String| match store {
+        None => site.file(url).into_bytes(),
+        Some(remote) => {
+            let links = Links::remote(remote.bucket(), Duration::from_mins(1));
+            fetch(&links.sign(&[key(url)], SystemClock.now()).unwrap()[0]).body
+        }
+    };
+    site.rows().values().flat_map(|seen| seen.urls.iter().map(file)).collect()
+}
+
+/// The main job, end to end, with the same files as in a directory; also where every third call fails, and where each one
+/// is slow. Reports are read past the fault.
+#[test]
+fn every_store_gets_the_same_files_whatever_fails_on_the_way() {
+    let database = TestDatabase::sqlite();
+    let local = {
+        let site = site(&database, None, "");
+        assert!(run(&site, None).contains("3 requests: 3 completed, 0 failed"));
+        files(&site, None)
+    };
+    assert!(local.len() == 3 && local.iter().all(|file| *file == local[0] && file.len() > 100));
+    for remote in remotes("main") {
+        let faults =
+            [Fault::ThirdUnavailable, Fault::ThirdCut, Fault::ThirdAnswerLost, Fault::Slow(Duration::from_millis(700))];
+        for fault in [None].into_iter().chain(faults.map(Some)) {
+            let through = fault.map_or(remote.clone(), |fault| remote.through(fault));
+            let site = site(&database, Some(&through), "");
+            let log = run(&site, Some(&through));
+            assert!(log.contains("3 requests: 3 completed, 0 failed"), "{} {fault:?}: {log}", remote.url);
+            assert!(files(&site, Some(&remote)) == local, "{} {fault:?}", remote.url);
+        }
+    }
+}
+
+#[test]
+fn a_store_that_refuses_the_credentials_fails_the_request_and_says_so() {
+    let database = TestDatabase::sqlite();
+    for remote in remotes("refused") {
+        let through = remote.through(Fault::Refused);
+        let site = site(&database, Some(&through), "max_attempts = 1");
+        let log = run(&site, Some(&through));
+        for (id, seen) in site.rows() {
+            assert_eq!(seen.status, "FAILED", "{id}: {log}");
+            assert_eq!(
+                seen.message,
+                "cannot store a file in the store: the store refuses the credentials (403 AccessDenied)"
+            );
+            assert!(seen.urls.is_empty());
+        }
+        assert_eq!(Store::remote(remote.bucket()).reports().count(), 0, "nothing half");
+        for secret in ["exhausttestsecret", &KEY[..20]] {
+            assert!(!log.contains(secret), "{log}");
+        }
+    }
+}
+
+/// A large file through the same faults.
+#[test]
+fn parts_that_fail_are_sent_again() {
+    for remote in remotes("parts") {
+        for (n, fault) in [Fault::ThirdUnavailable, Fault::ThirdCut, Fault::ThirdAnswerLost].into_iter().enumerate() {
+            let key = key(&format!("r/t/{n}/0123456789abcdef/reports-b.csv"));
+            put(&Store::remote(remote.through(fault).bucket()), &key, &large()).unwrap();
+            let link = Links::remote(remote.bucket(), Duration::from_mins(1)).sign(&[key], SystemClock.now()).unwrap();
+            assert!(fetch(&link[0]).body == large(), "{} {fault:?}: other bytes", remote.url);
+        }
+    }
+}
+
+/// Google's signatures need no server: the link is checked with the public key, by openssl.
+#[test]
+fn google_links_are_signed_by_the_service_account() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let openssl = |arguments: &[&str]| std::process::Command::new("openssl").args(arguments).output();
+    let Ok(made) = openssl(&["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", &path("key")])
+    else {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "openssl is missing");
+        return eprintln!("skipped: Google's signatures, for there is no openssl");
+    };
+    assert!(made.status.success());
+    assert!(openssl(&["pkey", "-in", &path("key"), "-pubout", "-out", &path("public")]).unwrap().status.success());
+    let account = serde_json::json!({
+        "type": "service_account", "client_email": "reports@example.iam.gserviceaccount.com", "private_key_id": "1",
+        "private_key": std::fs::read_to_string(path("key")).unwrap(), "client_id": "1",
+    });
+    std::fs::write(path("account.json"), account.to_string()).unwrap();
+    let remote = Remote {
+        url: "gs://bucket/prefix".to_owned(),
+        environment: vec![("GOOGLE_APPLICATION_CREDENTIALS", path("account.json"))],
+    };
+    let object = key("r/a%2Fb/1/0123456789abcdef/reports-é 1.csv");
+    let link =
+        Links::remote(remote.bucket(), Duration::from_hours(1)).sign(&[object], SystemClock.now()).unwrap().remove(0);
+    // https://cloud.google.com/storage/docs/authentication/canonical-requests, written down by hand.
+    let (resource, query) = link.strip_prefix("https://storage.googleapis.com").unwrap().split_once('?').unwrap();
+    assert_eq!(resource, "/bucket/prefix/r/a%252Fb/1/0123456789abcdef/reports-%C3%A9%201.csv");
+    let (query, signature) = query.split_once("&X-Goog-Signature=").unwrap();
+    let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(&format!("{name}="))).unwrap();
+    let (date, expires) = (value("X-Goog-Date"), value("X-Goog-Expires"));
+    assert_eq!(
+        (expires, value("X-Goog-SignedHeaders"), value("X-Goog-Algorithm")),
+        ("3600", "host", "GOOG4-RSA-SHA256")
+    );
+    let scope = format!("{}/auto/storage/goog4_request", &date[..8]);
+    let mut sorted: Vec<&str> = query.split('&').collect();
+    sorted.sort_unstable();
+    let canonical =
+        format!("GET\n{resource}\n{}\nhost:storage.googleapis.com\n\nhost\nUNSIGNED-PAYLOAD", sorted.join("&"));
+    std::fs::write(path("canonical"), canonical).unwrap();
+    let hashed = String::from_utf8(openssl(&["dgst", "-sha256", "-r", &path("canonical")]).unwrap().stdout).unwrap();
+    std::fs::write(path("text"), format!("GOOG4-RSA-SHA256\n{date}\n{scope}\n{}", &hashed[..64])).unwrap();
+    let digits: Vec<u8> =
+        (0..signature.len()).step_by(2).map(|at| u8::from_str_radix(&signature[at..at + 2], 16).unwrap()).collect();
+    std::fs::write(path("signature"), digits).unwrap();
+    let verified =
+        openssl(&["dgst", "-sha256", "-verify", &path("public"), "-signature", &path("signature"), &path("text")])
+            .unwrap();
+    assert!(verified.status.success(), "{link}\n{}", String::from_utf8_lossy(&verified.stderr));
+
+    let mut nowhere = account;
+    nowhere["gcs_base_url"] = "http://127.0.0.1:1".into();
+    nowhere["disable_oauth"] = true.into();
+    std::fs::write(path("account.json"), nowhere.to_string()).unwrap();
+    let told = Store::remote(remote.with("GOOGLE_ALLOW_HTTP", "true").bucket()).check().unwrap_err().to_string();
+    assert!(told.starts_with("cannot write in the store: the store cannot be reached: "), "{told}");
+}
+
+#[test]
+fn google_without_credentials_says_so() {
+    let at = |environment: &[(&'static str, &str)]| {
+        let settings: Settings = environment.iter().copied().collect();
+        Bucket::open(&Place { location: Location::parse("gs://bucket").unwrap(), settings })
+    };
+    let told = at(&[("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/account.json")]).unwrap_err().to_string();
+    assert!(told.starts_with("cannot open gs://bucket: ") && told.contains("/nowhere/account.json"), "{told}");
+    let told = at(&[("GOOGLE_BASE_URL", "http://storage.example")]).unwrap_err().to_string();
+    assert!(told.ends_with("plain http, and not on this machine: use https, or set GOOGLE_ALLOW_HTTP=true"), "{told}");
 }

@@ -50,7 +50,7 @@ pub(super) struct FinishedFile {
 #[derive(Debug)]
 enum Body {
     Whole(Vec<u8>),
-    Parts(Upload),
+    Parts(Box<Upload>),
 }
 
 impl Remote {
@@ -168,7 +168,7 @@ impl NewFile {
             self.send().map_err(|error| StoreError::remote("write a file", error))?;
         }
         let Self { key, buffer, upload, bytes, crc32, .. } = self;
-        let body = upload.map_or(Body::Whole(buffer), Body::Parts);
+        let body = upload.map_or(Body::Whole(buffer), |upload| Body::Parts(Box::new(upload)));
         Ok(FinishedFile { key, content: Content { bytes, crc32: crc32.finalize() }, body })
     }
 
