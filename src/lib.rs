@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod intake;
 pub mod metrics;
+pub mod objects;
 pub mod outputs;
 pub mod reports;
 pub mod requests;

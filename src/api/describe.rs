@@ -224,7 +224,9 @@ fn outside(api: &Api) -> Map<String, Value> {
         metrics["get"]["responses"]["429"] = error(OUTSIDE, 429);
     }
     paths.insert("/metrics".to_owned(), metrics);
-    paths.insert("/files/{key}".to_owned(), file());
+    if !api.store.is_remote() {
+        paths.insert("/files/{key}".to_owned(), file());
+    }
     paths.insert(
         "/openapi.json".to_owned(),
         get("openapi", "This description", json!({ "200": answer("OpenAPI 3.1.", &json!({ "type": "object" })) })),

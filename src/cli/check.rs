@@ -75,7 +75,9 @@ fn source(config: &Config) -> Reached {
 }
 
 fn store(config: &Config) -> Reached {
-    let answer = open::store(config).check().map(|()| "writable".to_owned()).map_err(|error| error.to_string());
+    let opened = open::store(config).map_err(|error| error.to_string());
+    let answer = opened.and_then(|store| store.check().map_err(|error| error.to_string()));
+    let answer = answer.map(|()| "writable".to_owned());
     Reached { name: "store", answer }
 }
 

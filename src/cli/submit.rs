@@ -9,10 +9,11 @@ use serde_json::json;
 use super::filters::{FilterArguments, find_job};
 use super::progress::Progress;
 use super::{Ended, load_config, open_queue};
+use crate::config::checked::StorePlace;
 use crate::config::{Config, Environment};
 use crate::intake::encryption::{self, Kept};
 use crate::intake::{self, Refusal, Submission, SubmissionError};
-use crate::outputs::Password;
+use crate::outputs::{ObjectKey, Password};
 use crate::requests::{
     Clock, EncryptionKey, NewEncryption, NewRequest, Queue, RequestKey, RequestRow, Status, Submitted, SystemClock,
 };
@@ -63,13 +64,7 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
         return Err(Ended::Failed(format!("request {}: already submitted with another encryptionKey", request.key)));
     }
     let row = if arguments.wait { wait(queue.as_ref(), &request.key)? } else { find(queue.as_ref(), &request.key)? };
-    let store = open::store(&config);
-    let files: Vec<String> = row
-        .download_urls
-        .iter()
-        .filter_map(|key| crate::outputs::ObjectKey::parse(key).ok())
-        .map(|key| store.path(&key).display().to_string())
-        .collect();
+    let files = files(&config, &row)?;
     if arguments.json {
         let state = match submitted {
             Submitted::Created => "created",
@@ -149,6 +144,17 @@ fn encryption(config: &Config, tag: &str, request_id: &str, key: &Password) -> R
     let Kept { sealed, marks } = kept.map_err(|error| Ended::Failed(error.to_string()))?;
     let plain = || EncryptionKey::Plain(key.reveal().to_owned());
     Ok(NewEncryption { key: sealed.map_or_else(plain, EncryptionKey::Sealed), marks })
+}
+
+/// Where its files are: paths on this machine, or links to an object store.
+fn files(config: &Config, row: &RequestRow) -> Result<Vec<String>, Ended> {
+    let keys: Vec<ObjectKey> = row.download_urls.iter().filter_map(|key| ObjectKey::parse(key).ok()).collect();
+    if let StorePlace::Objects(_) = config.store.place {
+        let signed = open::links(config, "")?.sign(&keys, SystemClock.now());
+        return signed.map_err(|error| Ended::Unreachable(error.to_string()));
+    }
+    let store = open::store(config)?;
+    Ok(keys.iter().filter_map(|key| store.path(key)).map(|path| path.display().to_string()).collect())
 }
 
 fn find(queue: &dyn Queue, key: &RequestKey) -> Result<RequestRow, Ended> {

@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use super::errors::{Faults, Place, near_miss};
 use super::keys::{Form, form, known_keys, stands_for};
 use super::raw::{Node, Table, Value, parse_value};
+use crate::objects;
 
 /// Variables, and how many cores there are.
 #[derive(Clone)]
@@ -59,6 +60,12 @@ impl Environment {
             Some(Some(value)) => Ok(Some(value)),
             Some(None) => Err(format!("the variable `{name}` is not UTF-8")),
         }
+    }
+
+    /// What it says of object stores.
+    #[must_use]
+    pub fn objects(&self) -> objects::Settings {
+        self.variables.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))).collect()
     }
 
     /// What `threads = 0` stands for.

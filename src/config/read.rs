@@ -8,7 +8,8 @@ use chrono_tz::{TZ_VARIANTS, Tz};
 
 use super::api;
 use super::checked::{
-    Config, CsvDialect, Database, DatabaseUrl, MaxBadRows, Secret, Source, SourcePlace, Store, TenantLimit, Worker,
+    Config, CsvDialect, Database, DatabaseUrl, MaxBadRows, Secret, Source, SourcePlace, Store, StorePlace, TenantLimit,
+    Worker,
 };
 use super::environment::Environment;
 use super::errors::{Faults, near_miss};
@@ -33,7 +34,7 @@ pub(super) fn config(
 ) -> Config {
     let top = Section::top(document, faults);
     let directory = file.parent().unwrap_or(Path::new(""));
-    let urls = Urls { directory, tls: cfg!(feature = "tls"), faults };
+    let urls = Urls { directory, tls: cfg!(feature = "tls"), objects: environment.objects(), faults };
     Config {
         file: file.to_owned(),
         timezone: timezone(&top).unwrap_or(Tz::UTC),
@@ -119,7 +120,7 @@ fn store(section: &Section<'_>, urls: &Urls<'_>) -> Store {
         None
     });
     Store {
-        directory: url.unwrap_or_else(|| urls.directory.join("var/reports")),
+        place: url.unwrap_or_else(|| StorePlace::Directory(urls.directory.join("var/reports"))),
         signed_url_ttl: ttl.unwrap_or(Duration::from_hours(24)),
         link_key: section.secret("link_key"),
     }

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::checked::{
-    Compress, CsvDialect, Database, DatabaseUrl, MaxBadRows, Mode, Secret, Source, SourcePlace, Store, TenantLimit,
-    Worker, Zip,
+    Compress, CsvDialect, Database, DatabaseUrl, MaxBadRows, Mode, Secret, Source, SourcePlace, Store, StorePlace,
+    TenantLimit, Worker, Zip,
 };
 use super::*;
 use crate::outputs::csv::CsvOptions;
@@ -42,7 +42,7 @@ fn an_empty_file_runs() {
     let place = SourcePlace::Files { directory: PathBuf::from("conf/data"), csv_dialect: CsvDialect::Rfc4180 };
     assert_eq!(config.source, Source { place, max_bad_rows: MaxBadRows { share: 0.001, at_least: 10 } });
     let store = Store {
-        directory: PathBuf::from("conf/var/reports"),
+        place: StorePlace::Directory(PathBuf::from("conf/var/reports")),
         signed_url_ttl: Duration::from_hours(24),
         link_key: None,
     };
@@ -162,8 +162,8 @@ fn every_key_of_the_sections_is_taken() {
     let place = SourcePlace::Postgres { url: secret("postgresql://u:p@h/s"), schema: "platform".to_owned() };
     assert_eq!(config.source, Source { place, max_bad_rows: MaxBadRows { share: 0.0, at_least: 0 } });
     let week = Duration::from_hours(7 * 24);
-    let directory = PathBuf::from("/srv/reports");
-    assert_eq!(config.store, Store { directory, signed_url_ttl: week, link_key: Some(secret("lk")) });
+    let place = StorePlace::Directory(PathBuf::from("/srv/reports"));
+    assert_eq!(config.store, Store { place, signed_url_ttl: week, link_key: Some(secret("lk")) });
     let worker = Worker {
         claim: 1,
         lease: Duration::from_millis(500),
@@ -224,10 +224,10 @@ fn keys_of_the_api() {
 fn relative_paths_are_relative_to_the_file() {
     let at = |file: &str| {
         let config = check("", Path::new(file), &no_variables(), REPORTS).unwrap();
-        config.store.directory
+        config.store.place
     };
-    assert_eq!(at("jobs.toml"), Path::new("var/reports"));
-    assert_eq!(at("/etc/exhaust/jobs.toml"), Path::new("/etc/exhaust/var/reports"));
+    assert_eq!(at("jobs.toml"), StorePlace::Directory("var/reports".into()));
+    assert_eq!(at("/etc/exhaust/jobs.toml"), StorePlace::Directory("/etc/exhaust/var/reports".into()));
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::checked::{DatabaseUrl, Secret};
+use super::checked::{DatabaseUrl, Secret, StorePlace};
 use super::errors::{Faults, Place, listed, near_miss};
+use crate::objects::{self, Location};
 
 /// Where URLs are read: relative paths are relative to a directory.
 pub(super) struct Urls<'a> {
@@ -11,14 +12,13 @@ pub(super) struct Urls<'a> {
     pub(super) directory: &'a Path,
     /// Whether this build can speak TLS to a database.
     pub(super) tls: bool,
+    /// What the environment says of object stores.
+    pub(super) objects: objects::Settings,
     pub(super) faults: &'a Faults,
 }
 
 /// Schemes of postgres URLs, as libpq knows them.
 const POSTGRES: [&str; 2] = ["postgres", "postgresql"];
-
-/// Object stores that are planned.
-const LATER: [&str; 3] = ["s3", "az", "gs"];
 
 impl Urls<'_> {
     /// `[database] url`: `sqlite://…` or `postgres://…`.
@@ -56,16 +56,29 @@ impl Urls<'_> {
         }
     }
 
-    /// `[store] url`: `file://…`.
-    pub(super) fn store(&self, url: &str, place: &Place) -> Option<PathBuf> {
-        match self.split(url, place, "file://var/reports", &["file", "s3", "az", "gs"])? {
-            ("file", path) => self.path(path, place),
-            (scheme, _) => self.file_only(scheme, place),
+    /// `[store] url`: `file://…`, or that of an object store.
+    pub(super) fn store(&self, url: &str, place: &Place) -> Option<StorePlace> {
+        const KNOWN: [&str; 4] = ["file", "s3", "az", "gs"];
+        match self.split(url, place, "file://var/reports", &KNOWN)? {
+            ("file", path) => self.path(path, place).map(StorePlace::Directory),
+            (scheme, _) if Location::SCHEMES.contains(&scheme) => self.objects(url, place).map(StorePlace::Objects),
+            (scheme, _) => self.unknown(scheme, place, &KNOWN),
+        }
+    }
+
+    /// A place in an object store.
+    pub(super) fn objects(&self, url: &str, place: &Place) -> Option<objects::Place> {
+        match Location::parse(url) {
+            Ok(location) => Some(objects::Place { location, settings: self.objects.clone() }),
+            Err(error) => {
+                self.faults.add(place, error.to_string());
+                None
+            }
         }
     }
 
     fn file_only(&self, scheme: &str, place: &Place) -> Option<PathBuf> {
-        if LATER.contains(&scheme) {
+        if Location::SCHEMES.contains(&scheme) {
             self.faults.add(place, format!("`{scheme}://` is not supported by this version; use file://"));
             return None;
         }
@@ -134,7 +147,8 @@ mod tests {
     /// What `read` gives in /etc/exhaust, or the faults.
     fn read<T>(tls: bool, read: impl Fn(&Urls<'_>, &Place) -> Option<T>) -> Result<T, String> {
         let faults = Faults::default();
-        let urls = Urls { directory: Path::new("/etc/exhaust"), tls, faults: &faults };
+        let urls =
+            Urls { directory: Path::new("/etc/exhaust"), tls, objects: objects::Settings::default(), faults: &faults };
         let read = read(&urls, &Place::File);
         assert_eq!(read.is_some(), faults.is_empty());
         read.ok_or_else(|| faults.into_errors(Path::new("f")).to_string())
@@ -150,7 +164,7 @@ mod tests {
             assert_eq!(read(false, |urls, at| urls.database(url, at)), Ok(DatabaseUrl::Sqlite(path.into())), "{url}");
         }
         for (url, path) in [("file://var/reports", "/etc/exhaust/var/reports"), ("file:///srv", "/srv")] {
-            assert_eq!(read(false, |urls, at| urls.store(url, at)), Ok(path.into()), "{url}");
+            assert_eq!(read(false, |urls, at| urls.store(url, at)), Ok(StorePlace::Directory(path.into())), "{url}");
             assert_eq!(read(false, |urls, at| urls.files_source(url, at)), Ok(path.into()), "{url}");
         }
         for (url, path) in [("data", "/etc/exhaust/data"), ("/srv/data", "/srv/data"), ("../d", "/etc/exhaust/../d")] {
@@ -197,17 +211,30 @@ mod tests {
     }
 
     #[test]
-    fn stores_to_come() {
-        for scheme in ["s3", "az", "gs"] {
-            let url = format!("{scheme}://bucket/prefix");
+    fn object_stores() {
+        for url in ["s3://bucket/prefix", "az://container", "gs://bucket/a/b"] {
+            match read(false, |urls, at| urls.store(url, at)) {
+                Ok(StorePlace::Objects(place)) => assert_eq!(place.location.to_string(), url),
+                other => panic!("{other:?}"),
+            }
+            let scheme = &url[..2];
             let expected = format!("f: `{scheme}://` is not supported by this version; use file://");
-            assert_eq!(read(false, |urls, at| urls.store(&url, at)), Err(expected.clone()));
-            assert_eq!(read(false, |urls, at| urls.files_source(&url, at)), Err(expected));
+            assert_eq!(read(false, |urls, at| urls.files_source(url, at)), Err(expected));
         }
-        assert_eq!(
-            read(false, |urls, at| urls.store("fil://x", at)).unwrap_err(),
-            "f: unknown URL scheme `fil`; known here: `file`; did you mean `file`?"
-        );
+        for (url, told) in [
+            ("s3://", "the URL names no bucket; write for example s3://bucket/prefix"),
+            (
+                "s3://k:hunter2@b",
+                "credentials do not belong in the URL: they come from the environment or the cloud's own files",
+            ),
+            (
+                "s3://b?region=x",
+                "the URL must not hold `?` or `#`: region and endpoint come from the environment, such as AWS_REGION",
+            ),
+            ("fil://x", "unknown URL scheme `fil`; known here: `file`, `s3`, `az`, `gs`; did you mean `file`?"),
+        ] {
+            assert_eq!(read(false, |urls, at| urls.store(url, at)).unwrap_err(), format!("f: {told}"));
+        }
         assert_eq!(
             read(false, |urls, at| urls.files_source("postgres://h/d", at)).unwrap_err(),
             "f: a postgres:// source needs `kind = \"postgres\"`"

@@ -16,7 +16,7 @@ pub use format::{Compress, DoesNotFit, Format, Shape, WriteError, content_type, 
 pub use key::{KeyError, ObjectKey, Origin, PathError, ReportPath, report_name};
 pub use links::{LinkError, Links, kept_link_key};
 pub use protect::{Password, Protection, Zip, write_protected};
-pub use store::{Abandoned, Content, FinishedFile, Reports, Store, StoreError, StoredReport};
+pub use store::{Abandoned, Content, FinishedFile, Reports, Store, StoreError, StoredReport, content_disposition};
 
 #[cfg(test)]
 mod test_table;

@@ -192,8 +192,10 @@ impl<'a> Group<'a> {
         if noted.iter().any(|files| !files.is_empty()) {
             let store = self.world.store.clone();
             let looking = tokio::task::spawn_blocking(move || {
+                let all: Vec<_> = noted.iter().flatten().map(|(object, file)| (object, file.content())).collect();
+                let mut has = store.has(&all).into_iter();
                 for files in &mut noted {
-                    files.retain(|(object, file)| store.has(object, file.content()));
+                    files.retain(|_| has.next() == Some(true));
                 }
                 noted
             });

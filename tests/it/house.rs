@@ -22,17 +22,18 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
 }
 
 /// Which rooms each room may name. `config::checked` is a room of plain values: those who are configured read it.
-const MAY_KNOW: [(&str, &[&str]); 12] = [
+const MAY_KNOW: [(&str, &[&str]); 13] = [
     ("allocator", &[]),
+    ("objects", &[]),
     ("reports", &[]),
     ("requests", &[]),
-    ("outputs", &["reports"]),
-    ("config", &["outputs", "reports"]),
-    ("sources", &["reports", "config"]),
+    ("outputs", &["objects", "reports"]),
+    ("config", &["objects", "outputs", "reports"]),
+    ("sources", &["objects", "reports", "config"]),
     ("sample_data", &["reports"]),
     ("intake", &["config", "outputs", "reports"]),
     ("metrics", &[]),
-    ("worker", &["config", "intake", "metrics", "outputs", "reports", "requests", "sources"]),
+    ("worker", &["config", "intake", "metrics", "objects", "outputs", "reports", "requests", "sources"]),
     ("api", &["config", "intake", "metrics", "outputs", "reports", "requests", "sources"]),
     (
         "cli",

@@ -29,7 +29,7 @@ aliases = ["a"]
 report = "course"
 mode = "sometimes"
 [store]
-url = "s3://bucket"
+url = "s3://"
 signed_url_ttl = "8d"
 [worker]
 claim = 0
@@ -44,7 +44,7 @@ lease = 2
             "6:12: `schedule`: a schedule has six fields, seconds first; put `0` in front: `0 */5 * * * *`",
             "9:12: the job name `a` is taken already, at 4:6",
             "11:8: `mode` is one of `request`, `standalone`, not `sometimes`",
-            "13:7: `s3://` is not supported by this version; use file://",
+            "13:7: the URL names no bucket; write for example s3://bucket/prefix",
             "14:18: `signed_url_ttl` must be at most 7d, object stores sign no longer",
             "16:9: `claim` must be a whole number of at least 1",
             "17:9: `lease` must be a length of time such as \"30s\", this is a whole number",
@@ -171,7 +171,10 @@ fn one_fault_each_elsewhere() {
         ("[source]\nmax_bad_rows = { share = 1.1 }", "2:26: `share` must be a number from 0 to 1"),
         ("[source]\nmax_bad_rows = { share = nan }", "2:26: `share` must be a number from 0 to 1"),
         ("[source]\nmax_bad_rows = { at_least = -1 }", "2:29: `at_least` must be a whole number of at least 0"),
-        ("[store]\nurl = 'fil://x'", "2:7: unknown URL scheme `fil`; known here: `file`; did you mean `file`?"),
+        (
+            "[store]\nurl = 'fil://x'",
+            "2:7: unknown URL scheme `fil`; known here: `file`, `s3`, `az`, `gs`; did you mean `file`?",
+        ),
         ("[store]\nsigned_url_ttl = '0s'", "2:18: `signed_url_ttl` must be longer than nothing"),
         ("[store]\nsigned_url_ttl = '999ms'", "2:18: `signed_url_ttl` must be at least 1s"),
         ("[store]\nsigned_url_ttl = '169h'", "2:18: `signed_url_ttl` must be at most 7d, object stores sign no longer"),

@@ -1,0 +1,361 @@
+//! A bucket, or a part of one, and what can be done with its objects.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use object_store::path::Path;
+use object_store::signer::Signer;
+use object_store::{
+    Attribute, Attributes, Error, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMultipartOptions,
+    PutOptions, PutPayload,
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+
+use super::location::Cloud;
+use super::open::{self, Client};
+use super::sas::AccountKey;
+use super::{Cause, Location, ObjectError, Place, beside, wait};
+
+/// What stays as it is in a link.
+const LINK: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'_').remove(b'~').remove(b'-');
+/// Parts of one upload under way at a time.
+const PARTS: usize = 4;
+/// Objects that are looked at at a time.
+const LOOKS: usize = 32;
+/// Bytes of parts under way, of all uploads of the process.
+const IN_FLIGHT: usize = 64 << 20;
+
+/// A place in an object store, opened. Keys are relative to the place's prefix; clones share connections.
+#[derive(Clone)]
+pub struct Bucket {
+    store: Arc<dyn ObjectStore>,
+    signer: Arc<dyn Signer>,
+    account_key: Option<Arc<AccountKey>>,
+    location: Location,
+}
+
+/// Clients know credentials.
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bucket({})", self.location)
+    }
+}
+
+/// An object, without its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Its key, relative to the place's prefix.
+    pub key: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// When it was written.
+    pub modified: SystemTime,
+}
+
+/// What a client that gets the object is told of it.
+#[derive(Clone, Debug)]
+pub struct Headers {
+    /// `Content-Type`
+    pub content_type: &'static str,
+    /// `Content-Disposition`
+    pub content_disposition: String,
+}
+
+impl Headers {
+    fn attributes(self) -> Attributes {
+        Attributes::from_iter([
+            (Attribute::ContentType, self.content_type.to_owned()),
+            (Attribute::ContentDisposition, self.content_disposition),
+        ])
+    }
+}
+
+impl Bucket {
+    /// Opens it; reaches nothing.
+    ///
+    /// # Errors
+    /// What the environment says of it makes no sense.
+    pub fn open(place: &Place) -> Result<Self, ObjectError> {
+        let Client { store, signer, account_key } = open::client(&place.location, &place.settings).map_err(|what| {
+            ObjectError { action: "open", place: place.location.to_string(), cause: Cause::Settings(what) }
+        })?;
+        Ok(Self { store, signer, account_key, location: place.location.clone() })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub const fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// Stores an object whole, over whatever has this key.
+    pub fn put(&self, key: &str, bytes: Vec<u8>, headers: Headers) -> Result<(), ObjectError> {
+        let action = "store";
+        let path = self.path(action, key)?;
+        let options = PutOptions { attributes: headers.attributes(), ..PutOptions::default() };
+        wait(self.store.put_opts(&path, PutPayload::from(bytes), options)).map_err(failed(action, key))?;
+        Ok(())
+    }
+
+    /// Begins an object that is sent in parts. It is there once it is completed.
+    pub fn begin(&self, key: &str, headers: Headers) -> Result<Upload, ObjectError> {
+        let action = "store";
+        let path = self.path(action, key)?;
+        let options = PutMultipartOptions { attributes: headers.attributes(), ..PutMultipartOptions::default() };
+        let upload = wait(self.store.put_multipart_opts(&path, options)).map_err(failed(action, key))?;
+        Ok(Upload { key: key.to_owned(), bytes: 0, bucket: self.clone(), upload: Some(upload), parts: JoinSet::new() })
+    }
+
+    /// Looks at an object; `None`: there is none.
+    pub fn look(&self, key: &str) -> Result<Option<Object>, ObjectError> {
+        let path = self.path("look at", key)?;
+        self.found(key, wait(self.store.head(&path)))
+    }
+
+    /// Looks at many objects, in their order.
+    #[must_use]
+    pub fn look_at_all(&self, keys: &[&str]) -> Vec<Result<Option<Object>, ObjectError>> {
+        let look = |key: &str| {
+            let (path, key) = (self.path("look at", key), key.to_owned());
+            async move { self.found(&key, self.store.head(&path?).await) }
+        };
+        wait(futures_util::stream::iter(keys.iter().map(|key| look(key))).buffered(LOOKS).collect())
+    }
+
+    fn found(&self, key: &str, found: Result<ObjectMeta, Error>) -> Result<Option<Object>, ObjectError> {
+        match found {
+            Ok(found) => Ok(self.object(&found)),
+            // Of a missing bucket a HEAD says no more than of a missing object.
+            Err(error) => match ObjectError::of("look at", key, &error) {
+                ObjectError { cause: Cause::NotThere, .. } => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// The bytes of an object from `range.start` up to, without, `range.end`.
+    pub fn read(&self, key: &str, range: Range<u64>) -> Result<Bytes, ObjectError> {
+        let action = "read";
+        let path = self.path(action, key)?;
+        wait(self.store.get_range(&path, range)).map_err(failed(action, key))
+    }
+
+    /// Copies an object on the store's side, headers too, over whatever has the other key.
+    pub fn copy(&self, from: &str, to: &str) -> Result<(), ObjectError> {
+        let action = "copy to";
+        let (source, target) = (self.path(action, from)?, self.path(action, to)?);
+        wait(self.store.copy(&source, &target)).map_err(failed(action, to))
+    }
+
+    /// Removes an object; that there is none is no error.
+    pub fn remove(&self, key: &str) -> Result<(), ObjectError> {
+        let action = "remove";
+        let path = self.path(action, key)?;
+        match wait(self.store.delete(&path)).map_err(failed(action, key)) {
+            Err(ObjectError { cause: Cause::NotThere, .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Every object below a prefix (whole segments; empty: all of the place), page by page.
+    pub fn list(&self, below: &str) -> Result<Listing, ObjectError> {
+        let path = if below.is_empty() { self.root() } else { self.path("list", below) }?;
+        let prefix = Some(path).filter(|path| !path.as_ref().is_empty());
+        Ok(Listing { bucket: self.clone(), objects: self.store.list(prefix.as_ref()) })
+    }
+
+    /// Links under which anybody can get these objects for so long. May ask the cloud for a key to sign with, once for
+    /// all of them.
+    pub fn sign(&self, keys: &[&str], holds: Duration) -> Result<Vec<String>, ObjectError> {
+        let action = "sign links to";
+        let paths = keys.iter().map(|key| self.path(action, key).and_then(|path| self.to_be_signed(action, path)));
+        let paths = paths.collect::<Result<Vec<_>, _>>()?;
+        let signed = wait(self.signer.signed_urls(reqwest::Method::GET, &paths, holds));
+        let signed = signed.map_err(|error| ObjectError::of(action, &self.location, &error))?;
+        let right = |link| match &self.account_key {
+            Some(key) => key.signed(link),
+            None => link,
+        };
+        Ok(signed.into_iter().map(|link| String::from(right(link))).collect())
+    }
+
+    /// The crate puts names for Google into links as they are: what a URL has to encode, percent signs first of all, is
+    /// encoded here.
+    fn to_be_signed(&self, action: &'static str, path: Path) -> Result<Path, ObjectError> {
+        match self.location.cloud {
+            Cloud::Google => parsed(action, path.as_ref(), &utf8_percent_encode(path.as_ref(), LINK).to_string()),
+            Cloud::S3 | Cloud::Azure => Ok(path),
+        }
+    }
+
+    fn root(&self) -> Result<Path, ObjectError> {
+        parsed("list", &self.location.prefix, &self.location.prefix)
+    }
+
+    fn path(&self, action: &'static str, key: &str) -> Result<Path, ObjectError> {
+        match self.location.prefix.as_str() {
+            "" => parsed(action, key, key),
+            prefix => parsed(action, key, &format!("{prefix}/{key}")),
+        }
+    }
+
+    /// `None`: it is not below the prefix.
+    fn object(&self, found: &ObjectMeta) -> Option<Object> {
+        let name = found.location.as_ref();
+        let key = match self.location.prefix.as_str() {
+            "" => name,
+            prefix => name.strip_prefix(prefix)?.strip_prefix('/')?,
+        };
+        Some(Object { key: key.to_owned(), bytes: found.size, modified: found.last_modified.into() })
+    }
+}
+
+/// The name as it is: nothing of it is encoded once more.
+fn parsed(action: &'static str, key: &str, name: &str) -> Result<Path, ObjectError> {
+    Path::parse(name).map_err(|error| ObjectError {
+        action,
+        place: key.to_owned(),
+        cause: Cause::Impossible(error.to_string()),
+    })
+}
+
+fn failed(action: &'static str, key: &str) -> impl FnOnce(Error) -> ObjectError {
+    move |error| ObjectError::of(action, key, &error)
+}
+
+/// Objects one after the other. After an error nothing more comes.
+pub struct Listing {
+    bucket: Bucket,
+    objects: BoxStream<'static, Result<ObjectMeta, Error>>,
+}
+
+impl fmt::Debug for Listing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Listing({})", self.bucket.location)
+    }
+}
+
+impl Iterator for Listing {
+    type Item = Result<Object, ObjectError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match wait(self.objects.next())? {
+                Ok(found) => {
+                    if let Some(object) = self.bucket.object(&found) {
+                        return Some(Ok(object));
+                    }
+                }
+                Err(error) => {
+                    self.objects = futures_util::stream::empty().boxed();
+                    return Some(Err(ObjectError::of("list", &self.bucket.location, &error)));
+                }
+            }
+        }
+    }
+}
+
+/// An object on its way in parts. Dropped, it is given up, and nothing of it stays.
+pub struct Upload {
+    key: String,
+    bytes: u64,
+    bucket: Bucket,
+    /// `None`: completed.
+    upload: Option<Box<dyn MultipartUpload>>,
+    parts: JoinSet<Result<(), Error>>,
+}
+
+impl fmt::Debug for Upload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upload").field("key", &self.key).field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+impl Upload {
+    /// Sends the next part beside the caller; waits while too many are under way, of this upload or of all. Each but the
+    /// last has at least 5 MiB, which S3 wants, and all of them the same length, which some servers want.
+    ///
+    /// # Errors
+    /// That of any part so far.
+    pub fn part(&mut self, bytes: Vec<u8>) -> Result<(), ObjectError> {
+        self.bytes += bytes.len() as u64;
+        wait(async {
+            while self.parts.len() >= PARTS
+                && let Some(done) = self.parts.join_next().await
+            {
+                sent(done)?;
+            }
+            let room = room(bytes.len()).await;
+            if let Some(upload) = &mut self.upload {
+                let part = upload.put_part(PutPayload::from(bytes));
+                self.parts.spawn(async move {
+                    let sent = part.await;
+                    drop(room);
+                    sent
+                });
+            }
+            Ok(())
+        })
+        .map_err(failed("store", &self.key))
+    }
+
+    /// Waits for all parts, and makes the object of them.
+    pub fn complete(mut self) -> Result<(), ObjectError> {
+        let completed = wait(async {
+            while let Some(done) = self.parts.join_next().await {
+                sent(done)?;
+            }
+            match &mut self.upload {
+                Some(upload) => upload.complete().await.map(drop),
+                None => Ok(()),
+            }
+        });
+        let completed = match completed.map_err(failed("store", &self.key)) {
+            // An answer that got lost: the second try is told that there is no such upload (any more).
+            Err(error) => match self.bucket.look(&self.key) {
+                Ok(Some(found)) if found.bytes == self.bytes => Ok(()),
+                _ => Err(error),
+            },
+            done => done,
+        };
+        if completed.is_ok() {
+            self.upload = None;
+        }
+        completed
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        let Some(mut upload) = self.upload.take() else { return };
+        let (mut parts, key) = (std::mem::take(&mut self.parts), std::mem::take(&mut self.key));
+        beside(async move {
+            // A part that arrives after the end of its upload may stay for ever.
+            parts.abort_all();
+            while parts.join_next().await.is_some() {}
+            if let Err(error) = upload.abort().await {
+                log::warn!("an upload could not be given up error={:?}", ObjectError::of("give up", &key, &error));
+            }
+        });
+    }
+}
+
+fn sent(done: Result<Result<(), Error>, tokio::task::JoinError>) -> Result<(), Error> {
+    done.unwrap_or_else(|source| Err(Error::JoinError { source }))
+}
+
+/// Waits until so many bytes may be under way.
+async fn room(bytes: usize) -> Option<OwnedSemaphorePermit> {
+    static ROOM: std::sync::OnceLock<Arc<Semaphore>> = std::sync::OnceLock::new();
+    let room = ROOM.get_or_init(|| Arc::new(Semaphore::new(IN_FLIGHT)));
+    let bytes = u32::try_from(bytes.min(IN_FLIGHT)).unwrap_or(u32::MAX);
+    // Never closed.
+    Arc::clone(room).acquire_many_owned(bytes).await.ok()
+}
