@@ -103,9 +103,19 @@ fn probe(bencher: Bencher<'_, '_>, report: &str) {
 /// Making the tables of all batches and spelling them as CSV.
 #[divan::bench(args = REPORTS)]
 fn render(bencher: Bencher<'_, '_>, report: &str) {
+    render_as(bencher, report, Format::Csv);
+}
+
+/// Making the tables of all batches of the course report in each other format.
+#[divan::bench(args = ["json", "parquet", "xlsx"])]
+fn render_format(bencher: Bencher<'_, '_>, format: &str) {
+    render_as(bencher, "course", Format::parse(format).unwrap());
+}
+
+fn render_as(bencher: Bencher<'_, '_>, report: &str, format: Format) {
     let report = find(report).unwrap();
     let shared = PLATFORM.load(report);
-    let shape = Shape { format: Format::Csv, compress: Compress::None };
+    let shape = Shape { format, compress: Compress::None };
     let render = || -> u64 {
         let one = |batch: &usize| {
             let made = report.generate(*batch, &shared, &PLATFORM.options).unwrap();
@@ -142,6 +152,7 @@ fn claim(bencher: Bencher<'_, '_>) {
                 requested_by: None,
                 requested_channel: None,
                 allowed_channels: None,
+                encryption: None,
             };
             queue.submit(&request).unwrap();
         }

@@ -224,7 +224,9 @@ fn outside(api: &Api) -> Map<String, Value> {
         metrics["get"]["responses"]["429"] = error(OUTSIDE, 429);
     }
     paths.insert("/metrics".to_owned(), metrics);
-    paths.insert("/files/{key}".to_owned(), file());
+    if !api.store.is_remote() {
+        paths.insert("/files/{key}".to_owned(), file());
+    }
     paths.insert(
         "/openapi.json".to_owned(),
         get("openapi", "This description", json!({ "200": answer("OpenAPI 3.1.", &json!({ "type": "object" })) })),
@@ -235,7 +237,13 @@ fn outside(api: &Api) -> Map<String, Value> {
 fn file() -> Value {
     let binary = |description: &str| {
         json!({ "description": description, "content": {
-            "text/csv": {}, "application/gzip": {}, "application/octet-stream": {},
+            "text/csv": {},
+            "application/x-ndjson": {},
+            "application/vnd.apache.parquet": {},
+            "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": {},
+            "application/gzip": {},
+            "application/zip": {},
+            "application/octet-stream": {},
         } })
     };
     let query = |name: &str| json!({ "name": name, "in": "query", "required": true, "schema": { "type": "string" } });

@@ -11,7 +11,7 @@ use tower_http::services::ServeFile;
 
 use super::envelope::{Fault, Kind};
 use super::{Api, fault};
-use crate::outputs::ObjectKey;
+use crate::outputs::{content_disposition, content_type};
 
 /// The parts of a link after its path.
 #[derive(Debug, Default, serde::Deserialize)]
@@ -37,13 +37,15 @@ async fn opened(api: &Api, request: Request) -> Result<Response<Body>, Fault> {
         .links
         .open(&key, signed.expires.as_deref(), signed.signature.as_deref(), api.now())
         .map_err(|error| forbidden(&error))?;
+    let missing = || Fault::new(Kind::NotFound, "the file is not there any more");
+    let path = api.store.path(&key).ok_or_else(missing)?;
     // Ranges, HEAD and conditions are the crate's; a file is streamed, never held.
-    understandable(&mut parts.headers, &api.store.path(&key)).await;
+    understandable(&mut parts.headers, &path).await;
     let request = Request::from_parts(parts, Body::empty());
-    let served = ServeFile::new(api.store.path(&key)).oneshot(request).await;
+    let served = ServeFile::new(path).oneshot(request).await;
     let Ok(served) = served;
     match served.status() {
-        StatusCode::NOT_FOUND => return Err(Fault::new(Kind::NotFound, "the file is not there any more")),
+        StatusCode::NOT_FOUND => return Err(missing()),
         StatusCode::RANGE_NOT_SATISFIABLE => {
             return Err(Fault::range_not_satisfiable(served.headers().get(header::CONTENT_RANGE).cloned()));
         }
@@ -51,8 +53,9 @@ async fn opened(api: &Api, request: Request) -> Result<Response<Body>, Fault> {
     }
     let mut response = served.map(Body::new);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_DISPOSITION, disposition(&key));
-    headers.insert(header::CONTENT_TYPE, content_type(&key));
+    let disposition = HeaderValue::try_from(content_disposition(&key));
+    headers.insert(header::CONTENT_DISPOSITION, disposition.unwrap_or(HeaderValue::from_static("attachment")));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(key.as_str())));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(response)
@@ -73,20 +76,4 @@ async fn understandable(headers: &mut HeaderMap, file: &Path) {
     {
         headers.insert(header::RANGE, HeaderValue::from_static("bytes=0-"));
     }
-}
-
-/// The last segment of a key has no quotes, backslashes or line ends: they are percent-encoded in it.
-fn disposition(key: &ObjectKey) -> HeaderValue {
-    let name = key.as_str().rsplit('/').next().unwrap_or_default();
-    let name: String = name.chars().filter(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\')).collect();
-    HeaderValue::try_from(format!("attachment; filename=\"{name}\""))
-        .unwrap_or_else(|_| HeaderValue::from_static("attachment"))
-}
-
-fn content_type(key: &ObjectKey) -> HeaderValue {
-    HeaderValue::from_static(match key.as_str().rsplit('.').next() {
-        Some("csv") => "text/csv; charset=utf-8",
-        Some("gz") => "application/gzip",
-        _ => "application/octet-stream",
-    })
 }

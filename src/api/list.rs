@@ -52,8 +52,10 @@ async fn list(asked: Asked) -> Answer {
 /// `{"count", "jobs"}`
 pub(super) async fn shown(asked: &Asked, count: u64, rows: &[RequestRow]) -> Answer {
     let mut jobs = Vec::with_capacity(rows.len());
+    // All at once: an object store may be asked for a key to sign with.
+    let links = asked.api.links(rows, asked.now).await?;
     for row in rows {
-        jobs.push(asked.api.status(row, asked.now).await?);
+        jobs.push(asked.api.status_with(row, &links, asked.now).await?);
     }
     Ok(json!({ "count": count, "jobs": jobs }))
 }

@@ -38,7 +38,7 @@ use tokio::sync::Semaphore;
 use self::call::{Answer, Call, Method};
 use self::envelope::{Envelope, Fault, Kind, OUTSIDE};
 use self::keys::Keys;
-use self::status::{Around, status_object};
+use self::status::{Around, SignedLinks, status_object};
 use crate::config::Live;
 use crate::config::checked::{self, Job};
 use crate::intake;
@@ -157,13 +157,34 @@ impl Api {
         }
     }
 
+    /// The links of all files of these rows, by their keys.
+    async fn links(&self, rows: &[RequestRow], now: DateTime<Utc>) -> Result<SignedLinks, Fault> {
+        let keys = status::keys(rows);
+        let signed = if self.links.may_wait() {
+            let (links, keys) = (self.links.clone(), keys.clone());
+            let signing = tokio::task::spawn_blocking(move || links.sign(&keys, now)).await;
+            signing.map_err(|panic| Fault::new(Kind::Internal, format!("the call broke off: {panic}")))?
+        } else {
+            self.links.sign(&keys, now)
+        };
+        let signed = signed.map_err(|error| Fault::new(Kind::Unavailable, error.to_string()))?;
+        let expires = self.links.expires(now);
+        Ok(SignedLinks { links: keys.into_iter().map(|key| key.to_string()).zip(signed).collect(), expires })
+    }
+
     /// The status object of a row.
     async fn status(&self, row: &RequestRow, now: DateTime<Utc>) -> Answer {
+        let links = self.links(std::slice::from_ref(row), now).await?;
+        self.status_with(row, &links, now).await
+    }
+
+    /// The status object of a row, its links among these.
+    async fn status_with(&self, row: &RequestRow, links: &SignedLinks, now: DateTime<Utc>) -> Answer {
         let queue_position = match Status::parse(&row.status) {
             Some(Status::Submitted) => self.position(row).await?,
             _ => None,
         };
-        let object = status_object(row, &Around { links: &self.links, now, queue_position });
+        let object = status_object(row, &Around { links, now, queue_position });
         serde_json::to_value(object).map_err(|error| Fault::new(Kind::Internal, error.to_string()))
     }
 
@@ -191,10 +212,12 @@ fn router(api: &Arc<Api>) -> Router {
         }
     }
     let get_only = || other_method(api, "GET,HEAD");
+    if !api.store.is_remote() {
+        router = router.route("/files/{*key}", get(files::file).fallback(get_only()));
+    }
     router
         .route("/health", get(health::health).fallback(get_only()))
         .route("/metrics", get(watch::metrics).fallback(get_only()))
-        .route("/files/{*key}", get(files::file).fallback(get_only()))
         .route("/openapi.json", get(describe::openapi).fallback(get_only()))
         .route("/docs", get(docs::page).fallback(get_only()))
         .route("/docs/", get(docs::start).fallback(get_only()))

@@ -5,7 +5,8 @@ use serde_json::json;
 use super::call::{Answer, Asked, Call, Method, Operation, path_parameter};
 use super::envelope::{Fault, Kind};
 use super::read::found;
-use crate::requests::{Queue, QueueError, RequestKey};
+use crate::intake::encryption::SealError;
+use crate::requests::{Protected, Queue, QueueError, RequestKey, Status};
 
 pub(super) const CANCEL: Call = Call {
     name: "cancel",
@@ -33,7 +34,12 @@ pub(super) const RETRY: Call = Call {
     handle: |asked| {
         Box::pin(operate(asked, "retry", "only a FAILED request can be tried again", |queue, key| queue.resubmit(key)))
     },
-    describe: |_| operation("Try a failed request again", "FAILED → SUBMITTED, as if it were new."),
+    describe: |_| {
+        operation(
+            "Try a failed request again",
+            "FAILED → SUBMITTED, as if it were new. One with an encryptionKey has lost it: submit that again instead.",
+        )
+    },
 };
 
 fn operation(summary: &'static str, description: &'static str) -> Operation {
@@ -65,6 +71,9 @@ where
     let asked_for = key.clone();
     let (changed, row) = asked.api.ask(move |queue| Ok((verb(queue, &key)?, queue.find(&key)?))).await?;
     let row = row.ok_or_else(|| Fault::new(Kind::NotFound, "there is no such request under this tag"))?;
+    if !changed && Status::parse(&row.status) == Some(Status::Failed) && row.protected == Protected::Wiped {
+        return Err(Fault::new(Kind::Conflict, SealError::Wiped.to_string()));
+    }
     if !changed {
         return Err(Fault::new(Kind::Conflict, format!("the request is {}: {rule}", row.status)));
     }

@@ -1,12 +1,14 @@
 //! The status object: one row as a waiting client sees it. Units differ because the original's sample does: seconds,
 //! but `expiresAt` in milliseconds.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::outputs::{Links, ObjectKey};
+use crate::outputs::ObjectKey;
 use crate::requests::{RequestRow, Status};
 
 /// One request.
@@ -85,11 +87,38 @@ struct JobStats {
     batches_left_out: Option<Map<String, Value>>,
 }
 
+/// Links to files.
+#[derive(Clone, Debug)]
+pub(super) struct SignedLinks {
+    /// By the files' keys.
+    pub(super) links: HashMap<String, String>,
+    /// When they end.
+    pub(super) expires: DateTime<Utc>,
+}
+
+/// The keys of all files of these rows. What is a link already was put there by the system that made this file.
+pub(super) fn keys(rows: &[RequestRow]) -> Vec<ObjectKey> {
+    let completed = rows.iter().filter(|row| Status::parse(&row.status) == Some(Status::Completed));
+    let keys =
+        completed.flat_map(|row| row.download_urls.iter().filter(|url| !is_link(url)).map(move |url| (row, url)));
+    let read = keys.filter_map(|(row, url)| {
+        let key = ObjectKey::parse(url).inspect_err(|error| {
+            log::warn!("a download url is no key request={}/{} error={error}", row.tag, row.request_id);
+        });
+        key.ok()
+    });
+    read.collect()
+}
+
+fn is_link(url: &str) -> bool {
+    url.starts_with("https://") || url.starts_with("http://")
+}
+
 /// What is known besides the row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Around<'a> {
-    /// For the links.
-    pub(super) links: &'a Links,
+    /// Its links, and those of other rows.
+    pub(super) links: &'a SignedLinks,
     /// Now.
     pub(super) now: DateTime<Utc>,
     /// The place in its job's queue, of a row that waits there.
@@ -126,7 +155,7 @@ pub(super) fn status_object(row: &RequestRow, around: &Around<'_>) -> StatusObje
             batches_left_out: left_out.cloned(),
         },
         download_urls: if completed { links(row, around) } else { Vec::new() },
-        expires_at: completed.then(|| around.links.expires(around.now).timestamp_millis()),
+        expires_at: completed.then(|| around.links.expires.timestamp_millis()),
         attempts: row.iteration,
         err_message: row.err_message.clone().filter(|_| status == Some(Status::Failed)),
         queue_position: around.queue_position.filter(|_| submitted),
@@ -155,17 +184,9 @@ fn request(row: &RequestRow) -> Map<String, Value> {
     request
 }
 
-/// Keys are signed as links. What is a link already was put there by the system that made this file.
+/// In place of each key its link.
 fn links(row: &RequestRow, around: &Around<'_>) -> Vec<String> {
-    let link = |url: &String| {
-        if url.starts_with("https://") || url.starts_with("http://") {
-            return Some(url.clone());
-        }
-        let key = ObjectKey::parse(url).inspect_err(|error| {
-            log::warn!("a download url is no key request={}/{} error={error}", row.tag, row.request_id);
-        });
-        key.ok().map(|key| around.links.link(&key, around.now))
-    };
+    let link = |url: &String| if is_link(url) { Some(url.clone()) } else { around.links.links.get(url).cloned() };
     row.download_urls.iter().filter_map(link).collect()
 }
 
@@ -176,14 +197,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::outputs::Links;
 
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()
     }
 
     fn shown_as(row: &RequestRow) -> Value {
-        let links = Links::new(b"key", "https://reports.example", Duration::from_mins(1));
+        let links = Links::local(b"key", "https://reports.example", Duration::from_mins(1));
         let now = at("2026-03-01T12:00:00.250Z");
+        let keys = keys(std::slice::from_ref(row));
+        let signed = links.sign(&keys, now).unwrap();
+        let signed = keys.iter().map(ToString::to_string).zip(signed).collect();
+        let links = SignedLinks { links: signed, expires: links.expires(now) };
         let around = Around { links: &links, now, queue_position: Some(3) };
         serde_json::to_value(status_object(row, &around)).unwrap()
     }

@@ -2,11 +2,14 @@
 
 use serde_json::{Value, json};
 
+use super::Api;
 use super::body::{request, text, value};
 use super::call::{Answer, Asked, Call, Method, Operation};
 use super::envelope::{Fault, Kind};
+use crate::intake::encryption::{self, Kept, LONGEST_KEY, SHORTEST_KEY};
 use crate::intake::{self, LONGEST_NAME, Submission};
-use crate::requests::{NewRequest, RequestKey, RequestRow, Status};
+use crate::outputs::{Format, Password};
+use crate::requests::{EncryptionKey, NewEncryption, NewRequest, RequestKey, RequestRow, Status, Submitted};
 
 pub(super) const CALL: Call = Call {
     name: "submit",
@@ -19,7 +22,8 @@ pub(super) const CALL: Call = Call {
         description: "The same submission on the same day answers the request that exists; a FAILED one is tried \
                       again. What can be decided without the platform's data is refused here; whether a batch exists \
                       is found out later. Unknown keys are ignored, except in jobConfig. Instead of the header \
-                      X-Channel-ID the body may say requestedChannel, which wins.",
+                      X-Channel-ID the body may say requestedChannel, which wins. With another encryptionKey the \
+                      same submission is refused: 409.",
         parameters: vec![json!({
             "name": "X-Channel-ID", "in": "header", "description": "requestedChannel, where the body has none",
             "schema": { "type": "string", "pattern": "^[ -~]*$", "maxLength": LONGEST_NAME },
@@ -39,13 +43,14 @@ async fn submit(asked: Asked) -> Answer {
     let job = if tag.is_empty() { Err(intake::SubmissionError::Empty("tag")) } else { intake::find_job(&jobs, job) };
     let job = job.map_err(|error| Fault::bad(error.to_string()))?;
     let requested_channel = text(request, &["requestedChannel"])?.or(asked.channel.as_deref()).map(str::to_owned);
+    let encryption_key = text(request, &["encryptionKey"])?.map(|key| Password::new(key.to_owned()));
     let given = Submission {
         tag,
         job_config: value(request, &["jobConfig", "datasetConfig"])?.unwrap_or(&Value::Null),
         output_format: text(request, &["output_format", "outputFormat"])?.unwrap_or("csv"),
         requested_by: text(request, &["requestedBy"])?,
         requested_channel: requested_channel.as_deref(),
-        has_encryption_key: text(request, &["encryptionKey"])?.is_some(),
+        encryption_key: encryption_key.as_ref(),
     };
     // What is wrong by itself comes before what this key may not.
     intake::submission(job, &given, asked.now).map_err(|error| Fault::bad(error.to_string()))?;
@@ -53,8 +58,10 @@ async fn submit(asked: Asked) -> Answer {
     let requested_channel = asked.caller.channel(requested_channel.clone())?;
     let given = Submission { requested_channel: requested_channel.as_deref(), ..given };
     let row = intake::submission(job, &given, asked.now).map_err(|error| Fault::bad(error.to_string()))?;
+    let key = RequestKey { tag: tag.to_owned(), request_id: row.request_id };
     let new = NewRequest {
-        key: RequestKey { tag: tag.to_owned(), request_id: row.request_id },
+        encryption: encryption(api, &key, given.encryption_key.cloned()).await?,
+        key,
         job_id: job.id.clone(),
         request_data: row.request_data,
         requested_by: given.requested_by.map(str::to_owned),
@@ -63,6 +70,23 @@ async fn submit(asked: Asked) -> Answer {
     };
     let row = put(&asked, new).await?;
     api.status(&row, asked.now).await
+}
+
+/// What the row keeps of the key for its files. Marking it takes a while.
+async fn encryption(api: &Api, row: &RequestKey, key: Option<Password>) -> Result<Option<NewEncryption>, Fault> {
+    let Some(key) = key else { return Ok(None) };
+    let (config, row) = (api.config.get(), row.clone());
+    let kept = tokio::task::spawn_blocking(move || {
+        encryption::keep(config.secrets_key.as_ref(), &row.tag, &row.request_id, &key).map(|Kept { sealed, marks }| {
+            let plain = || EncryptionKey::Plain(key.reveal().to_owned());
+            NewEncryption { key: sealed.map_or_else(plain, EncryptionKey::Sealed), marks }
+        })
+    });
+    match kept.await {
+        Ok(Ok(encryption)) => Ok(Some(encryption)),
+        Ok(Err(error)) => Err(Fault::new(Kind::Internal, error.to_string())),
+        Err(panic) => Err(Fault::new(Kind::Internal, format!("the call broke off: {panic}"))),
+    }
 }
 
 /// Inserts the row, within what the key may have open.
@@ -88,6 +112,9 @@ async fn put(asked: &Asked, new: NewRequest) -> Result<RequestRow, Fault> {
         row.ok_or_else(|| Fault::new(Kind::Unavailable, format!("request {key} vanished while it was submitted")))?;
     if !caller.reader().sees(&row) {
         return Err(Fault::new(Kind::Conflict, "already submitted with a key of other channels"));
+    }
+    if submitted == Submitted::OtherKey {
+        return Err(Fault::new(Kind::Conflict, "already submitted with another encryptionKey"));
     }
     log::info!("submission request={key} job={} caller={} state={submitted:?}", row.job_id, caller.name());
     Ok(row)
@@ -133,10 +160,18 @@ fn body(jobs: &[String]) -> Value {
                     },
                     "output_format": {
                         "type": ["string", "null"], "enum": formats(),
-                        "description": "csv unless given. May be called outputFormat instead.",
+                        "description": "csv unless given; json is JSON lines and jsonl the same. May be called \
+                                        outputFormat instead.",
                     },
                     "requestedBy": name("Who asks."),
                     "requestedChannel": name("For which channel."),
+                    "encryptionKey": {
+                        "type": ["string", "null"], "format": "password", "writeOnly": true,
+                        "minLength": SHORTEST_KEY, "maxLength": LONGEST_KEY,
+                        "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f\\ufffd]*$",
+                        "description": "Files are zip archives that this opens (AES-256, its UTF-8 bytes). Never \
+                                        answered, and wiped when the request has ended.",
+                    },
                 },
             },
         },
@@ -153,7 +188,6 @@ fn body(jobs: &[String]) -> Value {
 }
 
 fn formats() -> Vec<Value> {
-    let mut formats: Vec<Value> = crate::outputs::Format::ALL.iter().map(|format| Value::from(format.name())).collect();
-    formats.push(Value::Null);
-    formats
+    let spellings = Format::ALL.into_iter().flat_map(|format| std::iter::once(format.name()).chain(format.alias()));
+    spellings.map(Value::from).chain([Value::Null]).collect()
 }

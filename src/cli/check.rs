@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::text::table;
 use super::{Ended, load_config};
 use crate::config::Config;
-use crate::config::checked::{Job, Mode};
+use crate::config::checked::{Job, Mode, Zip};
 use crate::reports::schema::Table;
 use crate::requests::{Clock, SystemClock};
 use crate::worker::open;
@@ -34,10 +34,14 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     let config = load_config(config)?;
     let reached = [database(&config), source(&config), store(&config)];
     let runs: Vec<(&Arc<Job>, Vec<String>)> = config.jobs.iter().map(|job| (job, next_runs(&config, job))).collect();
+    let warnings = warnings(&config);
     if arguments.json {
-        println!("{}", as_json(&reached, &runs));
+        println!("{}", as_json(&reached, &runs, &warnings));
     } else {
         print(&config, &reached, &runs);
+        for warning in &warnings {
+            println!("warning: {warning}");
+        }
     }
     let failed: Vec<&str> = reached.iter().filter(|one| one.answer.is_err()).map(|one| one.name).collect();
     if failed.is_empty() { Ok(()) } else { Err(Ended::Unreachable(format!("not usable: {}", failed.join(", ")))) }
@@ -71,8 +75,31 @@ fn source(config: &Config) -> Reached {
 }
 
 fn store(config: &Config) -> Reached {
-    let answer = open::store(config).check().map(|()| "writable".to_owned()).map_err(|error| error.to_string());
+    let opened = open::store(config).map_err(|error| error.to_string());
+    let answer = opened.and_then(|store| store.check().map_err(|error| error.to_string()));
+    let answer = answer.map(|()| "writable".to_owned());
     Reached { name: "store", answer }
+}
+
+/// What is allowed, and worth a second thought.
+fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for job in &config.jobs {
+        if job.zip == Zip::Legacy {
+            warnings.push(format!(
+                "job {}: zip = \"legacy\" protects files with ZipCrypto, which is easily broken; \"aes\" is not",
+                job.id
+            ));
+        }
+        if job.require_encryption && config.secrets_key.is_none() {
+            warnings.push(format!(
+                "job {}: without [secrets] key the encryption keys of its requests are plain in job_request until these \
+                 have ended",
+                job.id
+            ));
+        }
+    }
+    warnings
 }
 
 fn next_runs(config: &Config, job: &Job) -> Vec<String> {
@@ -110,7 +137,7 @@ fn print(config: &Config, reached: &[Reached], runs: &[(&Arc<Job>, Vec<String>)]
     print!("{}", table(["JOB", "REPORT", "MODE", "SCHEDULE", "NEXT RUNS"], &lines));
 }
 
-fn as_json(reached: &[Reached], runs: &[(&Arc<Job>, Vec<String>)]) -> Value {
+fn as_json(reached: &[Reached], runs: &[(&Arc<Job>, Vec<String>)], warnings: &[String]) -> Value {
     let dependencies: serde_json::Map<String, Value> = reached
         .iter()
         .map(|one| {
@@ -122,5 +149,5 @@ fn as_json(reached: &[Reached], runs: &[(&Arc<Job>, Vec<String>)]) -> Value {
         .iter()
         .map(|(job, runs)| json!({ "id": job.id, "schedule": job.schedule.as_str(), "next_runs": runs }))
         .collect();
-    json!({ "dependencies": dependencies, "jobs": jobs })
+    json!({ "dependencies": dependencies, "jobs": jobs, "warnings": warnings })
 }

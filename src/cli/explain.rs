@@ -13,6 +13,7 @@ use super::{Ended, load_config, open_queue};
 use crate::config::Config;
 use crate::config::checked::Job;
 use crate::intake::{self, Order, Terms};
+use crate::outputs::Password;
 use crate::reports::catalog::Catalog;
 use crate::reports::filters::{Scope, Selection, resolve};
 use crate::reports::schema::Scan;
@@ -78,21 +79,21 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
 }
 
 fn asked(arguments: &Arguments, config: &Config) -> Result<Asked, Ended> {
-    let (name, request_data, has_encryption_key, channel, key_channels) =
-        match (arguments.request.as_deref(), &arguments.job) {
-            (Some([tag, request_id]), _) => {
-                let key = RequestKey { tag: tag.clone(), request_id: request_id.clone() };
-                let row = open_queue(config)?
-                    .find(&key)?
-                    .ok_or_else(|| Ended::Failed(format!("there is no request {key}")))?;
-                let key_channels = row.allowed_channels.as_deref().map(intake::key_channels);
-                (row.job_id, row.request_data, false, row.requested_channel, key_channels)
-            }
-            (_, Some(job)) => (job.clone(), Some(arguments.filters.request_data()?), false, None, None),
-            _ => return Err(Ended::Usage("name a job, or a request with --request".to_owned())),
-        };
+    let (name, request_data, channel, key_channels) = match (arguments.request.as_deref(), &arguments.job) {
+        (Some([tag, request_id]), _) => {
+            let key = RequestKey { tag: tag.clone(), request_id: request_id.clone() };
+            let row =
+                open_queue(config)?.find(&key)?.ok_or_else(|| Ended::Failed(format!("there is no request {key}")))?;
+            let key_channels = row.allowed_channels.as_deref().map(intake::key_channels);
+            (row.job_id, row.request_data, row.requested_channel, key_channels)
+        }
+        (_, Some(job)) => (job.clone(), Some(arguments.filters.request_data()?), None, None),
+        _ => return Err(Ended::Usage("name a job, or a request with --request".to_owned())),
+    };
     let job = Arc::clone(find_job(config, &name)?);
-    let terms = Terms { request_data: request_data.as_deref(), has_encryption_key };
+    // No file is made, so it does not matter which key a job wants for it.
+    let any = Password::new("no file is made".to_owned());
+    let terms = Terms { request_data: request_data.as_deref(), encryption_key: Some(&any) };
     let order = intake::accept(&job, terms).map_err(|refusal| Ended::Usage(refusal.to_string()))?;
     Ok(Asked { job, order, channel: channel.unwrap_or_default(), key_channels })
 }

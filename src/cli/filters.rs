@@ -27,7 +27,7 @@ pub(super) struct FilterArguments {
     /// Where the files go within the store, in place of the job's path.
     #[arg(long, value_name = "PATH")]
     report_path: Option<String>,
-    /// The file format.
+    /// The file format: csv, json (JSON lines), parquet or xlsx.
     #[arg(long, value_name = "NAME", default_value = "csv")]
     pub(super) format: String,
     /// The jobConfig as JSON, for everything that the flags cannot say; not together with them.

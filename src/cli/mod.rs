@@ -165,11 +165,18 @@ fn open_queue(config: &Config) -> Result<Arc<dyn Queue>, Ended> {
 }
 
 fn open_world(config: Config) -> Result<World, Ended> {
-    worker::open::world(config, Arc::new(SystemClock)).map_err(|error| match error {
-        worker::open::OpenError::Queue(error) => error.into(),
-        error @ worker::open::OpenError::Source(_) => Ended::Usage(error.to_string()),
-        error @ worker::open::OpenError::Threads(_) => Ended::Failed(error.to_string()),
-    })
+    Ok(worker::open::world(config, Arc::new(SystemClock))?)
+}
+
+impl From<worker::open::OpenError> for Ended {
+    fn from(error: worker::open::OpenError) -> Self {
+        use worker::open::OpenError;
+        match error {
+            OpenError::Queue(error) => error.into(),
+            OpenError::Source(_) | OpenError::Store(_) => Self::Usage(error.to_string()),
+            OpenError::Threads(_) | OpenError::LinkKey(_) => Self::Failed(error.to_string()),
+        }
+    }
 }
 
 /// Runs the daemon's or the API's work. When it has ended nothing is waited for: a call to a database that does not

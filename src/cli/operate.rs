@@ -5,9 +5,10 @@ use std::path::Path;
 use super::{Ended, load_config, open_queue};
 use crate::config::Config;
 use crate::intake;
-use crate::requests::{Queue, RequestKey};
+use crate::intake::encryption::SealError;
+use crate::requests::{Protected, Queue, RequestKey, Status};
 
-/// Try a FAILED request again, as if it were new.
+/// Try a FAILED request again, as if it were new. One for protected files has lost its key: submit it again with that.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The client's key.
@@ -65,6 +66,9 @@ fn answer(queue: &dyn Queue, key: &RequestKey, changed: bool, rule: &str) -> Res
     let Some(row) = queue.find(key)? else {
         return Err(Ended::Failed(format!("there is no request {key}")));
     };
+    if !changed && Status::parse(&row.status) == Some(Status::Failed) && row.protected == Protected::Wiped {
+        return Err(Ended::Failed(format!("request {key} is FAILED: {}", SealError::Wiped)));
+    }
     if !changed {
         return Err(Ended::Failed(format!("request {key} is {}: {rule}", row.status)));
     }

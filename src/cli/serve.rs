@@ -46,8 +46,7 @@ pub(super) fn run(config: &Path) -> Result<(), Ended> {
 pub(super) async fn serve(world: &World, settings: checked::Api, source: bool) -> Result<JoinHandle<()>, Ended> {
     let config = world.config.get();
     let bound = api::bind(&settings).await.map_err(|error| Ended::Usage(error.to_string()))?;
-    let links = open::links(&config, &settings.links_begin_with(bound.address()))
-        .map_err(|error| Ended::Failed(format!("cannot keep the key of download links in the store: {error}")))?;
+    let links = open::links(&config, &settings.links_begin_with(bound.address()))?;
     let parts = Parts {
         config: world.config.clone(),
         queue: open::queue(&config, Arc::new(SystemClock), CONNECTIONS)?,

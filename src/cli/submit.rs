@@ -1,17 +1,26 @@
 //! `exhaustd submit`: write a request.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 use serde_json::json;
 
 use super::filters::{FilterArguments, find_job};
 use super::progress::Progress;
 use super::{Ended, load_config, open_queue};
-use crate::config::checked::Job;
-use crate::intake::{self, Submission, SubmissionError};
-use crate::requests::{Clock, NewRequest, Queue, RequestKey, RequestRow, Status, Submitted, SystemClock};
+use crate::config::checked::StorePlace;
+use crate::config::{Config, Environment};
+use crate::intake::encryption::{self, Kept};
+use crate::intake::{self, Refusal, Submission, SubmissionError};
+use crate::outputs::{ObjectKey, Password};
+use crate::requests::{
+    Clock, EncryptionKey, NewEncryption, NewRequest, Queue, RequestKey, RequestRow, Status, Submitted, SystemClock,
+};
 use crate::worker::open;
+
+/// The key for protected files, where no file has it.
+const KEY_VARIABLE: &str = "EXHAUST_ENCRYPTION_KEY";
 
 /// Write a request for reports of some batches; a running daemon takes it.
 ///
@@ -34,6 +43,10 @@ pub(super) struct Arguments {
     /// For which channel.
     #[arg(long, value_name = "ID")]
     requested_channel: Option<String>,
+    /// Make protected files (zip, AES-256): the key that opens them is this file's one line, 8 to 50 characters; `-` reads
+    /// standard input. Without this flag the variable EXHAUST_ENCRYPTION_KEY is the key, if it is set.
+    #[arg(long, value_name = "FILE")]
+    encryption_key_file: Option<PathBuf>,
     /// Wait until the request has ended, then print its files.
     #[arg(long)]
     wait: bool,
@@ -44,22 +57,18 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     let config = load_config(config)?;
-    let job = find_job(&config, &arguments.job)?;
-    let request = new_request(arguments, job)?;
+    let request = new_request(arguments, &config)?;
     let queue = open_queue(&config)?;
     let submitted = queue.submit(&request)?;
+    if submitted == Submitted::OtherKey {
+        return Err(Ended::Failed(format!("request {}: already submitted with another encryptionKey", request.key)));
+    }
     let row = if arguments.wait { wait(queue.as_ref(), &request.key)? } else { find(queue.as_ref(), &request.key)? };
-    let store = open::store(&config);
-    let files: Vec<String> = row
-        .download_urls
-        .iter()
-        .filter_map(|key| crate::outputs::ObjectKey::parse(key).ok())
-        .map(|key| store.path(&key).display().to_string())
-        .collect();
+    let files = files(&config, &row)?;
     if arguments.json {
         let state = match submitted {
             Submitted::Created => "created",
-            Submitted::Exists => "exists",
+            Submitted::Exists | Submitted::OtherKey => "exists",
             Submitted::Resubmitted => "resubmitted",
         };
         let answer = json!({
@@ -79,25 +88,31 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     }
 }
 
-fn new_request(arguments: &Arguments, job: &Job) -> Result<NewRequest, Ended> {
+fn new_request(arguments: &Arguments, config: &Config) -> Result<NewRequest, Ended> {
     let Arguments { tag, requested_by, requested_channel, filters, .. } = arguments;
+    let job = find_job(config, &arguments.job)?;
+    let encryption_key = encryption_key(arguments.encryption_key_file.as_deref())?;
     let given = Submission {
         tag,
         job_config: &filters.job_config()?,
         output_format: &filters.format,
         requested_by: requested_by.as_deref(),
         requested_channel: requested_channel.as_deref(),
-        has_encryption_key: false,
+        encryption_key: encryption_key.as_ref(),
     };
     let row = intake::submission(job, &given, SystemClock.now()).map_err(|error| {
         Ended::Usage(match error {
             SubmissionError::Empty("jobConfig") => {
                 "which batches? Say it with --batch, --framework, --channel or --job-config".to_owned()
             }
+            SubmissionError::Refused(error @ Refusal::KeyRequired) => {
+                format!("{error}; give one with --encryption-key-file or {KEY_VARIABLE}")
+            }
             error => error.to_string(),
         })
     })?;
     let request_id = arguments.request_id.clone().unwrap_or(row.request_id);
+    let encryption = encryption_key.map(|key| encryption(config, tag, &request_id, &key)).transpose()?;
     Ok(NewRequest {
         key: RequestKey { tag: tag.clone(), request_id },
         job_id: job.id.clone(),
@@ -105,7 +120,41 @@ fn new_request(arguments: &Arguments, job: &Job) -> Result<NewRequest, Ended> {
         requested_by: requested_by.clone(),
         requested_channel: requested_channel.clone(),
         allowed_channels: None,
+        encryption,
     })
+}
+
+/// The key for its files, from where no list of processes shows it.
+fn encryption_key(file: Option<&Path>) -> Result<Option<Password>, Ended> {
+    let Some(file) = file else {
+        let environment = Environment::process();
+        let key = environment.variable(KEY_VARIABLE).map_err(Ended::Usage)?;
+        return Ok(key.map(|key| Password::new(key.to_owned())));
+    };
+    let read = if file == Path::new("-") { io::read_to_string(io::stdin()) } else { fs::read_to_string(file) };
+    let text = read.map_err(|error| Ended::Usage(format!("--encryption-key-file {}: {error}", file.display())))?;
+    // The line end is the editor's, not the key's.
+    let key = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(Some(Password::new(key.strip_suffix('\r').unwrap_or(key).to_owned())))
+}
+
+/// What the row keeps of it.
+fn encryption(config: &Config, tag: &str, request_id: &str, key: &Password) -> Result<NewEncryption, Ended> {
+    let kept = encryption::keep(config.secrets_key.as_ref(), tag, request_id, key);
+    let Kept { sealed, marks } = kept.map_err(|error| Ended::Failed(error.to_string()))?;
+    let plain = || EncryptionKey::Plain(key.reveal().to_owned());
+    Ok(NewEncryption { key: sealed.map_or_else(plain, EncryptionKey::Sealed), marks })
+}
+
+/// Where its files are: paths on this machine, or links to an object store.
+fn files(config: &Config, row: &RequestRow) -> Result<Vec<String>, Ended> {
+    let keys: Vec<ObjectKey> = row.download_urls.iter().filter_map(|key| ObjectKey::parse(key).ok()).collect();
+    if let StorePlace::Objects(_) = config.store.place {
+        let signed = open::links(config, "")?.sign(&keys, SystemClock.now());
+        return signed.map_err(|error| Ended::Unreachable(error.to_string()));
+    }
+    let store = open::store(config)?;
+    Ok(keys.iter().filter_map(|key| store.path(key)).map(|path| path.display().to_string()).collect())
 }
 
 fn find(queue: &dyn Queue, key: &RequestKey) -> Result<RequestRow, Ended> {

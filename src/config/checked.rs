@@ -8,8 +8,8 @@ use std::time::Duration;
 use chrono_tz::Tz;
 
 use crate::objects;
-pub use crate::outputs::Compress;
 use crate::outputs::csv::CsvOptions;
+pub use crate::outputs::{Compress, Zip};
 use crate::reports::Options;
 
 /// The whole of jobs.toml.
@@ -86,15 +86,6 @@ pub enum Mode {
     Standalone(serde_json::Value),
 }
 
-/// How protected files are zipped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Zip {
-    /// AES-256.
-    Aes,
-    /// `ZipCrypto`.
-    Legacy,
-}
-
 /// `[database]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Database {
@@ -169,12 +160,21 @@ pub struct MaxBadRows {
 /// `[store]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Store {
-    /// The directory of a `file://` store.
-    pub directory: PathBuf,
+    /// Where files go.
+    pub place: StorePlace,
     /// How long signed links hold.
     pub signed_url_ttl: Duration,
     /// Key of signed links of a local store.
     pub link_key: Option<Secret>,
+}
+
+/// Where finished files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StorePlace {
+    /// A directory.
+    Directory(PathBuf),
+    /// A place in an object store.
+    Objects(objects::Place),
 }
 
 /// `[worker]`

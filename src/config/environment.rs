@@ -50,6 +50,18 @@ impl Environment {
         Self { cores, ..self }
     }
 
+    /// A variable that is no key of jobs.toml.
+    ///
+    /// # Errors
+    /// It is not UTF-8.
+    pub fn variable(&self, name: &str) -> Result<Option<&str>, String> {
+        match self.variables.get(name) {
+            None => Ok(None),
+            Some(Some(value)) => Ok(Some(value)),
+            Some(None) => Err(format!("the variable `{name}` is not UTF-8")),
+        }
+    }
+
     /// What it says of object stores.
     #[must_use]
     pub fn objects(&self) -> objects::Settings {

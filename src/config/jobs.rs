@@ -35,6 +35,7 @@ fn job<'a>(section: &Section<'a>, file: &Path, known: &[&'static str], taken: &m
     let report = report(section, known);
     let schedule = schedule(section);
     let mode = mode(section);
+    let require_encryption = require_encryption(section, &mode);
     let (options, csv) = options(&section.section("options", "job.options"));
     let job = Job {
         id: id.unwrap_or_default(),
@@ -46,7 +47,7 @@ fn job<'a>(section: &Section<'a>, file: &Path, known: &[&'static str], taken: &m
         max_batches: section.number("max_batches", 1).unwrap_or(1000),
         on_submit: section.boolean("on_submit").unwrap_or(true),
         own_channel_only: section.boolean("own_channel_only").unwrap_or(false),
-        require_encryption: section.boolean("require_encryption").unwrap_or(false),
+        require_encryption,
         zip: section.one_of("zip", &[("aes", Zip::Aes), ("legacy", Zip::Legacy)]).unwrap_or(Zip::Aes),
         compress: section
             .one_of("compress", &[("none", Compress::None), ("gzip", Compress::Gzip)])
@@ -101,6 +102,15 @@ fn schedule(section: &Section<'_>) -> Option<Cron> {
         None => (SCHEDULE, &section.place),
     };
     Cron::parse(text).map_err(|fault| section.faults.add(place, format!("`schedule`: {fault}"))).ok()
+}
+
+fn require_encryption(section: &Section<'_>, mode: &Mode) -> bool {
+    let required = section.boolean("require_encryption").unwrap_or(false);
+    if let (true, Mode::Standalone(_), Some(node)) = (required, mode, section.node("require_encryption")) {
+        let what = "`require_encryption` is not for `mode = \"standalone\"`: nobody brings a key for its files";
+        section.faults.add(&node.place, what);
+    }
+    required
 }
 
 fn mode(section: &Section<'_>) -> Mode {

@@ -78,7 +78,7 @@ mod tests {
         let text = format!(
             "timezone = \"Asia/Kolkata\"\n{JOB}max_attempts = 7\n[database]\nurl = \"sqlite://other.db\"\n[source]\nurl \
              = \"other\"\n[store]\nsigned_url_ttl = \"1h\"\n[worker]\nclaim = 7\nthreads = 9\n[api]\nlisten = \
-             \"127.0.0.1:1\"\n[secrets]\nkey = \"k\"\n"
+             \"127.0.0.1:1\"\n[secrets]\nkey = \"0123456789abcdef\"\n"
         );
         let changes = live.replace(config(&text));
         assert!(changes.in_force);

@@ -8,7 +8,8 @@ use chrono_tz::{TZ_VARIANTS, Tz};
 
 use super::api;
 use super::checked::{
-    Config, CsvDialect, Database, DatabaseUrl, MaxBadRows, Source, SourcePlace, Store, TenantLimit, Worker,
+    Config, CsvDialect, Database, DatabaseUrl, MaxBadRows, Secret, Source, SourcePlace, Store, StorePlace, TenantLimit,
+    Worker,
 };
 use super::environment::Environment;
 use super::errors::{Faults, near_miss};
@@ -19,6 +20,9 @@ use super::urls::Urls;
 
 /// What S3 allows for signed links.
 const LONGEST_LINK: Duration = Duration::from_hours(7 * 24);
+
+/// The fewest characters of `[secrets] key`.
+const SHORTEST_SECRET: usize = 16;
 
 /// Reads the whole document. What comes out is right only if no fault was noted.
 pub(super) fn config(
@@ -40,8 +44,18 @@ pub(super) fn config(
         store: store(&top.section("store", "store"), &urls),
         worker: worker(&top.section("worker", "worker"), environment),
         api: api::api(&top.section("api", "api"), file),
-        secrets_key: top.section("secrets", "secrets").secret("key"),
+        secrets_key: secrets_key(&top.section("secrets", "secrets")),
     }
+}
+
+/// Everything that is sealed hangs on it: a short one could be tried out.
+fn secrets_key(section: &Section<'_>) -> Option<Secret> {
+    let (key, place) = section.filled("key")?;
+    if key.chars().count() < SHORTEST_SECRET {
+        section.faults.add(place, format!("`key` must have at least {SHORTEST_SECRET} characters"));
+        return None;
+    }
+    Some(Secret::new(key.to_owned()))
 }
 
 fn timezone(top: &Section<'_>) -> Option<Tz> {
@@ -105,7 +119,7 @@ fn store(section: &Section<'_>, urls: &Urls<'_>) -> Store {
         None
     });
     Store {
-        directory: url.unwrap_or_else(|| urls.directory.join("var/reports")),
+        place: url.unwrap_or_else(|| StorePlace::Directory(urls.directory.join("var/reports"))),
         signed_url_ttl: ttl.unwrap_or(Duration::from_hours(24)),
         link_key: section.secret("link_key"),
     }

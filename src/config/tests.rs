@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::checked::{
-    Compress, CsvDialect, Database, DatabaseUrl, MaxBadRows, Mode, Secret, Source, SourcePlace, Store, TenantLimit,
-    Worker, Zip,
+    Compress, CsvDialect, Database, DatabaseUrl, MaxBadRows, Mode, Secret, Source, SourcePlace, Store, StorePlace,
+    TenantLimit, Worker, Zip,
 };
 use super::*;
 use crate::outputs::csv::CsvOptions;
@@ -42,7 +42,7 @@ fn an_empty_file_runs() {
     let place = SourcePlace::Files { directory: PathBuf::from("conf/data"), csv_dialect: CsvDialect::Rfc4180 };
     assert_eq!(config.source, Source { place, max_bad_rows: MaxBadRows { share: 0.001, at_least: 10 } });
     let store = Store {
-        directory: PathBuf::from("conf/var/reports"),
+        place: StorePlace::Directory(PathBuf::from("conf/var/reports")),
         signed_url_ttl: Duration::from_hours(24),
         link_key: None,
     };
@@ -94,7 +94,7 @@ fn every_key_of_a_job_is_taken() {
         max_batches = 8
         on_submit = false
         own_channel_only = true
-        require_encryption = true
+        require_encryption = false
         zip = "legacy"
         compress = "gzip"
         [job.options]
@@ -112,7 +112,8 @@ fn every_key_of_a_job_is_taken() {
     let job_config = serde_json::json!({"batchFilters": ["TPD"], "includeExpired": true, "batchId": "b-3"});
     assert_eq!(job.mode, Mode::Standalone(job_config));
     assert_eq!((job.report_path.as_str(), job.max_attempts, job.max_batches), ("x/y", 7, 8));
-    assert!(!job.on_submit && job.own_channel_only && job.require_encryption);
+    assert!(!job.on_submit && job.own_channel_only && !job.require_encryption);
+    assert!(good("[[job]]\nid = 'a'\nreport = 'course'\nrequire_encryption = true").jobs[0].require_encryption);
     assert_eq!((job.zip, job.compress), (Zip::Legacy, Compress::Gzip));
     let options = Options {
         apply_privacy_policy: false,
@@ -152,7 +153,7 @@ fn every_key_of_the_sections_is_taken() {
         per_channel = { requests = 5, bytes = "1GiB" }
         retention = "90d"
         [secrets]
-        key = "sk"
+        key = "0123456789abcdef"
         "#,
     );
     assert_eq!(config.timezone, chrono_tz::Europe::London);
@@ -161,8 +162,8 @@ fn every_key_of_the_sections_is_taken() {
     let place = SourcePlace::Postgres { url: secret("postgresql://u:p@h/s"), schema: "platform".to_owned() };
     assert_eq!(config.source, Source { place, max_bad_rows: MaxBadRows { share: 0.0, at_least: 0 } });
     let week = Duration::from_hours(7 * 24);
-    let directory = PathBuf::from("/srv/reports");
-    assert_eq!(config.store, Store { directory, signed_url_ttl: week, link_key: Some(secret("lk")) });
+    let place = StorePlace::Directory(PathBuf::from("/srv/reports"));
+    assert_eq!(config.store, Store { place, signed_url_ttl: week, link_key: Some(secret("lk")) });
     let worker = Worker {
         claim: 1,
         lease: Duration::from_millis(500),
@@ -176,7 +177,7 @@ fn every_key_of_the_sections_is_taken() {
         retention: Some(Duration::from_hours(90 * 24)),
     };
     assert_eq!(config.worker, worker);
-    assert_eq!(config.secrets_key, Some(secret("sk")));
+    assert_eq!(config.secrets_key, Some(secret("0123456789abcdef")));
 }
 
 #[test]
@@ -223,17 +224,17 @@ fn keys_of_the_api() {
 fn relative_paths_are_relative_to_the_file() {
     let at = |file: &str| {
         let config = check("", Path::new(file), &no_variables(), REPORTS).unwrap();
-        config.store.directory
+        config.store.place
     };
-    assert_eq!(at("jobs.toml"), Path::new("var/reports"));
-    assert_eq!(at("/etc/exhaust/jobs.toml"), Path::new("/etc/exhaust/var/reports"));
+    assert_eq!(at("jobs.toml"), StorePlace::Directory("var/reports".into()));
+    assert_eq!(at("/etc/exhaust/jobs.toml"), StorePlace::Directory("/etc/exhaust/var/reports".into()));
 }
 
 #[test]
 fn secrets_are_not_shown() {
     let config = good(
         "[database]\nurl = 'postgres://u:hunter2@h/d'\n[source]\nkind = 'postgres'\nurl = 'postgres://u:hunter2@h/d'\n\
-         [store]\nlink_key = 'hunter2'\n[secrets]\nkey = 'hunter2'",
+         [store]\nlink_key = 'hunter2'\n[secrets]\nkey = 'hunter2hunter2hunter2'",
     );
     let shown = format!("{config:?} {config:#?}");
     assert!(shown.contains("***") && !shown.contains("hunter2"), "{shown}");

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::checked::{CsvDialect, DatabaseUrl, Secret, SourcePlace};
+use super::checked::{CsvDialect, DatabaseUrl, Secret, SourcePlace, StorePlace};
 use super::errors::{Faults, Place, listed, near_miss};
 use crate::objects::{self, Location};
 
@@ -19,9 +19,6 @@ pub(super) struct Urls<'a> {
 
 /// Schemes of postgres URLs, as libpq knows them.
 const POSTGRES: [&str; 2] = ["postgres", "postgresql"];
-
-/// Object stores that are planned.
-const LATER: [&str; 3] = ["s3", "az", "gs"];
 
 impl Urls<'_> {
     /// `[database] url`: `sqlite://…` or `postgres://…`.
@@ -63,6 +60,16 @@ impl Urls<'_> {
         }
     }
 
+    /// `[store] url`: `file://…`, or that of an object store.
+    pub(super) fn store(&self, url: &str, place: &Place) -> Option<StorePlace> {
+        const KNOWN: [&str; 4] = ["file", "s3", "az", "gs"];
+        match self.split(url, place, "file://var/reports", &KNOWN)? {
+            ("file", path) => self.path(path, place).map(StorePlace::Directory),
+            (scheme, _) if Location::SCHEMES.contains(&scheme) => self.objects(url, place).map(StorePlace::Objects),
+            (scheme, _) => self.unknown(scheme, place, &KNOWN),
+        }
+    }
+
     /// A place in an object store.
     pub(super) fn objects(&self, url: &str, place: &Place) -> Option<objects::Place> {
         match Location::parse(url) {
@@ -72,22 +79,6 @@ impl Urls<'_> {
                 None
             }
         }
-    }
-
-    /// `[store] url`: `file://…`.
-    pub(super) fn store(&self, url: &str, place: &Place) -> Option<PathBuf> {
-        match self.split(url, place, "file://var/reports", &["file", "s3", "az", "gs"])? {
-            ("file", path) => self.path(path, place),
-            (scheme, _) => self.file_only(scheme, place),
-        }
-    }
-
-    fn file_only(&self, scheme: &str, place: &Place) -> Option<PathBuf> {
-        if LATER.contains(&scheme) {
-            self.faults.add(place, format!("`{scheme}://` is not supported by this version; use file://"));
-            return None;
-        }
-        self.unknown(scheme, place, &["file"])
     }
 
     /// Scheme and rest.
@@ -178,7 +169,7 @@ mod tests {
             assert_eq!(read(false, |urls, at| urls.database(url, at)), Ok(DatabaseUrl::Sqlite(path.into())), "{url}");
         }
         for (url, path) in [("file://var/reports", "/etc/exhaust/var/reports"), ("file:///srv", "/srv")] {
-            assert_eq!(read(false, |urls, at| urls.store(url, at)), Ok(path.into()), "{url}");
+            assert_eq!(read(false, |urls, at| urls.store(url, at)), Ok(StorePlace::Directory(path.into())), "{url}");
             assert_eq!(source(url), Ok(directory(path)), "{url}");
         }
         for (url, path) in [("data", "/etc/exhaust/data"), ("/srv/data", "/srv/data"), ("../d", "/etc/exhaust/../d")] {
@@ -225,21 +216,12 @@ mod tests {
     }
 
     #[test]
-    fn stores_to_come() {
-        for scheme in ["s3", "az", "gs"] {
-            let url = format!("{scheme}://bucket/prefix");
-            let expected = format!("f: `{scheme}://` is not supported by this version; use file://");
-            assert_eq!(read(false, |urls, at| urls.store(&url, at)), Err(expected));
-        }
-        assert_eq!(
-            read(false, |urls, at| urls.store("fil://x", at)).unwrap_err(),
-            "f: unknown URL scheme `fil`; known here: `file`; did you mean `file`?"
-        );
-    }
-
-    #[test]
-    fn a_source_in_an_object_store() {
+    fn object_stores() {
         for url in ["s3://bucket/prefix", "az://container", "gs://bucket/a/b"] {
+            match read(false, |urls, at| urls.store(url, at)) {
+                Ok(StorePlace::Objects(place)) => assert_eq!(place.location.to_string(), url),
+                other => panic!("{other:?}"),
+            }
             match source(url) {
                 Ok(SourcePlace::Objects { place, csv_dialect: CsvDialect::Spark }) => {
                     assert_eq!(place.location.to_string(), url);
@@ -248,11 +230,20 @@ mod tests {
             }
         }
         for (url, told) in [
-            ("s3:///x", "the URL names no bucket; write for example s3://bucket/prefix"),
-            ("s4://x", "unknown URL scheme `s4`; known here: `file`, `s3`, `az`, `gs`; did you mean `s3`?"),
-            ("postgres://h/d", "a postgres:// source needs `kind = \"postgres\"`"),
+            ("s3://", "the URL names no bucket; write for example s3://bucket/prefix"),
+            (
+                "s3://k:hunter2@b",
+                "credentials do not belong in the URL: they come from the environment or the cloud's own files",
+            ),
+            (
+                "s3://b?region=x",
+                "the URL must not hold `?` or `#`: region and endpoint come from the environment, such as AWS_REGION",
+            ),
+            ("fil://x", "unknown URL scheme `fil`; known here: `file`, `s3`, `az`, `gs`; did you mean `file`?"),
         ] {
+            assert_eq!(read(false, |urls, at| urls.store(url, at)).unwrap_err(), format!("f: {told}"));
             assert_eq!(source(url), Err(format!("f: {told}")));
         }
+        assert_eq!(source("postgres://h/d"), Err("f: a postgres:// source needs `kind = \"postgres\"`".to_owned()));
     }
 }

@@ -4,6 +4,7 @@
 //! Not here: whether a batch exists (`reports::filters`), and the table itself (`requests`).
 
 mod canonical;
+pub mod encryption;
 mod submission;
 
 use chrono::NaiveDate;
@@ -11,9 +12,11 @@ use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 
 use crate::config::checked::Job;
-use crate::outputs::{Format, PathError, ReportPath, Shape};
+use crate::outputs::protect;
+use crate::outputs::{Compress, Format, Password, PathError, Protection, ReportPath, Shape};
 use crate::reports::job_config::{JobConfig, JobConfigError};
 
+use encryption::{LONGEST_KEY, SHORTEST_KEY};
 pub use submission::{LONGEST_NAME, Row, Submission, SubmissionError, find_job, submission};
 
 /// A request that can be worked on.
@@ -23,6 +26,8 @@ pub struct Order {
     pub config: JobConfig,
     /// In which file shape.
     pub shape: Shape,
+    /// Under which password, if under any: then the shape is that of what is inside.
+    pub protection: Option<Protection>,
     /// Under which path of the store.
     pub report_path: ReportPath,
 }
@@ -42,9 +47,12 @@ pub enum Refusal {
     /// The path could leave the store, or does not read.
     #[error("reportPath {0}")]
     Path(#[from] PathError),
-    /// Protected files are not made by this version: a plain one in its place would be a leak.
-    #[error("encryptionKey is not supported: no protected file can be made, and no plain one will be")]
-    Encryption,
+    /// A key that others can guess, or that its column does not hold.
+    #[error("encryptionKey must have {SHORTEST_KEY} to {LONGEST_KEY} characters")]
+    KeyLength,
+    /// A key that nobody can type.
+    #[error("encryptionKey must be text without control characters")]
+    KeyCharacters,
     /// The job wants protection and the request brings no key.
     #[error("encryptionKey is missing: this job makes protected files only")]
     KeyRequired,
@@ -55,8 +63,8 @@ pub enum Refusal {
 pub struct Terms<'a> {
     /// The JSON text of the row.
     pub request_data: Option<&'a str>,
-    /// Whether it brings a password for its files.
-    pub has_encryption_key: bool,
+    /// The password for its files, where it brings one.
+    pub encryption_key: Option<&'a Password>,
 }
 
 /// Judges a row for its job.
@@ -68,12 +76,25 @@ pub fn accept(job: &Job, terms: Terms<'_>) -> Result<Order, Refusal> {
         Some(name) => Format::parse(name).ok_or_else(|| Refusal::Format(shorten(name)))?,
     };
     let report_path = ReportPath::parse(config.report_path.as_deref().unwrap_or(&job.report_path))?;
-    match (terms.has_encryption_key, job.require_encryption) {
-        (true, _) => return Err(Refusal::Encryption),
-        (false, true) => return Err(Refusal::KeyRequired),
-        (false, false) => {}
+    let protection = match terms.encryption_key {
+        None if job.require_encryption => return Err(Refusal::KeyRequired),
+        None => None,
+        Some(key) => {
+            encryption::judge(key)?;
+            Some(Protection { password: key.clone(), zip: job.zip })
+        }
+    };
+    // The archive compresses.
+    let compress = if protection.is_some() { Compress::None } else { job.compress };
+    Ok(Order { config, shape: Shape { format, compress }, protection, report_path })
+}
+
+impl Order {
+    /// What its files' names end with, without the leading dot.
+    #[must_use]
+    pub fn extension(&self) -> &'static str {
+        if self.protection.is_some() { protect::EXTENSION } else { self.shape.extension() }
     }
-    Ok(Order { config, shape: Shape { format, compress: job.compress }, report_path })
 }
 
 /// The channel globs that a row's `allowed_channels` holds. What does not read allows nothing: a limit that is broken

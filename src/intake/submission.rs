@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Identity, Refusal, Terms, accept, request_id};
 use crate::config::checked::Job;
-use crate::outputs::Format;
+use crate::outputs::{Format, Password};
 
 /// The most characters of a tag, of who asks and of a channel: what the table's columns hold.
 pub const LONGEST_NAME: usize = 50;
@@ -25,8 +25,8 @@ pub struct Submission<'a> {
     pub requested_by: Option<&'a str>,
     /// For which channel.
     pub requested_channel: Option<&'a str>,
-    /// Whether it brings a password for its files.
-    pub has_encryption_key: bool,
+    /// The password for its files, where it brings one.
+    pub encryption_key: Option<&'a Password>,
 }
 
 /// Why a submission is refused, in words for the client.
@@ -82,7 +82,7 @@ pub fn find_job<'a>(jobs: &'a [Arc<Job>], name: &str) -> Result<&'a Arc<Job>, Su
 /// # Errors
 /// Whatever the daemon would refuse, in the same words, and what the table's columns do not hold.
 pub fn submission(job: &Job, given: &Submission<'_>, now: DateTime<Utc>) -> Result<Row, SubmissionError> {
-    let Submission { tag, job_config, output_format, requested_by, requested_channel, has_encryption_key } = *given;
+    let Submission { tag, job_config, output_format, requested_by, requested_channel, encryption_key } = *given;
     // `CSV` is `csv`: the same submission.
     let output_format = Format::parse(output_format).map_or(output_format, |format| format.name());
     check_tag(tag)?;
@@ -95,7 +95,7 @@ pub fn submission(job: &Job, given: &Submission<'_>, now: DateTime<Utc>) -> Resu
         return Err(SubmissionError::Empty("jobConfig"));
     }
     let request_data = json!({ "jobConfig": job_config, "output_format": output_format }).to_string();
-    accept(job, Terms { request_data: Some(&request_data), has_encryption_key })?;
+    accept(job, Terms { request_data: Some(&request_data), encryption_key })?;
     let request_id = request_id(&Identity {
         tag,
         job_id: &job.id,

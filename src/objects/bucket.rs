@@ -16,13 +16,21 @@ use object_store::{
     Attribute, Attributes, Error, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMultipartOptions,
     PutOptions, PutPayload,
 };
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use super::{Cause, Location, ObjectError, Place, beside, open, wait};
+use super::location::Cloud;
+use super::open::{self, Client};
+use super::sas::AccountKey;
+use super::{Cause, Location, ObjectError, Place, beside, wait};
 
+/// What stays as it is in a link.
+const LINK: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'_').remove(b'~').remove(b'-');
 /// Parts of one upload under way at a time.
 const PARTS: usize = 4;
+/// Objects that are looked at at a time.
+const LOOKS: usize = 32;
 /// Bytes of parts under way, of all uploads of the process.
 const IN_FLIGHT: usize = 64 << 20;
 
@@ -31,6 +39,7 @@ const IN_FLIGHT: usize = 64 << 20;
 pub struct Bucket {
     store: Arc<dyn ObjectStore>,
     signer: Arc<dyn Signer>,
+    account_key: Option<Arc<AccountKey>>,
     location: Location,
 }
 
@@ -76,12 +85,10 @@ impl Bucket {
     /// # Errors
     /// What the environment says of it makes no sense.
     pub fn open(place: &Place) -> Result<Self, ObjectError> {
-        let (store, signer) = open::client(&place.location, &place.settings).map_err(|what| ObjectError {
-            action: "open",
-            place: place.location.to_string(),
-            cause: Cause::Settings(what),
+        let Client { store, signer, account_key } = open::client(&place.location, &place.settings).map_err(|what| {
+            ObjectError { action: "open", place: place.location.to_string(), cause: Cause::Settings(what) }
         })?;
-        Ok(Self { store, signer, location: place.location.clone() })
+        Ok(Self { store, signer, account_key, location: place.location.clone() })
     }
 
     /// Where it is.
@@ -110,12 +117,25 @@ impl Bucket {
 
     /// Looks at an object; `None`: there is none.
     pub fn look(&self, key: &str) -> Result<Option<Object>, ObjectError> {
-        let action = "look at";
-        let path = self.path(action, key)?;
-        match wait(self.store.head(&path)) {
+        let path = self.path("look at", key)?;
+        self.found(key, wait(self.store.head(&path)))
+    }
+
+    /// Looks at many objects, in their order.
+    #[must_use]
+    pub fn look_at_all(&self, keys: &[&str]) -> Vec<Result<Option<Object>, ObjectError>> {
+        let look = |key: &str| {
+            let (path, key) = (self.path("look at", key), key.to_owned());
+            async move { self.found(&key, self.store.head(&path?).await) }
+        };
+        wait(futures_util::stream::iter(keys.iter().map(|key| look(key))).buffered(LOOKS).collect())
+    }
+
+    fn found(&self, key: &str, found: Result<ObjectMeta, Error>) -> Result<Option<Object>, ObjectError> {
+        match found {
             Ok(found) => Ok(self.object(&found)),
             // Of a missing bucket a HEAD says no more than of a missing object.
-            Err(error) => match ObjectError::of(action, key, &error) {
+            Err(error) => match ObjectError::of("look at", key, &error) {
                 ObjectError { cause: Cause::NotThere, .. } => Ok(None),
                 error => Err(error),
             },
@@ -157,10 +177,24 @@ impl Bucket {
     /// all of them.
     pub fn sign(&self, keys: &[&str], holds: Duration) -> Result<Vec<String>, ObjectError> {
         let action = "sign links to";
-        let paths = keys.iter().map(|key| self.path(action, key)).collect::<Result<Vec<_>, _>>()?;
+        let paths = keys.iter().map(|key| self.path(action, key).and_then(|path| self.to_be_signed(action, path)));
+        let paths = paths.collect::<Result<Vec<_>, _>>()?;
         let signed = wait(self.signer.signed_urls(reqwest::Method::GET, &paths, holds));
         let signed = signed.map_err(|error| ObjectError::of(action, &self.location, &error))?;
-        Ok(signed.into_iter().map(String::from).collect())
+        let right = |link| match &self.account_key {
+            Some(key) => key.signed(link),
+            None => link,
+        };
+        Ok(signed.into_iter().map(|link| String::from(right(link))).collect())
+    }
+
+    /// The crate puts names for Google into links as they are: what a URL has to encode, percent signs first of all, is
+    /// encoded here.
+    fn to_be_signed(&self, action: &'static str, path: Path) -> Result<Path, ObjectError> {
+        match self.location.cloud {
+            Cloud::Google => parsed(action, path.as_ref(), &utf8_percent_encode(path.as_ref(), LINK).to_string()),
+            Cloud::S3 | Cloud::Azure => Ok(path),
+        }
     }
 
     fn root(&self) -> Result<Path, ObjectError> {

@@ -9,6 +9,7 @@ mod errors;
 mod location;
 mod open;
 mod profile;
+mod sas;
 mod settings;
 
 use std::future::Future;

@@ -15,6 +15,7 @@ use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use super::location::{Cloud, Location};
 use super::profile::Profile;
+use super::sas::AccountKey;
 use super::settings::Settings;
 
 /// Until a connection stands.
@@ -25,7 +26,18 @@ const REQUEST: Duration = Duration::from_mins(1);
 const RETRY: Duration = Duration::from_secs(20);
 
 /// A client, as store and as signer.
-pub(super) type Client = (Arc<dyn ObjectStore>, Arc<dyn Signer>);
+pub(super) struct Client {
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) signer: Arc<dyn Signer>,
+    /// Azure's, where it is used.
+    pub(super) account_key: Option<Arc<AccountKey>>,
+}
+
+impl Client {
+    fn new(client: Arc<impl ObjectStore + Signer>) -> Self {
+        Self { store: Arc::clone(&client) as _, signer: client, account_key: None }
+    }
+}
 
 /// Opens it; reaches nothing.
 ///
@@ -92,7 +104,7 @@ fn s3(bucket: &str, settings: &Settings) -> Result<Client, String> {
         builder = builder.with_endpoint(endpoint).with_allow_http(may_be_plain(endpoint, settings, "AWS_ALLOW_HTTP")?);
     }
     let client = Arc::new(builder.with_bucket_name(bucket).build().map_err(|error| said(&error))?);
-    Ok((Arc::clone(&client) as _, client))
+    Ok(Client::new(client))
 }
 
 fn azure(container: &str, settings: &Settings) -> Result<Client, String> {
@@ -114,8 +126,11 @@ fn azure(container: &str, settings: &Settings) -> Result<Client, String> {
     if let Some(endpoint) = of_environment.map(str::to_owned).or(endpoint) {
         builder = builder.with_allow_http(may_be_plain(&endpoint, settings, "AZURE_ALLOW_HTTP")?);
     }
+    let told = |key| builder.get_config_value(key);
+    let account_key = told(&AzureConfigKey::AccountName).zip(told(&AzureConfigKey::AccessKey));
+    let account_key = account_key.and_then(|(account, key)| AccountKey::new(&account, &key).map(Arc::new));
     let client = Arc::new(builder.with_container_name(container).build().map_err(|error| said(&error))?);
-    Ok((Arc::clone(&client) as _, client))
+    Ok(Client { account_key, ..Client::new(client) })
 }
 
 fn google(bucket: &str, settings: &Settings) -> Result<Client, String> {
@@ -129,7 +144,7 @@ fn google(bucket: &str, settings: &Settings) -> Result<Client, String> {
         builder = builder.with_client_options(options().with_allow_http(plain));
     }
     let client = Arc::new(builder.with_bucket_name(bucket).build().map_err(|error| said(&error))?);
-    Ok((Arc::clone(&client) as _, client))
+    Ok(Client::new(client))
 }
 
 /// The variables of a cloud that its builder knows.

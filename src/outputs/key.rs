@@ -94,7 +94,7 @@ impl ObjectKey {
         batch: &str,
         extension: &str,
     ) -> Result<Self, KeyError> {
-        let file = format!("{REPORT}{}.{extension}", utf8_percent_encode(batch, SEGMENT));
+        let file = report_name(batch, extension);
         if file.len() > LONGEST_SEGMENT {
             return Err(KeyError { what: "the batch id", bytes: file.len() });
         }
@@ -136,6 +136,12 @@ impl ObjectKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// What the file of a batch is called, without the directories it is in.
+#[must_use]
+pub fn report_name(batch: &str, extension: &str) -> String {
+    format!("{REPORT}{}.{extension}", utf8_percent_encode(batch, SEGMENT))
 }
 
 /// Whose file a report is, as its key says.

@@ -4,11 +4,19 @@
 
 pub mod csv;
 pub mod format;
+pub mod jsonl;
 pub mod key;
 pub mod links;
+pub mod parquet;
+pub mod protect;
 pub mod store;
+pub mod xlsx;
 
-pub use format::{Compress, Format, Shape, write_table};
-pub use key::{KeyError, ObjectKey, Origin, PathError, ReportPath};
+pub use format::{Compress, DoesNotFit, Format, Shape, WriteError, content_type, write_table};
+pub use key::{KeyError, ObjectKey, Origin, PathError, ReportPath, report_name};
 pub use links::{LinkError, Links, kept_link_key};
-pub use store::{Abandoned, Content, FinishedFile, Reports, Store, StoreError, StoredReport};
+pub use protect::{Password, Protection, Zip, write_protected};
+pub use store::{Abandoned, Content, FinishedFile, Reports, Store, StoreError, StoredReport, content_disposition};
+
+#[cfg(test)]
+mod test_table;

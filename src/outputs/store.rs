@@ -1,28 +1,20 @@
-//! Where finished files live. One store today: a directory, with files that appear whole or not at all.
+//! Where finished files live: a directory, or a place in an object store. In both, files appear whole or not at all, and
+//! never change once stored.
 //!
-//! Not here: how keys are made (`key`), and signed links. What is removed and listed is in `removal`, how files come to
-//! survive a loss of power in `settle`, what is written into one in `file`.
+//! Not here: how keys are made (`key`), and signed links.
 
-mod file;
-mod removal;
-mod settle;
+mod local;
+mod remote;
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::SystemTime;
 
-use tempfile::NamedTempFile;
+use super::key::{ObjectKey, Origin};
+use crate::objects::{self, Bucket, ObjectError};
 
-pub use file::{Content, FinishedFile, NewFile};
-pub use removal::{Abandoned, Reports, StoredReport};
-
-use super::key::ObjectKey;
-
-/// Files are written here first and then renamed, so that a reader never sees half of one.
-const INCOMING: &str = ".incoming";
-/// How often directories are made that somebody else removes.
-const TRIES: u32 = 10;
+use local::Local;
+use remote::Remote;
 
 /// Why a file could not be stored or read.
 #[derive(Debug, thiserror::Error)]
@@ -31,227 +23,315 @@ pub struct StoreError {
     action: &'static str,
     /// The key or directory concerned, for operators.
     pub place: String,
-    cause: io::Error,
+    cause: Cause,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error(transparent)]
+    Local(io::Error),
+    #[error(transparent)]
+    Remote(objects::Cause),
 }
 
 impl StoreError {
     fn new(action: &'static str, place: &dyn std::fmt::Display, cause: io::Error) -> Self {
-        Self { action, place: place.to_string(), cause }
+        Self { action, place: place.to_string(), cause: Cause::Local(cause) }
     }
 
-    /// Whether trying again later may help: a full, unreachable or locked store is put right by its operator, a name
-    /// that the file system does not take is not.
+    pub(super) fn remote(action: &'static str, error: ObjectError) -> Self {
+        Self { action, place: error.place, cause: Cause::Remote(error.cause) }
+    }
+
+    /// Whether trying again later may help: a full, unreachable or locked store, and one that refuses the credentials, is
+    /// put right by its operator, a name that it does not take is not.
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        !matches!(self.cause.kind(), io::ErrorKind::InvalidFilename | io::ErrorKind::InvalidInput)
+        match &self.cause {
+            Cause::Local(cause) => {
+                !matches!(cause.kind(), io::ErrorKind::InvalidFilename | io::ErrorKind::InvalidInput)
+            }
+            Cause::Remote(cause) => cause.may_pass(),
+        }
     }
 }
 
-/// A directory that holds finished files.
+/// What a file holds, as far as two numbers tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Its length.
+    pub bytes: u64,
+    /// The checksum of its bytes.
+    pub crc32: u32,
+}
+
+/// A report in the store.
 #[derive(Clone, Debug)]
-pub struct Store {
-    root: PathBuf,
-    settling: Arc<settle::Settling>,
+pub struct StoredReport {
+    /// Its key.
+    pub key: ObjectKey,
+    /// Whose it is, as its key says.
+    pub origin: Origin,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// When it was written. On a disk copies share it: they are one file with several names.
+    pub modified: SystemTime,
+}
+
+/// Temporary files that were left behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Abandoned {
+    /// How many.
+    pub files: u64,
+    /// Their length in bytes.
+    pub bytes: u64,
+}
+
+/// A place that holds finished files; clones share it.
+#[derive(Clone, Debug)]
+pub struct Store(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Local(Local),
+    Remote(Remote),
+}
+
+/// A file being written. Dropped unfinished, it leaves nothing behind.
+#[derive(Debug)]
+pub struct NewFile(New);
+
+#[derive(Debug)]
+enum New {
+    Local(local::NewFile),
+    Remote(Box<remote::NewFile>),
+}
+
+/// A file that is written and has no name yet. Dropped, it leaves nothing behind.
+#[derive(Debug)]
+pub struct FinishedFile(Finished);
+
+#[derive(Debug)]
+enum Finished {
+    Local(local::FinishedFile),
+    Remote(remote::FinishedFile),
+}
+
+/// The reports of a store: files of one request come one after the other. Files may come and go meanwhile. What cannot
+/// be read is one error, and what else can be reached goes on.
+#[derive(Debug)]
+pub struct Reports(Listed);
+
+#[derive(Debug)]
+enum Listed {
+    Local(local::Reports),
+    Remote(remote::Reports),
 }
 
 impl Store {
     /// The store in this directory, which is made when the first file is.
     #[must_use]
     pub fn local(root: PathBuf) -> Self {
-        Self { root, settling: Arc::default() }
+        Self(Kind::Local(Local::new(root)))
+    }
+
+    /// The store in this bucket.
+    #[must_use]
+    pub const fn remote(bucket: Bucket) -> Self {
+        Self(Kind::Remote(Remote::new(bucket)))
+    }
+
+    /// Whether each call costs the time of a round trip, and no processor time: then many go at once.
+    #[must_use]
+    pub const fn is_remote(&self) -> bool {
+        matches!(self.0, Kind::Remote(_))
     }
 
     /// Begins a file that is meant for this key. It is not there for anybody until it is published.
     pub fn create(&self, key: &ObjectKey) -> Result<NewFile, StoreError> {
-        let incoming = self.root.join(INCOMING);
-        let temporary = fs::create_dir_all(&incoming)
-            .and_then(|()| NamedTempFile::new_in(&incoming))
-            .map_err(|cause| StoreError::new("create a file", key, cause))?;
-        Ok(NewFile::new(key.clone(), temporary))
+        Ok(NewFile(match &self.0 {
+            Kind::Local(local) => New::Local(local.create(key)?),
+            Kind::Remote(remote) => New::Remote(Box::new(remote.create(key))),
+        }))
     }
 
-    /// Puts a finished file in its place, whole. Until [`Store::settle`] a loss of power may take it away again, or
-    /// leave other content under its name.
+    /// Puts a finished file of this store in its place, whole. Until [`Store::settle`] a loss of power may take it away
+    /// again, or leave other content under its name.
     pub fn publish(&self, file: FinishedFile, key: &ObjectKey) -> Result<(), StoreError> {
-        let place = self.path(key);
-        make_parent(&place)
-            .and_then(|()| persist(file.temporary, &place))
-            .map_err(|cause| StoreError::new("store a file", key, cause))
+        match (&self.0, file.0) {
+            (Kind::Local(local), Finished::Local(file)) => local.publish(file, key),
+            (Kind::Remote(remote), Finished::Remote(file)) => remote.publish(file, key),
+            _ => Err(StoreError::new("store a file", key, io::Error::other("it belongs to another store"))),
+        }
     }
 
     /// Gives a stored file a second name. Files never change once stored, so both names may share one content.
     pub fn copy(&self, from: &ObjectKey, to: &ObjectKey) -> Result<(), StoreError> {
-        let (source, target) = (self.path(from), self.path(to));
-        let linked = make_parent(&target).and_then(|()| match fs::hard_link(&source, &target) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => self.copy_bytes(&source, &target),
-            other => other,
-        });
-        linked.map_err(|cause| StoreError::new("copy a file", to, cause))
+        match &self.0 {
+            Kind::Local(local) => local.copy(from, to),
+            Kind::Remote(remote) => remote.copy(from, to),
+        }
     }
 
-    /// For file systems without hard links.
-    fn copy_bytes(&self, source: &Path, target: &Path) -> io::Result<()> {
-        let mut temporary = NamedTempFile::new_in(self.root.join(INCOMING))?;
-        io::copy(&mut File::open(source)?, temporary.as_file_mut())?;
-        make_readable(temporary.as_file())?;
-        persist(temporary, target)
-    }
-
-    /// Whether this very content is stored under this key. It is read: after a loss of power a file that was not settled
-    /// may have the right name and size, and other bytes.
+    /// Which of these contents are stored under their keys. On a disk they are read: after a loss of power a file that was
+    /// not settled may have the right name and size, and other bytes. Objects are whole and durable once they are there:
+    /// their length is looked at.
     #[must_use]
-    pub fn has(&self, key: &ObjectKey, content: Content) -> bool {
-        let path = self.path(key);
-        fs::metadata(&path).is_ok_and(|file| file.is_file() && file.len() == content.bytes)
-            && Content::of(&path).is_ok_and(|found| found == content)
+    pub fn has(&self, files: &[(&ObjectKey, Content)]) -> Vec<bool> {
+        match &self.0 {
+            Kind::Local(local) => files.iter().map(|(key, content)| local.has(key, *content)).collect(),
+            Kind::Remote(remote) => remote.has(files),
+        }
     }
 
-    /// Opens a stored file.
-    pub fn open(&self, key: &ObjectKey) -> Result<File, StoreError> {
-        File::open(self.path(key)).map_err(|cause| StoreError::new("open a file", key, cause))
+    /// Makes these files survive a loss of power, contents and names; copies as well, which have names of their own. After
+    /// a failure a second call proves nothing: the system may have forgotten what it could not write.
+    pub fn settle<'k>(&self, keys: impl IntoIterator<Item = &'k ObjectKey>) -> Result<(), StoreError> {
+        match &self.0 {
+            Kind::Local(local) => local.settle(keys),
+            // An object store answers when it has settled an object.
+            Kind::Remote(_) => Ok(()),
+        }
     }
 
-    /// Whether files can be stored here now: writes one and removes it.
+    /// Has the disk begin with what is stored by now, so that there is less to wait for in the end.
+    pub fn settle_ahead(&self) {
+        if let Kind::Local(local) = &self.0 {
+            local.settle_ahead();
+        }
+    }
+
+    /// Whether files can be stored here now: writes one.
     pub fn check(&self) -> Result<(), StoreError> {
-        let probe = || {
-            let incoming = self.root.join(INCOMING);
-            fs::create_dir_all(&incoming)?;
-            let mut file = NamedTempFile::new_in(&incoming)?;
-            file.write_all(b"probe")?;
-            file.as_file().sync_data()
-        };
-        probe().map_err(|cause| StoreError::new("write", &self.root.display(), cause))
+        match &self.0 {
+            Kind::Local(local) => local.check(),
+            Kind::Remote(remote) => remote.check(),
+        }
     }
 
-    /// Where the file of a key is on this machine.
+    /// Every report in the store, whoever made it.
     #[must_use]
-    pub fn path(&self, key: &ObjectKey) -> PathBuf {
-        self.root.join(key.as_str())
-    }
-}
-
-/// Tried again where a directory vanishes meanwhile: retention removes those that it finds empty.
-fn make_parent(path: &Path) -> io::Result<()> {
-    let Some(parent) = path.parent() else { return Ok(()) };
-    for _ in 0..TRIES {
-        match fs::create_dir_all(parent) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => return other,
-        }
-    }
-    fs::create_dir_all(parent)
-}
-
-/// Files are immutable: an existing one is never replaced.
-fn persist(file: NamedTempFile, place: &Path) -> io::Result<()> {
-    file.persist_noclobber(place).map(drop).map_err(|error| error.error)
-}
-
-/// Temporary files are private to their owner; reports are as readable as any file of the daemon.
-#[cfg(unix)]
-fn make_readable(file: &File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(fs::Permissions::from_mode(0o640))
-}
-
-#[cfg(not(unix))]
-fn make_readable(_: &File) -> io::Result<()> {
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LONG: usize = 512 * 1024;
-
-    fn key(text: &str) -> ObjectKey {
-        ObjectKey::parse(text).unwrap()
+    pub fn reports(&self) -> Reports {
+        Reports(match &self.0 {
+            Kind::Local(local) => Listed::Local(local.reports()),
+            Kind::Remote(remote) => Listed::Remote(remote.reports()),
+        })
     }
 
-    fn files(directory: &Path) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
-        }
-        found
-    }
-
-    fn put(store: &Store, key: &ObjectKey, content: &str) -> Result<Content, StoreError> {
-        let mut file = store.create(key).unwrap();
-        file.write_all(content.as_bytes()).unwrap();
-        let file = file.finish()?;
-        let content = file.content();
-        store.publish(file, key).map(|()| content)
-    }
-
-    #[test]
-    fn a_file_appears_whole_or_not_at_all() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::local(directory.path().join("reports"));
-        let (a, b) = (key("r/t/1/c/reports-a.csv"), key("r/t/1/c/reports-b.csv"));
-
-        let mut file = store.create(&a).unwrap();
-        file.write_all(&vec![b'x'; LONG]).unwrap();
-        let file = file.finish().unwrap();
-        assert!(!store.path(&a).exists(), "visible before it is published");
-        assert_eq!(file.content().bytes, LONG as u64);
-        store.publish(file, &a).unwrap();
-        assert_eq!(fs::metadata(store.path(&a)).unwrap().len(), LONG as u64);
-
-        let mut dropped = store.create(&b).unwrap();
-        dropped.write_all(b"half").unwrap();
-        drop(dropped);
-        drop(store.create(&b).unwrap().finish().unwrap());
-        assert_eq!(files(directory.path()), [store.path(&a)], "a dropped file leaves nothing");
-    }
-
-    #[test]
-    fn a_stored_file_is_never_replaced() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::local(directory.path().to_owned());
-        let a = key("a.csv");
-        for (content, stored) in [("first", true), ("second", false)] {
-            assert_eq!(put(&store, &a, content).is_ok(), stored);
-        }
-        assert_eq!(fs::read_to_string(store.path(&a)).unwrap(), "first");
-    }
-
-    #[test]
-    fn copies_have_the_same_bytes_under_another_name() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::local(directory.path().to_owned());
-        let (a, b, c) = (key("x/a.csv"), key("y/b.csv"), key("z/c.csv"));
-        put(&store, &a, "content").unwrap();
-        store.copy(&a, &b).unwrap();
-        make_parent(&store.path(&c)).unwrap();
-        store.copy_bytes(&store.path(&a), &store.path(&c)).unwrap();
-        for copied in [&b, &c] {
-            assert_eq!(io::read_to_string(store.open(copied).unwrap()).unwrap(), "content");
+    /// The length of a file in bytes; `None`: there is none.
+    ///
+    /// # Errors
+    /// It cannot be looked at, is no plain file, or a symbolic link leads to it.
+    pub fn size(&self, key: &ObjectKey) -> Result<Option<u64>, StoreError> {
+        match &self.0 {
+            Kind::Local(local) => local.size(key),
+            Kind::Remote(remote) => remote.size(key),
         }
     }
 
-    #[test]
-    fn a_file_is_known_by_its_content() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::local(directory.path().to_owned());
-        let a = key("a.csv");
-        let content = put(&store, &a, &"x,y\n".repeat(LONG)).unwrap();
-        assert!(store.has(&a, content) && !store.has(&key("b.csv"), content));
-        // What a loss of power may leave.
-        fs::write(store.path(&a), vec![0; 4 * LONG]).unwrap();
-        assert_eq!(fs::metadata(store.path(&a)).unwrap().len(), content.bytes);
-        assert!(!store.has(&a, content), "the right size, and zeros");
+    /// Removes a file, and the directories that are empty without it. Returns its length in bytes; `None`: it was not
+    /// there, which is fine.
+    ///
+    /// # Errors
+    /// As [`Store::size`], or it cannot be removed. Directories that stay are no error.
+    pub fn remove(&self, key: &ObjectKey) -> Result<Option<u64>, StoreError> {
+        match &self.0 {
+            Kind::Local(local) => local.remove(key),
+            Kind::Remote(remote) => remote.remove(key),
+        }
     }
 
-    #[test]
-    fn an_unusable_store_says_what_failed() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("file");
-        fs::write(&file, "").unwrap();
-        let error = Store::local(file).check().unwrap_err();
-        assert!(error.to_string().starts_with("cannot write in the store: "), "{error}");
-        assert!(error.may_pass());
+    /// Removes files that somebody began before that time and never finished; with `dry_run` they are only counted.
+    /// Whoever is still writing to one has changed it since. Of an object store nothing: its own rules give up uploads
+    /// that are not completed.
+    pub fn remove_abandoned(&self, before: SystemTime, dry_run: bool) -> Result<Abandoned, StoreError> {
+        match &self.0 {
+            Kind::Local(local) => local.remove_abandoned(before, dry_run),
+            Kind::Remote(_) => Ok(Abandoned::default()),
+        }
     }
+
+    /// Where the file of a key is on this machine; `None`: it is not on this machine.
+    #[must_use]
+    pub fn path(&self, key: &ObjectKey) -> Option<PathBuf> {
+        match &self.0 {
+            Kind::Local(local) => Some(local.path(key)),
+            Kind::Remote(_) => None,
+        }
+    }
+}
+
+impl NewFile {
+    /// Everything is written; [`Store::publish`] gives it its name.
+    pub fn finish(self) -> Result<FinishedFile, StoreError> {
+        Ok(FinishedFile(match self.0 {
+            New::Local(file) => Finished::Local(file.finish()?),
+            New::Remote(file) => Finished::Remote(file.finish()?),
+        }))
+    }
+
+    /// What writing to the file failed with, as the store's error.
+    #[must_use]
+    pub fn failed(&self, cause: io::Error) -> StoreError {
+        match &self.0 {
+            New::Local(file) => file.failed(cause),
+            New::Remote(file) => file.failed(cause),
+        }
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            New::Local(file) => file.write(bytes),
+            New::Remote(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.0 {
+            New::Local(file) => file.flush(),
+            New::Remote(file) => file.flush(),
+        }
+    }
+}
+
+impl FinishedFile {
+    /// What it holds.
+    #[must_use]
+    pub const fn content(&self) -> Content {
+        match &self.0 {
+            Finished::Local(file) => file.content(),
+            Finished::Remote(file) => file.content(),
+        }
+    }
+
+    /// Bytes of it that are in memory.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        match &self.0 {
+            Finished::Local(_) => 0,
+            Finished::Remote(file) => file.held(),
+        }
+    }
+}
+
+impl Iterator for Reports {
+    type Item = Result<StoredReport, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            Listed::Local(reports) => reports.next(),
+            Listed::Remote(reports) => reports.next(),
+        }
+    }
+}
+
+/// `attachment; filename="…"` for the file of a key. Its last segment has no quotes, backslashes or line ends: they are
+/// percent-encoded in it.
+#[must_use]
+pub fn content_disposition(key: &ObjectKey) -> String {
+    let name = key.as_str().rsplit('/').next().unwrap_or_default();
+    let name: String = name.chars().filter(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\')).collect();
+    format!("attachment; filename=\"{name}\"")
 }

@@ -3,6 +3,7 @@
 //! A reader of Parquet hands over whole columns as it decoded them and says which of their rows count: copying the
 //! wanted cells out of millions of others would be most of the work. Not here: where the columns come from.
 
+use std::iter::repeat_n;
 use std::sync::{Mutex, PoisonError};
 
 use arrow_array::cast::AsArray;
@@ -181,50 +182,42 @@ impl<'a> Texts<'a> {
 
 /// What texts mean, remembered from chunk to chunk: the chunks of a row group share one dictionary, and each of its texts
 /// is looked at once. Of texts that come otherwise, neighbours tend to be alike.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Meanings<T> {
     dictionary: Option<StringArray>,
-    /// By place in the dictionary.
+    /// By place in the dictionary, and at the end what nothing there means.
     known: Vec<Option<T>>,
-    nothing: Option<T>,
 }
 
-impl<T> Default for Meanings<T> {
-    fn default() -> Self {
-        Self { dictionary: None, known: Vec::new(), nothing: None }
-    }
-}
-
-impl<T: Copy> Meanings<T> {
-    /// What each text means, in the order of `rows`. The meaning of a text must not change.
+impl<T: Copy + Default> Meanings<T> {
+    /// What each text means, in the order of `rows`. `meanings` is asked for many texts at a time, since finding one may
+    /// have to wait for memory. The meaning of a text must not change.
     pub fn each<'a>(
         &mut self,
         texts: Texts<'a>,
-        rows: impl Iterator<Item = usize>,
-        mut meaning: impl FnMut(&'a str) -> T,
+        rows: impl Iterator<Item = usize> + Clone,
+        meanings: impl FnOnce(&[&'a str]) -> Vec<T>,
     ) -> Vec<T> {
-        if let Texts::Coded(_, dictionary) = texts {
-            self.turn_to(dictionary);
-            return rows
-                .map(|row| match texts.code(row) {
-                    Some(code) => *self.known[code].get_or_insert_with(|| meaning(texts.distinct(code))),
-                    None => *self.nothing.get_or_insert_with(|| meaning("")),
-                })
-                .collect();
-        }
-        let mut last: Option<(&'a str, T)> = None;
-        rows.map(|row| {
-            let text = texts.get(row);
-            match last {
-                Some((known, meant)) if known == text => meant,
-                _ => {
-                    let meant = meaning(text);
-                    last = Some((text, meant));
-                    meant
-                }
+        let Texts::Coded(_, dictionary) = texts else { return of_runs(texts, rows, meanings) };
+        self.turn_to(dictionary);
+        let nothing = dictionary.len();
+        let codes = rows.map(|row| texts.code(row).unwrap_or(nothing));
+        let mut new: Vec<usize> = Vec::new();
+        for code in codes.clone() {
+            if self.known[code].is_none() {
+                // Until all of them are looked at together.
+                self.known[code] = Some(T::default());
+                new.push(code);
             }
-        })
-        .collect()
+        }
+        if !new.is_empty() {
+            let text = |code: &usize| if *code == nothing { "" } else { texts.distinct(*code) };
+            let asked: Vec<&str> = new.iter().map(text).collect();
+            for (code, meaning) in new.into_iter().zip(meanings(&asked)) {
+                self.known[code] = Some(meaning);
+            }
+        }
+        codes.map(|code| self.known[code].unwrap_or_default()).collect()
     }
 
     /// Forgets another dictionary's texts. The one at hand is kept, so that nothing else can come to be at its address.
@@ -237,16 +230,35 @@ impl<T: Copy> Meanings<T> {
         if !self.dictionary.as_ref().is_some_and(same) {
             self.dictionary = Some(dictionary.clone());
             self.known.clear();
-            self.known.resize(dictionary.len(), None);
+            self.known.resize(dictionary.len() + 1, None);
         }
     }
+}
+
+/// What each text means, where neighbours that are alike are asked for once.
+fn of_runs<'a, T: Copy>(
+    texts: Texts<'a>,
+    rows: impl Iterator<Item = usize>,
+    meanings: impl FnOnce(&[&'a str]) -> Vec<T>,
+) -> Vec<T> {
+    let (mut asked, mut lengths): (Vec<&str>, Vec<usize>) = (Vec::new(), Vec::new());
+    for text in rows.map(|row| texts.get(row)) {
+        match (asked.last(), lengths.last_mut()) {
+            (Some(last), Some(length)) if *last == text => *length += 1,
+            _ => {
+                asked.push(text);
+                lengths.push(1);
+            }
+        }
+    }
+    meanings(&asked).into_iter().zip(lengths).flat_map(|(meaning, length)| repeat_n(meaning, length)).collect()
 }
 
 /// The same for what several threads look at, each with its own row group at hand.
 #[derive(Debug)]
 pub(super) struct SharedMeanings<T>(Vec<Mutex<Meanings<T>>>);
 
-impl<T: Copy> SharedMeanings<T> {
+impl<T: Copy + Default> SharedMeanings<T> {
     /// For the threads of the current pool.
     pub(super) fn new() -> Self {
         Self((0..=rayon::current_num_threads()).map(|_| Mutex::default()).collect())
@@ -256,12 +268,12 @@ impl<T: Copy> SharedMeanings<T> {
     pub(super) fn each<'a>(
         &self,
         texts: Texts<'a>,
-        rows: impl Iterator<Item = usize>,
-        meaning: impl FnMut(&'a str) -> T,
+        rows: impl Iterator<Item = usize> + Clone,
+        meanings: impl FnOnce(&[&'a str]) -> Vec<T>,
     ) -> Vec<T> {
         // Any other thread takes the first one's place, in turn.
         let thread = rayon::current_thread_index().map_or(0, |thread| (thread + 1) % self.0.len());
-        self.0[thread].lock().unwrap_or_else(PoisonError::into_inner).each(texts, rows, meaning)
+        self.0[thread].lock().unwrap_or_else(PoisonError::into_inner).each(texts, rows, meanings)
     }
 }
 

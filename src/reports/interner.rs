@@ -3,6 +3,7 @@
 use std::hash::BuildHasher;
 use std::sync::{PoisonError, RwLock};
 
+use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::table::TextBlock;
@@ -28,13 +29,11 @@ impl Interner {
 
     /// The number of a text, a new one if need be.
     pub(super) fn intern(&mut self, text: &str) -> u32 {
-        if let Some(number) = self.numbers.get(text) {
-            return number;
+        let known = self.numbers.len();
+        let number = self.numbers.number(text);
+        if self.numbers.len() > known {
+            self.texts.push(text);
         }
-        #[allow(clippy::expect_used, reason = "four thousand million ids do not fit in memory")]
-        let number = u32::try_from(self.texts.rows()).expect("fewer than 2^32 distinct texts");
-        self.texts.push(text);
-        self.numbers.insert(text, number);
         number
     }
 
@@ -147,15 +146,34 @@ impl Numbers {
         }
     }
 
-    /// Adds a text that is not known.
-    fn insert(&mut self, text: &str, number: u32) {
-        let Some(entry) = Short::of(text) else {
-            self.long.insert(text.to_owned(), number);
-            return;
+    /// Which of these texts are known.
+    pub(super) fn contain<'t>(&self, texts: impl Iterator<Item = &'t str>) -> Vec<bool> {
+        const UNKNOWN: u32 = u32::MAX;
+        self.all(texts, UNKNOWN).into_iter().map(|number| number != UNKNOWN).collect()
+    }
+
+    /// The number of a text; of one that is new, how many there were before it.
+    pub(super) fn number(&mut self, text: &str) -> u32 {
+        #[allow(clippy::expect_used, reason = "four thousand million ids do not fit in memory")]
+        let next = u32::try_from(self.len()).expect("fewer than 2^32 distinct texts");
+        let Some(new) = Short::of(text) else {
+            return *self.long.entry_ref(text).or_insert(next);
         };
         let Self { short, hasher, .. } = self;
-        let hash = |(short, _): &(Short, u32)| hasher.hash_one(short.0);
-        short.insert_unique(hash(&(entry, number)), (entry, number), hash);
+        let known = |(known, _): &(Short, u32)| *known == new;
+        match short.entry(hasher.hash_one(new.0), known, |(short, _)| hasher.hash_one(short.0)) {
+            Entry::Occupied(entry) => entry.get().1,
+            Entry::Vacant(entry) => entry.insert((new, next)).get().1,
+        }
+    }
+
+    /// Each of these texts, numbered as they come.
+    pub(super) fn of<'t>(texts: impl Iterator<Item = &'t str>) -> Self {
+        let mut numbers = Self::default();
+        for text in texts {
+            numbers.number(text);
+        }
+        numbers
     }
 
     /// Calls every text by another number.

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use hashbrown::HashSet;
+use super::interner::Numbers;
 
 /// A table of the platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -152,26 +152,35 @@ pub trait Keys: std::fmt::Debug + Send + Sync {
 }
 
 /// Keys that were put together for a scan.
-pub type KeySet = HashSet<String>;
+#[derive(Debug, Default)]
+struct KeySet(Numbers);
 
 impl Keys for KeySet {
     fn contains(&self, key: &str) -> bool {
-        HashSet::contains(self, key)
+        self.0.get(key).is_some()
+    }
+
+    fn contain(&self, keys: &mut dyn Iterator<Item = &str>) -> Vec<bool> {
+        self.0.contain(keys)
     }
 
     fn len(&self) -> usize {
-        HashSet::len(self)
+        self.0.len()
     }
 
     fn iter(&self) -> Box<dyn Iterator<Item = &str> + '_> {
-        Box::new(HashSet::iter(self).map(String::as_str))
+        Box::new(self.0.iter())
     }
 }
 
 /// These keys, for a scan to be limited to.
 #[must_use]
-pub fn keys(keys: impl IntoIterator<Item = String>) -> Arc<dyn Keys> {
-    Arc::new(keys.into_iter().collect::<KeySet>())
+pub fn keys<T: AsRef<str>>(keys: impl IntoIterator<Item = T>) -> Arc<dyn Keys> {
+    let mut set = KeySet::default();
+    for key in keys {
+        set.0.number(key.as_ref());
+    }
+    Arc::new(set)
 }
 
 /// What is wanted of one table.

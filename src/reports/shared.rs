@@ -11,6 +11,7 @@ pub(super) mod enrolments;
 pub(super) mod learners;
 mod people;
 mod pieces;
+mod shelves;
 mod weight;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use rayon::prelude::*;
 use super::catalog::{Batch, Catalog};
 use super::columns::{Chunk, Named};
 use super::common::users;
+use super::interner::Numbers;
 use super::modules::{Hierarchies, Module};
 use super::schema::{Keys, Scan, Table, keys};
 use super::{Needs, Options};
@@ -113,7 +115,7 @@ impl SharedBuilder {
             self.go_on();
             let slots = &self.shared.slots;
             let batches = || slots.batches.iter().map(|at| &self.shared.catalog.batches()[*at]);
-            let ids = || keys(batches().map(|batch| batch.id.clone()));
+            let ids = || keys(batches().map(|batch| batch.id.as_str()));
             let (table, columns, key, only) = match &self.stage {
                 Stage::Begin | Stage::End | Stage::TooHeavy(_) => return None,
                 Stage::Enrolments(_) => (Table::UserEnrolments, self.needs.enrolments.clone(), "batchid", ids()),
@@ -122,7 +124,7 @@ impl SharedBuilder {
                     (Table::User, users(self.needs.common), "userid", people)
                 }
                 Stage::Hierarchy(_) => {
-                    let courses = keys(batches().map(|batch| batch.course_id.clone()));
+                    let courses = keys(batches().map(|batch| batch.course_id.as_str()));
                     (Table::ContentHierarchy, self.needs.hierarchy.clone(), "identifier", courses)
                 }
                 Stage::Activity(_) => {
@@ -261,7 +263,7 @@ fn weights(stage: Stage, shared: &Shared, budget: &Budget) -> Vec<u64> {
 pub(super) struct Slots {
     /// Indices in the catalogue.
     batches: Vec<usize>,
-    by_id: HashMap<String, u32>,
+    by_id: Numbers,
 }
 
 impl Slots {
@@ -269,13 +271,13 @@ impl Slots {
         let mut batches = batches.to_vec();
         batches.sort_unstable();
         batches.dedup();
-        let by_id = batches.iter().map(|batch| catalog.batches()[*batch].id.clone()).zip(0..).collect();
+        let by_id = Numbers::of(batches.iter().map(|batch| catalog.batches()[*batch].id.as_str()));
         Self { batches, by_id }
     }
 
-    /// The slot of a batch, [`NONE`] for one that is not loaded.
-    fn of(&self, id: &str) -> u32 {
-        self.by_id.get(id).copied().unwrap_or(NONE)
+    /// The slot of each batch, [`NONE`] for one that is not loaded.
+    fn of<'i>(&self, ids: impl Iterator<Item = &'i str>) -> Vec<u32> {
+        self.by_id.all(ids, NONE)
     }
 }
 

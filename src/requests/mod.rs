@@ -8,6 +8,7 @@
 //! to know.
 
 mod clock;
+mod encryption;
 mod failures;
 mod finished;
 mod kept;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use encryption::{EncryptionKey, NewEncryption, Protected};
 pub use finished::{Bookmark, Finished, FinishedPage};
 pub use listening::Listener;
 pub use postgres::{PostgresQueue, open_postgres};
@@ -85,6 +87,8 @@ pub trait Queue: Send + Sync {
     /// token are left alone.
     fn note_progress(&self, token: &str, rows: &[(RequestKey, Progress)]) -> Result<(), QueueError>;
 
+    /// This and whatever else ends a request wipes the password for its files.
+    ///
     /// PROCESSING → COMPLETED for rows of one claim at once, fenced by the token: all of them are asked for in one
     /// transaction, and either all that are held are written or none. Answers in the order of the rows.
     fn complete_all(&self, token: &str, rows: &[(RequestKey, Completion)]) -> Result<Vec<WriteBack>, QueueError>;
@@ -115,13 +119,16 @@ pub trait Queue: Send + Sync {
         processed_batches: Option<&str>,
     ) -> Result<WriteBack, QueueError>;
 
-    /// Inserts a SUBMITTED row, or finds the one that has the key.
+    /// Inserts a SUBMITTED row, or finds the one that has the key. A row with another password for its files, or where
+    /// only one of the two has any, is not the same, and stays as it is. A FAILED one that is tried again gets its
+    /// password anew.
     fn submit(&self, request: &NewRequest) -> Result<Submitted, QueueError>;
 
     /// SUBMITTED → FAILED, "cancelled by …". `false`: the row is not SUBMITTED (or not there).
     fn cancel(&self, key: &RequestKey, by: &str) -> Result<bool, QueueError>;
 
-    /// FAILED → SUBMITTED with everything of earlier attempts cleared. `false`: the row is not FAILED (or not there).
+    /// FAILED → SUBMITTED with everything of earlier attempts cleared. `false`: the row is not FAILED (or not there), or
+    /// the password for its files is wiped, without which they would be plain ones.
     fn resubmit(&self, key: &RequestKey) -> Result<bool, QueueError>;
 
     /// One row.

@@ -8,6 +8,7 @@ use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql};
 use diesel::sql_types::{BigInt, Binary, Nullable};
 
+use super::encryption::{EncryptionKey, read_protected};
 use super::reading::Waiting;
 use super::times::read_time;
 use super::types::{Claim, ClaimedRequest, Completion, Overview, RequestKey, RequestRow};
@@ -78,10 +79,14 @@ pub(super) struct StoredRow {
     job_stats: Option<Loose>,
     #[diesel(sql_type = Nullable<Binary>)]
     allowed_channels: Option<Loose>,
+    /// Whether a password is set, or was; never the password.
+    #[diesel(sql_type = Nullable<Binary>)]
+    protected: Option<Loose>,
 }
 
-/// What a claim says of a row that it took: of [`StoredRow`]'s columns those that a worker needs.
-#[derive(Debug, QueryableByName)]
+/// What a claim says of a row that it took: of [`StoredRow`]'s columns those that a worker needs. No `Debug`: it has the
+/// password.
+#[derive(QueryableByName)]
 pub(super) struct StoredClaimed {
     #[diesel(sql_type = Nullable<Binary>)]
     tag: Option<Loose>,
@@ -107,9 +112,12 @@ pub(super) struct StoredClaimed {
     processed_batches: Option<Loose>,
     #[diesel(sql_type = Nullable<Binary>)]
     allowed_channels: Option<Loose>,
-    /// Anything, where a password is set; never the password.
     #[diesel(sql_type = Nullable<Binary>)]
-    encrypted: Option<Loose>,
+    encryption_key: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    encryption_key_sealed: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    encryption_mark: Option<Loose>,
 }
 
 /// One text, under the name `value`.
@@ -213,6 +221,7 @@ impl From<StoredRow> for RequestRow {
             processed_batches: text(row.processed_batches),
             job_stats: text(row.job_stats),
             allowed_channels: text(row.allowed_channels),
+            protected: read_protected(row.protected),
         }
     }
 }
@@ -238,7 +247,11 @@ impl From<StoredClaimed> for ClaimedRequest {
             claimed: time(row.dt_job_processing).unwrap_or(DateTime::UNIX_EPOCH),
             iteration: number(row.iteration).unwrap_or(0),
             crashes: number(row.crashes).unwrap_or(0),
-            has_encryption_key: row.encrypted.is_some(),
+            encryption_key: EncryptionKey::of(
+                text(row.encryption_key),
+                text(row.encryption_key_sealed),
+                text(row.encryption_mark),
+            ),
             processed_batches: text(row.processed_batches),
             allowed_channels: text(row.allowed_channels),
         }

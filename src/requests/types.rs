@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::encryption::{EncryptionKey, NewEncryption, Protected};
+
 /// Names a request: its table's primary key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestKey {
@@ -113,8 +115,8 @@ pub struct ClaimedRequest {
     pub iteration: u32,
     /// Leases lost so far.
     pub crashes: u32,
-    /// Whether a password for an encrypted file is set (plain or sealed).
-    pub has_encryption_key: bool,
+    /// The password for its files, where it has or had one.
+    pub encryption_key: Option<EncryptionKey>,
     /// JSON: batches stored by an earlier attempt.
     pub processed_batches: Option<String>,
     /// JSON list of globs: the channels that the API key which made the row covers. `None`: no limit.
@@ -174,6 +176,8 @@ pub struct NewRequest {
     pub requested_channel: Option<String>,
     /// JSON list of globs: the channels that the API key which makes the row covers. `None`: no limit.
     pub allowed_channels: Option<String>,
+    /// The password for its files, where it has one.
+    pub encryption: Option<NewEncryption>,
 }
 
 /// What became of a submission.
@@ -185,6 +189,8 @@ pub enum Submitted {
     Exists,
     /// The row was FAILED and is SUBMITTED again.
     Resubmitted,
+    /// The row is there already, with another password for its files or as the only one with any; nothing changed.
+    OtherKey,
 }
 
 /// A row as readers see it.
@@ -236,6 +242,8 @@ pub struct RequestRow {
     pub allowed_channels: Option<String>,
     /// JSON.
     pub job_stats: Option<String>,
+    /// Whether its files are, or were to be, under a password.
+    pub protected: Protected,
 }
 
 /// Rows by job id as written and status as written, and PROCESSING rows that carry no lease of ours.

@@ -260,7 +260,7 @@ mod tests {
         for (these, fine) in [(vec![0], true), (vec![1, 2], false)] {
             if !fine {
                 // Stands for a disk that does not write.
-                std::fs::remove_file(store.path(&requests[1].objects[0])).unwrap();
+                std::fs::remove_file(store.path(&requests[1].objects[0]).unwrap()).unwrap();
             }
             settler.settle(these.iter().map(|&request| Whole { request, delivered: Delivered::default() }).collect());
             for request in these {

@@ -11,7 +11,8 @@ use super::points;
 use super::tenants::Exceeded;
 use crate::config::checked::Job;
 use crate::intake::Refusal;
-use crate::outputs::{KeyError, StoreError};
+use crate::intake::encryption::SealError;
+use crate::outputs::{DoesNotFit, KeyError, StoreError};
 use crate::reports::ReportError;
 use crate::reports::filters::ResolveError;
 use crate::requests::{ClaimedRequest, Failure, Queue, QueueError, RequestKey, WriteBack};
@@ -62,6 +63,12 @@ impl Reason {
         Self::new(error, Origin::Request, false)
     }
 
+    /// The password for its files is not to be had: no plain one is made in their place.
+    #[must_use]
+    pub fn sealed(error: SealError) -> Self {
+        Self::new(&error, if error.may_pass() { Origin::Program } else { Origin::Request }, error.may_pass())
+    }
+
     /// No batch, or too many.
     #[must_use]
     pub fn resolve(error: &ResolveError) -> Self {
@@ -96,6 +103,12 @@ impl Reason {
     pub fn store(error: &StoreError) -> Self {
         let origin = Origin::Dependency(Dependency::Store);
         Self { detail: format!("{error} ({})", error.place), ..Self::new(error, origin, error.may_pass()) }
+    }
+
+    /// The format that the request names cannot hold the report of this batch.
+    #[must_use]
+    pub fn does_not_fit(batch: &str, limit: &DoesNotFit) -> Self {
+        Self { message: format!("batch {batch} {limit}"), ..Self::new(limit, Origin::Request, false) }
     }
 
     /// The program itself is wrong; the client learns that it is not their request.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Progress;
+use super::carrying::{self, Carriers};
 use super::cpu::caught;
 use super::desk::Desk;
 use super::ending::Reason;
@@ -15,7 +16,7 @@ use super::points;
 use super::stats::LoadStats;
 use super::stop::Stop;
 use crate::config::checked::Job;
-use crate::outputs::{Content, FinishedFile, ObjectKey, Store, write_table};
+use crate::outputs::{Content, FinishedFile, Store, WriteError, report_name, write_protected, write_table};
 use crate::reports::shared::Shared;
 use crate::reports::{Counts, Report};
 
@@ -105,36 +106,82 @@ impl Meter {
 /// not reported.
 pub(super) fn all(workshop: &Workshop, desk: &Desk, shared: &Shared, units: &[&Unit]) {
     let next = AtomicUsize::new(0);
-    rayon::broadcast(|_| {
-        // Not a parallel iterator: that would split the list in halves, and the order is what keeps small requests
-        // from waiting.
-        while let Some(unit) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if workshop.stop.is_halted() {
-                return;
+    let work = |carriers: Option<&Carriers>| {
+        rayon::broadcast(|_| {
+            // Not a parallel iterator: that would split the list in halves, and the order is what keeps small requests
+            // from waiting.
+            while let Some(unit) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if workshop.stop.is_halted() {
+                    return;
+                }
+                match (make(workshop, desk, shared, unit), carriers) {
+                    (Some(made), Some(carriers)) => carriers.take(made),
+                    // Whoever wanted it was told.
+                    (Some(made), None) => drop(place(workshop, desk, made)),
+                    (None, _) => {}
+                }
+                workshop.progress.done.fetch_add(1, Ordering::Relaxed);
             }
-            make(workshop, desk, shared, unit);
-            workshop.progress.done.fetch_add(1, Ordering::Relaxed);
-        }
-    });
+        });
+    };
+    if workshop.store.is_remote() {
+        carrying::beside(workshop, desk, work);
+    } else {
+        work(None);
+    }
 }
 
-/// Makes one file and gives it to everybody who wants it.
-fn make(workshop: &Workshop, desk: &Desk, shared: &Shared, unit: &Unit) {
-    let Workshop { requests, store, meter, .. } = workshop;
+/// A file that is made, and who wants it.
+pub(super) struct Made {
+    /// Its batch's id.
+    batch: String,
+    /// The file, which has no name yet.
+    file: FinishedFile,
+    counts: Counts,
+    /// Requests, and the place among their files; never empty.
+    wanted: Vec<(usize, usize)>,
+}
+
+impl Made {
+    /// Bytes of it that are in memory.
+    pub(super) fn held(&self) -> u64 {
+        self.file.held()
+    }
+
+    /// The requests that want it.
+    pub(super) fn owners(&self) -> Vec<usize> {
+        self.wanted.iter().map(|(request, _)| *request).collect()
+    }
+}
+
+/// Makes one file for everybody who still wants it. `None`: nobody does, or it failed.
+fn make(workshop: &Workshop, desk: &Desk, shared: &Shared, unit: &Unit) -> Option<Made> {
     let wanted: Vec<_> = unit.wanted.iter().copied().filter(|(request, _)| desk.wants(*request)).collect();
-    let object = |(request, position): (usize, usize)| &requests[request].objects[position];
-    let Some(first) = wanted.first() else { return };
+    let (request, position) = *wanted.first()?;
     let batch = &shared.catalog().batches()[unit.batch].id;
-    let made = caught(|| generate(workshop, shared, unit, object(*first)));
-    let (file, counts) = match made.unwrap_or_else(|panic| Err(Reason::panicked(&panic))) {
-        Ok(made) => made,
+    let made = caught(|| generate(workshop, shared, unit, (request, position)));
+    match made.unwrap_or_else(|panic| Err(Reason::panicked(&panic))) {
+        Ok((file, counts)) => Some(Made { batch: batch.clone(), file, counts, wanted }),
         Err(reason) => {
             let reason = reason.in_batch(batch);
-            return wanted.iter().for_each(|(request, _)| desk.fail(*request, reason.clone()));
+            for (request, _) in wanted {
+                desk.fail(request, reason.clone());
+            }
+            None
         }
-    };
+    }
+}
+
+/// Gives a file to everybody who wants it.
+///
+/// # Errors
+/// Why it could not be stored; those who want it and have not got it were told.
+pub(super) fn place(workshop: &Workshop, desk: &Desk, made: Made) -> Result<(), Reason> {
+    let Workshop { requests, store, meter, .. } = workshop;
+    let Made { batch, file, counts, wanted } = made;
+    let object = |(request, position): (usize, usize)| &requests[request].objects[position];
     let content = file.content();
-    let (mut file, mut original) = (Some(file), object(*first));
+    let (mut file, mut original) = (Some(file), object(wanted[0]));
     for (at, &owner) in wanted.iter().enumerate() {
         let (key, object) = (&requests[owner.0].key, object(owner));
         let Content { bytes, crc32 } = content;
@@ -146,7 +193,7 @@ fn make(workshop: &Workshop, desk: &Desk, shared: &Shared, unit: &Unit) {
                 None => store.copy(original, object),
             });
             meter.add_store(spent);
-            points::reach("placed", batch);
+            points::reach("placed", &batch);
             placed
         };
         match workshop.ledger.place(key, stored, place) {
@@ -159,37 +206,52 @@ fn make(workshop: &Workshop, desk: &Desk, shared: &Shared, unit: &Unit) {
                 }
                 let counter = if is_copy { &meter.shared } else { &meter.generated };
                 counter.fetch_add(1, Ordering::Relaxed);
-                points::reach("stored", batch);
+                points::reach("stored", &batch);
                 desk.deliver(owner.0, bytes, &counts);
             }
             Some(Err(error)) if is_copy => desk.fail(owner.0, Reason::store(&error)),
             Some(Err(error)) => {
-                let reason = Reason::store(&error).in_batch(batch);
-                return wanted[at..].iter().for_each(|(request, _)| desk.fail(*request, reason.clone()));
+                let reason = Reason::store(&error).in_batch(&batch);
+                for (request, _) in &wanted[at..] {
+                    desk.fail(*request, reason.clone());
+                }
+                return Err(reason);
             }
         }
     }
+    Ok(())
 }
 
-/// Generates one file, which has no name yet.
+/// Generates one file, which has no name yet, for whom it is named first: a protected one is under their password, and
+/// they are the only ones.
 fn generate(
     workshop: &Workshop,
     shared: &Shared,
     unit: &Unit,
-    object: &ObjectKey,
+    (request, position): (usize, usize),
 ) -> Result<(FinishedFile, Counts), Reason> {
-    let Workshop { job, report, store, meter, .. } = workshop;
-    points::reach("generating", &shared.catalog().batches()[unit.batch].id);
+    let Workshop { job, report, store, meter, requests, .. } = workshop;
+    let Ready { objects, order, .. } = &requests[request];
+    let batch = &shared.catalog().batches()[unit.batch].id;
+    points::reach("generating", batch);
     let (generated, spent) = timed(|| report.generate(unit.batch, shared, &job.options));
     meter.add_generate(spent);
     let generated = generated.map_err(|error| Reason::report(&error))?;
-    let mut file = store.create(object).map_err(|error| Reason::store(&error))?;
-    let (written, spent) = timed(|| write_table(&generated.table, unit.shape, job.csv, &mut file));
+    let mut file = store.create(&objects[position]).map_err(|error| Reason::store(&error))?;
+    let (written, spent) = timed(|| match &order.protection {
+        None => write_table(&generated.table, unit.shape, job.csv, &mut file),
+        Some(protection) => {
+            let entry = report_name(batch, unit.shape.extension());
+            write_protected(&generated.table, unit.shape, job.csv, &entry, protection, &mut file)
+        }
+    });
     meter.add_generate(spent);
+    points::reach("written", batch);
     match written {
         Ok(rows) if rows == generated.counts.rows => {}
         Ok(rows) => return Err(Reason::short_file(rows, generated.counts.rows)),
-        Err(error) => return Err(Reason::store(&file.failed(error))),
+        Err(WriteError::Store(error)) => return Err(Reason::store(&file.failed(error))),
+        Err(WriteError::DoesNotFit(limit)) => return Err(Reason::does_not_fit(batch, &limit)),
     }
     let (finished, spent) = timed(|| file.finish());
     meter.add_store(spent);

@@ -20,13 +20,14 @@ use super::stats::{GroupStats, LoadStats, RequestStats, job_stats};
 use super::{load, making};
 use crate::config::Config;
 use crate::config::checked::Job;
+use crate::intake::encryption::{self, SealError};
 use crate::intake::{self, Order, Terms};
 use crate::metrics::GroupWork;
-use crate::outputs::ObjectKey;
+use crate::outputs::{ObjectKey, Password};
 use crate::reports::catalog::Catalog;
 use crate::reports::filters::{Scope, resolve};
 use crate::reports::{self, Report};
-use crate::requests::{ClaimedRequest, Progress, RequestKey, SUSPECT};
+use crate::requests::{ClaimedRequest, EncryptionKey, Progress, RequestKey, SUSPECT};
 use crate::sources::SourceError;
 
 /// How often a request's progress is noted in its row.
@@ -86,14 +87,37 @@ impl<'a> Group<'a> {
                 self.end(&request.key, Ending::Failed(Reason::crashes(crashed_alone)), summary).await;
                 continue;
             }
-            let terms =
-                Terms { request_data: request.request_data.as_deref(), has_encryption_key: request.has_encryption_key };
-            match intake::accept(self.job, terms) {
+            match self.order(&request) {
                 Ok(order) => accepted.push(Accepted { request, order }),
-                Err(refusal) => self.end(&request.key, Ending::Failed(Reason::refused(&refusal)), summary).await,
+                Err(reason) => self.end(&request.key, Ending::Failed(reason), summary).await,
             }
         }
         accepted
+    }
+
+    fn order(&self, request: &ClaimedRequest) -> Result<Order, Reason> {
+        let password = self.password(request).map_err(Reason::sealed)?;
+        let terms = Terms { request_data: request.request_data.as_deref(), encryption_key: password.as_ref() };
+        intake::accept(self.job, terms).map_err(|refusal| Reason::refused(&refusal))
+    }
+
+    /// What opens a request's files. None only where there never was one.
+    fn password(&self, request: &ClaimedRequest) -> Result<Option<Password>, SealError> {
+        let RequestKey { tag, request_id } = &request.key;
+        Ok(match &request.encryption_key {
+            None => None,
+            Some(EncryptionKey::Plain(key)) => Some(Password::new(key.clone())),
+            Some(EncryptionKey::Sealed(sealed)) => {
+                Some(encryption::open(self.config.secrets_key.as_ref(), tag, request_id, sealed)?)
+            }
+            Some(EncryptionKey::Wiped) => return Err(SealError::Wiped),
+        })
+    }
+
+    /// How a request's files are made.
+    fn made_as(&self, one: &Ready) -> String {
+        let key = self.open.get(&one.key).and_then(|request| request.encryption_key.as_ref());
+        made_as(self.job, one.order.shape, key)
     }
 
     pub(super) async fn load_catalog(&mut self, accepted: &[Accepted], summary: &mut Summary) -> Option<Arc<Catalog>> {
@@ -156,7 +180,7 @@ impl<'a> Group<'a> {
         for one in &ready {
             let processed = self.open.get(&one.key).and_then(|request| request.processed_batches.as_deref());
             let processed = processed.and_then(Processed::parse).unwrap_or_default();
-            let alike = processed.made_as == made_as(self.job, one.order.shape);
+            let alike = processed.made_as == self.made_as(one);
             let files = processed.batches.into_iter().filter(|_| alike);
             // The row may have been written by anybody: only this request's own files are delivered.
             let is_own = |object: &ObjectKey| {
@@ -168,8 +192,10 @@ impl<'a> Group<'a> {
         if noted.iter().any(|files| !files.is_empty()) {
             let store = self.world.store.clone();
             let looking = tokio::task::spawn_blocking(move || {
+                let all: Vec<_> = noted.iter().flatten().map(|(object, file)| (object, file.content())).collect();
+                let mut has = store.has(&all).into_iter();
                 for files in &mut noted {
-                    files.retain(|(object, file)| store.has(object, file.content()));
+                    files.retain(|_| has.next() == Some(true));
                 }
                 noted
             });
@@ -185,7 +211,7 @@ impl<'a> Group<'a> {
             if !batches.is_empty() {
                 log::info!("request resumed request={} stored={} of={}", one.key, batches.len(), one.objects.len());
             }
-            let made_as = made_as(self.job, one.order.shape);
+            let made_as = self.made_as(one);
             self.lease.ledger().resume(&one.key, Processed { made_as, batches });
         }
         ready

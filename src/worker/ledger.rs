@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::checked::Job;
 use crate::outputs::{Content, Shape};
 use crate::reports::Counts;
-use crate::requests::RequestKey;
+use crate::requests::{EncryptionKey, RequestKey};
 
 /// `processed_batches`, as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,11 +58,16 @@ impl Processed {
 }
 
 /// Names everything that decides a file's bytes besides batch and data: the program's version, the report, its options,
-/// the shape.
+/// the shape, and for a protected one what the row has in place of its password. That it changes with the password is
+/// all that is asked: a plain one stands beside it in the row, and both go together (`requests`); from a sealed one
+/// nothing can be read.
 #[must_use]
-pub fn made_as(job: &Job, shape: Shape) -> String {
+pub fn made_as(job: &Job, shape: Shape, key: Option<&EncryptionKey>) -> String {
     let mut hasher = DefaultHasher::new();
     (env!("CARGO_PKG_VERSION"), job.report, &job.options, job.csv, shape).hash(&mut hasher);
+    if let Some(key) = key {
+        (job.zip, key).hash(&mut hasher);
+    }
     format!("{:016x}", hasher.finish())
 }
 

@@ -231,6 +231,7 @@ async fn make_slots(world: &World, job: &Arc<Job>) -> Result<(), QueueError> {
                 requested_by: Some(STANDALONE_TAG.to_owned()),
                 requested_channel: None,
                 allowed_channels: None,
+                encryption: None,
             };
             metrics.set_last_run(&job.id, slot);
             if queue.make_slot(&job.id, slot, &request)? {

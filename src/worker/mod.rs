@@ -4,6 +4,7 @@
 //!
 //! Not here: SQL, file formats, report rules.
 
+mod carrying;
 mod completing;
 pub mod cpu;
 pub mod dependencies;

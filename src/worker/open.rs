@@ -6,8 +6,8 @@ use super::dependencies::Down;
 use super::stop::Stop;
 use super::{World, cpu};
 use crate::config::Live;
-use crate::config::checked::{Config, DatabaseUrl, SourcePlace};
-use crate::objects::Bucket;
+use crate::config::checked::{Config, DatabaseUrl, SourcePlace, StorePlace};
+use crate::objects::{Bucket, ObjectError};
 use crate::outputs::{Links, Store, kept_link_key};
 use crate::requests::{self, Clock, DAEMON_CONNECTIONS, Queue, QueueError};
 use crate::sources::files::FilesSource;
@@ -23,6 +23,12 @@ pub enum OpenError {
     /// The source's URL.
     #[error("[source] url: {0}")]
     Source(String),
+    /// The store's URL, or what the environment says of it.
+    #[error("[store] url: {0}")]
+    Store(#[from] ObjectError),
+    /// The key of download links cannot be kept in the store.
+    #[error("cannot keep the key of download links in the store: {0}")]
+    LinkKey(#[from] std::io::Error),
     /// The threads.
     #[error("cannot start the worker threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
@@ -33,7 +39,7 @@ pub fn world(config: Config, clock: Arc<dyn Clock>) -> Result<World, OpenError> 
     Ok(World {
         queue: queue(&config, Arc::clone(&clock), DAEMON_CONNECTIONS)?,
         source: source(&config).map_err(OpenError::Source)?,
-        store: store(&config),
+        store: store(&config)?,
         cpu: cpu::Cpu::new(config.worker.threads)?,
         stop: Stop::default(),
         alone: Arc::default(),
@@ -70,20 +76,27 @@ pub fn source(config: &Config) -> Result<Arc<dyn Source>, String> {
     })
 }
 
-/// What makes download links under this URL. Their key is `[store] link_key`, or one that is made and kept in the store.
+/// What makes download links: under this URL for a local store, by the store's own scheme for an object store. The key of
+/// the former is `[store] link_key`, or one that is made and kept in the store.
 ///
 /// # Errors
-/// It cannot be kept there.
-pub fn links(config: &Config, public_url: &str) -> std::io::Result<Links> {
+/// [`OpenError::LinkKey`], [`OpenError::Store`].
+pub fn links(config: &Config, public_url: &str) -> Result<Links, OpenError> {
     let holds = config.store.signed_url_ttl;
-    Ok(match &config.store.link_key {
-        Some(key) => Links::new(key.reveal().as_bytes(), public_url, holds),
-        None => Links::new(&kept_link_key(&config.store.directory)?, public_url, holds),
+    Ok(match (&config.store.place, &config.store.link_key) {
+        (StorePlace::Objects(place), _) => Links::remote(Bucket::open(place)?, holds),
+        (_, Some(key)) => Links::local(key.reveal().as_bytes(), public_url, holds),
+        (StorePlace::Directory(directory), None) => Links::local(&kept_link_key(directory)?, public_url, holds),
     })
 }
 
 /// Where files go.
-#[must_use]
-pub fn store(config: &Config) -> Store {
-    Store::local(config.store.directory.clone())
+///
+/// # Errors
+/// [`OpenError::Store`].
+pub fn store(config: &Config) -> Result<Store, OpenError> {
+    Ok(match &config.store.place {
+        StorePlace::Directory(directory) => Store::local(directory.clone()),
+        StorePlace::Objects(place) => Store::remote(Bucket::open(place)?),
+    })
 }

@@ -36,11 +36,12 @@ impl Ready {
         catalog: &Catalog,
         claim: &str,
     ) -> Result<Self, KeyError> {
-        let name = |batch: &usize| {
-            let id = &catalog.batches()[*batch].id;
-            let extension = order.shape.extension();
-            ObjectKey::of_report(&order.report_path, &request.key.tag, &request.key.request_id, claim, id, extension)
+        let of = |batch: usize, extension: &str| {
+            let (id, key) = (&catalog.batches()[batch].id, &request.key);
+            ObjectKey::of_report(&order.report_path, &key.tag, &key.request_id, claim, id, extension)
         };
+        // What is inside a protected file must have a name as well.
+        let name = |batch: &usize| of(*batch, order.shape.extension()).and_then(|_| of(*batch, order.extension()));
         let objects: Vec<ObjectKey> = selection.batches.iter().map(name).collect::<Result<_, _>>()?;
         let channel = request.requested_channel.clone().filter(|channel| !channel.is_empty());
         Ok(Self { key: request.key.clone(), channel, order, stored: vec![None; objects.len()], selection, objects })
@@ -80,6 +81,8 @@ pub struct Unit {
 
 /// Lays out the work so that a small request does not wait for a big one: requests with fewer files to make first, among
 /// equals the older one (`requests` comes oldest first). Only for requests that are `wanted`.
+///
+/// A protected file is its request's alone: nobody shares its unit, whatever they want.
 #[must_use]
 pub fn units(requests: &[Ready], wanted: impl Fn(usize) -> bool) -> Vec<Unit> {
     let mut order: Vec<usize> = (0..requests.len()).filter(|request| wanted(*request)).collect();
@@ -87,9 +90,10 @@ pub fn units(requests: &[Ready], wanted: impl Fn(usize) -> bool) -> Vec<Unit> {
     let mut units: Vec<Unit> = Vec::new();
     let mut known = BTreeMap::new();
     for request in order {
-        let shape = requests[request].order.shape;
+        let Order { shape, protection, .. } = &requests[request].order;
+        let (shape, owner) = (*shape, protection.as_ref().map(|_| request));
         for (position, batch) in requests[request].missing() {
-            let unit = *known.entry((batch, shape)).or_insert_with(|| {
+            let unit = *known.entry((batch, shape, owner)).or_insert_with(|| {
                 units.push(Unit { batch, shape, wanted: Vec::new() });
                 units.len() - 1
             });
@@ -145,7 +149,7 @@ pub fn batches(units: &[Unit]) -> Vec<usize> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::outputs::{Compress, Format, ReportPath};
+    use crate::outputs::{Compress, Format, Password, Protection, ReportPath, Zip};
 
     /// A request for these batches, whose files have no names.
     pub(in crate::worker) fn ready(batches: &[usize], compress: Compress) -> Ready {
@@ -155,6 +159,7 @@ pub(super) mod tests {
             order: Order {
                 config: crate::reports::job_config::JobConfig::default(),
                 shape: Shape { format: Format::Csv, compress },
+                protection: None,
                 report_path: ReportPath::parse("").unwrap(),
             },
             selection: Selection { batches: batches.to_vec(), ..Selection::default() },
@@ -213,6 +218,18 @@ pub(super) mod tests {
         assert_eq!(laid_out, [(1, vec![(0, 0)]), (2, vec![(1, 0)])]);
         requests[1].stored = requests[0].stored[1..].to_vec();
         assert_eq!(batches(&units(&requests, |_| true)), [1], "nobody needs the second any more");
+    }
+
+    #[test]
+    fn a_protected_file_is_shared_with_nobody() {
+        let mut requests = [(); 4].map(|()| ready(&[1, 2], Compress::None));
+        for (request, password) in [(1, "the same"), (2, "the same"), (3, "another one")] {
+            let password = Password::new(password.to_owned());
+            requests[request].order.protection = Some(Protection { password, zip: Zip::Aes });
+        }
+        let laid_out: Vec<_> = units(&requests, |_| true).into_iter().map(|unit| (unit.batch, unit.wanted)).collect();
+        let alone = |request: usize| [(1, vec![(request, 0)]), (2, vec![(request, 1)])];
+        assert_eq!(laid_out, [0, 1, 2, 3].map(alone).concat());
     }
 
     #[test]

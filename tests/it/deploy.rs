@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use exhaust::config::checked::{DatabaseUrl, SourcePlace};
+use exhaust::config::checked::{DatabaseUrl, SourcePlace, StorePlace};
 use exhaust::config::{self, Config, Environment};
 
 const CONFIG: &str = "/etc/exhaustd/jobs.toml";
@@ -111,7 +111,8 @@ fn nothing_runs_as_root() {
 fn the_page_s_jobs_toml_is_at_home_in_unit_and_image() {
     let config = deployed();
     let DatabaseUrl::Sqlite(database) = &config.database.url else { panic!("the page shows SQLite") };
-    let written = [database.as_path(), config.store.directory.as_path()];
+    let StorePlace::Directory(reports) = &config.store.place else { panic!("the page shows a directory") };
+    let written = [database.as_path(), reports.as_path()];
     assert_eq!(unit("ProtectSystem"), "strict");
     let state = Path::new("/var/lib").join(unit("StateDirectory"));
     let volume = PathBuf::from(instruction("VOLUME"));

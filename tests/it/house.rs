@@ -71,8 +71,12 @@ fn rooms_know_only_what_the_arrows_allow() {
 }
 
 #[test]
-fn only_requests_knows_diesel_and_only_the_schedule_knows_the_scheduler() {
-    for (name, room) in [("diesel::", "src/requests"), ("use tokio_cron_scheduler", "src/worker/schedule.rs")] {
+fn only_one_room_knows_diesel_the_scheduler_or_object_store() {
+    for (name, room) in [
+        ("diesel::", "src/requests"),
+        ("object_store::", "src/objects"),
+        ("use tokio_cron_scheduler", "src/worker/schedule.rs"),
+    ] {
         let mut files = Vec::new();
         sources(&root("src"), &mut files);
         for file in files.iter().filter(|file| !file.starts_with(root(room))) {

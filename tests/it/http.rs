@@ -141,6 +141,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Of the server at this `host:port`.
+    pub(crate) fn at(address: &str) -> Self {
+        Self { address: address.to_owned() }
+    }
+
     pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
         self.call("POST", path, &[("content-type", "application/json")], body.to_string().as_bytes())
     }
@@ -184,6 +189,21 @@ pub(crate) fn read(mut stream: impl Read) -> Answer {
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
-    assert!(headers.iter().all(|(name, _)| name != "transfer-encoding"), "this client does not read chunks");
-    Answer { status, headers, body: bytes[end + 4..].to_vec() }
+    let is_chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
+    let body = if is_chunked { chunks(&bytes[end + 4..]) } else { bytes[end + 4..].to_vec() };
+    Answer { status, headers, body }
+}
+
+/// A body that came in chunks.
+fn chunks(mut rest: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        let end = rest.windows(2).position(|two| two == b"\r\n").unwrap();
+        let length = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
+        if length == 0 {
+            return body;
+        }
+        body.extend_from_slice(&rest[end + 2..end + 2 + length]);
+        rest = &rest[end + 2 + length + 2..];
+    }
 }

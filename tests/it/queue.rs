@@ -4,6 +4,7 @@
 
 mod claims;
 mod clients;
+mod encryption;
 mod ends;
 mod line;
 mod listening;
@@ -57,7 +58,7 @@ pub(crate) const ORIGINAL_COLUMNS: [&str; 13] = [
     "err_message",
 ];
 
-pub(crate) const OUR_COLUMNS: [&str; 12] = [
+pub(crate) const OUR_COLUMNS: [&str; 13] = [
     "encryption_key",
     "encryption_key_sealed",
     "iteration",
@@ -70,6 +71,7 @@ pub(crate) const OUR_COLUMNS: [&str; 12] = [
     "next_attempt_at",
     "job_stats",
     "allowed_channels",
+    "encryption_mark",
 ];
 
 pub(crate) const LEASE: Duration = Duration::from_mins(2);
@@ -99,6 +101,7 @@ pub(crate) fn request(tag: &str, request_id: &str) -> NewRequest {
         requested_by: Some("somebody".to_owned()),
         requested_channel: Some("channel-1".to_owned()),
         allowed_channels: None,
+        encryption: None,
     }
 }
 

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use exhaust::sample_data::{self, Format, SampleOptions};
 
-use crate::databases::each;
+use crate::buckets;
+use crate::databases::{TestDatabase, each};
 use crate::site::{JOBS, Site, fixture, told};
 
 const BATCH: &str = "0130000000000000001";
@@ -23,6 +24,31 @@ fn sample(directory: &Path) {
 fn files(site: &Site<'_>) -> BTreeMap<String, BTreeMap<String, String>> {
     let name = |url: &String| (url.rsplit('/').next().unwrap().to_owned(), site.file(url));
     site.rows().into_iter().map(|(id, seen)| (id, seen.urls.iter().map(name).collect())).collect()
+}
+
+/// Each prefix is an operator's whole source.
+#[test]
+fn tables_in_an_object_store_give_the_same_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    sample(&data);
+    let made = |data: &Path, environment: Vec<(&'static str, String)>| {
+        let database = TestDatabase::sqlite();
+        let site = Site::new(&database, data, JOBS, "");
+        site.insert("t", "course", "course-report", r#"{"batchFilters": ["TPD"]}"#);
+        site.insert("t", "assessment", "assessment-report", r#"{"batchFilters": ["TPD"]}"#);
+        let output = site.command(&["run", "--once"]).envs(environment.clone()).output().unwrap();
+        assert!(told(&output).contains("2 requests: 2 completed, 0 failed"), "{}", told(&output));
+        let output = site.command(&["check"]).envs(environment).output().unwrap();
+        assert!(output.status.success(), "{}", told(&output));
+        files(&site)
+    };
+    let expected = made(&data, Vec::new());
+    assert!(expected.values().all(|files| files.len() > 1));
+    buckets::each(|bucket| {
+        bucket.fill(&data);
+        assert!(made(Path::new(&bucket.url), bucket.environment()) == expected, "{:?}", bucket.server);
+    });
 }
 
 /// The issue's own figures: 60 requests over 25 overlapping batches of one job in one scan.
@@ -138,7 +164,7 @@ fn a_wrong_request_fails_alone_in_words_that_a_client_understands() {
         (
             "format",
             r#"{"batchId": "0130000000000000001", "output_format": "pdf"}"#,
-            "output_format 'pdf' is unknown; use one of: csv",
+            "output_format 'pdf' is unknown; use one of: csv, json, parquet, xlsx",
         ),
     ];
     each(|database| {

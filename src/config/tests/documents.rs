@@ -34,7 +34,7 @@ fn the_repositorys_file() {
     assert_eq!(config.database.url, DatabaseUrl::Sqlite(root.join("var/exhaust.db")));
     let files = SourcePlace::Files { directory: root.join("data"), csv_dialect: CsvDialect::Rfc4180 };
     assert_eq!(config.source.place, files);
-    assert_eq!(config.store.directory, root.join("var/reports"));
+    assert_eq!(config.store.place, StorePlace::Directory(root.join("var/reports")));
     assert_eq!(config.store.signed_url_ttl, Duration::from_hours(24));
     assert_eq!((config.worker.claim, config.worker.lease), (500, Duration::from_mins(2)));
     assert_eq!(config.worker.memory, 2_147_483_648);

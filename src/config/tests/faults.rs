@@ -29,7 +29,7 @@ aliases = ["a"]
 report = "course"
 mode = "sometimes"
 [store]
-url = "s3://bucket"
+url = "s3://"
 signed_url_ttl = "8d"
 [worker]
 claim = 0
@@ -44,7 +44,7 @@ lease = 2
             "6:12: `schedule`: a schedule has six fields, seconds first; put `0` in front: `0 */5 * * * *`",
             "9:12: the job name `a` is taken already, at 4:6",
             "11:8: `mode` is one of `request`, `standalone`, not `sometimes`",
-            "13:7: `s3://` is not supported by this version; use file://",
+            "13:7: the URL names no bucket; write for example s3://bucket/prefix",
             "14:18: `signed_url_ttl` must be at most 7d, object stores sign no longer",
             "16:9: `claim` must be a whole number of at least 1",
             "17:9: `lease` must be a length of time such as \"30s\", this is a whole number",
@@ -99,6 +99,10 @@ fn one_fault_each_in_jobs() {
         ("max_batches = 1.5", "4:15: `max_batches` must be a whole number, this is a number with a fraction"),
         ("on_submit = 'yes'", "4:13: `on_submit` must be true or false, this is text"),
         ("on_submit = 'true'", "4:13: `on_submit` must be true or false, this is text"),
+        (
+            "mode = 'standalone'\nconfig = { batchId = 'b' }\nrequire_encryption = true",
+            "6:22: `require_encryption` is not for `mode = \"standalone\"`: nobody brings a key for its files",
+        ),
         ("zip = 'ase'", "4:7: `zip` is one of `aes`, `legacy`, not `ase`; did you mean `aes`?"),
         ("compress = 'zstd'", "4:12: `compress` is one of `none`, `gzip`, not `zstd`"),
         ("options = 5", "4:11: `options` of [[job]] must be a table, this is a whole number"),
@@ -167,7 +171,10 @@ fn one_fault_each_elsewhere() {
         ("[source]\nmax_bad_rows = { share = 1.1 }", "2:26: `share` must be a number from 0 to 1"),
         ("[source]\nmax_bad_rows = { share = nan }", "2:26: `share` must be a number from 0 to 1"),
         ("[source]\nmax_bad_rows = { at_least = -1 }", "2:29: `at_least` must be a whole number of at least 0"),
-        ("[store]\nurl = 'fil://x'", "2:7: unknown URL scheme `fil`; known here: `file`; did you mean `file`?"),
+        (
+            "[store]\nurl = 'fil://x'",
+            "2:7: unknown URL scheme `fil`; known here: `file`, `s3`, `az`, `gs`; did you mean `file`?",
+        ),
         ("[store]\nsigned_url_ttl = '0s'", "2:18: `signed_url_ttl` must be longer than nothing"),
         ("[store]\nsigned_url_ttl = '999ms'", "2:18: `signed_url_ttl` must be at least 1s"),
         ("[store]\nsigned_url_ttl = '169h'", "2:18: `signed_url_ttl` must be at most 7d, object stores sign no longer"),
@@ -193,6 +200,7 @@ fn one_fault_each_elsewhere() {
             "2:15: `adopt_after` is a whole number and a unit, ms, s, m, h or d, as in \"30s\"; `on` is not",
         ),
         ("[secrets]\nkey = 5", "2:7: `key` must be text, this is a whole number"),
+        ("[secrets]\nkey = 'fifteen letters'", "2:7: `key` must have at least 16 characters"),
         (
             "[api]\nlisten = 'localhost:80'",
             "2:10: `listen` is an IP address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\", or \"off\"",

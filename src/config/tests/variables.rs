@@ -107,7 +107,7 @@ fn what_a_variable_holds_is_judged_like_a_value_of_the_file() {
                 ("EXHAUST__WORKER__CLAIM", "0"),
                 ("EXHAUST__WORKER__PER_TAG", "x"),
                 ("EXHAUST__DATABASE__MIGRATE", "yes"),
-                ("EXHAUST__STORE__URL", "s3://b/p"),
+                ("EXHAUST__STORE__URL", "s3://b?p"),
                 ("EXHAUST__API__KEYS", "[{"),
             ]
         ),
@@ -115,7 +115,7 @@ fn what_a_variable_holds_is_judged_like_a_value_of_the_file() {
          EXHAUST__API__KEYS: not TOML: unclosed array, expected `]`\n\
          EXHAUST__API__KEYS: not TOML: unclosed inline table, expected `}`\n\
          EXHAUST__DATABASE__MIGRATE: `migrate` must be true or false\n\
-         EXHAUST__STORE__URL: `s3://` is not supported by this version; use file://\n\
+         EXHAUST__STORE__URL: the URL must not hold `?` or `#`: region and endpoint come from the environment, such as AWS_REGION\n\
          EXHAUST__WORKER__CLAIM: `claim` must be a whole number of at least 1\n\
          EXHAUST__WORKER__PER_TAG: `per_tag` must be a whole number of at least 1"
     );

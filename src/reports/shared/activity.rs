@@ -1,16 +1,16 @@
 //! Progress counters by batch.
 
 use std::cmp::Reverse;
-use std::sync::{Mutex, PoisonError};
 
-use hashbrown::HashMap;
 use rayon::prelude::*;
 
 use super::people::People;
 use super::pieces::Pieces;
+use super::shelves::Shelves;
 use super::weight::{ACTIVITY, Budget};
 use super::{NONE, NOTHING, Slots};
 use crate::reports::columns::{Named, SharedMeanings};
+use crate::reports::interner::Numbers;
 
 /// What `context_id` begins with where the context is a batch.
 const CONTEXT: &str = "cb:";
@@ -36,7 +36,7 @@ impl Progress {
 }
 
 /// The same with what tells duplicates apart, in 20 bytes: there are millions of these at a time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 #[repr(C, packed(4))]
 struct Raw {
     updated: i64,
@@ -47,19 +47,22 @@ struct Raw {
 
 /// The activities that reports count: courses and modules, numbered.
 #[derive(Debug, Default)]
-pub(super) struct Activities(HashMap<String, u32>);
+pub(super) struct Activities(Numbers);
 
 impl Activities {
     /// Adds one, unless it is known.
     pub(super) fn add(&mut self, identifier: &str) {
-        #[allow(clippy::cast_possible_truncation, reason = "courses and modules fit in memory")]
-        let next = self.0.len() as u32;
-        self.0.entry_ref(identifier).or_insert(next);
+        self.0.number(identifier);
+    }
+
+    /// The number of each, [`NONE`] for those that are not counted.
+    fn numbers<'i>(&self, identifiers: impl Iterator<Item = &'i str>) -> Vec<u32> {
+        self.0.all(identifiers, NONE)
     }
 
     /// The number of one.
     pub(super) fn number(&self, identifier: &str) -> Option<u32> {
-        self.0.get(identifier).copied()
+        self.0.get(identifier)
     }
 }
 
@@ -67,7 +70,7 @@ impl Activities {
 pub(super) struct ActivityBuilder {
     contexts_known: SharedMeanings<u32>,
     activities_known: SharedMeanings<u32>,
-    slots: Vec<Mutex<Bucket>>,
+    slots: Shelves<Bucket>,
 }
 
 /// Rows of a batch.
@@ -90,7 +93,7 @@ impl ActivityBuilder {
         Self {
             contexts_known: SharedMeanings::new(),
             activities_known: SharedMeanings::new(),
-            slots: (0..slots).map(|_| Mutex::default()).collect(),
+            slots: Shelves::new(slots),
         }
     }
 
@@ -99,42 +102,39 @@ impl ActivityBuilder {
         let (contexts, ids) = (chunk.texts("context_id"), chunk.texts("user_id"));
         let counts = chunk.integers("agg");
         let updated = chunk.instants("agg_last_updated");
-        let slot = |context: &str| context.strip_prefix(CONTEXT).map_or(NONE, |batch| of.slots.of(batch));
-        let number = |activity: &str| of.activities.number(activity).unwrap_or(NONE);
-        let slots = self.contexts_known.each(contexts, chunk.rows(), slot);
-        let numbers = self.activities_known.each(chunk.texts("activity_id"), chunk.rows(), number);
+        let of_batches = |contexts: &[&str]| {
+            // What is no batch's has no id, and no batch has that.
+            of.slots.of(contexts.iter().map(|context| context.strip_prefix(CONTEXT).unwrap_or_default()))
+        };
+        let slots = self.contexts_known.each(contexts, chunk.rows(), of_batches);
+        let numbers = |activities: &[&str]| of.activities.numbers(activities.iter().copied());
+        let numbers = self.activities_known.each(chunk.texts("activity_id"), chunk.rows(), numbers);
         let wanted = |((_, slot), activity): &((usize, u32), u32)| *slot != NONE && *activity != NONE;
         let rows: Vec<((usize, u32), u32)> = chunk.rows().zip(slots).zip(numbers).filter(wanted).collect();
         let users = of.people.ranks(rows.iter().map(|((row, _), _)| ids.get(*row)));
         let bears = budget.bears(rows.len(), ACTIVITY);
-        for (((row, slot), activity), user) in rows.into_iter().zip(users).filter(|(_, user)| *user != NONE) {
-            let mut bucket = self.slots[slot as usize].lock().unwrap_or_else(PoisonError::into_inner);
-            if !bears {
-                bucket.left += 1;
-                continue;
-            }
-            bucket.rows.push(Raw {
-                updated: updated.get(row).unwrap_or(NOTHING),
-                user,
-                activity,
-                count: counts.get(row).map_or(NO_COUNT, whole),
-            });
-        }
+        let raw = |row: usize, activity: u32, user: u32| Raw {
+            updated: updated.get(row).unwrap_or(NOTHING),
+            user,
+            activity,
+            count: counts.get(row).map_or(NO_COUNT, whole),
+        };
+        let of_people = rows.into_iter().zip(users).filter(|(_, user)| *user != NONE);
+        let rows: Vec<(u32, Raw)> =
+            of_people.map(|(((row, slot), activity), user)| (slot, raw(row, activity, user))).collect();
+        self.slots.put(&rows, |bucket, row| if bears { bucket.rows.push(row) } else { bucket.left += 1 });
     }
 
     /// The bytes of each slot's rows, kept or not.
     pub(super) fn bytes(self) -> Vec<u64> {
-        let bytes = |bucket: Mutex<Bucket>| {
-            let bucket = bucket.into_inner().unwrap_or_else(PoisonError::into_inner);
-            (bucket.rows.len() as u64 + bucket.left) * ACTIVITY
-        };
-        self.slots.into_iter().map(bytes).collect()
+        let bytes = |bucket: Bucket| (bucket.rows.len() as u64 + bucket.left) * ACTIVITY;
+        self.slots.into_buckets().into_iter().map(bytes).collect()
     }
 
     /// One row per user and activity, in their order; and how many more there were.
     pub(super) fn finish(self) -> (Vec<Vec<Progress>>, u64) {
-        let settle = |bucket: Mutex<Bucket>| {
-            let mut raw = bucket.into_inner().unwrap_or_else(PoisonError::into_inner).rows.into_vec();
+        let settle = |bucket: Bucket| {
+            let mut raw = bucket.rows.into_vec();
             let key = |row: &Raw| u64::from(row.user) << 32 | u64::from(row.activity);
             raw.sort_unstable_by_key(|row| (key(row), Reverse((row.updated, row.count))));
             let all = raw.len();
@@ -144,7 +144,7 @@ impl ActivityBuilder {
             rows.extend(raw.iter().map(row));
             (rows, (all - raw.len()) as u64)
         };
-        let (rows, duplicates): (Vec<_>, Vec<u64>) = self.slots.into_par_iter().map(settle).unzip();
+        let (rows, duplicates): (Vec<_>, Vec<u64>) = self.slots.into_buckets().into_par_iter().map(settle).unzip();
         (rows, duplicates.into_iter().sum())
     }
 }

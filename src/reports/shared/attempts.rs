@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use super::enrolments::Enrolled;
 use super::people::People;
 use super::pieces::{Pieces, TEXTS, TextPieces};
+use super::shelves::Shelves;
 use super::weight::{ATTEMPT, Budget};
 use super::{NONE, NOTHING, Slots};
 use crate::reports::catalog::Catalog;
@@ -85,7 +86,7 @@ impl Attempts {
 }
 
 /// A row of the table.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 #[repr(C, packed(4))]
 struct Raw {
     score: i64,
@@ -160,7 +161,7 @@ pub(super) struct AttemptsBuilder {
     contents_known: SharedMeanings<u32>,
     courses_known: SharedMeanings<u32>,
     totals_known: SharedMeanings<u32>,
-    slots: Vec<Mutex<Bucket>>,
+    slots: Shelves<Bucket>,
 }
 
 impl AttemptsBuilder {
@@ -180,7 +181,7 @@ impl AttemptsBuilder {
             contents_known: SharedMeanings::new(),
             courses_known: SharedMeanings::new(),
             totals_known: SharedMeanings::new(),
-            slots: (0..slots).map(|_| Mutex::default()).collect(),
+            slots: Shelves::new(slots),
         }
     }
 
@@ -192,19 +193,21 @@ impl AttemptsBuilder {
             let content = catalog.contents().position(content).filter(|content| self.counting[*content]);
             content.and_then(|content| u32::try_from(content).ok()).unwrap_or(NONE)
         };
-        let in_slots = self.batches_known.each(chunk.texts("batch_id"), chunk.rows(), |batch| slots.of(batch));
-        let contents = self.contents_known.each(chunk.texts("content_id"), chunk.rows(), position);
+        let in_slots =
+            self.batches_known.each(chunk.texts("batch_id"), chunk.rows(), |batches| slots.of(batches.iter().copied()));
+        let contents = self.contents_known.each(chunk.texts("content_id"), chunk.rows(), |contents| {
+            contents.iter().map(|content| position(content)).collect()
+        });
         let all = chunk.rows().zip(in_slots).zip(contents).map(|((row, slot), content)| (row, slot, content));
         let rows: Vec<(usize, u32, u32)> = all.filter(|(_, slot, content)| *slot != NONE && *content != NONE).collect();
         if !budget.bears(rows.len(), ATTEMPT) {
-            for (_, slot, _) in rows {
-                self.slots[slot as usize].lock().unwrap_or_else(PoisonError::into_inner).left += 1;
-            }
-            return;
+            let left: Vec<(u32, ())> = rows.iter().map(|(_, slot, _)| (*slot, ())).collect();
+            return self.slots.put(&left, |bucket, ()| bucket.left += 1);
         }
         let at = || rows.iter().map(|(row, ..)| *row);
-        let courses = self.courses_known.each(chunk.texts("course_id"), at(), |course| self.courses.number(course));
-        let totals = self.totals_known.each(chunk.texts("grand_total"), at(), |total| self.grand_totals.number(total));
+        let courses = self.courses_known.each(chunk.texts("course_id"), at(), |courses| self.courses.numbers(courses));
+        let totals =
+            self.totals_known.each(chunk.texts("grand_total"), at(), |totals| self.grand_totals.numbers(totals));
         let (users, ids) = (chunk.texts("user_id"), chunk.texts("attempt_id"));
         let (scores, maxima) = (chunk.integers("total_score"), chunk.integers("total_max_score"));
         let ats = chunk.instants("last_attempted_on");
@@ -213,10 +216,9 @@ impl AttemptsBuilder {
         let ranks = people.ranks(at().map(|row| users.get(row)));
         let ids = self.keep(at().map(|row| ids.get(row)));
         let numbers = courses.into_iter().zip(totals).zip(ids).zip(ranks);
-        for (&(row, slot, content), (((course, grand_total), (id, id_hash)), rank)) in rows.iter().zip(numbers) {
+        let raw = |(&(row, slot, content), (((course, grand_total), (id, id_hash)), rank))| {
             let user = if rank == NONE { stranger(users.get(row)) } else { rank };
-            let mut bucket = self.slots[slot as usize].lock().unwrap_or_else(PoisonError::into_inner);
-            bucket.rows.push(Raw {
+            let raw = Raw {
                 score: scores.get(row).unwrap_or(NOTHING),
                 max: maxima.get(row).unwrap_or(NOTHING),
                 at: ats.get(row).unwrap_or(NOTHING),
@@ -226,8 +228,11 @@ impl AttemptsBuilder {
                 grand_total,
                 id,
                 id_hash,
-            });
-        }
+            };
+            (slot, raw)
+        };
+        let rows: Vec<(u32, Raw)> = rows.iter().zip(numbers).map(raw).collect();
+        self.slots.put(&rows, |bucket, row| bucket.rows.push(row));
     }
 
     /// Keeps attempt ids: their numbers and hashes.
@@ -251,11 +256,8 @@ impl AttemptsBuilder {
 
     /// The bytes of each slot's rows, kept or not.
     pub(super) fn bytes(self) -> Vec<u64> {
-        let bytes = |bucket: Mutex<Bucket>| {
-            let bucket = bucket.into_inner().unwrap_or_else(PoisonError::into_inner);
-            (bucket.rows.len() as u64 + bucket.left) * ATTEMPT
-        };
-        self.slots.into_iter().map(bytes).collect()
+        let bytes = |bucket: Bucket| (bucket.rows.len() as u64 + bucket.left) * ATTEMPT;
+        self.slots.into_buckets().into_iter().map(bytes).collect()
     }
 
     /// What counts, slot by slot, and how many rows were duplicates. `course`: that of the batch in a slot.
@@ -270,11 +272,9 @@ impl AttemptsBuilder {
         let people = u32::try_from(people.count()).unwrap_or(NONE);
         let ids = self.ids.into_inner().unwrap_or_else(PoisonError::into_inner);
         let judge = Judge { courses: &courses, totals: &totals, ids: &ids, per_cents, choice: self.choice, people };
-        let settle = |(slot, bucket): (usize, Mutex<Bucket>)| {
-            let bucket = bucket.into_inner().unwrap_or_else(PoisonError::into_inner);
-            judge.settle(bucket, course(slot))
-        };
-        let (attempts, duplicates): (Vec<_>, Vec<u64>) = self.slots.into_par_iter().enumerate().map(settle).unzip();
+        let settle = |(slot, bucket)| judge.settle(bucket, course(slot));
+        let buckets = self.slots.into_buckets().into_par_iter().enumerate();
+        let (attempts, duplicates): (Vec<_>, Vec<u64>) = buckets.map(settle).unzip();
         (attempts, duplicates.into_iter().sum())
     }
 }

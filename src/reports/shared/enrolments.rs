@@ -1,21 +1,20 @@
 //! Enrolments by batch.
 
 use std::cmp::Reverse;
-use std::sync::{Mutex, PoisonError};
 
-use hashbrown::HashMap;
 use rayon::prelude::*;
 
 use super::learners::Learners;
 use super::people::People;
 use super::pieces::Pieces;
+use super::shelves::Shelves;
 use super::weight::Budget;
 use super::{NONE, NOTHING, Slots};
 use crate::reports::columns::{Named, SharedMeanings};
-use crate::reports::interner::SharedInterner;
+use crate::reports::interner::{Numbers, SharedInterner};
 
 /// An enrolment that is active and of the batch's course.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(in crate::reports) struct Enrolment {
     /// Instant, or [`NOTHING`].
     enrolled: i64,
@@ -85,13 +84,13 @@ impl Enrolled {
 #[derive(Debug)]
 pub(super) struct EnrolmentsBuilder {
     /// The courses of the batches, numbered.
-    course_numbers: HashMap<String, u32>,
+    course_numbers: Numbers,
     /// The course of the batch in each slot.
     courses: Vec<u32>,
     users: SharedInterner,
     batches_known: SharedMeanings<u32>,
     courses_known: SharedMeanings<u32>,
-    slots: Vec<Mutex<Bucket>>,
+    slots: Shelves<Bucket>,
 }
 
 /// What a batch has so far: counts, and the rows that pass.
@@ -101,34 +100,37 @@ struct Bucket {
     rows: Pieces<Enrolment>,
 }
 
+/// What becomes of a row.
 #[derive(Clone, Copy)]
-enum Verdict {
+enum Verdict<P> {
     OtherCourse,
     Inactive,
-    Passes,
+    Passes(P),
+}
+
+impl Bucket {
+    fn take(&mut self, row: Verdict<Enrolment>) {
+        self.counts.all += 1;
+        match row {
+            Verdict::OtherCourse => self.counts.other_course += 1,
+            Verdict::Inactive => self.counts.inactive += 1,
+            Verdict::Passes(row) => self.rows.push(row),
+        }
+    }
 }
 
 impl EnrolmentsBuilder {
     /// For batches of these courses, slot by slot.
     pub(super) fn new<'c>(courses: impl Iterator<Item = &'c str>) -> Self {
-        let mut course_numbers = HashMap::new();
-        let mut number = |course: &str| {
-            #[allow(
-                clippy::cast_possible_truncation,
-                reason = "no more courses than batches, which have 32-bit numbers"
-            )]
-            let next = course_numbers.len() as u32;
-            *course_numbers.entry_ref(course).or_insert(next)
-        };
-        let courses: Vec<u32> = courses.map(&mut number).collect();
-        let slots = courses.iter().map(|_| Mutex::default()).collect();
+        let mut course_numbers = Numbers::default();
+        let courses: Vec<u32> = courses.map(|course| course_numbers.number(course)).collect();
         Self {
+            slots: Shelves::new(courses.len()),
             course_numbers,
             courses,
             users: SharedInterner::default(),
             batches_known: SharedMeanings::new(),
             courses_known: SharedMeanings::new(),
-            slots,
         }
     }
 
@@ -136,75 +138,63 @@ impl EnrolmentsBuilder {
     pub(super) fn take(&self, chunk: Named<'_>, slots: &Slots, budget: &Budget) {
         let (batches, courses) = (chunk.texts("batchid"), chunk.texts("courseid"));
         let (ids, active) = (chunk.texts("userid"), chunk.booleans("active"));
-        let slots = self.batches_known.each(batches, chunk.rows(), |batch| slots.of(batch));
-        let course_numbers = self
-            .courses_known
-            .each(courses, chunk.rows(), |course| self.course_numbers.get(course).copied().unwrap_or(NONE));
+        let slots = self.batches_known.each(batches, chunk.rows(), |batches| slots.of(batches.iter().copied()));
+        let numbers = |courses: &[&str]| self.course_numbers.all(courses.iter().copied(), NONE);
+        let course_numbers = self.courses_known.each(courses, chunk.rows(), numbers);
         let verdict = |row: usize, slot: u32, course: u32| {
             if course != self.courses[slot as usize] {
                 Verdict::OtherCourse
             } else if active.get(row) {
-                Verdict::Passes
+                Verdict::Passes(row)
             } else {
                 Verdict::Inactive
             }
         };
         let rows = chunk.rows().zip(slots).zip(course_numbers).filter(|((_, slot), _)| *slot != NONE);
-        let judged: Vec<(usize, u32, Verdict)> =
-            rows.map(|((row, slot), course)| (row, slot, verdict(row, slot, course))).collect();
-        let passing = judged.iter().filter(|(.., verdict)| matches!(verdict, Verdict::Passes));
-        let ids: Vec<&str> = passing.map(|(row, ..)| ids.get(*row)).collect();
+        let judged: Vec<(u32, Verdict<usize>)> =
+            rows.map(|((row, slot), course)| (slot, verdict(row, slot, course))).collect();
+        let id = |(_, verdict): &(u32, Verdict<usize>)| match verdict {
+            Verdict::Passes(row) => Some(ids.get(*row)),
+            Verdict::OtherCourse | Verdict::Inactive => None,
+        };
+        let ids: Vec<&str> = judged.iter().filter_map(id).collect();
         if !budget.bears_enrolments(ids.len()) {
-            return self.count(judged.iter().map(|(_, slot, _)| *slot));
+            // Too many to be kept.
+            return self.slots.put(&judged, |batch, _| batch.counts.all += 1);
         }
         let mut users = self.users.numbers(&ids).into_iter();
         let (enrolled, completed) = (chunk.instants("enrolleddate"), chunk.instants("completedon"));
         let certificates = [chunk.integers("certificates"), chunk.integers("issued_certificates")];
-        for run in judged.chunk_by(|(_, left, _), (_, right, _)| left == right) {
-            let mut batch = self.slots[run[0].1 as usize].lock().unwrap_or_else(PoisonError::into_inner);
-            batch.counts.all += run.len() as u64;
-            for (row, _, verdict) in run {
-                match verdict {
-                    Verdict::OtherCourse => batch.counts.other_course += 1,
-                    Verdict::Inactive => batch.counts.inactive += 1,
-                    Verdict::Passes => {
-                        batch.rows.push(Enrolment {
-                            enrolled: enrolled.get(*row).unwrap_or(NOTHING),
-                            completed: completed.get(*row).unwrap_or(NOTHING),
-                            user: users.next().unwrap_or(NONE),
-                            certificates: certificates.map(|column| entries(column.get(*row))),
-                        });
-                    }
-                }
-            }
-        }
-    }
-
-    /// Rows that are too many to be kept.
-    fn count(&self, slots: impl Iterator<Item = u32>) {
-        for slot in slots {
-            self.slots[slot as usize].lock().unwrap_or_else(PoisonError::into_inner).counts.all += 1;
-        }
+        let mut enrolment = |row: usize| Enrolment {
+            enrolled: enrolled.get(row).unwrap_or(NOTHING),
+            completed: completed.get(row).unwrap_or(NOTHING),
+            user: users.next().unwrap_or(NONE),
+            certificates: certificates.map(|column| entries(column.get(row))),
+        };
+        let taken = judged.into_iter().map(|(slot, verdict)| match verdict {
+            Verdict::Passes(row) => (slot, Verdict::Passes(enrolment(row))),
+            Verdict::Inactive => (slot, Verdict::Inactive),
+            Verdict::OtherCourse => (slot, Verdict::OtherCourse),
+        });
+        self.slots.put(&taken.collect::<Vec<_>>(), Bucket::take);
     }
 
     /// How many rows each slot has, kept or not.
     pub(super) fn counts(self) -> Vec<u64> {
-        let count = |batch: Mutex<Bucket>| batch.into_inner().unwrap_or_else(PoisonError::into_inner).counts.all;
-        self.slots.into_iter().map(count).collect()
+        self.slots.into_buckets().into_iter().map(|batch| batch.counts.all).collect()
     }
 
     /// Everybody who has an enrolment that passes, and the enrolments, which call them by rank.
     pub(super) fn finish(self) -> (People, Vec<Enrolled>) {
         let (people, ranks) = People::of(self.users.into_inner());
-        let ranked = |batch: Mutex<Bucket>| {
-            let Bucket { counts, rows } = batch.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let ranked = |Bucket { counts, rows }| {
             let mut rows = rows.into_vec();
             for row in &mut rows {
                 row.user = ranks[row.user as usize];
             }
             Enrolled { rows, ..counts }
         };
-        let enrolled = self.slots.into_par_iter().map(ranked).collect();
+        let enrolled = self.slots.into_buckets().into_par_iter().map(ranked).collect();
         (people, enrolled)
     }
 }

@@ -142,7 +142,9 @@ impl LearnersBuilder {
         let mut learners = self.learners.lock().unwrap_or_else(PoisonError::into_inner);
         let learners = &mut *learners;
         let rows_of = rows.iter().map(|(row, _)| *row);
-        let numbers = Meanings::default().each(channels, rows_of, |channel| learners.channel_names.intern(channel));
+        let numbers = Meanings::default().each(channels, rows_of, |channels| {
+            channels.iter().map(|channel| learners.channel_names.intern(channel)).collect()
+        });
         let first_line = learners.lines.append(lines);
         for ((line, (row, rank)), channel) in (first_line..).zip(rows).zip(numbers) {
             #[allow(clippy::cast_possible_truncation, reason = "arrow's text is at most 2 GiB long")]

@@ -57,7 +57,7 @@ impl Keys for People {
     }
 
     fn contain(&self, keys: &mut dyn Iterator<Item = &str>) -> Vec<bool> {
-        self.0.all(keys, NONE).into_iter().map(|rank| rank != NONE).collect()
+        self.0.contain(keys)
     }
 
     fn len(&self) -> usize {

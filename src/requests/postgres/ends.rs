@@ -8,6 +8,7 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text};
 
+use super::super::encryption::wiped;
 use super::super::kept::kept;
 use super::super::stored::StoredKey;
 use super::super::text::{can_exist, clean, clean_option, err_message, execution_time};
@@ -32,7 +33,9 @@ const COMPLETE_ALL: &str = concat!(
     ", download_urls = ARRAY(SELECT json_array_elements_text(held.urls::json)),
         dt_file_created = held.created::timestamp, execution_time = held.took, job_stats = held.stats::json,
         iteration = coalesce(j.iteration, 0) + 1, err_message = NULL, err_detail = NULL, next_attempt_at = NULL,
-        lease_owner = NULL, lease_expires_at = NULL
+        lease_owner = NULL, lease_expires_at = NULL, ",
+    wiped!(),
+    "
     FROM held
     WHERE j.tag = held.tag AND j.request_id = held.request_id AND j.status = 'PROCESSING' AND j.lease_owner = $8
     RETURNING j.tag::text AS tag, j.request_id::text AS request_id"
@@ -102,7 +105,9 @@ const FAIL: &str = concat!(
     "UPDATE job_request SET status = 'FAILED', dt_job_completed = ",
     now!(),
     ", err_message = $5, err_detail = $6, execution_time = $7, job_stats = coalesce($8::json, job_stats),
-        iteration = coalesce(iteration, 0) + 1, next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL
+        iteration = coalesce(iteration, 0) + 1, next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL, ",
+    wiped!(),
+    "
     WHERE tag = $2 AND request_id = $3 AND status = 'PROCESSING' AND lease_owner = $4"
 );
 

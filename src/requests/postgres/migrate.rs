@@ -99,7 +99,10 @@ const CATALOGUE: &str = "WITH ours AS (
     UNION ALL
     SELECT CASE WHEN i.indisvalid THEN 'index' ELSE 'broken index' END, format('%I', n.nspname), c.relname::text
         FROM ours JOIN pg_index AS i ON i.indrelid = ours.id JOIN pg_class AS c ON c.oid = i.indexrelid
-        JOIN pg_namespace AS n ON n.oid = c.relnamespace";
+        JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    UNION ALL
+    SELECT 'parameter', ours.name, split_part(option, '=', 1)
+        FROM ours JOIN pg_class AS c ON c.oid = ours.id CROSS JOIN unnest(c.reloptions) AS option";
 
 /// The statements that are missing. Where a build of an index was broken off, its invalid remains are dropped first.
 fn look(conn: &mut PgConnection) -> Result<Vec<String>, QueueError> {
@@ -121,6 +124,7 @@ fn thing(found: &Found) -> Option<Thing> {
         "table" => Some(Thing::Table(found.name.clone())),
         "column" => Some(Thing::Column(found.of.clone(), found.name.clone())),
         "index" => Some(Thing::Index(found.name.clone())),
+        "parameter" => Some(Thing::Parameter(found.of.clone(), found.name.clone())),
         _ => None,
     }
 }

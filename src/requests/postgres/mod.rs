@@ -35,7 +35,7 @@ use super::{
     Progress, Queue, QueueError, Reader, RequestKey, RequestRow, Search, Submitted, Waiting, WriteBack, stored,
 };
 
-pub(super) const MIGRATIONS: [&str; 7] = [
+pub(super) const MIGRATIONS: [&str; 9] = [
     include_str!("../../../migrations/postgres/2026-11-24-000001_original_table/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000002_our_columns/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000003_indexes/up.sql"),
@@ -43,6 +43,8 @@ pub(super) const MIGRATIONS: [&str; 7] = [
     include_str!("../../../migrations/postgres/2026-11-24-000005_allowed_channels/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000006_finished/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-28-000007_line/up.sql"),
+    include_str!("../../../migrations/postgres/2026-11-28-000008_encryption_mark/up.sql"),
+    include_str!("../../../migrations/postgres/2026-11-28-000009_room/up.sql"),
 ];
 
 /// How long a call waits for a connection before it says that the database cannot be reached.
@@ -64,7 +66,7 @@ macro_rules! now {
 /// What [`stored::StoredRow`] reads, of the table under the name `j`.
 macro_rules! columns {
     () => {
-        "j.tag::text AS tag, j.request_id::text AS request_id, j.job_id::text AS job_id, j.status::text AS status, \
+        concat!(protected!("j."), ", j.tag::text AS tag, j.request_id::text AS request_id, j.job_id::text AS job_id, j.status::text AS status, \
          j.request_data::text AS request_data, j.requested_by::text AS requested_by, \
          j.requested_channel::text AS requested_channel, to_json(j.download_urls)::text AS download_urls, \
          j.dt_file_created::text AS dt_file_created, j.dt_job_submitted::text AS dt_job_submitted, \
@@ -73,7 +75,7 @@ macro_rules! columns {
          j.err_detail::text AS err_detail, j.iteration::text AS iteration, j.crashes::text AS crashes, \
          j.lease_owner::text AS lease_owner, j.lease_expires_at::text AS lease_expires_at, \
          j.next_attempt_at::text AS next_attempt_at, j.processed_batches::text AS processed_batches, \
-         j.job_stats::text AS job_stats, j.allowed_channels::text AS allowed_channels"
+         j.job_stats::text AS job_stats, j.allowed_channels::text AS allowed_channels")
     };
 }
 use {columns, now};

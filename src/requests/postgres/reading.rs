@@ -4,6 +4,7 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Nullable, Text};
 
+use super::super::encryption::protected;
 use super::super::reading::like_pattern;
 use super::super::stored::{StoredRow, StoredTotal, StoredWaiting};
 use super::super::text::clean;

@@ -25,13 +25,18 @@ const COLUMNS: &str = "j.tag::text AS tag, j.request_id::text AS request_id, j.j
         j.requested_channel::text AS requested_channel, j.dt_job_submitted::text AS dt_job_submitted,
         j.dt_job_processing::text AS dt_job_processing, j.iteration::text AS iteration, j.crashes::text AS crashes,
         j.processed_batches::text AS processed_batches, j.allowed_channels::text AS allowed_channels,
-        CASE WHEN j.encryption_key <> '' OR j.encryption_key_sealed <> '' THEN 'yes' END AS encrypted";
+        j.encryption_key::text AS encryption_key, j.encryption_key_sealed::text AS encryption_key_sealed,
+        j.encryption_mark::text AS encryption_mark";
 
 /// One statement, so that nothing is held when the daemon dies in between.
 ///
 /// `locked` locks the oldest claimable rows, passing over those that another daemon is just claiming (SKIP LOCKED: no
 /// one waits). A row that was taken between this statement's start and its lock is looked at again by PostgreSQL and
 /// left out.
+///
+/// A locked row stays where it is, so that it is changed by its place (`ctid`), without a second look into the index of
+/// keys. One that somebody changed after this statement had begun has a place that the statement does not see yet: it is
+/// left to the next scan, which whoever changed it brings about.
 ///
 /// `chosen` keeps rows that crashed a daemon apart: those like the oldest one are taken, up to the size of group that
 /// so many crashes are allowed. Rows locked and not chosen are free again when the statement ends.
@@ -42,31 +47,31 @@ fn statement(wish: &ClaimWish) -> String {
         "WITH clock AS MATERIALIZED (SELECT {now} AS now),
     {allowed}
     oldest AS MATERIALIZED (
-        SELECT tag, request_id, crashes, row_number() OVER (ORDER BY
+        SELECT place, crashes, row_number() OVER (ORDER BY
             since NULLS FIRST, tag COLLATE \"C\", request_id COLLATE \"C\") AS age FROM ({locked}) AS locked
     ),
     graded AS (
-        SELECT tag, request_id, crashes,
+        SELECT place, crashes,
             first_value(crashes) OVER (ORDER BY age) AS taken,
-            row_number() OVER (PARTITION BY crashes ORDER BY age) AS place
+            row_number() OVER (PARTITION BY crashes ORDER BY age) AS nth
         FROM oldest WHERE age <= $3
     ),
     chosen AS (
-        SELECT tag, request_id, crashes FROM graded
-        WHERE crashes = taken AND place <= CASE crashes WHEN 0 THEN $3 WHEN 1 THEN greatest($3 / 8, 1) ELSE 1 END
+        SELECT place, crashes FROM graded
+        WHERE crashes = taken AND nth <= CASE crashes WHEN 0 THEN $3 WHEN 1 THEN greatest($3 / 8, 1) ELSE 1 END
     )
     UPDATE job_request AS j SET status = 'PROCESSING', dt_job_processing = clock.now, lease_owner = $4,
         lease_expires_at = clock.now + $5 * interval '1 microsecond', crashes = chosen.crashes,
         job_stats = NULL
     FROM chosen, clock
-    WHERE j.tag = chosen.tag AND j.request_id = chosen.request_id
+    WHERE j.ctid = chosen.place
     RETURNING {COLUMNS}"
     )
 }
 
 /// What goes before the query that locks the oldest rows, and that query.
 fn locked(wish: &ClaimWish) -> (String, String) {
-    let columns = "tag, request_id, coalesce(crashes, 0) AS crashes,
+    let columns = "ctid AS place, tag, request_id, coalesce(crashes, 0) AS crashes,
                 CASE WHEN isfinite(dt_job_submitted) THEN dt_job_submitted END AS since";
     if is_plain(wish) {
         // The first of each job, in the order of the index `job_request_line`. Its `coalesce` keeps PostgreSQL from

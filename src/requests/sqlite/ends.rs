@@ -9,15 +9,20 @@ use diesel::sql_query;
 use diesel::sql_types::{Integer, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 
+use super::super::encryption::wiped;
 use super::super::kept::kept;
 use super::super::text::{can_exist, clean, clean_option, err_message, execution_time};
 use super::super::times::{later, sqlite_text};
 use super::super::{Completion, Failure, RequestKey, WriteBack};
 
-const COMPLETE: &str = "UPDATE job_request SET status = 'COMPLETED', dt_job_completed = ?1, download_urls = ?2,
+const COMPLETE: &str = concat!(
+    "UPDATE job_request SET status = 'COMPLETED', dt_job_completed = ?1, download_urls = ?2,
         dt_file_created = ?3, execution_time = ?4, job_stats = ?5, iteration = coalesce(iteration, 0) + 1,
-        err_message = NULL, err_detail = NULL, next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL
-    WHERE tag = ?6 AND request_id = ?7 AND status = 'PROCESSING' AND lease_owner = ?8";
+        err_message = NULL, err_detail = NULL, next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL, ",
+    wiped!(),
+    "
+    WHERE tag = ?6 AND request_id = ?7 AND status = 'PROCESSING' AND lease_owner = ?8"
+);
 
 /// A key that cannot exist is held by nobody.
 pub(super) fn complete_all(
@@ -73,10 +78,14 @@ pub(super) fn retry_later(
         .execute(conn)
 }
 
-const FAIL: &str = "UPDATE job_request SET status = 'FAILED', dt_job_completed = ?1, err_message = ?2, err_detail = ?3,
+const FAIL: &str = concat!(
+    "UPDATE job_request SET status = 'FAILED', dt_job_completed = ?1, err_message = ?2, err_detail = ?3,
         execution_time = ?4, job_stats = coalesce(?5, job_stats), iteration = coalesce(iteration, 0) + 1,
-        next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL
-    WHERE tag = ?6 AND request_id = ?7 AND status = 'PROCESSING' AND lease_owner = ?8";
+        next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL, ",
+    wiped!(),
+    "
+    WHERE tag = ?6 AND request_id = ?7 AND status = 'PROCESSING' AND lease_owner = ?8"
+);
 
 pub(super) fn fail(
     conn: &mut SqliteConnection,

@@ -44,7 +44,7 @@ use super::{
     stored,
 };
 
-pub(super) const MIGRATIONS: [&str; 7] = [
+pub(super) const MIGRATIONS: [&str; 8] = [
     include_str!("../../../migrations/sqlite/2026-11-24-000001_original_table/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-24-000002_our_columns/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-24-000003_indexes/up.sql"),
@@ -52,6 +52,7 @@ pub(super) const MIGRATIONS: [&str; 7] = [
     include_str!("../../../migrations/sqlite/2026-11-24-000005_allowed_channels/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-24-000006_finished/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-28-000007_line/up.sql"),
+    include_str!("../../../migrations/sqlite/2026-11-28-000008_encryption_mark/up.sql"),
 ];
 
 /// How long a call waits for a connection. Longer than the busy time-out, so that a busy file is called busy.
@@ -68,10 +69,10 @@ const APART: Duration = Duration::from_millis(20);
 /// What [`stored::StoredRow`] reads, of the table under its own name.
 macro_rules! columns {
     () => {
-        "tag, request_id, job_id, status, request_data, requested_by, requested_channel, download_urls, \
+        concat!(protected!(""), ", tag, request_id, job_id, status, request_data, requested_by, requested_channel, download_urls, \
          dt_file_created, dt_job_submitted, dt_job_processing, dt_job_completed, execution_time, err_message, \
          err_detail, iteration, crashes, lease_owner, lease_expires_at, next_attempt_at, processed_batches, job_stats, \
-         allowed_channels"
+         allowed_channels")
     };
 }
 use columns;

@@ -6,6 +6,7 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 use serde_json::json;
 
+use super::super::encryption::protected;
 use super::super::reading::sqlite_glob;
 use super::super::stored::{StoredRow, StoredTotal, StoredWaiting};
 use super::super::times::read_time;

@@ -106,7 +106,7 @@ pub(super) const TAKE: &str = "UPDATE job_request
     WHERE (tag, request_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4))
     RETURNING tag, request_id, job_id, request_data, requested_by, requested_channel, dt_job_submitted,
         dt_job_processing, iteration, crashes, processed_batches, allowed_channels,
-        CASE WHEN encryption_key <> '' OR encryption_key_sealed <> '' THEN 'yes' END AS encrypted";
+        encryption_key, encryption_key_sealed, encryption_mark";
 
 pub(super) fn claim(
     conn: &mut SqliteConnection,

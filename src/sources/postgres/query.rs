@@ -98,7 +98,7 @@ mod tests {
                 Column::optional("firstname", Kind::Text),
                 Column::optional("state", Kind::Text),
             ],
-            only: only.map(|name| (name.into(), keys([]))),
+            only: only.map(|name| (name.into(), keys::<&str>([]))),
         }
     }
 

@@ -82,14 +82,21 @@ fn what_can_be_decided_without_data_is_refused_at_submit() {
         ),
         (with(&|r| r["jobConfig"] = json!({ "batchFilters": [] })), "batchFilters is empty"),
         (with(&|r| r["jobConfig"]["reportPath"] = json!("../x")), "reportPath must not contain a segment '..'"),
-        (with(&|r| r["output_format"] = json!("pdf")), "output_format 'pdf' is unknown; use one of: csv"),
+        (
+            with(&|r| r["output_format"] = json!("pdf")),
+            "output_format 'pdf' is unknown; use one of: csv, json, parquet, xlsx",
+        ),
         (with(&|r| r["requestedBy"] = json!(long)), "requestedBy has more than 50 characters"),
         (with(&|r| r["requestedChannel"] = json!(long)), "requestedChannel has more than 50 characters"),
         (with(&|r| r["dataset"] = json!("assessment-report")), "jobId and dataset differ: give one of them"),
+        (with(&|r| r["encryptionKey"] = json!("secret-")), "encryptionKey must have 8 to 50 characters"),
+        (with(&|r| r["encryptionKey"] = json!("")), "encryptionKey must have 8 to 50 characters"),
+        (with(&|r| r["encryptionKey"] = json!("secret-".repeat(8))), "encryptionKey must have 8 to 50 characters"),
         (
-            with(&|r| r["encryptionKey"] = json!("secret-key")),
-            "encryptionKey is not supported: no protected file can be made, and no plain one will be",
+            with(&|r| r["encryptionKey"] = json!("secret-\0key")),
+            "encryptionKey must be text without control characters",
         ),
+        (with(&|r| r["encryptionKey"] = json!(12_345_678)), "encryptionKey must be text"),
     ] {
         let answer = server.post(SUBMIT, &body);
         assert_eq!((answer.status, answer.errmsg().as_str()), (400, message), "{body}");
@@ -105,5 +112,5 @@ fn what_can_be_decided_without_data_is_refused_at_submit() {
     }
     assert_eq!(rows(&database), 0);
     let (_, log) = server.stop();
-    assert!(!log.contains("secret-key"), "{log}");
+    assert!(!log.contains("secret-"), "{log}");
 }

@@ -418,16 +418,6 @@ def encryption_key(run):
     first, second = f"hush-{run.mark}", f"hash-{run.mark}"
     ask = {"requestedBy": "client.py with a key"}
     answer = run.api.post("/job/request/submit", run.request(encryptionKey=first, **ask))
-    if answer.status == 400:
-        # A server that cannot protect files yet must say so, and must not make plain ones in their place.
-        message = run.api.bad(answer, SUBMIT, 400, "CLIENT_ERROR")
-        check("it says that encryptionKey is not supported", message.startswith("encryptionKey is not supp"), message)
-        for unmade in expected_ids(run, run.job_id, ask["requestedBy"]):
-            gone = run.api.get(f"/job/request/read/{run.tag}/{unmade}")
-            run.api.bad(gone, READ, 404, "RESOURCE_NOT_FOUND")
-        check("the key is not answered", first.encode() not in answer.body, answer)
-        run.third = run.second
-        return
     value = run.status(run.api.good(answer, SUBMIT))
     run.third = value["request_id"]
     expected = expected_ids(run, run.job_id, ask["requestedBy"])

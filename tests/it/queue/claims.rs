@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use exhaust::requests::{
-    ClaimWish, Clock, Completion, DAEMON_CONNECTIONS, Progress, Queue, Reader, Search, Status, WriteBack, open_postgres,
+    ClaimWish, Clock, Completion, DAEMON_CONNECTIONS, EncryptionKey, Progress, Queue, Reader, Search, Status,
+    WriteBack, open_postgres,
 };
 
 use super::super::databases::{TestDatabase, each};
@@ -182,7 +183,7 @@ fn a_claim_sets_what_the_specification_says() {
         let row = &claim.requests[0];
         assert_eq!((row.key.clone(), row.job_id.as_str()), (key("t", "1"), "course-alias"));
         assert_eq!((row.request_data.as_deref(), row.iteration, row.crashes), (Some("{}"), 2, 0));
-        assert!(row.has_encryption_key);
+        assert_eq!(row.encryption_key, Some(EncryptionKey::Sealed("sealed".to_owned())));
         let stored = queue.find(&key("t", "1")).unwrap().unwrap();
         assert_eq!(Status::parse(&stored.status), Some(Status::Processing));
         assert_eq!(stored.processing, Some(row.claimed));

@@ -40,8 +40,8 @@ fn the_original_table_migrates_with_no_row_changed() {
         assert!(queue.check().is_err_and(|e| !e.may_pass()), "columns are missing");
         let planned = queue.migrate(true).unwrap();
         assert!(queue.check().is_err(), "a dry run changes nothing");
-        // Slots, and the indexes.
-        let others = if database.is_postgres() { 6 } else { 8 };
+        // Slots, the indexes, and room in pages.
+        let others = if database.is_postgres() { 7 } else { 8 };
         assert_eq!(planned.len(), OUR_COLUMNS.len() + others, "{planned:#?}");
         assert_eq!(queue.migrate(false).unwrap(), planned);
         queue.check().unwrap();
@@ -57,10 +57,31 @@ fn the_original_table_migrates_with_no_row_changed() {
 fn an_empty_database_migrates_and_a_second_time_does_nothing() {
     each(|database| {
         let queue = queue(database);
-        assert_eq!(queue.migrate(false).unwrap().len(), if database.is_postgres() { 19 } else { 21 });
+        assert_eq!(queue.migrate(false).unwrap().len(), if database.is_postgres() { 21 } else { 22 });
         queue.check().unwrap();
         assert_eq!(queue.migrate(true).unwrap(), Vec::<String>::new());
         assert_eq!(queue.migrate(false).unwrap(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn room_in_pages_is_left_as_somebody_chose_it() {
+    each(|database| {
+        if !database.is_postgres() {
+            return;
+        }
+        let room = || {
+            database.query_text("SELECT array_to_string(reloptions, ' ') FROM pg_class WHERE relname = 'job_request'")
+        };
+        let is = |options: &str| room() == [[Some(options.to_owned())]];
+        database.execute(ORIGINAL);
+        database.execute("ALTER TABLE job_request SET (fillfactor = 50, autovacuum_enabled = false)");
+        queue(database).migrate(false).unwrap();
+        assert!(is("fillfactor=50 autovacuum_enabled=false"), "{:?}", room());
+        database.execute("ALTER TABLE job_request RESET (fillfactor)");
+        let planned = queue(database).migrate(false).unwrap();
+        assert_eq!(planned, ["ALTER TABLE job_request SET (fillfactor = 85)"]);
+        assert!(is("autovacuum_enabled=false fillfactor=85"), "{:?}", room());
     });
 }
 
@@ -79,7 +100,10 @@ fn columns_that_are_there_already_stay_as_they_are() {
         let (queue, _) = migrated(database);
         let claim = queue.claim(&wish(10)).unwrap();
         let row = &claim.requests[0];
-        assert_eq!((row.iteration, row.has_encryption_key, row.processed_batches.as_deref()), (0, true, Some("[1]")));
+        assert_eq!(
+            (row.iteration, row.encryption_key.is_some(), row.processed_batches.as_deref()),
+            (0, true, Some("[1]"))
+        );
         assert_eq!(
             database.query_text("SELECT encryption_key, iteration FROM job_request"),
             [[Some("secret".to_owned()), None]]

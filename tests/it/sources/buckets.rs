@@ -122,6 +122,19 @@ fn one_batch_of_many_opens_its_own_partition_only() {
     });
 }
 
+/// What Hive and Spark encode in names stays as it is in keys.
+#[test]
+fn odd_names_of_partitions() {
+    let batch = "b:1 %é+&'";
+    buckets::each(|bucket| {
+        let key = "user_enrolments/batchid=b%3A1 %25é+&'/part 0.csv";
+        put(&bucket.open(), key, b"courseid,userid\nc,u\n".to_vec());
+        put(&bucket.open(), "user_enrolments/batchid=b2/part.csv", b"courseid,userid\nc,u\n".to_vec());
+        let (rows, _) = read(&source(bucket.open()), &wanted(Some(&[batch]))).unwrap();
+        assert_eq!(rows, [format!("{batch}|c|u")]);
+    });
+}
+
 fn message(source: &dyn Source, scan: &Scan) -> (String, bool) {
     let error: SourceError = read(source, scan).map(drop).unwrap_err();
     assert!(!error.detail.contains("exhausttestsecret") && !error.message.contains("127.0.0.1"), "{}", error.detail);

@@ -1,8 +1,6 @@
 //! What only a database has: types without a counterpart in files, many keys, roles that may not do everything.
 
-use std::sync::Arc;
-
-use exhaust::reports::schema::{Column, Kind, Scan, Table};
+use exhaust::reports::schema::{Column, Kind, Scan, Table, keys};
 use exhaust::sources::Source;
 use exhaust::sources::postgres::PostgresSource;
 
@@ -87,13 +85,12 @@ fn many_users(place: &TestDatabase) -> Scan {
          INSERT INTO platform.user SELECT 'u' || i, repeat('name', 50) FROM generate_series(0, 29999) AS i;
          INSERT INTO platform.user VALUES ('', 'nobody'), ('u''\"\\\t', 'odd')",
     );
-    let mut keys: hashbrown::HashSet<String> = (0..90_000).step_by(3).map(|i| format!("u{i}")).collect();
-    keys.insert("u'\"\\\t".to_owned());
-    keys.insert("u\0".to_owned());
+    let users = (0..90_000).step_by(3).map(|i| format!("u{i}"));
+    let odd = ["u'\"\\\t", "u\0"].map(str::to_owned);
     Scan {
         table: Table::User,
         columns: vec![Column::key("userid"), Column::optional("firstname", Kind::Text)],
-        only: Some(("userid".into(), Arc::new(keys))),
+        only: Some(("userid".into(), keys(users.chain(odd)))),
     }
 }
 

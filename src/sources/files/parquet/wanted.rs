@@ -23,17 +23,10 @@ pub(super) fn with_wanted_key(
     known: &mut Meanings<bool>,
 ) -> Result<Vec<u32>, ArrowError> {
     let is_wanted: Vec<bool> = match keys.data_type() {
-        DataType::Dictionary(..) => {
-            known.each(Texts::of(keys), 0..keys.len(), |key| key.is_empty() || wanted.contains(key))
-        }
+        DataType::Dictionary(..) => known.each(Texts::of(keys), 0..keys.len(), |keys| wanted_or_none(keys, wanted)),
         DataType::Utf8View => {
-            let texts = || (0..keys.len()).map(|row| Texts::of(keys).get(row));
-            wanted
-                .contain(&mut texts())
-                .into_iter()
-                .zip(texts())
-                .map(|(wanted, key)| wanted || key.is_empty())
-                .collect()
+            let texts: Vec<&str> = (0..keys.len()).map(|row| Texts::of(keys).get(row)).collect();
+            wanted_or_none(&texts, wanted)
         }
         _ => {
             let cells = Cells::new(keys, Kind::Text, false, chrono_tz::Tz::UTC)?;
@@ -41,6 +34,11 @@ pub(super) fn with_wanted_key(
         }
     };
     Ok((0..).zip(is_wanted).filter(|(_, wanted)| *wanted).map(|(row, _)| row).collect())
+}
+
+fn wanted_or_none(keys: &[&str], wanted: &dyn Keys) -> Vec<bool> {
+    let are_wanted = wanted.contain(&mut keys.iter().copied());
+    are_wanted.into_iter().zip(keys).map(|(is_wanted, key)| is_wanted || key.is_empty()).collect()
 }
 
 /// Whether so few of a group's rows are wanted that the others should be jumped over.

@@ -7,19 +7,10 @@ use std::path::Path;
 use crc32fast::Hasher;
 use tempfile::NamedTempFile;
 
-use super::super::key::ObjectKey;
-use super::StoreError;
+use super::super::super::key::ObjectKey;
+use super::{Content, StoreError};
 
 const BUFFER: usize = 256 * 1024;
-
-/// What a file holds, as far as two numbers tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Content {
-    /// Its length.
-    pub bytes: u64,
-    /// The checksum of its bytes.
-    pub crc32: u32,
-}
 
 impl Content {
     /// That of the file at this place.
@@ -42,7 +33,7 @@ impl Content {
 
 /// A file being written. Dropped unfinished, it leaves nothing behind.
 #[derive(Debug)]
-pub struct NewFile {
+pub(in super::super) struct NewFile {
     key: ObjectKey,
     out: BufWriter<NamedTempFile>,
     bytes: u64,
@@ -51,15 +42,14 @@ pub struct NewFile {
 
 /// A file that is written and has no name yet. Dropped, it leaves nothing behind.
 #[derive(Debug)]
-pub struct FinishedFile {
+pub(in super::super) struct FinishedFile {
     pub(super) temporary: NamedTempFile,
     content: Content,
 }
 
 impl FinishedFile {
     /// What it holds.
-    #[must_use]
-    pub const fn content(&self) -> Content {
+    pub(in super::super) const fn content(&self) -> Content {
         self.content
     }
 }
@@ -69,8 +59,8 @@ impl NewFile {
         Self { key, out: BufWriter::with_capacity(BUFFER, temporary), bytes: 0, crc32: Hasher::new() }
     }
 
-    /// Everything is written; [`Store::publish`] gives it its name.
-    pub fn finish(self) -> Result<FinishedFile, StoreError> {
+    /// Everything is written; [`Local::publish`](super::Local::publish) gives it its name.
+    pub(in super::super) fn finish(self) -> Result<FinishedFile, StoreError> {
         let Self { key, out, bytes, crc32 } = self;
         let content = Content { bytes, crc32: crc32.finalize() };
         out.into_inner()
@@ -83,8 +73,7 @@ impl NewFile {
     }
 
     /// What writing to the file failed with, as the store's error.
-    #[must_use]
-    pub fn failed(&self, cause: io::Error) -> StoreError {
+    pub(in super::super) fn failed(&self, cause: io::Error) -> StoreError {
         StoreError::new("write a file", &self.key, cause)
     }
 }

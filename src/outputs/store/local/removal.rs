@@ -8,39 +8,18 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::super::key::{ObjectKey, Origin, REPORT};
-use super::{INCOMING, Store, StoreError};
+use super::super::super::key::{ObjectKey, REPORT};
+use super::super::{Abandoned, StoredReport};
+use super::{INCOMING, Local, StoreError};
 
 /// What temporary files begin with, and how long their names are: `.tmpXXXXXX`.
 const TEMPORARY: &str = ".tmp";
 const TEMPORARY_LENGTH: usize = 10;
 
-/// A report in the store.
-#[derive(Clone, Debug)]
-pub struct StoredReport {
-    /// Its key.
-    pub key: ObjectKey,
-    /// Whose it is, as its key says.
-    pub origin: Origin,
-    /// Its length in bytes.
-    pub bytes: u64,
-    /// When it was written. Copies share it: they are one file with several names.
-    pub modified: SystemTime,
-}
-
-/// Temporary files that were left behind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Abandoned {
-    /// How many.
-    pub files: u64,
-    /// Their length in bytes.
-    pub bytes: u64,
-}
-
 /// The reports of a store, directory by directory: files of one request come one after the other. Files may come and go
 /// meanwhile. A directory that cannot be read is one error, and the others go on.
 #[derive(Debug)]
-pub struct Reports {
+pub(in super::super) struct Reports {
     root: PathBuf,
     /// The directories above the place where it is, each with its name below the root.
     open: Vec<(String, ReadDir)>,
@@ -48,10 +27,9 @@ pub struct Reports {
     fault: Option<StoreError>,
 }
 
-impl Store {
+impl Local {
     /// Every report in the store, whoever made it.
-    #[must_use]
-    pub fn reports(&self) -> Reports {
+    pub(in super::super) fn reports(&self) -> Reports {
         let mut reports = Reports { root: self.root.clone(), open: Vec::new(), fault: None };
         reports.fault = reports.enter(String::new()).err();
         reports
@@ -61,7 +39,7 @@ impl Store {
     ///
     /// # Errors
     /// It cannot be looked at, is no plain file, or a symbolic link leads to it.
-    pub fn size(&self, key: &ObjectKey) -> Result<Option<u64>, StoreError> {
+    pub(in super::super) fn size(&self, key: &ObjectKey) -> Result<Option<u64>, StoreError> {
         self.look(key).map_err(|cause| StoreError::new("look at a file", key, cause))
     }
 
@@ -89,8 +67,8 @@ impl Store {
     /// there, which is fine.
     ///
     /// # Errors
-    /// As [`Store::size`], or it cannot be removed. Directories that stay are no error.
-    pub fn remove(&self, key: &ObjectKey) -> Result<Option<u64>, StoreError> {
+    /// As [`Local::size`], or it cannot be removed. Directories that stay are no error.
+    pub(in super::super) fn remove(&self, key: &ObjectKey) -> Result<Option<u64>, StoreError> {
         let path = self.path(key);
         let removed = self.look(key).and_then(|bytes| match bytes.map(|_| fs::remove_file(&path)) {
             Some(Err(error)) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -111,7 +89,11 @@ impl Store {
 
     /// Removes files that somebody began before that time and never finished; with `dry_run` they are only counted.
     /// Whoever is still writing to one has changed it since.
-    pub fn remove_abandoned(&self, before: SystemTime, dry_run: bool) -> Result<Abandoned, StoreError> {
+    pub(in super::super) fn remove_abandoned(
+        &self,
+        before: SystemTime,
+        dry_run: bool,
+    ) -> Result<Abandoned, StoreError> {
         let incoming = self.root.join(INCOMING);
         abandoned(&incoming, before, dry_run)
             .map_err(|cause| StoreError::new("remove abandoned files", &incoming.display(), cause))
@@ -225,9 +207,9 @@ mod tests {
 
     const CLAIM: &str = "0123456789abcdef";
 
-    fn place() -> (tempfile::TempDir, Store) {
+    fn place() -> (tempfile::TempDir, Local) {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::local(directory.path().join("reports"));
+        let store = Local::new(directory.path().join("reports"));
         (directory, store)
     }
 
@@ -235,13 +217,13 @@ mod tests {
         ObjectKey::parse(text).unwrap()
     }
 
-    fn write(store: &Store, name: &str) {
+    fn write(store: &Local, name: &str) {
         let path = store.root.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, "12345").unwrap();
     }
 
-    fn listed(store: &Store) -> Vec<String> {
+    fn listed(store: &Local) -> Vec<String> {
         let mut keys: Vec<String> = store.reports().map(|report| report.unwrap().key.to_string()).collect();
         keys.sort_unstable();
         keys
@@ -289,7 +271,7 @@ mod tests {
         use std::os::unix::fs::symlink;
         let (directory, store) = place();
         let outside = format!("t/1/{CLAIM}/reports-x.csv");
-        let elsewhere = Store::local(directory.path().join("elsewhere"));
+        let elsewhere = Local::new(directory.path().join("elsewhere"));
         write(&elsewhere, &outside);
         fs::create_dir_all(&store.root).unwrap();
         symlink(&elsewhere.root, store.root.join("link")).unwrap();
@@ -305,7 +287,7 @@ mod tests {
         assert!(listed(&store).is_empty() && store.remove(&key(&outside)).is_err());
         // A link to the root itself is the operator's.
         symlink(&elsewhere.root, directory.path().join("root")).unwrap();
-        let linked = Store::local(directory.path().join("root"));
+        let linked = Local::new(directory.path().join("root"));
         assert_eq!(listed(&linked), [outside.as_str()]);
         assert_eq!(linked.remove(&key(&outside)).unwrap(), Some(5));
         assert!(elsewhere.root.exists(), "never the root");

@@ -7,8 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::super::key::ObjectKey;
-use super::{Store, StoreError};
+use super::super::super::key::ObjectKey;
+use super::{Local, StoreError};
 
 /// So many files and directories are settled by one call for the whole file system. It waits for what others have
 /// written there as well, so a few are better settled one by one.
@@ -28,10 +28,10 @@ enum Trust {
     Lost,
 }
 
-impl Store {
+impl Local {
     /// Makes these files survive a loss of power, contents and names; copies as well, which have names of their own. After
     /// a failure a second call proves nothing: the system may have forgotten what it could not write.
-    pub fn settle<'k>(&self, keys: impl IntoIterator<Item = &'k ObjectKey>) -> Result<(), StoreError> {
+    pub(in super::super) fn settle<'k>(&self, keys: impl IntoIterator<Item = &'k ObjectKey>) -> Result<(), StoreError> {
         let files: BTreeSet<PathBuf> = keys.into_iter().map(|key| self.path(key)).collect();
         let above = |file: &PathBuf| -> Vec<PathBuf> {
             file.ancestors().skip(1).take_while(|above| above.starts_with(&self.root)).map(Path::to_owned).collect()
@@ -57,10 +57,10 @@ impl Store {
     }
 }
 
-impl Store {
+impl Local {
     /// Has the disk begin with what is stored by now, so that there is less to wait for in the end. Nothing is said of
-    /// files: whoever depends on one still has to [`settle`](Store::settle) it, and hears then what failed.
-    pub fn settle_ahead(&self) {
+    /// files: whoever depends on one still has to [`settle`](Local::settle) it, and hears then what failed.
+    pub(in super::super) fn settle_ahead(&self) {
         if let Err(error) = self.settling.all_at_once(|| whole_file_system(&self.root)) {
             log::warn!("files could not be settled ahead error={error}");
         }
@@ -116,9 +116,9 @@ mod tests {
     use super::*;
 
     /// A store with so many files, two to a directory, every second one a copy.
-    fn store(files: usize) -> (tempfile::TempDir, Store, Vec<ObjectKey>) {
+    fn store(files: usize) -> (tempfile::TempDir, Local, Vec<ObjectKey>) {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::local(directory.path().join("reports"));
+        let store = Local::new(directory.path().join("reports"));
         let keys: Vec<ObjectKey> =
             (0..files).map(|n| ObjectKey::parse(&format!("p/{}/{n}.csv", n / 2)).unwrap()).collect();
         for pair in keys.chunks(2) {

@@ -1,0 +1,221 @@
+//! The encryption key of a request between the client that brings it and the file it opens: what makes a good one, how it
+//! is sealed in its row, and by what it is known again when it is wiped.
+//!
+//! Keys from `[secrets] key` are its HMAC-SHA256 over what they are for: it is a secret of the operator's, not somebody's
+//! password, so nothing stretches it. Sealed is with XChaCha20-Poly1305 under a random nonce; tag and request id go with
+//! it, so that a sealed key opens in its own row only.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
+
+use super::Refusal;
+use crate::config::checked::Secret;
+use crate::outputs::Password;
+
+/// The fewest characters of an encryption key.
+pub const SHORTEST_KEY: usize = 8;
+/// The most: what the table's column holds.
+pub const LONGEST_KEY: usize = 50;
+
+/// What a sealed key begins with: how it is sealed.
+const SEALED: &str = "v1:";
+const NONCE: usize = 24;
+/// What a mark begins with: how it is made.
+const KEYED: &str = "hmac1:";
+const SALTED: &str = "pbkdf2-1:";
+/// A mark is no easier to guess by than the file itself, whose format has a thousand rounds.
+const ROUNDS: u32 = 50_000;
+
+/// Why an encryption key cannot be had from its row, or not be put there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// This process was not told the secret; another may have been.
+    #[error("encryptionKey is sealed, and this daemon has no [secrets] key to open it")]
+    NoSecret,
+    /// Sealed under another secret, for another row, or altered.
+    #[error("encryptionKey does not open: sealed under another [secrets] key, or altered; submit it again")]
+    DoesNotOpen,
+    /// The request has ended since.
+    #[error("encryptionKey was wiped when the request ended: submit it again with the key")]
+    Wiped,
+    /// The system has no random numbers.
+    #[error("encryptionKey cannot be sealed: no random numbers")]
+    NoRandom,
+}
+
+impl SealError {
+    /// Whether trying again later may help: an operator can configure the secret, and another daemon may have it.
+    #[must_use]
+    pub const fn may_pass(self) -> bool {
+        matches!(self, Self::NoSecret | Self::NoRandom)
+    }
+}
+
+/// What a row keeps of an encryption key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The key sealed, where `[secrets] key` is configured. Otherwise the row has to hold it plain.
+    pub sealed: Option<String>,
+    /// What it is known by; the first is to be written. A row may have one from before `[secrets] key` was configured.
+    pub marks: Vec<String>,
+}
+
+/// Seals and marks a key for one row. Takes some milliseconds of processor time.
+///
+/// # Errors
+/// No random numbers.
+pub fn keep(secret: Option<&Secret>, tag: &str, request_id: &str, key: &Password) -> Result<Kept, SealError> {
+    let row = row(tag, request_id);
+    let salted = format!("{SALTED}{}", BASE64.encode(salted_mark(&row, key)));
+    let Some(secret) = secret else { return Ok(Kept { sealed: None, marks: vec![salted] }) };
+    let keyed = mac(&derive(secret, "encryption_mark"), &[&row, key.reveal().as_bytes()]);
+    // Under another secret the same key has another mark: which secret it was is said with it, so that nobody takes that for
+    // another key.
+    let [a, b, c, d, ..] = derive(secret, "name of the secret");
+    let name = BASE64.encode([a, b, c, d]);
+    let marks = vec![format!("{KEYED}{name}:{}", BASE64.encode(keyed)), salted];
+    Ok(Kept { sealed: Some(seal(secret, &row, key)?), marks })
+}
+
+/// Opens what [`keep`] sealed for this row.
+///
+/// # Errors
+/// It does not open, or there is nothing to open it with.
+pub fn open(secret: Option<&Secret>, tag: &str, request_id: &str, sealed: &str) -> Result<Password, SealError> {
+    let secret = secret.ok_or(SealError::NoSecret)?;
+    let opened = || {
+        let bytes = BASE64.decode(sealed.strip_prefix(SEALED)?).ok()?;
+        let (nonce, ciphertext) = bytes.split_at_checked(NONCE)?;
+        let row = row(tag, request_id);
+        let plain =
+            cipher(secret).decrypt(&XNonce::try_from(nonce).ok()?, Payload { msg: ciphertext, aad: &row }).ok()?;
+        String::from_utf8(plain).ok().map(Password::new)
+    };
+    opened().ok_or(SealError::DoesNotOpen)
+}
+
+/// Whether a key can protect a file.
+///
+/// # Errors
+/// It is too short, too long, or has characters that nobody can type and not every column holds.
+pub(super) fn judge(key: &Password) -> Result<(), Refusal> {
+    let characters = key.reveal().chars().count();
+    if !(SHORTEST_KEY..=LONGEST_KEY).contains(&characters) {
+        return Err(Refusal::KeyLength);
+    }
+    // The last one stands for bytes that are no UTF-8: which key its client has nobody knows.
+    if key.reveal().contains(|c: char| c.is_control() || c == '\u{fffd}') {
+        Err(Refusal::KeyCharacters)
+    } else {
+        Ok(())
+    }
+}
+
+fn seal(secret: &Secret, row: &[u8], key: &Password) -> Result<String, SealError> {
+    let mut nonce = [0; NONCE];
+    getrandom::fill(&mut nonce).map_err(|_| SealError::NoRandom)?;
+    let sealed = cipher(secret)
+        .encrypt(&XNonce::from(nonce), Payload { msg: key.reveal().as_bytes(), aad: row })
+        .map_err(|_| SealError::NoRandom)?;
+    Ok(format!("{SEALED}{}", BASE64.encode([nonce.as_slice(), &sealed].concat())))
+}
+
+fn cipher(secret: &Secret) -> XChaCha20Poly1305 {
+    XChaCha20Poly1305::new(&derive(secret, "encryption_key_sealed").into())
+}
+
+fn derive(secret: &Secret, purpose: &str) -> [u8; 32] {
+    mac(secret.reveal().as_bytes(), &[b"exhaustd v1 ", purpose.as_bytes()])
+}
+
+fn mac(key: &[u8], message: &[&[u8]]) -> [u8; 32] {
+    #[allow(clippy::expect_used, reason = "HMAC takes keys of any length")]
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length");
+    for part in message {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
+
+/// The row is the salt: there are no two of one name.
+fn salted_mark(row: &[u8], key: &Password) -> [u8; 32] {
+    let salt = [b"exhaustd encryption_mark ".as_slice(), row].concat();
+    pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(key.reveal().as_bytes(), &salt, ROUNDS)
+}
+
+/// No two keys of rows read the same.
+fn row(tag: &str, request_id: &str) -> Vec<u8> {
+    format!("{} {tag} {request_id} ", tag.len()).into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> Secret {
+        Secret::new(text.to_owned())
+    }
+
+    fn password(text: &str) -> Password {
+        Password::new(text.to_owned())
+    }
+
+    #[test]
+    fn a_sealed_key_opens_in_its_row_under_its_secret_only() {
+        let ours = secret("sixteen characters or more");
+        let key = password("hush-hush · 漢字");
+        let sealed = keep(Some(&ours), "t", "1", &key).unwrap().sealed.unwrap();
+        assert!(sealed.starts_with("v1:") && sealed.is_ascii(), "{sealed}");
+        assert_eq!(open(Some(&ours), "t", "1", &sealed), Ok(key.clone()));
+        assert_ne!(keep(Some(&ours), "t", "1", &key).unwrap().sealed, Some(sealed.clone()), "a fresh nonce");
+        let unopened = Err(SealError::DoesNotOpen);
+        assert_eq!(open(Some(&secret("sixteen characters or less")), "t", "1", &sealed), unopened);
+        for (tag, id) in [("t", "2"), ("u", "1"), ("t ", "1"), ("", "t 1")] {
+            assert_eq!(open(Some(&ours), tag, id, &sealed), unopened, "moved to {tag:?} {id:?}");
+        }
+        for at in SEALED.len()..sealed.len() {
+            let mut altered = sealed.clone().into_bytes();
+            altered[at] = if altered[at] == b'A' { b'B' } else { b'A' };
+            assert_eq!(open(Some(&ours), "t", "1", &String::from_utf8(altered).unwrap()), unopened, "byte {at}");
+        }
+        for broken in ["", "v1:", "v2:", "v1:AAAA", "hush-hush", &sealed[3..], &sealed[..sealed.len() - 4]] {
+            assert_eq!(open(Some(&ours), "t", "1", broken), unopened, "{broken:?}");
+        }
+        assert_eq!(open(None, "t", "1", &sealed), Err(SealError::NoSecret));
+    }
+
+    /// Computed by Python: `hmac`, `hashlib.pbkdf2_hmac`.
+    #[test]
+    fn marks_are_what_others_compute() {
+        let kept = keep(Some(&secret("sixteen characters or more")), "t", "1", &password("hush-hush")).unwrap();
+        assert_eq!(kept.marks, [HMAC_MARK, PBKDF2_MARK]);
+        let plain = keep(None, "t", "1", &password("hush-hush")).unwrap();
+        assert_eq!((plain.sealed, plain.marks), (None, vec![PBKDF2_MARK.to_owned()]));
+        assert_ne!(keep(None, "t", "2", &password("hush-hush")).unwrap().marks, [PBKDF2_MARK], "another row");
+    }
+
+    const HMAC_MARK: &str = "hmac1:d5oT0w==:o8ALmxyHf5gjhK14gsUsVToRJHVtdRZ7BccZ8N7Am7Y=";
+    const PBKDF2_MARK: &str = "pbkdf2-1:D6LJt+PGOZ+8BlDavF8s7S7nHG7cvOELJaWSIyVrNgQ=";
+
+    #[test]
+    fn a_key_has_eight_to_fifty_characters_of_text() {
+        for (key, judged) in [
+            ("", Err(Refusal::KeyLength)),
+            ("seven-7", Err(Refusal::KeyLength)),
+            ("eight--8", Ok(())),
+            ("        ", Ok(())),
+            ("漢字漢字漢字漢字", Ok(())),
+            (&"é".repeat(50), Ok(())),
+            (&"e".repeat(51), Err(Refusal::KeyLength)),
+            ("with\nline ends", Err(Refusal::KeyCharacters)),
+            ("with\0nothing", Err(Refusal::KeyCharacters)),
+            ("not \u{fffd} known", Err(Refusal::KeyCharacters)),
+        ] {
+            assert_eq!(judge(&password(key)), judged, "{key:?}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! JSON lines: one object per row, keys in the order of the columns, every key in every row; what is empty is null.
+
+use std::io::{self, Write};
+
+use crate::reports::table::{Finished, TableColumn, Values};
+
+/// Bytes are handed on in pieces of about this size.
+const PIECE: usize = 64 * 1024;
+
+/// Writes the table and returns how many lines were written.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(table: &Finished<'_>, out: &mut dyn Write) -> io::Result<u64> {
+    let listed = table.listed.iter().flat_map(|listed| listed.headings.iter().copied());
+    let headings = listed.chain(table.columns.iter().map(|column| &*column.heading));
+    let keys = headings.enumerate().map(|(at, heading)| key(at, heading)).collect::<io::Result<Vec<_>>>()?;
+    let mut bytes = Vec::with_capacity(PIECE + PIECE / 4);
+    for row in 0..table.rows {
+        let mut keys = keys.iter();
+        bytes.push(b'{');
+        if let Some(listed) = &table.listed {
+            let (line, hidden) = listed.line(row);
+            for (cell, key) in line.cells(hidden).zip(keys.by_ref().take(listed.headings.len())) {
+                bytes.extend_from_slice(key);
+                text(&mut bytes, &cell)?;
+            }
+        }
+        for (column, key) in table.columns.iter().zip(keys) {
+            bytes.extend_from_slice(key);
+            value(&mut bytes, column, row)?;
+        }
+        bytes.extend_from_slice(b"}\n");
+        if bytes.len() >= PIECE {
+            out.write_all(&bytes)?;
+            bytes.clear();
+        }
+    }
+    out.write_all(&bytes)?;
+    out.flush()?;
+    Ok(table.rows as u64)
+}
+
+/// `,"heading":`
+fn key(at: usize, heading: &str) -> io::Result<Vec<u8>> {
+    let mut bytes = if at > 0 { b",".to_vec() } else { Vec::new() };
+    serde_json::to_writer(&mut bytes, heading)?;
+    bytes.push(b':');
+    Ok(bytes)
+}
+
+fn value(bytes: &mut Vec<u8>, column: &TableColumn<'_>, row: usize) -> io::Result<()> {
+    match &column.values {
+        Values::Constant(constant) => text(bytes, constant),
+        Values::Text(texts) => text(bytes, &texts[row]),
+        Values::Date(days) => match days[row] {
+            Some(day) => write!(bytes, "\"{day}\""),
+            None => bytes.write_all(b"null"),
+        },
+        Values::Int(numbers) | Values::Percent(numbers) => match numbers[row] {
+            Some(number) => write!(bytes, "{number}"),
+            None => bytes.write_all(b"null"),
+        },
+    }
+}
+
+fn text(bytes: &mut Vec<u8>, text: &str) -> io::Result<()> {
+    if text.is_empty() {
+        return bytes.write_all(b"null");
+    }
+    Ok(serde_json::to_writer(bytes, text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_table;
+    use super::*;
+
+    #[test]
+    fn every_kind_of_cell() {
+        let expected = concat!(
+            r#"{"User ID":"0131234567890123456","Name":"=1, \"x\"\n","Same":"s","Date":"2018-02-01","Int":100,"Percent":-33,"T \"ü\"":"007"}"#,
+            "\n",
+            r#"{"User ID":null,"Name":"b\u0001_x000D_\r","Same":"s","Date":null,"Int":null,"Percent":null,"T \"ü\"":null}"#,
+            "\n",
+        );
+        let mut bytes = Vec::new();
+        assert_eq!(test_table::with(|table| write(table, &mut bytes)).unwrap(), 2);
+        assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+    }
+}

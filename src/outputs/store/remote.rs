@@ -1,0 +1,251 @@
+//! A place in an object store. A file is kept in memory while it is small and sent in parts beyond that; either way it
+//! is there at once and whole, when it is published.
+
+use std::io::{self, Write};
+
+use crc32fast::Hasher;
+
+use super::super::format::content_type;
+use super::super::key::{ObjectKey, REPORT};
+use super::{Content, StoreError, StoredReport, content_disposition};
+use crate::objects::{Bucket, Cause, Headers, Listing, ObjectError, Upload};
+
+/// What is sent at a time; a file up to this length goes whole. All parts have this length, which some servers want, so
+/// a file has at most 10,000 times as much: S3 takes no more parts.
+const PART: usize = 8 << 20;
+/// Parts of a file.
+const PARTS: u64 = 10_000;
+
+/// What [`Remote::check`] writes. It stays: removing it may be forbidden, and several daemons may look for it.
+const PROBE: &str = ".exhaustd-probe";
+
+/// A place in an object store that holds finished files.
+#[derive(Clone, Debug)]
+pub(super) struct Remote {
+    bucket: Bucket,
+}
+
+/// A file being written.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    key: ObjectKey,
+    bucket: Bucket,
+    /// What is not sent yet, at most one part.
+    buffer: Vec<u8>,
+    /// `None`: it may still go whole.
+    upload: Option<Upload>,
+    bytes: u64,
+    crc32: Hasher,
+    fault: Option<ObjectError>,
+}
+
+/// A file that is written.
+#[derive(Debug)]
+pub(super) struct FinishedFile {
+    key: ObjectKey,
+    content: Content,
+    body: Body,
+}
+
+#[derive(Debug)]
+enum Body {
+    Whole(Vec<u8>),
+    Parts(Box<Upload>),
+}
+
+impl Remote {
+    pub(super) const fn new(bucket: Bucket) -> Self {
+        Self { bucket }
+    }
+
+    pub(super) fn create(&self, key: &ObjectKey) -> NewFile {
+        NewFile {
+            key: key.clone(),
+            bucket: self.bucket.clone(),
+            buffer: Vec::new(),
+            upload: None,
+            bytes: 0,
+            crc32: Hasher::new(),
+            fault: None,
+        }
+    }
+
+    pub(super) fn publish(&self, file: FinishedFile, key: &ObjectKey) -> Result<(), StoreError> {
+        let published = match file.body {
+            Body::Whole(bytes) => self.bucket.put(key.as_str(), bytes, headers(key)),
+            Body::Parts(upload) if file.key == *key => upload.complete(),
+            // Its request has ended meanwhile, and another one wants it under its own name: parts cannot be renamed.
+            Body::Parts(upload) => upload.complete().and_then(|()| {
+                self.bucket.copy(file.key.as_str(), key.as_str())?;
+                self.bucket.remove(file.key.as_str())
+            }),
+        };
+        published.map_err(|error| StoreError::remote("store a file", error))
+    }
+
+    /// The store's own copy. Its headers are those of the first: both files are called the same.
+    pub(super) fn copy(&self, from: &ObjectKey, to: &ObjectKey) -> Result<(), StoreError> {
+        self.bucket.copy(from.as_str(), to.as_str()).map_err(|error| StoreError::remote("copy a file", error))
+    }
+
+    /// What cannot be looked at is not there.
+    pub(super) fn has(&self, files: &[(&ObjectKey, Content)]) -> Vec<bool> {
+        let keys: Vec<&str> = files.iter().map(|(key, _)| key.as_str()).collect();
+        let found = self.bucket.look_at_all(&keys);
+        let is = |found: &Result<Option<crate::objects::Object>, ObjectError>, content: Content| {
+            found.as_ref().is_ok_and(|found| found.as_ref().is_some_and(|object| object.bytes == content.bytes))
+        };
+        files.iter().zip(&found).map(|((_, content), found)| is(found, *content)).collect()
+    }
+
+    /// Writes a small object, and looks at it.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        let headers = Headers { content_type: "text/plain", content_disposition: "attachment".to_owned() };
+        let probed = self.bucket.put(PROBE, b"probe".to_vec(), headers).and_then(|()| self.bucket.look(PROBE));
+        match probed.map_err(|error| StoreError::remote("write", at(&self.bucket, error)))? {
+            Some(_) => Ok(()),
+            None => Err(StoreError::remote(
+                "write",
+                ObjectError {
+                    action: "look at",
+                    place: self.bucket.location().to_string(),
+                    cause: Cause::Answered("that what was just written is not there".to_owned()),
+                },
+            )),
+        }
+    }
+
+    pub(super) fn size(&self, key: &ObjectKey) -> Result<Option<u64>, StoreError> {
+        let found = self.bucket.look(key.as_str()).map_err(|error| StoreError::remote("look at a file", error))?;
+        Ok(found.map(|object| object.bytes))
+    }
+
+    pub(super) fn remove(&self, key: &ObjectKey) -> Result<Option<u64>, StoreError> {
+        let removed = self.bucket.look(key.as_str()).and_then(|found| match found {
+            Some(object) => self.bucket.remove(key.as_str()).map(|()| Some(object.bytes)),
+            None => Ok(None),
+        });
+        removed.map_err(|error| StoreError::remote("remove a file", error))
+    }
+
+    pub(super) fn reports(&self) -> Reports {
+        let (objects, fault) = match self.bucket.list("") {
+            Ok(objects) => (Some(objects), None),
+            Err(error) => (None, Some(StoreError::remote("list files", error))),
+        };
+        Reports { objects, fault }
+    }
+}
+
+/// Of the whole place, not of one key in it.
+fn at(bucket: &Bucket, error: ObjectError) -> ObjectError {
+    ObjectError { place: bucket.location().to_string(), ..error }
+}
+
+fn headers(key: &ObjectKey) -> Headers {
+    Headers { content_type: content_type(key.as_str()), content_disposition: content_disposition(key) }
+}
+
+impl NewFile {
+    /// Sends the buffer as the next part.
+    fn send(&mut self) -> Result<(), ObjectError> {
+        if self.bytes > PARTS * PART as u64 {
+            let cause = Cause::Impossible("a file of more than 80 GiB".to_owned());
+            return Err(ObjectError { action: "store", place: self.key.to_string(), cause });
+        }
+        let upload = match &mut self.upload {
+            Some(upload) => upload,
+            none => none.insert(self.bucket.begin(self.key.as_str(), headers(&self.key))?),
+        };
+        upload.part(std::mem::take(&mut self.buffer))
+    }
+
+    pub(super) fn finish(mut self) -> Result<FinishedFile, StoreError> {
+        if let Some(fault) = self.fault.take() {
+            return Err(StoreError::remote("write a file", fault));
+        }
+        if self.upload.is_some() {
+            self.send().map_err(|error| StoreError::remote("write a file", error))?;
+        }
+        let Self { key, buffer, upload, bytes, crc32, .. } = self;
+        let body = upload.map_or(Body::Whole(buffer), |upload| Body::Parts(Box::new(upload)));
+        Ok(FinishedFile { key, content: Content { bytes, crc32: crc32.finalize() }, body })
+    }
+
+    pub(super) fn failed(&self, cause: io::Error) -> StoreError {
+        match &self.fault {
+            Some(fault) => StoreError::remote("write a file", fault.clone()),
+            None => StoreError::new("write a file", &self.key, cause),
+        }
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(fault) = &self.fault {
+            return Err(io::Error::other(fault.to_string()));
+        }
+        // Only when more comes: a file of exactly one part goes whole, and the last part is never empty.
+        if self.buffer.len() == PART
+            && !bytes.is_empty()
+            && let Err(error) = self.send()
+        {
+            let told = io::Error::other(error.to_string());
+            self.fault = Some(error);
+            return Err(told);
+        }
+        let written = &bytes[..bytes.len().min(PART - self.buffer.len())];
+        self.buffer.extend_from_slice(written);
+        self.bytes += written.len() as u64;
+        self.crc32.update(written);
+        Ok(written.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl FinishedFile {
+    pub(super) const fn content(&self) -> Content {
+        self.content
+    }
+
+    pub(super) fn held(&self) -> u64 {
+        match &self.body {
+            Body::Whole(bytes) => bytes.capacity() as u64,
+            // Parts under way are counted where they are sent.
+            Body::Parts(_) => 0,
+        }
+    }
+}
+
+/// Reports, page by page.
+#[derive(Debug)]
+pub(super) struct Reports {
+    objects: Option<Listing>,
+    fault: Option<StoreError>,
+}
+
+impl Iterator for Reports {
+    type Item = Result<StoredReport, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(fault) = self.fault.take() {
+            return Some(Err(fault));
+        }
+        for object in self.objects.as_mut()? {
+            let object = match object {
+                Ok(object) => object,
+                Err(error) => return Some(Err(StoreError::remote("list files", error))),
+            };
+            // Other things may be there, other people's among them.
+            let is_report = object.key.rsplit('/').next().is_some_and(|name| name.starts_with(REPORT));
+            let key = ObjectKey::parse(&object.key).ok().filter(|_| is_report);
+            if let Some((key, origin)) = key.and_then(|key| key.origin().map(|origin| (key, origin))) {
+                return Some(Ok(StoredReport { key, origin, bytes: object.bytes, modified: object.modified }));
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,84 @@
+//! A proxy before an object store that spoils calls: refuses, cuts, delays. It reads each call whole and makes it anew on
+//! a connection of its own.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// What it does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    /// Every third call is answered 503.
+    ThirdUnavailable,
+    /// Every third call is answered by the end of the connection.
+    ThirdCut,
+    /// Every third call is carried, and its answer gets lost.
+    ThirdAnswerLost,
+    /// Each call takes this long.
+    Slow(Duration),
+    /// Each call is answered 403.
+    Refused,
+}
+
+/// Starts one before this `host:port`; its own. It ends with the process.
+pub(crate) fn before(target: &str, fault: Fault) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (target, calls) = (target.to_owned(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&calls);
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let (target, calls) = (target.clone(), Arc::clone(&calls));
+            // A client that goes away is no failure of the proxy.
+            std::thread::spawn(move || drop(carry(client, &target, fault, &calls)));
+        }
+    });
+    (address, counted)
+}
+
+fn carry(mut client: TcpStream, target: &str, fault: Fault, calls: &AtomicUsize) -> std::io::Result<()> {
+    let Some(call) = call(&mut client)? else { return Ok(()) };
+    let is_third = calls.fetch_add(1, Ordering::SeqCst) % 3 == 2;
+    let answer = |status: &str, code: &str| {
+        let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code></Error>");
+        format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    };
+    match fault {
+        Fault::ThirdUnavailable if is_third => {
+            return client.write_all(answer("503 Service Unavailable", "SlowDown").as_bytes());
+        }
+        Fault::Refused => return client.write_all(answer("403 Forbidden", "AccessDenied").as_bytes()),
+        Fault::ThirdCut if is_third => return Ok(()),
+        Fault::Slow(delay) => std::thread::sleep(delay),
+        _ => {}
+    }
+    let mut server = TcpStream::connect(target)?;
+    server.write_all(&call)?;
+    let mut told = Vec::new();
+    server.read_to_end(&mut told)?;
+    if is_third && matches!(fault, Fault::ThirdAnswerLost) { Ok(()) } else { client.write_all(&told) }
+}
+
+/// Reads one call; it asks for the end of the connection after it.
+fn call(client: &mut TcpStream) -> std::io::Result<Option<Vec<u8>>> {
+    let (mut bytes, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
+    loop {
+        let head = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+        if let Some(head) = head {
+            let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
+            let length = text.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+            if bytes.len() >= head + 4 + length.map_or(0, |length| length.parse::<usize>().unwrap()) {
+                bytes.splice(head..head, *b"\r\nconnection: close");
+                return Ok(Some(bytes));
+            }
+        }
+        match client.read(&mut buffer)? {
+            0 => return Ok(None),
+            read => bytes.extend_from_slice(&buffer[..read]),
+        }
+    }
+}

@@ -1,0 +1,517 @@
+//! Protected files from outside: others open them with the key and not without, nothing plain is ever on a disk, and the
+//! key is nowhere but where it has to be.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+
+use exhaust::sample_data::SampleRequest;
+use serde_json::{Value, json};
+
+use crate::api::{BATCH, SUBMIT, rows, site, submission};
+use crate::daemon::{Daemon, wait_for};
+use crate::databases::{TestDatabase, each};
+use crate::http::Server;
+use crate::reliability::{Files, jobs, place, sample, undisturbed, wait_until_done};
+use crate::site::{JOBS, Site, fixture, told};
+
+const KEY: &str = "EXHAUST_ENCRYPTION_KEY";
+const SECRET: &str = "EXHAUST__SECRETS__KEY";
+
+/// The modules that `scripts/test` installs.
+fn python() -> Command {
+    let mut python = Command::new("python3");
+    python.env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-python"));
+    python.env("LC_ALL", "C.UTF-8");
+    python
+}
+
+/// 7-Zip's program, where there is one and pyzipper too.
+fn readers() -> Option<&'static str> {
+    let runs = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
+    let seven_zip = ["7zz", "7z"].into_iter().find(|name| runs(&mut Command::new(name)));
+    let missing = match seven_zip {
+        Some(_) if runs(python().args(["-c", "import pyzipper"])) => return seven_zip,
+        Some(_) => "pyzipper",
+        None => "7-Zip",
+    };
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{missing} is not installed");
+    eprintln!("skipped: opening protected files with other programs: {missing} is not installed (see scripts/test)");
+    None
+}
+
+/// Everything in a directory, temporary files included.
+fn all_files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let Ok(entries) = fs::read_dir(directory) else { return found };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(all_files(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+/// Runs a command with input and these variables.
+fn run(site: &Site<'_>, arguments: &[&str], variables: &[(&str, &str)], input: &str) -> Output {
+    let mut command = site.command(arguments);
+    command.envs(variables.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // Nobody may be reading.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn once(site: &Site<'_>, variables: &[(&str, &str)]) -> String {
+    told(&run(site, &["run", "--once"], variables, ""))
+}
+
+/// What a row has of a password: plain, sealed, mark.
+fn kept(database: &TestDatabase) -> [Option<String>; 3] {
+    let columns = "SELECT encryption_key, encryption_key_sealed, encryption_mark FROM job_request";
+    database.query_text(columns).remove(0).try_into().unwrap()
+}
+
+/// One request for the 25 largest batches of a made-up platform, and what it gives without a key.
+fn large(data: &Path, job_id: &'static str) -> (String, Files) {
+    let batches: std::collections::BTreeSet<String> =
+        exhaust::sample_data::requests(0.001, 1, 60, 25).unwrap().into_iter().flat_map(|one| one.batches).collect();
+    let request_data = json!({ "batchFilter": batches }).to_string();
+    let wanted = SampleRequest { job_id, request_data: request_data.clone(), batches: Vec::new() };
+    (request_data, undisturbed(data, &[wanted]).into_values().next().unwrap())
+}
+
+/// For `protected.py`: each archive beside what must be in it.
+fn to_open(site: &Site<'_>, id: &str, key: &str, method: &str, plain: &Files) -> Vec<Value> {
+    let row = &site.rows()[id];
+    assert_eq!((row.status.as_str(), row.urls.len()), ("COMPLETED", plain.len()), "{}", row.message);
+    let one = |url: &String| {
+        let zip = site.path("reports").join(url);
+        let entry = zip.file_name().unwrap().to_str().unwrap().replace(".zip", ".csv");
+        let expected = site.path(&format!("{id}-{entry}"));
+        fs::write(&expected, plain.get(&entry).unwrap_or_else(|| panic!("{url}"))).unwrap();
+        json!({ "zip": zip, "entry": entry, "plain": expected, "key": key, "method": method })
+    };
+    row.urls.iter().map(one).collect()
+}
+
+fn open(seven_zip: &str, files: &[Value]) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/protected.py");
+    let mut python = python();
+    let mut child = python
+        .arg(script)
+        .arg(seven_zip)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(Value::from(files).to_string().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    told(&output)
+}
+
+/// Both ways to zip, from our own submit and from rows that others wrote. Requests with other keys and with none for the
+/// same batches are in the same scan: each gets its own.
+#[test]
+fn other_programs_open_protected_files_with_the_key_and_not_without() {
+    let Some(seven_zip) = readers() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    sample(&data, 60);
+    let (course, course_files) = large(&data, "course-report");
+    let (assessment, assessment_files) = large(&data, "assessment-report");
+    each(|database| {
+        // That text is to be compressed has no effect on what is in an archive.
+        let jobs = JOBS.replace("report = \"course\"", "report = \"course\"\ncompress = \"gzip\"");
+        let jobs = jobs.replace("report = \"assessment\"", "report = \"assessment\"\nzip = \"legacy\"");
+        let site = Site::new(database, &data, &jobs, "");
+        let foreign = [
+            ("theirs", "course-report", &course, "their own key"),
+            ("umlauts", "course-report", &course, "schlüssel · 漢字"),
+            ("old", "assessment-report", &assessment, "an old friend"),
+        ];
+        assert!(site.run(&["migrate"]).status.success());
+        for (id, job, request, key) in foreign {
+            site.insert("t", id, job, request);
+            database.execute(&format!("UPDATE job_request SET encryption_key = '{key}' WHERE request_id = '{id}'"));
+        }
+        site.insert("t", "plain", "course-report", &course);
+        for (id, key) in [("ours", "our first key"), ("ours-2", "our second key")] {
+            let submit = ["submit", "course-report", "--job-config", &course, "--request-id", id];
+            let output = run(&site, &submit, &[(KEY, key)], "");
+            assert!(output.status.success(), "{}", told(&output));
+        }
+        let log = once(&site, &[]);
+        let mut files = Vec::new();
+        for (id, key) in [("theirs", "their own key"), ("ours", "our first key"), ("ours-2", "our second key")] {
+            files.extend(to_open(&site, id, key, "aes", &course_files));
+        }
+        files.extend(to_open(&site, "old", "an old friend", "legacy", &assessment_files));
+        println!("{}", open(seven_zip, &files));
+        let plain = &site.rows()["plain"];
+        assert!(plain.urls.iter().all(|url| url.ends_with(".csv.gz")), "{:?}", plain.urls);
+        // What pyzipper takes as bytes; 7-Zip would take the letters through a locale.
+        let umlauts = to_open(&site, "umlauts", "schlüssel · 漢字", "aes", &course_files);
+        let read = "import json, sys, pyzipper\nfor f in json.load(sys.stdin):\n    \
+            assert pyzipper.AESZipFile(f['zip']).read(f['entry'], f['key'].encode()) == open(f['plain'], 'rb').read()";
+        let mut child = python().args(["-c", read]).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(Value::from(umlauts).to_string().as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+        for (key, _) in [("their own key", 0), ("umlauts key", 0), ("our first key", 0), ("an old friend", 0)] {
+            assert!(!log.contains(key), "{log}");
+        }
+        let left = database.query_text(
+            "SELECT count(*) FROM job_request WHERE encryption_key IS NOT NULL OR encryption_key_sealed IS NOT NULL",
+        );
+        assert_eq!(left[0][0].as_deref(), Some("0"), "wiped");
+    });
+}
+
+/// A daemon is stopped and killed while it writes, with every file of the request begun and with some in their place; then
+/// another goes on, and makes only what is missing.
+#[test]
+fn nothing_plain_is_ever_on_a_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    sample(&data, 60);
+    let (request, plain) = large(&data, "course-report");
+    let lines: Vec<&str> =
+        plain.values().flat_map(|file| file.lines().take(5)).filter(|line| line.len() > 40).collect();
+    assert!(lines.len() > 50);
+    let is_plain = |file: &PathBuf| {
+        let bytes = fs::read(file).unwrap();
+        let bytes = String::from_utf8_lossy(&bytes);
+        lines.iter().any(|line| bytes.contains(line)) || bytes.contains("User Name")
+    };
+    each(|database| {
+        let site = place(database, &data, "lease = \"1500ms\"\nthreads = 2");
+        site.insert("t", "r", "course-report", &request);
+        database.execute("UPDATE job_request SET encryption_key = 'hush, hush'");
+        let look = |when: &str| {
+            let files = all_files(&site.path("reports"));
+            let found: Vec<_> = files.iter().filter(|file| is_plain(file)).collect();
+            assert!(found.is_empty(), "{when}: {found:?}");
+            files
+        };
+        let first = Daemon::start(&site, "written:pause");
+        first.logs("paused at=written");
+        let incoming = look("while it is written");
+        assert!(incoming.iter().any(|file| file.to_string_lossy().contains(".incoming")), "{incoming:?}");
+        first.kill();
+        look("after a kill");
+        let second = Daemon::start(&site, "generating:delay=150;written#12:pause");
+        let noted = wait_for("files to be noted", || {
+            let row = database.query_text("SELECT processed_batches FROM job_request").remove(0).remove(0)?;
+            let noted: Value = serde_json::from_str(&row).unwrap();
+            assert!(!row.contains("hush"), "{row}");
+            Some(noted["batches"].as_array().unwrap().len()).filter(|&noted| noted >= 4)
+        });
+        second.kill();
+        look("after another kill");
+        let third = Daemon::start(&site, "");
+        wait_until_done(database);
+        look("at the end");
+        let row = &site.rows()["r"];
+        assert_eq!(row.status, "COMPLETED", "{}", third.log());
+        let made = row.stats["group"]["batches_generated"].as_u64().unwrap();
+        assert!(made <= 25 - noted as u64, "{made} made of 25, {noted} were noted");
+        assert!(!third.log().contains("hush"), "{}", third.log());
+        let [key, sealed, mark] = kept(database);
+        assert_eq!((key, sealed, mark.as_deref()), (None, None, Some("unknown")));
+        let left = database.query_text("SELECT processed_batches FROM job_request");
+        assert_eq!(left, [[None]], "nothing that was made of the key stays");
+        if let Some(seven_zip) = readers() {
+            println!("{}", open(seven_zip, &to_open(&site, "r", "hush, hush", "aes", &plain)));
+        }
+    });
+}
+
+/// Another key in the row: what was made with the first is no part of it.
+#[test]
+fn files_under_another_key_are_made_again() {
+    let Some(seven_zip) = readers() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    sample(&data, 60);
+    let (request, plain) = large(&data, "course-report");
+    let database = TestDatabase::sqlite();
+    let site = place(&database, &data, "lease = \"1500ms\"\nthreads = 1");
+    site.insert("t", "r", "course-report", &request);
+    database.execute("UPDATE job_request SET encryption_key = 'the first key'");
+    let first = Daemon::start(&site, "generating:delay=150;generating#12:pause");
+    wait_for("files to be noted", || {
+        database.query_text("SELECT processed_batches FROM job_request").remove(0).remove(0)
+    });
+    first.kill();
+    database.execute("UPDATE job_request SET encryption_key = 'the second key'");
+    let second = Daemon::start(&site, "");
+    wait_until_done(&database);
+    let made = site.rows()["r"].stats["group"]["batches_generated"].as_u64();
+    assert_eq!(made, Some(25), "{}", second.log());
+    open(seven_zip, &to_open(&site, "r", "the second key", "aes", &plain));
+}
+
+/// A store that fails, and keys that cannot protect anything: the request fails, and there is no file.
+#[test]
+fn protection_fails_rather_than_falls_away() {
+    each(|database| {
+        let jobs =
+            JOBS.replace("report = \"course\"", "report = \"course\"\nrequire_encryption = true\nmax_attempts = 1");
+        let site = Site::new(database, &fixture("odd"), &jobs, "");
+        assert!(site.run(&["migrate"]).status.success());
+        let request = json!({ "batchId": BATCH }).to_string();
+        let rows = [
+            ("none", "NULL", "NULL", "NULL", "encryptionKey is missing: this job makes protected files only"),
+            ("empty", "''", "NULL", "NULL", "encryptionKey is missing: this job makes protected files only"),
+            ("short", "'seven77'", "NULL", "NULL", "encryptionKey must have 8 to 50 characters"),
+            (
+                "odd",
+                "'with a' || chr(9) || 'tab'",
+                "NULL",
+                "NULL",
+                "encryptionKey must be text without control characters",
+            ),
+            (
+                "gone",
+                "NULL",
+                "NULL",
+                "'unknown'",
+                "encryptionKey was wiped when the request ended: submit it again with the key",
+            ),
+            (
+                "sealed",
+                "NULL",
+                "'v1:AAAA'",
+                "NULL",
+                "encryptionKey is sealed, and this daemon has no [secrets] key to open it",
+            ),
+            (
+                "both",
+                "'good enough'",
+                "'v1:AAAA'",
+                "NULL",
+                "encryptionKey is sealed, and this daemon has no [secrets] key to open it",
+            ),
+        ];
+        for (id, key, sealed, mark, _) in rows {
+            let key = if database.is_postgres() { key.to_owned() } else { key.replace("chr(", "char(") };
+            site.insert("t", id, "course-report", &request);
+            database.execute(&format!(
+                "UPDATE job_request SET encryption_key = {key}, encryption_key_sealed = {sealed}, encryption_mark = {mark}
+                WHERE request_id = '{id}'"
+            ));
+        }
+        let log = once(&site, &[]);
+        for (id, _, _, _, message) in rows {
+            let row = &site.rows()[id];
+            assert_eq!((row.status.as_str(), row.message.as_str()), ("FAILED", message), "{id}");
+        }
+        assert_eq!(all_files(&site.path("reports")), Vec::<PathBuf>::new(), "{log}");
+        assert!(!log.contains("seven77") && !log.contains("good enough"), "{log}");
+        // With a secret: one that is another, and a sealed key that was moved here from another row.
+        let sealed = |id: &str, secret: &str| {
+            let submit = ["submit", "course-report", "--batch", BATCH, "--tag", "t", "--request-id", id];
+            let output = run(&site, &submit, &[(KEY, "good enough"), (SECRET, secret)], "");
+            assert!(output.status.success(), "{}", told(&output));
+        };
+        database.execute("DELETE FROM job_request");
+        sealed("a", "another secret of theirs");
+        sealed("b", "the secret of this place");
+        sealed("c", "the secret of this place");
+        database.execute(
+            "UPDATE job_request SET encryption_key_sealed =
+                (SELECT encryption_key_sealed FROM job_request WHERE request_id = 'c') WHERE request_id = 'b'",
+        );
+        let plain = database.query_text("SELECT count(*) FROM job_request WHERE encryption_key IS NOT NULL");
+        assert_eq!(plain[0][0].as_deref(), Some("0"), "sealed keys are not plain as well");
+        let log = once(&site, &[(SECRET, "the secret of this place")]);
+        let rows = site.rows();
+        for id in ["a", "b"] {
+            assert_eq!(rows[id].status, "FAILED", "{id}");
+            let message =
+                "encryptionKey does not open: sealed under another [secrets] key, or altered; submit it again";
+            assert_eq!(rows[id].message, message, "{id}");
+        }
+        assert_eq!(rows["c"].status, "COMPLETED", "{log}");
+        assert_eq!(all_files(&site.path("reports")).len(), 1);
+        // As the message says.
+        sealed("a", "the secret of this place");
+        once(&site, &[(SECRET, "the secret of this place")]);
+        assert_eq!(site.rows()["a"].status, "COMPLETED");
+        assert!(!log.contains("good enough") && !log.contains("secret of this place"), "{log}");
+    });
+}
+
+/// While nothing says otherwise the operator may still configure the secret: the request waits for it.
+#[test]
+fn a_sealed_request_waits_for_a_daemon_that_has_the_secret() {
+    let database = TestDatabase::sqlite();
+    let site = Site::new(&database, &fixture("odd"), JOBS, "");
+    let secret = (SECRET, "sixteen characters");
+    let submit = ["submit", "course-report", "--batch", BATCH, "--request-id", "r"];
+    assert!(run(&site, &submit, &[(KEY, "good enough"), secret], "").status.success());
+    once(&site, &[]);
+    let row = &site.rows()["r"];
+    assert_eq!(row.status, "SUBMITTED");
+    assert_eq!(row.message, "encryptionKey is sealed, and this daemon has no [secrets] key to open it");
+    database.execute("UPDATE job_request SET next_attempt_at = NULL");
+    once(&site, &[secret]);
+    assert_eq!(site.rows()["r"].status, "COMPLETED");
+    let [key, sealed, mark] = kept(&database);
+    assert_eq!((key, sealed), (None, None));
+    assert!(mark.unwrap().starts_with("hmac1:"));
+}
+
+fn with<'a>(arguments: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
+    [arguments, more].concat()
+}
+
+#[test]
+fn submit_takes_a_key_from_where_no_list_of_processes_shows_it() {
+    each(|database| {
+        let jobs = JOBS.replace("report = \"course\"", "report = \"course\"\nrequire_encryption = true");
+        let site = Site::new(database, &fixture("odd"), &jobs, "");
+        let submit = ["submit", "course-report", "--batch", BATCH, "--json"];
+        let refused = |output: Output, code: i32, part: &str| {
+            assert!(output.status.code() == Some(code) && told(&output).contains(part), "{}", told(&output));
+        };
+        fs::write(site.path("key"), "the key of a file\r\n").unwrap();
+        let how =
+            "encryptionKey is missing: this job makes protected files only; give one with --encryption-key-file or";
+        refused(run(&site, &submit, &[], ""), 2, how);
+        refused(run(&site, &submit, &[(KEY, "")], ""), 2, "encryptionKey must have 8 to 50 characters");
+        refused(run(&site, &submit, &[(KEY, &"x".repeat(51))], ""), 2, "encryptionKey must have 8 to 50 characters");
+        refused(
+            run(&site, &with(&submit, &["--encryption-key-file", "nowhere"]), &[], ""),
+            2,
+            "--encryption-key-file nowhere: ",
+        );
+        refused(
+            run(&site, &with(&submit, &["--encryption-key-file", "-"]), &[], "two\nlines of it"),
+            2,
+            "without control characters",
+        );
+        let by_file = run(&site, &with(&submit, &["--encryption-key-file", "key"]), &[(KEY, "not this one")], "");
+        assert!(by_file.status.success() && told(&by_file).contains("\"created\""), "{}", told(&by_file));
+        let [key, sealed, mark] = kept(database);
+        assert_eq!((key.as_deref(), sealed), (Some("the key of a file"), None));
+        assert!(mark.unwrap().starts_with("pbkdf2-1:"));
+        let by_stdin = run(&site, &with(&submit, &["--encryption-key-file", "-"]), &[], "the key of a file");
+        assert!(told(&by_stdin).contains("\"exists\""), "{}", told(&by_stdin));
+        let other = run(&site, &submit, &[(KEY, "another key")], "");
+        refused(other, 1, "already submitted with another encryptionKey");
+        // Cancelled, its key is gone: only a submission with the key brings it back.
+        let id = site.rows().into_keys().next().unwrap();
+        assert!(site.run(&["cancel", "cli", &id]).status.success());
+        assert_eq!(kept(database)[0], None);
+        refused(site.run(&["retry", "cli", &id]), 1, "encryptionKey was wiped when the request ended");
+        let again = run(&site, &submit, &[(KEY, "the key of a file")], "");
+        assert!(told(&again).contains("\"resubmitted\""), "{}", told(&again));
+        once(&site, &[]);
+        assert_eq!(site.rows()[&id].status, "COMPLETED");
+        // A dry run says what there would be, whoever has the key.
+        let explained = site.run(&["explain", "--request", "cli", &id]);
+        assert!(explained.status.success() && !told(&explained).contains("the key of"), "{}", told(&explained));
+    });
+}
+
+#[test]
+fn check_warns_of_what_protects_badly() {
+    let database = TestDatabase::sqlite();
+    let jobs = JOBS.replace("report = \"course\"", "report = \"course\"\nzip = \"legacy\"\nrequire_encryption = true");
+    let site = Site::new(&database, &fixture("odd"), &jobs, "");
+    let legacy = "job course-report: zip = \"legacy\" protects files with ZipCrypto, which is easily broken";
+    let checked = told(&site.run(&["check"]));
+    assert!(checked.contains(&format!("warning: {legacy}")), "{checked}");
+    assert!(checked.contains("warning: job course-report: without [secrets] key"), "{checked}");
+    let output = run(&site, &["check", "--json"], &[(SECRET, "sixteen characters")], "");
+    let warnings = serde_json::from_slice::<Value>(&output.stdout).unwrap()["warnings"].clone();
+    assert_eq!(warnings.as_array().unwrap().len(), 1, "{warnings}");
+    assert!(warnings[0].as_str().unwrap().starts_with(legacy), "{warnings}");
+}
+
+fn with_key(key: &Value) -> Value {
+    let mut body = submission("t", BATCH);
+    body["request"]["encryptionKey"] = key.clone();
+    body
+}
+
+/// The same submission: with the same key the same request, with another one 409, at any time. The key is in no answer and
+/// in no log.
+#[test]
+fn a_submission_over_http_is_the_same_with_the_same_key_only() {
+    const CONFLICT: (u16, &str) = (409, "already submitted with another encryptionKey");
+    each(|database| {
+        let site = site(database, "");
+        let server = Server::start(&site, "serve");
+        let client = server.client();
+        let ask = |key: Value| {
+            let answer = client.post(SUBMIT, &with_key(&key));
+            assert!(!String::from_utf8_lossy(&answer.body).contains("hush"), "{}", answer.errmsg());
+            answer
+        };
+        let first = json!("hush, hush");
+        let asked: Vec<u16> = thread::scope(|scope| {
+            let asked: Vec<_> = (0..20).map(|_| scope.spawn(|| ask(first.clone()).status)).collect();
+            asked.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert_eq!((asked, rows(database)), (vec![200; 20], 1));
+        let id = site.rows().into_keys().next().unwrap();
+        let others = |when: &str| {
+            for other in [json!("hush, hash"), Value::Null] {
+                let answer = ask(other.clone());
+                assert_eq!((answer.status, answer.errmsg().as_str()), CONFLICT, "{when}: {other}");
+            }
+            let same = ask(first.clone());
+            assert_eq!((same.status, &same.json()["result"]["request_id"]), (200, &json!(id)), "{when}");
+        };
+        others("SUBMITTED");
+        assert_eq!(server.post(&format!("/job/request/cancel/t/{id}"), &json!({})).status, 200);
+        let retry = server.post(&format!("/job/request/retry/t/{id}"), &json!({}));
+        let wiped = "encryptionKey was wiped when the request ended: submit it again with the key";
+        assert_eq!((retry.status, retry.errmsg().as_str()), (409, wiped));
+        others("FAILED");
+        assert_eq!(site.rows()[&id].status, "SUBMITTED", "the last of these brought it back");
+        once(&site, &[]);
+        let status = server.ended("t", &id, &[]);
+        others("COMPLETED");
+        let link = status["downloadURLs"][0].as_str().unwrap();
+        let file = server.fetch(link);
+        assert_eq!((file.status, file.header("content-type")), (200, Some("application/zip")));
+        let name = format!("attachment; filename=\"reports-{BATCH}.zip\"");
+        assert_eq!((&file.body[..4], file.header("content-disposition")), (&b"PK\x03\x04"[..], Some(name.as_str())));
+        for path in ["/job/request/list/t", "/openapi.json", "/metrics"] {
+            assert!(!String::from_utf8_lossy(&server.get(path).body).contains("hush"), "{path}");
+        }
+        let (_, log) = server.stop();
+        assert!(!log.contains("hush"), "{log}");
+        let table = database.query_text("SELECT * FROM job_request");
+        assert!(!format!("{table:?}").contains("hush"), "{table:?}");
+    });
+}
+
+#[test]
+fn a_job_that_demands_protection_refuses_what_brings_no_key() {
+    let database = TestDatabase::sqlite();
+    let jobs = jobs("").replace("report = \"course\"", "report = \"course\"\nrequire_encryption = true");
+    let site = Site::new(&database, &fixture("odd"), &format!("{jobs}[api]\nlisten = \"127.0.0.1:0\"\n"), "");
+    let server = Server::spawn({
+        let mut command = site.command(&["serve"]);
+        command.env(SECRET, "a secret of this place");
+        command
+    });
+    let answer = server.post(SUBMIT, &submission("t", BATCH));
+    assert_eq!(
+        (answer.status, answer.errmsg().as_str()),
+        (400, "encryptionKey is missing: this job makes protected files only")
+    );
+    assert_eq!(server.post(SUBMIT, &with_key(&json!("hush, hush"))).status, 200);
+    let [key, sealed, mark] = kept(&database);
+    assert_eq!(key, None);
+    assert!(sealed.unwrap().starts_with("v1:") && mark.unwrap().starts_with("hmac1:"));
+}
