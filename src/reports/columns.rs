@@ -186,52 +186,45 @@ impl<'a> Texts<'a> {
 pub struct Meanings<T> {
     dictionary: Option<StringArray>,
     /// By place in the dictionary, and at the end what nothing there means.
-    known: Vec<Option<T>>,
+    known: Vec<T>,
 }
 
-impl<T: Copy + Default> Meanings<T> {
+impl<T: Copy> Meanings<T> {
     /// What each text means, in the order of `rows`. `meanings` is asked for many texts at a time, since finding one may
-    /// have to wait for memory. The meaning of a text must not change.
+    /// have to wait for memory: for all of a dictionary, those that no row has included. The meaning of a text must not
+    /// change.
     pub fn each<'a>(
         &mut self,
         texts: Texts<'a>,
-        rows: impl Iterator<Item = usize> + Clone,
+        rows: impl Iterator<Item = usize>,
         meanings: impl FnOnce(&[&'a str]) -> Vec<T>,
     ) -> Vec<T> {
-        let Texts::Coded(_, dictionary) = texts else { return of_runs(texts, rows, meanings) };
-        self.turn_to(dictionary);
-        let nothing = dictionary.len();
-        let codes = rows.map(|row| texts.code(row).unwrap_or(nothing));
-        let mut new: Vec<usize> = Vec::new();
-        for code in codes.clone() {
-            if self.known[code].is_none() {
-                // Until all of them are looked at together.
-                self.known[code] = Some(T::default());
-                new.push(code);
+        let Texts::Coded(keys, dictionary) = texts else { return of_runs(texts, rows, meanings) };
+        if !self.is_of(dictionary) {
+            // It is kept, so that nothing else can come to be at its address.
+            self.dictionary = Some(dictionary.clone());
+            let distinct =
+                (0..dictionary.len()).map(|code| if dictionary.is_valid(code) { texts.distinct(code) } else { "" });
+            self.known = meanings(&distinct.chain([""]).collect::<Vec<_>>());
+        }
+        #[allow(clippy::cast_sign_loss, reason = "keys of a dictionary are places in it")]
+        let at = |row: usize| keys.values()[row] as usize;
+        match keys.nulls() {
+            None => rows.map(|row| self.known[at(row)]).collect(),
+            Some(nulls) => {
+                let place = |row: usize| if nulls.is_valid(row) { at(row) } else { dictionary.len() };
+                rows.map(|row| self.known[place(row)]).collect()
             }
         }
-        if !new.is_empty() {
-            let text = |code: &usize| if *code == nothing { "" } else { texts.distinct(*code) };
-            let asked: Vec<&str> = new.iter().map(text).collect();
-            for (code, meaning) in new.into_iter().zip(meanings(&asked)) {
-                self.known[code] = Some(meaning);
-            }
-        }
-        codes.map(|code| self.known[code].unwrap_or_default()).collect()
     }
 
-    /// Forgets another dictionary's texts. The one at hand is kept, so that nothing else can come to be at its address.
-    fn turn_to(&mut self, dictionary: &StringArray) {
-        let same = |mine: &StringArray| {
+    /// Whether it is the dictionary of the chunk before.
+    fn is_of(&self, dictionary: &StringArray) -> bool {
+        self.dictionary.as_ref().is_some_and(|mine| {
             mine.len() == dictionary.len()
                 && mine.values().ptr_eq(dictionary.values())
                 && mine.offsets().ptr_eq(dictionary.offsets())
-        };
-        if !self.dictionary.as_ref().is_some_and(same) {
-            self.dictionary = Some(dictionary.clone());
-            self.known.clear();
-            self.known.resize(dictionary.len() + 1, None);
-        }
+        })
     }
 }
 
@@ -258,17 +251,21 @@ fn of_runs<'a, T: Copy>(
 #[derive(Debug)]
 pub(super) struct SharedMeanings<T>(Vec<Mutex<Meanings<T>>>);
 
-impl<T: Copy + Default> SharedMeanings<T> {
+impl<T: Copy> SharedMeanings<T> {
     /// For the threads of the current pool.
     pub(super) fn new() -> Self {
-        Self((0..=rayon::current_num_threads()).map(|_| Mutex::default()).collect())
+        Self(
+            (0..=rayon::current_num_threads())
+                .map(|_| Mutex::new(Meanings { dictionary: None, known: Vec::new() }))
+                .collect(),
+        )
     }
 
     /// See [`Meanings::each`].
     pub(super) fn each<'a>(
         &self,
         texts: Texts<'a>,
-        rows: impl Iterator<Item = usize> + Clone,
+        rows: impl Iterator<Item = usize>,
         meanings: impl FnOnce(&[&'a str]) -> Vec<T>,
     ) -> Vec<T> {
         // Any other thread takes the first one's place, in turn.

@@ -3,7 +3,7 @@
 use std::hash::BuildHasher;
 use std::sync::{PoisonError, RwLock};
 
-use hashbrown::hash_table::Entry;
+use hashbrown::hash_table::Entry as Place;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::table::TextBlock;
@@ -47,11 +47,6 @@ impl Interner {
         self.texts.rows()
     }
 
-    /// The way from texts to numbers alone.
-    pub(super) fn into_numbers(self) -> Numbers {
-        self.numbers
-    }
-
     /// Bytes of memory in use.
     pub(super) fn memory(&self) -> usize {
         self.texts.memory() + self.numbers.memory()
@@ -64,19 +59,22 @@ const SHORT: usize = 39;
 
 /// So many texts are looked up together: places in memory are then asked for while others are on their way. Half of the
 /// time of one by one, where a table has half a million ids.
-const TOGETHER: usize = 64;
+pub(super) const TOGETHER: usize = 64;
+
+/// How texts are hashed, in one table or in several.
+pub(super) type TextHasher = DefaultHashBuilder;
 
 /// Which number each text has.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
     short: HashTable<(Short, u32)>,
     long: HashMap<String, u32>,
-    hasher: DefaultHashBuilder,
+    hasher: TextHasher,
 }
 
 /// A short text: its bytes, zeros, its length.
 #[derive(Clone, Copy, Debug)]
-struct Short([u8; SHORT + 1]);
+pub(super) struct Short([u8; SHORT + 1]);
 
 impl PartialEq for Short {
     /// Word by word, without a branch or a call.
@@ -96,13 +94,17 @@ impl Short {
         Some(Self(bytes))
     }
 
-    fn text(&self) -> &str {
-        // It was made of a text.
-        std::str::from_utf8(&self.0[..self.0[SHORT].into()]).unwrap_or_default()
+    fn bytes(&self) -> &[u8] {
+        &self.0[..self.0[SHORT].into()]
     }
 }
 
 impl Numbers {
+    /// None yet; `hasher` is that of other tables as well.
+    pub(super) fn hashed_by(hasher: &TextHasher) -> Self {
+        Self { hasher: hasher.clone(), ..Self::default() }
+    }
+
     /// The number of a text that is known.
     pub(super) fn get(&self, text: &str) -> Option<u32> {
         match Short::of(text) {
@@ -116,34 +118,15 @@ impl Numbers {
     }
 
     /// The number of each text, `unknown` for those that are not known.
-    pub(super) fn all<'t>(&self, mut texts: impl Iterator<Item = &'t str>, unknown: u32) -> Vec<u32> {
-        let mut numbers = Vec::with_capacity(texts.size_hint().0);
-        let mut block: Vec<(u64, Option<Short>, &str)> = Vec::with_capacity(TOGETHER);
-        let mut likely: Vec<Option<&(Short, u32)>> = Vec::with_capacity(TOGETHER);
-        loop {
-            block.clear();
-            block.extend(texts.by_ref().take(TOGETHER).map(|text| match Short::of(text) {
-                Some(short) => (self.hasher.hash_one(short.0), Some(short), text),
-                None => (0, None, text),
-            }));
-            if block.is_empty() {
-                return numbers;
-            }
-            // The first entry whose hash fits is nearly always the one, and is asked for before any is compared.
-            likely.clear();
-            likely.extend(block.iter().map(|(hash, ..)| self.short.find(*hash, |_| true)));
-            let touched = likely.iter().flatten().fold(0, |sum, (short, _)| sum ^ short.0[0]);
-            std::hint::black_box(touched);
-            numbers.extend(block.iter().zip(&likely).map(|((hash, short, text), likely)| {
-                let found = match (short, likely) {
-                    (Some(short), Some((known, number))) if known == short => Some(*number),
-                    (Some(short), Some(_)) => self.find(*hash, short),
-                    (Some(_), None) => None,
-                    (None, _) => self.long.get(*text).copied(),
-                };
-                found.unwrap_or(unknown)
-            }));
-        }
+    pub(super) fn all<'t>(&self, texts: impl Iterator<Item = &'t str>, unknown: u32) -> Vec<u32> {
+        look_up(texts, unknown, &self.hasher, |_| self)
+    }
+
+    /// Asks memory for the entries that these hashes lead to.
+    pub(super) fn fetch(&self, hashes: impl Iterator<Item = u64>) {
+        let touched =
+            hashes.filter_map(|hash| self.short.find(hash, |_| true)).fold(0, |sum, (short, _)| sum ^ short.0[0]);
+        std::hint::black_box(touched);
     }
 
     /// Which of these texts are known.
@@ -154,6 +137,11 @@ impl Numbers {
 
     /// The number of a text; of one that is new, how many there were before it.
     pub(super) fn number(&mut self, text: &str) -> u32 {
+        self.number_of(hash(text, &self.hasher), text)
+    }
+
+    /// The number of a text that has this [`hash`].
+    pub(super) fn number_of(&mut self, hash: u64, text: &str) -> u32 {
         #[allow(clippy::expect_used, reason = "four thousand million ids do not fit in memory")]
         let next = u32::try_from(self.len()).expect("fewer than 2^32 distinct texts");
         let Some(new) = Short::of(text) else {
@@ -161,9 +149,9 @@ impl Numbers {
         };
         let Self { short, hasher, .. } = self;
         let known = |(known, _): &(Short, u32)| *known == new;
-        match short.entry(hasher.hash_one(new.0), known, |(short, _)| hasher.hash_one(short.0)) {
-            Entry::Occupied(entry) => entry.get().1,
-            Entry::Vacant(entry) => entry.insert((new, next)).get().1,
+        match short.entry(hash, known, |(short, _)| hasher.hash_one(short.0)) {
+            Place::Occupied(entry) => entry.get().1,
+            Place::Vacant(entry) => entry.insert((new, next)).get().1,
         }
     }
 
@@ -189,12 +177,86 @@ impl Numbers {
 
     /// Every text, in no particular order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
-        self.short.iter().map(|(short, _)| short.text()).chain(self.long.keys().map(String::as_str))
+        self.entries().map(Entry::text)
+    }
+
+    /// Every text with its number, in no particular order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.short.iter().map(Entry::Short).chain(self.long.iter().map(|(text, number)| Entry::Long(text, *number)))
     }
 
     fn memory(&self) -> usize {
         let long: usize = self.long.keys().map(|text| text.capacity() + size_of::<(String, u32)>()).sum();
         self.short.capacity() * (size_of::<(Short, u32)>() + 1) + long
+    }
+}
+
+/// A text and its number, where they are.
+#[derive(Clone, Copy)]
+pub(super) enum Entry<'a> {
+    Short(&'a (Short, u32)),
+    Long(&'a String, u32),
+}
+
+impl<'a> Entry<'a> {
+    pub(super) fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::Short((short, _)) => short.bytes(),
+            Self::Long(text, _) => text.as_bytes(),
+        }
+    }
+
+    pub(super) fn text(self) -> &'a str {
+        // It was made of a text.
+        std::str::from_utf8(self.bytes()).unwrap_or_default()
+    }
+
+    pub(super) const fn number(self) -> u32 {
+        match self {
+            Self::Short((_, number)) => *number,
+            Self::Long(_, number) => number,
+        }
+    }
+}
+
+/// The hash of a text.
+pub(super) fn hash(text: &str, hasher: &TextHasher) -> u64 {
+    Short::of(text).map_or_else(|| hasher.hash_one(text), |short| hasher.hash_one(short.0))
+}
+
+/// The number of each text in the table that its hash leads to, `unknown` for those that are not known.
+pub(super) fn look_up<'t, 'n>(
+    mut texts: impl Iterator<Item = &'t str>,
+    unknown: u32,
+    hasher: &TextHasher,
+    table: impl Fn(u64) -> &'n Numbers,
+) -> Vec<u32> {
+    let mut numbers = Vec::with_capacity(texts.size_hint().0);
+    let mut block: Vec<(u64, Option<Short>, &str)> = Vec::with_capacity(TOGETHER);
+    let mut likely: Vec<Option<&(Short, u32)>> = Vec::with_capacity(TOGETHER);
+    loop {
+        block.clear();
+        block.extend(texts.by_ref().take(TOGETHER).map(|text| match Short::of(text) {
+            Some(short) => (hasher.hash_one(short.0), Some(short), text),
+            None => (hasher.hash_one(text), None, text),
+        }));
+        if block.is_empty() {
+            return numbers;
+        }
+        // The first entry whose hash fits is nearly always the one, and is asked for before any is compared.
+        likely.clear();
+        likely.extend(block.iter().map(|(hash, ..)| table(*hash).short.find(*hash, |_| true)));
+        let touched = likely.iter().flatten().fold(0, |sum, (short, _)| sum ^ short.0[0]);
+        std::hint::black_box(touched);
+        numbers.extend(block.iter().zip(&likely).map(|((hash, short, text), likely)| {
+            let found = match (short, likely) {
+                (Some(short), Some((known, number))) if known == short => Some(*number),
+                (Some(short), Some(_)) => table(*hash).find(*hash, short),
+                (Some(_), None) => None,
+                (None, _) => table(*hash).long.get(*text).copied(),
+            };
+            found.unwrap_or(unknown)
+        }));
     }
 }
 
@@ -257,7 +319,7 @@ mod tests {
             assert_eq!(interner.intern(text), number);
         }
         assert_eq!(interner.get("xa\0"), None, "no padding");
-        let mut numbers = interner.into_numbers();
+        let mut numbers = interner.numbers;
         let asked = ["?"].into_iter().chain(texts.iter().map(String::as_str));
         let found: Vec<u32> = numbers.all(asked, 999);
         assert_eq!(found, [999].into_iter().chain(0..180).collect::<Vec<u32>>());

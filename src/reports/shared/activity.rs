@@ -109,9 +109,10 @@ impl ActivityBuilder {
         let slots = self.contexts_known.each(contexts, chunk.rows(), of_batches);
         let numbers = |activities: &[&str]| of.activities.numbers(activities.iter().copied());
         let numbers = self.activities_known.each(chunk.texts("activity_id"), chunk.rows(), numbers);
-        let wanted = |((_, slot), activity): &((usize, u32), u32)| *slot != NONE && *activity != NONE;
-        let rows: Vec<((usize, u32), u32)> = chunk.rows().zip(slots).zip(numbers).filter(wanted).collect();
-        let users = of.people.ranks(rows.iter().map(|((row, _), _)| ids.get(*row)));
+        let rows = chunk.rows().zip(slots).zip(numbers).map(|((row, slot), activity)| (row, slot, activity));
+        let wanted = |(_, slot, activity): &(usize, u32, u32)| *slot != NONE && *activity != NONE;
+        let rows: Vec<(usize, u32, u32)> = rows.filter(wanted).collect();
+        let users = of.people.ranks(rows.iter().map(|(row, ..)| ids.get(*row)));
         let bears = budget.bears(rows.len(), ACTIVITY);
         let raw = |row: usize, activity: u32, user: u32| Raw {
             updated: updated.get(row).unwrap_or(NOTHING),
@@ -121,8 +122,9 @@ impl ActivityBuilder {
         };
         let of_people = rows.into_iter().zip(users).filter(|(_, user)| *user != NONE);
         let rows: Vec<(u32, Raw)> =
-            of_people.map(|(((row, slot), activity), user)| (slot, raw(row, activity, user))).collect();
-        self.slots.put(&rows, |bucket, row| if bears { bucket.rows.push(row) } else { bucket.left += 1 });
+            of_people.map(|((row, slot, activity), user)| (slot, raw(row, activity, user))).collect();
+        let look = |bucket: &Bucket| bucket.rows.last().map_or(0, |row| row.user);
+        self.slots.put(&rows, look, |bucket, row| if bears { bucket.rows.push(row) } else { bucket.left += 1 });
     }
 
     /// The bytes of each slot's rows, kept or not.

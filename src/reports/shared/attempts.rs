@@ -202,7 +202,7 @@ impl AttemptsBuilder {
         let rows: Vec<(usize, u32, u32)> = all.filter(|(_, slot, content)| *slot != NONE && *content != NONE).collect();
         if !budget.bears(rows.len(), ATTEMPT) {
             let left: Vec<(u32, ())> = rows.iter().map(|(_, slot, _)| (*slot, ())).collect();
-            return self.slots.put(&left, |bucket, ()| bucket.left += 1);
+            return self.slots.put(&left, |_| 0, |bucket, ()| bucket.left += 1);
         }
         let at = || rows.iter().map(|(row, ..)| *row);
         let courses = self.courses_known.each(chunk.texts("course_id"), at(), |courses| self.courses.numbers(courses));
@@ -232,7 +232,8 @@ impl AttemptsBuilder {
             (slot, raw)
         };
         let rows: Vec<(u32, Raw)> = rows.iter().zip(numbers).map(raw).collect();
-        self.slots.put(&rows, |bucket, row| bucket.rows.push(row));
+        let look = |bucket: &Bucket| bucket.rows.last().map_or(0, |row| row.user);
+        self.slots.put(&rows, look, |bucket, row| bucket.rows.push(row));
     }
 
     /// Keeps attempt ids: their numbers and hashes.

@@ -5,13 +5,13 @@ use std::cmp::Reverse;
 use rayon::prelude::*;
 
 use super::learners::Learners;
-use super::people::People;
+use super::people::{Arrivals, People};
 use super::pieces::Pieces;
 use super::shelves::Shelves;
 use super::weight::Budget;
 use super::{NONE, NOTHING, Slots};
 use crate::reports::columns::{Named, SharedMeanings};
-use crate::reports::interner::{Numbers, SharedInterner};
+use crate::reports::interner::Numbers;
 
 /// An enrolment that is active and of the batch's course.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,7 +87,7 @@ pub(super) struct EnrolmentsBuilder {
     course_numbers: Numbers,
     /// The course of the batch in each slot.
     courses: Vec<u32>,
-    users: SharedInterner,
+    users: Arrivals,
     batches_known: SharedMeanings<u32>,
     courses_known: SharedMeanings<u32>,
     slots: Shelves<Bucket>,
@@ -128,7 +128,7 @@ impl EnrolmentsBuilder {
             slots: Shelves::new(courses.len()),
             course_numbers,
             courses,
-            users: SharedInterner::default(),
+            users: Arrivals::default(),
             batches_known: SharedMeanings::new(),
             courses_known: SharedMeanings::new(),
         }
@@ -160,7 +160,7 @@ impl EnrolmentsBuilder {
         let ids: Vec<&str> = judged.iter().filter_map(id).collect();
         if !budget.bears_enrolments(ids.len()) {
             // Too many to be kept.
-            return self.slots.put(&judged, |batch, _| batch.counts.all += 1);
+            return self.slots.put(&judged, |_| 0, |batch, _| batch.counts.all += 1);
         }
         let mut users = self.users.numbers(&ids).into_iter();
         let (enrolled, completed) = (chunk.instants("enrolleddate"), chunk.instants("completedon"));
@@ -176,7 +176,8 @@ impl EnrolmentsBuilder {
             Verdict::Inactive => (slot, Verdict::Inactive),
             Verdict::OtherCourse => (slot, Verdict::OtherCourse),
         });
-        self.slots.put(&taken.collect::<Vec<_>>(), Bucket::take);
+        let look = |batch: &Bucket| batch.rows.last().map_or(0, |row| row.user);
+        self.slots.put(&taken.collect::<Vec<_>>(), look, Bucket::take);
     }
 
     /// How many rows each slot has, kept or not.
@@ -186,7 +187,7 @@ impl EnrolmentsBuilder {
 
     /// Everybody who has an enrolment that passes, and the enrolments, which call them by rank.
     pub(super) fn finish(self) -> (People, Vec<Enrolled>) {
-        let (people, ranks) = People::of(self.users.into_inner());
+        let (people, ranks) = People::of(self.users);
         let ranked = |Bucket { counts, rows }| {
             let mut rows = rows.into_vec();
             for row in &mut rows {

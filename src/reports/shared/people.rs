@@ -1,63 +1,123 @@
 //! The people of the requested batches, in the order of their ids: from here on each is called by rank, so that sorting a
 //! batch is sorting numbers.
 
+use std::sync::{Mutex, PoisonError};
+
 use rayon::prelude::*;
 
 use super::NONE;
-use crate::reports::interner::{Interner, Numbers};
+use super::shelves::{SHELVES, by_shelf};
+use crate::reports::interner::{self, Entry, Numbers, TOGETHER, TextHasher, hash};
 use crate::reports::schema::Keys;
+
+/// The ids of people as they come, from several threads: each gets a number, the same whenever it comes.
+///
+/// They stand in many tables, by their hashes. A table is locked by itself while somebody new is put into it, and is small
+/// enough to stay at hand when it grows.
+#[derive(Debug)]
+pub(super) struct Arrivals {
+    tables: Vec<Mutex<Numbers>>,
+    hasher: TextHasher,
+}
+
+impl Default for Arrivals {
+    fn default() -> Self {
+        let hasher = TextHasher::default();
+        Self { tables: (0..SHELVES).map(|_| Mutex::new(Numbers::hashed_by(&hasher))).collect(), hasher }
+    }
+}
+
+/// The table for a hash. Tables use its first and last bits themselves.
+#[allow(clippy::cast_possible_truncation, reason = "there are few tables")]
+const fn table(hash: u64) -> u32 {
+    ((hash >> 32) % SHELVES as u64) as u32
+}
+
+impl Arrivals {
+    /// The numbers of these ids; they do not follow one after the other.
+    pub(super) fn numbers(&self, ids: &[&str]) -> Vec<u32> {
+        let hashes: Vec<u64> = ids.iter().map(|id| hash(id, &self.hasher)).collect();
+        let order = by_shelf(hashes.iter().map(|hash| table(*hash)));
+        let mut numbers = vec![0; ids.len()];
+        for place in order.shelves() {
+            let mut table = self.tables[place].lock().unwrap_or_else(PoisonError::into_inner);
+            for some in order.of(place).chunks(TOGETHER) {
+                table.fetch(some.iter().map(|at| hashes[*at as usize]));
+                for at in some.iter().map(|at| *at as usize) {
+                    numbers[at] = number(table.number_of(hashes[at], ids[at]), place);
+                }
+            }
+        }
+        numbers
+    }
+}
+
+/// The number of somebody who has a number in a table.
+#[allow(clippy::cast_possible_truncation, reason = "there are few tables")]
+const fn number(in_table: u32, table: usize) -> u32 {
+    in_table * SHELVES as u32 + table as u32
+}
 
 /// Ranks by id.
 #[derive(Debug, Default)]
-pub(super) struct People(Numbers);
+pub(super) struct People {
+    /// By hash.
+    tables: Vec<Numbers>,
+    hasher: TextHasher,
+}
 
 impl People {
     /// Puts ids in the order of their bytes; also gives their ranks by number.
-    pub(super) fn of(interner: Interner) -> (Self, Vec<u32>) {
+    pub(super) fn of(arrivals: Arrivals) -> (Self, Vec<u32>) {
+        let Arrivals { tables, hasher } = arrivals;
+        let into_inner = |table: Mutex<Numbers>| table.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut tables: Vec<Numbers> = tables.into_iter().map(into_inner).collect();
+        tables.par_iter_mut().enumerate().for_each(|(place, table)| table.renumber(|in_table| number(in_table, place)));
         // Most comparisons are over after eight bytes, which then stand side by side.
-        let number = |number: u32| (first_bytes(interner.text(number)), number);
-        #[allow(clippy::cast_possible_truncation, reason = "an interner gives out 32-bit numbers")]
-        let mut order: Vec<(u64, u32)> = (0..interner.len() as u32).into_par_iter().map(number).collect();
-        order.par_sort_unstable_by(|left, right| {
-            let text = |(_, number): &(u64, u32)| interner.text(*number);
-            left.0.cmp(&right.0).then_with(|| text(left).cmp(text(right)))
-        });
-        let mut ranks = vec![0; order.len()];
-        for (rank, (_, number)) in (0..).zip(order) {
-            ranks[number as usize] = rank;
+        let first = |entry: Entry<'_>| first_bytes(entry.bytes());
+        let entries = tables.par_iter().flat_map_iter(Numbers::entries);
+        let mut order: Vec<(u64, Entry<'_>)> = entries.map(|entry| (first(entry), entry)).collect();
+        order
+            .par_sort_unstable_by(|left, right| left.0.cmp(&right.0).then_with(|| left.1.bytes().cmp(right.1.bytes())));
+        let mut ranks = vec![0; tables.iter().map(Numbers::len).max().unwrap_or(0) * SHELVES];
+        for (rank, (_, entry)) in (0..).zip(&order) {
+            ranks[entry.number() as usize] = rank;
         }
-        let mut numbers = interner.into_numbers();
-        numbers.renumber(|number| ranks[number as usize]);
-        (Self(numbers), ranks)
+        drop(order);
+        tables.par_iter_mut().for_each(|table| table.renumber(|number| ranks[number as usize]));
+        (Self { tables, hasher }, ranks)
     }
 
     /// Who has each of these ids; [`NONE`]: nobody.
     pub(super) fn ranks<'i>(&self, ids: impl Iterator<Item = &'i str>) -> Vec<u32> {
-        self.0.all(ids, NONE)
+        if self.tables.is_empty() {
+            return ids.map(|_| NONE).collect();
+        }
+        interner::look_up(ids, NONE, &self.hasher, |hash| &self.tables[table(hash) as usize])
     }
 
     /// How many there are.
     pub(super) fn count(&self) -> usize {
-        self.0.len()
+        self.tables.iter().map(Numbers::len).sum()
     }
 }
 
 /// The first eight bytes, as a number that is ordered as they are; zeros where there are fewer.
-fn first_bytes(text: &str) -> u64 {
+fn first_bytes(text: &[u8]) -> u64 {
     let mut first = [0; 8];
-    for (to, from) in first.iter_mut().zip(text.bytes()) {
-        *to = from;
+    for (to, from) in first.iter_mut().zip(text) {
+        *to = *from;
     }
     u64::from_be_bytes(first)
 }
 
 impl Keys for People {
     fn contains(&self, key: &str) -> bool {
-        self.0.get(key).is_some()
+        self.ranks([key].into_iter()) != [NONE]
     }
 
     fn contain(&self, keys: &mut dyn Iterator<Item = &str>) -> Vec<bool> {
-        self.0.contain(keys)
+        self.ranks(keys).into_iter().map(|rank| rank != NONE).collect()
     }
 
     fn len(&self) -> usize {
@@ -65,7 +125,7 @@ impl Keys for People {
     }
 
     fn iter(&self) -> Box<dyn Iterator<Item = &str> + '_> {
-        Box::new(self.0.iter())
+        Box::new(self.tables.iter().flat_map(Numbers::iter))
     }
 }
 
@@ -75,10 +135,12 @@ mod tests {
 
     #[test]
     fn ranks_are_in_the_order_of_bytes() {
-        let mut interner = Interner::default();
-        let ids = ["b", "a", "aaaaaaaab", "aaaaaaaaa", "", "aaaaaaaa", "\u{e9}", "aaaaaaaa\0"];
-        let numbers = ids.map(|id| interner.intern(id));
-        let (people, ranks) = People::of(interner);
+        let long = "x".repeat(50);
+        let ids = ["b", "a", "aaaaaaaab", "aaaaaaaaa", "", "aaaaaaaa", "\u{e9}", "aaaaaaaa\0", &long, "x"];
+        let arrivals = Arrivals::default();
+        let numbers = arrivals.numbers(&ids);
+        assert_eq!(arrivals.numbers(&[ids[3], ids[8]]), [numbers[3], numbers[8]]);
+        let (people, ranks) = People::of(arrivals);
         let mut sorted = ids;
         sorted.sort_unstable();
         for (id, number) in ids.iter().zip(numbers) {
@@ -89,7 +151,29 @@ mod tests {
         let mut keys: Vec<&str> = Keys::iter(&people).collect();
         keys.sort_unstable();
         assert_eq!(keys, sorted);
-        assert!(people.contains("a") && !people.contains("c"));
-        assert_eq!(people.count(), 8);
+        assert!(
+            people.contains("a") && people.contains(&long) && !people.contains("c") && !People::default().contains("a")
+        );
+        assert_eq!(people.count(), 10);
+    }
+
+    #[test]
+    fn who_comes_again_has_the_same_number_whatever_the_thread() {
+        let ids: Vec<String> = (0..20_000).map(|n| format!("{:032x}", n * 7 % 10_000)).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let arrivals = Arrivals::default();
+        let numbers: Vec<Vec<u32>> = ids.par_chunks(999).map(|some| arrivals.numbers(some)).collect();
+        let numbers = numbers.concat();
+        assert_eq!(numbers[..10_000], numbers[10_000..]);
+        let mut distinct = numbers;
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!(distinct.len(), 10_000);
+        let (people, ranks) = People::of(arrivals);
+        assert!(distinct.iter().all(|number| (*number as usize) < ranks.len()));
+        let mut sorted = ids.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(people.ranks(sorted.into_iter()), (0..10_000).collect::<Vec<u32>>());
     }
 }

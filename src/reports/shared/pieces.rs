@@ -10,36 +10,49 @@ const FIRST: usize = 16;
 
 /// Rows as they come.
 #[derive(Debug)]
-pub(super) struct Pieces<T>(Vec<Vec<T>>);
+pub(super) struct Pieces<T> {
+    /// The piece that grows, beside the others: a row is put to its place in two steps.
+    last: Vec<T>,
+    full: Vec<Vec<T>>,
+}
 
 impl<T> Default for Pieces<T> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self { last: Vec::new(), full: Vec::new() }
     }
 }
 
 impl<T> Pieces<T> {
     pub(super) fn push(&mut self, row: T) {
-        match self.0.last_mut() {
-            Some(piece) if piece.len() < piece.capacity() => piece.push(row),
-            last => {
-                // Each is twice as large as the one before.
-                let rows = last.map_or(FIRST, |piece| (2 * piece.len()).min(MOST));
-                let mut piece = Vec::with_capacity(rows);
-                piece.push(row);
-                self.0.push(piece);
-            }
+        if self.last.len() == self.last.capacity() {
+            self.begin();
+        }
+        self.last.push(row);
+    }
+
+    /// The row beside the place of the next one.
+    pub(super) fn last(&self) -> Option<&T> {
+        self.last.last()
+    }
+
+    /// Begins a piece, twice as large as the one before.
+    #[cold]
+    fn begin(&mut self) {
+        let rows = (2 * self.last.len()).clamp(FIRST, MOST);
+        let full = std::mem::replace(&mut self.last, Vec::with_capacity(rows));
+        if !full.is_empty() {
+            self.full.push(full);
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.iter().map(Vec::len).sum()
+        self.full.iter().map(Vec::len).sum::<usize>() + self.last.len()
     }
 
     /// All of them in one list, which has no room for more.
     pub(super) fn into_vec(self) -> Vec<T> {
         let mut rows = Vec::with_capacity(self.len());
-        for piece in self.0 {
+        for piece in self.full.into_iter().chain([self.last]) {
             rows.extend(piece);
         }
         rows

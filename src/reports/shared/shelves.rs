@@ -5,8 +5,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
-/// How many shelves there are; a chunk has 16,384 rows at most.
-const SHELVES: usize = 64;
+/// How many shelves there are; a chunk has some thousand rows.
+pub(super) const SHELVES: usize = 64;
+
+/// Rows whose buckets are looked at together.
+const TOGETHER: usize = 64;
 
 /// A bucket for each slot.
 #[derive(Debug)]
@@ -23,24 +26,21 @@ impl<B: Default> Shelves<B> {
         Self { shelves: (0..SHELVES.min(slots)).map(|place| Mutex::new(shelf(place))).collect(), slots }
     }
 
-    /// Puts rows into the buckets of their slots: those of one slot in their order.
+    /// Puts rows into the buckets of their slots: those of one slot in their order. `look` is at what `put` will need: buckets
+    /// lie all over memory, and waiting for many of them together is shorter than for one after the other.
     ///
     /// # Panics
     /// If there is no such slot.
-    pub(super) fn put<R: Copy>(&self, rows: &[(u32, R)], mut put: impl FnMut(&mut B, R)) {
+    pub(super) fn put<R: Copy>(&self, rows: &[(u32, R)], look: impl Fn(&B) -> u32, mut put: impl FnMut(&mut B, R)) {
         let order = by_shelf(rows.iter().map(|(slot, _)| *slot));
-        // Whoever comes at the same time begins somewhere else.
-        let threads = rayon::current_num_threads();
-        let first = rayon::current_thread_index().map_or(0, |thread| thread * self.shelves.len() / threads);
-        for shelf in (first..self.shelves.len()).chain(0..first) {
-            let rows_of = order.of(shelf);
-            if rows_of.is_empty() {
-                continue;
-            }
+        for shelf in order.shelves() {
             let mut buckets = self.shelves[shelf].lock().unwrap_or_else(PoisonError::into_inner);
-            for at in rows_of {
-                let (slot, row) = rows[*at as usize];
-                put(&mut buckets[slot as usize / SHELVES], row);
+            for some in order.of(shelf).chunks(TOGETHER) {
+                let bucket = |at: &u32| rows[*at as usize].0 as usize / SHELVES;
+                std::hint::black_box(some.iter().fold(0, |sum, at| sum ^ look(&buckets[bucket(at)])));
+                for at in some {
+                    put(&mut buckets[bucket(at)], rows[*at as usize].1);
+                }
             }
         }
     }
@@ -55,21 +55,28 @@ impl<B: Default> Shelves<B> {
 }
 
 /// Rows, those of each shelf together.
-struct Order {
+pub(super) struct Order {
     rows: Vec<u32>,
     /// Where each shelf's rows end.
     ends: [usize; SHELVES],
 }
 
 impl Order {
-    fn of(&self, shelf: usize) -> &[u32] {
+    /// The shelves that have rows. Whoever comes at the same time begins somewhere else.
+    pub(super) fn shelves(&self) -> impl Iterator<Item = usize> + '_ {
+        let first = rayon::current_thread_index().map_or(0, |thread| thread * SHELVES / rayon::current_num_threads());
+        (first..SHELVES).chain(0..first).filter(|shelf| !self.of(*shelf).is_empty())
+    }
+
+    /// The rows of a shelf, in their order.
+    pub(super) fn of(&self, shelf: usize) -> &[u32] {
         let start = shelf.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.rows[start..self.ends[shelf]]
     }
 }
 
 /// Counts, then places.
-fn by_shelf(slots: impl Iterator<Item = u32> + Clone) -> Order {
+pub(super) fn by_shelf(slots: impl Iterator<Item = u32> + Clone) -> Order {
     let shelf = |slot: u32| slot as usize % SHELVES;
     let mut ends = [0; SHELVES];
     slots.clone().for_each(|slot| ends[shelf(slot)] += 1);
@@ -101,7 +108,7 @@ mod tests {
                 for (slot, row) in &rows {
                     expected[*slot as usize].push(*row);
                 }
-                shelves.put(&rows, Vec::push);
+                shelves.put(&rows, |bucket| bucket.last().copied().unwrap_or_default(), Vec::push);
             }
             assert_eq!(shelves.into_buckets(), expected, "{slots} slots");
         }
@@ -115,7 +122,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     let rows: Vec<(u32, u64)> = (0..10_000).map(|n| (n % 100, 1)).collect();
-                    shelves.put(&rows, |bucket, one| *bucket += one);
+                    shelves.put(&rows, |_| 0, |bucket, one| *bucket += one);
                 });
             }
         });

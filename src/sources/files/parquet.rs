@@ -40,7 +40,7 @@ use crate::sources::rows::typed::{Taken, Typed};
 use crate::sources::rows::{Cell, Located, Outcome, Reading};
 
 /// Rows decoded at a time.
-const BATCH: usize = 16_384;
+const BATCH: usize = 8_192;
 /// Bytes decoded at a time, about, where rows are long.
 const BATCH_BYTES: i64 = 16 << 20;
 
