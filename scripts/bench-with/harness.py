@@ -3,6 +3,7 @@ what they made, and writing figures into docs/performance.md."""
 
 import atexit
 import datetime
+import functools
 import hashlib
 import itertools
 import json
@@ -66,8 +67,22 @@ def sample(binary, place, scale):
     return room
 
 
+@functools.cache
+def reserve():
+    """Keeps free memory with this machine while it measures, see reserve.py: a third of it, at most 8 GiB."""
+    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    gib = min(8, available // 3 >> 30)
+    keeper = subprocess.Popen(
+        [sys.executable, HERE / "reserve.py", str(gib)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    atexit.register(keeper.communicate)
+    if keeper.stdout.readline().strip() != "ready":
+        sys.exit("reserve.py failed")
+
+
 def warm(room):
-    """Reads all of the data once, so that nobody waits for the disk."""
+    """Reads all of the data, so that nobody waits for the disk: before each run, since memory that nobody has used for some
+    seconds is taken away on some machines."""
     for file in sorted((room / "data").rglob("*.parquet")):
         with open(file, "rb", buffering=0) as data:
             while data.read(1 << 24):
@@ -179,13 +194,13 @@ def compare(name, made, expected_name, expected):
 def alternate(programs, runs, same=True):
     """Runs programs in turn. Returns name → medians of (wall, CPU, peak), and what the first one made: files and bytes.
     With `same` all must make the same bytes, which the first round looks at."""
-    for room in {program.room for program in programs}:
-        warm(room)
+    reserve()
     seen = {program.name: [] for program in programs}
     first = None
     for n in range(runs):
         for program in programs:
             program.prepare()
+            warm(program.room)
             figures = measured(program.command(), program.cwd())
             seen[program.name].append(figures)
             say(f"run {n + 1}: {program.name}: {figures[0]:.2f} s wall, {figures[1]:.2f} s CPU, {figures[2]:.0f} MB")
