@@ -17,12 +17,12 @@ use exhaust::outputs::{Compress, Format, Shape, write_table};
 use exhaust::reports::catalog::Catalog;
 use exhaust::reports::schema::{Scan, Table};
 use exhaust::reports::shared::{Shared, SharedBuilder};
-use exhaust::reports::{Options, Report, find};
+use exhaust::reports::{self, Options, Report, ReportError, find};
 use exhaust::requests::{ClaimWish, NewRequest, Queue, RequestKey, Suspects, SystemClock, open_sqlite};
 use exhaust::sample_data::{self, Format as SampleFormat, SampleOptions};
 use exhaust::sources::files::FilesSource;
 use exhaust::sources::{Settings, Source};
-use exhaust::worker::load::{self, Bounds, Wish};
+use exhaust::worker::load::{self, Bounds, Learners, Wish};
 use exhaust::worker::stats::LoadStats;
 
 const TZ: Tz = Tz::Asia__Kolkata;
@@ -63,7 +63,8 @@ static PLATFORM: LazyLock<Platform> = LazyLock::new(|| {
 impl Platform {
     fn load(&self, report: &dyn Report) -> Shared {
         let needs = report.needs(&self.options);
-        let wish = Wish { batches: &self.batches, needs: &needs, options: &self.options, timezone: TZ };
+        let (batches, options) = (&self.batches, &self.options);
+        let wish = Wish { batches, needs: &needs, options, timezone: TZ, learners: Learners::All };
         let (catalog, mut stats) = (&self.catalog, LoadStats::default());
         let bounds = Bounds { bytes: u64::MAX, weighed: &|_| (), agrees: None };
         load::shared(&self.source, catalog, &wish, bounds, &mut stats).unwrap().unwrap()
@@ -118,8 +119,13 @@ fn render_as(bencher: Bencher<'_, '_>, report: &str, format: Format) {
     let shape = Shape { format, compress: Compress::None };
     let render = || -> u64 {
         let one = |batch: &usize| {
-            let made = report.generate(*batch, &shared, &PLATFORM.options).unwrap();
-            write_table(&made.table, shape, CsvOptions::default(), &mut std::io::sink()).unwrap()
+            let mut rows = 0;
+            reports::generate(report, *batch, &shared, &PLATFORM.options, |mut table| {
+                rows += write_table(&mut table, shape, CsvOptions::default(), &mut std::io::sink()).unwrap();
+                Ok::<(), ReportError>(())
+            })
+            .unwrap();
+            rows
         };
         PLATFORM.batches.iter().map(one).sum()
     };

@@ -17,11 +17,14 @@ use crate::outputs::Password;
 use crate::reports::catalog::Catalog;
 use crate::reports::filters::{Scope, Selection, resolve};
 use crate::reports::schema::Scan;
-use crate::reports::{self, Counts};
+use crate::reports::shared::Shared;
+use crate::reports::{self, Counts, ReportError};
 use crate::requests::{Clock, RequestKey, SystemClock};
 use crate::sources::{Source, SourceError};
-use crate::worker::load;
+use crate::worker::generate::Meter;
+use crate::worker::load::{self, Learners};
 use crate::worker::stats::LoadStats;
+use crate::worker::stretches::{Large, Stretches};
 use crate::worker::{open, plan};
 
 /// Dry run of a request: which batches it means, what would be loaded, how many learners each report would list.
@@ -133,25 +136,40 @@ fn count(
     let (needs, total) = (report.needs(&job.options), config.worker.memory);
     let mut explanation = Explanation { job: job.id.clone(), batches: Vec::new(), scans: Vec::new(), selection, stats };
     let mut lines = BTreeMap::new();
-    let mut parts = VecDeque::from([explanation.selection.batches.clone()]);
-    while let Some(batches) = parts.pop_front() {
-        let wish = load::Wish { batches: &batches, needs: &needs, options: &job.options, timezone: config.timezone };
-        let bytes = if batches.len() == 1 { u64::MAX } else { total };
-        let bounds = load::Bounds { bytes, weighed: &|_| (), agrees: None };
+    let line = |batch: usize, counts: Counts| {
+        let about = &catalog.batches()[batch];
+        BatchLine { id: about.id.clone(), course: about.course_id.clone(), counts }
+    };
+    let made = |batch: usize, shared: &Shared| {
+        reports::generate(report, batch, shared, &job.options, |_| Ok::<(), ReportError>(()))
+            .map_err(|error| Ended::Failed(error.to_string()))
+    };
+    let (options, timezone) = (&job.options, config.timezone);
+    let mut parts = VecDeque::from([(explanation.selection.batches.clone(), 0)]);
+    while let Some((batches, weight)) = parts.pop_front() {
+        if let ([batch], true) = (&batches[..], weight > total) {
+            let (batch, meter) = (*batch, Meter::default());
+            let large = Large { source, catalog, batch, needs: &needs, options, timezone, weight, bytes: total };
+            let mut counts = Counts::default();
+            Stretches::survey(large, &meter)?.each(&mut |shared| {
+                counts.add(&made(batch, shared)?);
+                Ok::<(), Ended>(())
+            })?;
+            explanation.stats.merge(meter.load());
+            lines.insert(batch, line(batch, counts));
+            continue;
+        }
+        let wish = load::Wish { batches: &batches, needs: &needs, options, timezone, learners: Learners::All };
+        let bounds = load::Bounds { bytes: total, weighed: &|_| (), agrees: None };
         let mut stats = LoadStats::default();
-        let shared = match load::shared(source, catalog, &wish, bounds, &mut stats)? {
-            Ok(shared) => shared,
-            Err(heavy) => {
-                parts.extend(plan::lighter(batches.iter().copied(), &heavy, total).into_iter().map(|(part, _)| part));
-                continue;
+        match load::shared(source, catalog, &wish, bounds, &mut stats)? {
+            Ok(shared) => {
+                explanation.stats.merge(stats);
+                for &batch in &batches {
+                    lines.insert(batch, line(batch, made(batch, &shared)?));
+                }
             }
-        };
-        explanation.stats.merge(stats);
-        for &batch in &batches {
-            let about = &catalog.batches()[batch];
-            let made = report.generate(batch, &shared, &job.options);
-            let counts = made.map_err(|error| Ended::Failed(error.to_string()))?.counts;
-            lines.insert(batch, BatchLine { id: about.id.clone(), course: about.course_id.clone(), counts });
+            Err(heavy) => parts.extend(plan::lighter(batches.iter().copied(), &heavy, total)),
         }
     }
     explanation.batches = lines.into_values().collect();

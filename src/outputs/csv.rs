@@ -8,6 +8,7 @@ use std::io::Write;
 
 use chrono::{Datelike, NaiveDate};
 
+use super::format::{Pieces, WriteError};
 use crate::reports::spelling;
 use crate::reports::table::{Finished, Listed, TableColumn, Values};
 
@@ -37,50 +38,34 @@ const FETCHED: usize = 32;
 /// Writes the table, heading line first, and returns how many rows were written below it.
 ///
 /// # Errors
-/// Those of `out`.
-pub fn write<W: Write>(table: &Finished<'_>, options: &CsvOptions, mut out: W) -> std::io::Result<u64> {
+/// Those of `table` and of `out`.
+pub fn write<W: Write>(table: &mut dyn Pieces, options: &CsvOptions, mut out: W) -> Result<u64, WriteError> {
     let mut lines = Lines { bytes: Vec::with_capacity(PIECE + PIECE / 4), guard: options.formula_guard };
     let line_end: &[u8] = if options.crlf { b"\r\n" } else { b"\n" };
     if options.bom {
         lines.bytes.extend_from_slice("\u{feff}".as_bytes());
     }
-    let headings = table.listed.iter().flat_map(|listed| &listed.headings);
-    for (at, heading) in headings.clone().enumerate() {
-        lines.separate(at);
-        lines.text(heading, false);
-    }
-    let listed = headings.count();
-    for (at, column) in table.columns.iter().enumerate() {
-        lines.separate(listed + at);
-        lines.text(&column.heading, column.from_data && lines.guard);
-    }
-    lines.bytes.extend_from_slice(line_end);
-    let alone = listed + table.columns.len() == 1;
-    for row in 0..table.rows {
-        let start = lines.bytes.len();
-        if let Some(listed) = &table.listed {
-            if row % FETCHED == 0 {
-                listed.lines.fetch(&listed.keys[row..table.rows.min(row + FETCHED)]);
+    let (mut is_headed, mut written) = (false, 0);
+    table.each(&mut |table| {
+        if !is_headed {
+            lines.headings(table);
+            lines.bytes.extend_from_slice(line_end);
+            is_headed = true;
+        }
+        for row in 0..table.rows {
+            lines.row(table, row);
+            lines.bytes.extend_from_slice(line_end);
+            if lines.bytes.len() >= PIECE {
+                out.write_all(&lines.bytes)?;
+                lines.bytes.clear();
             }
-            lines.listed(listed, row);
         }
-        for (at, column) in table.columns.iter().enumerate() {
-            lines.separate(listed + at);
-            lines.cell(column, row);
-        }
-        if alone && lines.bytes.len() == start {
-            // An empty line would be no row at all.
-            lines.bytes.extend_from_slice(b"\"\"");
-        }
-        lines.bytes.extend_from_slice(line_end);
-        if lines.bytes.len() >= PIECE {
-            out.write_all(&lines.bytes)?;
-            lines.bytes.clear();
-        }
-    }
+        written += table.rows as u64;
+        Ok(())
+    })?;
     out.write_all(&lines.bytes)?;
     out.flush()?;
-    Ok(table.rows as u64)
+    Ok(written)
 }
 
 /// Lines on their way out.
@@ -93,6 +78,34 @@ impl Lines {
     fn separate(&mut self, at: usize) {
         if at > 0 {
             self.bytes.push(b',');
+        }
+    }
+
+    fn headings(&mut self, table: &Finished<'_>) {
+        let listed = table.listed.iter().flat_map(|listed| &listed.headings).map(|heading| (*heading, false));
+        let others = table.columns.iter().map(|column| (&*column.heading, column.from_data));
+        for (at, (heading, from_data)) in listed.chain(others).enumerate() {
+            self.separate(at);
+            self.text(heading, from_data && self.guard);
+        }
+    }
+
+    fn row(&mut self, table: &Finished<'_>, row: usize) {
+        let start = self.bytes.len();
+        let listed = table.listed.as_ref().map_or(0, |listed| listed.headings.len());
+        if let Some(listed) = &table.listed {
+            if row.is_multiple_of(FETCHED) {
+                listed.lines.fetch(&listed.keys[row..table.rows.min(row + FETCHED)]);
+            }
+            self.listed(listed, row);
+        }
+        for (at, column) in table.columns.iter().enumerate() {
+            self.separate(listed + at);
+            self.cell(column, row);
+        }
+        if listed + table.columns.len() == 1 && self.bytes.len() == start {
+            // An empty line would be no row at all.
+            self.bytes.extend_from_slice(b"\"\"");
         }
     }
 

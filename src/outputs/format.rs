@@ -108,9 +108,34 @@ pub fn content_type(file_name: &str) -> &'static str {
     }
 }
 
+/// A table that comes piece by piece: the same columns each time, and the rows that follow.
+pub trait Pieces {
+    /// How many rows it has at most, if all of it comes as one piece. `None`: there are further ones, or it may be.
+    fn whole(&self) -> Option<usize>;
+
+    /// Hands over piece after piece; one at least, be it without rows.
+    ///
+    /// # Errors
+    /// Those of `take`, and [`WriteError::NotMade`].
+    fn each(&mut self, take: &mut dyn FnMut(&Finished<'_>) -> Result<(), WriteError>) -> Result<(), WriteError>;
+}
+
+impl Pieces for &Finished<'_> {
+    fn whole(&self) -> Option<usize> {
+        Some(self.rows)
+    }
+
+    fn each(&mut self, take: &mut dyn FnMut(&Finished<'_>) -> Result<(), WriteError>) -> Result<(), WriteError> {
+        take(self)
+    }
+}
+
 /// Why a table was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
+    /// The table did not come to its end. Whoever makes it knows why.
+    #[error("the table was not made")]
+    NotMade,
     /// Where it is written to did not take it.
     #[error(transparent)]
     Store(#[from] io::Error),
@@ -135,7 +160,7 @@ pub enum DoesNotFit {
 
 /// Writes a table in this shape and returns how many rows it wrote.
 pub fn write_table(
-    table: &Finished<'_>,
+    table: &mut dyn Pieces,
     shape: Shape,
     csv: CsvOptions,
     out: &mut dyn Write,
@@ -151,11 +176,16 @@ pub fn write_table(
     }
 }
 
-fn write_plain(table: &Finished<'_>, format: Format, csv: CsvOptions, out: &mut dyn Write) -> Result<u64, WriteError> {
+fn write_plain(
+    table: &mut dyn Pieces,
+    format: Format,
+    csv: CsvOptions,
+    out: &mut dyn Write,
+) -> Result<u64, WriteError> {
     match format {
-        Format::Csv => Ok(csv::write(table, &csv, out)?),
-        Format::Json => Ok(jsonl::write(table, out)?),
-        Format::Parquet => Ok(parquet::write(table, out)?),
+        Format::Csv => csv::write(table, &csv, out),
+        Format::Json => jsonl::write(table, out),
+        Format::Parquet => parquet::write(table, out),
         Format::Xlsx => xlsx::write(table, out),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::format::{Pieces, WriteError};
 use crate::reports::table::{Finished, TableColumn, Values};
 
 /// Bytes are handed on in pieces of about this size.
@@ -10,35 +11,53 @@ const PIECE: usize = 64 * 1024;
 /// Writes the table and returns how many lines were written.
 ///
 /// # Errors
-/// Those of `out`.
-pub fn write(table: &Finished<'_>, out: &mut dyn Write) -> io::Result<u64> {
-    let listed = table.listed.iter().flat_map(|listed| listed.headings.iter().copied());
-    let headings = listed.chain(table.columns.iter().map(|column| &*column.heading));
-    let keys = headings.enumerate().map(|(at, heading)| key(at, heading)).collect::<io::Result<Vec<_>>>()?;
+/// Those of `table` and of `out`.
+pub fn write(table: &mut dyn Pieces, out: &mut dyn Write) -> Result<u64, WriteError> {
+    let (mut keys, mut written) = (None, 0);
     let mut bytes = Vec::with_capacity(PIECE + PIECE / 4);
-    for row in 0..table.rows {
-        let mut keys = keys.iter();
-        bytes.push(b'{');
-        if let Some(listed) = &table.listed {
-            let (line, hidden) = listed.line(row);
-            for (cell, key) in line.cells(hidden).zip(keys.by_ref().take(listed.headings.len())) {
-                bytes.extend_from_slice(key);
-                text(&mut bytes, &cell)?;
+    table.each(&mut |table| {
+        let keys: &Vec<Vec<u8>> = match &mut keys {
+            Some(keys) => keys,
+            none => none.insert(self::keys(table)?),
+        };
+        for row in 0..table.rows {
+            object(&mut bytes, keys, table, row)?;
+            if bytes.len() >= PIECE {
+                out.write_all(&bytes)?;
+                bytes.clear();
             }
         }
-        for (column, key) in table.columns.iter().zip(keys) {
-            bytes.extend_from_slice(key);
-            value(&mut bytes, column, row)?;
-        }
-        bytes.extend_from_slice(b"}\n");
-        if bytes.len() >= PIECE {
-            out.write_all(&bytes)?;
-            bytes.clear();
-        }
-    }
+        written += table.rows as u64;
+        Ok(())
+    })?;
     out.write_all(&bytes)?;
     out.flush()?;
-    Ok(table.rows as u64)
+    Ok(written)
+}
+
+/// What stands before each value of an object.
+fn keys(table: &Finished<'_>) -> io::Result<Vec<Vec<u8>>> {
+    let listed = table.listed.iter().flat_map(|listed| listed.headings.iter().copied());
+    let headings = listed.chain(table.columns.iter().map(|column| &*column.heading));
+    headings.enumerate().map(|(at, heading)| key(at, heading)).collect()
+}
+
+fn object(bytes: &mut Vec<u8>, keys: &[Vec<u8>], table: &Finished<'_>, row: usize) -> io::Result<()> {
+    let mut keys = keys.iter();
+    bytes.push(b'{');
+    if let Some(listed) = &table.listed {
+        let (line, hidden) = listed.line(row);
+        for (cell, key) in line.cells(hidden).zip(keys.by_ref().take(listed.headings.len())) {
+            bytes.extend_from_slice(key);
+            text(bytes, &cell)?;
+        }
+    }
+    for (column, key) in table.columns.iter().zip(keys) {
+        bytes.extend_from_slice(key);
+        value(bytes, column, row)?;
+    }
+    bytes.extend_from_slice(b"}\n");
+    Ok(())
 }
 
 /// `,"heading":`
@@ -85,7 +104,7 @@ mod tests {
             "\n",
         );
         let mut bytes = Vec::new();
-        assert_eq!(test_table::with(|table| write(table, &mut bytes)).unwrap(), 2);
+        assert_eq!(test_table::with(|mut table| write(&mut table, &mut bytes)).unwrap(), 2);
         assert_eq!(String::from_utf8(bytes).unwrap(), expected);
     }
 }

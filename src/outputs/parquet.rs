@@ -6,14 +6,15 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::builder::StringBuilder;
-use arrow_array::{ArrayRef, Date32Array, Int64Array, RecordBatch, RecordBatchOptions};
-use arrow_schema::{DataType, Field, Schema};
+use arrow_array::builder::{Date32Builder, Int64Builder, StringBuilder};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use chrono::{Datelike, NaiveDate};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 
+use super::format::{Pieces, WriteError};
 use crate::reports::table::{Finished, Listed, TableColumn, Values};
 
 /// A batch of rows has at most so many …
@@ -28,38 +29,104 @@ const GROUP_ROWS: usize = 1 << 20;
 /// Days from 1 January of year 1 to 1970.
 const EPOCH: i32 = 719_163;
 
-/// Writes the table and returns how many rows were written.
+/// Writes the table and returns how many rows were written. What a batch of rows has does not depend on the pieces in which
+/// they come, so that the bytes do not either.
 ///
 /// # Errors
-/// Those of `out`.
-pub fn write(table: &Finished<'_>, out: &mut dyn Write) -> io::Result<u64> {
-    let schema = Arc::new(schema(table));
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::SNAPPY)
-        .set_created_by(concat!("exhaustd version ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_max_row_group_row_count(Some(GROUP_ROWS))
-        .build();
-    // The crate wants a writer that can go to another thread: it gets a piece of memory, emptied after each group.
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties))?;
-    let most = (BATCH_CELLS / schema.fields().len().max(1)).clamp(1, BATCH_ROWS);
-    let (mut from, mut written) = (0, 0);
-    while from < table.rows {
-        let rows = from..batch_end(table, from, most);
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-        let batch = RecordBatch::try_new_with_options(schema.clone(), arrays(table, &rows), &options);
-        let batch = batch.map_err(io::Error::other)?;
-        writer.write(&batch)?;
-        written += batch.num_rows() as u64;
-        if writer.memory_size() >= GROUP_BYTES {
-            writer.flush()?;
+/// Those of `table` and of `out`.
+pub fn write(table: &mut dyn Pieces, out: &mut dyn Write) -> Result<u64, WriteError> {
+    let (mut file, mut written) = (None, 0);
+    table.each(&mut |table| {
+        let file: &mut File = match &mut file {
+            Some(file) => file,
+            none => none.insert(File::of(table)?),
+        };
+        let mut from = 0;
+        while from < table.rows {
+            from = file.take(table, from);
+            if file.is_full() {
+                file.write(out)?;
+            }
         }
-        out.write_all(writer.inner())?;
-        writer.inner_mut().clear();
-        from = rows.end;
+        written += table.rows as u64;
+        Ok(())
+    })?;
+    if let Some(mut file) = file {
+        if file.rows > 0 {
+            file.write(out)?;
+        }
+        out.write_all(&file.writer.into_inner().map_err(io::Error::from)?)?;
     }
-    out.write_all(&writer.into_inner()?)?;
     out.flush()?;
     Ok(written)
+}
+
+/// A file under way.
+struct File {
+    schema: SchemaRef,
+    writer: ArrowWriter<Vec<u8>>,
+    /// A batch has at most so many rows.
+    most: usize,
+    /// The batch under way, column by column.
+    columns: Vec<Cells>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl File {
+    fn of(table: &Finished<'_>) -> io::Result<Self> {
+        let schema = Arc::new(schema(table));
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::SNAPPY)
+            .set_created_by(concat!("exhaustd version ", env!("CARGO_PKG_VERSION")).to_owned())
+            .set_max_row_group_row_count(Some(GROUP_ROWS))
+            .build();
+        let columns = schema.fields().iter().map(|field| Cells::of(field.data_type())).collect();
+        let most = (BATCH_CELLS / schema.fields().len().max(1)).clamp(1, BATCH_ROWS);
+        // The crate wants a writer that can go to another thread: it gets a piece of memory, emptied after each batch.
+        let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties))?;
+        Ok(Self { schema, writer, most, columns, rows: 0, bytes: 0 })
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows >= self.most || self.bytes >= BATCH_BYTES
+    }
+
+    /// Takes rows until the batch is full; returns the row after them.
+    fn take(&mut self, table: &Finished<'_>, from: usize) -> usize {
+        let mut row = from;
+        while row < table.rows && !self.is_full() {
+            self.bytes += table.listed.as_ref().map_or(0, |listed| listed.line(row).0.len());
+            self.bytes += table.columns.iter().map(|column| text_bytes(column, row)).sum::<usize>();
+            (self.rows, row) = (self.rows + 1, row + 1);
+        }
+        let rows = from..row;
+        let mut columns = &mut self.columns[..];
+        if let Some(listed) = &table.listed {
+            let (own, others) = columns.split_at_mut(listed.headings.len());
+            listed_cells(listed, &rows, own);
+            columns = others;
+        }
+        for (column, cells) in table.columns.iter().zip(columns) {
+            cells.extend(&column.values, &rows);
+        }
+        row
+    }
+
+    /// Writes the batch under way.
+    fn write(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
+        let arrays = self.columns.iter_mut().map(Cells::finish).collect();
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options);
+        self.writer.write(&batch.map_err(io::Error::other)?)?;
+        (self.rows, self.bytes) = (0, 0);
+        if self.writer.memory_size() >= GROUP_BYTES {
+            self.writer.flush()?;
+        }
+        out.write_all(self.writer.inner())?;
+        self.writer.inner_mut().clear();
+        Ok(())
+    }
 }
 
 fn schema(table: &Finished<'_>) -> Schema {
@@ -77,18 +144,6 @@ const fn kind(values: &Values<'_>) -> DataType {
     }
 }
 
-/// Where the batch ends that begins with this row.
-fn batch_end(table: &Finished<'_>, from: usize, most: usize) -> usize {
-    let mut bytes = 0;
-    let mut row = from;
-    while row < table.rows && row - from < most && bytes < BATCH_BYTES {
-        bytes += table.listed.as_ref().map_or(0, |listed| listed.line(row).0.len());
-        bytes += table.columns.iter().map(|column| text_bytes(column, row)).sum::<usize>();
-        row += 1;
-    }
-    row
-}
-
 fn text_bytes(column: &TableColumn<'_>, row: usize) -> usize {
     match &column.values {
         Values::Constant(text) => text.len(),
@@ -97,35 +152,60 @@ fn text_bytes(column: &TableColumn<'_>, row: usize) -> usize {
     }
 }
 
-fn arrays(table: &Finished<'_>, rows: &Range<usize>) -> Vec<ArrayRef> {
-    let listed = table.listed.iter().flat_map(|listed| listed_arrays(listed, rows));
-    listed.chain(table.columns.iter().map(|column| array(&column.values, rows))).collect()
+/// Cells of a column under way.
+enum Cells {
+    Texts(StringBuilder),
+    Days(Date32Builder),
+    Numbers(Int64Builder),
 }
 
-fn listed_arrays(listed: &Listed<'_>, rows: &Range<usize>) -> Vec<ArrayRef> {
-    let mut builders: Vec<_> = listed.headings.iter().map(|_| StringBuilder::new()).collect();
+impl Cells {
+    fn of(kind: &DataType) -> Self {
+        match kind {
+            DataType::Date32 => Self::Days(Date32Builder::new()),
+            DataType::Int64 => Self::Numbers(Int64Builder::new()),
+            _ => Self::Texts(StringBuilder::new()),
+        }
+    }
+
+    /// Appends those of a column, which has the kind of these.
+    fn extend(&mut self, values: &Values<'_>, rows: &Range<usize>) {
+        match (self, values) {
+            (Self::Texts(cells), Values::Constant(text)) => {
+                rows.clone().for_each(|_| cells.append_option(some(text)));
+            }
+            (Self::Texts(cells), Values::Text(texts)) => {
+                texts[rows.clone()].iter().for_each(|text| cells.append_option(some(text)));
+            }
+            (Self::Days(cells), Values::Date(days)) => {
+                days[rows.clone()].iter().for_each(|day| cells.append_option(day.map(since_epoch)));
+            }
+            (Self::Numbers(cells), Values::Int(numbers) | Values::Percent(numbers)) => {
+                numbers[rows.clone()].iter().for_each(|number| cells.append_option(*number));
+            }
+            // A batch whose columns are of different lengths is refused.
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        match self {
+            Self::Texts(cells) => Arc::new(cells.finish()),
+            Self::Days(cells) => Arc::new(cells.finish()),
+            Self::Numbers(cells) => Arc::new(cells.finish()),
+        }
+    }
+}
+
+fn listed_cells(listed: &Listed<'_>, rows: &Range<usize>, columns: &mut [Cells]) {
     for row in rows.clone() {
         let (line, hidden) = listed.line(row);
-        for (cell, builder) in line.cells(hidden).zip(&mut builders) {
-            builder.append_option(some(&cell));
+        for (cell, cells) in line.cells(hidden).zip(&mut *columns) {
+            if let Cells::Texts(cells) = cells {
+                cells.append_option(some(&cell));
+            }
         }
     }
-    builders.into_iter().map(|mut builder| Arc::new(builder.finish()) as ArrayRef).collect()
-}
-
-fn array(values: &Values<'_>, rows: &Range<usize>) -> ArrayRef {
-    let mut texts = StringBuilder::new();
-    match values {
-        Values::Constant(text) => rows.clone().for_each(|_| texts.append_option(some(text))),
-        Values::Text(all) => all[rows.clone()].iter().for_each(|text| texts.append_option(some(text))),
-        Values::Date(days) => {
-            return Arc::new(days[rows.clone()].iter().map(|day| day.map(since_epoch)).collect::<Date32Array>());
-        }
-        Values::Int(numbers) | Values::Percent(numbers) => {
-            return Arc::new(numbers[rows.clone()].iter().copied().collect::<Int64Array>());
-        }
-    }
-    Arc::new(texts.finish())
 }
 
 fn some(text: &str) -> Option<&str> {
@@ -145,7 +225,7 @@ mod tests {
     fn the_same_table_gives_the_same_bytes_and_its_rows() {
         let file = || {
             let mut bytes = Vec::new();
-            assert_eq!(test_table::with(|table| write(table, &mut bytes)).unwrap(), 2);
+            assert_eq!(test_table::with(|mut table| write(&mut table, &mut bytes)).unwrap(), 2);
             bytes
         };
         let bytes = file();

@@ -14,8 +14,7 @@ use zip::write::SimpleFileOptions;
 use zip::{AesMode, CompressionMethod, ZipWriter};
 
 use super::csv::CsvOptions;
-use super::format::{Format, Shape, WriteError, write_table};
-use crate::reports::table::Finished;
+use super::format::{Format, Pieces, Shape, WriteError, write_table};
 
 /// What the name of a protected file ends with, whatever is inside.
 pub const EXTENSION: &str = "zip";
@@ -71,14 +70,15 @@ pub struct Protection {
 /// # Errors
 /// Those of `out`, and no random numbers. What was written until then is no archive, and holds nothing plain.
 pub fn write_protected(
-    table: &Finished<'_>,
+    table: &mut dyn Pieces,
     shape: Shape,
     csv: CsvOptions,
     entry: &str,
     protection: &Protection,
     out: &mut dyn Write,
 ) -> Result<u64, WriteError> {
-    let inside = Inside { entry, packing: packing(shape.format), is_large: table.rows > SMALL };
+    let inside =
+        Inside { entry, packing: packing(shape.format), is_large: table.whole().is_none_or(|rows| rows > SMALL) };
     archive(inside, protection, out, |content| write_table(table, shape, csv, content))
 }
 

@@ -1,7 +1,7 @@
 //! A spreadsheet (Office Open XML), written as a stream: nothing of it is ever on a disk or whole in memory.
 //!
 //! Own XML in place of `rust_xlsxwriter`, which keeps the sheet in memory or in temporary files; a protected report must
-//! touch no disk. Text is text, inline; whatever a sheet cannot hold is an error before the first byte.
+//! touch no disk. Text is text, inline; whatever a sheet cannot hold is an error.
 
 use std::io::{self, Write};
 
@@ -9,7 +9,7 @@ use chrono::{Datelike, NaiveDate};
 use zip::write::{SimpleFileOptions, StreamWriter, ZipWriter};
 use zip::{CompressionMethod, DateTime};
 
-use super::format::{DoesNotFit, WriteError};
+use super::format::{DoesNotFit, Pieces, WriteError};
 use crate::reports::table::{Finished, TableColumn, Values};
 
 /// What a sheet holds, its heading included.
@@ -106,28 +106,37 @@ const SHEET_END: &[u8] = b"</sheetData></worksheet>";
 /// Writes the table and returns how many rows were written below the heading.
 ///
 /// # Errors
-/// Those of `out`, and what a sheet does not hold.
-pub fn write(table: &Finished<'_>, out: &mut dyn Write) -> Result<u64, WriteError> {
-    let longest = longest_xml(table)?;
-    let mut zip = ZipWriter::new_stream(out);
+/// Those of `table` and of `out`, and what a sheet does not hold: before the first byte if it is in the first piece.
+pub fn write(table: &mut dyn Pieces, out: &mut dyn Write) -> Result<u64, WriteError> {
+    let is_one = table.whole().is_some();
     // The earliest date that a zip knows: the same bytes at any time.
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Deflated)
         .last_modified_time(DateTime::default());
-    for (name, text) in PARTS {
-        zip.start_file(name, options).map_err(io::Error::from)?;
-        zip.write_all(text.as_bytes())?;
-    }
-    let large = longest > u64::from(u32::MAX);
-    zip.start_file("xl/worksheets/sheet1.xml", options.large_file(large)).map_err(io::Error::from)?;
-    let rows = sheet(table, &mut zip)?;
-    zip.finish().map_err(io::Error::from)?.flush()?;
-    Ok(rows)
+    let mut out = Some(out);
+    let mut sheet: Option<Sheet<'_>> = None;
+    table.each(&mut |table| {
+        let before = sheet.as_ref().map_or(0, |sheet| sheet.rows);
+        let longest = longest_xml(table, before)?;
+        if let Some(out) = out.take() {
+            let mut zip = ZipWriter::new_stream(out);
+            for (name, text) in PARTS {
+                zip.start_file(name, options).map_err(io::Error::from)?;
+                zip.write_all(text.as_bytes())?;
+            }
+            let large = !is_one || longest > u64::from(u32::MAX);
+            zip.start_file("xl/worksheets/sheet1.xml", options.large_file(large)).map_err(io::Error::from)?;
+            sheet = Some(Sheet::begin(table, zip)?);
+        }
+        sheet.as_mut().map_or(Ok(()), |sheet| Ok(sheet.take(table)?))
+    })?;
+    Ok(sheet.map_or(Ok(0), Sheet::end)?)
 }
 
-/// Checks that a sheet holds the table; returns the most bytes that its XML can have.
-fn longest_xml(table: &Finished<'_>) -> Result<u64, DoesNotFit> {
-    if table.rows >= MOST_ROWS {
+/// Checks that a sheet holds the table, or a piece of it that has so many rows before it; returns the most bytes that its
+/// XML can have.
+fn longest_xml(table: &Finished<'_>, before: usize) -> Result<u64, DoesNotFit> {
+    if before + table.rows >= MOST_ROWS {
         return Err(DoesNotFit::Rows(MOST_ROWS - 1));
     }
     let columns = headings(table).count();
@@ -169,37 +178,60 @@ fn headings<'t>(table: &'t Finished<'_>) -> impl Iterator<Item = &'t str> {
     listed.chain(table.columns.iter().map(|column| &*column.heading))
 }
 
-fn sheet(table: &Finished<'_>, out: &mut ZipWriter<StreamWriter<&mut dyn Write>>) -> io::Result<u64> {
-    let letters: Vec<String> = (0..headings(table).count()).map(letters).collect();
-    let mut cells = Cells { xml: Vec::with_capacity(PIECE + PIECE / 4), row: 1 };
-    cells.xml.extend_from_slice(SHEET_START);
-    cells.begin_row()?;
-    for (heading, column) in headings(table).zip(&letters) {
-        cells.text(column, heading, " s=\"2\"")?;
-    }
-    cells.end_row();
-    for row in 0..table.rows {
-        cells.row = row + 2;
+/// A sheet under way.
+struct Sheet<'o> {
+    out: ZipWriter<StreamWriter<&'o mut dyn Write>>,
+    /// The names of its columns.
+    letters: Vec<String>,
+    cells: Cells,
+    /// How many it has below its heading.
+    rows: usize,
+}
+
+impl<'o> Sheet<'o> {
+    fn begin(table: &Finished<'_>, out: ZipWriter<StreamWriter<&'o mut dyn Write>>) -> io::Result<Self> {
+        let letters: Vec<String> = (0..headings(table).count()).map(letters).collect();
+        let mut cells = Cells { xml: Vec::with_capacity(PIECE + PIECE / 4), row: 1 };
+        cells.xml.extend_from_slice(SHEET_START);
         cells.begin_row()?;
-        let mut letters = letters.iter();
-        if let Some(listed) = &table.listed {
-            let (line, hidden) = listed.line(row);
-            for (cell, column) in line.cells(hidden).zip(letters.by_ref().take(listed.headings.len())) {
-                cells.text(column, &cell, "")?;
-            }
-        }
-        for (column, letters) in table.columns.iter().zip(letters) {
-            cells.value(letters, column, row)?;
+        for (heading, column) in headings(table).zip(&letters) {
+            cells.text(column, heading, " s=\"2\"")?;
         }
         cells.end_row();
-        if cells.xml.len() >= PIECE {
-            out.write_all(&cells.xml)?;
-            cells.xml.clear();
-        }
+        Ok(Self { out, letters, cells, rows: 0 })
     }
-    cells.xml.extend_from_slice(SHEET_END);
-    out.write_all(&cells.xml)?;
-    Ok(table.rows as u64)
+
+    fn take(&mut self, table: &Finished<'_>) -> io::Result<()> {
+        let Self { out, letters, cells, rows } = self;
+        for row in 0..table.rows {
+            cells.row = *rows + row + 2;
+            cells.begin_row()?;
+            let mut letters = letters.iter();
+            if let Some(listed) = &table.listed {
+                let (line, hidden) = listed.line(row);
+                for (cell, column) in line.cells(hidden).zip(letters.by_ref().take(listed.headings.len())) {
+                    cells.text(column, &cell, "")?;
+                }
+            }
+            for (column, letters) in table.columns.iter().zip(letters) {
+                cells.value(letters, column, row)?;
+            }
+            cells.end_row();
+            if cells.xml.len() >= PIECE {
+                out.write_all(&cells.xml)?;
+                cells.xml.clear();
+            }
+        }
+        *rows += table.rows;
+        Ok(())
+    }
+
+    fn end(mut self) -> io::Result<u64> {
+        self.cells.xml.extend_from_slice(SHEET_END);
+        self.out.write_all(&self.cells.xml)?;
+        self.out.finish()?.flush()?;
+        Ok(self.rows as u64)
+    }
 }
 
 /// `A`, `B`, … `Z`, `AA`, …
@@ -311,7 +343,7 @@ mod tests {
 
     fn refused(rows: usize, columns: Vec<TableColumn<'_>>) -> String {
         let mut bytes = Vec::new();
-        let error = write(&Finished { rows, listed: None, columns }, &mut bytes).unwrap_err();
+        let error = write(&mut &Finished { rows, listed: None, columns }, &mut bytes).unwrap_err();
         assert!(matches!(error, WriteError::DoesNotFit(_)), "{error}");
         assert!(bytes.is_empty(), "something was written before the check");
         format!("batch 0123456789012345678901 {error}")
@@ -336,14 +368,14 @@ mod tests {
             assert!(found.len() <= 102, "{found}: {}", found.len());
         }
         let fits = Finished { rows: 1, listed: None, columns: vec![column(Values::Constant(&long[2..]))] };
-        assert_eq!(write(&fits, &mut io::sink()).unwrap(), 1);
+        assert_eq!(write(&mut &fits, &mut io::sink()).unwrap(), 1);
     }
 
     #[test]
     fn the_xml_of_a_sheet() {
         let file = || {
             let mut bytes = Vec::new();
-            assert_eq!(test_table::with(|table| write(table, &mut bytes)).unwrap(), 2);
+            assert_eq!(test_table::with(|mut table| write(&mut table, &mut bytes)).unwrap(), 2);
             bytes
         };
         let bytes = file();

@@ -46,7 +46,7 @@ impl Report for Assessment {
 
     fn columns<'a>(&self, roster: &mut Roster<'a>, _options: &Options) -> Result<Vec<TableColumn<'a>>, ReportError> {
         let attempts = roster.shared().attempts(roster.slot());
-        roster.counts().attempts_without_enrolment += attempts.of_others;
+        roster.count_of_batch(|counts| counts.attempts_without_enrolment += attempts.of_others);
         roster.keep_those_with_attempts(|row| !of_user(&attempts.rows, row.user()).is_empty());
 
         let assessments = assessments(roster, attempts);

@@ -89,7 +89,9 @@ fn progress(roster: &Roster<'_>, counted: &[Counted]) -> Vec<Vec<Option<i64>>> {
     let mut columns: Vec<(u32, usize)> =
         counted.iter().enumerate().filter_map(|(at, counted)| Some((counted.activity?, at))).collect();
     columns.sort_unstable();
-    let mut activity = roster.shared().activity(roster.slot());
+    let all = roster.shared().activity(roster.slot());
+    let before = rows.first().map_or(0, |first| all.partition_point(|activity| activity.user < first.user()));
+    let mut activity = &all[before..];
     for (at, row) in rows.iter().enumerate() {
         let before = activity.iter().take_while(|activity| activity.user < row.user()).count();
         activity = &activity[before..];

@@ -2,7 +2,7 @@
 //!
 //! The template: a request's [`JobConfig`](job_config::JobConfig) is [resolved](filters::resolve) over the
 //! [`Catalog`](catalog::Catalog) to batches; what their reports need is loaded once, for all requests of a group, into
-//! [`Shared`]; then [`Report::generate`] makes one table per batch. A report is one file that says what it loads and
+//! [`Shared`]; then [`generate`] makes one table per batch. A report is one file that says what it loads and
 //! how a batch becomes a table, and one line in [`registry`]: see `docs/adding-a-report.md`.
 
 mod assessment;
@@ -52,29 +52,53 @@ pub trait Report: Send + Sync {
     /// The columns to load of each table.
     fn needs(&self, options: &Options) -> Needs;
 
-    /// The columns after the shared ones, from the batch's roster. A learner who is not to be listed is taken off the roster first.
+    /// The columns after the shared ones, from the batch's roster, or from a piece of it: which columns there are must not
+    /// depend on who is on it. A learner who is not to be listed is taken off the roster first.
     fn columns<'a>(
         &self,
         roster: &mut roster::Roster<'a>,
         options: &Options,
     ) -> Result<Vec<table::TableColumn<'a>>, ReportError>;
-
-    /// The table of one batch, given by its index in [`catalog::Catalog::batches`]. This is the template's part: who
-    /// is listed, and that no row is lost without being counted.
-    fn generate<'a>(&self, batch: usize, shared: &'a Shared, options: &Options) -> Result<Generated<'a>, ReportError> {
-        let mut roster = roster::Roster::of(batch, shared, options)?;
-        let columns = self.columns(&mut roster, options)?;
-        roster.finish(columns)
-    }
 }
 
-/// A report of one batch, and what became of the enrolments.
-#[derive(Debug)]
-pub struct Generated<'a> {
-    /// The table.
-    pub table: table::Finished<'a>,
-    /// The counts.
-    pub counts: Counts,
+/// A piece of a batch's table has at most so many rows. Most batches are one piece; of larger ones no more than that is laid
+/// out at a time, however many there are.
+pub const PIECE_ROWS: usize = 1 << 16;
+
+/// Makes the table of one batch, given by its index in [`catalog::Catalog::batches`], and gives it away piece by piece: the
+/// same columns each time, and the rows that follow, in order; at least one piece. Returns what became of the enrolments.
+/// This is the template's part: who is listed, and that no row is lost without being counted.
+///
+/// # Errors
+/// The table cannot be made, or `take` fails. What was taken until then is not the table.
+pub fn generate<E: From<ReportError>>(
+    report: &dyn Report,
+    batch: usize,
+    shared: &Shared,
+    options: &Options,
+    take: impl FnMut(&table::Finished<'_>) -> Result<(), E>,
+) -> Result<Counts, E> {
+    generate_by(PIECE_ROWS, report, batch, shared, options, take)
+}
+
+/// The same in pieces of so many rows.
+fn generate_by<E: From<ReportError>>(
+    rows: usize,
+    report: &dyn Report,
+    batch: usize,
+    shared: &Shared,
+    options: &Options,
+    mut take: impl FnMut(&table::Finished<'_>) -> Result<(), E>,
+) -> Result<Counts, E> {
+    let mut all = Counts::default();
+    for piece in roster::pieces(batch, shared, rows) {
+        let mut roster = roster::Roster::of(batch, piece, shared, options)?;
+        let columns = report.columns(&mut roster, options)?;
+        let (table, counts) = roster.finish(columns)?;
+        take(&table)?;
+        all.add(&counts);
+    }
+    Ok(all)
 }
 
 /// Every report there is, in the order of the documents.

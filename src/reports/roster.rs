@@ -5,6 +5,7 @@
 //! agree. Not here: anything that one report alone shows.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use hashbrown::HashSet;
 
@@ -13,7 +14,7 @@ use super::schema::{Column, Kind};
 use super::shared::Shared;
 use super::shared::enrolments::Enrolment;
 use super::table::{Finished, Listed, TableColumn, Values};
-use super::{Counts, Generated, Options, ReportError};
+use super::{Counts, Options, ReportError};
 
 /// What every roster needs of `user_enrolments`. A report may append `enrolleddate`, `completedon`, `certificates`
 /// and `issued_certificates`.
@@ -22,41 +23,61 @@ pub fn enrolments() -> Vec<Column> {
     vec![Column::key("batchid"), Column::key("userid"), Column::key("courseid"), Column::required("active", Kind::Bool)]
 }
 
-/// Who is listed in a batch's report, in the order of user ids.
+/// The pieces of so many rows of a batch's roster, in order; one at least.
+pub(super) fn pieces(batch: usize, shared: &Shared, rows: usize) -> impl Iterator<Item = Range<usize>> {
+    let all = shared.listed(batch);
+    (0..all.div_ceil(rows).max(1)).map(move |piece| piece * rows..all.min((piece + 1) * rows))
+}
+
+/// Who is listed in a piece of a batch's report, in the order of user ids.
 #[derive(Debug)]
 pub struct Roster<'a> {
     shared: &'a Shared,
     batch: &'a Batch,
     course: usize,
     slot: usize,
+    /// Whether it is the first piece, which has what is counted of the batch as a whole.
+    is_first: bool,
     rows: Cow<'a, [Enrolment]>,
     privacy: bool,
     counts: Counts,
 }
 
 impl<'a> Roster<'a> {
-    /// Everybody with an enrolment that passes.
-    pub(super) fn of(batch: usize, shared: &'a Shared, options: &Options) -> Result<Self, ReportError> {
+    /// Everybody with an enrolment that passes, of this piece.
+    pub(super) fn of(
+        batch: usize,
+        piece: Range<usize>,
+        shared: &'a Shared,
+        options: &Options,
+    ) -> Result<Self, ReportError> {
         let not_loaded = || ReportError::NotLoaded {
             batch: shared.catalog().batches().get(batch).map_or_else(|| batch.to_string(), |batch| batch.id.clone()),
         };
         let (batch, slot) = shared.batch(batch).ok_or_else(not_loaded)?;
         let no_course = || ReportError::NoCourse { batch: batch.id.clone(), course: batch.course_id.clone() };
         let enrolled = shared.enrolled(slot);
-        let counts = Counts {
-            enrolled: enrolled.all,
-            other_course: enrolled.other_course,
-            inactive: enrolled.inactive,
-            no_user: enrolled.no_user,
-            duplicate: enrolled.duplicate,
-            ..Counts::default()
+        let is_first = piece.start == 0;
+        let counts = if is_first {
+            Counts {
+                // Those of further pieces are counted there.
+                enrolled: enrolled.all.saturating_sub((enrolled.rows.len() - piece.end) as u64),
+                other_course: enrolled.other_course,
+                inactive: enrolled.inactive,
+                no_user: enrolled.no_user,
+                duplicate: enrolled.duplicate,
+                ..Counts::default()
+            }
+        } else {
+            Counts { enrolled: piece.len() as u64, ..Counts::default() }
         };
         Ok(Self {
             shared,
             batch,
             course: batch.course.ok_or_else(no_course)?,
             slot,
-            rows: Cow::Borrowed(&enrolled.rows),
+            is_first,
+            rows: Cow::Borrowed(&enrolled.rows[piece]),
             privacy: options.apply_privacy_policy,
             counts,
         })
@@ -85,12 +106,19 @@ impl<'a> Roster<'a> {
         self.slot
     }
 
+    /// Counts something of the batch as a whole, once, in whichever pieces it comes.
+    pub(super) fn count_of_batch(&mut self, count: impl FnOnce(&mut Counts)) {
+        if self.is_first {
+            count(&mut self.counts);
+        }
+    }
+
     /// Who is listed.
     pub(super) fn rows(&self) -> &[Enrolment] {
         &self.rows
     }
 
-    /// The counts, to add what only the report knows.
+    /// The counts, to add what only the report knows of this piece.
     pub const fn counts(&mut self) -> &mut Counts {
         &mut self.counts
     }
@@ -128,7 +156,7 @@ impl<'a> Roster<'a> {
     }
 
     /// The table, once every enrolment is accounted for and the columns fit.
-    pub(super) fn finish(mut self, columns: Vec<TableColumn<'a>>) -> Result<Generated<'a>, ReportError> {
+    pub(super) fn finish(mut self, columns: Vec<TableColumn<'a>>) -> Result<(Finished<'a>, Counts), ReportError> {
         let batch = || self.batch.id.clone();
         let rows = self.rows.len();
         let listed = self.listed();
@@ -147,7 +175,7 @@ impl<'a> Roster<'a> {
         if !self.counts.reconciled() {
             return Err(ReportError::NotReconciled { batch: batch(), counts: self.counts });
         }
-        Ok(Generated { table: Finished { rows, listed, columns }, counts: self.counts })
+        Ok((Finished { rows, listed, columns }, self.counts))
     }
 }
 

@@ -12,6 +12,7 @@ pub(super) mod learners;
 mod people;
 mod pieces;
 mod shelves;
+mod stretch;
 mod weight;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ use attempts::{Attempts, AttemptsBuilder};
 use enrolments::{Enrolled, EnrolmentsBuilder};
 use learners::{Learners, LearnersBuilder};
 use people::People;
+pub use stretch::{Borders, Stretch, Survey};
 use weight::Budget;
 pub use weight::Heavy;
 
@@ -49,6 +51,9 @@ pub struct SharedBuilder {
     options: Options,
     stage: Stage,
     budget: Budget,
+    learners: Stretch,
+    /// The assessments to show, where more is known of them than what is taken here.
+    assessments: Option<Vec<u32>>,
     people: Arc<People>,
     activities: Activities,
     /// What has been taken so far.
@@ -93,6 +98,8 @@ impl SharedBuilder {
             needs: needs.clone(),
             options: options.clone(),
             stage: Stage::Begin,
+            learners: Stretch::default(),
+            assessments: None,
             people: Arc::default(),
             activities: Activities::default(),
             shared,
@@ -103,6 +110,20 @@ impl SharedBuilder {
     #[must_use]
     pub fn within(mut self, bytes: u64) -> Self {
         self.budget = Budget::new(bytes, &self.needs);
+        self
+    }
+
+    /// Takes only what is of these learners.
+    #[must_use]
+    pub fn of(mut self, learners: &Stretch) -> Self {
+        self.learners = learners.clone();
+        self
+    }
+
+    /// Shows these assessments (see [`Shared::assessments`]) of the one batch, whoever has attempts at them.
+    #[must_use]
+    pub fn showing(mut self, assessments: &[u32]) -> Self {
+        self.assessments = Some(assessments.to_vec());
         self
     }
 
@@ -146,7 +167,10 @@ impl SharedBuilder {
     pub fn take(&self, chunk: &Chunk) {
         let (Shared { slots, catalog, .. }, needs) = (&self.shared, &self.needs);
         match &self.stage {
-            Stage::Enrolments(builder) => builder.take(Named::new(chunk, &needs.enrolments), slots, &self.budget),
+            Stage::Enrolments(builder) => {
+                let of = enrolments::Of { slots, learners: &self.learners };
+                builder.take(Named::new(chunk, &needs.enrolments), &of, &self.budget);
+            }
             Stage::Users(builder) => builder.take(chunk, &self.people),
             Stage::Hierarchy(builder) => builder.take(Named::new(chunk, &needs.hierarchy), catalog),
             Stage::Activity(builder) => {
@@ -154,7 +178,7 @@ impl SharedBuilder {
                 builder.take(Named::new(chunk, &needs.activity), &of, &self.budget);
             }
             Stage::Attempts(builder) => {
-                let of = attempts::Of { slots, people: &self.people, catalog };
+                let of = attempts::Of { slots, people: &self.people, learners: &self.learners, catalog };
                 builder.take(Named::new(chunk, &needs.attempts), &of, &self.budget);
             }
             Stage::Begin | Stage::End | Stage::TooHeavy(_) => {}
@@ -163,7 +187,7 @@ impl SharedBuilder {
 
     /// Ends a table and begins the next.
     fn go_on(&mut self) {
-        let Self { needs, options, people, shared, budget, .. } = self;
+        let Self { needs, options, people, shared, budget, assessments, .. } = self;
         let slots = shared.slots.batches.len();
         let stage = std::mem::take(&mut self.stage);
         if budget.is_exceeded() {
@@ -198,6 +222,9 @@ impl SharedBuilder {
                 let course = |slot: usize| shared.catalog.batches()[shared.slots.batches[slot]].course_id.as_str();
                 let (attempts, duplicates) = builder.finish(people, course);
                 shared.attempts = attempts;
+                if let (Some(assessments), [attempts]) = (assessments.take(), &mut shared.attempts[..]) {
+                    attempts.contents = assessments;
+                }
                 shared.duplicate(Table::AssessmentAggregator, duplicates);
                 Stage::Users(LearnersBuilder::new(needs.common, people.count()))
             }
@@ -357,6 +384,12 @@ impl Shared {
         Some((self.catalog.batches().get(batch)?, slot))
     }
 
+    /// How many are listed of a batch at most; 0 for one that was not loaded.
+    #[must_use]
+    pub fn listed(&self, batch: usize) -> usize {
+        self.batch(batch).map_or(0, |(_, slot)| self.enrolled[slot].rows.len())
+    }
+
     pub(super) fn enrolled(&self, slot: usize) -> &Enrolled {
         &self.enrolled[slot]
     }
@@ -373,6 +406,13 @@ impl Shared {
     /// The number by which [`Shared::activity`] calls an activity of one of the courses.
     pub(super) fn activity_number(&self, identifier: &str) -> Option<u32> {
         self.activities.number(identifier)
+    }
+
+    /// The assessments with an attempt in a batch, whoever made it; none of a batch that was not loaded.
+    #[must_use]
+    pub fn assessments(&self, batch: usize) -> &[u32] {
+        let attempts = self.batch(batch).and_then(|(_, slot)| self.attempts.get(slot));
+        attempts.map_or(&[], |attempts| &attempts.contents)
     }
 
     pub(super) fn attempts(&self, slot: usize) -> &Attempts {

@@ -1,5 +1,6 @@
 //! Small tables written as text, for tests: turned into the chunks that a source would deliver.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -18,8 +19,10 @@ use super::filters::{ResolveError, Scope, Selection, resolve};
 use super::job_config::JobConfig;
 use super::schema::{Column, Kind, Scan, Table};
 use super::shared::{Shared, SharedBuilder};
-use super::{Counts, Options, Report, find};
+use super::table::Finished;
+use super::{Counts, Options, PIECE_ROWS, Report, ReportError, find, generate_by};
 use crate::outputs::csv::{CsvOptions, write};
+use crate::outputs::{Pieces, WriteError};
 
 pub(super) const TZ: Tz = Tz::Asia__Kolkata;
 
@@ -135,13 +138,11 @@ impl Tables {
         let every: Vec<usize> =
             (0..catalog.batches().len()).filter(|at| catalog.batches()[*at].course.is_some()).collect();
         let shared = self.shared(catalog, &every, report, options, feed);
-        let (csv, counts) = {
-            let generated = report.generate(at, &shared, options).unwrap();
-            let mut csv = Vec::new();
-            let rows = write(&generated.table, &CsvOptions::default(), &mut csv).unwrap();
-            assert_eq!(rows, generated.counts.rows);
-            (String::from_utf8(csv).unwrap(), generated.counts)
-        };
+        let (csv, counts) = made(report, at, &shared, options, PIECE_ROWS);
+        // However it is cut into pieces.
+        for rows in [1, 2, 7] {
+            assert_eq!(made(report, at, &shared, options, rows), (csv.clone(), counts), "pieces of {rows}");
+        }
         (csv, counts, shared)
     }
 
@@ -149,6 +150,53 @@ impl Tables {
     pub(super) fn lines(&self, report: &str, batch: &str) -> (Vec<String>, Counts) {
         let (csv, counts, _) = self.report(report, batch, &Options::default(), AS_WRITTEN);
         (csv.lines().map(str::to_owned).collect(), counts)
+    }
+}
+
+/// The CSV of one batch's report, made in pieces of so many rows, and its counts.
+pub(super) fn made(
+    report: &dyn Report,
+    batch: usize,
+    shared: &Shared,
+    options: &Options,
+    rows: usize,
+) -> (String, Counts) {
+    let (mut csv, counts) = (Vec::new(), Cell::new(Counts::default()));
+    let mut pieces = InPieces(|take: &mut Take<'_>| {
+        let made = generate_by(rows, report, batch, shared, options, |table| take(table).map_err(Wrong::Write));
+        counts.set(made.unwrap());
+    });
+    let written = write(&mut pieces, &CsvOptions::default(), &mut csv).unwrap();
+    assert_eq!(written, counts.get().rows);
+    (String::from_utf8(csv).unwrap(), counts.get())
+}
+
+/// What a piece of a table is given to.
+type Take<'t> = dyn FnMut(&Finished<'_>) -> Result<(), WriteError> + 't;
+
+struct InPieces<F>(F);
+
+impl<F: FnMut(&mut Take<'_>)> Pieces for InPieces<F> {
+    fn whole(&self) -> Option<usize> {
+        None
+    }
+
+    fn each(&mut self, take: &mut Take<'_>) -> Result<(), WriteError> {
+        (self.0)(take);
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+#[allow(dead_code, reason = "what a test that fails prints")]
+enum Wrong {
+    Report(ReportError),
+    Write(WriteError),
+}
+
+impl From<ReportError> for Wrong {
+    fn from(error: ReportError) -> Self {
+        Self::Report(error)
     }
 }
 

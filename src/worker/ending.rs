@@ -12,7 +12,7 @@ use super::tenants::Exceeded;
 use crate::config::checked::Job;
 use crate::intake::Refusal;
 use crate::intake::encryption::SealError;
-use crate::outputs::{DoesNotFit, KeyError, StoreError};
+use crate::outputs::{DoesNotFit, KeyError, StoreError, WriteError};
 use crate::reports::ReportError;
 use crate::reports::filters::ResolveError;
 use crate::requests::{ClaimedRequest, Failure, Queue, QueueError, RequestKey, WriteBack};
@@ -133,6 +133,12 @@ impl Reason {
     pub fn short_file(written: u64, expected: u64) -> Self {
         let detail = format!("{written} rows written of {expected}");
         Self::internal(format!("internal error: {detail}"), detail)
+    }
+
+    /// A file was not written, and nothing says why: a defect.
+    #[must_use]
+    pub fn unexplained(error: &WriteError) -> Self {
+        Self::internal("internal error, please report it".to_owned(), error.to_string())
     }
 
     /// Says which batch it was, for operators.

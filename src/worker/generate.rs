@@ -11,13 +11,13 @@ use super::desk::Desk;
 use super::ending::Reason;
 use super::ledger::{Ledger, StoredBatch};
 use super::load::Loaded;
+use super::pieces::{Broken, Data, Making};
 use super::plan::{Ready, Unit};
 use super::points;
 use super::stats::LoadStats;
 use super::stop::Stop;
 use crate::config::checked::Job;
 use crate::outputs::{Content, FinishedFile, Store, WriteError, report_name, write_protected, write_table};
-use crate::reports::shared::Shared;
 use crate::reports::{Counts, Report};
 
 /// What the files of a group are made with.
@@ -104,17 +104,17 @@ impl Meter {
 
 /// Makes `units` in their order, as many at a time as the pool has threads. Requests that a stop leaves unfinished are
 /// not reported.
-pub(super) fn all(workshop: &Workshop, desk: &Desk, shared: &Shared, units: &[&Unit]) {
+pub(super) fn all(workshop: &Workshop, desk: &Desk, data: &Data<'_>, units: &[&Unit]) {
     let next = AtomicUsize::new(0);
     let work = |carriers: Option<&Carriers>| {
-        rayon::broadcast(|_| {
+        let one_by_one = || {
             // Not a parallel iterator: that would split the list in halves, and the order is what keeps small requests
             // from waiting.
             while let Some(unit) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
                 if workshop.stop.is_halted() {
                     return;
                 }
-                match (make(workshop, desk, shared, unit), carriers) {
+                match (make(workshop, desk, data, unit), carriers) {
                     (Some(made), Some(carriers)) => carriers.take(made),
                     // Whoever wanted it was told.
                     (Some(made), None) => drop(place(workshop, desk, made)),
@@ -122,7 +122,12 @@ pub(super) fn all(workshop: &Workshop, desk: &Desk, shared: &Shared, units: &[&U
                 }
                 workshop.progress.done.fetch_add(1, Ordering::Relaxed);
             }
-        });
+        };
+        match data {
+            Data::Loaded(_) => drop(rayon::broadcast(|_| one_by_one())),
+            // Each loads as much as there is room for, on all cores.
+            Data::Stretches(_) => one_by_one(),
+        }
     };
     if workshop.store.is_remote() {
         carrying::beside(workshop, desk, work);
@@ -155,15 +160,17 @@ impl Made {
 }
 
 /// Makes one file for everybody who still wants it. `None`: nobody does, or it failed.
-fn make(workshop: &Workshop, desk: &Desk, shared: &Shared, unit: &Unit) -> Option<Made> {
+fn make(workshop: &Workshop, desk: &Desk, data: &Data<'_>, unit: &Unit) -> Option<Made> {
     let wanted: Vec<_> = unit.wanted.iter().copied().filter(|(request, _)| desk.wants(*request)).collect();
-    let (request, position) = *wanted.first()?;
-    let batch = &shared.catalog().batches()[unit.batch].id;
-    let made = caught(|| generate(workshop, shared, unit, (request, position)));
-    match made.unwrap_or_else(|panic| Err(Reason::panicked(&panic))) {
+    let first = *wanted.first()?;
+    let batch = &data.catalog().batches()[unit.batch].id;
+    let is_wanted = || wanted.iter().any(|(request, _)| desk.wants(*request));
+    let made = caught(|| generate(workshop, data, unit, first, &is_wanted));
+    match made.unwrap_or_else(|panic| Err(Broken::Failed(Reason::panicked(&panic)))) {
         Ok((file, counts)) => Some(Made { batch: batch.clone(), file, counts, wanted }),
-        Err(reason) => {
-            let reason = reason.in_batch(batch);
+        Err(Broken::GivenUp) => None,
+        Err(broken) => {
+            let reason = broken.reason(batch).in_batch(batch);
             for (request, _) in wanted {
                 desk.fail(request, reason.clone());
             }
@@ -226,36 +233,40 @@ pub(super) fn place(workshop: &Workshop, desk: &Desk, made: Made) -> Result<(), 
 /// they are the only ones.
 fn generate(
     workshop: &Workshop,
-    shared: &Shared,
+    data: &Data<'_>,
     unit: &Unit,
     (request, position): (usize, usize),
-) -> Result<(FinishedFile, Counts), Reason> {
-    let Workshop { job, report, store, meter, requests, .. } = workshop;
+    is_wanted: &dyn Fn() -> bool,
+) -> Result<(FinishedFile, Counts), Broken> {
+    let Workshop { job, store, meter, requests, .. } = workshop;
     let Ready { objects, order, .. } = &requests[request];
-    let batch = &shared.catalog().batches()[unit.batch].id;
+    let batch = &data.catalog().batches()[unit.batch].id;
     points::reach("generating", batch);
-    let (generated, spent) = timed(|| report.generate(unit.batch, shared, &job.options));
-    meter.add_generate(spent);
-    let generated = generated.map_err(|error| Reason::report(&error))?;
     let mut file = store.create(&objects[position]).map_err(|error| Reason::store(&error))?;
+    let mut table = Making { workshop, batch: unit.batch, data, is_wanted, counts: Counts::default(), broken: None };
+    let before = meter.spent_loading();
     let (written, spent) = timed(|| match &order.protection {
-        None => write_table(&generated.table, unit.shape, job.csv, &mut file),
+        None => write_table(&mut table, unit.shape, job.csv, &mut file),
         Some(protection) => {
             let entry = report_name(batch, unit.shape.extension());
-            write_protected(&generated.table, unit.shape, job.csv, &entry, protection, &mut file)
+            write_protected(&mut table, unit.shape, job.csv, &entry, protection, &mut file)
         }
     });
-    meter.add_generate(spent);
+    let loading =
+        if let Data::Stretches(_) = data { meter.spent_loading().saturating_sub(before) } else { Duration::ZERO };
+    meter.add_generate(spent.saturating_sub(loading));
     points::reach("written", batch);
-    match written {
-        Ok(rows) if rows == generated.counts.rows => {}
-        Ok(rows) => return Err(Reason::short_file(rows, generated.counts.rows)),
-        Err(WriteError::Store(error)) => return Err(Reason::store(&file.failed(error))),
-        Err(WriteError::DoesNotFit(limit)) => return Err(Reason::does_not_fit(batch, &limit)),
+    let Making { counts, broken, .. } = table;
+    match (written, broken) {
+        (Ok(rows), _) if rows == counts.rows => {}
+        (Ok(rows), _) => return Err(Reason::short_file(rows, counts.rows).into()),
+        (Err(WriteError::NotMade), Some(broken)) => return Err(broken),
+        (Err(WriteError::Store(error)), _) => return Err(Reason::store(&file.failed(error)).into()),
+        (Err(error), _) => return Err(Broken::Write(error)),
     }
     let (finished, spent) = timed(|| file.finish());
     meter.add_store(spent);
-    Ok((finished.map_err(|error| Reason::store(&error))?, generated.counts))
+    Ok((finished.map_err(|error| Reason::store(&error))?, counts))
 }
 
 impl Meter {

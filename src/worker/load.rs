@@ -10,7 +10,7 @@ use chrono_tz::Tz;
 use super::stats::LoadStats;
 use crate::reports::catalog::{Catalog, CatalogBuilder};
 use crate::reports::schema::{Scan, Table};
-use crate::reports::shared::{Heavy, Shared, SharedBuilder};
+use crate::reports::shared::{Borders, Heavy, Shared, SharedBuilder, Stretch, Survey};
 use crate::reports::{Needs, Options};
 use crate::sources::{Sink, Source, SourceError};
 
@@ -46,6 +46,22 @@ pub struct Wish<'a> {
     pub options: &'a Options,
     /// Dates are days there.
     pub timezone: Tz,
+    /// Of whom.
+    pub learners: Learners<'a>,
+}
+
+/// Whose rows are wished.
+#[derive(Clone, Copy)]
+pub enum Learners<'a> {
+    /// All of the batches.
+    All,
+    /// Some of one batch, which is too much to be loaded at once, …
+    Some {
+        /// … those,
+        stretch: &'a Stretch,
+        /// and the assessments that its report shows, if that is known by now.
+        assessments: Option<&'a [u32]>,
+    },
 }
 
 /// How much a load may be.
@@ -68,9 +84,15 @@ pub fn shared(
     bounds: Bounds<'_>,
     stats: &mut LoadStats,
 ) -> Loaded {
-    let Wish { batches, needs, options, timezone } = wish;
+    let Wish { batches, needs, options, timezone, learners } = wish;
     let Bounds { bytes, weighed, mut agrees } = bounds;
     let mut builder = SharedBuilder::new(Arc::clone(catalog), batches, needs, options, *timezone).within(bytes);
+    if let Learners::Some { stretch, assessments } = learners {
+        builder = builder.of(stretch);
+        if let Some(assessments) = assessments {
+            builder = builder.showing(assessments);
+        }
+    }
     while let Some(scan) = builder.next_scan() {
         let is_first = scan.table == Table::UserEnrolments;
         if !is_first && let Some(agrees) = agrees.take() {
@@ -91,6 +113,14 @@ pub fn shared(
     stats.add_duplicates(shared.duplicates());
     stats.add_rows(Table::ContentHierarchy, "hierarchy is not a tree in JSON".to_owned(), shared.broken_hierarchies());
     Ok(Ok(shared))
+}
+
+/// Finds out where the learners of a batch can be divided.
+pub fn survey(source: &dyn Source, catalog: &Catalog, batch: usize) -> Result<Borders, SourceError> {
+    let survey = Survey::new(catalog, batch);
+    // What it comes across is counted when all columns are read.
+    read(source, survey.scan(), &|chunk| survey.take(chunk), &mut LoadStats::default())?;
+    Ok(survey.finish())
 }
 
 fn read(source: &dyn Source, scan: Scan, sink: &Sink<'_>, stats: &mut LoadStats) -> Result<(), SourceError> {

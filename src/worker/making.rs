@@ -11,13 +11,16 @@ use super::cpu::Panicked;
 use super::desk::{Desk, Ended, Settler};
 use super::ending::Reason;
 use super::generate::{Workshop, all};
-use super::load::{self, Loaded};
+use super::load::{self, Learners, Loaded};
 use super::memory::Share;
+use super::pieces::Data;
 use super::plan::{self, Unit};
+use super::stretches::{Large, Stretches};
 use super::tenants::{self, Limits};
 use super::{World, points};
 use crate::reports::catalog::Catalog;
 use crate::reports::shared::{Heavy, Shared};
+use crate::sources::SourceError;
 
 /// Makes everything that the requests of a workshop miss.
 pub(super) async fn make(
@@ -68,6 +71,11 @@ async fn make_parts(
         let share = Arc::new(share);
         // Whose turn it is is decided once, by what all of them weigh.
         let limits = if part.bytes.is_none() { limits } else { Limits::default() };
+        if let (Some(weight), [batch]) = (part.bytes.filter(|bytes| *bytes > total), &part.batches[..]) {
+            in_stretches(world, workshop, catalog, desk, &units, Heavy { batches: vec![(*batch, weight)] }, share)
+                .await?;
+            continue;
+        }
         match load(world, workshop, catalog, &part, &share, limits).await? {
             Ok(Ok(shared)) => generate(world, workshop, desk, &units, part, shared).await?,
             Ok(Err(heavy)) => {
@@ -93,16 +101,18 @@ async fn make_parts(
                     parts.push_front(Part { batches, bytes: Some(bytes) });
                 }
             }
-            Err(error) => {
-                let reason = Reason::source(&error);
-                let of_part = |unit: &&Unit| part.batches.binary_search(&unit.batch).is_ok();
-                for (request, _) in units.iter().filter(of_part).flat_map(|unit| &unit.wanted) {
-                    desk.fail(*request, reason.clone());
-                }
-            }
+            Err(error) => fail(desk, units.iter().filter(|unit| part.has(unit)), &error),
         }
     }
     Ok(())
+}
+
+/// Fails everybody who wants one of these.
+fn fail<'u>(desk: &Desk, units: impl Iterator<Item = &'u Unit>, error: &SourceError) {
+    let reason = Reason::source(error);
+    for (request, _) in units.flat_map(|unit| &unit.wanted) {
+        desk.fail(*request, reason.clone());
+    }
 }
 
 /// Batches that are loaded together.
@@ -111,6 +121,13 @@ struct Part {
     batches: Vec<usize>,
     /// What they weigh, where that is known.
     bytes: Option<u64>,
+}
+
+impl Part {
+    /// Whether a unit is of one of them.
+    fn has(&self, unit: &Unit) -> bool {
+        self.batches.binary_search(&unit.batch).is_ok()
+    }
 }
 
 async fn load(
@@ -124,14 +141,14 @@ async fn load(
     let (source, timezone) = (Arc::clone(&world.source), world.config.get().timezone);
     let (workshop, catalog, batches) = (Arc::clone(workshop), Arc::clone(catalog), part.batches.clone());
     let share = Arc::clone(share);
-    // A single batch cannot be divided any more.
-    let bytes = if batches.len() == 1 { u64::MAX } else { share.bytes() };
+    let bytes = share.bytes();
     world
         .cpu
         .run(move || {
             points::reach("loading", &workshop.job.id);
             let needs = workshop.report.needs(&workshop.job.options);
-            let wish = load::Wish { batches: &batches, needs: &needs, options: &workshop.job.options, timezone };
+            let options = &workshop.job.options;
+            let wish = load::Wish { batches: &batches, needs: &needs, options, timezone, learners: Learners::All };
             let nobody_waits = |weights: &Heavy| tenants::judge(&workshop.requests, weights, limits).is_empty();
             let bounds = load::Bounds {
                 bytes,
@@ -154,9 +171,44 @@ async fn generate(
 ) -> Result<(), Panicked> {
     let (workshop, desk, units) = (Arc::clone(workshop), Arc::clone(desk), Arc::clone(units));
     let make = move || {
-        let of_part = |unit: &&Unit| part.batches.binary_search(&unit.batch).is_ok();
-        let units: Vec<&Unit> = units.iter().filter(of_part).collect();
-        all(&workshop, &desk, &shared, &units);
+        let units: Vec<&Unit> = units.iter().filter(|unit| part.has(unit)).collect();
+        all(&workshop, &desk, &Data::Loaded(&shared), &units);
+    };
+    world.cpu.run(make).await
+}
+
+/// Makes the units of one batch that is too much to be loaded at once.
+async fn in_stretches(
+    world: &World,
+    workshop: &Arc<Workshop>,
+    catalog: &Arc<Catalog>,
+    desk: &Arc<Desk>,
+    units: &Arc<Vec<Unit>>,
+    heavy: Heavy,
+    share: Arc<Share>,
+) -> Result<(), Panicked> {
+    let (source, timezone) = (Arc::clone(&world.source), world.config.get().timezone);
+    let (workshop, catalog) = (Arc::clone(workshop), Arc::clone(catalog));
+    let (desk, units) = (Arc::clone(desk), Arc::clone(units));
+    let make = move || {
+        for (batch, weight) in heavy.batches {
+            let units: Vec<&Unit> = units.iter().filter(|unit| unit.batch == batch).collect();
+            log::info!("worked on in stretches batch={} bytes={weight}", catalog.batches()[batch].id);
+            let large = Large {
+                source: source.as_ref(),
+                catalog: &catalog,
+                batch,
+                needs: &workshop.report.needs(&workshop.job.options),
+                options: &workshop.job.options,
+                timezone,
+                weight,
+                bytes: share.bytes(),
+            };
+            match Stretches::survey(large, &workshop.meter) {
+                Ok(stretches) => all(&workshop, &desk, &Data::Stretches(&stretches), &units),
+                Err(error) => fail(&desk, units.into_iter(), &error),
+            }
+        }
     };
     world.cpu.run(make).await
 }

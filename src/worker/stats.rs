@@ -13,6 +13,9 @@ use crate::sources::Tally;
 /// Counts of odd rows: table → reason → number.
 pub type OddRows = BTreeMap<&'static str, BTreeMap<String, u64>>;
 
+/// A row that was not used because another one has its key.
+const DUPLICATE: &str = "duplicate key";
+
 /// What the requests of one group share.
 #[derive(Clone, Debug, Default)]
 pub struct GroupStats {
@@ -60,6 +63,17 @@ impl LoadStats {
         }
     }
 
+    /// Leaves odd rows of some tables only, told apart by whether they were odd for their key's sake.
+    pub fn leave_tables(&mut self, leave: impl Fn(Table, bool) -> bool) {
+        self.scans.clear();
+        self.unreadable_dates = 0;
+        for (table, reasons) in &mut self.odd_rows {
+            let of = Table::ALL.into_iter().find(|of| of.name() == *table);
+            reasons.retain(|reason, _| of.is_some_and(|of| leave(of, reason == DUPLICATE)));
+        }
+        self.odd_rows.retain(|_, reasons| !reasons.is_empty());
+    }
+
     /// Adds what one scan came across.
     pub fn add(&mut self, scan: Scan, tally: Tally) {
         let table = scan.table;
@@ -73,7 +87,7 @@ impl LoadStats {
     /// Adds duplicate keys.
     pub fn add_duplicates(&mut self, duplicates: &BTreeMap<Table, u64>) {
         for (&table, &n) in duplicates {
-            self.add_rows(table, "duplicate key".to_owned(), n);
+            self.add_rows(table, DUPLICATE.to_owned(), n);
         }
     }
 

@@ -139,7 +139,7 @@ fn a_roster_that_does_not_add_up_is_no_file() {
         platform().add(Table::User, "userid", &["u1"]).add(Table::UserEnrolments, ENROLMENT, &["1 | u1 | c | true |"]);
     let options = Options::default();
     let (_, _, shared) = tables.report("course", "1", &options, AS_WRITTEN);
-    let mut roster = Roster::of(0, &shared, &options).unwrap();
+    let mut roster = Roster::of(0, 0..1, &shared, &options).unwrap();
     roster.counts().enrolled += 1;
     let error = roster.finish(Vec::new()).unwrap_err();
     assert!(matches!(error, ReportError::NotReconciled { batch, counts } if batch == "1" && counts.enrolled == 2));
@@ -149,10 +149,10 @@ fn a_roster_that_does_not_add_up_is_no_file() {
         from_data: false,
         values: Values::Int(vec![None; cells]),
     };
-    let finish = |columns| Roster::of(0, &shared, &options).unwrap().finish(columns).unwrap_err();
+    let finish = |columns| Roster::of(0, 0..1, &shared, &options).unwrap().finish(columns).unwrap_err();
     assert!(matches!(finish(vec![column("a", 2)]), ReportError::Ragged { found: 2, rows: 1, .. }));
     assert!(matches!(finish(vec![column("a", 1), column("a", 1)]), ReportError::HeadingTwice { .. }));
-    let error = Roster::of(99, &shared, &options).unwrap_err();
+    let error = Roster::of(99, 0..1, &shared, &options).unwrap_err();
     assert_eq!(error.to_string(), "batch 99: its data was not loaded");
     assert!(!error.may_pass());
 }

@@ -113,7 +113,6 @@ impl ActivityBuilder {
         let wanted = |(_, slot, activity): &(usize, u32, u32)| *slot != NONE && *activity != NONE;
         let rows: Vec<(usize, u32, u32)> = rows.filter(wanted).collect();
         let users = of.people.ranks(rows.iter().map(|(row, ..)| ids.get(*row)));
-        let bears = budget.bears(rows.len(), ACTIVITY);
         let raw = |row: usize, activity: u32, user: u32| Raw {
             updated: updated.get(row).unwrap_or(NOTHING),
             user,
@@ -123,6 +122,7 @@ impl ActivityBuilder {
         let of_people = rows.into_iter().zip(users).filter(|(_, user)| *user != NONE);
         let rows: Vec<(u32, Raw)> =
             of_people.map(|((row, slot, activity), user)| (slot, raw(row, activity, user))).collect();
+        let bears = budget.bears(rows.len(), ACTIVITY);
         let look = |bucket: &Bucket| bucket.rows.last().map_or(0, |row| row.user);
         self.slots.put(&rows, look, |bucket, row| if bears { bucket.rows.push(row) } else { bucket.left += 1 });
     }

@@ -11,6 +11,7 @@ use super::enrolments::Enrolled;
 use super::people::People;
 use super::pieces::{Pieces, TEXTS, TextPieces};
 use super::shelves::Shelves;
+use super::stretch::Stretch;
 use super::weight::{ATTEMPT, Budget};
 use super::{NONE, NOTHING, Slots};
 use crate::reports::catalog::Catalog;
@@ -142,6 +143,7 @@ fn pair(row: &Raw) -> u64 {
 pub(super) struct Of<'a> {
     pub(super) slots: &'a Slots,
     pub(super) people: &'a People,
+    pub(super) learners: &'a Stretch,
     pub(super) catalog: &'a Catalog,
 }
 
@@ -188,7 +190,8 @@ impl AttemptsBuilder {
     /// Takes a chunk. Attempts at contents of other types are passed over; those that name another course stay until
     /// duplicates are told apart.
     pub(super) fn take(&self, chunk: Named<'_>, of: &Of<'_>, budget: &Budget) {
-        let Of { slots, people, catalog } = of;
+        let Of { slots, people, learners, catalog } = of;
+        let (users, everybody) = (chunk.texts("user_id"), learners.is_everybody());
         let position = |content: &str| {
             let content = catalog.contents().position(content).filter(|content| self.counting[*content]);
             content.and_then(|content| u32::try_from(content).ok()).unwrap_or(NONE)
@@ -199,7 +202,10 @@ impl AttemptsBuilder {
             contents.iter().map(|content| position(content)).collect()
         });
         let all = chunk.rows().zip(in_slots).zip(contents).map(|((row, slot), content)| (row, slot, content));
-        let rows: Vec<(usize, u32, u32)> = all.filter(|(_, slot, content)| *slot != NONE && *content != NONE).collect();
+        let is_wanted = |(row, slot, content): &(usize, u32, u32)| {
+            *slot != NONE && *content != NONE && (everybody || learners.has(users.get(*row)))
+        };
+        let rows: Vec<(usize, u32, u32)> = all.filter(is_wanted).collect();
         if !budget.bears(rows.len(), ATTEMPT) {
             let left: Vec<(u32, ())> = rows.iter().map(|(_, slot, _)| (*slot, ())).collect();
             return self.slots.put(&left, |_| 0, |bucket, ()| bucket.left += 1);
@@ -208,7 +214,7 @@ impl AttemptsBuilder {
         let courses = self.courses_known.each(chunk.texts("course_id"), at(), |courses| self.courses.numbers(courses));
         let totals =
             self.totals_known.each(chunk.texts("grand_total"), at(), |totals| self.grand_totals.numbers(totals));
-        let (users, ids) = (chunk.texts("user_id"), chunk.texts("attempt_id"));
+        let ids = chunk.texts("attempt_id");
         let (scores, maxima) = (chunk.integers("total_score"), chunk.integers("total_max_score"));
         let ats = chunk.instants("last_attempted_on");
         #[allow(clippy::cast_possible_truncation, reason = "ranks have 32 bits")]

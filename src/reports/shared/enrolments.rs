@@ -8,6 +8,7 @@ use super::learners::Learners;
 use super::people::{Arrivals, People};
 use super::pieces::Pieces;
 use super::shelves::Shelves;
+use super::stretch::Stretch;
 use super::weight::Budget;
 use super::{NONE, NOTHING, Slots};
 use crate::reports::columns::{Named, SharedMeanings};
@@ -119,6 +120,12 @@ impl Bucket {
     }
 }
 
+/// What a row must be of to be taken.
+pub(super) struct Of<'a> {
+    pub(super) slots: &'a Slots,
+    pub(super) learners: &'a Stretch,
+}
+
 impl EnrolmentsBuilder {
     /// For batches of these courses, slot by slot.
     pub(super) fn new<'c>(courses: impl Iterator<Item = &'c str>) -> Self {
@@ -135,7 +142,8 @@ impl EnrolmentsBuilder {
     }
 
     /// Takes a chunk. Batches and courses come as few texts again and again, so that each is looked up once.
-    pub(super) fn take(&self, chunk: Named<'_>, slots: &Slots, budget: &Budget) {
+    pub(super) fn take(&self, chunk: Named<'_>, of: &Of<'_>, budget: &Budget) {
+        let Of { slots, learners } = of;
         let (batches, courses) = (chunk.texts("batchid"), chunk.texts("courseid"));
         let (ids, active) = (chunk.texts("userid"), chunk.booleans("active"));
         let slots = self.batches_known.each(batches, chunk.rows(), |batches| slots.of(batches.iter().copied()));
@@ -150,7 +158,9 @@ impl EnrolmentsBuilder {
                 Verdict::Inactive
             }
         };
-        let rows = chunk.rows().zip(slots).zip(course_numbers).filter(|((_, slot), _)| *slot != NONE);
+        let everybody = learners.is_everybody();
+        let rows = chunk.rows().zip(slots).zip(course_numbers);
+        let rows = rows.filter(|((row, slot), _)| *slot != NONE && (everybody || learners.has(ids.get(*row))));
         let judged: Vec<(u32, Verdict<usize>)> =
             rows.map(|((row, slot), course)| (slot, verdict(row, slot, course))).collect();
         let id = |(_, verdict): &(u32, Verdict<usize>)| match verdict {

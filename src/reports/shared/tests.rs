@@ -1,10 +1,11 @@
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::*;
 use crate::reports::common::users;
 use crate::reports::job_config::JobConfig;
-use crate::reports::test_tables::{AS_WRITTEN, Feed, TZ, Tables};
-use crate::reports::{Counts, find};
+use crate::reports::test_tables::{AS_WRITTEN, Feed, TZ, Tables, made};
+use crate::reports::{Counts, PIECE_ROWS, ReportError, find, generate};
 
 /// Three batches, forty people, and every kind of duplicate.
 fn crowded() -> Tables {
@@ -191,10 +192,11 @@ fn only_learners_with_an_enrolment_that_passes_are_asked_for() {
     // A load that ends before `user` is read: everybody is unknown, and counted so.
     let shared = builder.finish().unwrap();
     assert!(shared.memory() > 0);
-    let generated = find("course").unwrap().generate(0, &shared, &options).unwrap();
+    let counts =
+        |batch: usize| generate(find("course").unwrap(), batch, &shared, &options, |_| Ok::<(), ReportError>(()));
     let expected = Counts { enrolled: 4, other_course: 1, inactive: 1, no_user: 2, ..Counts::default() };
-    assert_eq!(generated.counts, expected);
-    let error = find("course").unwrap().generate(1, &shared, &options).unwrap_err();
+    assert_eq!(counts(0).unwrap(), expected);
+    let error = counts(1).unwrap_err();
     assert_eq!(error.to_string(), "batch 2: its data was not loaded");
 }
 
@@ -217,10 +219,7 @@ fn chunks_may_come_from_several_threads() {
         });
     }
     let shared = builder.finish().unwrap();
-    let generated = report.generate(0, &shared, &options).unwrap();
-    let mut csv = Vec::new();
-    crate::outputs::csv::write(&generated.table, &crate::outputs::csv::CsvOptions::default(), &mut csv).unwrap();
-    assert_eq!(String::from_utf8(csv).unwrap(), expected);
+    assert_eq!(made(report, 0, &shared, &options, PIECE_ROWS).0, expected);
 }
 
 /// Loads what a report needs for three batches, in so many bytes.
@@ -257,4 +256,53 @@ fn many_attempts_to_an_enrolment_are_too_much_too() {
     // The enrolments alone would fit.
     let Err(Heavy { batches }) = load_within(100_000, "assessment", &tables) else { panic!("it fits") };
     assert!(batches[0].1 > 180_000 && batches[1].1 < 40_000, "{batches:?}");
+}
+
+/// Loads what is of some learners of batch 1.
+fn load_stretch(report: &str, tables: &Tables, stretch: &Stretch, assessments: Option<&[u32]>) -> Shared {
+    let catalog = Arc::new(tables.catalog(&JobConfig::parse(r#"{"batchId": "1"}"#).unwrap(), AS_WRITTEN));
+    let options = Options::default();
+    let needs = find(report).unwrap().needs(&options);
+    let mut builder = SharedBuilder::new(catalog, &[0], &needs, &options, TZ).of(stretch);
+    if let Some(assessments) = assessments {
+        builder = builder.showing(assessments);
+    }
+    while let Some(scan) = builder.next_scan() {
+        tables.read(&scan, Feed { seed: 5, size: 9 }, |_, chunk| builder.take(chunk));
+    }
+    builder.finish().unwrap()
+}
+
+#[test]
+fn stretch_by_stretch_is_the_same_report() {
+    let attempts = "course_id | batch_id | user_id | content_id | attempt_id | total_score | total_max_score";
+    // Only one of the first learners has an attempt at this one; and there are attempts of people who are not enrolled.
+    let tables = crowded()
+        .add(Table::Content, "identifier | name | contentType", &["q0 | Early | SelfAssess"])
+        .add(Table::AssessmentAggregator, attempts, &["c1 | 1 | u12 | q0 | t | 1 | 2", "c1 | 1 | a | q1 | t | 1 | 2"])
+        .add(Table::AssessmentAggregator, attempts, &["c1 | 1 | z | q1 | t | 1 | 2", "c1 | 1 | z | q2 | t | 1 | 2"]);
+    let options = Options::default();
+    let borders = ["u15", "u21", "u33", "u33x"].map(|id| Some(id.to_owned()));
+    let after = [None].into_iter().chain(borders.clone());
+    let stretches: Vec<Stretch> =
+        after.zip(borders.into_iter().chain([None])).map(|(after, up_to)| Stretch { after, up_to }).collect();
+    for report in ["course", "assessment"] {
+        let (expected, counts, _) = tables.report(report, "1", &options, AS_WRITTEN);
+        let all: BTreeSet<u32> = stretches
+            .iter()
+            .flat_map(|stretch| load_stretch(report, &tables, stretch, None).assessments(0).to_vec())
+            .collect();
+        let all: Vec<u32> = all.into_iter().collect();
+        let (mut lines, mut sum) = (Vec::new(), Counts::default());
+        for stretch in &stretches {
+            let shared = load_stretch(report, &tables, stretch, Some(&all));
+            let (csv, counts) = made(find(report).unwrap(), 0, &shared, &options, 2);
+            let skipped = usize::from(!lines.is_empty());
+            lines.extend(csv.lines().skip(skipped).map(|line| format!("{line}\n")));
+            sum.add(&counts);
+        }
+        assert_eq!(lines.concat(), expected, "{report}");
+        assert_eq!(sum, counts, "{report}");
+        assert!(sum.rows > 5 && (report == "course" || sum.attempts_without_enrolment == 3), "{sum:?}");
+    }
 }

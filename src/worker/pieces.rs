@@ -1,0 +1,133 @@
+//! The table of one file on its way into it, piece by piece: of what is loaded, or of stretch after stretch.
+
+use super::ending::Reason;
+use super::generate::Workshop;
+use super::stretches::Stretches;
+use crate::outputs::{Pieces, WriteError};
+use crate::reports::catalog::Catalog;
+use crate::reports::shared::Shared;
+use crate::reports::table::Finished;
+use crate::reports::{self, Counts, PIECE_ROWS, ReportError};
+use crate::sources::SourceError;
+
+/// What tables are made of.
+pub(super) enum Data<'a> {
+    /// All of it is in memory.
+    Loaded(&'a Shared),
+    /// It is one batch that does not fit there.
+    Stretches(&'a Stretches<'a>),
+}
+
+impl Data<'_> {
+    pub(super) fn catalog(&self) -> &Catalog {
+        match self {
+            Self::Loaded(shared) => shared.catalog(),
+            Self::Stretches(stretches) => stretches.catalog(),
+        }
+    }
+}
+
+/// The table of one batch.
+pub(super) struct Making<'a> {
+    pub(super) workshop: &'a Workshop,
+    pub(super) batch: usize,
+    pub(super) data: &'a Data<'a>,
+    /// Whether anybody still wants it.
+    pub(super) is_wanted: &'a dyn Fn() -> bool,
+    /// What became of the enrolments so far.
+    pub(super) counts: Counts,
+    /// Why it did not come to its end.
+    pub(super) broken: Option<Broken>,
+}
+
+/// Why a table did not come to its end.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// For a reason that is told.
+    Failed(Reason),
+    /// Nobody wants it any more, or the daemon stops.
+    GivenUp,
+    /// It could not be written.
+    Write(WriteError),
+}
+
+impl Broken {
+    /// What those are told who wanted it.
+    pub(super) fn reason(self, batch: &str) -> Reason {
+        match self {
+            Self::Failed(reason) => reason,
+            Self::Write(WriteError::DoesNotFit(limit)) => Reason::does_not_fit(batch, &limit),
+            // The store's own failure is told before, and who gives up tells nobody.
+            Self::Write(error) => Reason::unexplained(&error),
+            Self::GivenUp => Reason::unexplained(&WriteError::NotMade),
+        }
+    }
+}
+
+impl From<Reason> for Broken {
+    fn from(reason: Reason) -> Self {
+        Self::Failed(reason)
+    }
+}
+
+impl From<ReportError> for Broken {
+    fn from(error: ReportError) -> Self {
+        Self::Failed(Reason::report(&error))
+    }
+}
+
+impl From<SourceError> for Broken {
+    fn from(error: SourceError) -> Self {
+        Self::Failed(Reason::source(&error))
+    }
+}
+
+impl Making<'_> {
+    fn of(
+        &self,
+        shared: &Shared,
+        take: &mut dyn FnMut(&Finished<'_>) -> Result<(), WriteError>,
+    ) -> Result<Counts, Broken> {
+        let Workshop { report, job, .. } = self.workshop;
+        reports::generate(*report, self.batch, shared, &job.options, |table| take(table).map_err(Broken::Write))
+    }
+
+    fn all(&self, take: &mut dyn FnMut(&Finished<'_>) -> Result<(), WriteError>) -> Result<Counts, Broken> {
+        let stretches = match self.data {
+            Data::Loaded(shared) => return self.of(shared, take),
+            Data::Stretches(stretches) => stretches,
+        };
+        let mut all = Counts::default();
+        stretches.each(&mut |shared| {
+            if self.workshop.stop.is_halted() || !(self.is_wanted)() {
+                return Err(Broken::GivenUp);
+            }
+            all.add(&self.of(shared, take)?);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+}
+
+impl Pieces for Making<'_> {
+    fn whole(&self) -> Option<usize> {
+        match self.data {
+            Data::Loaded(shared) => Some(shared.listed(self.batch)).filter(|rows| *rows <= PIECE_ROWS),
+            Data::Stretches(_) => None,
+        }
+    }
+
+    fn each(&mut self, take: &mut dyn FnMut(&Finished<'_>) -> Result<(), WriteError>) -> Result<(), WriteError> {
+        match self.all(take) {
+            Ok(counts) => {
+                self.counts = counts;
+                Ok(())
+            }
+            Err(Broken::Write(error)) => Err(error),
+            Err(broken) => {
+                self.broken = Some(broken);
+                Err(WriteError::NotMade)
+            }
+        }
+    }
+}
