@@ -41,6 +41,8 @@ fn tables_in_an_object_store_give_the_same_files() {
         assert!(told(&output).contains("2 requests: 2 completed, 0 failed"), "{}", told(&output));
         let output = site.command(&["check"]).envs(environment).output().unwrap();
         assert!(output.status.success(), "{}", told(&output));
+        let place = format!("7 of 7 tables in {}", data.display());
+        assert!(told(&output).contains(&place), "{}", told(&output));
         files(&site)
     };
     let expected = made(&data, Vec::new());

@@ -6,7 +6,7 @@ use std::io;
 
 use percent_encoding::percent_decode_str;
 
-use super::errors::Place;
+use super::errors::{self, Place};
 use super::spot::{Directory, Entry, Spot};
 use crate::reports::schema::{Scan, Table};
 use crate::sources::SourceError;
@@ -51,10 +51,7 @@ pub(super) fn parts(directory: &Directory, scan: &Scan) -> Result<Vec<Part>, Sou
     let table = scan.table;
     let forms = directory.those(names(table)).map_err(|error| Place::at(table, directory, "source").io(&error))?;
     match forms.as_slice() {
-        [] => {
-            Err(Place::at(table, directory, "no")
-                .broken(&format!("{table}.parquet, .csv(.gz), .jsonl(.gz) or directory")))
-        }
+        [] => Err(errors::missing(table, directory)),
         [(form, Entry::File(spot))] => Ok(part(spot.clone(), form.clone(), &[]).into_iter().collect()),
         [(form, Entry::Directory(root))] => in_directory(root, form, scan),
         [(one, _), (two, _), ..] => Err(Place::at(table, directory, one).broken(&format!("and {two} are both there"))),

@@ -51,6 +51,7 @@ impl fmt::Display for Directory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Local(path) => path.display().fmt(f),
+            Self::Stored(bucket, key) if key.is_empty() => bucket.location().fmt(f),
             Self::Stored(bucket, key) => write!(f, "{}/{key}", bucket.location()),
         }
     }

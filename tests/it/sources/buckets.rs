@@ -145,8 +145,9 @@ fn message(source: &dyn Source, scan: &Scan) -> (String, bool) {
 #[test]
 fn what_is_not_there_and_who_is_refused() {
     buckets::each(|bucket| {
-        let nothing = "table user_enrolments: no user_enrolments.parquet, .csv(.gz), .jsonl(.gz) or directory";
-        assert_eq!(message(&source(bucket.open()), &wanted(None)), (nothing.to_owned(), false));
+        let nothing =
+            format!("table user_enrolments: not in {} as .parquet, .csv(.gz), .jsonl(.gz) or directory", bucket.url);
+        assert_eq!(message(&source(bucket.open()), &wanted(None)), (nothing, false));
         assert_eq!(source(bucket.open()).tables(), Ok(vec![]));
         let refused = "table user_enrolments: source cannot be read: the object store refuses our credentials";
         assert_eq!(message(&source(bucket.refused()), &wanted(None)), (refused.to_owned(), true));
