@@ -29,7 +29,7 @@ use super::{Cause, Location, ObjectError, Place, beside, wait};
 const LINK: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'_').remove(b'~').remove(b'-');
 /// Parts of one upload under way at a time.
 const PARTS: usize = 4;
-/// Objects that are looked at at a time.
+/// Objects that are looked at, or prefixes that are listed, at a time.
 const LOOKS: usize = 32;
 /// Bytes of parts under way, of all uploads of the process.
 const IN_FLIGHT: usize = 64 << 20;

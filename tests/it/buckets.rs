@@ -5,10 +5,12 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use exhaust::objects::{Bucket, Headers, Location, Place};
 
+use crate::faulty::{self, Fault};
 use crate::proxy::Proxy;
 
 /// Which server.
@@ -88,6 +90,12 @@ impl TestBucket {
         let proxy = Proxy::start(self.address);
         let bucket = self.opened(self.environment_at(proxy.address()));
         (proxy, bucket)
+    }
+
+    /// The same by way of a proxy that spoils calls, and how many there were.
+    pub(crate) fn spoilt(&self, fault: Fault) -> (Self, Arc<AtomicUsize>) {
+        let (address, calls) = faulty::before(&self.address.to_string(), fault);
+        (Self { address: address.parse().unwrap(), ..self.clone() }, calls)
     }
 
     /// The same with a wrong secret.

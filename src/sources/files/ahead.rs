@@ -20,7 +20,9 @@ const GAP: u64 = 64 << 10;
 /// Bytes under way or not yet read, of all lanes of a window together. Each lane has at least two blocks.
 const AHEAD: u64 = 8 << 20;
 /// Bytes from the end of a file with which reading begins: a Parquet file's footer, mostly with the page index.
-pub(super) const TAIL: u64 = 64 << 10;
+const TAIL: u64 = 64 << 10;
+/// A file that is read from its end, and is no longer than this, comes whole: its columns would cost more answers.
+const SMALL: u64 = 256 << 10;
 /// Bytes of a request that nobody foresaw, at least.
 const UNFORESEEN: u64 = 8 << 10;
 
@@ -63,6 +65,16 @@ struct Lane {
     at: usize,
 }
 
+/// What is read first of a file of so many bytes that is read from its end.
+pub(super) const fn end(bytes: u64) -> Range<u64> {
+    if bytes <= SMALL { 0..bytes } else { bytes - TAIL..bytes }
+}
+
+/// What is read first of a file of so many bytes that is read from its start: the first block.
+pub(super) const fn start(bytes: u64) -> Range<u64> {
+    if bytes <= BLOCK { 0..bytes } else { 0..BLOCK }
+}
+
 impl Window {
     /// All of the file.
     pub(super) fn whole(file: Arc<Stored>) -> Arc<Self> {
@@ -73,9 +85,9 @@ impl Window {
 
     /// The end of the file, and whatever else is asked for.
     pub(super) fn end(file: &Stored) -> io::Result<(u64, Bytes)> {
-        let start = file.bytes.saturating_sub(TAIL);
-        let bytes = if file.bytes == 0 { Bytes::new() } else { file.wait(file.fetch(start..file.bytes)?)? };
-        Ok((start, bytes))
+        let range = end(file.bytes);
+        let bytes = if file.bytes == 0 { Bytes::new() } else { file.wait(file.fetch(range.clone())?)? };
+        Ok((range.start, bytes))
     }
 
     /// These lanes of the file: the ranges of one ascend, and no two lanes interleave.

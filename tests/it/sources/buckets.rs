@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use exhaust::config::checked::CsvDialect;
@@ -16,6 +18,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use super::read::read;
 use super::{files, in_bucket, scan, settings};
 use crate::buckets::{self, Server, TestBucket, put};
+use crate::faulty::Fault;
 
 const BATCHES: usize = 40;
 const LEARNERS: usize = 2_500;
@@ -120,6 +123,31 @@ fn one_batch_of_many_opens_its_own_partition_only() {
         bucket.fill(directory.path());
         reads_at_most(4, all, directory.path(), bucket, &wanted(Some(&["b17"])));
     });
+}
+
+/// Lists and reads of 500 partitions, 20 ms each: one after the other they would take 20 s.
+#[test]
+fn many_small_partitions_are_fetched_side_by_side() {
+    let directory = tempfile::tempdir().unwrap();
+    for batch in 0..500 {
+        let partition = directory.path().join(format!("user_enrolments/batchid=b{batch:03}"));
+        fs::create_dir_all(&partition).unwrap();
+        let rows: Vec<_> = (0..3).map(|n| ["", "c", &format!("u{batch}-{n}"), ""].map(ToOwned::to_owned)).collect();
+        fs::write(partition.join("part-0.parquet"), parquet_of(&rows, &[1, 2], 100)).unwrap();
+    }
+    let expected = read(&files(directory.path(), CsvDialect::Rfc4180, settings()), &wanted(None)).unwrap();
+    assert_eq!(expected.1.rows, 1500);
+    let bucket = TestBucket::on(Server::S3);
+    for bucket in bucket.into_iter() {
+        bucket.fill(directory.path());
+        let (slow, calls) = bucket.spoilt(Fault::Slow(Duration::from_millis(20)));
+        let start = Instant::now();
+        assert!(read(&source(slow.open()), &wanted(None)).unwrap() == expected);
+        let (spent, calls) = (start.elapsed(), calls.load(Ordering::SeqCst));
+        eprintln!("{:?}: {calls} calls in {spent:?}", bucket.server);
+        assert_eq!(calls, 2 + 500 + 500, "the source, the table, its partitions, their files");
+        assert!(spent < Duration::from_secs(10), "{spent:?}");
+    }
 }
 
 /// What Hive and Spark encode in names stays as it is in keys.
