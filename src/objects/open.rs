@@ -22,6 +22,9 @@ use super::settings::Settings;
 const CONNECT: Duration = Duration::from_secs(5);
 /// Until a request is answered, its body sent: a part of a large file on a slow line takes a while.
 const REQUEST: Duration = Duration::from_mins(1);
+/// A connection that nobody has used for so long is not used again: whatever lies between may have forgotten it and answer
+/// nothing. No longer than the pause before a failed request is tried again.
+const IDLE: Duration = Duration::from_secs(10);
 /// No retry begins later than this after the first try.
 const RETRY: Duration = Duration::from_secs(20);
 
@@ -54,7 +57,7 @@ pub(super) fn client(location: &Location, settings: &Settings) -> Result<Client,
 }
 
 fn options() -> ClientOptions {
-    ClientOptions::new().with_connect_timeout(CONNECT).with_timeout(REQUEST)
+    ClientOptions::new().with_connect_timeout(CONNECT).with_timeout(REQUEST).with_pool_idle_timeout(IDLE)
 }
 
 /// Exponential, with jitter.
@@ -134,14 +137,15 @@ fn azure(container: &str, settings: &Settings) -> Result<Client, String> {
 }
 
 fn google(bucket: &str, settings: &Settings) -> Result<Client, String> {
-    let mut builder = GoogleCloudStorageBuilder::new().with_client_options(options()).with_retry(retries());
+    let plain = match settings.get("GOOGLE_BASE_URL") {
+        Some(endpoint) => may_be_plain(endpoint, settings, "GOOGLE_ALLOW_HTTP")?,
+        None => false,
+    };
+    let options = options().with_allow_http(plain);
+    let mut builder = GoogleCloudStorageBuilder::new().with_client_options(options).with_retry(retries());
     let known = known::<GoogleConfigKey>(settings, "GOOGLE_");
     for (key, value) in known.filter(|(key, _)| !matches!(key, GoogleConfigKey::Bucket)) {
         builder = builder.with_config(key, value);
-    }
-    if let Some(endpoint) = settings.get("GOOGLE_BASE_URL") {
-        let plain = may_be_plain(endpoint, settings, "GOOGLE_ALLOW_HTTP")?;
-        builder = builder.with_client_options(options().with_allow_http(plain));
     }
     let client = Arc::new(builder.with_bucket_name(bucket).build().map_err(|error| said(&error))?);
     Ok(Client::new(client))

@@ -92,6 +92,16 @@ impl TestBucket {
         (proxy, bucket)
     }
 
+    /// The same, where a call that is not answered so soon is given up.
+    pub(crate) fn behind_impatiently(&self, patience: &str) -> (Proxy, Bucket) {
+        let proxy = Proxy::start(self.address);
+        let mut environment = self.environment_at(proxy.address());
+        let variable = if self.server == Server::S3 { "AWS_TIMEOUT" } else { "AZURE_TIMEOUT" };
+        environment.push((variable, patience.to_owned()));
+        let bucket = self.opened(environment);
+        (proxy, bucket)
+    }
+
     /// The same by way of a proxy that spoils calls, and how many there were.
     pub(crate) fn spoilt(&self, fault: Fault) -> (Self, Arc<AtomicUsize>) {
         let (address, calls) = faulty::before(&self.address.to_string(), fault);
@@ -100,11 +110,15 @@ impl TestBucket {
 
     /// The same with a wrong secret.
     pub(crate) fn refused(&self) -> Bucket {
+        self.opened(self.refused_environment())
+    }
+
+    pub(crate) fn refused_environment(&self) -> Vec<(&'static str, String)> {
         let mut environment = self.environment();
         let (_, secret) =
             environment.iter_mut().find(|(name, _)| name.contains("SECRET") || name.contains("ACCOUNT_KEY")).unwrap();
         *secret = String::from("bm90IHRoZSBrZXkgb2YgdGhpcyBhY2NvdW50");
-        self.opened(environment)
+        environment
     }
 
     fn opened(&self, environment: Vec<(&'static str, String)>) -> Bucket {

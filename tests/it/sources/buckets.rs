@@ -137,8 +137,7 @@ fn many_small_partitions_are_fetched_side_by_side() {
     }
     let expected = read(&files(directory.path(), CsvDialect::Rfc4180, settings()), &wanted(None)).unwrap();
     assert_eq!(expected.1.rows, 1500);
-    let bucket = TestBucket::on(Server::S3);
-    for bucket in bucket.into_iter() {
+    buckets::each(|bucket| {
         bucket.fill(directory.path());
         let (slow, calls) = bucket.spoilt(Fault::Slow(Duration::from_millis(20)));
         let start = Instant::now();
@@ -147,7 +146,23 @@ fn many_small_partitions_are_fetched_side_by_side() {
         eprintln!("{:?}: {calls} calls in {spent:?}", bucket.server);
         assert_eq!(calls, 2 + 500 + 500, "the source, the table, its partitions, their files");
         assert!(spent < Duration::from_secs(10), "{spent:?}");
+    });
+}
+
+/// A page of a list has at most 1,000 names: of the prefixes below a table here, and of all objects of the place.
+#[test]
+fn lists_of_several_pages_are_read_to_their_end() {
+    let Some(bucket) = TestBucket::on(Server::S3) else { return };
+    let opened = bucket.open();
+    let name = |n| format!("b{n:04}");
+    for n in 0..1_050 {
+        put(&opened, &format!("user_enrolments/batchid={}/part.csv", name(n)), b"courseid,userid\nc,u\n".to_vec());
     }
+    assert_eq!(opened.list("").unwrap().map(Result::unwrap).count(), 1_050);
+    let (counting, calls) = bucket.spoilt(Fault::Slow(Duration::ZERO));
+    let (rows, _) = read(&source(counting.open()), &wanted(None)).unwrap();
+    assert!(rows.into_iter().eq((0..1_050).map(|n| format!("{}|c|u", name(n)))));
+    assert_eq!(calls.load(Ordering::SeqCst), 1 + 2 + 1_050 + 1_050);
 }
 
 /// What Hive and Spark encode in names stays as it is in keys.
@@ -234,6 +249,32 @@ fn a_store_that_is_gone_may_come_back() {
         drop(proxy);
         let gone = "table user_enrolments: source cannot be read: the object store cannot be reached";
         assert_eq!(message(&source(behind), &wanted(None)), (gone.to_owned(), true));
+    });
+}
+
+/// The clock runs for a whole answer, so whatever part of it has come, the call is given up. `AWS_TIMEOUT` is longer here
+/// than calls are tried again for: one that timed out is not made again.
+#[test]
+fn a_store_that_falls_silent_in_the_middle_of_an_answer_is_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let all = one_csv(directory.path());
+    std::thread::scope(|scope| {
+        for bucket in [Server::S3, Server::Azure].into_iter().filter_map(TestBucket::on) {
+            let path = directory.path();
+            scope.spawn(move || {
+                bucket.fill(path);
+                let (proxy, behind) = bucket.behind_impatiently("21s");
+                proxy.silence_after(all / 2);
+                let start = Instant::now();
+                let silent =
+                    "table user_enrolments: user_enrolments.csv cannot be read: the object store cannot be reached";
+                assert_eq!(message(&source(behind.clone()), &wanted(None)), (silent.to_owned(), true));
+                let spent = start.elapsed();
+                assert!((20..40).contains(&spent.as_secs()), "{:?}: {spent:?}", bucket.server);
+                proxy.heal();
+                assert_eq!(read(&source(behind), &wanted(None)).unwrap().1.rows, 100_000);
+            });
+        }
     });
 }
 
