@@ -147,6 +147,7 @@ fn put_all(bucket: &Bucket, directory: &Path, above: &str) {
 
 /// Puts an object there.
 pub(crate) fn put(bucket: &Bucket, key: &str, bytes: Vec<u8>) {
-    let headers = Headers { content_type: "application/octet-stream", content_disposition: "attachment".to_owned() };
+    let headers =
+        Headers { content_type: "application/octet-stream", content_disposition: "attachment".to_owned(), crc32: None };
     bucket.put(key, bytes, headers).unwrap();
 }
