@@ -82,13 +82,21 @@ fn source(config: &Config) -> Reached {
 fn store(config: &Config) -> Reached {
     let opened = open::store(config).map_err(|error| error.to_string());
     let answer = opened.and_then(|store| store.check().map_err(|error| error.to_string()));
-    let answer = answer.map(|()| "writable".to_owned());
+    // Who reads a status of the API gets links.
+    let links = if config.api.is_some() { open::check_links(config) } else { Ok(()) };
+    let answer = answer.and_then(|()| links.map_err(|error| error.to_string())).map(|()| "writable".to_owned());
     Reached { name: "store", answer }
 }
 
 /// What is allowed, and worth a second thought.
 fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
+    if config.api.is_none()
+        && open::store(config).is_ok()
+        && let Err(error) = open::check_links(config)
+    {
+        warnings.push(format!("store: {}; `submit --wait` and an API would be refused", error.cause));
+    }
     for job in &config.jobs {
         if job.zip == Zip::Legacy {
             warnings.push(format!(

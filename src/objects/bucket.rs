@@ -41,6 +41,7 @@ pub struct Bucket {
     store: Arc<dyn ObjectStore>,
     signer: Arc<dyn Signer>,
     account_key: Option<Arc<AccountKey>>,
+    signs_nothing: Option<&'static str>,
     location: Location,
 }
 
@@ -95,13 +96,13 @@ impl Bucket {
     /// # Errors
     /// What the environment says of it makes no sense.
     pub fn open(place: &Place) -> Result<Self, ObjectError> {
-        let Client { store, signer, account_key } = open::client(&place.location, &place.settings)
+        let Client { store, signer, account_key, signs_nothing } = open::client(&place.location, &place.settings)
             .map_err(|what| ObjectError {
                 action: "open",
                 place: place.location.to_string(),
                 cause: Cause::Settings(what),
             })?;
-        Ok(Self { store, signer, account_key, location: place.location.clone() })
+        Ok(Self { store, signer, account_key, signs_nothing, location: place.location.clone() })
     }
 
     /// Where it is.
@@ -186,10 +187,22 @@ impl Bucket {
         Ok(Listing { bucket: self.clone(), objects: self.store.list(prefix.as_ref()) })
     }
 
+    /// Whether links can be signed with what the environment gives; reaches nothing.
+    ///
+    /// # Errors
+    /// They never can: the credentials are of a kind that signs nothing.
+    pub fn can_sign(&self) -> Result<(), ObjectError> {
+        self.signs_nothing.map_or(Ok(()), |why| {
+            let cause = Cause::Settings(why.to_owned());
+            Err(ObjectError { action: "sign links to", place: self.location.to_string(), cause })
+        })
+    }
+
     /// Links under which anybody can get these objects for so long. May ask the cloud for a key to sign with, once for
     /// all of them.
     pub fn sign(&self, keys: &[&str], holds: Duration) -> Result<Vec<String>, ObjectError> {
         let action = "sign links to";
+        self.can_sign()?;
         let paths = keys.iter().map(|key| self.path(action, key).and_then(|path| self.to_be_signed(action, path)));
         let paths = paths.collect::<Result<Vec<_>, _>>()?;
         let signed = wait(self.signer.signed_urls(reqwest::Method::GET, &paths, holds));

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
+mod sas;
+
 use std::io::Write as _;
 use std::time::Duration;
 
