@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::carrying::{Carriers, Way};
 use super::cpu::Panicked;
 use super::desk::{Desk, Ended, Settler};
 use super::ending::Reason;
@@ -35,8 +36,15 @@ pub(super) async fn make(
         }
     });
     let desk = Arc::new(Desk::new(Arc::clone(&workshop), stored, ended));
-    let made = make_parts(&world, &workshop, &catalog, &desk).await;
-    drop(desk);
+    let carriers = workshop.store.is_remote().then(|| Carriers::new(&workshop, &desk));
+    let way = carriers.as_ref().map(Carriers::way);
+    let made = make_parts(&world, &workshop, &catalog, &desk, way.as_ref()).await;
+    if let Some(carriers) = carriers
+        && let Err(error) = tokio::task::spawn_blocking(move || carriers.finish()).await
+    {
+        log::error!("carrying broke off error={error}");
+    }
+    drop((way, desk));
     // It ends by itself once nobody can become whole any more.
     if let Err(error) = settling.await {
         log::error!("settling broke off error={error}");
@@ -49,6 +57,7 @@ async fn make_parts(
     workshop: &Arc<Workshop>,
     catalog: &Arc<Catalog>,
     desk: &Arc<Desk>,
+    way: Option<&Arc<Way>>,
 ) -> Result<(), Panicked> {
     let limits = Limits::of(&world.config.get().worker);
     let mut units = Arc::new(plan::units(&workshop.requests, |_| true));
@@ -69,7 +78,7 @@ async fn make_parts(
         // Whose turn it is is decided once, by what all of them weigh.
         let limits = if part.bytes.is_none() { limits } else { Limits::default() };
         match load(world, workshop, catalog, &part, &share, limits).await? {
-            Ok(Ok(shared)) => generate(world, workshop, desk, &units, part, shared).await?,
+            Ok(Ok(shared)) => generate(world, workshop, desk, (&units, part), shared, way).await?,
             Ok(Err(heavy)) => {
                 // What is too much is let go before anybody waits for a share again.
                 drop(share);
@@ -148,15 +157,15 @@ async fn generate(
     world: &World,
     workshop: &Arc<Workshop>,
     desk: &Arc<Desk>,
-    units: &Arc<Vec<Unit>>,
-    part: Part,
+    (units, part): (&Arc<Vec<Unit>>, Part),
     shared: Shared,
+    way: Option<&Arc<Way>>,
 ) -> Result<(), Panicked> {
-    let (workshop, desk, units) = (Arc::clone(workshop), Arc::clone(desk), Arc::clone(units));
+    let (workshop, desk, units, way) = (Arc::clone(workshop), Arc::clone(desk), Arc::clone(units), way.cloned());
     let make = move || {
         let of_part = |unit: &&Unit| part.batches.binary_search(&unit.batch).is_ok();
         let units: Vec<&Unit> = units.iter().filter(of_part).collect();
-        all(&workshop, &desk, &shared, &units);
+        all(&workshop, &desk, &shared, &units, way.as_ref());
     };
     world.cpu.run(make).await
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
 mod sas;
+mod slow;
 
 use std::io::Write as _;
 use std::time::Duration;
