@@ -39,6 +39,8 @@ pub(super) struct Window {
 struct Lanes {
     blocks: Vec<Block>,
     lanes: Vec<Lane>,
+    /// Somebody reads.
+    begun: bool,
 }
 
 #[derive(Debug)]
@@ -115,7 +117,7 @@ impl Window {
             let most = bytes.len().min(usize::try_from(most).unwrap_or(usize::MAX));
             return Ok(bytes.slice(..most));
         };
-        for number in ahead {
+        for number in lanes.beginnings().into_iter().chain(ahead) {
             let block = &mut lanes.blocks[number];
             if matches!(block.held, Held::No) {
                 block.held = Held::Coming(self.file.fetch(block.range.clone())?);
@@ -192,7 +194,24 @@ impl Lanes {
         }
         let mut lanes: Vec<Lane> = found.into_iter().map(|(_, lane)| lane).collect();
         lanes.sort_unstable_by_key(|lane| lane.start);
-        Self { blocks, lanes }
+        Self { blocks, lanes, begun: false }
+    }
+
+    /// When the first byte is asked for, the first blocks of all lanes, as many as memory is meant for: whoever reads one
+    /// soon reads the others, and they would come one after the other.
+    fn beginnings(&mut self) -> Vec<usize> {
+        let mut numbers = Vec::new();
+        if !std::mem::replace(&mut self.begun, true) {
+            let mut under_way = 0;
+            for number in self.lanes.iter().filter_map(|lane| lane.blocks.first()) {
+                under_way += self.blocks[*number].range.end - self.blocks[*number].range.start;
+                if under_way > AHEAD {
+                    break;
+                }
+                numbers.push(*number);
+            }
+        }
+        numbers
     }
 
     /// The lane that reads here lets go of what is behind it. The block that has this byte, and those that should be
@@ -200,7 +219,7 @@ impl Lanes {
     fn arrive(&mut self, start: u64) -> Option<(usize, Vec<usize>)> {
         let ahead = AHEAD / self.lanes.len().max(1) as u64;
         let place = self.lanes.partition_point(|lane| lane.start <= start).checked_sub(1)?;
-        let Self { blocks, lanes } = self;
+        let Self { blocks, lanes, .. } = self;
         let lane = &mut lanes[place];
         while let Some(block) = lane.blocks.get(lane.at).map(|number| &mut blocks[*number])
             && block.range.end <= start

@@ -4,13 +4,13 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use exhaust::config::checked::CsvDialect;
 use exhaust::objects::Bucket;
-use exhaust::reports::schema::{Column, Scan, Table};
+use exhaust::reports::schema::{Column, Kind, Scan, Table};
 use exhaust::sources::{Source, SourceError};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -149,6 +149,38 @@ fn many_small_partitions_are_fetched_side_by_side() {
     });
 }
 
+/// A row group whose columns lie far from each other, 100 ms a call: its end, then all columns together, not one by one.
+#[test]
+fn columns_of_a_row_group_come_side_by_side() {
+    const NAMES: [&str; 20] =
+        ["a", "-a", "b", "-b", "c", "-c", "d", "-d", "e", "-e", "f", "-f", "g", "-g", "h", "-h", "i", "-i", "j", "-j"];
+    let directory = tempfile::tempdir().unwrap();
+    // Nothing that compresses well, and more than one page of each.
+    let text = |column: usize| {
+        (0..12_000_u64)
+            .map(move |row| format!("{:016x}", (row + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ column as u64))
+    };
+    let column = |at| Arc::new(text(at).map(Some).collect::<StringArray>()) as ArrayRef;
+    let batch = RecordBatch::try_from_iter(NAMES.iter().enumerate().map(|(at, name)| (name, column(at)))).unwrap();
+    let properties = WriterProperties::builder().set_dictionary_enabled(false).build();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    fs::write(directory.path().join("user.parquet"), writer.into_inner().unwrap()).unwrap();
+    let columns: Vec<Column> = NAMES.iter().step_by(2).map(|name| Column::optional(name, Kind::Text)).collect();
+    let scan = scan(Table::User, &columns, None);
+    let expected = read(&files(directory.path(), CsvDialect::Rfc4180, settings()), &scan).unwrap();
+    buckets::each(|bucket| {
+        bucket.fill(directory.path());
+        let (slow, calls) = bucket.spoilt(Fault::Slow(Duration::from_millis(100)));
+        let start = Instant::now();
+        assert!(read(&source(slow.open()), &scan).unwrap() == expected);
+        let (spent, calls) = (start.elapsed(), calls.load(Ordering::SeqCst));
+        eprintln!("{:?}: {calls} calls in {spent:?}", bucket.server);
+        assert_eq!(calls, 1 + 1 + 10, "a list, the end, ten columns");
+        assert!(spent < Duration::from_millis(1_000), "{spent:?}");
+    });
+}
+
 /// A page of a list has at most 1,000 names: of the prefixes below a table here, and of all objects of the place.
 #[test]
 fn lists_of_several_pages_are_read_to_their_end() {
@@ -163,6 +195,24 @@ fn lists_of_several_pages_are_read_to_their_end() {
     let (rows, _) = read(&source(counting.open()), &wanted(None)).unwrap();
     assert!(rows.into_iter().eq((0..1_050).map(|n| format!("{}|c|u", name(n)))));
     assert_eq!(calls.load(Ordering::SeqCst), 1 + 2 + 1_050 + 1_050);
+}
+
+/// Azure's pages have 5,000 names.
+#[test]
+fn lists_of_several_pages_on_azure() {
+    let Some(bucket) = TestBucket::on(Server::Azure) else { return };
+    let (opened, next) = (bucket.open(), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                while let n @ ..5_050 = next.fetch_add(1, Ordering::SeqCst) {
+                    put(&opened, &format!("user/part-{n:04}.csv"), b"userid\nu\n".to_vec());
+                }
+            });
+        }
+    });
+    assert_eq!(opened.list("").unwrap().map(Result::unwrap).count(), 5_050);
+    assert_eq!(opened.names("user").unwrap().len(), 5_050);
 }
 
 /// What Hive and Spark encode in names stays as it is in keys.
