@@ -149,7 +149,7 @@ fn many_small_partitions_are_fetched_side_by_side() {
     });
 }
 
-/// A row group whose columns lie far from each other, 100 ms a call: its end, then all columns together, not one by one.
+/// A row group whose columns lie far from each other, 300 ms a call: its end, then all columns together. One by one they take 3.6 s.
 #[test]
 fn columns_of_a_row_group_come_side_by_side() {
     const NAMES: [&str; 20] =
@@ -171,13 +171,13 @@ fn columns_of_a_row_group_come_side_by_side() {
     let expected = read(&files(directory.path(), CsvDialect::Rfc4180, settings()), &scan).unwrap();
     buckets::each(|bucket| {
         bucket.fill(directory.path());
-        let (slow, calls) = bucket.spoilt(Fault::Slow(Duration::from_millis(100)));
+        let (slow, calls) = bucket.spoilt(Fault::Slow(Duration::from_millis(300)));
         let start = Instant::now();
         assert!(read(&source(slow.open()), &scan).unwrap() == expected);
         let (spent, calls) = (start.elapsed(), calls.load(Ordering::SeqCst));
         eprintln!("{:?}: {calls} calls in {spent:?}", bucket.server);
         assert_eq!(calls, 1 + 1 + 10, "a list, the end, ten columns");
-        assert!(spent < Duration::from_millis(1_000), "{spent:?}");
+        assert!(spent < Duration::from_secs(3), "{spent:?}");
     });
 }
 
