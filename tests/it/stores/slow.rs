@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::*;
+use crate::daemon::{Daemon, wait_for};
 
 /// So many batches of one course with three learners each; the request for all of them.
 fn batches(count: usize, directory: &Path) -> String {
@@ -69,5 +70,42 @@ fn many_small_files_go_to_a_slow_store_at_a_time() {
                 assert!(spent < one_by_one * 2 / 3, "{spent:?} of {one_by_one:?}");
             }
         }
+    }
+}
+
+/// Files that are on their way are noted or never appear; those that wait for a carrier do not hold up a stop.
+#[test]
+fn a_stop_does_not_wait_for_what_is_not_yet_on_its_way() {
+    const FILES: usize = 300;
+    let directory = tempfile::tempdir().unwrap();
+    let request = batches(FILES, directory.path());
+    for remote in remotes("stop").iter().filter(|remote| remote.url.starts_with("s3")) {
+        let database = TestDatabase::sqlite();
+        let jobs = JOBS.replace("report = \"course\"", "report = \"course\"\nschedule = \"* * * * * *\"");
+        let site = Site::new(&database, directory.path(), &jobs, "");
+        site.insert("t", "r", "course-report", &request);
+        let text = fs::read_to_string(site.path("jobs.toml")).unwrap();
+        let worker = "[worker]\nstop_timeout = \"6s\"\n";
+        fs::write(site.path("jobs.toml"), text.replace("file://reports", &remote.url) + worker).unwrap();
+        // 64 of them at a time: all would take 20 s.
+        let slow = remote.through(Fault::Slow(Duration::from_secs(4)));
+        let mut command = site.command(&["run"]);
+        let mut daemon = Daemon::spawn(command.envs(slow.environment.iter().map(|(name, value)| (name, value))));
+        let stored = || Store::remote(remote.bucket()).reports().count();
+        wait_for("files", || (stored() > 0).then_some(()));
+        daemon.signal("TERM");
+        let told = Instant::now();
+        assert!(daemon.wait().success(), "{}", daemon.log());
+        assert!(told.elapsed() < Duration::from_secs(12), "{:?}: {}", told.elapsed(), daemon.log());
+        let row = database.query_text("SELECT status, iteration, processed_batches FROM job_request").remove(0);
+        assert_eq!(row[..2], [Some("SUBMITTED".to_owned()), Some("0".to_owned())], "{}", daemon.log());
+        let noted: serde_json::Value = serde_json::from_str(row[2].as_ref().unwrap()).unwrap();
+        let noted = noted["batches"].as_array().unwrap().len();
+        assert!(noted < FILES && noted == stored(), "{noted} noted, {} there", stored());
+        let log = run(&site, Some(remote));
+        let row = &site.rows()["r"];
+        assert_eq!(row.status, "COMPLETED", "{log}");
+        assert_eq!(row.stats["group"]["batches_generated"].as_u64(), Some((FILES - noted) as u64));
+        assert_eq!(stored(), FILES, "nothing was made twice");
     }
 }
