@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::text::table;
 use super::{Ended, load_config};
 use crate::config::Config;
-use crate::config::checked::{Job, Mode, Zip};
+use crate::config::checked::{Job, Mode, SourcePlace, Zip};
 use crate::reports::schema::Table;
 use crate::requests::{Clock, SystemClock};
 use crate::worker::open;
@@ -69,7 +69,12 @@ fn source(config: &Config) -> Reached {
     let answer = open::source(config).and_then(|source| source.tables()).map(|found| {
         let missing: Vec<&str> = Table::ALL.iter().filter(|t| !found.contains(t)).map(|t| t.name()).collect();
         let note = if missing.is_empty() { String::new() } else { format!("; not there: {}", missing.join(", ")) };
-        format!("{} of {} tables{note}", found.len(), Table::ALL.len())
+        let place = match &config.source.place {
+            SourcePlace::Files { directory, .. } => directory.display().to_string(),
+            SourcePlace::Objects { place, .. } => place.location.to_string(),
+            SourcePlace::Postgres { schema, .. } => format!("schema {schema}"),
+        };
+        format!("{} of {} tables in {place}{note}", found.len(), Table::ALL.len())
     });
     Reached { name: "source", answer }
 }
@@ -77,13 +82,21 @@ fn source(config: &Config) -> Reached {
 fn store(config: &Config) -> Reached {
     let opened = open::store(config).map_err(|error| error.to_string());
     let answer = opened.and_then(|store| store.check().map_err(|error| error.to_string()));
-    let answer = answer.map(|()| "writable".to_owned());
+    // Who reads a status of the API gets links.
+    let links = if config.api.is_some() { open::check_links(config) } else { Ok(()) };
+    let answer = answer.and_then(|()| links.map_err(|error| error.to_string())).map(|()| "writable".to_owned());
     Reached { name: "store", answer }
 }
 
 /// What is allowed, and worth a second thought.
 fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
+    if config.api.is_none()
+        && open::store(config).is_ok()
+        && let Err(error) = open::check_links(config)
+    {
+        warnings.push(format!("store: {}; `submit --wait` and an API would be refused", error.cause));
+    }
     for job in &config.jobs {
         if job.zip == Zip::Legacy {
             warnings.push(format!(

@@ -17,7 +17,7 @@ use crate::outputs::{ObjectKey, Password};
 use crate::requests::{
     Clock, EncryptionKey, NewEncryption, NewRequest, Queue, RequestKey, RequestRow, Status, Submitted, SystemClock,
 };
-use crate::worker::open;
+use crate::worker::open::{self, OpenError};
 
 /// The key for protected files, where no file has it.
 const KEY_VARIABLE: &str = "EXHAUST_ENCRYPTION_KEY";
@@ -58,6 +58,9 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     let config = load_config(config)?;
     let request = new_request(arguments, &config)?;
+    if arguments.wait {
+        open::check_links(&config).map_err(OpenError::Store)?;
+    }
     let queue = open_queue(&config)?;
     let submitted = queue.submit(&request)?;
     if submitted == Submitted::OtherKey {
@@ -149,6 +152,9 @@ fn encryption(config: &Config, tag: &str, request_id: &str, key: &Password) -> R
 /// Where its files are: paths on this machine, or links to an object store.
 fn files(config: &Config, row: &RequestRow) -> Result<Vec<String>, Ended> {
     let keys: Vec<ObjectKey> = row.download_urls.iter().filter_map(|key| ObjectKey::parse(key).ok()).collect();
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
     if let StorePlace::Objects(_) = config.store.place {
         let signed = open::links(config, "")?.sign(&keys, SystemClock.now());
         return signed.map_err(|error| Ended::Unreachable(error.to_string()));

@@ -2,6 +2,7 @@
 
 pub(super) mod fetch;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use futures_util::stream::BoxStream;
 use object_store::path::Path;
 use object_store::signer::Signer;
 use object_store::{
-    Attribute, Attributes, Error, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMultipartOptions,
-    PutOptions, PutPayload,
+    Attribute, Attributes, Error, GetOptions, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt as _,
+    PutMultipartOptions, PutOptions, PutPayload,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -29,7 +30,7 @@ use super::{Cause, Location, ObjectError, Place, beside, wait};
 const LINK: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'_').remove(b'~').remove(b'-');
 /// Parts of one upload under way at a time.
 const PARTS: usize = 4;
-/// Objects that are looked at at a time.
+/// Objects that are looked at, or prefixes that are listed, at a time.
 const LOOKS: usize = 32;
 /// Bytes of parts under way, of all uploads of the process.
 const IN_FLIGHT: usize = 64 << 20;
@@ -40,6 +41,7 @@ pub struct Bucket {
     store: Arc<dyn ObjectStore>,
     signer: Arc<dyn Signer>,
     account_key: Option<Arc<AccountKey>>,
+    signs_nothing: Option<&'static str>,
     location: Location,
 }
 
@@ -59,6 +61,8 @@ pub struct Object {
     pub bytes: u64,
     /// When it was written.
     pub modified: SystemTime,
+    /// The checksum that was noted when it was stored; lists do not tell it.
+    pub crc32: Option<u32>,
 }
 
 /// What a client that gets the object is told of it.
@@ -68,14 +72,21 @@ pub struct Headers {
     pub content_type: &'static str,
     /// `Content-Disposition`
     pub content_disposition: String,
+    /// A checksum of its bytes, where it is known before they are sent: noted with it, for [`Bucket::look`].
+    pub crc32: Option<u32>,
 }
+
+/// The name of the checksum among an object's own metadata, such as `x-amz-meta-crc32`.
+const CRC32: Attribute = Attribute::Metadata(Cow::Borrowed("crc32"));
 
 impl Headers {
     fn attributes(self) -> Attributes {
-        Attributes::from_iter([
+        let crc32 = self.crc32.map(|crc32| (CRC32, format!("{crc32:08x}")));
+        let headers = [
             (Attribute::ContentType, self.content_type.to_owned()),
             (Attribute::ContentDisposition, self.content_disposition),
-        ])
+        ];
+        headers.into_iter().chain(crc32).collect()
     }
 }
 
@@ -85,10 +96,13 @@ impl Bucket {
     /// # Errors
     /// What the environment says of it makes no sense.
     pub fn open(place: &Place) -> Result<Self, ObjectError> {
-        let Client { store, signer, account_key } = open::client(&place.location, &place.settings).map_err(|what| {
-            ObjectError { action: "open", place: place.location.to_string(), cause: Cause::Settings(what) }
-        })?;
-        Ok(Self { store, signer, account_key, location: place.location.clone() })
+        let Client { store, signer, account_key, signs_nothing } = open::client(&place.location, &place.settings)
+            .map_err(|what| ObjectError {
+                action: "open",
+                place: place.location.to_string(),
+                cause: Cause::Settings(what),
+            })?;
+        Ok(Self { store, signer, account_key, signs_nothing, location: place.location.clone() })
     }
 
     /// Where it is.
@@ -117,23 +131,23 @@ impl Bucket {
 
     /// Looks at an object; `None`: there is none.
     pub fn look(&self, key: &str) -> Result<Option<Object>, ObjectError> {
-        let path = self.path("look at", key)?;
-        self.found(key, wait(self.store.head(&path)))
+        wait(self.looking(key))
     }
 
     /// Looks at many objects, in their order.
     #[must_use]
     pub fn look_at_all(&self, keys: &[&str]) -> Vec<Result<Option<Object>, ObjectError>> {
-        let look = |key: &str| {
-            let (path, key) = (self.path("look at", key), key.to_owned());
-            async move { self.found(&key, self.store.head(&path?).await) }
-        };
-        wait(futures_util::stream::iter(keys.iter().map(|key| look(key))).buffered(LOOKS).collect())
+        wait(futures_util::stream::iter(keys.iter().map(|key| self.looking(key))).buffered(LOOKS).collect())
     }
 
-    fn found(&self, key: &str, found: Result<ObjectMeta, Error>) -> Result<Option<Object>, ObjectError> {
-        match found {
-            Ok(found) => Ok(self.object(&found)),
+    async fn looking(&self, key: &str) -> Result<Option<Object>, ObjectError> {
+        let path = self.path("look at", key)?;
+        let headers = GetOptions { head: true, ..GetOptions::default() };
+        match self.store.get_opts(&path, headers).await {
+            Ok(found) => {
+                let crc32 = found.attributes.get(&CRC32).and_then(|crc32| u32::from_str_radix(crc32, 16).ok());
+                Ok(self.object(&found.meta).map(|object| Object { crc32, ..object }))
+            }
             // Of a missing bucket a HEAD says no more than of a missing object.
             Err(error) => match ObjectError::of("look at", key, &error) {
                 ObjectError { cause: Cause::NotThere, .. } => Ok(None),
@@ -173,10 +187,22 @@ impl Bucket {
         Ok(Listing { bucket: self.clone(), objects: self.store.list(prefix.as_ref()) })
     }
 
+    /// Whether links can be signed with what the environment gives; reaches nothing.
+    ///
+    /// # Errors
+    /// They never can: the credentials are of a kind that signs nothing.
+    pub fn can_sign(&self) -> Result<(), ObjectError> {
+        self.signs_nothing.map_or(Ok(()), |why| {
+            let cause = Cause::Settings(why.to_owned());
+            Err(ObjectError { action: "sign links to", place: self.location.to_string(), cause })
+        })
+    }
+
     /// Links under which anybody can get these objects for so long. May ask the cloud for a key to sign with, once for
     /// all of them.
     pub fn sign(&self, keys: &[&str], holds: Duration) -> Result<Vec<String>, ObjectError> {
         let action = "sign links to";
+        self.can_sign()?;
         let paths = keys.iter().map(|key| self.path(action, key).and_then(|path| self.to_be_signed(action, path)));
         let paths = paths.collect::<Result<Vec<_>, _>>()?;
         let signed = wait(self.signer.signed_urls(reqwest::Method::GET, &paths, holds));
@@ -215,7 +241,7 @@ impl Bucket {
             "" => name,
             prefix => name.strip_prefix(prefix)?.strip_prefix('/')?,
         };
-        Some(Object { key: key.to_owned(), bytes: found.size, modified: found.last_modified.into() })
+        Some(Object { key: key.to_owned(), bytes: found.size, modified: found.last_modified.into(), crc32: None })
     }
 }
 

@@ -22,6 +22,9 @@ use super::settings::Settings;
 const CONNECT: Duration = Duration::from_secs(5);
 /// Until a request is answered, its body sent: a part of a large file on a slow line takes a while.
 const REQUEST: Duration = Duration::from_mins(1);
+/// A connection that nobody has used for so long is not used again: whatever lies between may have forgotten it and answer
+/// nothing. No longer than the pause before a failed request is tried again.
+const IDLE: Duration = Duration::from_secs(10);
 /// No retry begins later than this after the first try.
 const RETRY: Duration = Duration::from_secs(20);
 
@@ -31,11 +34,13 @@ pub(super) struct Client {
     pub(super) signer: Arc<dyn Signer>,
     /// Azure's, where it is used.
     pub(super) account_key: Option<Arc<AccountKey>>,
+    /// Why links cannot be signed with these credentials.
+    pub(super) signs_nothing: Option<&'static str>,
 }
 
 impl Client {
     fn new(client: Arc<impl ObjectStore + Signer>) -> Self {
-        Self { store: Arc::clone(&client) as _, signer: client, account_key: None }
+        Self { store: Arc::clone(&client) as _, signer: client, account_key: None, signs_nothing: None }
     }
 }
 
@@ -54,7 +59,7 @@ pub(super) fn client(location: &Location, settings: &Settings) -> Result<Client,
 }
 
 fn options() -> ClientOptions {
-    ClientOptions::new().with_connect_timeout(CONNECT).with_timeout(REQUEST)
+    ClientOptions::new().with_connect_timeout(CONNECT).with_timeout(REQUEST).with_pool_idle_timeout(IDLE)
 }
 
 /// Exponential, with jitter.
@@ -126,22 +131,36 @@ fn azure(container: &str, settings: &Settings) -> Result<Client, String> {
     if let Some(endpoint) = of_environment.map(str::to_owned).or(endpoint) {
         builder = builder.with_allow_http(may_be_plain(&endpoint, settings, "AZURE_ALLOW_HTTP")?);
     }
-    let told = |key| builder.get_config_value(key);
+    let told = |key: &AzureConfigKey| builder.get_config_value(key);
+    let signs_nothing = signs_nothing(&told);
     let account_key = told(&AzureConfigKey::AccountName).zip(told(&AzureConfigKey::AccessKey));
     let account_key = account_key.and_then(|(account, key)| AccountKey::new(&account, &key).map(Arc::new));
     let client = Arc::new(builder.with_container_name(container).build().map_err(|error| said(&error))?);
-    Ok(Client { account_key, ..Client::new(client) })
+    Ok(Client { account_key, signs_nothing, ..Client::new(client) })
+}
+
+/// Why Azure's credentials sign no links: a SAS token stands for a signature itself. The builder takes it if there is
+/// nothing that can sign.
+fn signs_nothing(told: &impl Fn(&AzureConfigKey) -> Option<String>) -> Option<&'static str> {
+    let has = |key| told(&key).is_some();
+    let is_client = has(AzureConfigKey::ClientId)
+        && has(AzureConfigKey::AuthorityId)
+        && (has(AzureConfigKey::ClientSecret) || has(AzureConfigKey::FederatedTokenFile));
+    let signs = has(AzureConfigKey::AccessKey) || has(AzureConfigKey::Token) || is_client;
+    (has(AzureConfigKey::SasKey) && !signs)
+        .then_some("a SAS token cannot sign download links: set AZURE_STORAGE_ACCOUNT_KEY or a client secret")
 }
 
 fn google(bucket: &str, settings: &Settings) -> Result<Client, String> {
-    let mut builder = GoogleCloudStorageBuilder::new().with_client_options(options()).with_retry(retries());
+    let plain = match settings.get("GOOGLE_BASE_URL") {
+        Some(endpoint) => may_be_plain(endpoint, settings, "GOOGLE_ALLOW_HTTP")?,
+        None => false,
+    };
+    let options = options().with_allow_http(plain);
+    let mut builder = GoogleCloudStorageBuilder::new().with_client_options(options).with_retry(retries());
     let known = known::<GoogleConfigKey>(settings, "GOOGLE_");
     for (key, value) in known.filter(|(key, _)| !matches!(key, GoogleConfigKey::Bucket)) {
         builder = builder.with_config(key, value);
-    }
-    if let Some(endpoint) = settings.get("GOOGLE_BASE_URL") {
-        let plain = may_be_plain(endpoint, settings, "GOOGLE_ALLOW_HTTP")?;
-        builder = builder.with_client_options(options().with_allow_http(plain));
     }
     let client = Arc::new(builder.with_bucket_name(bucket).build().map_err(|error| said(&error))?);
     Ok(Client::new(client))
@@ -243,6 +262,26 @@ mod tests {
         assert_eq!(half, "Missing AccessKeyId");
         let missing = open("gs://b", &[("GOOGLE_SERVICE_ACCOUNT", "/nowhere/hunter.json")]).err().unwrap();
         assert!(missing.contains("/nowhere/hunter.json"), "{missing}");
+    }
+
+    #[test]
+    fn a_sas_token_alone_signs_no_links() {
+        const SAS: (&str, &str) = ("AZURE_STORAGE_SAS_TOKEN", "sv=2024-11-04&sr=c&sp=rwl&sig=hunter2");
+        let client = [("AZURE_CLIENT_ID", "i"), ("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_SECRET", "s")];
+        let string =
+            "BlobEndpoint=https://a.blob.example;SharedAccessSignature=sv=2024-11-04&sig=hunter2;AccountName=a";
+        for (settings, signs) in [
+            (vec![SAS], false),
+            (vec![SAS, ("AZURE_CLIENT_ID", "i")], false),
+            (vec![("AZURE_STORAGE_CONNECTION_STRING", string)], false),
+            (vec![SAS, ("AZURE_STORAGE_ACCOUNT_KEY", KEY)], true),
+            ([&client[..], &[SAS]].concat(), true),
+            (client.to_vec(), true),
+            (vec![], true),
+        ] {
+            let opened = open("az://c", &[&settings[..], &[("AZURE_STORAGE_ACCOUNT_NAME", "a")]].concat()).unwrap();
+            assert_eq!(opened.signs_nothing.is_none(), signs, "{settings:?}");
+        }
     }
 
     #[test]

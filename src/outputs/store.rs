@@ -174,8 +174,8 @@ impl Store {
     }
 
     /// Which of these contents are stored under their keys. On a disk they are read: after a loss of power a file that was
-    /// not settled may have the right name and size, and other bytes. Objects are whole and durable once they are there:
-    /// their length is looked at.
+    /// not settled may have the right name and size, and other bytes. Objects are whole and durable once they are there,
+    /// but others may write over them: those that were small tell their checksum, the others are read.
     #[must_use]
     pub fn has(&self, files: &[(&ObjectKey, Content)]) -> Vec<bool> {
         match &self.0 {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Progress;
-use super::carrying::{self, Carriers};
+use super::carrying::Way;
 use super::cpu::caught;
 use super::desk::Desk;
 use super::ending::Reason;
@@ -102,37 +102,33 @@ impl Meter {
     }
 }
 
-/// Makes `units` in their order, as many at a time as the pool has threads. Requests that a stop leaves unfinished are
-/// not reported.
-pub(super) fn all(workshop: &Workshop, desk: &Desk, data: &Data<'_>, units: &[&Unit]) {
+/// Makes `units` in their order, as many at a time as the pool has threads. Where there is a way to the store, files may
+/// still be on it in the end. Requests that a stop leaves unfinished are not reported.
+pub(super) fn all(workshop: &Workshop, desk: &Desk, data: &Data<'_>, units: &[&Unit], way: Option<&Arc<Way>>) {
     let next = AtomicUsize::new(0);
-    let work = |carriers: Option<&Carriers>| {
-        let one_by_one = || {
-            // Not a parallel iterator: that would split the list in halves, and the order is what keeps small requests
-            // from waiting.
-            while let Some(unit) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if workshop.stop.is_halted() {
-                    return;
-                }
-                match (make(workshop, desk, data, unit), carriers) {
-                    (Some(made), Some(carriers)) => carriers.take(made),
-                    // Whoever wanted it was told.
-                    (Some(made), None) => drop(place(workshop, desk, made)),
-                    (None, _) => {}
-                }
-                workshop.progress.done.fetch_add(1, Ordering::Relaxed);
+    let one_by_one = || {
+        // Not a parallel iterator: that would split the list in halves, and the order is what keeps small requests
+        // from waiting.
+        while let Some(unit) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if workshop.stop.is_halted() {
+                return;
             }
-        };
-        match data {
-            Data::Loaded(_) => drop(rayon::broadcast(|_| one_by_one())),
-            // Each loads as much as there is room for, on all cores.
-            Data::Stretches(_) => one_by_one(),
+            let made = make(workshop, desk, data, unit);
+            let stays = match way {
+                Some(way) => made.and_then(|made| way.take(made)),
+                None => made,
+            };
+            if let Some(made) = stays {
+                // Whoever wanted it was told.
+                drop(place(workshop, desk, made));
+            }
+            workshop.progress.done.fetch_add(1, Ordering::Relaxed);
         }
     };
-    if workshop.store.is_remote() {
-        carrying::beside(workshop, desk, work);
-    } else {
-        work(None);
+    match data {
+        Data::Loaded(_) => drop(rayon::broadcast(|_| one_by_one())),
+        // Each loads as much as there is room for, on all cores.
+        Data::Stretches(_) => one_by_one(),
     }
 }
 

@@ -23,7 +23,7 @@ pub enum OpenError {
     /// The source's URL.
     #[error("[source] url: {0}")]
     Source(String),
-    /// The store's URL, or what the environment says of it.
+    /// The store's URL, or what the environment says of it: also where links are needed and its credentials sign none.
     #[error("[store] url: {0}")]
     Store(#[from] ObjectError),
     /// The key of download links cannot be kept in the store.
@@ -84,10 +84,24 @@ pub fn source(config: &Config) -> Result<Arc<dyn Source>, String> {
 pub fn links(config: &Config, public_url: &str) -> Result<Links, OpenError> {
     let holds = config.store.signed_url_ttl;
     Ok(match (&config.store.place, &config.store.link_key) {
-        (StorePlace::Objects(place), _) => Links::remote(Bucket::open(place)?, holds),
+        (StorePlace::Objects(place), _) => {
+            check_links(config)?;
+            Links::remote(Bucket::open(place)?, holds)
+        }
         (_, Some(key)) => Links::local(key.reveal().as_bytes(), public_url, holds),
         (StorePlace::Directory(directory), None) => Links::local(&kept_link_key(directory)?, public_url, holds),
     })
+}
+
+/// Whether links to files in the store can be made, as far as that is known without reaching it.
+///
+/// # Errors
+/// As [`links`], for an object store: its credentials are of a kind that signs nothing.
+pub fn check_links(config: &Config) -> Result<(), ObjectError> {
+    match &config.store.place {
+        StorePlace::Directory(_) => Ok(()),
+        StorePlace::Objects(place) => Bucket::open(place)?.can_sign(),
+    }
 }
 
 /// Where files go.

@@ -5,10 +5,12 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use exhaust::objects::{Bucket, Headers, Location, Place};
 
+use crate::faulty::{self, Fault};
 use crate::proxy::Proxy;
 
 /// Which server.
@@ -90,13 +92,33 @@ impl TestBucket {
         (proxy, bucket)
     }
 
+    /// The same, where a call that is not answered so soon is given up.
+    pub(crate) fn behind_impatiently(&self, patience: &str) -> (Proxy, Bucket) {
+        let proxy = Proxy::start(self.address);
+        let mut environment = self.environment_at(proxy.address());
+        let variable = if self.server == Server::S3 { "AWS_TIMEOUT" } else { "AZURE_TIMEOUT" };
+        environment.push((variable, patience.to_owned()));
+        let bucket = self.opened(environment);
+        (proxy, bucket)
+    }
+
+    /// The same by way of a proxy that spoils calls, and how many there were.
+    pub(crate) fn spoilt(&self, fault: Fault) -> (Self, Arc<AtomicUsize>) {
+        let (address, calls) = faulty::before(&self.address.to_string(), fault);
+        (Self { address: address.parse().unwrap(), ..self.clone() }, calls)
+    }
+
     /// The same with a wrong secret.
     pub(crate) fn refused(&self) -> Bucket {
+        self.opened(self.refused_environment())
+    }
+
+    pub(crate) fn refused_environment(&self) -> Vec<(&'static str, String)> {
         let mut environment = self.environment();
         let (_, secret) =
             environment.iter_mut().find(|(name, _)| name.contains("SECRET") || name.contains("ACCOUNT_KEY")).unwrap();
         *secret = String::from("bm90IHRoZSBrZXkgb2YgdGhpcyBhY2NvdW50");
-        self.opened(environment)
+        environment
     }
 
     fn opened(&self, environment: Vec<(&'static str, String)>) -> Bucket {
@@ -125,6 +147,7 @@ fn put_all(bucket: &Bucket, directory: &Path, above: &str) {
 
 /// Puts an object there.
 pub(crate) fn put(bucket: &Bucket, key: &str, bytes: Vec<u8>) {
-    let headers = Headers { content_type: "application/octet-stream", content_disposition: "attachment".to_owned() };
+    let headers =
+        Headers { content_type: "application/octet-stream", content_disposition: "attachment".to_owned(), crc32: None };
     bucket.put(key, bytes, headers).unwrap();
 }

@@ -33,6 +33,8 @@ struct State {
     word: Option<Vec<u8>>,
     /// Closes the connection over which this many bytes of the target are complete, counted by `served`.
     break_at: Option<u64>,
+    /// Falls silent there instead.
+    silence_at: Option<u64>,
     /// Every so many calls of HTTP are answered 503 here.
     refuse_every: Option<u64>,
     calls: u64,
@@ -43,7 +45,7 @@ impl State {
     fn fall_silent(&mut self) {
         self.silent = true;
         self.silences += 1;
-        self.word = None;
+        (self.word, self.silence_at) = (None, None);
     }
 }
 
@@ -95,6 +97,12 @@ impl Proxy {
     pub(crate) fn break_after(&self, bytes: u64) {
         let at = self.served.load(Ordering::SeqCst) + bytes;
         self.state.send_modify(|state| state.break_at = Some(at));
+    }
+
+    /// Falls silent in the middle of what the target sends, when it has sent so many bytes more.
+    pub(crate) fn silence_after(&self, bytes: u64) {
+        let at = self.served.load(Ordering::SeqCst) + bytes;
+        self.state.send_modify(|state| state.silence_at = Some(at));
     }
 
     /// From now on every so many calls of HTTP fail.
@@ -193,6 +201,11 @@ async fn pump(
                 state.send_modify(|state| state.break_at = None);
                 let _ = to.write_all(&bytes[..count / 2]).await;
                 return false;
+            }
+            if state.borrow().silence_at.is_some_and(|at| at <= served) {
+                let _ = to.write_all(&bytes[..count / 2]).await;
+                state.send_modify(State::fall_silent);
+                let () = std::future::pending().await;
             }
         }
         if to.write_all(bytes).await.is_err() {

@@ -41,6 +41,8 @@ fn tables_in_an_object_store_give_the_same_files() {
         assert!(told(&output).contains("2 requests: 2 completed, 0 failed"), "{}", told(&output));
         let output = site.command(&["check"]).envs(environment).output().unwrap();
         assert!(output.status.success(), "{}", told(&output));
+        let place = format!("7 of 7 tables in {}", data.display());
+        assert!(told(&output).contains(&place), "{}", told(&output));
         files(&site)
     };
     let expected = made(&data, Vec::new());
@@ -49,6 +51,99 @@ fn tables_in_an_object_store_give_the_same_files() {
         bucket.fill(&data);
         assert!(made(Path::new(&bucket.url), bucket.environment()) == expected, "{:?}", bucket.server);
     });
+}
+
+/// What an operator can put right costs an attempt, and is tried again; a table that is not there is not.
+#[test]
+fn a_store_of_tables_that_refuses_us_makes_requests_wait_and_a_missing_table_fails_them() {
+    let odd = fixture("odd");
+    buckets::each(|bucket| {
+        bucket.fill(&odd);
+        let elsewhere = bucket.url.replace("exhaust/", "nowhere/");
+        let place_without = format!("{}/nothing-here", bucket.url);
+        let missing = format!("table course_batch: not in {place_without} as ");
+        for (url, environment, jobs, status, message) in [
+            (
+                &bucket.url,
+                bucket.refused_environment(),
+                JOBS.to_owned(),
+                "SUBMITTED",
+                "source cannot be read: the object store refuses our credentials",
+            ),
+            (
+                &elsewhere,
+                bucket.environment(),
+                JOBS.to_owned(),
+                "SUBMITTED",
+                "source cannot be read: there is no such bucket",
+            ),
+            (
+                &elsewhere,
+                bucket.environment(),
+                JOBS.replace("report = \"course\"", "report = \"course\"\nmax_attempts = 1"),
+                "FAILED",
+                "source cannot be read: there is no such bucket",
+            ),
+            (&place_without, bucket.environment(), JOBS.to_owned(), "FAILED", &missing),
+        ] {
+            let database = TestDatabase::sqlite();
+            let site = Site::new(&database, Path::new(url), &jobs, "");
+            site.insert("t", "r", "course-report", r#"{"batchId": "0130000000000000001"}"#);
+            let mut command = site.command(&["run", "--once"]);
+            let log = told(&command.envs(environment.clone()).output().unwrap());
+            let row = &site.rows()["r"];
+            assert_eq!(row.status, status, "{log}");
+            assert!(
+                row.message.starts_with("table course_batch: ") && row.message.contains(message),
+                "{}",
+                row.message
+            );
+            let checked = site.command(&["check"]).envs(environment).output().unwrap();
+            let is_there = url == &place_without;
+            assert_eq!(checked.status.code(), Some(if is_there { 0 } else { 3 }), "{}", told(&checked));
+            assert!(told(&checked).contains(url.as_str()), "{}", told(&checked));
+            for text in [&log, &told(&checked), &row.message] {
+                assert!(!text.contains("exhausttestsecret") && !text.contains("bm90IHRo"), "{text}");
+            }
+        }
+    });
+}
+
+/// Of Google there is no server to read from: what is said where there is none, or no credentials.
+#[test]
+fn tables_at_google_need_a_file_of_credentials_and_a_connection() {
+    let directory = tempfile::tempdir().unwrap();
+    let account = directory.path().join("account.json");
+    let nowhere = directory.path().join("nowhere.json");
+    let database = TestDatabase::sqlite();
+    let site = Site::new(&database, Path::new("gs://bucket/prefix"), JOBS, "");
+    site.insert("t", "r", "course-report", r#"{"batchId": "0130000000000000001"}"#);
+    let told_by = |arguments: &[&str], file: &Path| {
+        let mut command = site.command(arguments);
+        let output = command.env("GOOGLE_APPLICATION_CREDENTIALS", file).output();
+        told(&output.unwrap())
+    };
+    for (content, file) in [
+        ("", &nowhere),
+        ("{\"hunter2\"", &account),
+        ("{\"type\": \"external_account\", \"private_key\": \"hunter2\"}", &account),
+    ] {
+        std::fs::write(&account, content).unwrap();
+        for arguments in [&["check"][..], &["run", "--once"]] {
+            let told = told_by(arguments, file);
+            assert!(told.contains("cannot open gs://bucket/prefix: "), "{told}");
+            assert!(!told.contains("hunter2"), "{told}");
+        }
+    }
+    let status = database.query_text("SELECT status FROM job_request");
+    assert_eq!(status, [[Some("SUBMITTED".to_owned())]], "nothing was claimed");
+    // Nobody listens there.
+    let mut command = site.command(&["run", "--once"]);
+    command.env("GOOGLE_BASE_URL", "http://127.0.0.1:1").env("GOOGLE_SKIP_SIGNATURE", "true");
+    let log = told(&command.output().unwrap());
+    let row = &site.rows()["r"];
+    let message = "table course_batch: source cannot be read: the object store cannot be reached";
+    assert_eq!((row.status.as_str(), row.message.as_str()), ("SUBMITTED", message), "{log}");
 }
 
 /// The issue's own figures: 60 requests over 25 overlapping batches of one job in one scan.

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
+mod sas;
+mod slow;
+
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -135,6 +138,35 @@ fn a_file_is_there_whole_or_not_at_all() {
         }
         store.check().unwrap();
     });
+}
+
+/// Others may write into the bucket: what is gone on with after a crash has the very bytes, or is made again.
+#[test]
+fn an_object_of_the_right_length_and_other_bytes_is_not_ours() {
+    for remote in remotes("other") {
+        let (bucket, store) = (remote.bucket(), Store::remote(remote.bucket()));
+        let keys = ["1", "2", "3", "4"].map(|id| key(&format!("r/t/{id}/0123456789abcdef/reports-b.csv")));
+        let small = put(&store, &keys[0], b"a,b\n1,2\n").unwrap();
+        let big = put(&store, &keys[1], &large()).unwrap();
+        store.copy(&keys[0], &keys[2]).unwrap();
+        store.copy(&keys[1], &keys[3]).unwrap();
+        let all = [(&keys[0], small), (&keys[1], big), (&keys[2], small), (&keys[3], big)];
+        assert_eq!(store.has(&all), [true; 4], "{}", remote.url);
+        for copy in [&keys[0], &keys[2]] {
+            assert_eq!(bucket.look(copy.as_str()).unwrap().unwrap().crc32, Some(small.crc32), "{}", remote.url);
+        }
+        // One that has no checksum of ours, one that was stored by us with other bytes, and a large one of either kind.
+        crate::buckets::put(&bucket, keys[0].as_str(), b"a,b\n1,3\n".to_vec());
+        put(&store, &keys[2], b"a,b\n1,3\n").unwrap();
+        let mut other = large();
+        *other.last_mut().unwrap() ^= 1;
+        crate::buckets::put(&bucket, keys[1].as_str(), other.clone());
+        put(&store, &keys[3], &other).unwrap();
+        assert_eq!(store.has(&all), [false; 4], "{}", remote.url);
+        // Without a checksum of ours, but the very bytes.
+        crate::buckets::put(&bucket, keys[0].as_str(), b"a,b\n1,2\n".to_vec());
+        assert_eq!(store.has(&all), [true, false, false, false], "{}", remote.url);
+    }
 }
 
 #[test]

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::client::{HttpError, HttpErrorKind};
 use object_store::{Error, GetOptions, GetRange, ObjectStore as _};
 use tokio::task::JoinHandle;
 
 use super::super::{Cause, ObjectError, spawn, wait};
-use super::{Bucket, failed};
+use super::{Bucket, LOOKS, failed};
 
 /// How often an answer may break off.
 const TRIES: usize = 4;
@@ -64,9 +65,23 @@ impl Bucket {
     /// The names right below a prefix (whole segments; empty: the place itself), all pages of them. A prefix that has
     /// nothing below it is no error: nothing tells that from one that is not there.
     pub fn names(&self, below: &str) -> Result<BTreeMap<String, Named>, ObjectError> {
+        wait(self.list_names(below))
+    }
+
+    /// The same for several prefixes, in their order, side by side.
+    ///
+    /// # Errors
+    /// With the place of the prefix among these whose names could not be had; then no more are asked for.
+    pub fn names_of(&self, below: &[&str]) -> Result<Vec<BTreeMap<String, Named>>, (usize, ObjectError)> {
+        let list = |(at, prefix)| async move { self.list_names(prefix).await.map_err(|error| (at, error)) };
+        let lists = futures_util::stream::iter(below.iter().copied().enumerate().map(list));
+        wait(lists.buffered(LOOKS).try_collect())
+    }
+
+    async fn list_names(&self, below: &str) -> Result<BTreeMap<String, Named>, ObjectError> {
         let path = if below.is_empty() { self.root() } else { self.path("list", below) }?;
         let prefix = Some(&path).filter(|path| !path.as_ref().is_empty());
-        let found = wait(again(|| self.store.list_with_delimiter(prefix)));
+        let found = again(|| self.store.list_with_delimiter(prefix)).await;
         let found = found.map_err(|error| ObjectError::of("list", &self.location, &error))?;
         let mut names = BTreeMap::new();
         for object in found.objects {

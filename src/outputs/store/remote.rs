@@ -8,7 +8,7 @@ use crc32fast::Hasher;
 use super::super::format::content_type;
 use super::super::key::{ObjectKey, REPORT};
 use super::{Content, StoreError, StoredReport, content_disposition};
-use crate::objects::{Bucket, Cause, Headers, Listing, ObjectError, Upload};
+use crate::objects::{Bucket, Cause, Headers, Listing, Object, ObjectError, Upload};
 
 /// What is sent at a time; a file up to this length goes whole. All parts have this length, which some servers want, so
 /// a file has at most 10,000 times as much: S3 takes no more parts.
@@ -72,7 +72,9 @@ impl Remote {
 
     pub(super) fn publish(&self, file: FinishedFile, key: &ObjectKey) -> Result<(), StoreError> {
         let published = match file.body {
-            Body::Whole(bytes) => self.bucket.put(key.as_str(), bytes, headers(key)),
+            Body::Whole(bytes) => {
+                self.bucket.put(key.as_str(), bytes, Headers { crc32: Some(file.content.crc32), ..headers(key) })
+            }
             Body::Parts(upload) if file.key == *key => upload.complete(),
             // Its request has ended meanwhile, and another one wants it under its own name: parts cannot be renamed.
             Body::Parts(upload) => upload.complete().and_then(|()| {
@@ -88,19 +90,37 @@ impl Remote {
         self.bucket.copy(from.as_str(), to.as_str()).map_err(|error| StoreError::remote("copy a file", error))
     }
 
-    /// What cannot be looked at is not there.
+    /// Whether the objects have the lengths and checksums; what cannot be looked at is not there. A small object tells its
+    /// checksum, also of a copy. One that went in parts was begun before it was known, and is read.
     pub(super) fn has(&self, files: &[(&ObjectKey, Content)]) -> Vec<bool> {
         let keys: Vec<&str> = files.iter().map(|(key, _)| key.as_str()).collect();
         let found = self.bucket.look_at_all(&keys);
-        let is = |found: &Result<Option<crate::objects::Object>, ObjectError>, content: Content| {
-            found.as_ref().is_ok_and(|found| found.as_ref().is_some_and(|object| object.bytes == content.bytes))
+        let is = |(&(key, content), found): (&(&ObjectKey, Content), Result<Option<Object>, ObjectError>)| {
+            let object = found.ok().flatten().filter(|object| object.bytes == content.bytes);
+            object.is_some_and(|object| object.crc32.or_else(|| self.crc32(key, object.bytes)) == Some(content.crc32))
         };
-        files.iter().zip(&found).map(|((_, content), found)| is(found, *content)).collect()
+        files.iter().zip(found).map(is).collect()
+    }
+
+    /// The checksum of an object of this length, two parts of it in memory at a time; `None`: it cannot be read.
+    fn crc32(&self, key: &ObjectKey, bytes: u64) -> Option<u32> {
+        let fetch = |start: u64| {
+            let range = start..bytes.min(start + PART as u64);
+            (!range.is_empty()).then(|| self.bucket.fetch(key.as_str(), range, None)).transpose()
+        };
+        let (mut crc32, mut start) = (Hasher::new(), 0);
+        let mut next = fetch(start).ok()?;
+        while let Some(part) = next {
+            start += PART as u64;
+            next = fetch(start).ok()?;
+            crc32.update(&part.wait().ok()?.bytes);
+        }
+        Some(crc32.finalize())
     }
 
     /// Writes a small object, and looks at it.
     pub(super) fn check(&self) -> Result<(), StoreError> {
-        let headers = Headers { content_type: "text/plain", content_disposition: "attachment".to_owned() };
+        let headers = Headers { content_type: "text/plain", content_disposition: "attachment".to_owned(), crc32: None };
         let probed = self.bucket.put(PROBE, b"probe".to_vec(), headers).and_then(|()| self.bucket.look(PROBE));
         match probed.map_err(|error| StoreError::remote("write", at(&self.bucket, error)))? {
             Some(_) => Ok(()),
@@ -143,7 +163,7 @@ fn at(bucket: &Bucket, error: ObjectError) -> ObjectError {
 }
 
 fn headers(key: &ObjectKey) -> Headers {
-    Headers { content_type: content_type(key.as_str()), content_disposition: content_disposition(key) }
+    Headers { content_type: content_type(key.as_str()), content_disposition: content_disposition(key), crc32: None }
 }
 
 impl NewFile {

@@ -20,7 +20,9 @@ const GAP: u64 = 64 << 10;
 /// Bytes under way or not yet read, of all lanes of a window together. Each lane has at least two blocks.
 const AHEAD: u64 = 8 << 20;
 /// Bytes from the end of a file with which reading begins: a Parquet file's footer, mostly with the page index.
-pub(super) const TAIL: u64 = 64 << 10;
+const TAIL: u64 = 64 << 10;
+/// A file that is read from its end, and is no longer than this, comes whole: its columns would cost more answers.
+const SMALL: u64 = 256 << 10;
 /// Bytes of a request that nobody foresaw, at least.
 const UNFORESEEN: u64 = 8 << 10;
 
@@ -37,6 +39,8 @@ pub(super) struct Window {
 struct Lanes {
     blocks: Vec<Block>,
     lanes: Vec<Lane>,
+    /// Somebody reads.
+    begun: bool,
 }
 
 #[derive(Debug)]
@@ -63,6 +67,16 @@ struct Lane {
     at: usize,
 }
 
+/// What is read first of a file of so many bytes that is read from its end.
+pub(super) const fn end(bytes: u64) -> Range<u64> {
+    if bytes <= SMALL { 0..bytes } else { bytes - TAIL..bytes }
+}
+
+/// What is read first of a file of so many bytes that is read from its start: the first block.
+pub(super) const fn start(bytes: u64) -> Range<u64> {
+    if bytes <= BLOCK { 0..bytes } else { 0..BLOCK }
+}
+
 impl Window {
     /// All of the file.
     pub(super) fn whole(file: Arc<Stored>) -> Arc<Self> {
@@ -73,9 +87,9 @@ impl Window {
 
     /// The end of the file, and whatever else is asked for.
     pub(super) fn end(file: &Stored) -> io::Result<(u64, Bytes)> {
-        let start = file.bytes.saturating_sub(TAIL);
-        let bytes = if file.bytes == 0 { Bytes::new() } else { file.wait(file.fetch(start..file.bytes)?)? };
-        Ok((start, bytes))
+        let range = end(file.bytes);
+        let bytes = if file.bytes == 0 { Bytes::new() } else { file.wait(file.fetch(range.clone())?)? };
+        Ok((range.start, bytes))
     }
 
     /// These lanes of the file: the ranges of one ascend, and no two lanes interleave.
@@ -103,7 +117,7 @@ impl Window {
             let most = bytes.len().min(usize::try_from(most).unwrap_or(usize::MAX));
             return Ok(bytes.slice(..most));
         };
-        for number in ahead {
+        for number in lanes.beginnings().into_iter().chain(ahead) {
             let block = &mut lanes.blocks[number];
             if matches!(block.held, Held::No) {
                 block.held = Held::Coming(self.file.fetch(block.range.clone())?);
@@ -180,7 +194,24 @@ impl Lanes {
         }
         let mut lanes: Vec<Lane> = found.into_iter().map(|(_, lane)| lane).collect();
         lanes.sort_unstable_by_key(|lane| lane.start);
-        Self { blocks, lanes }
+        Self { blocks, lanes, begun: false }
+    }
+
+    /// When the first byte is asked for, the first blocks of all lanes, as many as memory is meant for: whoever reads one
+    /// soon reads the others, and they would come one after the other.
+    fn beginnings(&mut self) -> Vec<usize> {
+        let mut numbers = Vec::new();
+        if !std::mem::replace(&mut self.begun, true) {
+            let mut under_way = 0;
+            for number in self.lanes.iter().filter_map(|lane| lane.blocks.first()) {
+                under_way += self.blocks[*number].range.end - self.blocks[*number].range.start;
+                if under_way > AHEAD {
+                    break;
+                }
+                numbers.push(*number);
+            }
+        }
+        numbers
     }
 
     /// The lane that reads here lets go of what is behind it. The block that has this byte, and those that should be
@@ -188,7 +219,7 @@ impl Lanes {
     fn arrive(&mut self, start: u64) -> Option<(usize, Vec<usize>)> {
         let ahead = AHEAD / self.lanes.len().max(1) as u64;
         let place = self.lanes.partition_point(|lane| lane.start <= start).checked_sub(1)?;
-        let Self { blocks, lanes } = self;
+        let Self { blocks, lanes, .. } = self;
         let lane = &mut lanes[place];
         while let Some(block) = lane.blocks.get(lane.at).map(|number| &mut blocks[*number])
             && block.range.end <= start

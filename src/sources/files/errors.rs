@@ -74,7 +74,35 @@ impl<'a> Place<'a> {
     }
 }
 
-/// What clients are told of an object store: not its name, nor what it is called by.
+/// Nothing in the directory is this table; that does not pass. Whoever set it up knows then where it is looked for: a
+/// URL of an object store holds no secrets.
+pub(super) fn missing(table: Table, directory: &dyn Display) -> SourceError {
+    SourceError {
+        table,
+        message: format!(
+            "table {table}: not in {} as .parquet, .csv(.gz), .jsonl(.gz) or directory",
+            both_ends(&directory.to_string())
+        ),
+        detail: format!(
+            "table {table}: not in {directory} as {table}.parquet, .csv(.gz), .jsonl(.gz) or directory {table}/"
+        ),
+        may_pass: false,
+    }
+}
+
+/// A directory's name, without its middle where it is too long for a client's message: a bucket stands at the start.
+fn both_ends(name: &str) -> String {
+    const MOST: usize = 60;
+    const START: usize = 24;
+    let characters: Vec<char> = name.chars().collect();
+    if characters.len() <= MOST {
+        return name.to_owned();
+    }
+    let end = characters.len() - (MOST - START - 1);
+    characters[..START].iter().chain(&['…']).chain(&characters[end..]).collect()
+}
+
+/// What clients are told of a failing object store: not its name, nor what it is called by.
 const fn of_store(cause: &Cause) -> &'static str {
     match cause {
         Cause::Refused(_) | Cause::NoCredentials => "cannot be read: the object store refuses our credentials",
@@ -84,5 +112,33 @@ const fn of_store(cause: &Cause) -> &'static str {
         Cause::Unreachable(_) => "cannot be read: the object store cannot be reached",
         Cause::Answered(_) => "cannot be read: the object store answers with an error",
         Cause::Settings(_) | Cause::Impossible(_) => "cannot be read from the object store",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 100 characters are kept of what clients are told.
+    #[test]
+    fn a_missing_table_names_the_place_within_what_clients_see() {
+        let told = |place: &str| missing(Table::AssessmentAggregator, &place);
+        let short = told("s3://reports-of-the-platform/exports/daily");
+        assert!(short.message.starts_with(
+            "table assessment_aggregator: not in s3://reports-of-the-platform/exports/daily as .parquet, .csv"
+        ));
+        assert!(!short.may_pass);
+        let long = told("s3://a-bucket-with-a-rather-long-name/and/a/prefix/that/goes/on/and/on/2026-11-28");
+        let seen: String = long.message.chars().take(100).collect();
+        assert_eq!(
+            seen,
+            "table assessment_aggregator: not in s3://a-bucket-with-a-rat…efix/that/goes/on/and/on/2026-11-28 as "
+        );
+        assert_eq!(
+            long.detail,
+            "table assessment_aggregator: not in \
+             s3://a-bucket-with-a-rather-long-name/and/a/prefix/that/goes/on/and/on/2026-11-28 as \
+             assessment_aggregator.parquet, .csv(.gz), .jsonl(.gz) or directory assessment_aggregator/"
+        );
     }
 }

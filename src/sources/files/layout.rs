@@ -6,7 +6,7 @@ use std::io;
 
 use percent_encoding::percent_decode_str;
 
-use super::errors::Place;
+use super::errors::{self, Place};
 use super::spot::{Directory, Entry, Spot};
 use crate::reports::schema::{Scan, Table};
 use crate::sources::SourceError;
@@ -51,10 +51,7 @@ pub(super) fn parts(directory: &Directory, scan: &Scan) -> Result<Vec<Part>, Sou
     let table = scan.table;
     let forms = directory.those(names(table)).map_err(|error| Place::at(table, directory, "source").io(&error))?;
     match forms.as_slice() {
-        [] => {
-            Err(Place::at(table, directory, "no")
-                .broken(&format!("{table}.parquet, .csv(.gz), .jsonl(.gz) or directory")))
-        }
+        [] => Err(errors::missing(table, directory)),
         [(form, Entry::File(spot))] => Ok(part(spot.clone(), form.clone(), &[]).into_iter().collect()),
         [(form, Entry::Directory(root))] => in_directory(root, form, scan),
         [(one, _), (two, _), ..] => Err(Place::at(table, directory, one).broken(&format!("and {two} are both there"))),
@@ -75,8 +72,13 @@ fn names(table: Table) -> impl Iterator<Item = String> {
 
 fn in_directory(root: &Directory, form: &str, scan: &Scan) -> Result<Vec<Part>, SourceError> {
     let mut found = Walk { scan, parts: Vec::new(), left_out: false };
-    found.directory(root, form.trim_end_matches('/'), &[])?;
-    let Walk { parts, left_out, .. } = found;
+    let mut level = vec![Below { label: form.trim_end_matches('/').to_owned(), partitions: Vec::new() }];
+    let mut directories = vec![root.clone()];
+    while !level.is_empty() {
+        (directories, level) = found.level(&directories, &level)?;
+    }
+    let Walk { mut parts, left_out, .. } = found;
+    parts.sort_by(|one, other| one.label.split('/').cmp(other.label.split('/')));
     let place = Place::at(scan.table, root, form);
     if parts.is_empty() && !left_out {
         return Err(place.broken("holds no .parquet, .csv or .jsonl files"));
@@ -100,36 +102,51 @@ struct Walk<'a> {
     left_out: bool,
 }
 
+/// A directory of a table.
+struct Below {
+    /// Its path below the source's directory.
+    label: String,
+    /// Columns whose value its path gives, innermost first.
+    partitions: Vec<(String, Option<String>)>,
+}
+
 impl Walk<'_> {
-    fn directory(
+    /// Takes the files of directories that are equally deep, which are listed side by side where each list costs a round
+    /// trip; the directories in them that the scan needs.
+    fn level(
         &mut self,
-        directory: &Directory,
-        label: &str,
-        above: &[(String, Option<String>)],
-    ) -> Result<(), SourceError> {
+        directories: &[Directory],
+        level: &[Below],
+    ) -> Result<(Vec<Directory>, Vec<Below>), SourceError> {
         let table = self.scan.table;
-        for (name, entry) in directory.entries().map_err(|error| Place::at(table, directory, label).io(&error))? {
-            let label = format!("{label}/{name}");
-            let below = match entry {
-                Entry::Directory(below) => below,
-                Entry::File(spot) => {
-                    let stray = Place::at(table, &spot, &label).broken("is no .parquet, .csv or .jsonl file");
-                    self.parts.push(part(spot, label, above).ok_or(stray)?);
-                    continue;
+        let entries = Directory::entries_of(directories)
+            .map_err(|(at, error)| Place::at(table, &directories[at], &level[at].label).io(&error))?;
+        let (mut deeper, mut below) = (Vec::new(), Vec::new());
+        for (above, entries) in level.iter().zip(entries) {
+            for (name, entry) in entries {
+                let label = format!("{}/{name}", above.label);
+                match entry {
+                    Entry::File(spot) => {
+                        let stray = Place::at(table, &spot, &label).broken("is no .parquet, .csv or .jsonl file");
+                        self.parts.push(part(spot, label, &above.partitions).ok_or(stray)?);
+                    }
+                    Entry::Directory(directory) => {
+                        let Some((column, value)) = partition(&name) else {
+                            return Err(Place::at(table, &directory, &label).broken("is no directory <column>=<value>"));
+                        };
+                        if !self.wanted(&column, value.as_deref()) {
+                            self.left_out = true;
+                            continue;
+                        }
+                        let mut partitions = vec![(column, value)];
+                        partitions.extend_from_slice(&above.partitions);
+                        deeper.push(directory);
+                        below.push(Below { label, partitions });
+                    }
                 }
-            };
-            let Some((column, value)) = partition(&name) else {
-                return Err(Place::at(table, &below, &label).broken("is no directory <column>=<value>"));
-            };
-            if !self.wanted(&column, value.as_deref()) {
-                self.left_out = true;
-                continue;
             }
-            let mut partitions = vec![(column, value)];
-            partitions.extend_from_slice(above);
-            self.directory(&below, &label, &partitions)?;
         }
-        Ok(())
+        Ok((deeper, below))
     }
 
     /// Whether a partition has rows for the scan. One without value has: its rows are unusable, and counted.

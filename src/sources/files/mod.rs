@@ -10,6 +10,7 @@ mod layout;
 mod parquet;
 mod quotes;
 mod spot;
+mod upcoming;
 
 use std::io::{self, BufReader, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,6 +22,7 @@ use rayon::prelude::*;
 use self::errors::Place;
 use self::layout::{Format, Part};
 use self::spot::Directory;
+use self::upcoming::Upcoming;
 use super::rows::{self, Cell, Outcome, Reading};
 use super::{Settings, Sink, Source, SourceError, Tally};
 use crate::config::checked::CsvDialect;
@@ -52,6 +54,24 @@ impl FilesSource {
         Self { directory: Directory::Stored(bucket, String::new()), dialect, settings }
     }
 
+    /// Reads the files of a table, all cores busy; what each came to, in their order.
+    fn all(&self, parts: &[Part], reading: &Reading<'_>) -> Result<Vec<PartRead>, SourceError> {
+        match self.directory {
+            Directory::Local(_) => {
+                let all: Vec<_> = parts.par_iter().map(|part| self.part(part, reading)).collect();
+                all.into_iter().collect()
+            }
+            // In order, so that it is known which come next; with the first failure it ends, since each may cost a
+            // time-out.
+            Directory::Stored(..) => {
+                let read = |(number, part)| Ok((number, self.part(part, reading)?));
+                let mut all: Vec<_> = Upcoming::new(parts).par_bridge().map(read).collect::<Result<_, _>>()?;
+                all.sort_unstable_by_key(|(number, _)| *number);
+                Ok(all.into_iter().map(|(_, read)| read).collect())
+            }
+        }
+    }
+
     /// Reads one file of a table.
     fn part(&self, part: &Part, reading: &Reading<'_>) -> Result<PartRead, SourceError> {
         match part.format {
@@ -75,11 +95,9 @@ impl Source for FilesSource {
     fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<Tally, SourceError> {
         let parts = layout::parts(&self.directory, scan)?;
         let reading = Reading::new(scan, &self.settings, sink);
-        let all: Vec<_> = parts.par_iter().map(|part| self.part(part, &reading)).collect();
         let mut outcome = Outcome::default();
         let mut has: Option<Vec<bool>> = None;
-        for read in all {
-            let read = read?;
+        for read in self.all(&parts, &reading)? {
             outcome = outcome.and(read.outcome);
             if let Some(these) = read.has {
                 let any = has.get_or_insert_with(|| vec![false; scan.columns.len()]);

@@ -2,12 +2,13 @@
 //!
 //! Not here: how bytes of a bucket come ahead of their reader (`ahead`).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::objects::{Bucket, Cause, Fetch, Named, ObjectError};
 
@@ -28,6 +29,9 @@ pub(super) enum Entry {
     File(Spot),
 }
 
+/// What is in a directory, by name, sorted.
+pub(super) type Entries = Vec<(String, Entry)>;
+
 /// A file.
 #[derive(Clone, Debug)]
 pub(super) enum Spot {
@@ -43,6 +47,8 @@ pub(super) struct Stored {
     pub(super) bytes: u64,
     /// Known from its directory, or from the first answer.
     etag: OnceLock<String>,
+    /// What is under way before anybody reads the file.
+    begun: Mutex<Option<(Range<u64>, Fetch)>>,
     /// The first failure: decoders keep no more of it than a text.
     failure: OnceLock<ObjectError>,
 }
@@ -51,6 +57,7 @@ impl fmt::Display for Directory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Local(path) => path.display().fmt(f),
+            Self::Stored(bucket, key) if key.is_empty() => bucket.location().fmt(f),
             Self::Stored(bucket, key) => write!(f, "{}/{key}", bucket.location()),
         }
     }
@@ -67,7 +74,7 @@ impl fmt::Display for Spot {
 
 impl Directory {
     /// Everything in it by name, sorted, without what is nobody's data (`_SUCCESS`, `.part.crc`).
-    pub(super) fn entries(&self) -> io::Result<Vec<(String, Entry)>> {
+    pub(super) fn entries(&self) -> io::Result<Entries> {
         match self {
             Self::Local(path) => {
                 let mut names = Vec::new();
@@ -80,12 +87,27 @@ impl Directory {
                 names.sort_unstable();
                 Ok(names.into_iter().map(|name| (name.clone(), local(path.join(name)))).collect())
             }
-            Self::Stored(bucket, key) => {
-                let names = bucket.names(key).map_err(io::Error::other)?;
-                let names = names.into_iter().filter(|(name, _)| is_data(name));
-                Ok(names.map(|(name, found)| (name.clone(), stored(bucket, key, &name, found))).collect())
-            }
+            Self::Stored(bucket, key) => Ok(named(bucket, key, bucket.names(key).map_err(io::Error::other)?)),
         }
+    }
+
+    /// The entries of several directories, in their order; those of a bucket are listed side by side.
+    ///
+    /// # Errors
+    /// With the place of the directory among these that could not be listed.
+    pub(super) fn entries_of(directories: &[Self]) -> Result<Vec<Entries>, (usize, io::Error)> {
+        let keys = directories.iter().map(|one| match one {
+            Self::Stored(bucket, key) => Some((bucket, key.as_str())),
+            Self::Local(_) => None,
+        });
+        let Some(keys) = keys.collect::<Option<Vec<_>>>().filter(|keys| !keys.is_empty()) else {
+            let entries = |(at, one): (usize, &Self)| one.entries().map_err(|error| (at, error));
+            return directories.iter().enumerate().map(entries).collect();
+        };
+        let bucket = keys[0].0;
+        let keys: Vec<&str> = keys.into_iter().map(|(_, key)| key).collect();
+        let names = bucket.names_of(&keys).map_err(|(at, error)| (at, io::Error::other(error)))?;
+        Ok(keys.iter().zip(names).map(|(key, names)| named(bucket, key, names)).collect())
     }
 
     /// Those of these names that are there: `user/` is a directory, everything else a file.
@@ -124,13 +146,19 @@ fn local(path: PathBuf) -> Entry {
     if path.is_dir() { Entry::Directory(Directory::Local(path)) } else { Entry::File(Spot::Local(path)) }
 }
 
+fn named(bucket: &Bucket, above: &str, names: BTreeMap<String, Named>) -> Entries {
+    let names = names.into_iter().filter(|(name, _)| is_data(name));
+    names.map(|(name, found)| (name.clone(), stored(bucket, above, &name, found))).collect()
+}
+
 fn stored(bucket: &Bucket, above: &str, name: &str, found: Named) -> Entry {
     let (bucket, key) = (bucket.clone(), if above.is_empty() { name.to_owned() } else { format!("{above}/{name}") });
     match found {
         Named::Prefix => Entry::Directory(Directory::Stored(bucket, key)),
         Named::Object { bytes, etag } => {
             let etag = etag.map_or_else(OnceLock::new, OnceLock::from);
-            Entry::File(Spot::Stored(Arc::new(Stored { bucket, key, bytes, etag, failure: OnceLock::new() })))
+            let (begun, failure) = (Mutex::default(), OnceLock::new());
+            Entry::File(Spot::Stored(Arc::new(Stored { bucket, key, bytes, etag, begun, failure })))
         }
     }
 }
@@ -154,9 +182,25 @@ impl Spot {
 }
 
 impl Stored {
-    /// Begins to fetch some of it.
+    /// Begins to fetch what will be asked for first. What fails is told to whoever asks.
+    pub(super) fn begin(&self, range: Range<u64>) {
+        *self.begun() = self.fetch_anew(range.clone()).ok().map(|fetch| (range, fetch));
+    }
+
+    fn begun(&self) -> MutexGuard<'_, Option<(Range<u64>, Fetch)>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to fetch some of it, or goes on with it.
     pub(super) fn fetch(&self, range: Range<u64>) -> io::Result<Fetch> {
-        self.bucket.fetch(&self.key, range, self.etag.get().cloned()).map_err(|error| self.failed(error))
+        match self.begun().take_if(|(begun, _)| *begun == range) {
+            Some((_, fetch)) => Ok(fetch),
+            None => self.fetch_anew(range).map_err(|error| self.failed(error)),
+        }
+    }
+
+    fn fetch_anew(&self, range: Range<u64>) -> Result<Fetch, ObjectError> {
+        self.bucket.fetch(&self.key, range, self.etag.get().cloned())
     }
 
     /// Waits for what is being fetched.

@@ -5,7 +5,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::{exchange, files, place, sample, stored_files, undisturbed, wait_until_done};
+use super::{Files, exchange, files, place, sample, stored_files, undisturbed, wait_until_done};
+use crate::buckets;
 use crate::daemon::{Daemon, wait_for};
 use crate::databases::{TestDatabase, each};
 
@@ -121,6 +122,51 @@ fn what_cannot_be_trusted_is_made_again() {
         let row = &site.rows()["r"];
         assert_eq!(row.stats["group"]["batches_generated"].as_u64(), Some(25), "{}", third.log());
         assert!(row.urls.iter().all(|url| site.file(url).contains("\r\n")));
+    });
+}
+
+/// The same in an object store, into which others may write.
+#[test]
+fn an_object_that_is_gone_or_has_other_bytes_is_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let request = all_batches(&sample(&data, 60));
+    let wanted = exhaust::sample_data::SampleRequest {
+        job_id: "course-report",
+        request_data: request.clone(),
+        batches: Vec::new(),
+    };
+    let expected = undisturbed(&data, &[wanted]).into_values().next().unwrap();
+    buckets::each(|bucket| {
+        let database = TestDatabase::sqlite();
+        let site = place(&database, &data, "lease = \"1500ms\"\nthreads = 1");
+        let text = fs::read_to_string(site.path("jobs.toml")).unwrap();
+        fs::write(site.path("jobs.toml"), text.replace("file://reports", &bucket.url)).unwrap();
+        site.insert("t", "r", "course-report", &request);
+        let start = |points: &str| {
+            let mut command = site.command(&["run"]);
+            Daemon::spawn(command.envs(bucket.environment()).env("EXHAUST_TEST_POINT", points))
+        };
+        let first = start(UNHURRIED);
+        wait_for("five batches to be noted", || Some(noted(&database)).filter(|keys| keys.len() >= 5));
+        first.kill();
+        let (known, store) = (noted(&database), bucket.open());
+        let bytes = |key: &str| store.read(key, 0..store.look(key).unwrap().unwrap().bytes).unwrap();
+        store.remove(&known[0]).unwrap();
+        let mut other = bytes(&known[1]).to_vec();
+        *other.last_mut().unwrap() ^= 1;
+        buckets::put(&store, &known[1], other);
+        let second = start("");
+        wait_until_done(&database);
+        let row = &site.rows()["r"];
+        assert_eq!(row.status, "COMPLETED", "{}", second.log());
+        assert_eq!(row.stats["group"]["batches_generated"].as_u64(), Some(27 - known.len() as u64), "{}", second.log());
+        assert!(known[..2].iter().all(|key| !row.urls.contains(key)));
+        assert!(known[2..].iter().all(|key| row.urls.contains(key)));
+        let name = |url: &String| url.rsplit('/').next().unwrap().to_owned();
+        let text = |url: &String| String::from_utf8(bytes(url).to_vec()).unwrap();
+        let made: Files = row.urls.iter().map(|url| (name(url), text(url))).collect();
+        assert!(made == expected, "{:?}", bucket.server);
     });
 }
 

@@ -4,11 +4,13 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use exhaust::config::checked::CsvDialect;
 use exhaust::objects::Bucket;
-use exhaust::reports::schema::{Column, Scan, Table};
+use exhaust::reports::schema::{Column, Kind, Scan, Table};
 use exhaust::sources::{Source, SourceError};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -16,6 +18,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use super::read::read;
 use super::{files, in_bucket, scan, settings};
 use crate::buckets::{self, Server, TestBucket, put};
+use crate::faulty::Fault;
 
 const BATCHES: usize = 40;
 const LEARNERS: usize = 2_500;
@@ -122,6 +125,96 @@ fn one_batch_of_many_opens_its_own_partition_only() {
     });
 }
 
+/// Lists and reads of 500 partitions, 20 ms each: one after the other they would take 20 s.
+#[test]
+fn many_small_partitions_are_fetched_side_by_side() {
+    let directory = tempfile::tempdir().unwrap();
+    for batch in 0..500 {
+        let partition = directory.path().join(format!("user_enrolments/batchid=b{batch:03}"));
+        fs::create_dir_all(&partition).unwrap();
+        let rows: Vec<_> = (0..3).map(|n| ["", "c", &format!("u{batch}-{n}"), ""].map(ToOwned::to_owned)).collect();
+        fs::write(partition.join("part-0.parquet"), parquet_of(&rows, &[1, 2], 100)).unwrap();
+    }
+    let expected = read(&files(directory.path(), CsvDialect::Rfc4180, settings()), &wanted(None)).unwrap();
+    assert_eq!(expected.1.rows, 1500);
+    buckets::each(|bucket| {
+        bucket.fill(directory.path());
+        let (slow, calls) = bucket.spoilt(Fault::Slow(Duration::from_millis(20)));
+        let start = Instant::now();
+        assert!(read(&source(slow.open()), &wanted(None)).unwrap() == expected);
+        let (spent, calls) = (start.elapsed(), calls.load(Ordering::SeqCst));
+        eprintln!("{:?}: {calls} calls in {spent:?}", bucket.server);
+        assert_eq!(calls, 2 + 500 + 500, "the source, the table, its partitions, their files");
+        assert!(spent < Duration::from_secs(10), "{spent:?}");
+    });
+}
+
+/// A row group whose columns lie far from each other, 300 ms a call: its end, then all columns together. One by one they take 3.6 s.
+#[test]
+fn columns_of_a_row_group_come_side_by_side() {
+    const NAMES: [&str; 20] =
+        ["a", "-a", "b", "-b", "c", "-c", "d", "-d", "e", "-e", "f", "-f", "g", "-g", "h", "-h", "i", "-i", "j", "-j"];
+    let directory = tempfile::tempdir().unwrap();
+    // Nothing that compresses well, and more than one page of each.
+    let text = |column: usize| {
+        (0..12_000_u64)
+            .map(move |row| format!("{:016x}", (row + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ column as u64))
+    };
+    let column = |at| Arc::new(text(at).map(Some).collect::<StringArray>()) as ArrayRef;
+    let batch = RecordBatch::try_from_iter(NAMES.iter().enumerate().map(|(at, name)| (name, column(at)))).unwrap();
+    let properties = WriterProperties::builder().set_dictionary_enabled(false).build();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    fs::write(directory.path().join("user.parquet"), writer.into_inner().unwrap()).unwrap();
+    let columns: Vec<Column> = NAMES.iter().step_by(2).map(|name| Column::optional(name, Kind::Text)).collect();
+    let scan = scan(Table::User, &columns, None);
+    let expected = read(&files(directory.path(), CsvDialect::Rfc4180, settings()), &scan).unwrap();
+    buckets::each(|bucket| {
+        bucket.fill(directory.path());
+        let (slow, calls) = bucket.spoilt(Fault::Slow(Duration::from_millis(300)));
+        let start = Instant::now();
+        assert!(read(&source(slow.open()), &scan).unwrap() == expected);
+        let (spent, calls) = (start.elapsed(), calls.load(Ordering::SeqCst));
+        eprintln!("{:?}: {calls} calls in {spent:?}", bucket.server);
+        assert_eq!(calls, 1 + 1 + 10, "a list, the end, ten columns");
+        assert!(spent < Duration::from_secs(3), "{spent:?}");
+    });
+}
+
+/// A page of a list has at most 1,000 names: of the prefixes below a table here, and of all objects of the place.
+#[test]
+fn lists_of_several_pages_are_read_to_their_end() {
+    let Some(bucket) = TestBucket::on(Server::S3) else { return };
+    let opened = bucket.open();
+    let name = |n| format!("b{n:04}");
+    for n in 0..1_050 {
+        put(&opened, &format!("user_enrolments/batchid={}/part.csv", name(n)), b"courseid,userid\nc,u\n".to_vec());
+    }
+    assert_eq!(opened.list("").unwrap().map(Result::unwrap).count(), 1_050);
+    let (counting, calls) = bucket.spoilt(Fault::Slow(Duration::ZERO));
+    let (rows, _) = read(&source(counting.open()), &wanted(None)).unwrap();
+    assert!(rows.into_iter().eq((0..1_050).map(|n| format!("{}|c|u", name(n)))));
+    assert_eq!(calls.load(Ordering::SeqCst), 1 + 2 + 1_050 + 1_050);
+}
+
+/// Azure's pages have 5,000 names.
+#[test]
+fn lists_of_several_pages_on_azure() {
+    let Some(bucket) = TestBucket::on(Server::Azure) else { return };
+    let (opened, next) = (bucket.open(), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                while let n @ ..5_050 = next.fetch_add(1, Ordering::SeqCst) {
+                    put(&opened, &format!("user/part-{n:04}.csv"), b"userid\nu\n".to_vec());
+                }
+            });
+        }
+    });
+    assert_eq!(opened.list("").unwrap().map(Result::unwrap).count(), 5_050);
+    assert_eq!(opened.names("user").unwrap().len(), 5_050);
+}
+
 /// What Hive and Spark encode in names stays as it is in keys.
 #[test]
 fn odd_names_of_partitions() {
@@ -145,8 +238,9 @@ fn message(source: &dyn Source, scan: &Scan) -> (String, bool) {
 #[test]
 fn what_is_not_there_and_who_is_refused() {
     buckets::each(|bucket| {
-        let nothing = "table user_enrolments: no user_enrolments.parquet, .csv(.gz), .jsonl(.gz) or directory";
-        assert_eq!(message(&source(bucket.open()), &wanted(None)), (nothing.to_owned(), false));
+        let nothing =
+            format!("table user_enrolments: not in {} as .parquet, .csv(.gz), .jsonl(.gz) or directory", bucket.url);
+        assert_eq!(message(&source(bucket.open()), &wanted(None)), (nothing, false));
         assert_eq!(source(bucket.open()).tables(), Ok(vec![]));
         let refused = "table user_enrolments: source cannot be read: the object store refuses our credentials";
         assert_eq!(message(&source(bucket.refused()), &wanted(None)), (refused.to_owned(), true));
@@ -205,6 +299,32 @@ fn a_store_that_is_gone_may_come_back() {
         drop(proxy);
         let gone = "table user_enrolments: source cannot be read: the object store cannot be reached";
         assert_eq!(message(&source(behind), &wanted(None)), (gone.to_owned(), true));
+    });
+}
+
+/// The clock runs for a whole answer, so whatever part of it has come, the call is given up. `AWS_TIMEOUT` is longer here
+/// than calls are tried again for: one that timed out is not made again.
+#[test]
+fn a_store_that_falls_silent_in_the_middle_of_an_answer_is_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let all = one_csv(directory.path());
+    std::thread::scope(|scope| {
+        for bucket in [Server::S3, Server::Azure].into_iter().filter_map(TestBucket::on) {
+            let path = directory.path();
+            scope.spawn(move || {
+                bucket.fill(path);
+                let (proxy, behind) = bucket.behind_impatiently("21s");
+                proxy.silence_after(all / 2);
+                let start = Instant::now();
+                let silent =
+                    "table user_enrolments: user_enrolments.csv cannot be read: the object store cannot be reached";
+                assert_eq!(message(&source(behind.clone()), &wanted(None)), (silent.to_owned(), true));
+                let spent = start.elapsed();
+                assert!((20..40).contains(&spent.as_secs()), "{:?}: {spent:?}", bucket.server);
+                proxy.heal();
+                assert_eq!(read(&source(behind), &wanted(None)).unwrap().1.rows, 100_000);
+            });
+        }
     });
 }
 
