@@ -1,7 +1,12 @@
 //! The same reports in every format, read by programs that are not ours and compared cell by cell.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use serde_json::json;
 
 use crate::databases::TestDatabase;
 use crate::site::{JOBS, Site, fixture, told};
@@ -56,4 +61,140 @@ fn other_programs_read_in_each_format_what_stands_in_the_csv() {
             }
         }
     }
+}
+
+/// Learners whose names spreadsheets might compute: user id, name, external id. In the order of the report.
+const HOSTILE: [(&str, &str, &str); 13] = [
+    ("007", "=1+1", "0012345678901234567"),
+    ("0130000000000000101", "+1+1", "007"),
+    ("a01", "@SUM(1)", ""),
+    ("a02", "-2+3", "-2+3"),
+    ("a03", "\t  =1+1", ""),
+    ("a04", "   =1+1", ""),
+    ("a05", "=HYPERLINK(\"http://127.0.0.1/\",\"x\")", "=1+1"),
+    ("a06", "a, \"b\"\nc", ""),
+    ("a07", "-12.5", ""),
+    ("a08", "\u{a0}=1+1", ""),
+    ("a09", "\u{feff}=1+1", ""),
+    ("a10", "\u{3000}=1+1", ""),
+    ("a11", "\u{ff1d}1+1", ""),
+];
+
+/// A course of theirs with one module, whose heading is like a formula too.
+fn hostile(data: &Path) {
+    fs::create_dir(data).unwrap();
+    let write = |name: &str, text: String| fs::write(data.join(name), text).unwrap();
+    let module = json!({
+        "identifier": "=1+1", "mimeType": "application/vnd.ekstep.content-collection", "contentType": "Course",
+        "visibility": "Default", "leafNodesCount": 4,
+    });
+    let hierarchy = json!({ "identifier": "do_1", "leafNodesCount": 8, "children": [module] }).to_string();
+    write("course_batch.csv", "batchid,courseid,name,startdate,enddate,status\nb,do_1,,2025-01-01,,1\n".to_owned());
+    write("content.jsonl", json!({ "identifier": "do_1", "channel": "c", "leafNodesCount": 8 }).to_string());
+    write("content_hierarchy.jsonl", json!({ "identifier": "do_1", "hierarchy": hierarchy }).to_string());
+    write(
+        "user.jsonl",
+        lines(|(id, name, external)| {
+            json!({ "userid": id, "firstname": name, "externalid": external, "userchannel": "c" }).to_string()
+        }),
+    );
+    write(
+        "user_enrolments.jsonl",
+        lines(|(id, _, _)| {
+            json!({ "batchid": "b", "userid": id, "courseid": "do_1", "active": true, "enrolleddate": "2025-03-31T00:00:00Z" })
+            .to_string()
+        }),
+    );
+    let done = |activity: &str, count: u64| {
+        lines(|(id, _, _)| {
+            let agg = json!({ "completedCount": count }).to_string();
+            json!({ "activity_id": activity, "user_id": id, "context_id": "cb:b", "agg": agg }).to_string()
+        })
+    };
+    write("user_activity_agg.jsonl", done("do_1", 6) + &done("=1+1", 1));
+}
+
+/// One for each learner.
+fn lines(line: impl Fn((&str, &str, &str)) -> String) -> String {
+    HOSTILE.into_iter().map(|learner| line(learner) + "\n").collect()
+}
+
+/// What LibreOffice shows of a file, as CSV: text in quotes, numbers and dates bare. Formulas of a CSV are computed if they
+/// are any.
+fn shown_in_libreoffice(file: &Path) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let mut office = Command::new("soffice");
+    office.env("LC_ALL", "C.UTF-8").arg("--headless");
+    office.arg(format!("-env:UserInstallation=file://{}/profile", directory.path().display()));
+    // https://help.libreoffice.org/latest/en-US/text/shared/guide/csv_params.html
+    if file.extension().is_some_and(|extension| extension == "csv") {
+        office.arg("--infilter=Text - txt - csv (StarCalc):44,34,76,1,,1033,false,false,false,false,false,0,true");
+    }
+    office.args(["--convert-to", "csv:Text - txt - csv (StarCalc):44,34,76,1,,1033,true,false,true", "--outdir"]);
+    let output = office.arg(directory.path()).arg(file).output().unwrap();
+    let made = directory.path().join(file.with_extension("csv").file_name().unwrap());
+    // It ends well whatever happened.
+    let text = fs::read_to_string(made).unwrap_or_else(|error| panic!("{error}: {}", told(&output)));
+    // Its versions differ in how they show an exponent.
+    text.replace("E+0", "E+")
+}
+
+/// Nothing computes: neither in a CSV, by its guard, nor in an xlsx, where text is text, ids are whole and dates are dates.
+#[test]
+fn libreoffice_runs_no_formula_that_is_in_a_report() {
+    if !Command::new("soffice").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "soffice (LibreOffice Calc) is not installed");
+        eprintln!("skipped: reports in LibreOffice: no soffice (see scripts/test)");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    hostile(&data);
+    let database = TestDatabase::sqlite();
+    let unguarded = "\n[[job]]\nid = \"unguarded\"\nreport = \"course\"\noptions = { formula_guard = false }\n";
+    let site = Site::new(&database, &data, &format!("{JOBS}{unguarded}"), "");
+    site.insert("t", "csv", "course-report", r#"{"batchId": "b"}"#);
+    site.insert("t", "unguarded", "unguarded", r#"{"batchId": "b"}"#);
+    site.insert("t", "xlsx", "course-report", r#"{"batchId": "b", "output_format": "xlsx"}"#);
+    let output = site.run(&["run", "--once"]);
+    assert!(output.status.success(), "{}", told(&output));
+    let rows = site.rows();
+    let shown = |id: &str| shown_in_libreoffice(&site.path("reports").join(&rows[id].urls[0]));
+
+    let heading = "\"External ID\",\"User ID\",\"User Name\",\"Email ID\",\"Mobile Number\",\"Organisation Name\",\"State \
+                   Name\",\"District Name\",\"School UDISE Code\",\"School Name\",\"Block Name\",\"Enrolment Date\",\"Course \
+                   ID\",\"Course Progress\",\"Completion Date\",\"Certificate Status\"";
+    // A date of a CSV is text where days stand before months and the language says otherwise.
+    let in_csv = format!(
+        "{heading},\"'=1+1 - Progress\"\n{}",
+        [
+            r#"1.23456789012346E+16,7,"'=1+1""#,
+            r#"7,1.3E+17,"'+1+1""#,
+            r#","a01","'@SUM(1)""#,
+            r#""'-2+3","a02","'-2+3""#,
+            ",\"a03\",\"'\t  =1+1\"",
+            r#","a04","'   =1+1""#,
+            r#""'=1+1","a05","'=HYPERLINK(""http://127.0.0.1/"",""x"")""#,
+            ",\"a06\",\"a, \"\"b\"\"\nc\"",
+            r#","a07",-12.5"#,
+            ",\"a08\",\"\u{a0}=1+1\"",
+            ",\"a09\",\"\u{feff}=1+1\"",
+            ",\"a10\",\"\u{3000}=1+1\"",
+            ",\"a11\",\"\u{ff1d}1+1\"",
+        ]
+        .map(|learner| format!("{learner},,,,,,,,,\"31/03/2025\",\"do_1\",75,,,25\n"))
+        .concat()
+    );
+    assert_eq!(shown("csv"), in_csv);
+    // They would run: the guard is what keeps them from it.
+    let would = shown("unguarded");
+    assert!(would.lines().any(|line| line.starts_with("1.23456789012346E+16,7,2,")), "{would}");
+
+    let quoted =
+        |text: &str| if text.is_empty() { String::new() } else { format!("\"{}\"", text.replace('"', "\"\"")) };
+    let in_xlsx = lines(|(id, name, external)| {
+        let (id, name, external) = (quoted(id), quoted(name), quoted(external));
+        format!("{external},{id},{name},,,,,,,,,31/03/2025,\"do_1\",75,,,25")
+    });
+    assert_eq!(shown("xlsx"), format!("{heading},\"=1+1 - Progress\"\n{in_xlsx}"));
 }
