@@ -10,6 +10,9 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+use exhaust::objects::Bucket;
+
+use crate::buckets::TestBucket;
 use crate::databases::TestDatabase;
 
 /// The `CREATE TABLE` of the original design, as somebody else's API made it.
@@ -26,6 +29,13 @@ pub(crate) const JOBS: &str = "[[job]]\nid = \"course-report\"\nreport = \"cours
 pub(crate) struct Site<'a> {
     directory: tempfile::TempDir,
     pub(crate) database: &'a TestDatabase,
+    /// Where reports go, if not into its directory.
+    store: Option<Store>,
+}
+
+struct Store {
+    environment: Vec<(&'static str, String)>,
+    bucket: Bucket,
 }
 
 /// A row as a client sees it.
@@ -47,7 +57,18 @@ impl<'a> Site<'a> {
             data.display()
         );
         fs::write(directory.path().join("jobs.toml"), text).unwrap();
-        Self { directory, database }
+        Self { directory, database, store: None }
+    }
+
+    /// The same with its reports in this bucket; `None`: in its directory.
+    pub(crate) fn storing_in(mut self, bucket: Option<&TestBucket>) -> Self {
+        if let Some(bucket) = bucket {
+            let file = self.path("jobs.toml");
+            let text = fs::read_to_string(&file).unwrap();
+            fs::write(&file, text.replace("\"file://reports\"", &format!("\"{}\"", bucket.url))).unwrap();
+            self.store = Some(Store { environment: bucket.environment(), bucket: bucket.open() });
+        }
+        self
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -69,6 +90,7 @@ impl<'a> Site<'a> {
         for variable in ["DATABASE_URL", "RUST_LOG"] {
             command.env_remove(variable);
         }
+        command.envs(self.store.iter().flat_map(|store| store.environment.clone()));
         command
     }
 
@@ -107,9 +129,18 @@ impl<'a> Site<'a> {
         rows.into_iter().map(seen).collect()
     }
 
-    /// The file behind a download url.
+    /// The file behind a download url, if it is text.
     pub(crate) fn file(&self, url: &str) -> String {
-        fs::read_to_string(self.path("reports").join(url)).unwrap()
+        String::from_utf8(self.bytes(url)).unwrap()
+    }
+
+    /// The file behind a download url.
+    pub(crate) fn bytes(&self, url: &str) -> Vec<u8> {
+        let Some(Store { bucket, .. }) = &self.store else {
+            return fs::read(self.path("reports").join(url)).unwrap();
+        };
+        let object = bucket.look(url).unwrap().unwrap_or_else(|| panic!("{url} is not in {}", bucket.location()));
+        bucket.read(url, 0..object.bytes).unwrap().to_vec()
     }
 }
 
