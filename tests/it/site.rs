@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use exhaust::objects::Bucket;
 
-use crate::buckets::TestBucket;
-use crate::databases::TestDatabase;
+use crate::buckets::{self, TestBucket};
+use crate::databases::{self, TestDatabase};
+use crate::http;
 
 /// The `CREATE TABLE` of the original design, as somebody else's API made it.
 pub(crate) const ORIGINAL_TABLE: &str = "CREATE TABLE IF NOT EXISTS job_request (tag VARCHAR(50), request_id VARCHAR(50), \
@@ -36,6 +38,13 @@ pub(crate) struct Site<'a> {
 struct Store {
     environment: Vec<(&'static str, String)>,
     bucket: Bucket,
+}
+
+/// Runs `test` on each database with a store in a directory, and on SQLite with each object store: databases and stores
+/// know nothing of each other, so the other pairs have nothing new.
+pub(crate) fn each(test: impl Fn(&TestDatabase, Option<&TestBucket>)) {
+    databases::each(|database| test(database, None));
+    buckets::each(|bucket| test(&TestDatabase::sqlite(), Some(bucket)));
 }
 
 /// A row as a client sees it.
@@ -65,6 +74,7 @@ impl<'a> Site<'a> {
         if let Some(bucket) = bucket {
             let file = self.path("jobs.toml");
             let text = fs::read_to_string(&file).unwrap();
+            assert!(text.contains("\"file://reports\""), "{text}");
             fs::write(&file, text.replace("\"file://reports\"", &format!("\"{}\"", bucket.url))).unwrap();
             self.store = Some(Store { environment: bucket.environment(), bucket: bucket.open() });
         }
@@ -134,13 +144,15 @@ impl<'a> Site<'a> {
         String::from_utf8(self.bytes(url)).unwrap()
     }
 
-    /// The file behind a download url.
+    /// The file behind a download url; that of a bucket comes as clients get it, by a link.
     pub(crate) fn bytes(&self, url: &str) -> Vec<u8> {
         let Some(Store { bucket, .. }) = &self.store else {
             return fs::read(self.path("reports").join(url)).unwrap();
         };
-        let object = bucket.look(url).unwrap().unwrap_or_else(|| panic!("{url} is not in {}", bucket.location()));
-        bucket.read(url, 0..object.bytes).unwrap().to_vec()
+        let link = bucket.sign(&[url], Duration::from_mins(1)).unwrap().remove(0);
+        let answer = http::fetch(&link);
+        assert_eq!(answer.status, 200, "{link}: {}", String::from_utf8_lossy(&answer.body));
+        answer.body
     }
 }
 
