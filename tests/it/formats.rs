@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::databases::TestDatabase;
-use crate::site::{JOBS, Site, fixture, told};
+use crate::site::{self, JOBS, Site, fixture, told};
 
 /// Where scripts/test puts the readers.
 fn readers() -> PathBuf {
@@ -33,35 +33,37 @@ fn other_programs_read_in_each_format_what_stands_in_the_csv() {
     }
     // Without the guard, which only CSV has.
     let jobs = JOBS.replace("\nreport =", "\noptions = { formula_guard = false }\nreport =");
-    for compress in ["none", "gzip"] {
-        let jobs = jobs.replace("\nreport =", &format!("\ncompress = \"{compress}\"\nreport ="));
-        let database = TestDatabase::sqlite();
-        let site = Site::new(&database, &fixture("odd"), &jobs, "");
-        let filter = r#""batchFilters": ["TPD", "NCFCOPY"], "includeExpired": true"#;
-        for job in ["course-report", "assessment-report"] {
-            for format in ["csv", "json", "parquet", "xlsx"] {
-                let request = format!(r#"{{{filter}, "output_format": "{format}"}}"#);
-                site.insert(job, &format!("{job}-{format}"), job, &request);
+    site::each(|database, store| {
+        for compress in ["none", "gzip"] {
+            database.execute("DROP TABLE IF EXISTS job_request");
+            let jobs = jobs.replace("\nreport =", &format!("\ncompress = \"{compress}\"\nreport ="));
+            let site = Site::new(database, &fixture("odd"), &jobs, "").storing_in(store);
+            let filter = r#""batchFilters": ["TPD", "NCFCOPY"], "includeExpired": true"#;
+            for job in ["course-report", "assessment-report"] {
+                for format in ["csv", "json", "parquet", "xlsx"] {
+                    let request = format!(r#"{{{filter}, "output_format": "{format}"}}"#);
+                    site.insert(job, &format!("{job}-{format}"), job, &request);
+                }
             }
-        }
-        let output = site.run(&["run", "--once"]);
-        let rows = site.rows();
-        for job in ["course-report", "assessment-report"] {
-            let files = |format: &str| {
-                let seen = &rows[&format!("{job}-{format}")];
-                assert_eq!(seen.status, "COMPLETED", "{job} {format}: {}\n{}", seen.message, told(&output));
-                seen.urls.clone()
-            };
-            let (csv, json, parquet, xlsx) = (files("csv"), files("json"), files("parquet"), files("xlsx"));
-            assert!(!csv.is_empty());
-            for at in 0..csv.len() {
-                let paths = [&csv, &json, &parquet, &xlsx].map(|urls| site.path("reports").join(&urls[at]));
-                let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/formats.py");
-                let output = python().arg(script).args(&paths).output().unwrap();
-                assert!(output.status.success(), "{paths:?}: {}", told(&output));
+            let output = site.run(&["run", "--once"]);
+            let rows = site.rows();
+            let mut paths = Vec::new();
+            for job in ["course-report", "assessment-report"] {
+                let files = ["csv", "json", "parquet", "xlsx"].map(|format| {
+                    let seen = &rows[&format!("{job}-{format}")];
+                    assert_eq!(seen.status, "COMPLETED", "{job} {format}: {}\n{}", seen.message, told(&output));
+                    seen.urls.clone()
+                });
+                assert!(!files[0].is_empty());
+                for at in 0..files[0].len() {
+                    paths.extend(files.each_ref().map(|urls| site.on_disk(&urls[at])));
+                }
             }
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/formats.py");
+            let output = python().arg(script).args(&paths).output().unwrap();
+            assert!(output.status.success(), "{paths:?}: {}", told(&output));
         }
-    }
+    });
 }
 
 /// Learners whose names spreadsheets might compute: user id, name, external id. In the order of the report.

@@ -154,6 +154,17 @@ impl<'a> Site<'a> {
         assert_eq!(answer.status, 200, "{link}: {}", String::from_utf8_lossy(&answer.body));
         answer.body
     }
+
+    /// The file behind a download url, where other programs can open it.
+    pub(crate) fn on_disk(&self, url: &str) -> PathBuf {
+        if self.store.is_none() {
+            return self.path("reports").join(url);
+        }
+        let path = self.path("downloads").join(url);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, self.bytes(url)).unwrap();
+        path
+    }
 }
 
 /// A fixture of this repository.
