@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -16,6 +16,7 @@ use exhaust::objects::Bucket;
 use crate::buckets::{self, TestBucket};
 use crate::databases::{self, TestDatabase};
 use crate::http;
+use crate::reliability::stored_files;
 
 /// The `CREATE TABLE` of the original design, as somebody else's API made it.
 pub(crate) const ORIGINAL_TABLE: &str = "CREATE TABLE IF NOT EXISTS job_request (tag VARCHAR(50), request_id VARCHAR(50), \
@@ -153,6 +154,37 @@ impl<'a> Site<'a> {
         let answer = http::fetch(&link);
         assert_eq!(answer.status, 200, "{link}: {}", String::from_utf8_lossy(&answer.body));
         answer.body
+    }
+
+    /// The keys of all files that are in the store under a name, whoever names them.
+    pub(crate) fn stored(&self) -> BTreeSet<String> {
+        let Some(Store { bucket, .. }) = &self.store else {
+            let reports = self.path("reports");
+            let key = |file: PathBuf| file.strip_prefix(&reports).unwrap().to_str().unwrap().to_owned();
+            return stored_files(&reports).into_iter().map(key).collect();
+        };
+        // Not what `check` leaves there.
+        bucket.list("").unwrap().map(|object| object.unwrap().key).filter(|key| !key.starts_with('.')).collect()
+    }
+
+    /// Puts other bytes behind a download url.
+    pub(crate) fn overwrite(&self, url: &str, bytes: &[u8]) {
+        match &self.store {
+            None => {
+                let path = self.path("reports").join(url);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, bytes).unwrap();
+            }
+            Some(Store { bucket, .. }) => buckets::put(bucket, url, bytes.to_vec()),
+        }
+    }
+
+    /// Removes the file behind a download url.
+    pub(crate) fn remove(&self, url: &str) {
+        match &self.store {
+            None => fs::remove_file(self.path("reports").join(url)).unwrap(),
+            Some(Store { bucket, .. }) => bucket.remove(url).unwrap(),
+        }
     }
 
     /// The file behind a download url, where other programs can open it.
