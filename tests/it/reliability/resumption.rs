@@ -92,8 +92,7 @@ fn what_cannot_be_trusted_is_made_again() {
         let foreign = known[2].replace("/t/r/", "/t/another/");
         site.overwrite(&foreign, &site.bytes(&known[2]));
         let mut untrusted = vec![&known[0], &known[1], &known[2]];
-        // What a loss of power may leave of a file that was not settled: its name, its size, and no content. An object store
-        // has settled what it has taken.
+        // What a loss of power may leave of a file in a directory: its name, its size, and no content.
         if store.is_none() {
             site.overwrite(&known[3], &vec![0; site.bytes(&known[3]).len()]);
             untrusted.push(&known[3]);
