@@ -4,8 +4,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::files::files;
 use super::text::{iso, table, time};
 use super::{Ended, load_config, open_queue};
+use crate::config::Config;
 use crate::requests::{Overview, Reader, RequestKey, RequestRow};
 
 /// Requests in the table, and their number by job and status.
@@ -13,7 +15,8 @@ use crate::requests::{Overview, Reader, RequestKey, RequestRow};
 pub(super) struct Arguments {
     /// Only requests of this client.
     tag: Option<String>,
-    /// Only this request, with everything that is known about it.
+    /// Only this request, with everything that is known about it; of a COMPLETED one also where its files are: paths on
+    /// this machine, or links to an object store.
     request_id: Option<String>,
     /// At most this many requests, the newest.
     #[arg(long, default_value_t = 20)]
@@ -24,16 +27,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
-    let queue = open_queue(&load_config(config)?)?;
+    let config = load_config(config)?;
+    let queue = open_queue(&config)?;
     if let (Some(tag), Some(request_id)) = (&arguments.tag, &arguments.request_id) {
         let key = RequestKey { tag: tag.clone(), request_id: request_id.clone() };
         let row = queue.find(&key)?.ok_or_else(|| Ended::Failed(format!("there is no request {key}")))?;
-        if arguments.json {
-            println!("{}", whole(&row));
-        } else {
-            print_one(&row);
-        }
-        return Ok(());
+        return one(&config, &row, arguments.json);
     }
     let rows = queue.list(arguments.tag.as_deref(), &Reader::everything(), arguments.limit)?;
     let overview = if arguments.tag.is_none() { Some(queue.overview()?) } else { None };
@@ -45,6 +44,29 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     print!("{}", table(["TAG", "REQUEST", "JOB", "STATUS", "SUBMITTED", "MS", "FILES", "MESSAGE"], &lines(&rows)));
     if let Some(overview) = overview {
         print_overview(&overview);
+    }
+    Ok(())
+}
+
+/// One request, and where its files are. The row is shown also where nothing can be signed.
+fn one(config: &Config, row: &RequestRow, json: bool) -> Result<(), Ended> {
+    if json {
+        let (files, ended) = match files(config, row) {
+            Ok(files) => (json!(files), Ok(())),
+            Err(ended) => (Value::Null, Err(ended)),
+        };
+        let mut whole = whole(row);
+        whole["files"] = files;
+        println!("{whole}");
+        return ended;
+    }
+    print_one(row);
+    let files = files(config, row)?;
+    if !files.is_empty() {
+        println!("\nFILES");
+    }
+    for file in files {
+        println!("{file}");
     }
     Ok(())
 }

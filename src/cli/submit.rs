@@ -6,14 +6,14 @@ use std::{fs, io};
 
 use serde_json::json;
 
+use super::files::files;
 use super::filters::{FilterArguments, find_job};
 use super::progress::Progress;
 use super::{Ended, load_config, open_queue};
-use crate::config::checked::StorePlace;
 use crate::config::{Config, Environment};
 use crate::intake::encryption::{self, Kept};
 use crate::intake::{self, Refusal, Submission, SubmissionError};
-use crate::outputs::{ObjectKey, Password};
+use crate::outputs::Password;
 use crate::requests::{
     Clock, EncryptionKey, NewEncryption, NewRequest, Queue, RequestKey, RequestRow, Status, Submitted, SystemClock,
 };
@@ -47,7 +47,7 @@ pub(super) struct Arguments {
     /// standard input. Without this flag the variable EXHAUST_ENCRYPTION_KEY is the key, if it is set.
     #[arg(long, value_name = "FILE")]
     encryption_key_file: Option<PathBuf>,
-    /// Wait until the request has ended, then print its files.
+    /// Wait until the request has ended, then print where its files are: paths on this machine, or links to an object store.
     #[arg(long)]
     wait: bool,
     /// Print JSON.
@@ -147,20 +147,6 @@ fn encryption(config: &Config, tag: &str, request_id: &str, key: &Password) -> R
     let Kept { sealed, marks } = kept.map_err(|error| Ended::Failed(error.to_string()))?;
     let plain = || EncryptionKey::Plain(key.reveal().to_owned());
     Ok(NewEncryption { key: sealed.map_or_else(plain, EncryptionKey::Sealed), marks })
-}
-
-/// Where its files are: paths on this machine, or links to an object store.
-fn files(config: &Config, row: &RequestRow) -> Result<Vec<String>, Ended> {
-    let keys: Vec<ObjectKey> = row.download_urls.iter().filter_map(|key| ObjectKey::parse(key).ok()).collect();
-    if keys.is_empty() {
-        return Ok(Vec::new());
-    }
-    if let StorePlace::Objects(_) = config.store.place {
-        let signed = open::links(config, "")?.sign(&keys, SystemClock.now());
-        return signed.map_err(|error| Ended::Unreachable(error.to_string()));
-    }
-    let store = open::store(config)?;
-    Ok(keys.iter().filter_map(|key| store.path(key)).map(|path| path.display().to_string()).collect())
 }
 
 fn find(queue: &dyn Queue, key: &RequestKey) -> Result<RequestRow, Ended> {

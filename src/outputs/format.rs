@@ -144,17 +144,18 @@ pub enum WriteError {
     DoesNotFit(#[from] DoesNotFit),
 }
 
-/// What of a table is more than its format holds: the end of a sentence that begins with the batch.
+/// What of a table is more than its format holds. Which batch it is stands after it: an id may be long, and a message for
+/// clients is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DoesNotFit {
     /// Too many rows; so many are possible.
-    #[error("has more rows than an xlsx sheet holds ({0}): ask for csv or parquet")]
+    #[error("more rows than an xlsx sheet holds ({0}), ask for csv or parquet")]
     Rows(usize),
     /// Too many columns; so many are possible.
-    #[error("has more columns than an xlsx sheet holds ({0}): ask for csv or parquet")]
+    #[error("more columns than an xlsx sheet holds ({0}), ask for csv or parquet")]
     Columns(usize),
     /// Too long a text; so many UTF-16 units are possible.
-    #[error("has a text longer than an xlsx cell holds ({0}): ask for csv or parquet")]
+    #[error("a text is longer than an xlsx cell holds ({0}), ask for csv or parquet")]
     Text(usize),
 }
 

@@ -346,7 +346,7 @@ mod tests {
         let error = write(&mut &Finished { rows, listed: None, columns }, &mut bytes).unwrap_err();
         assert!(matches!(error, WriteError::DoesNotFit(_)), "{error}");
         assert!(bytes.is_empty(), "something was written before the check");
-        format!("batch 0123456789012345678901 {error}")
+        error.to_string()
     }
 
     #[test]
@@ -355,17 +355,16 @@ mod tests {
         let many = (0..=MOST_COLUMNS).map(|_| column(Values::Constant(""))).collect();
         for (message, found) in [
             (
-                "has more rows than an xlsx sheet holds (1048575): ask for csv or parquet",
+                "more rows than an xlsx sheet holds (1048575), ask for csv or parquet",
                 refused(MOST_ROWS, vec![column(Values::Constant(""))]),
             ),
-            ("has more columns than an xlsx sheet holds (16384): ask for csv or parquet", refused(0, many)),
+            ("more columns than an xlsx sheet holds (16384), ask for csv or parquet", refused(0, many)),
             (
-                "has a text longer than an xlsx cell holds (32767): ask for csv or parquet",
+                "a text is longer than an xlsx cell holds (32767), ask for csv or parquet",
                 refused(1, vec![column(Values::Text(vec![long.as_str().into()]))]),
             ),
         ] {
-            assert!(found.ends_with(message), "{found}");
-            assert!(found.len() <= 102, "{found}: {}", found.len());
+            assert_eq!(found, message);
         }
         let fits = Finished { rows: 1, listed: None, columns: vec![column(Values::Constant(&long[2..]))] };
         assert_eq!(write(&mut &fits, &mut io::sink()).unwrap(), 1);

@@ -108,7 +108,7 @@ impl Reason {
     /// The format that the request names cannot hold the report of this batch.
     #[must_use]
     pub fn does_not_fit(batch: &str, limit: &DoesNotFit) -> Self {
-        Self { message: format!("batch {batch} {limit}"), ..Self::new(limit, Origin::Request, false) }
+        Self { message: format!("{limit}: batch {batch}"), ..Self::new(limit, Origin::Request, false) }
     }
 
     /// The program itself is wrong; the client learns that it is not their request.

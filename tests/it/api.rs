@@ -9,6 +9,7 @@ mod files;
 mod keys;
 mod operators;
 mod status;
+mod stores;
 
 use serde_json::{Value, json};
 

@@ -24,7 +24,7 @@ pub(crate) enum Server {
 const ACCOUNT: &str = "devstoreaccount1";
 const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
-/// An empty place in a bucket. What is left in it goes with the server.
+/// An empty place in a bucket, for tables or for reports. What is left in it goes with the server.
 #[derive(Clone, Debug)]
 pub(crate) struct TestBucket {
     pub(crate) server: Server,
@@ -57,7 +57,7 @@ impl TestBucket {
         };
         let address = endpoint.split('/').nth(2).unwrap().parse().unwrap();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        Some(Self { server, url: format!("{scheme}://exhaust/source-{}-{number}", std::process::id()), address })
+        Some(Self { server, url: format!("{scheme}://exhaust/test-{}-{number}", std::process::id()), address })
     }
 
     /// What a program needs in its environment to get there.

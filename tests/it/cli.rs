@@ -9,7 +9,8 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use crate::databases::{TestDatabase, each};
-use crate::site::{JOBS, Site, fixture, told};
+use crate::site::{self, JOBS, Site, fixture, told};
+use crate::{buckets, http};
 
 const BATCH: &str = "0130000000000000001";
 
@@ -59,6 +60,49 @@ fn submit_waits_for_the_daemon_and_prints_the_files() {
         let killed = std::process::Command::new("kill").arg(daemon.id().to_string()).status().unwrap();
         assert!(killed.success());
         assert!(daemon.wait().unwrap().success());
+    });
+}
+
+/// Paths on this machine, or links that anybody can open; the row itself keeps keys.
+#[test]
+fn status_says_where_the_files_of_a_completed_request_are() {
+    let expected = fs::read(fixture("odd").join(format!("expected/course-{BATCH}.csv"))).unwrap();
+    site::each(|database, store| {
+        let site = Site::new(database, &fixture("odd"), JOBS, "").storing_in(store);
+        site.insert("t", "r", "course-report", &format!(r#"{{"batchFilter": ["{BATCH}", "0130000000000000004"]}}"#));
+        let waiting = json(&site.run(&["status", "t", "r", "--json"]));
+        assert_eq!((&waiting["status"], &waiting["files"]), (&"SUBMITTED".into(), &Value::Array(Vec::new())));
+        assert!(!told(&site.run(&["status", "t", "r"])).contains("FILES"));
+        assert!(site.run(&["run", "--once"]).status.success());
+
+        let seen = json(&site.run(&["status", "t", "r", "--json"]));
+        assert_eq!(seen["download_urls"], Value::from(site.rows()["r"].urls.clone()));
+        let printed = told(&site.run(&["status", "t", "r"]));
+        let (_, printed) = printed.split_once("\n\nFILES\n").unwrap_or_else(|| panic!("{printed}"));
+        let printed: Vec<&str> = printed.lines().collect();
+        let files: Vec<&str> = seen["files"].as_array().unwrap().iter().map(|file| file.as_str().unwrap()).collect();
+        assert_eq!((printed.len(), files.len()), (2, 2));
+        for file in [printed[0], files[0]] {
+            let content = if store.is_none() { fs::read(site.path(file)).unwrap() } else { http::fetch(file).body };
+            assert_eq!(content, expected, "{file}");
+        }
+        let listed = json(&site.run(&["status", "t", "--json"]));
+        assert_eq!(
+            (listed["requests"][0]["status"].as_str(), listed["requests"][0].get("files")),
+            (Some("COMPLETED"), None)
+        );
+
+        // A token signs no links: the row is shown all the same.
+        if store.is_some_and(|bucket| bucket.server == buckets::Server::Azure) {
+            for json in [false, true] {
+                let mut command = site.command(&["status", "t", "r"]);
+                command.args(json.then_some("--json")).env_remove("AZURE_STORAGE_ACCOUNT_KEY");
+                let output = command.env("AZURE_STORAGE_SAS_TOKEN", "sv=2021-12-02&sig=c2VjcmV0").output().unwrap();
+                let told = told(&output);
+                assert!(matches!(output.status.code(), Some(2 | 3)), "{told}");
+                assert!(told.contains("COMPLETED") && told.contains("cannot sign links"), "{told}");
+            }
+        }
     });
 }
 

@@ -134,6 +134,12 @@ impl Server {
     }
 }
 
+/// GET of a whole URL, as anybody does who was given it.
+pub(crate) fn fetch(url: &str) -> Answer {
+    let (address, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    Client::at(address).call("GET", &format!("/{path}"), &[], b"")
+}
+
 /// Somebody who calls a server.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {

@@ -17,7 +17,7 @@ use crate::daemon::{Daemon, wait_for};
 use crate::databases::{TestDatabase, each};
 use crate::http::Server;
 use crate::reliability::{Files, jobs, place, sample, undisturbed, wait_until_done};
-use crate::site::{JOBS, Site, fixture, told};
+use crate::site::{self, JOBS, Site, fixture, told};
 
 const KEY: &str = "EXHAUST_ENCRYPTION_KEY";
 const SECRET: &str = "EXHAUST__SECRETS__KEY";
@@ -89,7 +89,7 @@ fn to_open(site: &Site<'_>, id: &str, key: &str, method: &str, plain: &Files) ->
     let row = &site.rows()[id];
     assert_eq!((row.status.as_str(), row.urls.len()), ("COMPLETED", plain.len()), "{}", row.message);
     let one = |url: &String| {
-        let zip = site.path("reports").join(url);
+        let zip = site.on_disk(url);
         let entry = zip.file_name().unwrap().to_str().unwrap().replace(".zip", ".csv");
         let expected = site.path(&format!("{id}-{entry}"));
         fs::write(&expected, plain.get(&entry).unwrap_or_else(|| panic!("{url}"))).unwrap();
@@ -125,11 +125,11 @@ fn other_programs_open_protected_files_with_the_key_and_not_without() {
     sample(&data, 60);
     let (course, course_files) = large(&data, "course-report");
     let (assessment, assessment_files) = large(&data, "assessment-report");
-    each(|database| {
+    site::each(|database, store| {
         // That text is to be compressed has no effect on what is in an archive.
         let jobs = JOBS.replace("report = \"course\"", "report = \"course\"\ncompress = \"gzip\"");
         let jobs = jobs.replace("report = \"assessment\"", "report = \"assessment\"\nzip = \"legacy\"");
-        let site = Site::new(database, &data, &jobs, "");
+        let site = Site::new(database, &data, &jobs, "").storing_in(store);
         let foreign = [
             ("theirs", "course-report", &course, "their own key"),
             ("umlauts", "course-report", &course, "schlüssel · 漢字"),
@@ -152,6 +152,10 @@ fn other_programs_open_protected_files_with_the_key_and_not_without() {
             files.extend(to_open(&site, id, key, "aes", &course_files));
         }
         files.extend(to_open(&site, "old", "an old friend", "legacy", &assessment_files));
+        if store.is_some() {
+            // The stream is the same whatever the store; a few of them show that it got there whole.
+            files = files.into_iter().step_by(8).collect();
+        }
         println!("{}", open(seven_zip, &files));
         let plain = &site.rows()["plain"];
         assert!(plain.urls.iter().all(|url| url.ends_with(".csv.gz")), "{:?}", plain.urls);

@@ -1,7 +1,8 @@
-//! Scans from outside: what is shared, what fails alone, what is left untouched.
+//! Scans from outside, over every store: what is shared, what fails alone, what is left untouched.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write as _;
@@ -10,8 +11,8 @@ use std::path::{Path, PathBuf};
 use exhaust::sample_data::{self, Format, SampleOptions};
 
 use crate::buckets;
-use crate::databases::{TestDatabase, each};
-use crate::site::{JOBS, Site, fixture, told};
+use crate::databases::TestDatabase;
+use crate::site::{JOBS, Site, each, fixture, told};
 
 const BATCH: &str = "0130000000000000001";
 
@@ -155,11 +156,12 @@ fn sixty_requests_over_25_batches_are_one_load_and_25_generations() {
     let requests = sample_data::requests(0.001, 1, 60, 25).unwrap();
     let batches: BTreeSet<&String> = requests.iter().flat_map(|request| &request.batches).collect();
     assert_eq!(batches.len(), 25);
-    each(|database| {
-        let mut outputs = Vec::new();
+    let expected = OnceCell::new();
+    each(|database, store| {
         for threads in [1, 2] {
             database.execute("DROP TABLE IF EXISTS job_request");
-            let site = Site::new(database, &data, &format!("{JOBS}[worker]\nthreads = {threads}\n"), "");
+            let site =
+                Site::new(database, &data, &format!("{JOBS}[worker]\nthreads = {threads}\n"), "").storing_in(store);
             for (n, request) in requests.iter().enumerate() {
                 site.insert("load", &format!("r{n:02}"), "course-report", &request.request_data);
             }
@@ -174,9 +176,13 @@ fn sixty_requests_over_25_batches_are_one_load_and_25_generations() {
             let group = |key: &str| rows.values().map(|seen| seen.stats["group"][key].as_u64().unwrap()).max().unwrap();
             assert_eq!((group("requests"), group("loads"), group("batches_generated")), (60, 1, 25));
             assert_eq!(group("batches_shared"), wanted as u64 - 25);
-            outputs.push(files(&site));
+            // The same on any number of threads, from any database and in any store.
+            let files = files(&site);
+            assert!(
+                *expected.get_or_init(|| files.clone()) == files,
+                "other bytes with {threads} threads in {store:?}"
+            );
         }
-        assert_eq!(outputs[0], outputs[1], "1 and 2 threads");
     });
 }
 
@@ -187,13 +193,17 @@ fn what_does_not_fit_in_memory_is_worked_in_parts() {
     let data = directory.path().join("data");
     sample(&data);
     let requests = sample_data::requests(0.001, 1, 60, 25).unwrap();
-    each(|database| {
-        for job in ["course-report", "assessment-report"] {
+    each(|database, store| {
+        // Parts are the load's; a store sees files, whichever report they are of.
+        let jobs: &[&str] =
+            if store.is_none() { &["course-report", "assessment-report"] } else { &["assessment-report"] };
+        for job in jobs {
             let mut outputs = Vec::new();
             // A part of so many bytes has about two hundred enrolments; of one byte it is a batch.
             for (memory, loads) in [("2GiB", 1..2), ("128KiB", 3..25), ("1", 25..26)] {
                 database.execute("DROP TABLE IF EXISTS job_request");
-                let site = Site::new(database, &data, &format!("{JOBS}[worker]\nmemory = \"{memory}\"\n"), "");
+                let site = Site::new(database, &data, &format!("{JOBS}[worker]\nmemory = \"{memory}\"\n"), "")
+                    .storing_in(store);
                 for (n, request) in requests.iter().enumerate() {
                     site.insert("load", &format!("r{n:02}"), job, &request.request_data.replace("course-report", job));
                 }
@@ -214,8 +224,8 @@ fn what_does_not_fit_in_memory_is_worked_in_parts() {
 /// They are written back in one question, and the database takes all of them but one.
 #[test]
 fn a_row_that_is_refused_costs_no_other_its_report() {
-    each(|database| {
-        let site = Site::new(database, &fixture("odd"), JOBS, "");
+    each(|database, store| {
+        let site = Site::new(database, &fixture("odd"), JOBS, "").storing_in(store);
         assert!(site.run(&["migrate"]).status.success());
         database.execute(if database.is_postgres() {
             "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;
@@ -262,8 +272,8 @@ fn a_wrong_request_fails_alone_in_words_that_a_client_understands() {
             "output_format 'pdf' is unknown; use one of: csv, json, parquet, xlsx",
         ),
     ];
-    each(|database| {
-        let site = Site::new(database, &fixture("odd"), JOBS, "");
+    each(|database, store| {
+        let site = Site::new(database, &fixture("odd"), JOBS, "").storing_in(store);
         let good = format!(r#"{{"batchId": "{BATCH}"}}"#);
         site.insert("t", "good-1", "course-report", &good);
         for (id, request_data, _) in wrong {
@@ -345,11 +355,11 @@ fn a_broken_table_fails_only_the_requests_that_need_it() {
         ),
     ];
     for (what, damage, named) in broken {
-        each(|database| {
+        each(|database, store| {
             let directory = tempfile::tempdir().unwrap();
             let data = copied("odd", directory.path());
             damage(&data);
-            let site = Site::new(database, &data, JOBS, "");
+            let site = Site::new(database, &data, JOBS, "").storing_in(store);
             site.insert("t", "course", "course-report", &format!(r#"{{"batchId": "{BATCH}"}}"#));
             site.insert("t", "assessment", "assessment-report", r#"{"batchId": "0130000000000000002"}"#);
             let output = site.run(&["run", "--once"]);
@@ -366,8 +376,8 @@ fn a_broken_table_fails_only_the_requests_that_need_it() {
 /// What is left out is named, and the rest is delivered.
 #[test]
 fn batches_that_cannot_be_made_are_listed_and_the_rest_is_delivered() {
-    each(|database| {
-        let site = Site::new(database, &fixture("odd"), JOBS, "");
+    each(|database, store| {
+        let site = Site::new(database, &fixture("odd"), JOBS, "").storing_in(store);
         let ids = format!(r#"{{"batchFilter": ["{BATCH}", "nowhere", "0130000000000000005"]}}"#);
         site.insert("t", "some", "course-report", &ids);
         let output = site.run(&["run", "--once"]);
@@ -382,12 +392,12 @@ fn batches_that_cannot_be_made_are_listed_and_the_rest_is_delivered() {
 /// A standalone job makes its own rows, one for each slot, and works on them.
 #[test]
 fn a_standalone_job_makes_its_own_request() {
-    each(|database| {
+    each(|database, store| {
         let jobs = format!(
             "[[job]]\nid = \"mine\"\nreport = \"course\"\nmode = \"standalone\"\nschedule = \"* * * * * *\"\nconfig = \
              {{ batchId = \"{BATCH}\" }}\n"
         );
-        let site = Site::new(database, &fixture("odd"), &jobs, "");
+        let site = Site::new(database, &fixture("odd"), &jobs, "").storing_in(store);
         // At first sight counting starts; a slot has come by the time of one of the next runs.
         assert!(site.run(&["run", "--once"]).status.success());
         assert!(site.rows().is_empty(), "nothing is made up for the time before");

@@ -3,14 +3,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::databases::TestDatabase;
+use exhaust::objects::Bucket;
+
+use crate::buckets::{self, TestBucket};
+use crate::databases::{self, TestDatabase};
+use crate::http;
+use crate::reliability::stored_files;
 
 /// The `CREATE TABLE` of the original design, as somebody else's API made it.
 pub(crate) const ORIGINAL_TABLE: &str = "CREATE TABLE IF NOT EXISTS job_request (tag VARCHAR(50), request_id VARCHAR(50), \
@@ -26,6 +32,20 @@ pub(crate) const JOBS: &str = "[[job]]\nid = \"course-report\"\nreport = \"cours
 pub(crate) struct Site<'a> {
     directory: tempfile::TempDir,
     pub(crate) database: &'a TestDatabase,
+    /// Where reports go, if not into its directory.
+    store: Option<Store>,
+}
+
+struct Store {
+    environment: Vec<(&'static str, String)>,
+    bucket: Bucket,
+}
+
+/// Runs `test` on each database with a store in a directory, and on SQLite with each object store: databases and stores
+/// know nothing of each other, so the other pairs have nothing new.
+pub(crate) fn each(test: impl Fn(&TestDatabase, Option<&TestBucket>)) {
+    databases::each(|database| test(database, None));
+    buckets::each(|bucket| test(&TestDatabase::sqlite(), Some(bucket)));
 }
 
 /// A row as a client sees it.
@@ -47,7 +67,19 @@ impl<'a> Site<'a> {
             data.display()
         );
         fs::write(directory.path().join("jobs.toml"), text).unwrap();
-        Self { directory, database }
+        Self { directory, database, store: None }
+    }
+
+    /// The same with its reports in this bucket; `None`: in its directory.
+    pub(crate) fn storing_in(mut self, bucket: Option<&TestBucket>) -> Self {
+        if let Some(bucket) = bucket {
+            let file = self.path("jobs.toml");
+            let text = fs::read_to_string(&file).unwrap();
+            assert!(text.contains("\"file://reports\""), "{text}");
+            fs::write(&file, text.replace("\"file://reports\"", &format!("\"{}\"", bucket.url))).unwrap();
+            self.store = Some(Store { environment: bucket.environment(), bucket: bucket.open() });
+        }
+        self
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -69,6 +101,7 @@ impl<'a> Site<'a> {
         for variable in ["DATABASE_URL", "RUST_LOG"] {
             command.env_remove(variable);
         }
+        command.envs(self.store.iter().flat_map(|store| store.environment.clone()));
         command
     }
 
@@ -107,9 +140,62 @@ impl<'a> Site<'a> {
         rows.into_iter().map(seen).collect()
     }
 
-    /// The file behind a download url.
+    /// The file behind a download url, if it is text.
     pub(crate) fn file(&self, url: &str) -> String {
-        fs::read_to_string(self.path("reports").join(url)).unwrap()
+        String::from_utf8(self.bytes(url)).unwrap()
+    }
+
+    /// The file behind a download url; that of a bucket comes as clients get it, by a link.
+    pub(crate) fn bytes(&self, url: &str) -> Vec<u8> {
+        let Some(Store { bucket, .. }) = &self.store else {
+            return fs::read(self.path("reports").join(url)).unwrap();
+        };
+        let link = bucket.sign(&[url], Duration::from_mins(1)).unwrap().remove(0);
+        let answer = http::fetch(&link);
+        assert_eq!(answer.status, 200, "{link}: {}", String::from_utf8_lossy(&answer.body));
+        answer.body
+    }
+
+    /// The keys of all files that are in the store under a name, whoever names them.
+    pub(crate) fn stored(&self) -> BTreeSet<String> {
+        let Some(Store { bucket, .. }) = &self.store else {
+            let reports = self.path("reports");
+            let key = |file: PathBuf| file.strip_prefix(&reports).unwrap().to_str().unwrap().to_owned();
+            return stored_files(&reports).into_iter().map(key).collect();
+        };
+        // Not what `check` leaves there.
+        bucket.list("").unwrap().map(|object| object.unwrap().key).filter(|key| !key.starts_with('.')).collect()
+    }
+
+    /// Puts other bytes behind a download url.
+    pub(crate) fn overwrite(&self, url: &str, bytes: &[u8]) {
+        match &self.store {
+            None => {
+                let path = self.path("reports").join(url);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, bytes).unwrap();
+            }
+            Some(Store { bucket, .. }) => buckets::put(bucket, url, bytes.to_vec()),
+        }
+    }
+
+    /// Removes the file behind a download url.
+    pub(crate) fn remove(&self, url: &str) {
+        match &self.store {
+            None => fs::remove_file(self.path("reports").join(url)).unwrap(),
+            Some(Store { bucket, .. }) => bucket.remove(url).unwrap(),
+        }
+    }
+
+    /// The file behind a download url, where other programs can open it.
+    pub(crate) fn on_disk(&self, url: &str) -> PathBuf {
+        if self.store.is_none() {
+            return self.path("reports").join(url);
+        }
+        let path = self.path("downloads").join(url);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, self.bytes(url)).unwrap();
+        path
     }
 }
 

@@ -15,7 +15,7 @@ use exhaust::requests::{Clock as _, SystemClock};
 
 use crate::databases::TestDatabase;
 use crate::faulty::{self, Fault};
-use crate::http::{Answer, Client};
+use crate::http::fetch;
 use crate::site::{JOBS, Site, fixture, told};
 
 /// Azurite's well-known key.
@@ -109,11 +109,6 @@ fn put(store: &Store, key: &ObjectKey, content: &[u8]) -> Result<Content, StoreE
 /// Bytes without a pattern that a swapped part would keep.
 fn large() -> Vec<u8> {
     (0..LARGE).map(|n| u8::try_from((n ^ (n >> 8) ^ (n >> 16)) & 0xff).unwrap()).collect()
-}
-
-fn fetch(url: &str) -> Answer {
-    let (address, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
-    Client::at(address).call("GET", &format!("/{path}"), &[], b"")
 }
 
 #[test]
