@@ -5,6 +5,7 @@ join for each large table compares texts.
 """
 
 import duckdb
+import pyarrow
 
 import lines
 
@@ -100,5 +101,7 @@ def write(db, out, headings, query):
     table = db.sql(query).to_arrow_table().combine_chunks()
     counts = {row["values"]: row["counts"] for row in table.column(0).value_counts().to_pylist()}
     names = dict(db.execute("SELECT b, batchid FROM asked ORDER BY b").fetchall())
-    text = table.column(1).chunk(0).cast("large_string") if table.num_rows else None
+    # More than 2 GiB are several chunks until their offsets are larger.
+    chunks = [chunk.cast("large_string") for chunk in table.column(1).chunks]
+    text = (chunks[0] if len(chunks) == 1 else pyarrow.concat_arrays(chunks)) if table.num_rows else None
     lines.write(out, {names[b]: headings[b] for b in names}, {names[b]: n for b, n in counts.items()}, text)

@@ -78,7 +78,9 @@ def write(out, headings, counts, lines):
         for batch, heading, start, end in files:
             with open(f"{out}/reports-{batch}.csv", "wb", buffering=0) as file:
                 file.write(heading.encode() + b"\n")
-                file.write(data[start:end])
+                while start < end:
+                    # One call takes 2 GiB at most.
+                    start += file.write(data[start : min(end, start + (1 << 30))])
 
     # Writing releases Python's lock: two threads do as much as two cores can.
     threads = [threading.Thread(target=some, args=[files[n::2]]) for n in range(2)]

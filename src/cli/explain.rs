@@ -24,7 +24,7 @@ use crate::sources::{Source, SourceError};
 use crate::worker::generate::Meter;
 use crate::worker::load::{self, Learners};
 use crate::worker::stats::LoadStats;
-use crate::worker::stretches::{Large, Stretches};
+use crate::worker::stretches::{LEAST, Large, Stretches};
 use crate::worker::{open, plan};
 
 /// Dry run of a request: which batches it means, what would be loaded, how many learners each report would list.
@@ -133,7 +133,7 @@ fn count(
     stats: LoadStats,
 ) -> Result<Explanation, Ended> {
     let report = reports::find(job.report).ok_or_else(|| Ended::Usage(format!("no report '{}'", job.report)))?;
-    let (needs, total) = (report.needs(&job.options), config.worker.memory);
+    let (needs, total) = (report.needs(&job.options), config.worker.memory.max(LEAST));
     let mut explanation = Explanation { job: job.id.clone(), batches: Vec::new(), scans: Vec::new(), selection, stats };
     let mut lines = BTreeMap::new();
     let line = |batch: usize, counts: Counts| {

@@ -16,7 +16,7 @@ use super::load::{self, Learners, Loaded};
 use super::memory::Share;
 use super::pieces::Data;
 use super::plan::{self, Unit};
-use super::stretches::{Large, Stretches};
+use super::stretches::{LEAST, Large, Stretches};
 use super::tenants::{self, Limits};
 use super::{World, points};
 use crate::reports::catalog::Catalog;
@@ -89,7 +89,7 @@ impl Part {
     /// The one batch that is more than `total` by itself, and what it weighs.
     fn large(&self, total: u64) -> Option<(usize, u64)> {
         let ([batch], Some(bytes)) = (&self.batches[..], self.bytes) else { return None };
-        (bytes > total).then_some((*batch, bytes))
+        (bytes > total.max(LEAST)).then_some((*batch, bytes))
     }
 }
 
@@ -160,7 +160,7 @@ impl Maker {
             let wish = load::Wish { batches: &batches, needs: &needs, options, timezone, learners: Learners::All };
             let nobody_waits = |weights: &Heavy| tenants::judge(&workshop.requests, weights, limits).is_empty();
             let bounds = load::Bounds {
-                bytes: share.bytes(),
+                bytes: share.bytes().max(LEAST),
                 weighed: &|bytes| share.shrink_to(bytes),
                 agrees: limits.is_any().then_some(&nobody_waits),
             };

@@ -107,7 +107,8 @@ pub fn units(requests: &[Ready], wanted: impl Fn(usize) -> bool) -> Vec<Unit> {
 /// ascending, and their bytes. `order`: batches in the order in which they are made; what comes again is where it was
 /// first.
 ///
-/// They become at least two parts, whatever they were said to weigh; a single batch is a part however heavy it is.
+/// They become at least two parts, whatever they were said to weigh; a single batch is a part however heavy it is: that
+/// one is worked on in stretches.
 #[must_use]
 pub fn lighter(order: impl Iterator<Item = usize>, heavy: &Heavy, total: u64) -> Vec<(Vec<usize>, u64)> {
     let mut weights: BTreeMap<usize, u64> = heavy.batches.iter().copied().collect();

@@ -19,6 +19,9 @@ use crate::reports::shared::{Borders, Shared};
 use crate::reports::{Needs, Options};
 use crate::sources::{Source, SourceError};
 
+/// No stretch is made smaller than about so many bytes, whatever the memory: each reads all tables anew.
+pub(crate) const LEAST: u64 = 64 << 10;
+
 /// A batch, and what its report needs.
 #[derive(Clone, Copy)]
 pub(crate) struct Large<'a> {
@@ -49,6 +52,7 @@ pub(crate) struct Stretches<'a> {
 impl<'a> Stretches<'a> {
     /// Looks at the batch's learners, and at its attempts if its report needs any.
     pub(crate) fn survey(large: Large<'a>, meter: &'a Meter) -> Result<Self, SourceError> {
+        let large = Large { bytes: large.bytes.max(LEAST), ..large };
         let borders = load::survey(large.source, large.catalog, large.batch)?;
         let mut stretches = Self { large, meter, borders, assessments: None, counted: AtomicBool::new(true) };
         let attempts = Needs { attempts: large.needs.attempts.clone(), ..Needs::default() };
@@ -82,15 +86,15 @@ impl<'a> Stretches<'a> {
         take: &mut dyn FnMut(&Shared) -> Result<(), E>,
     ) -> Result<(), E> {
         let Large { source, catalog, batch, options, timezone, weight, bytes, .. } = self.large;
-        let mut waiting = VecDeque::from(divide(&(0..self.borders.pieces()), weight.div_ceil(bytes.max(1)).max(2)));
+        let mut waiting = VecDeque::from(divide(&(0..self.borders.pieces()), weight.div_ceil(bytes).max(2)));
         let mut is_first = true;
         while let Some(pieces) = waiting.pop_front() {
             let stretch = self.borders.stretch(&pieces);
             let learners = Learners::Some { stretch: &stretch, assessments: self.assessments.as_deref() };
             let wish = Wish { batches: &[batch], needs, options, timezone, learners };
             // What cannot be divided any more is loaded whatever it weighs.
-            let bytes_left = if pieces.len() == 1 { u64::MAX } else { bytes };
-            let bounds = Bounds { bytes: bytes_left, weighed: &|_| (), agrees: None };
+            let most = if pieces.len() == 1 { u64::MAX } else { bytes };
+            let bounds = Bounds { bytes: most, weighed: &|_| (), agrees: None };
             let loaded = self.meter.loading(|stats| {
                 let loaded = load::shared(source, catalog, &wish, bounds, stats);
                 self.leave_new(stats, is_first);
@@ -99,7 +103,7 @@ impl<'a> Stretches<'a> {
             match loaded? {
                 Ok(shared) => take(&shared)?,
                 Err(heavy) => {
-                    let parts = divide(&pieces, heavy.of(&[batch]).div_ceil(bytes.max(1)).max(2));
+                    let parts = divide(&pieces, heavy.of(&[batch]).div_ceil(bytes).max(2));
                     parts.into_iter().rev().for_each(|part| waiting.push_front(part));
                     continue;
                 }

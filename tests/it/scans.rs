@@ -5,14 +5,14 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use exhaust::sample_data::{self, Format, SampleOptions};
 
 use crate::buckets;
 use crate::databases::TestDatabase;
-use crate::site::{JOBS, Site, each, fixture, told};
+use crate::site::{JOBS, Seen, Site, each, fixture, told};
 
 const BATCH: &str = "0130000000000000001";
 
@@ -199,8 +199,8 @@ fn what_does_not_fit_in_memory_is_worked_in_parts() {
             if store.is_none() { &["course-report", "assessment-report"] } else { &["assessment-report"] };
         for job in jobs {
             let mut outputs = Vec::new();
-            // A part of so many bytes has about two hundred enrolments; of one byte it is a batch.
-            for (memory, loads) in [("2GiB", 1..2), ("128KiB", 3..25), ("1", 25..26)] {
+            // A part of so many bytes has about two hundred enrolments; of one byte it is a batch, or a stretch of one.
+            for (memory, loads) in [("2GiB", 1..2), ("128KiB", 3..30), ("1", 26..80)] {
                 database.execute("DROP TABLE IF EXISTS job_request");
                 let site = Site::new(database, &data, &format!("{JOBS}[worker]\nmemory = \"{memory}\"\n"), "")
                     .storing_in(store);
@@ -219,6 +219,65 @@ fn what_does_not_fit_in_memory_is_worked_in_parts() {
             assert!(outputs[0] == outputs[1] && outputs[0] == outputs[2], "{job}: other bytes");
         }
     });
+}
+
+/// The same files, whatever the format, and the same counts of odd rows.
+#[test]
+fn a_batch_that_is_more_than_memory_is_worked_on_in_stretches() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let options = SampleOptions { scale: 0.002, format: Format::Parquet, ..SampleOptions::small(&data) };
+    sample_data::generate(&options, &|_, _| ()).unwrap();
+    let database = TestDatabase::sqlite();
+    let jobs = JOBS.replace("\nreport =", "\ncompress = \"gzip\"\nreport =");
+    let made = |memory: &str| {
+        database.execute("DROP TABLE IF EXISTS job_request");
+        let site = Site::new(&database, &data, &format!("{jobs}[worker]\nmemory = \"{memory}\"\n"), "");
+        for job in ["course-report", "assessment-report"] {
+            for format in ["csv", "json", "parquet", "xlsx"] {
+                let request = format!(r#"{{"batchFilters": ["TPD"], "output_format": "{format}"}}"#);
+                site.insert(job, &format!("{job}-{format}"), job, &request);
+            }
+        }
+        let output = site.command(&["run", "--once"]).env("RUST_LOG", "info").output().unwrap();
+        let log = told(&output);
+        assert!(log.contains("8 requests: 8 completed, 0 failed"), "{log}");
+        let files = |(id, mut seen): (String, Seen)| {
+            let name = |url: &String| url.rsplit('/').next().unwrap().to_owned();
+            let files: BTreeMap<_, _> = seen.urls.iter().map(|url| (name(url), content(&site.bytes(url)))).collect();
+            let stats = seen.stats.as_object_mut().unwrap();
+            let loads = stats.remove("group").unwrap()["loads"].as_u64().unwrap();
+            // The frame of a large sheet is larger. Learners of several batches are read with each of them.
+            stats.remove("bytes");
+            stats["bad_rows"].as_object_mut().unwrap().remove("user");
+            (id, (files, seen.stats, loads))
+        };
+        (site.rows().into_iter().map(files).collect::<BTreeMap<_, _>>(), log)
+    };
+    let (expected, log) = made("2GiB");
+    assert!(!log.contains("in stretches"), "{log}");
+    let (stretched, log) = made("96KiB");
+    assert!(log.matches("worked on in stretches").count() > 4, "{log}");
+    for (id, (files, stats, loads)) in stretched {
+        assert!(files.len() > 2 && loads > 15, "{id}: {loads} loads");
+        assert!(files == expected[&id].0, "{id}: other bytes");
+        assert_eq!(stats, expected[&id].1, "{id}");
+    }
+}
+
+/// What a file has: a spreadsheet's parts, since only in their frame a large one differs.
+fn content(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+    if !bytes.starts_with(b"PK") {
+        return vec![(String::new(), bytes.to_vec())];
+    }
+    let mut archive = zip::ZipArchive::new(std::io::Cursor::new(bytes)).unwrap();
+    let mut part = |at: usize| {
+        let mut entry = archive.by_index(at).unwrap();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        (entry.name().unwrap().into_owned(), bytes)
+    };
+    (0..6).map(&mut part).collect()
 }
 
 /// They are written back in one question, and the database takes all of them but one.
