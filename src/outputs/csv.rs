@@ -8,7 +8,7 @@ use std::io::Write;
 
 use chrono::{Datelike, NaiveDate};
 
-use super::format::{Pieces, WriteError};
+use super::format::{TablePieces, WriteError};
 use crate::reports::spelling;
 use crate::reports::table::{Finished, Listed, TableColumn, Values};
 
@@ -39,7 +39,7 @@ const FETCHED: usize = 32;
 ///
 /// # Errors
 /// Those of `table` and of `out`.
-pub fn write<W: Write>(table: &mut dyn Pieces, options: &CsvOptions, mut out: W) -> Result<u64, WriteError> {
+pub fn write<W: Write>(table: &mut dyn TablePieces, options: &CsvOptions, mut out: W) -> Result<u64, WriteError> {
     let mut lines = Lines { bytes: Vec::with_capacity(PIECE + PIECE / 4), guard: options.formula_guard };
     let line_end: &[u8] = if options.crlf { b"\r\n" } else { b"\n" };
     if options.bom {

@@ -109,9 +109,9 @@ pub fn content_type(file_name: &str) -> &'static str {
 }
 
 /// A table that comes piece by piece: the same columns each time, and the rows that follow.
-pub trait Pieces {
-    /// How many rows it has at most, if all of it comes as one piece. `None`: there are further ones, or it may be.
-    fn whole(&self) -> Option<usize>;
+pub trait TablePieces {
+    /// How many rows it has at most; `usize::MAX` where that is not known.
+    fn most_rows(&self) -> usize;
 
     /// Hands over piece after piece; one at least, be it without rows.
     ///
@@ -120,9 +120,9 @@ pub trait Pieces {
     fn each(&mut self, take: &mut dyn FnMut(&Finished<'_>) -> Result<(), WriteError>) -> Result<(), WriteError>;
 }
 
-impl Pieces for &Finished<'_> {
-    fn whole(&self) -> Option<usize> {
-        Some(self.rows)
+impl TablePieces for &Finished<'_> {
+    fn most_rows(&self) -> usize {
+        self.rows
     }
 
     fn each(&mut self, take: &mut dyn FnMut(&Finished<'_>) -> Result<(), WriteError>) -> Result<(), WriteError> {
@@ -161,7 +161,7 @@ pub enum DoesNotFit {
 
 /// Writes a table in this shape and returns how many rows it wrote.
 pub fn write_table(
-    table: &mut dyn Pieces,
+    table: &mut dyn TablePieces,
     shape: Shape,
     csv: CsvOptions,
     out: &mut dyn Write,
@@ -178,7 +178,7 @@ pub fn write_table(
 }
 
 fn write_plain(
-    table: &mut dyn Pieces,
+    table: &mut dyn TablePieces,
     format: Format,
     csv: CsvOptions,
     out: &mut dyn Write,

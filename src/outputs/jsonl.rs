@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::format::{Pieces, WriteError};
+use super::format::{TablePieces, WriteError};
 use crate::reports::table::{Finished, TableColumn, Values};
 
 /// Bytes are handed on in pieces of about this size.
@@ -12,7 +12,7 @@ const PIECE: usize = 64 * 1024;
 ///
 /// # Errors
 /// Those of `table` and of `out`.
-pub fn write(table: &mut dyn Pieces, out: &mut dyn Write) -> Result<u64, WriteError> {
+pub fn write(table: &mut dyn TablePieces, out: &mut dyn Write) -> Result<u64, WriteError> {
     let (mut keys, mut written) = (None, 0);
     let mut bytes = Vec::with_capacity(PIECE + PIECE / 4);
     table.each(&mut |table| {

@@ -12,7 +12,7 @@ pub mod protect;
 pub mod store;
 pub mod xlsx;
 
-pub use format::{Compress, DoesNotFit, Format, Pieces, Shape, WriteError, content_type, write_table};
+pub use format::{Compress, DoesNotFit, Format, Shape, TablePieces, WriteError, content_type, write_table};
 pub use key::{KeyError, ObjectKey, Origin, PathError, ReportPath, report_name};
 pub use links::{LinkError, Links, kept_link_key};
 pub use protect::{Password, Protection, Zip, write_protected};

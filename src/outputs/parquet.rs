@@ -14,7 +14,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 
-use super::format::{Pieces, WriteError};
+use super::format::{TablePieces, WriteError};
 use crate::reports::table::{Finished, Listed, TableColumn, Values};
 
 /// A batch of rows has at most so many …
@@ -34,7 +34,7 @@ const EPOCH: i32 = 719_163;
 ///
 /// # Errors
 /// Those of `table` and of `out`.
-pub fn write(table: &mut dyn Pieces, out: &mut dyn Write) -> Result<u64, WriteError> {
+pub fn write(table: &mut dyn TablePieces, out: &mut dyn Write) -> Result<u64, WriteError> {
     let (mut file, mut written) = (None, 0);
     table.each(&mut |table| {
         let file: &mut File = match &mut file {

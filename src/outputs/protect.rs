@@ -14,7 +14,7 @@ use zip::write::SimpleFileOptions;
 use zip::{AesMode, CompressionMethod, ZipWriter};
 
 use super::csv::CsvOptions;
-use super::format::{Format, Pieces, Shape, WriteError, write_table};
+use super::format::{Format, Shape, TablePieces, WriteError, write_table};
 
 /// What the name of a protected file ends with, whatever is inside.
 pub const EXTENSION: &str = "zip";
@@ -70,15 +70,14 @@ pub struct Protection {
 /// # Errors
 /// Those of `out`, and no random numbers. What was written until then is no archive, and holds nothing plain.
 pub fn write_protected(
-    table: &mut dyn Pieces,
+    table: &mut dyn TablePieces,
     shape: Shape,
     csv: CsvOptions,
     entry: &str,
     protection: &Protection,
     out: &mut dyn Write,
 ) -> Result<u64, WriteError> {
-    let inside =
-        Inside { entry, packing: packing(shape.format), is_large: table.whole().is_none_or(|rows| rows > SMALL) };
+    let inside = Inside { entry, packing: packing(shape.format), is_large: table.most_rows() > SMALL };
     archive(inside, protection, out, |content| write_table(table, shape, csv, content))
 }
 

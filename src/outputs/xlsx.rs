@@ -9,7 +9,7 @@ use chrono::{Datelike, NaiveDate};
 use zip::write::{SimpleFileOptions, StreamWriter, ZipWriter};
 use zip::{CompressionMethod, DateTime};
 
-use super::format::{DoesNotFit, Pieces, WriteError};
+use super::format::{DoesNotFit, TablePieces, WriteError};
 use crate::reports::table::{Finished, TableColumn, Values};
 
 /// What a sheet holds, its heading included.
@@ -107,8 +107,8 @@ const SHEET_END: &[u8] = b"</sheetData></worksheet>";
 ///
 /// # Errors
 /// Those of `table` and of `out`, and what a sheet does not hold: before the first byte if it is in the first piece.
-pub fn write(table: &mut dyn Pieces, out: &mut dyn Write) -> Result<u64, WriteError> {
-    let is_one = table.whole().is_some();
+pub fn write(table: &mut dyn TablePieces, out: &mut dyn Write) -> Result<u64, WriteError> {
+    let most_rows = table.most_rows().min(MOST_ROWS) as u64;
     // The earliest date that a zip knows: the same bytes at any time.
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Deflated)
@@ -124,7 +124,10 @@ pub fn write(table: &mut dyn Pieces, out: &mut dyn Write) -> Result<u64, WriteEr
                 zip.start_file(name, options).map_err(io::Error::from)?;
                 zip.write_all(text.as_bytes())?;
             }
-            let large = !is_one || longest > u64::from(u32::MAX);
+            // Old readers do not know ZIP64, so it is only for what needs it. Of further pieces it is guessed from the first,
+            // for text that is seven times as long in XML; a sheet that is larger still is an error, never a cut.
+            let rows = (table.rows as u64).max(1);
+            let large = longest / rows > u64::from(u32::MAX) / most_rows.max(rows);
             zip.start_file("xl/worksheets/sheet1.xml", options.large_file(large)).map_err(io::Error::from)?;
             sheet = Some(Sheet::begin(table, zip)?);
         }

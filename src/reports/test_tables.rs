@@ -22,7 +22,7 @@ use super::shared::{Shared, SharedBuilder};
 use super::table::Finished;
 use super::{Counts, Options, PIECE_ROWS, Report, ReportError, find, generate_by};
 use crate::outputs::csv::{CsvOptions, write};
-use crate::outputs::{Pieces, WriteError};
+use crate::outputs::{TablePieces, WriteError};
 
 pub(super) const TZ: Tz = Tz::Asia__Kolkata;
 
@@ -176,9 +176,9 @@ type Take<'t> = dyn FnMut(&Finished<'_>) -> Result<(), WriteError> + 't;
 
 struct InPieces<F>(F);
 
-impl<F: FnMut(&mut Take<'_>)> Pieces for InPieces<F> {
-    fn whole(&self) -> Option<usize> {
-        None
+impl<F: FnMut(&mut Take<'_>)> TablePieces for InPieces<F> {
+    fn most_rows(&self) -> usize {
+        usize::MAX
     }
 
     fn each(&mut self, take: &mut Take<'_>) -> Result<(), WriteError> {

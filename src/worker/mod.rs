@@ -19,7 +19,6 @@ pub mod load;
 mod making;
 pub mod memory;
 pub mod open;
-mod pieces;
 pub mod plan;
 mod points;
 pub mod reload;
@@ -30,6 +29,7 @@ pub mod stats;
 pub mod stop;
 pub(crate) mod stretches;
 mod supervisor;
+mod table;
 pub mod tenants;
 pub mod wake;
 

@@ -3,11 +3,11 @@
 use super::ending::Reason;
 use super::generate::Workshop;
 use super::stretches::Stretches;
-use crate::outputs::{Pieces, WriteError};
+use crate::outputs::{TablePieces, WriteError};
 use crate::reports::catalog::Catalog;
 use crate::reports::shared::Shared;
 use crate::reports::table::Finished;
-use crate::reports::{self, Counts, PIECE_ROWS, ReportError};
+use crate::reports::{self, Counts, ReportError};
 use crate::sources::SourceError;
 
 /// What tables are made of.
@@ -109,11 +109,11 @@ impl Making<'_> {
     }
 }
 
-impl Pieces for Making<'_> {
-    fn whole(&self) -> Option<usize> {
+impl TablePieces for Making<'_> {
+    fn most_rows(&self) -> usize {
         match self.data {
-            Data::Loaded(shared) => Some(shared.listed(self.batch)).filter(|rows| *rows <= PIECE_ROWS),
-            Data::Stretches(_) => None,
+            Data::Loaded(shared) => shared.listed(self.batch),
+            Data::Stretches(_) => usize::MAX,
         }
     }
 
