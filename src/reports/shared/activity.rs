@@ -2,10 +2,7 @@
 
 use std::cmp::Reverse;
 
-use rayon::prelude::*;
-
 use super::people::People;
-use super::pieces::Pieces;
 use super::shelves::Shelves;
 use super::weight::{ACTIVITY, Budget};
 use super::{NONE, NOTHING, Slots};
@@ -70,15 +67,8 @@ impl Activities {
 pub(super) struct ActivityBuilder {
     contexts_known: SharedMeanings<u32>,
     activities_known: SharedMeanings<u32>,
-    slots: Shelves<Bucket>,
-}
-
-/// Rows of a batch.
-#[derive(Debug, Default)]
-struct Bucket {
-    rows: Pieces<Raw>,
-    /// Rows that were too many to be kept.
-    left: u64,
+    /// Of each, the rows that were too many to be kept, and the others.
+    slots: Shelves<u64, Raw>,
 }
 
 /// What a row must be of to be kept.
@@ -123,20 +113,20 @@ impl ActivityBuilder {
         let rows: Vec<(u32, Raw)> =
             of_people.map(|((row, slot, activity), user)| (slot, raw(row, activity, user))).collect();
         let bears = budget.bears(rows.len(), ACTIVITY);
-        let look = |bucket: &Bucket| bucket.rows.last().map_or(0, |row| row.user);
-        self.slots.put(&rows, look, |bucket, row| if bears { bucket.rows.push(row) } else { bucket.left += 1 });
+        self.slots.put(&rows, |left, row| {
+            *left += u64::from(!bears);
+            bears.then_some(row)
+        });
     }
 
     /// The bytes of each slot's rows, kept or not.
     pub(super) fn bytes(self) -> Vec<u64> {
-        let bytes = |bucket: Bucket| (bucket.rows.len() as u64 + bucket.left) * ACTIVITY;
-        self.slots.into_buckets().into_iter().map(bytes).collect()
+        self.slots.settled(|_, left, rows| (rows.len() as u64 + left) * ACTIVITY)
     }
 
     /// One row per user and activity, in their order; and how many more there were.
     pub(super) fn finish(self) -> (Vec<Vec<Progress>>, u64) {
-        let settle = |bucket: Bucket| {
-            let mut raw = bucket.rows.into_vec();
+        let settle = |_, _, mut raw: Vec<Raw>| {
             let key = |row: &Raw| u64::from(row.user) << 32 | u64::from(row.activity);
             raw.sort_unstable_by_key(|row| (key(row), Reverse((row.updated, row.count))));
             let all = raw.len();
@@ -146,7 +136,7 @@ impl ActivityBuilder {
             rows.extend(raw.iter().map(row));
             (rows, (all - raw.len()) as u64)
         };
-        let (rows, duplicates): (Vec<_>, Vec<u64>) = self.slots.into_buckets().into_par_iter().map(settle).unzip();
+        let (rows, duplicates): (Vec<_>, Vec<u64>) = self.slots.settled(settle).into_iter().unzip();
         (rows, duplicates.into_iter().sum())
     }
 }

@@ -5,11 +5,10 @@ use std::hash::BuildHasher;
 use std::sync::{Mutex, PoisonError};
 
 use hashbrown::DefaultHashBuilder;
-use rayon::prelude::*;
 
 use super::enrolments::Enrolled;
 use super::people::People;
-use super::pieces::{Pieces, TEXTS, TextPieces};
+use super::pieces::{TEXTS, TextPieces};
 use super::shelves::Shelves;
 use super::stretch::Stretch;
 use super::weight::{ATTEMPT, Budget};
@@ -102,14 +101,6 @@ struct Raw {
     id_hash: u32,
 }
 
-/// Rows of a batch.
-#[derive(Debug, Default)]
-struct Bucket {
-    rows: Pieces<Raw>,
-    /// Rows that were too many to be kept.
-    left: u64,
-}
-
 impl Judge<'_> {
     /// `attempt_id`
     fn id(&self, row: &Raw) -> &str {
@@ -163,7 +154,8 @@ pub(super) struct AttemptsBuilder {
     contents_known: SharedMeanings<u32>,
     courses_known: SharedMeanings<u32>,
     totals_known: SharedMeanings<u32>,
-    slots: Shelves<Bucket>,
+    /// Of each, the rows that were too many to be kept, and the others.
+    slots: Shelves<u64, Raw>,
 }
 
 impl AttemptsBuilder {
@@ -208,7 +200,10 @@ impl AttemptsBuilder {
         let rows: Vec<(usize, u32, u32)> = all.filter(is_wanted).collect();
         if !budget.bears(rows.len(), ATTEMPT) {
             let left: Vec<(u32, ())> = rows.iter().map(|(_, slot, _)| (*slot, ())).collect();
-            return self.slots.put(&left, |_| 0, |bucket, ()| bucket.left += 1);
+            return self.slots.put(&left, |left, ()| {
+                *left += 1;
+                None
+            });
         }
         let at = || rows.iter().map(|(row, ..)| *row);
         let courses = self.courses_known.each(chunk.texts("course_id"), at(), |courses| self.courses.numbers(courses));
@@ -238,8 +233,7 @@ impl AttemptsBuilder {
             (slot, raw)
         };
         let rows: Vec<(u32, Raw)> = rows.iter().zip(numbers).map(raw).collect();
-        let look = |bucket: &Bucket| bucket.rows.last().map_or(0, |row| row.user);
-        self.slots.put(&rows, look, |bucket, row| bucket.rows.push(row));
+        self.slots.put(&rows, |_, row| Some(row));
     }
 
     /// Keeps attempt ids: their numbers and hashes.
@@ -263,8 +257,7 @@ impl AttemptsBuilder {
 
     /// The bytes of each slot's rows, kept or not.
     pub(super) fn bytes(self) -> Vec<u64> {
-        let bytes = |bucket: Bucket| (bucket.rows.len() as u64 + bucket.left) * ATTEMPT;
-        self.slots.into_buckets().into_iter().map(bytes).collect()
+        self.slots.settled(|_, left, rows| (rows.len() as u64 + left) * ATTEMPT)
     }
 
     /// What counts, slot by slot, and how many rows were duplicates. `course`: that of the batch in a slot.
@@ -279,9 +272,8 @@ impl AttemptsBuilder {
         let people = u32::try_from(people.count()).unwrap_or(NONE);
         let ids = self.ids.into_inner().unwrap_or_else(PoisonError::into_inner);
         let judge = Judge { courses: &courses, totals: &totals, ids: &ids, per_cents, choice: self.choice, people };
-        let settle = |(slot, bucket)| judge.settle(bucket, course(slot));
-        let buckets = self.slots.into_buckets().into_par_iter().enumerate();
-        let (attempts, duplicates): (Vec<_>, Vec<u64>) = buckets.map(settle).unzip();
+        let settle = |slot, _, rows| judge.settle(rows, course(slot));
+        let (attempts, duplicates): (Vec<_>, Vec<u64>) = self.slots.settled(settle).into_iter().unzip();
         (attempts, duplicates.into_iter().sum())
     }
 }
@@ -301,8 +293,7 @@ struct Judge<'a> {
 impl Judge<'_> {
     /// Keeps the greatest row of each key, of these the ones that name the batch's course, and of these the one of each
     /// learner and assessment that counts; also says how many rows had a key that another one has.
-    fn settle(&self, bucket: Bucket, course: &str) -> (Attempts, u64) {
-        let mut rows = bucket.rows.into_vec();
+    fn settle(&self, mut rows: Vec<Raw>, course: &str) -> (Attempts, u64) {
         rows.sort_unstable_by(|left, right| {
             self.compare_keys(left, right).then_with(|| self.compare_values(right, left))
         });

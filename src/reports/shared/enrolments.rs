@@ -2,11 +2,8 @@
 
 use std::cmp::Reverse;
 
-use rayon::prelude::*;
-
 use super::learners::Learners;
 use super::people::{Arrivals, People};
-use super::pieces::Pieces;
 use super::shelves::Shelves;
 use super::stretch::Stretch;
 use super::weight::Budget;
@@ -91,14 +88,8 @@ pub(super) struct EnrolmentsBuilder {
     users: Arrivals,
     batches_known: SharedMeanings<u32>,
     courses_known: SharedMeanings<u32>,
-    slots: Shelves<Bucket>,
-}
-
-/// What a batch has so far: counts, and the rows that pass.
-#[derive(Debug, Default)]
-struct Bucket {
-    counts: Enrolled,
-    rows: Pieces<Enrolment>,
+    /// Of each, counts, and the rows that pass.
+    slots: Shelves<Enrolled, Enrolment>,
 }
 
 /// What becomes of a row.
@@ -109,14 +100,16 @@ enum Verdict<P> {
     Passes(P),
 }
 
-impl Bucket {
-    fn take(&mut self, row: Verdict<Enrolment>) {
-        self.counts.all += 1;
+impl Enrolled {
+    /// Counts a row; gives it back if it passes.
+    fn count(&mut self, row: Verdict<Enrolment>) -> Option<Enrolment> {
+        self.all += 1;
         match row {
-            Verdict::OtherCourse => self.counts.other_course += 1,
-            Verdict::Inactive => self.counts.inactive += 1,
-            Verdict::Passes(row) => self.rows.push(row),
+            Verdict::OtherCourse => self.other_course += 1,
+            Verdict::Inactive => self.inactive += 1,
+            Verdict::Passes(row) => return Some(row),
         }
+        None
     }
 }
 
@@ -170,7 +163,10 @@ impl EnrolmentsBuilder {
         let ids: Vec<&str> = judged.iter().filter_map(id).collect();
         if !budget.bears_enrolments(ids.len()) {
             // Too many to be kept.
-            return self.slots.put(&judged, |_| 0, |batch, _| batch.counts.all += 1);
+            return self.slots.put(&judged, |batch, _| {
+                batch.all += 1;
+                None
+            });
         }
         let mut users = self.users.numbers(&ids).into_iter();
         let (enrolled, completed) = (chunk.instants("enrolleddate"), chunk.instants("completedon"));
@@ -186,26 +182,24 @@ impl EnrolmentsBuilder {
             Verdict::Inactive => (slot, Verdict::Inactive),
             Verdict::OtherCourse => (slot, Verdict::OtherCourse),
         });
-        let look = |batch: &Bucket| batch.rows.last().map_or(0, |row| row.user);
-        self.slots.put(&taken.collect::<Vec<_>>(), look, Bucket::take);
+        self.slots.put(&taken.collect::<Vec<_>>(), Enrolled::count);
     }
 
     /// How many rows each slot has, kept or not.
     pub(super) fn counts(self) -> Vec<u64> {
-        self.slots.into_buckets().into_iter().map(|batch| batch.counts.all).collect()
+        self.slots.settled(|_, batch, _| batch.all)
     }
 
     /// Everybody who has an enrolment that passes, and the enrolments, which call them by rank.
     pub(super) fn finish(self) -> (People, Vec<Enrolled>) {
         let (people, ranks) = People::of(self.users);
-        let ranked = |Bucket { counts, rows }| {
-            let mut rows = rows.into_vec();
+        let ranked = |_, counts, mut rows: Vec<Enrolment>| {
             for row in &mut rows {
                 row.user = ranks[row.user as usize];
             }
             Enrolled { rows, ..counts }
         };
-        let enrolled = self.slots.into_buckets().into_par_iter().map(ranked).collect();
+        let enrolled = self.slots.settled(ranked);
         (people, enrolled)
     }
 }

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::NONE;
 use super::shelves::{SHELVES, by_shelf};
-use crate::reports::interner::{self, Entry, Numbers, TOGETHER, TextHasher, hash};
+use crate::reports::interner::{self, Numbers, TOGETHER, TextHasher, hash};
 use crate::reports::schema::Keys;
 
 /// The ids of people as they come, from several threads: each gets a number, the same whenever it comes.
@@ -72,19 +72,17 @@ impl People {
         let Arrivals { tables, hasher } = arrivals;
         let into_inner = |table: Mutex<Numbers>| table.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut tables: Vec<Numbers> = tables.into_iter().map(into_inner).collect();
-        tables.par_iter_mut().enumerate().for_each(|(place, table)| table.renumber(|in_table| number(in_table, place)));
-        // Most comparisons are over after eight bytes, which then stand side by side.
-        let first = |entry: Entry<'_>| first_bytes(entry.bytes());
-        let entries = tables.par_iter().flat_map_iter(Numbers::entries);
-        let mut order: Vec<(u64, Entry<'_>)> = entries.map(|entry| (first(entry), entry)).collect();
-        order
-            .par_sort_unstable_by(|left, right| left.0.cmp(&right.0).then_with(|| left.1.bytes().cmp(right.1.bytes())));
+        let mut order: Vec<(u64, &[u8], u32)> = tables.par_iter().enumerate().flat_map_iter(ids).collect();
+        order.par_sort_unstable_by(|left, right| left.0.cmp(&right.0).then_with(|| left.1.cmp(right.1)));
         let mut ranks = vec![0; tables.iter().map(Numbers::len).max().unwrap_or(0) * SHELVES];
-        for (rank, (_, entry)) in (0..).zip(&order) {
-            ranks[entry.number() as usize] = rank;
+        for (rank, (.., number)) in (0..).zip(&order) {
+            ranks[*number as usize] = rank;
         }
         drop(order);
-        tables.par_iter_mut().for_each(|table| table.renumber(|number| ranks[number as usize]));
+        let ranked = |(place, table): (usize, &mut Numbers)| {
+            table.renumber(|in_table| ranks[number(in_table, place) as usize]);
+        };
+        tables.par_iter_mut().enumerate().for_each(ranked);
         (Self { tables, hasher }, ranks)
     }
 
@@ -100,6 +98,12 @@ impl People {
     pub(super) fn count(&self) -> usize {
         self.tables.iter().map(Numbers::len).sum()
     }
+}
+
+/// The ids of a table with what putting them in order takes: most comparisons are over after eight bytes, which then stand
+/// side by side, and numbers are not looked for all over the tables afterwards.
+fn ids((place, table): (usize, &Numbers)) -> impl Iterator<Item = (u64, &[u8], u32)> {
+    table.entries().map(move |entry| (first_bytes(entry.bytes()), entry.bytes(), number(entry.number(), place)))
 }
 
 /// The first eight bytes, as a number that is ordered as they are; zeros where there are fewer.

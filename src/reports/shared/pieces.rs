@@ -1,17 +1,16 @@
-//! Lists that grow piece by piece: a thousand batches grow side by side, and none of them is moved or leaves half of its
-//! room empty.
+//! Lists that grow piece by piece: many of them grow side by side, and none is moved or leaves half of its room empty.
 
 use crate::reports::table::TextBlock;
 
 /// Rows of the largest piece.
-const MOST: usize = 1024;
+const MOST: usize = 4096;
 /// Rows of the first one.
 const FIRST: usize = 16;
 
 /// Rows as they come.
 #[derive(Debug)]
 pub(super) struct Pieces<T> {
-    /// The piece that grows, beside the others: a row is put to its place in two steps.
+    /// The piece that grows.
     last: Vec<T>,
     full: Vec<Vec<T>>,
 }
@@ -30,11 +29,6 @@ impl<T> Pieces<T> {
         self.last.push(row);
     }
 
-    /// The row beside the place of the next one.
-    pub(super) fn last(&self) -> Option<&T> {
-        self.last.last()
-    }
-
     /// Begins a piece, twice as large as the one before.
     #[cold]
     fn begin(&mut self) {
@@ -45,17 +39,9 @@ impl<T> Pieces<T> {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.full.iter().map(Vec::len).sum::<usize>() + self.last.len()
-    }
-
-    /// All of them in one list, which has no room for more.
-    pub(super) fn into_vec(self) -> Vec<T> {
-        let mut rows = Vec::with_capacity(self.len());
-        for piece in self.full.into_iter().chain([self.last]) {
-            rows.extend(piece);
-        }
-        rows
+    /// Hands each of them over, in their order.
+    pub(super) fn into_each(self, mut take: impl FnMut(T)) {
+        self.full.into_iter().chain([self.last]).for_each(|piece| piece.into_iter().for_each(&mut take));
     }
 }
 
@@ -94,11 +80,11 @@ mod tests {
     #[test]
     fn rows_stay_in_order_over_pieces() {
         let mut pieces = Pieces::default();
-        (0..5_000).for_each(|row| pieces.push(row));
-        assert_eq!(pieces.len(), 5_000);
-        let rows = pieces.into_vec();
-        assert_eq!(rows, (0..5_000).collect::<Vec<_>>());
-        assert_eq!(rows.capacity(), 5_000);
+        (0..20_000).for_each(|row| pieces.push(row));
+        let mut rows = Vec::new();
+        pieces.into_each(|row| rows.push(row));
+        assert_eq!(rows, (0..20_000).collect::<Vec<_>>());
+        Pieces::<u32>::default().into_each(|_| unreachable!("there is none"));
     }
 
     #[test]

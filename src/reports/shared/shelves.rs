@@ -1,56 +1,92 @@
 //! What is known of each batch so far, while several threads add to many batches at a time.
 //!
-//! Buckets stand on shelves, and a chunk locks each shelf once. With a lock for each row, a row waited until the one
-//! before it had got to its place in memory, which was most of what taking a row cost (`docs/performance.md`).
+//! Rows come to their batch in two steps, each with few places to write to: a chunk puts them on some dozens of shelves, in
+//! the order in which they come, and once all are there each shelf is divided among its batches. Put to thousands of batches
+//! at once, every row waited for memory, and for the page tables to say where that is (`docs/performance.md`).
 
 use std::sync::{Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+use super::pieces::Pieces;
 
 /// How many shelves there are; a chunk has some thousand rows.
 pub(super) const SHELVES: usize = 64;
 
-/// Rows whose buckets are looked at together.
-const TOGETHER: usize = 64;
-
-/// A bucket for each slot.
+/// A bucket for each slot: what is counted, and rows.
 #[derive(Debug)]
-pub(super) struct Shelves<B> {
+pub(super) struct Shelves<B, R: Copy> {
     /// Slot `s` is the bucket `s / SHELVES` of the shelf `s % SHELVES`.
-    shelves: Vec<Mutex<Vec<B>>>,
-    slots: usize,
+    shelves: Vec<Mutex<Shelf<B, R>>>,
 }
 
-impl<B: Default> Shelves<B> {
+#[derive(Debug)]
+struct Shelf<B, R: Copy> {
+    /// With the number of their rows.
+    buckets: Vec<(B, usize)>,
+    rows: Pieces<Placed<R>>,
+}
+
+/// A row and its bucket. Packed, since there are millions of them.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, packed(4))]
+struct Placed<R: Copy> {
+    bucket: u32,
+    row: R,
+}
+
+impl<B: Default + Send, R: Copy + Send> Shelves<B, R> {
     /// An empty bucket for each of so many slots.
     pub(super) fn new(slots: usize) -> Self {
-        let shelf = |shelf: usize| (shelf..slots).step_by(SHELVES).map(|_| B::default()).collect();
-        Self { shelves: (0..SHELVES.min(slots)).map(|place| Mutex::new(shelf(place))).collect(), slots }
+        let buckets = |place: usize| (place..slots).step_by(SHELVES).map(|_| (B::default(), 0)).collect();
+        let shelf = |place| Mutex::new(Shelf { buckets: buckets(place), rows: Pieces::default() });
+        Self { shelves: (0..SHELVES.min(slots)).map(shelf).collect() }
     }
 
-    /// Puts rows into the buckets of their slots: those of one slot in their order. `look` is at what `put` will need: buckets
-    /// lie all over memory, and waiting for many of them together is shorter than for one after the other.
+    /// Puts rows into the buckets of their slots: those of one slot in their order. `count` says what becomes of a row, and
+    /// is told of it in no order of slots.
     ///
     /// # Panics
     /// If there is no such slot.
-    pub(super) fn put<R: Copy>(&self, rows: &[(u32, R)], look: impl Fn(&B) -> u32, mut put: impl FnMut(&mut B, R)) {
+    pub(super) fn put<T: Copy>(&self, rows: &[(u32, T)], mut count: impl FnMut(&mut B, T) -> Option<R>) {
         let order = by_shelf(rows.iter().map(|(slot, _)| *slot));
-        for shelf in order.shelves() {
-            let mut buckets = self.shelves[shelf].lock().unwrap_or_else(PoisonError::into_inner);
-            for some in order.of(shelf).chunks(TOGETHER) {
-                let bucket = |at: &u32| rows[*at as usize].0 as usize / SHELVES;
-                std::hint::black_box(some.iter().fold(0, |sum, at| sum ^ look(&buckets[bucket(at)])));
-                for at in some {
-                    put(&mut buckets[bucket(at)], rows[*at as usize].1);
+        for place in order.shelves() {
+            let mut shelf = self.shelves[place].lock().unwrap_or_else(PoisonError::into_inner);
+            let Shelf { buckets, rows: kept } = &mut *shelf;
+            for at in order.of(place) {
+                let (slot, row) = rows[*at as usize];
+                #[allow(clippy::cast_possible_truncation, reason = "there are few shelves")]
+                let bucket = slot / SHELVES as u32;
+                let (counts, rows) = &mut buckets[bucket as usize];
+                if let Some(row) = count(counts, row) {
+                    *rows += 1;
+                    kept.push(Placed { bucket, row });
                 }
             }
         }
     }
 
-    /// The buckets, slot by slot.
-    pub(super) fn into_buckets(self) -> Vec<B> {
-        let into_inner = |shelf: Mutex<Vec<B>>| shelf.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter();
-        let mut shelves: Vec<_> = self.shelves.into_iter().map(into_inner).collect();
-        let of = |slot: usize| shelves[slot % SHELVES].next();
-        (0..self.slots).filter_map(of).collect()
+    /// What `settle` makes of each bucket and its rows, slot by slot; on all threads.
+    pub(super) fn settled<S: Send>(self, settle: impl Fn(usize, B, Vec<R>) -> S + Sync) -> Vec<S> {
+        let of_shelf = |(place, shelf): (usize, Mutex<Shelf<B, R>>)| -> Vec<S> {
+            let buckets = shelf.into_inner().unwrap_or_else(PoisonError::into_inner).divided();
+            let settle = |(at, (bucket, rows))| settle(at * SHELVES + place, bucket, rows);
+            buckets.into_par_iter().enumerate().map(settle).collect()
+        };
+        let settled: Vec<Vec<S>> = self.shelves.into_par_iter().enumerate().map(of_shelf).collect();
+        let slots: usize = settled.iter().map(Vec::len).sum();
+        let mut settled: Vec<_> = settled.into_iter().map(Vec::into_iter).collect();
+        (0..slots).filter_map(|slot| settled[slot % SHELVES].next()).collect()
+    }
+}
+
+impl<B, R: Copy> Shelf<B, R> {
+    /// The buckets, each with its rows, which have no room for more.
+    fn divided(self) -> Vec<(B, Vec<R>)> {
+        let with_room = |(bucket, rows)| (bucket, Vec::with_capacity(rows));
+        let mut divided: Vec<(B, Vec<R>)> = self.buckets.into_iter().map(with_room).collect();
+        self.rows.into_each(|Placed { bucket, row }| divided[bucket as usize].1.push(row));
+        divided
     }
 }
 
@@ -101,31 +137,47 @@ mod tests {
     #[test]
     fn rows_come_to_their_slots_in_their_order() {
         for slots in [1_u32, 2, 63, 64, 65, 300] {
-            let shelves: Shelves<Vec<u32>> = Shelves::new(slots as usize);
-            let mut expected = vec![Vec::new(); slots as usize];
+            let shelves: Shelves<u32, u32> = Shelves::new(slots as usize);
+            let mut expected = vec![(0, Vec::new()); slots as usize];
             for chunk in 0..3 {
                 let rows: Vec<(u32, u32)> = (0..1_000).map(|n| ((n * n + chunk) % slots, chunk * 1_000 + n)).collect();
                 for (slot, row) in &rows {
-                    expected[*slot as usize].push(*row);
+                    let (left, kept) = &mut expected[*slot as usize];
+                    if row % 7 == 0 {
+                        *left += 1;
+                    } else {
+                        kept.push(*row);
+                    }
                 }
-                shelves.put(&rows, |bucket| bucket.last().copied().unwrap_or_default(), Vec::push);
+                shelves.put(&rows, |left, row| {
+                    *left += u32::from(row % 7 == 0);
+                    (row % 7 != 0).then_some(row)
+                });
             }
-            assert_eq!(shelves.into_buckets(), expected, "{slots} slots");
+            let settled = shelves.settled(|slot, left, rows| {
+                assert_eq!(rows.len(), rows.capacity());
+                (slot, (left, rows))
+            });
+            let expected: Vec<_> = expected.into_iter().enumerate().collect();
+            assert_eq!(settled, expected, "{slots} slots");
         }
-        assert_eq!(Shelves::<Vec<u32>>::new(0).into_buckets(), Vec::<Vec<u32>>::new());
+        assert_eq!(Shelves::<u32, u32>::new(0).settled(|_, _, rows| rows), Vec::<Vec<u32>>::new());
     }
 
     #[test]
     fn threads_add_side_by_side() {
-        let shelves: Shelves<u64> = Shelves::new(100);
+        let shelves: Shelves<u64, u64> = Shelves::new(100);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     let rows: Vec<(u32, u64)> = (0..10_000).map(|n| (n % 100, 1)).collect();
-                    shelves.put(&rows, |_| 0, |bucket, one| *bucket += one);
+                    shelves.put(&rows, |sum, one| {
+                        *sum += one;
+                        Some(one)
+                    });
                 });
             }
         });
-        assert_eq!(shelves.into_buckets(), vec![400; 100]);
+        assert_eq!(shelves.settled(|_, sum, rows| (sum, rows.len())), vec![(400, 400); 100]);
     }
 }
