@@ -3,8 +3,9 @@
 //! `EXHAUST_TEST_POINT=PLACE[=SUBJECT][#N]:ACTION`: from the N-th time on (the first, unless said) that PLACE is reached
 //! (with SUBJECT, where given), `pause` says so on stderr and stays there for ever, `abort` ends the process as a crash
 //! does, `delay=MILLISECONDS` waits. Several are joined by `;`. Places: `claimed`, `loading`, `generating` (subject:
-//! batch id), `written` (batch id; the file is rendered and not finished), `placed` (batch id; the file is there, the
-//! ledger does not know it yet), `stored` (batch id), `writing-back` (request key).
+//! batch id), `stretch` (batch id; before each is loaded), `written` (batch id; the file is rendered and not finished),
+//! `placed` (batch id; the file is there, the ledger does not know it yet), `stored` (batch id), `writing-back` (request
+//! key).
 
 #[cfg(debug_assertions)]
 pub(super) use debug::reach;

@@ -12,6 +12,7 @@ use chrono_tz::Tz;
 
 use super::generate::Meter;
 use super::load::{self, Bounds, Learners, Wish};
+use super::points;
 use super::stats::LoadStats;
 use crate::reports::catalog::Catalog;
 use crate::reports::schema::Table;
@@ -89,6 +90,7 @@ impl<'a> Stretches<'a> {
         let mut waiting = VecDeque::from(divide(&(0..self.borders.pieces()), weight.div_ceil(bytes).max(2)));
         let mut is_first = true;
         while let Some(pieces) = waiting.pop_front() {
+            points::reach("stretch", &catalog.batches()[batch].id);
             let stretch = self.borders.stretch(&pieces);
             let learners = Learners::Some { stretch: &stretch, assessments: self.assessments.as_deref() };
             let wish = Wish { batches: &[batch], needs, options, timezone, learners };

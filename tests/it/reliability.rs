@@ -12,6 +12,7 @@ mod reloads;
 mod resumption;
 mod slots;
 mod stops;
+mod stretches;
 mod tenants;
 mod zombies;
 

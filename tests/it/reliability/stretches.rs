@@ -1,0 +1,82 @@
+//! A batch that is more than memory, and what happens in the middle of it: nothing half appears, and it is made whole
+//! afterwards.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use exhaust::sample_data::{self, Format, SampleOptions, SampleRequest};
+
+use super::{Files, count, files, place, undisturbed, wait_until_done};
+use crate::daemon::Daemon;
+use crate::databases::TestDatabase;
+use crate::site::{self, Site};
+
+/// Of the made-up platform's largest batch there are several stretches in so much memory.
+const WORKER: &str = "memory = \"64KiB\"\nlease = \"1500ms\"\nstop_timeout = \"2s\"\nthreads = 2";
+
+/// A site with one request for the largest batch, and what it shall get.
+fn large<'a>(database: &'a TestDatabase, data: &std::path::Path) -> (Site<'a>, Files) {
+    let options = SampleOptions { scale: 0.004, format: Format::Parquet, ..SampleOptions::small(data) };
+    sample_data::generate(&options, &|_, _| ()).unwrap();
+    let batches = sample_data::requests(0.004, 1, 60, 25).unwrap().into_iter().flat_map(|request| request.batches);
+    // They are numbered at the end, from the largest on.
+    let largest = batches.min_by_key(|batch| batch[batch.len() - 6..].to_owned()).unwrap();
+    let request = SampleRequest {
+        job_id: "course-report",
+        request_data: format!(r#"{{"batchId": "{largest}"}}"#),
+        batches: vec![largest],
+    };
+    let expected = undisturbed(data, std::slice::from_ref(&request)).into_values().next().unwrap();
+    let site = place(database, data, WORKER);
+    site.insert("t", "r", request.job_id, &request.request_data);
+    (site, expected)
+}
+
+#[test]
+fn a_daemon_that_ends_between_two_stretches_leaves_nothing_half() {
+    site::each(|database, store| {
+        for kills in [true, false] {
+            database.execute("DROP TABLE IF EXISTS job_request");
+            let directory = tempfile::tempdir().unwrap();
+            let (site, expected) = large(database, &directory.path().join("data"));
+            let site = site.storing_in(store);
+            // A bucket has what the time before has left there.
+            let before = site.stored();
+            let mut first = Daemon::start(&site, "stretch#3:pause");
+            first.logs("paused at=stretch");
+            assert_eq!(site.stored(), before, "{}", first.log());
+            if kills {
+                first.kill();
+            } else {
+                let told = Instant::now();
+                first.signal("TERM");
+                assert!(first.wait().success(), "{}", first.log());
+                assert!(told.elapsed() < Duration::from_secs(8), "{:?}", told.elapsed());
+                assert_eq!(count(database, "status = 'SUBMITTED' AND iteration = 0 AND crashes = 0"), 1);
+            }
+            let second = Daemon::start(&site, "");
+            wait_until_done(database);
+            assert_eq!(site.rows()["r"].status, "COMPLETED", "{}", second.log());
+            assert!(second.log().contains("worked on in stretches"), "{}", second.log());
+            assert!(files(&site)["r"] == expected, "other bytes");
+            assert_eq!(site.stored().len(), before.len() + 1);
+        }
+    });
+}
+
+#[test]
+fn a_table_that_vanishes_between_two_stretches_fails_the_request() {
+    let database = TestDatabase::sqlite();
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let (site, _) = large(&database, &data);
+    let daemon = Daemon::start(&site, "stretch#3:delay=1000");
+    daemon.logs("worked on in stretches");
+    std::thread::sleep(Duration::from_millis(500));
+    fs::remove_file(data.join("user.parquet")).unwrap();
+    wait_until_done(&database);
+    let row = &site.rows()["r"];
+    assert_eq!(row.status, "FAILED", "{}", daemon.log());
+    assert!(row.message.starts_with("table user: not in "), "{}", row.message);
+    assert_eq!(site.stored().len(), 0);
+}
