@@ -201,11 +201,14 @@ impl<T: Copy> Meanings<T> {
     ) -> Vec<T> {
         let Texts::Coded(keys, dictionary) = texts else { return of_runs(texts, rows, meanings) };
         if !self.is_of(dictionary) {
+            // Whoever reads a row group twice has its dictionary twice.
+            if self.dictionary.as_ref() != Some(dictionary) {
+                let distinct =
+                    (0..dictionary.len()).map(|code| if dictionary.is_valid(code) { texts.distinct(code) } else { "" });
+                self.known = meanings(&distinct.chain([""]).collect::<Vec<_>>());
+            }
             // It is kept, so that nothing else can come to be at its address.
             self.dictionary = Some(dictionary.clone());
-            let distinct =
-                (0..dictionary.len()).map(|code| if dictionary.is_valid(code) { texts.distinct(code) } else { "" });
-            self.known = meanings(&distinct.chain([""]).collect::<Vec<_>>());
         }
         #[allow(clippy::cast_sign_loss, reason = "keys of a dictionary are places in it")]
         let at = |row: usize| keys.values()[row] as usize;
@@ -220,12 +223,14 @@ impl<T: Copy> Meanings<T> {
 
     /// Whether it is the dictionary of the chunk before.
     fn is_of(&self, dictionary: &StringArray) -> bool {
-        self.dictionary.as_ref().is_some_and(|mine| {
-            mine.len() == dictionary.len()
-                && mine.values().ptr_eq(dictionary.values())
-                && mine.offsets().ptr_eq(dictionary.offsets())
-        })
+        self.dictionary.as_ref().is_some_and(|mine| is_same(mine, dictionary))
     }
+}
+
+/// Whether two arrays are one and the same in memory.
+#[must_use]
+pub fn is_same(one: &StringArray, other: &StringArray) -> bool {
+    one.len() == other.len() && one.values().ptr_eq(other.values()) && one.offsets().ptr_eq(other.offsets())
 }
 
 /// What each text means, where neighbours that are alike are asked for once.
@@ -292,5 +297,36 @@ pub(super) struct Booleans<'a>(Option<&'a BooleanArray>);
 impl Booleans<'_> {
     pub(super) fn get(self, row: usize) -> bool {
         self.0.is_some_and(|array| array.is_valid(row) && array.value(row))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::DictionaryArray;
+
+    use super::*;
+
+    /// Built anew each time, so that no two share memory.
+    fn coded(distinct: &[Option<&str>], codes: &[Option<i32>]) -> ArrayRef {
+        let distinct: StringArray = distinct.iter().copied().collect();
+        Arc::new(DictionaryArray::new(codes.iter().copied().collect::<Int32Array>(), Arc::new(distinct)))
+    }
+
+    #[test]
+    fn each_text_of_a_dictionary_is_asked_for_once_though_it_comes_twice() {
+        let mut known = Meanings::default();
+        let mut asked = Vec::new();
+        let mut lengths = |array: &ArrayRef| {
+            known.each(Texts::of(array), 0..array.len(), |texts| {
+                asked.extend(texts.iter().map(|text| (*text).to_owned()));
+                texts.iter().map(|text| text.len()).collect()
+            })
+        };
+        assert_eq!(lengths(&coded(&[Some("abc"), None, Some("d")], &[Some(2), Some(0), None, Some(1)])), [1, 3, 0, 0]);
+        assert_eq!(lengths(&coded(&[Some("abc"), None, Some("d")], &[Some(0), Some(2)])), [3, 1]);
+        assert_eq!(lengths(&coded(&[Some("abc"), None, Some("dd")], &[Some(0), Some(2)])), [3, 2]);
+        assert_eq!(asked, ["abc", "", "d", "", "abc", "", "dd", ""]);
     }
 }

@@ -124,9 +124,10 @@ impl FilePlan<'_> {
     }
 
     fn read(&self, group: Group) -> Result<Outcome, Failure> {
-        match self.few(group)? {
+        let mut known = Meanings::default();
+        match self.few(group, &mut known)? {
             Some(rows) => self.read_few(group, &rows),
-            None => self.read_all(group),
+            None => self.read_all(group, &mut known),
         }
     }
 
@@ -138,13 +139,13 @@ impl FilePlan<'_> {
 
     /// The wanted rows of a group by its key column alone, counted from 0, if they are few. Where its first rows have
     /// many there is no need to look at the others beforehand.
-    fn few(&self, group: Group) -> Result<Option<Vec<u32>>, Failure> {
+    fn few(&self, group: Group, known: &mut Meanings<bool>) -> Result<Option<Vec<u32>>, Failure> {
         let Some((root, keys)) = self.key() else { return Ok(None) };
         let all = self.rows_of(group);
-        let (mut rows, mut before, mut known) = (Vec::new(), 0, Meanings::default());
+        let (mut rows, mut before) = (Vec::new(), 0);
         for batch in self.reader(group, &[root], BATCH, None)? {
             let batch = batch?;
-            rows.extend(with_wanted_key(batch.column(0), keys, &mut known)?.into_iter().map(|row| before + row));
+            rows.extend(with_wanted_key(batch.column(0), keys, known)?.into_iter().map(|row| before + row));
             before += length(&batch);
             if !are_few(rows.len(), before as usize) {
                 return Ok(None);
@@ -188,7 +189,7 @@ impl FilePlan<'_> {
     }
 
     /// Decodes every row, and says which of them are wanted.
-    fn read_all(&self, group: Group) -> Result<Outcome, Failure> {
+    fn read_all(&self, group: Group, known: &mut Meanings<bool>) -> Result<Outcome, Failure> {
         let mut typed = Typed::new(self.reading, &self.part.label, self.located.flat);
         let mut levels = self.levels(group)?;
         let by_levels: Vec<usize> = self
@@ -201,12 +202,12 @@ impl FilePlan<'_> {
             .collect();
         let mut roots = self.roots();
         roots.retain(|root| !by_levels.contains(root));
-        let (mut before, mut known) = (0, Meanings::default());
+        let mut before = 0;
         for batch in self.reader(group, &roots, self.batch_rows(group), None)? {
             let batch = batch?;
             let rows = match self.key() {
                 Some((root, keys)) => {
-                    with_wanted_key(batch.column(roots.binary_search(&root).unwrap_or(0)), keys, &mut known)?
+                    with_wanted_key(batch.column(roots.binary_search(&root).unwrap_or(0)), keys, known)?
                 }
                 None => (0..length(&batch)).collect(),
             };

@@ -195,3 +195,24 @@ fn the_first_fault_is_that_of_the_first_file() {
     let all = fault("b", 1).and(fault("a", 9)).and(Outcome::default()).and(fault("a", 10));
     assert_eq!(all.fault.map(|fault| (fault.file, fault.line)), Some(("a".to_owned(), 9)));
 }
+
+/// Whether a dictionary has an empty text is remembered, of that one and of no other.
+#[test]
+fn empty_keys_are_found_in_every_chunk_of_a_dictionary() {
+    let scan = Scan { table: Table::UserEnrolments, columns: vec![Column::key("batchid")], only: None };
+    let delivered = Mutex::new(0);
+    let sink = |chunk: &Chunk| *delivered.lock().unwrap() += chunk.len();
+    let reading = Reading::new(&scan, &SETTINGS, &sink);
+    let mut typed = typed::Typed::new(&reading, "f", false);
+    let dictionary = |texts: [&str; 2]| std::sync::Arc::new(arrow_array::StringArray::from_iter_values(texts));
+    let (full, with_empty) = (dictionary(["a", "b"]), dictionary(["a", ""]));
+    for texts in [&full, &full, &with_empty, &with_empty, &full] {
+        let codes = arrow_array::Int32Array::from(vec![0, 1, 1]);
+        let array: ArrayRef =
+            std::sync::Arc::new(arrow_array::DictionaryArray::new(codes, std::sync::Arc::<_>::clone(texts) as _));
+        typed.take(vec![array.into()], vec![0, 1, 2], u64::from);
+    }
+    let tally = typed.finish().tally;
+    assert_eq!(tally.bad, BTreeMap::from([("empty batchid".to_owned(), 4)]));
+    assert_eq!((tally.rows, *delivered.lock().unwrap()), (11, 11));
+}

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
-use arrow_array::{Array, ArrayRef};
+use arrow_array::{Array, ArrayRef, StringArray};
 use arrow_buffer::{ArrowNativeType, OffsetBuffer};
 use arrow_schema::DataType;
 
 use super::{NOT_UTF8, Outcome, Reading, reason};
-use crate::reports::columns::{Chunk, Texts};
+use crate::reports::columns::{Chunk, Texts, is_same};
 use crate::reports::schema::{Kind, Presence};
 
 /// One column of a chunk in its canonical type.
@@ -36,6 +36,8 @@ pub struct Typed<'a> {
     file: &'a str,
     flat: bool,
     outcome: Outcome,
+    /// By column, the last dictionary that has no empty text: the chunks of a row group share one.
+    full: Vec<Option<StringArray>>,
 }
 
 impl<'a> Typed<'a> {
@@ -43,7 +45,8 @@ impl<'a> Typed<'a> {
     /// one.
     #[must_use]
     pub fn new(reading: &'a Reading<'a>, file: &'a str, flat: bool) -> Self {
-        Self { reading, file, flat, outcome: Outcome::default() }
+        let full = reading.scan.columns.iter().map(|_| None).collect();
+        Self { reading, file, flat, outcome: Outcome::default(), full }
     }
 
     /// Takes a chunk: a column for each of the scan's, and the rows of them that are wanted, ascending; `line` says where
@@ -76,10 +79,10 @@ impl<'a> Typed<'a> {
     }
 
     /// The wanted rows that cannot be used, each with its first reason.
-    fn bad(&self, columns: &[Taken], rows: &[u32]) -> BTreeMap<u32, String> {
+    fn bad(&mut self, columns: &[Taken], rows: &[u32]) -> BTreeMap<u32, String> {
         let mut bad = BTreeMap::new();
-        for (column, taken) in self.reading.scan.columns.iter().zip(columns) {
-            if column.presence == Presence::Key && may_be_empty(&taken.array) {
+        for ((column, taken), full) in self.reading.scan.columns.iter().zip(columns).zip(&mut self.full) {
+            if column.presence == Presence::Key && may_be_empty(&taken.array, full) {
                 let texts = Texts::of(&taken.array);
                 for row in rows.iter().filter(|row| texts.get(**row as usize).is_empty()) {
                     bad.entry(*row).or_insert_with(|| format!("empty {}", column.name));
@@ -106,8 +109,9 @@ const fn is_date(kind: Kind) -> bool {
     matches!(kind, Kind::Instant | Kind::LastUpdated)
 }
 
-/// Whether any text of a column, of whatever row, has nothing in it: one look at all of them is quick.
-fn may_be_empty(array: &ArrayRef) -> bool {
+/// Whether any text of a column, of whatever row, has nothing in it: one look at all of them is quick, and at a dictionary
+/// one is enough for all of its chunks.
+fn may_be_empty(array: &ArrayRef, full: &mut Option<StringArray>) -> bool {
     fn any_empty<O: ArrowNativeType + PartialEq>(offsets: &OffsetBuffer<O>) -> bool {
         offsets.windows(2).any(|pair| pair[0] == pair[1])
     }
@@ -118,7 +122,15 @@ fn may_be_empty(array: &ArrayRef) -> bool {
         DataType::Utf8 => any_empty(array.as_string::<i32>().offsets()),
         // The lower half of a view is the length of its text.
         DataType::Utf8View => array.as_string_view().views().iter().any(|view| *view & u128::from(u32::MAX) == 0),
-        DataType::Dictionary(..) => may_be_empty(array.as_dictionary::<Int32Type>().values()),
+        DataType::Dictionary(..) => {
+            let texts = array.as_dictionary::<Int32Type>().values().as_string::<i32>();
+            if full.as_ref().is_some_and(|full| is_same(full, texts)) {
+                return false;
+            }
+            let may_be = texts.null_count() > 0 || any_empty(texts.offsets());
+            *full = (!may_be).then(|| texts.clone());
+            may_be
+        }
         _ => true,
     }
 }
