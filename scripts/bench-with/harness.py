@@ -69,9 +69,10 @@ def sample(binary, place, scale):
 
 @functools.cache
 def reserve():
-    """Keeps free memory with this machine while it measures, see reserve.py: a third of it, at most 8 GiB."""
+    """Keeps free memory with this machine while it measures, see reserve.py: half of it, at most 12 GiB. What programs write
+    stays in the page cache, and takes of it as well."""
     available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    gib = min(8, available // 3 >> 30)
+    gib = min(12, available // 2 >> 30)
     keeper = subprocess.Popen(
         [sys.executable, HERE / "reserve.py", str(gib)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
