@@ -76,14 +76,9 @@ struct Part {
 }
 
 impl Part {
-    /// Whether a unit is of one of them.
-    fn has(&self, unit: &Unit) -> bool {
-        self.batches.binary_search(&unit.batch).is_ok()
-    }
-
     /// The units of them.
     fn of<'u>(&self, units: &'u [Unit]) -> Vec<&'u Unit> {
-        units.iter().filter(|unit| self.has(unit)).collect()
+        units.iter().filter(|unit| self.batches.binary_search(&unit.batch).is_ok()).collect()
     }
 
     /// The one batch that is more than `total` by itself, and what it weighs.
