@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -63,6 +64,10 @@ pub(super) struct Whole {
 
 /// Bytes that are stored before the disk is told to begin with them.
 const MUCH: u64 = 32 << 20;
+
+/// A request that is whole waits so long for others of its group, to be settled and written back with them: each time, a disk
+/// has to answer, and whoever makes a file in between may have to wait for it.
+const GATHERING: Duration = Duration::from_millis(50);
 
 /// A request under way.
 #[derive(Debug)]
@@ -177,16 +182,17 @@ pub(super) struct Settler<'a> {
 impl Settler<'_> {
     /// Goes on until no further request can become whole.
     pub(super) fn run(&self, stored: &Receiver<Stored>) {
+        let mut missing = self.requests.len();
         while let Ok(first) = stored.recv() {
+            let together = gather(first, stored, missing, GATHERING);
             // A stop that cannot wait hands back what has not ended.
             if self.stop.is_halted() {
                 return;
             }
-            let whole = |stored| if let Stored::Whole(whole) = stored { Some(whole) } else { None };
-            let together: Vec<Whole> = std::iter::once(first).chain(stored.try_iter()).filter_map(whole).collect();
             if together.is_empty() {
                 self.store.settle_ahead();
             } else {
+                missing = missing.saturating_sub(together.len());
                 self.settle(together);
             }
         }
@@ -216,6 +222,19 @@ impl Settler<'_> {
     }
 }
 
+/// The requests that are whole by now, and if there are any, what becomes whole `within` a time; no more than are `missing`
+/// can.
+fn gather(first: Stored, stored: &Receiver<Stored>, missing: usize, within: Duration) -> Vec<Whole> {
+    let whole = |stored| if let Stored::Whole(whole) = stored { Some(whole) } else { None };
+    let mut together: Vec<Whole> = std::iter::once(first).chain(stored.try_iter()).filter_map(whole).collect();
+    let until = Instant::now() + within;
+    while !together.is_empty() && together.len() < missing {
+        let Ok(next) = stored.recv_timeout(until.saturating_duration_since(Instant::now())) else { break };
+        together.extend(whole(next));
+    }
+    together
+}
+
 fn end(ended: &UnboundedSender<Ended>, request: usize, outcome: Outcome) {
     // The receiver is gone only after a stop that hands back whatever has not ended.
     let _ = ended.send(Ended { request, outcome });
@@ -229,6 +248,26 @@ mod tests {
     use crate::outputs::{Compress, ObjectKey};
     use crate::worker::ledger::{Processed, StoredBatch};
     use crate::worker::plan::tests::ready;
+
+    #[test]
+    fn what_is_whole_waits_for_others_only_while_there_can_be_any() {
+        let whole = |request| Stored::Whole(Whole { request, delivered: Delivered::default() });
+        let requests = |together: Vec<Whole>| together.iter().map(|one| one.request).collect::<Vec<_>>();
+        let ever = Duration::from_hours(1);
+        let (stored, settled) = std::sync::mpsc::channel();
+        assert!(gather(Stored::Much, &settled, 3, ever).is_empty(), "nobody waits for the disk to begin");
+        stored.send(Stored::Much).unwrap();
+        stored.send(whole(2)).unwrap();
+        assert_eq!(requests(gather(whole(1), &settled, 2, ever)), [1, 2]);
+        assert_eq!(requests(gather(whole(1), &settled, 2, Duration::ZERO)), [1], "others may take long");
+        let later = std::thread::spawn(move || {
+            stored.send(whole(4)).unwrap();
+            stored.send(Stored::Much).unwrap();
+            stored.send(whole(5)).unwrap();
+        });
+        assert_eq!(requests(gather(whole(3), &settled, 9, ever)), [3, 4, 5], "nobody is left to become whole");
+        later.join().unwrap();
+    }
 
     #[test]
     fn requests_that_end_together_are_settled_together_and_a_failure_is_not_asked_away() {

@@ -36,19 +36,19 @@ impl Local {
         let above = |file: &PathBuf| -> Vec<PathBuf> {
             file.ancestors().skip(1).take_while(|above| above.starts_with(&self.root)).map(Path::to_owned).collect()
         };
-        let directories: BTreeSet<PathBuf> = files.iter().flat_map(above).collect();
-        if files.len() + directories.len() >= MANY {
+        let directories = || -> BTreeSet<PathBuf> { files.iter().flat_map(above).collect() };
+        if files.len() >= MANY || files.len() + directories().len() >= MANY {
             let settled = self.settling.all_at_once(|| whole_file_system(&self.root));
             if settled.map_err(|cause| StoreError::new("settle files", &self.root.display(), cause))? {
                 return Ok(());
             }
         }
-        for file in files {
-            File::open(&file)
+        for file in &files {
+            File::open(file)
                 .and_then(|handle| handle.sync_data())
                 .map_err(|cause| StoreError::new("settle a file", &file.display(), cause))?;
         }
-        for directory in directories {
+        for directory in directories() {
             File::open(&directory)
                 .and_then(|handle| handle.sync_all())
                 .map_err(|cause| StoreError::new("settle a directory", &directory.display(), cause))?;
