@@ -9,7 +9,7 @@ use super::text::table;
 use super::{Ended, load_config};
 use crate::config::Config;
 use crate::config::checked::{Job, Mode, SourcePlace, Zip};
-use crate::reports::schema::Table;
+use crate::reports::{self, schema::Table};
 use crate::requests::{Clock, SystemClock};
 use crate::worker::open;
 
@@ -65,16 +65,30 @@ fn database(config: &Config) -> Reached {
     Reached { name: "database", answer: answer().map_err(|error| error.to_string()) }
 }
 
+/// A job whose report is made of a table that is not there fails every request.
 fn source(config: &Config) -> Reached {
-    let answer = open::source(config).and_then(|source| source.tables()).map(|found| {
-        let missing: Vec<&str> = Table::ALL.iter().filter(|t| !found.contains(t)).map(|t| t.name()).collect();
-        let note = if missing.is_empty() { String::new() } else { format!("; not there: {}", missing.join(", ")) };
+    let tables = open::source(config).and_then(|source| source.tables());
+    let answer = tables.and_then(|found| {
+        let missing = |tables: &[Table]| -> Vec<&str> {
+            tables.iter().filter(|table| !found.contains(table)).map(|table| table.name()).collect()
+        };
         let place = match &config.source.place {
             SourcePlace::Files { directory, .. } => directory.display().to_string(),
             SourcePlace::Objects { place, .. } => place.location.to_string(),
             SourcePlace::Postgres { schema, .. } => format!("schema {schema}"),
         };
-        format!("{} of {} tables in {place}{note}", found.len(), Table::ALL.len())
+        let there = format!("{} of {} tables in {place}", found.len(), Table::ALL.len());
+        let lacks = |job: &Arc<Job>| {
+            let needs = reports::find(job.report)?.needs(&job.options).tables();
+            let tables = missing(&needs);
+            (!tables.is_empty()).then(|| format!("job {} lacks {}", job.id, tables.join(", ")))
+        };
+        let lacking: Vec<String> = config.jobs.iter().filter_map(lacks).collect();
+        if !lacking.is_empty() {
+            return Err(format!("{there}; {}", lacking.join("; ")));
+        }
+        let missing = missing(&Table::ALL);
+        Ok(if missing.is_empty() { there } else { format!("{there}; not there: {}", missing.join(", ")) })
     });
     Reached { name: "source", answer }
 }

@@ -31,7 +31,7 @@ mod test_tables;
 use serde::{Deserialize, Serialize};
 
 use common::Common;
-use schema::Column;
+use schema::{Column, Table};
 use shared::Shared;
 
 /// Every report there is, one line each.
@@ -135,6 +135,22 @@ pub struct Needs {
     pub attempts: Vec<Column>,
     /// Of `content_hierarchy`.
     pub hierarchy: Vec<Column>,
+}
+
+impl Needs {
+    /// The tables that are read: those of the catalogue, and whatever columns are needed of.
+    #[must_use]
+    pub fn tables(&self) -> Vec<Table> {
+        let others = [
+            (Table::UserEnrolments, self.enrolments.is_empty()),
+            (Table::ContentHierarchy, self.hierarchy.is_empty()),
+            (Table::UserActivityAgg, self.activity.is_empty()),
+            (Table::AssessmentAggregator, self.attempts.is_empty()),
+            (Table::User, self.common.is_empty()),
+        ];
+        let read = others.into_iter().filter(|(_, nothing)| !nothing).map(|(table, _)| table);
+        [Table::CourseBatch, Table::Content].into_iter().chain(read).collect()
+    }
 }
 
 /// What became of a batch's enrolments: `enrolled` = `rows` + everything from `other_course` to `no_attempt`.

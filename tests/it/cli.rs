@@ -156,6 +156,27 @@ fn a_database_that_is_down_is_exit_code_3_and_its_password_stays_secret() {
     assert!(!told(&output).contains("hush-hush"));
 }
 
+/// A table that no job needs may be away; where one does, its requests would all fail.
+#[test]
+fn check_says_which_job_lacks_a_table() {
+    let (database, directory) = (TestDatabase::sqlite(), tempfile::tempdir().unwrap());
+    let give = |table: &str| fs::copy(fixture("odd").join(table), directory.path().join(table)).unwrap();
+    let check = |jobs: &str, code: i32, says: &str| {
+        let output = Site::new(&database, directory.path(), jobs, "").run(&["check"]);
+        assert_eq!(output.status.code(), Some(code), "{}", told(&output));
+        let says = format!("tables in {}; {says}", directory.path().display());
+        assert!(told(&output).contains(&says), "{says}: {}", told(&output));
+    };
+    let course = JOBS.split("\n\n").next().unwrap();
+    for table in ["course_batch.csv", "content.jsonl", "user.csv", "user_enrolments.csv", "user_activity_agg.csv"] {
+        give(table);
+    }
+    check(course, 3, "job course-report lacks content_hierarchy");
+    give("content_hierarchy.jsonl");
+    check(course, 0, "not there: assessment_aggregator");
+    check(JOBS, 3, "job assessment-report lacks assessment_aggregator");
+}
+
 #[test]
 fn an_operator_cancels_and_tries_again() {
     each(|database| {
