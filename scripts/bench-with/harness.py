@@ -143,6 +143,8 @@ def wait_for_inodes(place):
     if seconds > 0:
         say(f"waiting {seconds:.0f} seconds: the file system still remembers what the last measure removed")
         time.sleep(seconds)
+        global LOAD
+        LOAD = os.getloadavg()[0]
 
 
 class Exhaustd:
