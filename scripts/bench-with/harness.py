@@ -17,6 +17,8 @@ import subprocess
 import sys
 import time
 
+import inodes
+
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PAGE = ROOT / "docs" / "performance.md"
@@ -105,18 +107,10 @@ def measured(command, cwd):
 RUNS = itertools.count()
 # Those with something to be removed in the end.
 ROOMS = set()
-# For so many seconds ext4 goes out of its way to take no inode again that was given back. Making files and directories takes
-# several times as long meanwhile, and the more of them a program makes the more it suffers.
-REMEMBERED = 360
-
-
-def swept(place):
-    """When files were last removed in this place, its modification time says."""
-    return place / ".swept"
 
 
 def fresh(room):
-    """A directory for what the next run makes. Nothing is removed before all is measured, see REMEMBERED. What the run
+    """A directory for what the next run makes. Nothing is removed before all is measured, see inodes.py. What the run
     before has left to be written to the disk is written first."""
     runs = room / "runs"
     directory = next(runs / str(n) for n in RUNS if not (runs / str(n)).exists())
@@ -130,21 +124,17 @@ def sweep():
     """Removes what all runs have made."""
     for room in ROOMS:
         shutil.rmtree(room / "runs", ignore_errors=True)
-        swept(room.parent).touch()
+        inodes.removed(room.parent)
 
 
 atexit.register(sweep)
 
 
-def wait_for_inodes(place):
-    """Until nothing is remembered of what was removed here."""
-    removed = swept(place).stat().st_mtime if swept(place).exists() else 0
-    seconds = removed + REMEMBERED - time.time()
-    if seconds > 0:
-        say(f"waiting {seconds:.0f} seconds: the file system still remembers what the last measure removed")
-        time.sleep(seconds)
-        global LOAD
-        LOAD = os.getloadavg()[0]
+def quiet(place):
+    """Waits for the file system to forget, and looks how busy the machine is then."""
+    global LOAD
+    inodes.wait(place)
+    LOAD = os.getloadavg()[0]
 
 
 class Exhaustd:
