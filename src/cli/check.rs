@@ -16,7 +16,8 @@ use crate::worker::open;
 /// How many of a schedule's next runs are shown.
 const RUNS: usize = 3;
 
-/// Validate jobs.toml, reach the database, the source and the store, and show when each job runs next.
+/// Validate jobs.toml, reach the database, the source and the store, look for the tables that the jobs' reports are made of,
+/// and show when each job runs next. Ends with 3 if one of these is not usable.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Print JSON.

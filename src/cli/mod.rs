@@ -1,7 +1,7 @@
 //! The commands, one file each. Not here: anything that a daemon or an API would do as well.
 //!
 //! Exit codes, decided in this file only: 0 fine, 1 some work failed, 2 wrong usage or configuration, 3 a dependency
-//! cannot be reached.
+//! cannot be reached or is not usable.
 
 mod check;
 mod explain;

@@ -1,6 +1,6 @@
 //! Where the making of a group keeps its accounts: which request still misses files, and which has ended. A request
 //! whose last file is stored is settled on a thread of its own, so that nobody who makes files waits for a disk; those
-//! that have come meanwhile are settled together.
+//! that become whole within a moment of each other are settled together.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
