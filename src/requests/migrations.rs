@@ -1,9 +1,10 @@
-//! The files under `migrations/` as steps, each of which adds one thing. Which things are there is for the backends to
-//! find out; only steps whose thing is missing are run, so a second start touches nothing.
+//! The files under `migrations/` as steps, each of which adds one thing, or removes an index of ours that others have
+//! replaced. Which things are there is for the backends to find out; only what is left to do is run, so a second start
+//! touches nothing.
 
 use std::collections::BTreeSet;
 
-/// What a step adds.
+/// What a step adds or removes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Thing {
     /// A table.
@@ -12,27 +13,51 @@ pub(super) enum Thing {
     Column(String, String),
     /// An index that can be relied on.
     Index(String),
+    /// What a build of an index has left that was broken off.
+    Remains(String),
     /// A storage parameter of a table, whatever its value: somebody may have chosen another one.
     Parameter(String, String),
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// This is there afterwards.
+    Adds(Thing),
+    /// The index of this name is not there afterwards.
+    Removes(String),
 }
 
 /// One statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Step {
-    /// What it adds.
-    pub(super) adds: Thing,
+    /// What it does.
+    pub(super) change: Change,
     /// The statement, without its semicolon.
     pub(super) sql: String,
 }
 
 /// The statements of the files, in order.
 pub(super) fn steps(files: &[&str]) -> Vec<Step> {
-    files.iter().flat_map(|file| statements(file)).filter_map(|sql| Some(Step { adds: added(&sql)?, sql })).collect()
+    files.iter().flat_map(|file| statements(file)).filter_map(|sql| Some(Step { change: change(&sql)?, sql })).collect()
 }
 
-/// The steps whose thing is not there.
+/// The steps whose thing is not there, and those that remove what is. What a later step removes is not added first.
 pub(super) fn missing(steps: Vec<Step>, there: &BTreeSet<Thing>) -> Vec<Step> {
-    steps.into_iter().filter(|step| !there.contains(&step.adds)).collect()
+    let removed: BTreeSet<Thing> = steps
+        .iter()
+        .filter_map(|step| match &step.change {
+            Change::Removes(index) => Some(Thing::Index(index.clone())),
+            Change::Adds(_) => None,
+        })
+        .collect();
+    let is_missing = |step: &Step| match &step.change {
+        Change::Adds(thing) => !there.contains(thing) && !removed.contains(thing),
+        Change::Removes(index) => {
+            [Thing::Index(index.clone()), Thing::Remains(index.clone())].iter().any(|thing| there.contains(thing))
+        }
+    };
+    steps.into_iter().filter(is_missing).collect()
 }
 
 fn statements(file: &str) -> Vec<String> {
@@ -41,21 +66,23 @@ fn statements(file: &str) -> Vec<String> {
 }
 
 /// Reads the few shapes that our own files have (a test sees to it that they have no others).
-fn added(sql: &str) -> Option<Thing> {
+fn change(sql: &str) -> Option<Change> {
     const NOISE: [&str; 4] = ["IF", "NOT", "EXISTS", "CONCURRENTLY"];
     let words: Vec<&str> =
         sql.split(|c: char| c.is_whitespace() || c == '(').filter(|w| !w.is_empty() && !NOISE.contains(w)).collect();
-    match words.as_slice() {
-        ["CREATE", "TABLE", table, ..] => Some(Thing::Table((*table).to_owned())),
+    let adds = match words.as_slice() {
+        ["CREATE", "TABLE", table, ..] => Thing::Table((*table).to_owned()),
         ["ALTER", "TABLE", table, "ADD", "COLUMN", column, ..] => {
-            Some(Thing::Column((*table).to_owned(), (*column).to_owned()))
+            Thing::Column((*table).to_owned(), (*column).to_owned())
         }
         ["ALTER", "TABLE", table, "SET", parameter, "=", ..] => {
-            Some(Thing::Parameter((*table).to_owned(), (*parameter).to_owned()))
+            Thing::Parameter((*table).to_owned(), (*parameter).to_owned())
         }
-        ["CREATE", "INDEX", index, "ON", ..] => Some(Thing::Index((*index).to_owned())),
-        _ => None,
-    }
+        ["CREATE", "INDEX", index, "ON", ..] => Thing::Index((*index).to_owned()),
+        ["DROP", "INDEX", index] => return Some(Change::Removes((*index).to_owned())),
+        _ => return None,
+    };
+    Some(Change::Adds(adds))
 }
 
 #[cfg(test)]
@@ -66,22 +93,25 @@ mod tests {
     fn a_file_becomes_the_steps_that_it_has() {
         let file = "-- why; really\nCREATE TABLE IF NOT EXISTS a (b TEXT);\n\nALTER TABLE a ADD COLUMN IF NOT EXISTS c INT;\n\
                     ALTER TABLE a ADD COLUMN d INT;CREATE INDEX CONCURRENTLY IF NOT EXISTS e ON a (b);\n\
-                    ALTER TABLE a SET (f = 5)\n";
-        let adds: Vec<Thing> = steps(&[file]).into_iter().map(|step| step.adds).collect();
+                    ALTER TABLE a SET (f = 5);\nDROP INDEX CONCURRENTLY IF EXISTS e;\n";
+        let changes: Vec<Change> = steps(&[file]).into_iter().map(|step| step.change).collect();
         let column = |name: &str| Thing::Column("a".to_owned(), name.to_owned());
         let parameter = Thing::Parameter("a".to_owned(), "f".to_owned());
         let table = Thing::Table("a".to_owned());
-        assert_eq!(adds, [table, column("c"), column("d"), Thing::Index("e".to_owned()), parameter]);
+        let index = Thing::Index("e".to_owned());
+        let added = [table, column("c"), column("d"), index, parameter].map(Change::Adds);
+        assert_eq!(changes, [&added[..], &[Change::Removes("e".to_owned())]].concat());
     }
 
     #[test]
     fn no_statement_of_our_files_is_overlooked() {
-        // A table, thirteen columns, two indexes, a table, an index; then indexes for lines, lists and counts, and room.
+        // A table, thirteen columns, two indexes, a table, an index; then indexes for lines, lists and counts, and room;
+        // on PostgreSQL three indexes in place of two.
         let of = |files: &[&str]| {
             let written: usize = files.iter().map(|file| statements(file).len()).sum();
             (steps(files).len(), written)
         };
-        assert_eq!(of(&super::super::postgres::MIGRATIONS), (18 + 3, 18 + 3));
+        assert_eq!(of(&super::super::postgres::MIGRATIONS), (18 + 8, 18 + 8));
         assert_eq!(of(&super::super::sqlite::MIGRATIONS), (18 + 4, 18 + 4));
     }
 
@@ -90,5 +120,18 @@ mod tests {
         let all = steps(&["CREATE TABLE a (b TEXT); CREATE TABLE c (b TEXT)"]);
         let left = missing(all, &BTreeSet::from([Thing::Table("a".to_owned())]));
         assert_eq!(left.iter().map(|s| s.sql.as_str()).collect::<Vec<_>>(), ["CREATE TABLE c (b TEXT)"]);
+    }
+
+    #[test]
+    fn what_was_replaced_is_removed_and_never_made_again() {
+        let file = "CREATE INDEX old ON a (b); CREATE INDEX new ON a (c); DROP INDEX old";
+        let left = |there: &[Thing]| -> Vec<String> {
+            missing(steps(&[file]), &there.iter().cloned().collect()).into_iter().map(|step| step.sql).collect()
+        };
+        let (old, new) = (Thing::Index("old".to_owned()), Thing::Index("new".to_owned()));
+        assert_eq!(left(&[]), ["CREATE INDEX new ON a (c)"]);
+        assert_eq!(left(std::slice::from_ref(&old)), ["CREATE INDEX new ON a (c)", "DROP INDEX old"]);
+        assert_eq!(left(&[Thing::Remains("old".to_owned()), new.clone()]), ["DROP INDEX old"]);
+        assert_eq!(left(&[new]), Vec::<String>::new());
     }
 }

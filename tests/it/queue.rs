@@ -19,7 +19,7 @@ mod tenants;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use exhaust::requests::{Claim, ClaimWish, Failure, ManualClock, NewRequest, Queue, RequestKey, Suspects};
@@ -186,4 +186,21 @@ pub(crate) fn insert_outside(database: &TestDatabase, tag: &str, request_id: &st
         "INSERT INTO job_request (tag, request_id, job_id, status, request_data, dt_job_submitted)
          VALUES ('{tag}', '{request_id}', '{job_id}', 'SUBMITTED', '{{}}', {submitted})"
     ));
+}
+
+/// How often PostgreSQL looked into an index, and how many entries it read there. Waits until there was a first time:
+/// counts are told to everybody with some delay.
+pub(crate) fn index_reads(database: &TestDatabase, index: &str) -> (u64, u64) {
+    let read = || {
+        let rows = database.query_text(&format!(
+            "SELECT idx_scan, idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = '{index}'"
+        ));
+        let number = |n: usize| rows[0][n].as_ref().unwrap().parse::<u64>().unwrap();
+        (number(0), number(1))
+    };
+    let since = Instant::now();
+    while read().0 == 0 && since.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    read()
 }

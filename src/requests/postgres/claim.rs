@@ -15,7 +15,8 @@ use super::super::{Progress, RequestKey, SUSPECT};
 use super::now;
 
 /// PROCESSING without any lease is another system's work, taken over only where `$3` says after how long. Rows that another
-/// daemon is just taking back are passed over.
+/// daemon is just taking back are passed over. The conditions on status and tag are those of the index
+/// `job_request_newest_working`.
 const RECLAIM: &str = concat!(
     "WITH clock AS MATERIALIZED (SELECT ",
     now!(),
@@ -24,7 +25,7 @@ const RECLAIM: &str = concat!(
         SELECT tag, request_id,
             coalesce(crashes, 0) + CASE WHEN lease_expires_at IS NULL THEN 0 ELSE 1 END AS crashes
         FROM job_request
-        WHERE job_id = ANY($2) AND status IN ('SUBMITTED', 'PROCESSING') AND status = 'PROCESSING'
+        WHERE status = 'PROCESSING' AND tag >= '' AND job_id = ANY($2)
             AND (lease_expires_at <= (SELECT now FROM clock)
                 OR lease_expires_at IS NULL AND lease_owner IS NULL
                     AND coalesce(dt_job_processing, dt_job_submitted, '-infinity')
@@ -127,7 +128,7 @@ const NEXT_CLAIMABLE: &str = concat!(
     "SELECT min(coalesce(next_attempt_at, ",
     now!(),
     "))::text AS value FROM job_request
-    WHERE job_id = ANY($2) AND status IN ('SUBMITTED', 'PROCESSING') AND status = 'SUBMITTED'"
+    WHERE job_id = ANY($2) AND status = 'SUBMITTED'"
 );
 
 pub(super) fn next_claimable(

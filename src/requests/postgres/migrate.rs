@@ -17,7 +17,7 @@ use diesel::sql_types::{BigInt, Bool, Text};
 
 use super::super::QueueError;
 use super::super::failures;
-use super::super::migrations::{Step, Thing, missing, steps};
+use super::super::migrations::{Change, Step, Thing, missing, steps};
 use super::{MIGRATIONS, SESSION};
 
 /// "exhaust" in ASCII: the advisory lock's number, one per database.
@@ -109,8 +109,8 @@ fn look(conn: &mut PgConnection) -> Result<Vec<String>, QueueError> {
     let found: Vec<Found> = sql_query(CATALOGUE).load(conn).map_err(|e| failed("look at job_request", &e))?;
     let there: BTreeSet<Thing> = found.iter().filter_map(thing).collect();
     let mut statements = Vec::new();
-    for Step { adds, sql } in missing(steps(&MIGRATIONS), &there) {
-        let remains = |f: &&Found| f.kind == "broken index" && adds == Thing::Index(f.name.clone());
+    for Step { change, sql } in missing(steps(&MIGRATIONS), &there) {
+        let remains = |f: &&Found| f.kind == "broken index" && change == Change::Adds(Thing::Index(f.name.clone()));
         if let Some(remains) = found.iter().find(remains) {
             statements.push(format!("DROP INDEX CONCURRENTLY IF EXISTS {}.{}", remains.of, remains.name));
         }
@@ -124,6 +124,7 @@ fn thing(found: &Found) -> Option<Thing> {
         "table" => Some(Thing::Table(found.name.clone())),
         "column" => Some(Thing::Column(found.of.clone(), found.name.clone())),
         "index" => Some(Thing::Index(found.name.clone())),
+        "broken index" => Some(Thing::Remains(found.name.clone())),
         "parameter" => Some(Thing::Parameter(found.of.clone(), found.name.clone())),
         _ => None,
     }

@@ -35,7 +35,7 @@ use super::{
     Progress, Queue, QueueError, Reader, RequestKey, RequestRow, Search, Submitted, Waiting, WriteBack, stored,
 };
 
-pub(super) const MIGRATIONS: [&str; 9] = [
+pub(super) const MIGRATIONS: [&str; 10] = [
     include_str!("../../../migrations/postgres/2026-11-24-000001_original_table/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000002_our_columns/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000003_indexes/up.sql"),
@@ -45,6 +45,7 @@ pub(super) const MIGRATIONS: [&str; 9] = [
     include_str!("../../../migrations/postgres/2026-11-28-000007_line/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-28-000008_encryption_mark/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-28-000009_room/up.sql"),
+    include_str!("../../../migrations/postgres/2026-11-28-000010_newest_by_state/up.sql"),
 ];
 
 /// How long a call waits for a connection before it says that the database cannot be reached.

@@ -31,14 +31,31 @@ macro_rules! searched {
     };
 }
 
-/// In the order of the index `job_request_newest`, so that only `limit` rows are read (of a reader with channels, those
-/// on the way to them too).
+/// The newest rows of a tag in one part of a row's life, in the order of that part's index.
+macro_rules! newest_of_tag {
+    ($part:literal) => {
+        concat!(
+            "(SELECT * FROM job_request AS j WHERE j.tag = $2 AND ",
+            $part,
+            " AND ",
+            visible!(),
+            " ORDER BY j.dt_job_submitted DESC NULLS LAST, j.request_id LIMIT $1)"
+        )
+    };
+}
+
+/// The conditions are those of the indexes `job_request_newest_waiting`, `_working` and `_ended`, so that only `limit`
+/// rows are read from each (of a reader with channels, those on the way to them too).
 const LIST_TAG: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM job_request AS j WHERE j.tag = $2 AND ",
-    visible!(),
-    " ORDER BY j.dt_job_submitted DESC NULLS LAST, j.request_id LIMIT $1"
+    " FROM (",
+    newest_of_tag!("j.status = 'SUBMITTED' AND j.tag >= ''"),
+    " UNION ALL ",
+    newest_of_tag!("j.status = 'PROCESSING' AND j.tag >= ''"),
+    " UNION ALL ",
+    newest_of_tag!("(j.status IN ('SUBMITTED', 'PROCESSING')) IS NOT TRUE"),
+    ") AS j ORDER BY j.dt_job_submitted DESC NULLS LAST, j.request_id LIMIT $1"
 );
 
 /// In the order of the index `job_request_newest_of_all`.
@@ -121,7 +138,7 @@ pub(super) fn search(
     Ok((total.total(), bound!(SEARCH).load(conn)?))
 }
 
-/// The condition on both statuses is the index' own. A time that does not read (`infinity`) is as old as none.
+/// A time that does not read (`infinity`) is as old as none.
 const WAITING: &str = concat!(
     "SELECT tag::text AS tag, request_id::text AS request_id,
         CASE WHEN isfinite(dt_job_submitted) THEN dt_job_submitted END::text AS submitted,
@@ -129,7 +146,7 @@ const WAITING: &str = concat!(
     now!(),
     " THEN 1 ELSE 0 END::bigint AS backing_off
     FROM job_request
-    WHERE job_id = ANY($2) AND status IN ('SUBMITTED', 'PROCESSING') AND status = 'SUBMITTED'"
+    WHERE job_id = ANY($2) AND status = 'SUBMITTED'"
 );
 
 pub(super) fn waiting(conn: &mut PgConnection, shift: i64, job_ids: &[String]) -> QueryResult<Vec<StoredWaiting>> {
@@ -139,8 +156,11 @@ pub(super) fn waiting(conn: &mut PgConnection, shift: i64, job_ids: &[String]) -
 
 pub(super) fn open_by_tag(conn: &mut PgConnection) -> QueryResult<Vec<StoredTotal>> {
     sql_query(
-        "SELECT tag::text AS tag, count(*) AS total FROM job_request WHERE status IN ('SUBMITTED', 'PROCESSING')
-        GROUP BY 1",
+        "SELECT tag::text AS tag, count(*) AS total FROM (
+            SELECT tag FROM job_request WHERE status = 'SUBMITTED' AND tag >= ''
+            UNION ALL
+            SELECT tag FROM job_request WHERE status = 'PROCESSING' AND tag >= ''
+        ) AS open GROUP BY 1",
     )
     .load(conn)
 }

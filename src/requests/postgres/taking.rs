@@ -11,10 +11,12 @@ use super::super::{ClaimWish, SUSPECT, Suspects};
 use super::claim::without_nul;
 use super::now;
 
-/// A time that does not read (`infinity`) is as old as none at all. Keys are compared by bytes, whatever the database
-/// sorts by, so that both backends agree.
-const BY_AGE: &str = "CASE WHEN isfinite(dt_job_submitted) THEN dt_job_submitted END NULLS FIRST,
-            tag COLLATE \"C\", request_id COLLATE \"C\"";
+/// A time that does not read (`infinity`) is as old as none at all.
+const SINCE: &str = "CASE WHEN isfinite(dt_job_submitted) THEN dt_job_submitted END";
+
+/// The order of [`SINCE`] and the keys. These are compared by bytes, whatever the database sorts by, so that both backends
+/// agree.
+const BY_AGE: &str = "since NULLS FIRST, tag COLLATE \"C\", request_id COLLATE \"C\"";
 
 /// Not before its back-off is over.
 const DUE: &str = "(next_attempt_at IS NULL OR next_attempt_at <= (SELECT now FROM clock))";
@@ -47,8 +49,7 @@ fn statement(wish: &ClaimWish) -> String {
         "WITH clock AS MATERIALIZED (SELECT {now} AS now),
     {allowed}
     oldest AS MATERIALIZED (
-        SELECT place, crashes, row_number() OVER (ORDER BY
-            since NULLS FIRST, tag COLLATE \"C\", request_id COLLATE \"C\") AS age FROM ({locked}) AS locked
+        SELECT place, crashes, row_number() OVER (ORDER BY {BY_AGE}) AS age FROM ({locked}) AS locked
     ),
     graded AS (
         SELECT place, crashes,
@@ -69,13 +70,15 @@ fn statement(wish: &ClaimWish) -> String {
     )
 }
 
-/// What goes before the query that locks the oldest rows, and that query.
+/// What goes before the query that locks the oldest rows, and that query. How long either takes must not hang on how many
+/// rows PostgreSQL believes to wait: after a hundred thousand have come it goes on believing in none for long.
 fn locked(wish: &ClaimWish) -> (String, String) {
-    let columns = "ctid AS place, tag, request_id, coalesce(crashes, 0) AS crashes,
-                CASE WHEN isfinite(dt_job_submitted) THEN dt_job_submitted END AS since";
+    let columns =
+        format!("job_request.ctid AS place, tag, request_id, coalesce(crashes, 0) AS crashes, {SINCE} AS since");
     if is_plain(wish) {
-        // The first of each job, in the order of the index `job_request_line`. Its `coalesce` keeps PostgreSQL from
-        // reading every open row through `job_request_open` and sorting them: it believes that they are few.
+        // The first of each job, in the order of the index `job_request_line`, whose expressions are repeated. No other
+        // index holds waiting rows for a statement that does not ask for it (migration 000010 says how): PostgreSQL would
+        // read them all and sort them.
         let each = format!(
             "SELECT of_job.* FROM unnest($2) AS job (id), LATERAL (
             SELECT {columns} FROM job_request
@@ -90,22 +93,25 @@ fn locked(wish: &ClaimWish) -> (String, String) {
         Suspects::Leave => format!("coalesce(crashes, 0) < {SUSPECT}"),
         Suspects::One => format!("coalesce(crashes, 0) >= {SUSPECT}"),
     };
-    // Status and condition repeat those of the index `job_request_open`, so that finished rows are never looked at.
-    let claimable = format!(
-        "job_id = ANY($2) AND status IN ('SUBMITTED', 'PROCESSING') AND status = 'SUBMITTED' AND {DUE} AND {grade}"
-    );
-    let (allowed, among) = match (wish.per_tag, wish.per_channel) {
-        (None, None) => (String::new(), ""),
-        _ => (allowed(&claimable), "AND (tag, request_id) IN (SELECT tag, request_id FROM allowed)"),
-    };
-    let all = format!(
-        "SELECT {columns} FROM job_request
-            WHERE {claimable} {among}
+    let claimable = format!("job_id = ANY($2) AND status = 'SUBMITTED' AND {DUE} AND {grade}");
+    if wish.per_tag.is_none() && wish.per_channel.is_none() {
+        let all = format!(
+            "SELECT {columns} FROM job_request WHERE {claimable}
             ORDER BY {BY_AGE}
             LIMIT $3
             FOR UPDATE SKIP LOCKED"
+        );
+        return (String::new(), all);
+    }
+    let among = format!(
+        "SELECT {columns} FROM (SELECT spot, nth FROM allowed ORDER BY nth OFFSET 0) AS allowed
+            JOIN job_request ON job_request.ctid = allowed.spot
+            WHERE {claimable}
+            ORDER BY allowed.nth
+            LIMIT $3
+            FOR UPDATE OF job_request SKIP LOCKED"
     );
-    (allowed, all)
+    (allowed(&claimable), among)
 }
 
 /// Whether the line's first rows are the wish's. Suspects are far apart in the line; limits look at all that wait.
@@ -113,31 +119,28 @@ const fn is_plain(wish: &ClaimWish) -> bool {
     matches!(wish.suspects, Suspects::Leave) && wish.per_tag.is_none() && wish.per_channel.is_none()
 }
 
-/// Claimable rows within the limits on tags (`$6`) and channels (`$7`): those in work come first, then the oldest. Rows
-/// that a tag's limit leaves out take no place of their channel.
+/// Claimable rows within the limits on tags (`$6`) and channels (`$7`), by age. Each row has its place among those of its
+/// tag, and then of its channel: first those in work, then the oldest. Rows that a tag's limit leaves out take no place of
+/// their channel. Nothing is joined: PostgreSQL would compare each with each where it believes that there are few.
 fn allowed(claimable: &str) -> String {
     format!(
-        "held AS MATERIALIZED (
-        SELECT tag, requested_channel FROM job_request
-        WHERE status IN ('SUBMITTED', 'PROCESSING') AND status = 'PROCESSING'
-            AND lease_expires_at > (SELECT now FROM clock)
+        "held_or_waiting AS (
+        SELECT NULL::tid AS spot, tag, request_id, requested_channel, NULL::timestamp AS since, FALSE AS waits
+        FROM job_request
+        WHERE status = 'PROCESSING' AND tag >= '' AND lease_expires_at > (SELECT now FROM clock)
+        UNION ALL
+        SELECT ctid, tag, request_id, requested_channel, {SINCE}, TRUE FROM job_request WHERE {claimable}
     ),
     by_tag AS (
-        SELECT tag, request_id, requested_channel, dt_job_submitted,
-            row_number() OVER (PARTITION BY tag ORDER BY {BY_AGE})
-                + coalesce((SELECT n FROM (SELECT tag, count(*) AS n FROM held GROUP BY tag) AS h
-                    WHERE h.tag = job_request.tag), 0) AS place
-        FROM job_request WHERE {claimable}
+        SELECT *, row_number() OVER (PARTITION BY tag ORDER BY waits, {BY_AGE}) AS nth_of_tag FROM held_or_waiting
+    ),
+    by_channel AS (
+        SELECT *, row_number() OVER (PARTITION BY requested_channel ORDER BY waits, {BY_AGE}) AS nth_of_channel
+        FROM by_tag WHERE NOT waits OR $6 IS NULL OR nth_of_tag <= $6
     ),
     allowed AS MATERIALIZED (
-        SELECT tag, request_id FROM (
-            SELECT tag, request_id, requested_channel,
-                row_number() OVER (PARTITION BY requested_channel ORDER BY {BY_AGE})
-                    + coalesce((SELECT n FROM (SELECT requested_channel, count(*) AS n FROM held GROUP BY 1) AS h
-                        WHERE h.requested_channel = by_tag.requested_channel), 0) AS place
-            FROM by_tag WHERE $6 IS NULL OR place <= $6
-        ) AS by_channel
-        WHERE $7 IS NULL OR requested_channel IS NULL OR place <= $7
+        SELECT spot, row_number() OVER (ORDER BY {BY_AGE}) AS nth FROM by_channel
+        WHERE waits AND ($7 IS NULL OR requested_channel IS NULL OR nth_of_channel <= $7)
     ),"
     )
 }

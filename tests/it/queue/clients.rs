@@ -178,6 +178,19 @@ fn a_list_has_its_tags_newest_rows_first() {
         assert_eq!(list(None, 2), "3 2");
         assert_eq!(list(Some("nobody"), 100), "");
         assert_eq!(list(Some("t"), 0), "");
+        // Whatever the status is: a list is in one order.
+        for (n, status) in
+            ["'PROCESSING'", "'COMPLETED'", "NULL", "'SUCCESS'", "'FAILED'", "'SUBMITTED'"].iter().enumerate()
+        {
+            for (m, submitted) in ["NULL", "'2026-02-02 00:00:00'"].iter().enumerate() {
+                super::insert_outside(database, "mixed", &format!("{n}{m}"), "theirs", submitted);
+                database.execute(&format!(
+                    "UPDATE job_request SET status = {status} WHERE tag = 'mixed' AND request_id = '{n}{m}'"
+                ));
+            }
+        }
+        assert_eq!(list(Some("mixed"), 100), "01 11 21 31 41 51 00 10 20 30 40 50");
+        assert_eq!(list(Some("mixed"), 8), "01 11 21 31 41 51 00 10");
     });
 }
 

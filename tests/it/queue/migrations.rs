@@ -40,9 +40,8 @@ fn the_original_table_migrates_with_no_row_changed() {
         assert!(queue.check().is_err_and(|e| !e.may_pass()), "columns are missing");
         let planned = queue.migrate(true).unwrap();
         assert!(queue.check().is_err(), "a dry run changes nothing");
-        // Slots, the indexes, and room in pages.
-        let others = if database.is_postgres() { 7 } else { 8 };
-        assert_eq!(planned.len(), OUR_COLUMNS.len() + others, "{planned:#?}");
+        // Slots, the indexes, and room in pages (PostgreSQL) or one more index (SQLite).
+        assert_eq!(planned.len(), OUR_COLUMNS.len() + 8, "{planned:#?}");
         assert_eq!(queue.migrate(false).unwrap(), planned);
         queue.check().unwrap();
         assert_eq!(original_values(database), before);
@@ -57,7 +56,7 @@ fn the_original_table_migrates_with_no_row_changed() {
 fn an_empty_database_migrates_and_a_second_time_does_nothing() {
     each(|database| {
         let queue = queue(database);
-        assert_eq!(queue.migrate(false).unwrap().len(), if database.is_postgres() { 21 } else { 22 });
+        assert_eq!(queue.migrate(false).unwrap().len(), 22);
         queue.check().unwrap();
         assert_eq!(queue.migrate(true).unwrap(), Vec::<String>::new());
         assert_eq!(queue.migrate(false).unwrap(), Vec::<String>::new());
@@ -143,14 +142,39 @@ fn invalid_remains_of_an_index_are_built_anew() {
     let Some(database) = TestDatabase::postgres() else { return };
     let (queue, _) = migrated(&database);
     // What a broken CREATE INDEX CONCURRENTLY leaves behind.
-    database.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'job_request_open'::regclass");
+    database.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'job_request_line'::regclass");
     let done = queue.migrate(false).unwrap();
     assert_eq!(done.len(), 2, "{done:?}");
-    assert_eq!(done[0], "DROP INDEX CONCURRENTLY IF EXISTS public.job_request_open");
+    assert_eq!(done[0], "DROP INDEX CONCURRENTLY IF EXISTS public.job_request_line");
     assert_eq!(
-        database.query_text("SELECT indisvalid FROM pg_index WHERE indexrelid = 'job_request_open'::regclass"),
+        database.query_text("SELECT indisvalid FROM pg_index WHERE indexrelid = 'job_request_line'::regclass"),
         [[Some("t".to_owned())]]
     );
+    assert_eq!(queue.migrate(false).unwrap(), Vec::<String>::new());
+}
+
+/// An older version has made them, or makes them again while the fleet is being upgraded.
+#[test]
+fn indexes_that_others_have_replaced_are_removed() {
+    let Some(database) = TestDatabase::postgres() else { return };
+    let (queue, _) = migrated(&database);
+    foreign_rows(&database);
+    let before = original_values(&database);
+    let old = "CREATE INDEX job_request_newest ON job_request (tag, dt_job_submitted DESC NULLS LAST, request_id);
+        CREATE INDEX job_request_open ON job_request (job_id, status) WHERE status IN ('SUBMITTED', 'PROCESSING');";
+    database.execute(old);
+    // One of them was never built to its end.
+    database.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'job_request_open'::regclass");
+    let planned = queue.migrate(true).unwrap();
+    assert_eq!(
+        planned,
+        ["job_request_newest", "job_request_open"].map(|name| format!("DROP INDEX CONCURRENTLY IF EXISTS {name}"))
+    );
+    assert_eq!(queue.migrate(false).unwrap(), planned);
+    let left =
+        database.query_text("SELECT to_regclass('job_request_newest')::text, to_regclass('job_request_open')::text");
+    assert_eq!(left, [[None, None]]);
+    assert_eq!(original_values(&database), before);
     assert_eq!(queue.migrate(false).unwrap(), Vec::<String>::new());
 }
 

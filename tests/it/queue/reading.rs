@@ -7,7 +7,7 @@ use chrono::NaiveDate;
 use exhaust::requests::{NewRequest, Progress, Queue, Reader, RequestRow, Search};
 
 use super::super::databases::{TestDatabase, each};
-use super::{LEASE, failure, ids, key, migrated, request, take, wish};
+use super::{LEASE, failure, ids, index_reads, key, migrated, request, take, wish};
 
 /// Tags, channels and allowed channels with every character that a pattern language might take for its own.
 const NAMES: [&str; 9] = ["a-1", "a-2", "a[1]", "a_1", "a%1", "a\\1", "é1", "A-1", "b"];
@@ -256,4 +256,24 @@ fn a_row_keeps_the_channels_of_the_key_that_made_it() {
         assert!(queue.resubmit(&key("t", "1")).unwrap());
         assert_eq!(queue.find(&key("t", "1")).unwrap().unwrap().allowed_channels, allowed, "a retry has no more");
     });
+}
+
+/// However many rows a tag has, in whatever state: a list reads as many as it shows of each part of their lives.
+#[test]
+fn postgres_reads_a_list_in_its_order() {
+    let Some(database) = TestDatabase::postgres() else { return };
+    let (queue, _) = migrated(&database);
+    database.execute(
+        "INSERT INTO job_request (tag, request_id, job_id, status, dt_job_submitted)
+         SELECT 't', n::text, 'course-report', (ARRAY['SUBMITTED', 'PROCESSING', 'COMPLETED', 'FAILED', NULL])[n % 5 + 1],
+             timestamp '2026-01-01' + n * interval '1 second'
+         FROM generate_series(1, 30000) AS n; ANALYZE job_request",
+    );
+    let listed = queue.list(Some("t"), &Reader::everything(), 4).unwrap();
+    let ids: Vec<&str> = listed.iter().map(|row| row.request_id.as_str()).collect();
+    assert_eq!(ids, ["30000", "29999", "29998", "29997"]);
+    for part in ["waiting", "working", "ended"] {
+        let (scans, rows) = index_reads(&database, &format!("job_request_newest_{part}"));
+        assert!(scans == 1 && (1..=4).contains(&rows), "{part}: {scans} scans read {rows} rows");
+    }
 }

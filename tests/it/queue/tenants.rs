@@ -1,9 +1,13 @@
 //! Limits on tags and channels: one tenant's many requests do not make another's one wait.
 
+use std::collections::BTreeMap;
 use std::sync::Barrier;
 use std::thread;
+use std::time::{Duration, Instant};
 
-use exhaust::requests::{ClaimWish, WriteBack};
+use exhaust::requests::{ClaimWish, RequestKey, WriteBack};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 
 use super::super::databases::{TestDatabase, each};
 use super::{LEASE, failure, ids, insert_outside, key, migrated, take, wish};
@@ -97,4 +101,112 @@ fn limits_hold_for_claimants_at_the_same_time() {
         assert_eq!(taken, 7);
         drop(queue);
     });
+}
+
+/// A row of [`rows`]: tag, channel (the first is none), minute of submission, state.
+type Row = (usize, usize, Option<u32>, usize);
+
+const CHANNELS: [Option<&str>; 4] = [None, Some("x"), Some("y"), Some("z")];
+/// Waiting; in work under a lease; in work under a lease that ran out; ended. PostgreSQL has its own clock.
+const STATES: [(&str, &str); 4] = [
+    ("SUBMITTED", "NULL"),
+    ("PROCESSING", "'2999-01-01 00:00:00.000'"),
+    ("PROCESSING", "'2020-01-01 00:00:00.000'"),
+    ("COMPLETED", "NULL"),
+];
+
+fn rows() -> impl Strategy<Value = Vec<Row>> {
+    let state = prop_oneof![6 => Just(0usize), 2 => Just(1), 1 => Just(2), 1 => Just(3)];
+    proptest::collection::vec((0..4usize, 0..CHANNELS.len(), proptest::option::weighted(0.9, 0..20u32), state), 1..40)
+}
+
+/// The line, walked from its oldest row: who is beyond the limit of its tag stands aside, and who is left and beyond that
+/// of its channel too.
+fn walked(rows: &[Row], wish: &ClaimWish) -> Vec<RequestKey> {
+    let (mut of_tag, mut of_channel) = (BTreeMap::new(), BTreeMap::new());
+    for (tag, channel, _, state) in rows {
+        if *state == 1 {
+            *of_tag.entry(*tag).or_insert(0u32) += 1;
+            *of_channel.entry(*channel).or_insert(0u32) += 1;
+        }
+    }
+    let mut line: Vec<(Option<u32>, usize, String, usize)> = (0..)
+        .zip(rows)
+        .filter(|(_, row)| row.3 == 0)
+        .map(|(n, (tag, channel, minute, _)): (usize, _)| (*minute, *tag, format!("{n:02}"), *channel))
+        .collect();
+    line.sort();
+    let mut taken = Vec::new();
+    for (_, tag, id, channel) in line {
+        let nth_of_tag = of_tag.entry(tag).or_default();
+        *nth_of_tag += 1;
+        if wish.per_tag.is_some_and(|most| *nth_of_tag > most) {
+            continue;
+        }
+        let nth_of_channel = of_channel.entry(channel).or_default();
+        *nth_of_channel += 1;
+        if channel == 0 || wish.per_channel.is_none_or(|most| *nth_of_channel <= most) {
+            taken.push(key(&format!("tag-{tag}"), &id));
+        }
+    }
+    taken.truncate(usize::try_from(wish.limit).unwrap());
+    taken
+}
+
+#[test]
+fn limits_take_what_a_walk_along_the_line_takes() {
+    each(|database| {
+        let (queue, _) = migrated(database);
+        let mut runner = TestRunner::new(Config { cases: 60, failure_persistence: None, ..Config::default() });
+        let limits = (proptest::option::of(1..5u32), proptest::option::of(1..7u32), 1..15u32);
+        let ran = runner.run(&(rows(), limits), |(rows, (per_tag, per_channel, limit))| {
+            let values: Vec<String> = (0..)
+                .zip(&rows)
+                .map(|(n, (tag, channel, minute, state)): (usize, _)| {
+                    let quoted = |text: Option<String>| text.map_or("NULL".to_owned(), |text| format!("'{text}'"));
+                    let channel = quoted(CHANNELS[*channel].map(str::to_owned));
+                    let submitted = quoted(minute.map(|minute| format!("2026-01-01 00:{minute:02}:00.000")));
+                    let (status, lease) = STATES[*state];
+                    format!("('tag-{tag}', '{n:02}', 'course-report', {channel}, {submitted}, '{status}', {lease})")
+                })
+                .collect();
+            database.execute(&format!(
+                "DELETE FROM job_request;
+                 INSERT INTO job_request (tag, request_id, job_id, requested_channel, dt_job_submitted, status,
+                     lease_expires_at) VALUES {}",
+                values.join(", ")
+            ));
+            let wish = ClaimWish { per_tag, per_channel, ..wish(limit) };
+            let claimed: Vec<RequestKey> =
+                queue.claim(&wish).unwrap().requests.into_iter().map(|request| request.key).collect();
+            prop_assert_eq!(claimed, walked(&rows, &wish));
+            Ok(())
+        });
+        ran.unwrap();
+    });
+}
+
+/// What PostgreSQL believes was true before they came; a claim that compared each with each took most of a minute.
+#[test]
+fn limits_hold_where_many_wait_whom_the_planner_does_not_know() {
+    let Some(database) = TestDatabase::postgres() else { return };
+    let (queue, _) = migrated(&database);
+    database.execute(
+        "ALTER TABLE job_request SET (autovacuum_enabled = false);
+         INSERT INTO job_request (tag, request_id, job_id, status, dt_job_submitted)
+         SELECT 'old', n::text, 'course-report', 'COMPLETED', timestamp '2025-01-01' + n * interval '1 second'
+         FROM generate_series(1, 20000) AS n; ANALYZE job_request;
+         INSERT INTO job_request (tag, request_id, job_id, status, dt_job_submitted)
+         SELECT 'tag-' || n % 1000, to_char(n, 'FM00000'), 'course-report', 'SUBMITTED',
+             timestamp '2026-01-01' + n * interval '1 second'
+         FROM generate_series(0, 59999) AS n",
+    );
+    let fair = ClaimWish { per_tag: Some(3), ..wish(500) };
+    let begin = Instant::now();
+    for first in [0, 500, 1000, 1500, 2000, 2500] {
+        let expected: Vec<String> = (first..first + 500).map(|n| format!("{n:05}")).collect();
+        assert_eq!(ids(&queue.claim(&fair).unwrap()), expected);
+    }
+    assert!(queue.claim(&fair).unwrap().requests.is_empty(), "three of each tag are in work");
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
 }
