@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-/// What a step adds or removes.
+/// What may be there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Thing {
     /// A table.

@@ -204,3 +204,14 @@ pub(crate) fn index_reads(database: &TestDatabase, index: &str) -> (u64, u64) {
     }
     read()
 }
+
+/// What PostgreSQL's planner goes on believing for long where there are many finished rows: they are analysed after a tenth
+/// of them has changed.
+pub(crate) fn believe_that_nothing_waits(database: &TestDatabase) {
+    database.execute(
+        "ALTER TABLE job_request SET (autovacuum_enabled = false);
+         INSERT INTO job_request (tag, request_id, job_id, status, dt_job_submitted)
+         SELECT 'old', n::text, 'course-report', 'COMPLETED', timestamp '2025-01-01' + n * interval '1 second'
+         FROM generate_series(1, 20000) AS n; ANALYZE job_request",
+    );
+}

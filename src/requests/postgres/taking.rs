@@ -94,7 +94,7 @@ fn locked(wish: &ClaimWish) -> (String, String) {
         Suspects::One => format!("coalesce(crashes, 0) >= {SUSPECT}"),
     };
     let claimable = format!("job_id = ANY($2) AND status = 'SUBMITTED' AND {DUE} AND {grade}");
-    if wish.per_tag.is_none() && wish.per_channel.is_none() {
+    if !is_limited(wish) {
         let all = format!(
             "SELECT {columns} FROM job_request WHERE {claimable}
             ORDER BY {BY_AGE}
@@ -103,9 +103,10 @@ fn locked(wish: &ClaimWish) -> (String, String) {
         );
         return (String::new(), all);
     }
+    // The condition once more: PostgreSQL looks at it again where somebody changes a row before it is locked.
     let among = format!(
-        "SELECT {columns} FROM (SELECT spot, nth FROM allowed ORDER BY nth OFFSET 0) AS allowed
-            JOIN job_request ON job_request.ctid = allowed.spot
+        "SELECT {columns} FROM (SELECT place, nth FROM allowed ORDER BY nth OFFSET 0) AS allowed
+            JOIN job_request ON job_request.ctid = allowed.place
             WHERE {claimable}
             ORDER BY allowed.nth
             LIMIT $3
@@ -116,16 +117,20 @@ fn locked(wish: &ClaimWish) -> (String, String) {
 
 /// Whether the line's first rows are the wish's. Suspects are far apart in the line; limits look at all that wait.
 const fn is_plain(wish: &ClaimWish) -> bool {
-    matches!(wish.suspects, Suspects::Leave) && wish.per_tag.is_none() && wish.per_channel.is_none()
+    matches!(wish.suspects, Suspects::Leave) && !is_limited(wish)
 }
 
-/// Claimable rows within the limits on tags (`$6`) and channels (`$7`), by age. Each row has its place among those of its
+const fn is_limited(wish: &ClaimWish) -> bool {
+    wish.per_tag.is_some() || wish.per_channel.is_some()
+}
+
+/// Claimable rows within the limits on tags (`$6`) and channels (`$7`), by age. Each row is counted among those of its
 /// tag, and then of its channel: first those in work, then the oldest. Rows that a tag's limit leaves out take no place of
 /// their channel. Nothing is joined: PostgreSQL would compare each with each where it believes that there are few.
 fn allowed(claimable: &str) -> String {
     format!(
         "held_or_waiting AS (
-        SELECT NULL::tid AS spot, tag, request_id, requested_channel, NULL::timestamp AS since, FALSE AS waits
+        SELECT NULL::tid AS place, tag, request_id, requested_channel, NULL::timestamp AS since, FALSE AS waits
         FROM job_request
         WHERE status = 'PROCESSING' AND tag >= '' AND lease_expires_at > (SELECT now FROM clock)
         UNION ALL
@@ -139,7 +144,7 @@ fn allowed(claimable: &str) -> String {
         FROM by_tag WHERE NOT waits OR $6 IS NULL OR nth_of_tag <= $6
     ),
     allowed AS MATERIALIZED (
-        SELECT spot, row_number() OVER (ORDER BY {BY_AGE}) AS nth FROM by_channel
+        SELECT place, row_number() OVER (ORDER BY {BY_AGE}) AS nth FROM by_channel
         WHERE waits AND ($7 IS NULL OR requested_channel IS NULL OR nth_of_channel <= $7)
     ),"
     )
@@ -169,7 +174,7 @@ pub(super) fn claim(
         wish.per_channel.map(i64::from).into_sql::<Nullable<BigInt>>(),
     );
     let query = kept(statement(wish), values);
-    if wish.per_tag.is_none() && wish.per_channel.is_none() {
+    if !is_limited(wish) {
         return query.load(conn);
     }
     // Two claims at once would both count what is in work before either adds to it: with limits they take turns.
