@@ -7,8 +7,8 @@ use super::{Ended, load_config};
 use crate::requests::SystemClock;
 use crate::worker::open;
 
-/// Add what the table job_request lacks: columns and indexes only, no row is changed. `run` does it too, unless
-/// `[database] migrate = false`.
+/// Add the columns and indexes that the table job_request lacks, and drop indexes of this program's own that newer ones have
+/// replaced. No row is changed. `run` does it too, unless `[database] migrate = false`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Print the SQL that would be run, and change nothing.
