@@ -5,6 +5,8 @@
 //! [`sources`] (the platform's tables in), [`reports`] (batch and shared data to table, pure),
 //! [`outputs`] (a table out, to a store), [`worker`] (schedules and scans), [`cli`] (the commands).
 
+#![deny(clippy::print_stdout, clippy::print_stderr, reason = "they panic where nobody reads; see cli/print.rs")]
+
 pub mod allocator;
 pub mod api;
 pub mod cli;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::print::{out, outln};
 use super::text::table;
 use super::{Ended, load_config};
 use crate::config::Config;
@@ -37,11 +38,11 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     let runs: Vec<(&Arc<Job>, Vec<String>)> = config.jobs.iter().map(|job| (job, next_runs(&config, job))).collect();
     let warnings = warnings(&config);
     if arguments.json {
-        println!("{}", as_json(&reached, &runs, &warnings));
+        outln!("{}", as_json(&reached, &runs, &warnings));
     } else {
         print(&config, &reached, &runs);
         for warning in &warnings {
-            println!("warning: {warning}");
+            outln!("warning: {warning}");
         }
     }
     let failed: Vec<&str> = reached.iter().filter(|one| one.answer.is_err()).map(|one| one.name).collect();
@@ -142,7 +143,7 @@ fn next_runs(config: &Config, job: &Job) -> Vec<String> {
 }
 
 fn print(config: &Config, reached: &[Reached], runs: &[(&Arc<Job>, Vec<String>)]) {
-    println!("{} is valid: {} jobs, times in {}\n", config.file.display(), config.jobs.len(), config.timezone);
+    outln!("{} is valid: {} jobs, times in {}\n", config.file.display(), config.jobs.len(), config.timezone);
     let lines: Vec<[String; 2]> = reached
         .iter()
         .map(|one| {
@@ -150,7 +151,7 @@ fn print(config: &Config, reached: &[Reached], runs: &[(&Arc<Job>, Vec<String>)]
             [one.name.to_owned(), answer]
         })
         .collect();
-    println!("{}", table(["DEPENDENCY", "STATE"], &lines));
+    outln!("{}", table(["DEPENDENCY", "STATE"], &lines));
     let lines: Vec<[String; 5]> = runs
         .iter()
         .map(|(job, runs)| {
@@ -162,7 +163,7 @@ fn print(config: &Config, reached: &[Reached], runs: &[(&Arc<Job>, Vec<String>)]
             [job.id.clone(), job.report.to_owned(), mode.to_owned(), schedule, runs.join(", ")]
         })
         .collect();
-    print!("{}", table(["JOB", "REPORT", "MODE", "SCHEDULE", "NEXT RUNS"], &lines));
+    out!("{}", table(["JOB", "REPORT", "MODE", "SCHEDULE", "NEXT RUNS"], &lines));
 }
 
 fn as_json(reached: &[Reached], runs: &[(&Arc<Job>, Vec<String>)], warnings: &[String]) -> Value {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::filters::{FilterArguments, find_job};
+use super::print::outln;
 use super::progress::Progress;
 use super::text::table;
 use super::{Ended, load_config, open_queue};
@@ -74,7 +75,7 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     let explanation = explain(&config, &asked, &progress)?;
     drop(progress);
     if arguments.json {
-        println!("{}", as_json(&explanation));
+        outln!("{}", as_json(&explanation));
     } else {
         print(&explanation);
     }
@@ -192,11 +193,11 @@ fn print(explanation: &Explanation) {
             [line.id.clone(), line.course.clone(), enrolled.to_string(), rows.to_string()]
         })
         .collect();
-    println!("{} would make {} files:\n", explanation.job, rows.len());
-    println!("{}", table(["BATCH", "COURSE", "ENROLLED", "LISTED"], &rows));
+    outln!("{} would make {} files:\n", explanation.job, rows.len());
+    outln!("{}", table(["BATCH", "COURSE", "ENROLLED", "LISTED"], &rows));
     let scans: Vec<[String; 3]> = explanation.scans.iter().map(scan_line).collect();
-    println!("loaded once:\n");
-    println!("{}", table(["TABLE", "COLUMNS", "ONLY"], &scans));
+    outln!("loaded once:\n");
+    outln!("{}", table(["TABLE", "COLUMNS", "ONLY"], &scans));
     let left_out = &explanation.selection.left_out;
     for (why, batches) in [
         ("unknown", &left_out.unknown),
@@ -205,12 +206,12 @@ fn print(explanation: &Explanation) {
         ("of another channel", &left_out.channel),
     ] {
         if !batches.is_empty() {
-            println!("left out, {why}: {}", batches.join(", "));
+            outln!("left out, {why}: {}", batches.join(", "));
         }
     }
     for (table, reasons) in &explanation.stats.odd_rows {
         for (reason, rows) in reasons {
-            println!("odd rows in {table}: {rows} ({reason})");
+            outln!("odd rows in {table}: {rows} ({reason})");
         }
     }
 }

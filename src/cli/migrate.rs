@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::print::outln;
 use super::{Ended, load_config};
 use crate::requests::SystemClock;
 use crate::worker::open;
@@ -21,12 +22,12 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     let statements = queue.migrate(arguments.dry_run)?;
     if arguments.dry_run {
         for statement in &statements {
-            println!("{};", statement.trim().trim_end_matches(';'));
+            outln!("{};", statement.trim().trim_end_matches(';'));
         }
     } else if statements.is_empty() {
-        println!("nothing to do");
+        outln!("nothing to do");
     } else {
-        println!("{} statements run", statements.len());
+        outln!("{} statements run", statements.len());
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ mod files;
 mod filters;
 mod migrate;
 mod operate;
+mod print;
 mod progress;
 mod retention;
 mod run;
@@ -105,7 +106,10 @@ impl Ended {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(answer) => return printed(&answer),
+    };
     log_to_stderr(&arguments);
     let ended = match &arguments.command {
         Command::Run(command) => run::run(command, &arguments.config),
@@ -120,13 +124,28 @@ pub fn main() -> ExitCode {
         Command::Retention(command) => retention::run(command, &arguments.config),
         Command::SampleData(command) => sample_data::run(command),
     };
+    exit(ended.and_then(|()| print::finish().map_err(Ended::Failed)))
+}
+
+fn exit(ended: Result<(), Ended>) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(ended) => {
-            eprintln!("error: {ended}");
+            print::error_line(&format!("error: {ended}"));
             ExitCode::from(ended.exit_code())
         }
     }
+}
+
+/// Prints what clap answers in place of arguments: help and version, or what is wrong with the usage.
+fn printed(answer: &clap::Error) -> ExitCode {
+    if answer.use_stderr() {
+        // Where standard error takes nothing the exit code has to do.
+        let _ = answer.print();
+        return ExitCode::from(Ended::Usage(String::new()).exit_code());
+    }
+    print::write(|| answer.print());
+    exit(print::finish().map_err(Ended::Failed))
 }
 
 /// One line per event. The daemon tells what it does; commands that end, only what is wrong, unless asked.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::print::outln;
 use super::{Ended, load_config, open_queue};
 use crate::config::Config;
 use crate::intake;
@@ -72,6 +73,6 @@ fn answer(queue: &dyn Queue, key: &RequestKey, changed: bool, rule: &str) -> Res
     if !changed {
         return Err(Ended::Failed(format!("request {key} is {}: {rule}", row.status)));
     }
-    println!("{key} {}", row.status);
+    outln!("{key} {}", row.status);
     Ok(())
 }

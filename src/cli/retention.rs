@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::print::outln;
 use super::text::{iso, table, time};
 use super::{Ended, block_on, load_config, open_world, run};
 use crate::config::{Config, parse_duration};
@@ -57,7 +58,7 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
         Ok::<_, Ended>(sweep_and_tell(&world, age, arguments.dry_run, &mut tell).await?)
     })?;
     if arguments.json {
-        println!("{}", answer(arguments.dry_run, &swept, &removed));
+        outln!("{}", answer(arguments.dry_run, &swept, &removed));
     } else {
         print_all(arguments.dry_run, &swept, &removed);
     }
@@ -104,11 +105,11 @@ fn print_all(dry_run: bool, swept: &Swept, removed: &[Removed]) {
     };
     if !removed.is_empty() {
         let lines: Vec<[String; 6]> = removed.iter().map(line).collect();
-        println!("{}", table(["TAG", "REQUEST", "JOB", "ENDED", "FILES", "BYTES"], &lines));
+        outln!("{}", table(["TAG", "REQUEST", "JOB", "ENDED", "FILES", "BYTES"], &lines));
     }
     let Swept { rows, files, orphans, bytes, .. } = swept;
     let what = if dry_run { "would be removed" } else { "removed" };
-    println!("{what}: {rows} requests with {files} files, {orphans} files that no request names; {bytes} bytes");
+    outln!("{what}: {rows} requests with {files} files, {orphans} files that no request names; {bytes} bytes");
 }
 
 fn answer(dry_run: bool, swept: &Swept, removed: &[Removed]) -> Value {

@@ -1,12 +1,15 @@
 //! `exhaustd run`: the daemon.
 
+use std::future::poll_fn;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::print::outln;
 use super::progress::Progress;
 use super::{Ended, block_on, load_config, open_world, serve};
 use crate::config::Environment;
@@ -19,7 +22,7 @@ use crate::worker::{self, World};
 /// API, if `[api] listen` is set.
 ///
 /// Dependencies that are down are waited for. The first SIGTERM or Ctrl-C takes no new work and ends or hands back
-/// what is in progress within `stop_timeout`; the second ends at once. A change of jobs.toml is seen at once, or on
+/// what is in progress within `stop_timeout`; a second one, 200 ms later or more, ends at once. A change of jobs.toml is seen at once, or on
 /// SIGHUP: jobs and limits of [worker] take effect without a restart.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -44,7 +47,7 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
         let Some(summary) = summary? else {
             return Err(Ended::Failed("stop_timeout is over: what is unfinished is taken over later".to_owned()));
         };
-        println!(
+        outln!(
             "{} requests: {} completed, {} failed, {} to be tried again, {} handed back, {} lost",
             summary.requests(),
             summary.completed,
@@ -105,17 +108,59 @@ pub(super) fn signals() -> Result<[Signal; 2], Ended> {
     Ok([listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?])
 }
 
+/// Signals within this time of the first one are the same wish to stop: `timeout` signals the process and then its
+/// group, and a terminal's Ctrl-C reaches a wrapper that passes it on.
+const ONE_WISH: Duration = Duration::from_millis(200);
+
+/// Tells `stop` at the first signal; ends the process at a later second one.
 pub(super) async fn stop_on_signals([mut terminate, mut interrupt]: [Signal; 2], stop: Stop) {
-    for again in [false, true] {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+    let poll = move |context: &mut Context<'_>| {
+        let ready = terminate.poll_recv(context).is_ready() || interrupt.poll_recv(context).is_ready();
+        if ready { Poll::Ready(()) } else { Poll::Pending }
+    };
+    second_wish(poll, stop).await;
+    log::warn!("second signal: ending at once; claims run out by themselves");
+    std::process::exit(1);
+}
+
+/// Tells `stop` at the first signal, and returns at the next one that is no echo of it.
+async fn second_wish(mut poll: impl FnMut(&mut Context<'_>) -> Poll<()>, stop: Stop) {
+    poll_fn(&mut poll).await;
+    log::info!("signal: taking no new work");
+    stop.set();
+    tokio::time::sleep(ONE_WISH).await;
+    // What has arrived until now is taken out, also where this task got its turn late.
+    while tokio::time::timeout(Duration::ZERO, poll_fn(&mut poll)).await.is_ok() {}
+    log::info!("a second signal ends at once");
+    poll_fn(&mut poll).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn signals_within_200_ms_are_one_wish() {
+        for (at, ends) in [
+            (vec![0, 1], None),
+            (vec![0, 1, 2, 199], None),
+            (vec![0, 201], Some(201)),
+            (vec![5, 5, 300, 301], Some(300)),
+        ] {
+            let (send, mut sent) = tokio::sync::mpsc::unbounded_channel();
+            let began = tokio::time::Instant::now();
+            tokio::spawn(async move {
+                for at in at {
+                    tokio::time::sleep_until(began + Duration::from_millis(at)).await;
+                    let _ = send.send(());
+                }
+                std::future::pending::<()>().await;
+            });
+            let stop = Stop::default();
+            let wish = second_wish(move |context| sent.poll_recv(context).map(drop), stop.clone());
+            let ended = tokio::time::timeout(Duration::from_mins(1), wish).await.is_ok();
+            assert_eq!(ended.then(|| began.elapsed()), ends.map(Duration::from_millis));
+            assert!(stop.is_set());
         }
-        if again {
-            log::warn!("second signal: ending at once; claims run out by themselves");
-            std::process::exit(1);
-        }
-        log::info!("signal: taking no new work; a second one ends at once");
-        stop.set();
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Ended;
+use super::print::outln;
 use super::progress::Progress;
 use super::text::table;
 use crate::sample_data::{self, Format, Layout, SampleError, SampleOptions};
@@ -76,10 +77,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Ended> {
         )?;
     drop(progress);
     let rows: Vec<[String; 2]> = made.rows.iter().map(|(t, n)| [t.name().to_owned(), n.to_string()]).collect();
-    println!("{}", table(["TABLE", "ROWS"], &rows));
-    println!("{} bytes in {}", made.bytes, options.directory.display());
+    outln!("{}", table(["TABLE", "ROWS"], &rows));
+    outln!("{} bytes in {}", made.bytes, options.directory.display());
     if let Some(batch) = made.batches.first() {
-        println!("try: exhaustd submit course-report --batch {} --wait", batch.id);
+        outln!("try: exhaustd submit course-report --batch {} --wait", batch.id);
     }
     Ok(())
 }

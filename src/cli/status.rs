@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::files::files;
+use super::print::{out, outln};
 use super::text::{iso, table, time};
 use super::{Ended, load_config, open_queue};
 use crate::config::Config;
@@ -38,10 +39,10 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     let overview = if arguments.tag.is_none() { Some(queue.overview()?) } else { None };
     if arguments.json {
         let requests: Vec<Value> = rows.iter().map(whole).collect();
-        println!("{}", json!({ "requests": requests, "counts": overview.as_ref().map(counts) }));
+        outln!("{}", json!({ "requests": requests, "counts": overview.as_ref().map(counts) }));
         return Ok(());
     }
-    print!("{}", table(["TAG", "REQUEST", "JOB", "STATUS", "SUBMITTED", "MS", "FILES", "MESSAGE"], &lines(&rows)));
+    out!("{}", table(["TAG", "REQUEST", "JOB", "STATUS", "SUBMITTED", "MS", "FILES", "MESSAGE"], &lines(&rows)));
     if let Some(overview) = overview {
         print_overview(&overview);
     }
@@ -57,16 +58,16 @@ fn one(config: &Config, row: &RequestRow, json: bool) -> Result<(), Ended> {
         };
         let mut whole = whole(row);
         whole["files"] = files;
-        println!("{whole}");
+        outln!("{whole}");
         return ended;
     }
     print_one(row);
     let files = files(config, row)?;
     if !files.is_empty() {
-        println!("\nFILES");
+        outln!("\nFILES");
     }
     for file in files {
-        println!("{file}");
+        outln!("{file}");
     }
     Ok(())
 }
@@ -90,9 +91,9 @@ fn lines(rows: &[RequestRow]) -> Vec<[String; 8]> {
 fn print_overview(overview: &Overview) {
     let rows: Vec<[String; 3]> =
         overview.counts.iter().map(|((job, status), n)| [job.clone(), status.clone(), n.to_string()]).collect();
-    print!("\n{}", table(["JOB", "STATUS", "REQUESTS"], &rows));
+    out!("\n{}", table(["JOB", "STATUS", "REQUESTS"], &rows));
     for (job, n) in &overview.without_lease {
-        println!("{n} requests of {job} are PROCESSING without a claim of ours: another system's, or left over by it");
+        outln!("{n} requests of {job} are PROCESSING without a claim of ours: another system's, or left over by it");
     }
 }
 
@@ -101,7 +102,7 @@ fn print_one(row: &RequestRow) {
         Value::Object(facts) => facts.into_iter().filter(|(_, value)| !value.is_null()).map(fact).collect(),
         _ => Vec::new(),
     };
-    print!("{}", table(["COLUMN", "VALUE"], &facts));
+    out!("{}", table(["COLUMN", "VALUE"], &facts));
 }
 
 fn fact((name, value): (String, Value)) -> [String; 2] {

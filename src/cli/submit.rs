@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::files::files;
 use super::filters::{FilterArguments, find_job};
+use super::print::outln;
 use super::progress::Progress;
 use super::{Ended, load_config, open_queue};
 use crate::config::{Config, Environment};
@@ -78,11 +79,11 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
             "tag": row.tag, "request_id": row.request_id, "submitted": state, "status": row.status, "files": files,
             "err_message": row.err_message,
         });
-        println!("{answer}");
+        outln!("{answer}");
     } else {
-        println!("{} {}", request.key, row.status);
+        outln!("{} {}", request.key, row.status);
         for file in &files {
-            println!("{file}");
+            outln!("{file}");
         }
     }
     match (Status::parse(&row.status), row.err_message) {

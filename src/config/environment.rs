@@ -6,9 +6,10 @@ use std::num::NonZeroUsize;
 use super::errors::{Faults, Place, near_miss};
 use super::keys::{Form, form, known_keys, stands_for};
 use super::raw::{Node, Table, Value, parse_value};
-use crate::objects;
+use crate::objects::{self, odd_character};
 
-/// Variables, and how many cores there are.
+/// Variables, and how many cores there are. Line ends at the end of a value are not part of it: a Secret that was made with
+/// `echo`, or a file that was read into a variable, ends with one.
 #[derive(Clone)]
 pub struct Environment {
     /// `None`: the value is not UTF-8.
@@ -29,7 +30,7 @@ const PREFIX: &str = "EXHAUST__";
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
     /// These variables, on a machine with one core.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
-        let variables = variables.into_iter().map(|(name, value)| (name.into(), Some(value.into()))).collect();
+        let variables = variables.into_iter().map(|(name, value)| (name.into(), Some(trimmed(value.into())))).collect();
         Self { variables, cores: NonZeroUsize::MIN }
     }
 }
@@ -39,7 +40,7 @@ impl Environment {
     #[must_use]
     pub fn process() -> Self {
         let variables = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok())))
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok().map(trimmed))))
             .collect();
         Self { variables, cores: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN) }
     }
@@ -92,7 +93,12 @@ impl Environment {
                      `$${` stands for `${` itself",
                 )?;
                 match self.variables.get(name) {
-                    Some(Some(value)) => replaced.push_str(value),
+                    Some(Some(value)) => {
+                        if let Some(what) = odd_character(value) {
+                            return Err(format!("the variable `{name}` {what}"));
+                        }
+                        replaced.push_str(value);
+                    }
                     Some(None) => return Err(format!("the variable `{name}` is not UTF-8")),
                     None => return Err(format!("the variable `{name}` is not set")),
                 }
@@ -116,10 +122,16 @@ impl Environment {
                 continue;
             };
             match target(&variable[PREFIX.len()..], &jobs) {
-                Target::Key(path, form) => set(document, &path, loose(value, form, &place, faults)),
+                Target::Key(path, form) => {
+                    if let Some(node) = loose(value, form, &place, faults) {
+                        set(document, &path, node);
+                    }
+                }
                 Target::JobKey(number, path, form) => {
-                    if let Some(job) = job_table(document, number) {
-                        set(job, &path, loose(value, form, &place, faults));
+                    if let Some(node) = loose(value, form, &place, faults)
+                        && let Some(job) = job_table(document, number)
+                    {
+                        set(job, &path, node);
                     }
                 }
                 Target::Ambiguous(ids) => {
@@ -136,6 +148,10 @@ impl Environment {
             && !is_set(document, "database", "url")
         {
             let place = Place::Variable("DATABASE_URL".to_owned());
+            if let Some(what) = odd_character(url) {
+                faults.add(&place, format!("the value {what}"));
+                return;
+            }
             set(document, &["database".to_owned(), "url".to_owned()], Node { place, value: Value::Loose(url.clone()) });
         }
     }
@@ -232,12 +248,17 @@ fn job_table(document: &mut Table, number: usize) -> Option<&mut Table> {
     }
 }
 
-fn loose(value: &str, form: Form, place: &Place, faults: &Faults) -> Node {
+/// What a variable's value stands for; `None`: it cannot be meant, which is noted.
+fn loose(value: &str, form: Form, place: &Place, faults: &Faults) -> Option<Node> {
     let is_table = || value.trim_start().starts_with('{');
     if form == Form::Toml || (form == Form::Short && is_table()) {
-        parse_value(value, place, faults)
+        // TOML knows lines, and refuses what it does not know.
+        Some(parse_value(value, place, faults))
+    } else if let Some(what) = odd_character(value) {
+        faults.add(place, format!("the value {what}"));
+        None
     } else {
-        Node { place: place.clone(), value: Value::Loose(value.to_owned()) }
+        Some(Node { place: place.clone(), value: Value::Loose(value.to_owned()) })
     }
 }
 
@@ -268,6 +289,12 @@ fn is_set(document: &Table, section: &str, key: &str) -> bool {
         Some(Value::Table(keys)) => keys.contains_key(key),
         _ => false,
     }
+}
+
+/// Without the line ends at its end.
+fn trimmed(mut value: String) -> String {
+    value.truncate(value.trim_end_matches(['\n', '\r']).len());
+    value
 }
 
 fn is_upper(name: &str) -> bool {

@@ -73,7 +73,14 @@ impl Urls<'_> {
     /// A place in an object store.
     pub(super) fn objects(&self, url: &str, place: &Place) -> Option<objects::Place> {
         match Location::parse(url) {
-            Ok(location) => Some(objects::Place { location, settings: self.objects.clone() }),
+            Ok(location) => {
+                let found = objects::Place { location, settings: self.objects.clone() };
+                let odd = found.odd_variables();
+                for (variable, what) in &odd {
+                    self.faults.add(&Place::Variable(variable.clone()), format!("the value {what}"));
+                }
+                odd.is_empty().then_some(found)
+            }
             Err(error) => {
                 self.faults.add(place, error.to_string());
                 None

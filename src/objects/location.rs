@@ -80,6 +80,17 @@ impl Location {
     }
 }
 
+impl Location {
+    /// What the names of its cloud's variables begin with.
+    pub(super) const fn variables(&self) -> &'static str {
+        match self.cloud {
+            Cloud::S3 => "AWS_",
+            Cloud::Azure => "AZURE_",
+            Cloud::Google => "GOOGLE_",
+        }
+    }
+}
+
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.cloud {

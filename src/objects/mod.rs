@@ -21,7 +21,7 @@ pub use bucket::fetch::{Fetch, Fetched, Named};
 pub use bucket::{Bucket, Headers, Listing, Object, Upload};
 pub use errors::{Cause, ObjectError};
 pub use location::{Location, LocationError};
-pub use settings::Settings;
+pub use settings::{Settings, odd_character};
 
 /// An object store as the configuration names it: where, and with what the environment says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,14 @@ pub struct Place {
     pub location: Location,
     /// Credentials, endpoints, regions.
     pub settings: Settings,
+}
+
+impl Place {
+    /// The variables of its cloud that are no single line of text, and what is odd about each.
+    #[must_use]
+    pub fn odd_variables(&self) -> Vec<(String, String)> {
+        self.settings.odd(self.location.variables())
+    }
 }
 
 /// Enough for signing and for encryption of what is in flight; nothing else computes there.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::settings::Settings;
+use super::settings::{Settings, odd_character};
 
 /// What stands in both files of a profile. The credentials file wins, as with Amazon's own tools.
 #[derive(Default, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl Profile {
         };
         let name = settings.get("AWS_PROFILE").or_else(|| settings.get("AWS_DEFAULT_PROFILE"));
         let wanted = name.unwrap_or("default");
-        let (mut found, mut is_there) = (BTreeMap::new(), false);
+        let (mut found, mut is_there) = (BTreeMap::<String, String>::new(), false);
         for (file, plain) in
             [(file("AWS_CONFIG_FILE", "config"), false), (file("AWS_SHARED_CREDENTIALS_FILE", "credentials"), true)]
         {
@@ -38,6 +38,9 @@ impl Profile {
                 is_there = true;
                 found.extend(keys);
             }
+        }
+        if let Some((key, what)) = found.iter().find_map(|(key, value)| Some((key, odd_character(value)?))) {
+            return Err(format!("`{key}` of the profile `{wanted}` {what}"));
         }
         match name {
             Some(name) if !is_there => {
@@ -123,6 +126,9 @@ mod tests {
         assert_eq!(sso.elsewhere(), Some("sso_session"));
         let missing = profile(&[("HOME", home_path), ("AWS_PROFILE", "nope")]).err().unwrap();
         assert_eq!(missing, "AWS_PROFILE names `nope`, and no file of ~/.aws has that profile");
+        write("credentials", "[reports]\naws_access_key_id = AK\u{1}IA\n");
+        let odd = profile(&[("HOME", home_path), ("AWS_PROFILE", "reports")]).err().unwrap();
+        assert_eq!(odd, "`aws_access_key_id` of the profile `reports` has a control character (U+0001)");
         let elsewhere = home.path().join("other");
         std::fs::write(&elsewhere, "[default]\naws_access_key_id = AKIA3\n").unwrap();
         let moved =

@@ -24,7 +24,26 @@ impl std::fmt::Debug for Settings {
     }
 }
 
+/// What is odd about a value that must be one line of text: `None` if nothing is. A line end in a credential would break
+/// the header that it goes into.
+#[must_use]
+pub fn odd_character(value: &str) -> Option<String> {
+    let odd = value.chars().find(|c| c.is_control())?;
+    Some(match odd {
+        '\n' | '\r' => "has a line end in the middle".to_owned(),
+        odd => format!("has a control character (U+{:04X})", u32::from(odd)),
+    })
+}
+
 impl Settings {
+    /// The variables of one cloud that are no single line of text, and what is odd about each. Google's keys are JSON, which
+    /// may have lines.
+    pub(super) fn odd(&self, prefix: &str) -> Vec<(String, String)> {
+        let has_lines = |value: &str| prefix == "GOOGLE_" && value.trim_start().starts_with('{');
+        let own = self.0.iter().filter(|(name, value)| name.starts_with(prefix) && !has_lines(value));
+        own.filter_map(|(name, value)| Some((name.clone(), odd_character(value)?))).collect()
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
@@ -51,6 +70,26 @@ mod tests {
                 .into_iter()
                 .collect();
         assert_eq!(format!("{settings:?}"), r#"{"AWS_SECRET_ACCESS_KEY", "HOME"}"#);
+        assert_eq!(settings.odd("AWS_"), []);
         assert_eq!(settings.of("AWS_").collect::<Vec<_>>(), [("aws_secret_access_key".to_owned(), "hunter2")]);
+    }
+
+    #[test]
+    fn what_is_no_single_line_of_text_is_odd() {
+        for (name, value, odd) in [
+            ("AWS_ACCESS_KEY_ID", "AK\nIA", Some("has a line end in the middle")),
+            ("AWS_ACCESS_KEY_ID", "AK\rIA", Some("has a line end in the middle")),
+            ("AWS_SESSION_TOKEN", "\u{7f}", Some("has a control character (U+007F)")),
+            ("AWS_SESSION_TOKEN", "{\n}", Some("has a line end in the middle")),
+            ("AWS_ACCESS_KEY_ID", "AKIA é", None),
+            ("AZURE_STORAGE_ACCOUNT_KEY", "a\tb", Some("has a control character (U+0009)")),
+            ("GOOGLE_SERVICE_ACCOUNT_KEY", "{\n \"type\": \"service_account\"\n}", None),
+            ("GOOGLE_SERVICE_ACCOUNT", "/a\nb", Some("has a line end in the middle")),
+        ] {
+            let settings: Settings = [(name, value)].into_iter().collect();
+            let prefix = PREFIXES.into_iter().find(|prefix| name.starts_with(prefix)).unwrap();
+            let expected: Vec<_> = odd.iter().map(|odd| (name.to_owned(), (*odd).to_owned())).collect();
+            assert_eq!(settings.odd(prefix), expected, "{name} {value:?}");
+        }
     }
 }

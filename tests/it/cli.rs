@@ -219,3 +219,91 @@ fn a_store_that_cannot_be_written_delays_the_request() {
         assert!(seen.message.starts_with("cannot create a file in the store"), "{}", seen.message);
     });
 }
+
+/// Every command, its output into a pipe that nobody reads and onto a full disk: no panic, one line at most.
+#[test]
+fn a_closed_pipe_ends_quietly_and_a_full_disk_with_one_line() {
+    let database = TestDatabase::sqlite();
+    let site = Site::new(&database, &fixture("odd"), JOBS, "");
+    // Warnings about odd rows are none of this test's lines.
+    let command = |arguments: &[&str]| {
+        let mut command = site.command(arguments);
+        command.env("RUST_LOG", "error");
+        command
+    };
+    for id in ["r", "u"] {
+        let submitted = site.run(&["submit", "course-report", "--batch", BATCH, "--request-id", id, "--tag", "me"]);
+        assert!(submitted.status.success(), "{}", told(&submitted));
+    }
+    let commands: [&[&str]; 22] = [
+        &["--help"],
+        &["--version"],
+        &["help", "submit"],
+        &["run", "--help"],
+        &["check"],
+        &["check", "--json"],
+        &["status"],
+        &["status", "--json"],
+        &["status", "me", "r"],
+        &["status", "me", "r", "--json"],
+        &["explain", "course-report", "--batch", BATCH],
+        &["explain", "course-report", "--batch", BATCH, "--json"],
+        &["submit", "course-report", "--batch", BATCH, "--tag", "you"],
+        &["submit", "course-report", "--batch", BATCH, "--tag", "you", "--json"],
+        &["run", "--once"],
+        &["status", "me", "r"],
+        &["migrate"],
+        &["migrate", "--dry-run"],
+        &["retention", "--dry-run", "--older-than", "1s"],
+        &["retention", "--dry-run", "--older-than", "1s", "--json"],
+        &["retention", "--older-than", "365d"],
+        &["sample-data", "made", "--overwrite"],
+    ];
+    for arguments in commands {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command(arguments).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!((output.status.code(), told(&output).as_str()), (Some(0), ""), "{arguments:?} | true");
+
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = command(arguments).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        let line = "error: cannot write to standard output: No space left on device (os error 28)\n";
+        // A command without output has nothing to fail with.
+        let is_silent = arguments == ["migrate", "--dry-run"];
+        let expected = if is_silent { (Some(0), "") } else { (Some(1), line) };
+        assert_eq!((output.status.code(), told(&output).as_str()), expected, "{arguments:?} > /dev/full");
+    }
+    // What went wrong otherwise is not hidden by the closed pipe, and standard error may be full as well.
+    for (arguments, code) in [(&["retry", "me", "none"][..], 1), (&["no-such-command"], 2), (&["cancel", "me", "u"], 1)]
+    {
+        let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = command(arguments).stdout(full()).stderr(full()).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+    }
+}
+
+/// A Secret made with `echo` works; a value that cannot be meant is refused by its name before anything is reached.
+#[test]
+fn line_ends_in_credentials_are_trimmed_or_refused() {
+    let database = TestDatabase::sqlite();
+    let site = Site::new(&database, &fixture("odd"), JOBS, "");
+    let check = |key: &str, more: &[(&str, &str)]| {
+        let mut command = site.command(&["check"]);
+        command
+            .env("EXHAUST__STORE__URL", "s3://bucket")
+            .env("AWS_ACCESS_KEY_ID", key)
+            .env("AWS_REGION", "eu-west-1\n");
+        command.env("AWS_SECRET_ACCESS_KEY", "secret\n").env("AWS_ENDPOINT_URL", "http://127.0.0.1:1\n");
+        command.envs(more.iter().copied()).output().unwrap()
+    };
+    let trimmed = check("key\n", &[("EXHAUST__WORKER__LEASE", "9s\n")]);
+    assert_eq!(trimmed.status.code(), Some(3), "nothing listens there: {}", told(&trimmed));
+    assert!(!told(&trimmed).contains("panicked"), "{}", told(&trimmed));
+    let refused = check("key\nother", &[("EXHAUST__WORKER__LEASE", "9s\n1")]);
+    assert_eq!(refused.status.code(), Some(2), "{}", told(&refused));
+    assert_eq!(
+        told(&refused),
+        "error: AWS_ACCESS_KEY_ID: the value has a line end in the middle\n\
+         EXHAUST__WORKER__LEASE: the value has a line end in the middle\n"
+    );
+}

@@ -151,3 +151,59 @@ fn names_inside_text_are_replaced() {
         "and nothing about a URL that is not there"
     );
 }
+
+/// A Kubernetes Secret that was made with `echo` ends with a line end.
+#[test]
+fn line_ends_at_the_end_are_not_part_of_a_value() {
+    let text = "[[job]]\nid = 'a'\nreport = 'course'\n[secrets]\nkey = '${KEY}'\n[store]\nurl = 's3://b'";
+    let config = with(
+        text,
+        &[
+            ("EXHAUST__WORKER__CLAIM", "7\n"),
+            ("EXHAUST__JOB__A__SCHEDULE", "0 0 1 * * *\r\n"),
+            ("EXHAUST__JOB__A__ALIASES", "['b',\n'c']\n"),
+            ("DATABASE_URL", "sqlite:///a.db\n\n"),
+            ("KEY", "0123456789abcdef\n"),
+            ("AWS_ACCESS_KEY_ID", "AKIA\n"),
+        ],
+    );
+    let same = with(
+        text,
+        &[
+            ("EXHAUST__WORKER__CLAIM", "7"),
+            ("EXHAUST__JOB__A__SCHEDULE", "0 0 1 * * *"),
+            ("EXHAUST__JOB__A__ALIASES", "['b', 'c']"),
+            ("DATABASE_URL", "sqlite:///a.db"),
+            ("KEY", "0123456789abcdef"),
+            ("AWS_ACCESS_KEY_ID", "AKIA"),
+        ],
+    );
+    assert_eq!(config, same);
+}
+
+#[test]
+fn a_line_end_in_the_middle_is_refused_by_the_variable_s_name() {
+    let text = "[[job]]\nid = 'a'\nreport = 'course'\n[source]\nurl = 's3://b'\n[store]\nurl = 's3://b'\n[secrets]\nkey = \
+                '${KEY}'";
+    let bad = [
+        ("EXHAUST__WORKER__LEASE", "9s\n1"),
+        ("DATABASE_URL", "sqlite://hunter2\n.db"),
+        ("KEY", "hunter2\rhunter2hunter2"),
+        ("AWS_ACCESS_KEY_ID", "hunter2\nhunter2"),
+        ("AWS_SECRET_ACCESS_KEY", "hunter2\u{0}"),
+        ("AZURE_STORAGE_ACCOUNT_KEY", "of no concern\nhere"),
+        ("PS1", "nor\nthis"),
+    ];
+    let told = refused(text, &bad);
+    for line in [
+        "conf/jobs.toml:9:7: the variable `KEY` has a line end in the middle",
+        "AWS_ACCESS_KEY_ID: the value has a line end in the middle",
+        "AWS_SECRET_ACCESS_KEY: the value has a control character (U+0000)",
+        "DATABASE_URL: the value has a line end in the middle",
+        "EXHAUST__WORKER__LEASE: the value has a line end in the middle",
+    ] {
+        assert_eq!(told.lines().filter(|one| *one == line).count(), 1, "{line}\n{told}");
+    }
+    assert!(!told.contains("hunter2") && !told.contains("AZURE") && !told.contains("PS1"), "{told}");
+    assert_eq!(with("", &bad[5..]), with("", &[]));
+}

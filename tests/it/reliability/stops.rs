@@ -1,10 +1,11 @@
 //! A daemon that is told to stop: what it can finish it finishes, the rest it hands back, and no attempt is spent.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::{count, insert_all, open_rows, place, sample, stored_files, wait_until_done};
 use crate::daemon::{Daemon, wait_for};
-use crate::databases::each;
+use crate::databases::{TestDatabase, each};
 
 #[test]
 fn what_can_be_finished_in_time_is_finished() {
@@ -85,7 +86,7 @@ fn the_second_signal_ends_at_once() {
         let mut daemon = Daemon::start(&site, "generating:delay=20000");
         wait_for("a claim", || (count(database, "status = 'PROCESSING'") == 1).then_some(()));
         daemon.signal("TERM");
-        daemon.logs("taking no new work");
+        daemon.logs("a second signal ends at once");
         assert!(daemon.ended().is_none());
         let second = Instant::now();
         daemon.signal("INT");
@@ -95,6 +96,53 @@ fn the_second_signal_ends_at_once() {
         wait_until_done(database);
         assert_eq!(site.rows()["r"].status, "COMPLETED", "its lease ran out: {}", next.log());
     });
+}
+
+/// `timeout` signals the process and then its group, a terminal with a wrapper does alike: the daemon stops in order.
+#[test]
+fn two_signals_in_one_moment_are_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let requests = sample(&data, 1);
+    for (first, second) in [("TERM", "TERM"), ("TERM", "INT")] {
+        each(|database| {
+            let site = place(database, &data, "stop_timeout = \"4s\"");
+            site.insert("t", "r", requests[0].job_id, &requests[0].request_data);
+            let mut daemon = Daemon::start(&site, "loading:delay=20000");
+            wait_for("a claim", || (count(database, "status = 'PROCESSING'") == 1).then_some(()));
+            let pid = daemon.pid();
+            let both = format!("kill -{first} {pid}; kill -{second} {pid}");
+            assert!(Command::new("sh").args(["-c", &both]).status().unwrap().success());
+            assert!(daemon.wait().success(), "{first} {second}: {}", daemon.log());
+            assert_eq!(count(database, "status = 'SUBMITTED' AND lease_owner IS NULL AND iteration = 0"), 1);
+            assert_eq!(count(database, "crashes > 0"), 0);
+        });
+    }
+}
+
+/// The real `timeout`, which passes on the signal that it gets itself: no time has to be guessed.
+#[test]
+fn coreutils_timeout_stops_the_daemon_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let requests = sample(&data, 1);
+    let database = TestDatabase::sqlite();
+    let site = place(&database, &data, "stop_timeout = \"6s\"");
+    site.insert("t", "r", requests[0].job_id, &requests[0].request_data);
+    let run = site.command(&["run"]);
+    let mut under = Command::new("timeout");
+    under.arg("600").arg(run.get_program()).args(run.get_args()).current_dir(site.path(""));
+    under.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut timeout = Daemon::spawn(under.env("EXHAUST_TEST_POINT", "loading:delay=20000"));
+    wait_for("a claim", || (count(&database, "status = 'PROCESSING'") == 1).then_some(()));
+    timeout.signal("TERM");
+    timeout.wait();
+    assert_eq!(
+        count(&database, "status = 'SUBMITTED' AND lease_owner IS NULL AND crashes = 0"),
+        1,
+        "{}",
+        timeout.log()
+    );
 }
 
 /// What systemd hears: ready, what it does, that it is alive, that it stops.
