@@ -1,8 +1,8 @@
 //! Cron expressions with seconds, evaluated in a time zone.
 //!
-//! The expression is read by the crate croner; which instants it means is decided here, because what croner does at a
-//! change of the clocks depends on how often a schedule runs, and its search stops at the year 5000. Not here: when
-//! anything is run. That is the worker's business.
+//! Read here and not by the crate croner: it takes `*/2` for a restricted day field, passes over `L` and `7L` among the
+//! weekdays, and what it does at a change of the clocks depends on how often a schedule runs. Not here: when anything is
+//! run. That is the worker's business.
 //!
 //! # When the clocks change
 //!
@@ -15,15 +15,20 @@
 //! both passes of a repeated hour, and nothing is made up for a gap. This is the rule of Vixie cron for `*` hours.
 
 use chrono::{
-    DateTime, Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone, Timelike, Utc,
+    DateTime, Days as DayCount, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone, Timelike, Utc,
 };
 use chrono_tz::Tz;
-use croner::parser::{CronParser, Seconds, Year};
+
+use self::days::Days;
+use self::fields::FIELDS;
+
+mod days;
+mod fields;
 
 /// A checked cron expression of six fields.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cron {
-    /// As written, with single spaces.
+    /// Six fields with single spaces: as written, or what the nickname stands for.
     text: String,
     /// Bit n: second n.
     seconds: u64,
@@ -31,8 +36,7 @@ pub struct Cron {
     minutes: u64,
     /// Bit n: hour n.
     hours: u64,
-    /// Asked for days and months only.
-    days: croner::Cron,
+    days: Days,
 }
 
 /// Why a text is no cron expression. None of them passes by itself.
@@ -55,69 +59,84 @@ pub enum CronError {
         takes: &'static str,
     },
     /// Every field reads, but no day has them all.
-    #[error("no day is ever in this schedule")]
-    Never,
+    #[error("no day is ever in this schedule: {0}")]
+    Never(String),
+    /// A word with `@` that means no time.
+    #[error("`{0}` is no schedule; there are {names}, and six fields", names = nickname_list())]
+    Nickname(String),
+    /// `@reboot`, which cron knows and a daemon does not.
+    #[error(
+        "`@reboot` names no time, and nothing is run at a start of the daemon; there are {names}, and six fields",
+        names = nickname_list()
+    )]
+    Reboot,
 }
 
-/// Name of each field, what it takes, and the words it may hold.
-const FIELDS: [(&str, &str, &[&str]); 6] = [
-    ("second", "0-59 and `* , - /`", &[]),
-    ("minute", "0-59 and `* , - /`", &[]),
-    ("hour", "0-23 and `* , - /`", &[]),
-    ("day of the month", "1-31, `L` for the last, `15W` for the nearest working day, and `* , - /`", &["L", "W"]),
-    (
-        "month",
-        "1-12 or JAN-DEC and `* , - /`",
-        &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"],
-    ),
-    (
-        "weekday",
-        "0-7 (0 and 7 are Sunday) or SUN-SAT, `5L` for the last Friday, `1#2` for the second Monday, and `* , - /`",
-        &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT", "L", "SUNL", "MONL", "TUEL", "WEDL", "THUL", "FRIL", "SATL"],
-    ),
+/// The nicknames of cron, and what they stand for.
+const NICKNAMES: [(&str, &str); 7] = [
+    ("@hourly", "0 0 * * * *"),
+    ("@daily", "0 0 0 * * *"),
+    ("@midnight", "0 0 0 * * *"),
+    ("@weekly", "0 0 0 * * 0"),
+    ("@monthly", "0 0 0 1 * *"),
+    ("@yearly", "0 0 0 1 1 *"),
+    ("@annually", "0 0 0 1 1 *"),
 ];
 
-/// The calendar repeats itself, weekdays included, after this many days (400 years).
-const CALENDAR_CYCLE: u64 = 146_097;
+fn nickname_list() -> String {
+    super::errors::listed(NICKNAMES.map(|(name, _)| name))
+}
 
 /// All 24 hours.
 const EVERY_HOUR: u64 = (1 << 24) - 1;
 
 impl Cron {
-    /// Reads six fields: second, minute, hour, day of the month, month, weekday (0 and 7 are Sunday). Where day and
-    /// weekday are both restricted, either suffices (cron's rule).
+    /// Reads six fields: second, minute, hour, day of the month, month, weekday (0 and 7 are Sunday), or a nickname such
+    /// as `@daily`. Where day and weekday are both restricted, either suffices; where one begins with `*`, a day must be
+    /// in both (cron's rule).
     ///
     /// # Errors
     /// The text has another number of fields, a field does not read, or no day is ever in the schedule.
     pub fn parse(text: &str) -> Result<Self, CronError> {
-        let fields: Vec<&str> = text.split_whitespace().collect();
-        match fields.len() {
-            6 => {}
-            5 => return Err(CronError::FiveFields(fields.join(" "))),
-            n => return Err(CronError::Fields(n)),
-        }
-        for (i, &(name, takes, words)) in FIELDS.iter().enumerate() {
-            if !field_reads(&fields, i, words) {
-                return Err(CronError::Field { name, field: fields[i].to_owned(), takes });
+        let mut fields: Vec<&str> = text.split_whitespace().collect();
+        if let Some(nickname) = fields.first().filter(|first| first.starts_with('@')) {
+            let is_it = |name: &str| fields.len() == 1 && nickname.eq_ignore_ascii_case(name);
+            if is_it("@reboot") {
+                return Err(CronError::Reboot);
             }
+            let known = NICKNAMES.iter().find(|(name, _)| is_it(name));
+            let (_, stands_for) = known.ok_or_else(|| CronError::Nickname(fields.join(" ")))?;
+            fields = stands_for.split(' ').collect();
         }
-        let days = croner(&fields.join(" ")).ok_or(CronError::Never)?;
-        let mask = |top: u32, set: &dyn Fn(u32) -> bool| (0..top).filter(|&n| set(n)).fold(0, |m, n| m | (1_u64 << n));
+        let fields: [&str; 6] = fields.try_into().map_err(|fields: Vec<&str>| match fields.len() {
+            5 => CronError::FiveFields(fields.join(" ")),
+            n => CronError::Fields(n),
+        })?;
+        let mut numbers = [fields::Numbers::default(); 6];
+        for ((numbers, field), kind) in numbers.iter_mut().zip(fields).zip(&FIELDS) {
+            let fault = || CronError::Field { name: kind.name, field: field.to_owned(), takes: kind.takes };
+            *numbers = kind.read(field).ok_or_else(fault)?;
+        }
+        let [seconds, minutes, hours, days, months, weekdays] = numbers;
         let cron = Self {
             text: fields.join(" "),
-            seconds: mask(60, &|n| days.pattern.second_match(n).unwrap_or(false)),
-            minutes: mask(60, &|n| days.pattern.minute_match(n).unwrap_or(false)),
-            hours: mask(24, &|n| days.pattern.hour_match(n).unwrap_or(false)),
-            days,
+            seconds: seconds.plain,
+            minutes: minutes.plain,
+            hours: hours.plain,
+            days: Days::new(months.plain, (days, fields[3]), (weekdays, fields[5])),
         };
-        let some_day = NaiveDate::default();
-        if cron.has_no_time() || cron.next_day(some_day, CALENDAR_CYCLE).is_none() {
-            return Err(CronError::Never);
+        if cron.days.next(NaiveDate::default()).is_none() {
+            let [.., day, month, weekday] = fields;
+            return Err(CronError::Never(if cron.days.has_day_of_month() {
+                format!("no day of the month `{day}` is a weekday `{weekday}`")
+            } else {
+                format!("no month of `{month}` has a day `{day}`")
+            }));
         }
         Ok(cron)
     }
 
-    /// As written, with single spaces between the fields.
+    /// Its six fields with single spaces, of a nickname those that it stands for.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
@@ -175,31 +194,15 @@ impl Cron {
         self.hours == EVERY_HOUR
     }
 
-    const fn has_no_time(&self) -> bool {
-        self.seconds == 0 || self.minutes == 0 || self.hours == 0
-    }
-
     /// The first local time at or after `from` that is in the schedule.
     fn next_local(&self, from: NaiveDateTime) -> Option<NaiveDateTime> {
-        if self.day_is_in(from.date())
+        if self.days.contain(from.date())
             && let Some(time) = self.next_time(from.time())
         {
             return Some(from.date().and_time(time));
         }
-        let day = self.next_day(from.date().succ_opt()?, CALENDAR_CYCLE)?;
+        let day = self.days.next(from.date().succ_opt()?)?;
         Some(day.and_time(self.next_time(NaiveTime::MIN)?))
-    }
-
-    /// The first day in the schedule among `days` days from `from` on.
-    fn next_day(&self, from: NaiveDate, days: u64) -> Option<NaiveDate> {
-        let end = from.checked_add_days(Days::new(days)).unwrap_or(NaiveDate::MAX);
-        from.iter_days().take_while(|&day| day < end).find(|&day| self.day_is_in(day))
-    }
-
-    fn day_is_in(&self, day: NaiveDate) -> bool {
-        let pattern = &self.days.pattern;
-        pattern.month_match(day.month()).unwrap_or(false)
-            && pattern.day_match(day.year(), day.month(), day.day()).unwrap_or(false)
     }
 
     /// The first time of day at or after `from` that is in the schedule.
@@ -236,22 +239,6 @@ const fn next_bit(mask: u64, from: u32) -> Option<u32> {
     if rest == 0 { None } else { Some(rest.trailing_zeros()) }
 }
 
-fn croner(text: &str) -> Option<croner::Cron> {
-    CronParser::builder().seconds(Seconds::Required).year(Year::Disallowed).build().parse(text).ok()
-}
-
-/// Whether field `i` reads. croner replaces names wherever they stand (JANFEB is 12 to it) and passes over empty list
-/// items, so words and commas are looked at first.
-fn field_reads(fields: &[&str], i: usize, words: &[&str]) -> bool {
-    let field = fields[i].to_ascii_uppercase();
-    let words_known =
-        field.split(|c: char| !c.is_ascii_alphabetic()).all(|word| word.is_empty() || words.contains(&word));
-    let lists_full = field.split(',').all(|item| !item.is_empty());
-    let mut alone = ["*"; 6];
-    alone[i] = fields[i];
-    words_known && lists_full && !field.contains('@') && croner(&alone.join(" ")).is_some()
-}
-
 /// Seconds to be added to UTC to read the local clock.
 fn offset_at(instant: DateTime<Utc>, tz: Tz) -> TimeDelta {
     TimeDelta::seconds(i64::from(tz.offset_from_utc_datetime(&instant.naive_utc()).fix().local_minus_utc()))
@@ -268,7 +255,7 @@ fn first_change(from: DateTime<Utc>, until: DateTime<Utc>, tz: Tz) -> Option<Dat
     let offset = offset_at(from, tz);
     let mut same = from;
     while same < until {
-        let looked_at = same.checked_add_days(Days::new(1)).map_or(until, |next| next.min(until));
+        let looked_at = same.checked_add_days(DayCount::new(1)).map_or(until, |next| next.min(until));
         if offset_at(looked_at, tz) == offset {
             same = looked_at;
             continue;
@@ -287,5 +274,7 @@ fn first_change(from: DateTime<Utc>, until: DateTime<Utc>, tz: Tz) -> Option<Dat
     None
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

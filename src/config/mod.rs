@@ -17,6 +17,7 @@ mod read;
 mod section;
 mod urls;
 mod values;
+mod zones;
 
 use std::path::Path;
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono_tz::{TZ_VARIANTS, Tz};
+use chrono_tz::Tz;
 
 use super::api;
 use super::checked::{
@@ -12,11 +12,12 @@ use super::checked::{
     Worker,
 };
 use super::environment::Environment;
-use super::errors::{Faults, near_miss};
+use super::errors::Faults;
 use super::jobs;
 use super::raw::{Table, Value};
 use super::section::Section;
 use super::urls::Urls;
+use super::zones;
 
 /// What S3 allows for signed links.
 const LONGEST_LINK: Duration = Duration::from_hours(7 * 24);
@@ -60,15 +61,7 @@ fn secrets_key(section: &Section<'_>) -> Option<Secret> {
 
 fn timezone(top: &Section<'_>) -> Option<Tz> {
     let (name, place) = top.text("timezone")?;
-    if let Ok(timezone) = name.parse() {
-        return Some(timezone);
-    }
-    let names = || TZ_VARIANTS.iter().map(|zone| zone.name());
-    // "kolkata" is a city of the list without its continent.
-    let city = names().find(|zone| zone.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(name)));
-    let meant = city.map(str::to_owned).or_else(|| near_miss(name, names()));
-    top.faults.add_meant(place, format!("unknown time zone `{name}`"), meant);
-    None
+    zones::parse(name).map_err(|unknown| top.faults.add_meant(place, unknown.what, unknown.meant)).ok()
 }
 
 fn database(section: &Section<'_>, urls: &Urls<'_>) -> Database {

@@ -64,6 +64,37 @@ fn day_and_weekday_both_given_either_suffices() {
 }
 
 #[test]
+fn a_day_field_that_begins_with_a_star_is_not_restricted() {
+    // June 2025: Mondays are 2, 9, 16, 23, 30. cronie: odd days that are Mondays.
+    let june = |text: &str| {
+        let found = slots(text, Tz::UTC, "2025-05-31T12:00:00Z", "2025-06-30T12:00:00Z");
+        found.iter().map(|slot| slot[8..10].parse().unwrap()).collect::<Vec<u32>>()
+    };
+    assert_eq!(june("0 0 0 */2 * MON"), [9, 23]);
+    assert_eq!(june("0 0 0 ? * MON"), [2, 9, 16, 23, 30]);
+    // Sundays, Tuesdays, Thursdays and Saturdays.
+    assert_eq!(june("0 0 0 1-7 * */2"), [1, 3, 5, 7]);
+    assert_eq!(june("0 0 0 1-7 * +MON"), [2]);
+    // A range over everything is restricted all the same.
+    assert_eq!(june("0 0 0 1-31 * MON").len(), 30);
+    assert_eq!(june("0 0 0 1/15 * MON"), [1, 2, 9, 16, 23, 30]);
+}
+
+#[test]
+fn the_last_of_the_week_and_of_the_month() {
+    let june = |weekdays: &str| {
+        slots(&format!("0 0 0 * * {weekdays}"), Tz::UTC, "2025-05-31T12:00:00Z", "2025-06-30T12:00:00Z").join(" ")
+    };
+    assert_eq!(june("L"), june("SAT"));
+    assert_eq!(june("L"), "2025-06-07T00:00:00Z 2025-06-14T00:00:00Z 2025-06-21T00:00:00Z 2025-06-28T00:00:00Z");
+    assert_eq!(june("MON,l"), june("MON,SAT"));
+    for sunday in ["0L", "7L", "SUNL", "sun#L", "7#5"] {
+        assert_eq!(june(sunday), "2025-06-29T00:00:00Z", "{sunday}");
+    }
+    assert_eq!(june("5-SUN#L"), "2025-06-27T00:00:00Z 2025-06-28T00:00:00Z 2025-06-29T00:00:00Z");
+}
+
+#[test]
 fn last_days_and_nth_weekdays() {
     assert_eq!(
         slots("0 0 0 L * *", Tz::UTC, "2024-02-01T00:00:00Z", "2024-03-31T00:00:00Z"),
@@ -88,8 +119,38 @@ fn five_fields_get_the_hint() {
 
 #[test]
 fn other_numbers_of_fields_are_refused() {
-    for (text, fields) in [("", 0), ("@daily", 1), ("* * * *", 4), ("0 0 0 * * * 2025", 7)] {
+    for (text, fields) in [("", 0), ("daily", 1), ("* * * *", 4), ("0 0 0 * * * 2025", 7)] {
         assert_eq!(Cron::parse(text).unwrap_err(), CronError::Fields(fields), "{text}");
+    }
+}
+
+#[test]
+fn nicknames_stand_for_six_fields() {
+    for (name, fields) in [
+        ("@hourly", "0 0 * * * *"),
+        ("@daily", "0 0 0 * * *"),
+        ("@midnight", "0 0 0 * * *"),
+        ("@weekly", "0 0 0 * * 0"),
+        ("@monthly", "0 0 0 1 * *"),
+        ("@yearly", "0 0 0 1 1 *"),
+        ("@annually", "0 0 0 1 1 *"),
+        (" @Daily ", "0 0 0 * * *"),
+    ] {
+        assert_eq!(cron(name), cron(fields), "{name}");
+        assert_eq!(cron(name).as_str(), fields, "a changed spelling is no changed schedule");
+    }
+    let names = "`@hourly`, `@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly`, `@annually`";
+    for text in ["@reboot", "@REBOOT"] {
+        assert_eq!(
+            Cron::parse(text).unwrap_err().to_string(),
+            format!(
+                "`@reboot` names no time, and nothing is run at a start of the daemon; there are {names}, and six fields"
+            )
+        );
+    }
+    for text in ["@every 5m", "@dayly", "@daily *", "@"] {
+        let expected = format!("`{text}` is no schedule; there are {names}, and six fields");
+        assert_eq!(Cron::parse(text).unwrap_err().to_string(), expected);
     }
 }
 
@@ -100,7 +161,13 @@ fn the_field_that_does_not_read_is_named() {
         ("*/0 * * * * *", "second"),
         (", * * * * *", "second"),
         ("1,,2 * * * * *", "second"),
-        ("@ * * * * *", "second"),
+        ("+5 * * * * *", "second"),
+        ("L * * * * *", "second"),
+        ("1- * * * * *", "second"),
+        ("-1 * * * * *", "second"),
+        ("1/ * * * * *", "second"),
+        ("*/2/3 * * * * *", "second"),
+        ("99999999 * * * * *", "second"),
         ("MON * * * * *", "second"),
         ("* 5-1 * * * *", "minute"),
         ("* * 24 * * *", "hour"),
@@ -108,12 +175,25 @@ fn the_field_that_does_not_read_is_named() {
         ("* * * 0 * *", "day of the month"),
         ("* * * 32 * *", "day of the month"),
         ("* * * LX * *", "day of the month"),
+        ("* * * LW * *", "day of the month"),
+        ("* * * L-3 * *", "day of the month"),
+        ("* * * 5L * *", "day of the month"),
+        ("* * * 32W * *", "day of the month"),
+        ("* * * 1-5W * *", "day of the month"),
+        ("* * * 1#2 * *", "day of the month"),
         ("* * * * 13 *", "month"),
         ("* * * * JANFEB *", "month"),
         ("* * * * MON *", "month"),
         ("* * * * * 8", "weekday"),
         ("* * * * * SUNDAY", "weekday"),
         ("* * * * * MON#6", "weekday"),
+        ("* * * * * MON#0", "weekday"),
+        ("* * * * * #2", "weekday"),
+        ("* * * * * L5", "weekday"),
+        ("* * * * * 1-5L", "weekday"),
+        ("* * * * * 15W", "weekday"),
+        ("* * * * * FRI-MON", "weekday"),
+        ("* * * * * ++1", "weekday"),
     ] {
         match Cron::parse(text).unwrap_err() {
             CronError::Field { name: named, .. } => assert_eq!(named, name, "{text}"),
@@ -128,8 +208,16 @@ fn the_field_that_does_not_read_is_named() {
 
 #[test]
 fn a_day_that_never_comes_is_refused() {
-    for text in ["0 0 0 30 2 *", "0 0 0 31 4,6,9,11 *", "0 0 0 30 FEB ?"] {
-        assert_eq!(Cron::parse(text).unwrap_err(), CronError::Never, "{text}");
+    for (text, why) in [
+        ("0 0 0 30 2 *", "no month of `2` has a day `30`"),
+        ("0 0 0 31 4,6,9,11 *", "no month of `4,6,9,11` has a day `31`"),
+        ("0 0 0 30 FEB ?", "no month of `FEB` has a day `30`"),
+        ("0 0 0 30W feb */2", "no month of `feb` has a day `30W`"),
+        ("0 0 0 1-7 * +MON#2", "no day of the month `1-7` is a weekday `+MON#2`"),
+        ("0 0 0 1W * +SAT,SUN", "no day of the month `1W` is a weekday `+SAT,SUN`"),
+    ] {
+        let fault = Cron::parse(text).unwrap_err();
+        assert_eq!(fault.to_string(), format!("no day is ever in this schedule: {why}"), "{text}");
     }
     // Rare is not never. 2096 is a leap year, 2100 is not.
     assert_eq!(cron("0 0 0 29 2 *").next_after(at("2096-03-01T00:00:00Z"), Tz::UTC), Some(at("2104-02-29T00:00:00Z")));

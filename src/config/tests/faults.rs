@@ -63,7 +63,10 @@ fn one_fault_each_in_jobs() {
             "4:12: `schedule`: a schedule has six fields (second minute hour day month weekday), this has 3",
         ),
         ("schedule = '0 0 25 * * *'", "4:12: `schedule`: the hour `25` does not read, it takes 0-23 and `* , - /`"),
-        ("schedule = '0 0 0 30 2 *'", "4:12: `schedule`: no day is ever in this schedule"),
+        (
+            "schedule = '0 0 0 30 2 *'",
+            "4:12: `schedule`: no day is ever in this schedule: no month of `2` has a day `30`",
+        ),
         ("schedule = 5", "4:12: `schedule` must be text, this is a whole number"),
         ("aliases = 'b'", "4:11: `aliases` must be a list of texts, this is text"),
         ("aliases = ['b', 5]", "4:17: `aliases` must be a list of texts, this is a whole number"),
