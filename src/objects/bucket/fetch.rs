@@ -84,7 +84,8 @@ impl Bucket {
         let found = again(|| self.store.list_with_delimiter(prefix)).await;
         let found = found.map_err(|error| ObjectError::of("list", &self.location, &error))?;
         let mut names = BTreeMap::new();
-        for object in found.objects {
+        // An object with the prefix's own name is a folder as some programs mark it: `user/`, without a byte.
+        for object in found.objects.into_iter().filter(|object| object.location != path) {
             if let Some(name) = object.location.filename() {
                 let (bytes, etag) = (object.size, object.e_tag.map(quoted));
                 names.insert(name.to_owned(), Named::Object { bytes, etag });

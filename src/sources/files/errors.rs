@@ -1,5 +1,6 @@
 //! What is said where a file cannot be read.
 
+use std::any::Any;
 use std::fmt::Display;
 use std::io;
 
@@ -8,6 +9,9 @@ use crate::objects::{Cause, ObjectError};
 use crate::reports::schema::Table;
 use crate::sources::SourceError;
 use crate::sources::rows::short;
+
+/// What is said of a Parquet file where nothing better is known.
+const NO_PARQUET: &str = "is no sound Parquet file";
 
 /// A file of a table, or the directory that should hold it.
 #[derive(Clone, Copy)]
@@ -70,7 +74,22 @@ impl<'a> Place<'a> {
             }
             cause = this.source();
         }
-        self.error("is no sound Parquet file", &format!("is no sound Parquet file: {error}"), false)
+        let chain = error.to_string();
+        let what = if chain.contains("encrypted footer") {
+            "is encrypted, which this build does not read"
+        } else if chain.contains("CRC checksum mismatch") {
+            "is damaged: a page's checksum is wrong"
+        } else {
+            NO_PARQUET
+        };
+        self.error(what, &format!("{what}: {chain}"), false)
+    }
+
+    /// A broken file made Parquet's own reader panic.
+    pub(super) fn panicked(self, panic: &(dyn Any + Send)) -> SourceError {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+        self.error(NO_PARQUET, &format!("{NO_PARQUET}: its reader panicked: {text}"), false)
     }
 }
 

@@ -79,7 +79,7 @@ impl FilesSource {
             Format::Jsonl => jsonl::read(part, reading),
             // Whatever a broken file does to its decoder, the file is named.
             Format::Parquet => catch_unwind(AssertUnwindSafe(|| parquet::read(part, reading)))
-                .unwrap_or_else(|_| Err(Place::of(reading.scan.table, part).broken("is no sound Parquet file"))),
+                .unwrap_or_else(|panic| Err(Place::of(reading.scan.table, part).panicked(panic.as_ref()))),
         }
     }
 }

@@ -4,10 +4,12 @@
 //! A group's key column says whether few or many of its rows are `wanted`; few are jumped to, of many every row is decoded,
 //! in types that suit (`types`), lists and maps by their `levels` where that is enough; `canonical` takes columns over. Not here: the many types that a column may have (`cells`).
 
+mod batches;
 mod canonical;
 mod cells;
 mod input;
 mod levels;
+mod text;
 mod types;
 mod wanted;
 
@@ -17,18 +19,19 @@ use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
-    RowSelectionPolicy,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelectionPolicy,
 };
 use parquet::basic::Type as Physical;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
 use rayon::prelude::*;
 
+use self::batches::{Batches, Open};
 use self::canonical::{Wish, constant, taken};
 use self::input::Opened;
 use self::levels::Levels;
-use self::types::only_leaf;
+use self::text::{is_uuid, refused};
+use self::types::{Described, only_leaf};
 use self::wanted::{are_few, may_have, selection, sorted, with_wanted_key};
 use super::errors::Place;
 use super::layout::Part;
@@ -56,10 +59,16 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, Sourc
     let place = Place::of(scan.table, part);
     let file = Opened::new(&part.spot).map_err(|error| place.io(&error))?;
     let description = file.description().map_err(|error| place.io(&error))?;
-    // The page index lets the reader jump over pages of which no row is wanted.
-    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-    let metadata = ArrowReaderMetadata::load(&description, options.clone()).map_err(|error| place.parquet(&error))?;
-    let metadata = types::chosen(&metadata, options).map_err(|error| place.parquet(&error))?;
+    // The page index lets the reader jump over pages of which no row is wanted. Of an encrypted column it cannot be read.
+    let mut options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+    let mut metadata = ArrowReaderMetadata::load(&description, options.clone());
+    if metadata.is_err() {
+        options = options.with_page_index_policy(PageIndexPolicy::Skip);
+        metadata = ArrowReaderMetadata::load(&description, options.clone());
+    }
+    let metadata = metadata.map_err(|error| place.parquet(&error))?;
+    let described = Described::new(&metadata, options).map_err(|error| place.parquet(&error))?;
+    let metadata = described.checked();
     let names = || metadata.schema().fields().iter().map(|field| field.name().as_bytes());
     let located = Located::among(scan, names);
     let given = from_path(part, scan);
@@ -69,8 +78,12 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, Sourc
     if let Some((column, _)) = columns.find(|(column, has)| !**has && column.presence != Presence::Optional) {
         return Err(no_column(scan, part, column));
     }
-    let groups = groups(&metadata, &located, reading);
-    let table = FilePlan { part, file: &file, reading, metadata: &metadata, located: &located, given: &given };
+    if let Some(what) = refused(metadata, &located, scan) {
+        return Err(place.broken(&what));
+    }
+    let groups = groups(metadata, &located, reading);
+    let table =
+        FilePlan { part, file: &file, reading, metadata, described: &described, located: &located, given: &given };
     let outcomes: Result<Vec<_>, _> = groups.par_iter().map(|group| table.group(*group)).collect();
     let outcome = outcomes?.into_iter().fold(Outcome::default(), Outcome::and);
     Ok(PartRead { outcome, has: Some(has) })
@@ -86,7 +99,8 @@ struct Group {
 /// The row groups that can have wanted rows, by the statistics of the key.
 fn groups(metadata: &ArrowReaderMetadata, located: &Located, reading: &Reading<'_>) -> Vec<Group> {
     let leaf = reading.only().and_then(|only| located.places[only]).and_then(|root| match only_leaf(metadata, root) {
-        Some((Physical::BYTE_ARRAY, leaf)) => Some(leaf),
+        Some((Physical::BYTE_ARRAY, leaf)) => Some((leaf, false)),
+        Some((Physical::FIXED_LEN_BYTE_ARRAY, leaf)) if is_uuid(metadata, leaf) => Some((leaf, true)),
         _ => None,
     });
     let few = |keys: &Arc<dyn Keys>| leaf.is_some() && keys.len() <= KEYS;
@@ -94,8 +108,9 @@ fn groups(metadata: &ArrowReaderMetadata, located: &Located, reading: &Reading<'
     let mut before = 0;
     let mut groups = Vec::new();
     for (place, group) in metadata.metadata().row_groups().iter().enumerate() {
-        let statistics = leaf.and_then(|leaf| group.column(leaf).statistics());
-        let skip = statistics.zip(wanted.as_ref()).is_some_and(|(statistics, keys)| !may_have(statistics, keys));
+        let statistics = leaf.and_then(|(leaf, uuid)| Some((group.column(leaf).statistics()?, uuid)));
+        let skip =
+            statistics.zip(wanted.as_ref()).is_some_and(|((statistics, uuid), keys)| !may_have(statistics, keys, uuid));
         if !skip {
             groups.push(Group { place, before });
         }
@@ -110,6 +125,7 @@ struct FilePlan<'a> {
     file: &'a Opened<'a>,
     reading: &'a Reading<'a>,
     metadata: &'a ArrowReaderMetadata,
+    described: &'a Described,
     located: &'a Located,
     given: &'a [Option<Cell<'a>>],
 }
@@ -143,7 +159,7 @@ impl FilePlan<'_> {
         let Some((root, keys)) = self.key() else { return Ok(None) };
         let all = self.rows_of(group);
         let (mut rows, mut before) = (Vec::new(), 0);
-        for batch in self.reader(group, &[root], BATCH, None)? {
+        for batch in self.batches(group, &[root], BATCH, None)? {
             let batch = batch?;
             rows.extend(with_wanted_key(batch.column(0), keys, known)?.into_iter().map(|row| before + row));
             before += length(&batch);
@@ -174,7 +190,7 @@ impl FilePlan<'_> {
         }
         let (roots, selection) = (self.roots(), selection(rows, self.rows_of(group)));
         let mut rest = rows;
-        for batch in self.reader(group, &roots, self.batch_rows(group), Some(selection))? {
+        for batch in self.batches(group, &roots, self.batch_rows(group), Some(&selection))? {
             let batch = batch?;
             let all: Vec<u32> = (0..length(&batch)).collect();
             let (these, others) = rest.split_at_checked(all.len()).unwrap_or((rest, &[]));
@@ -203,7 +219,7 @@ impl FilePlan<'_> {
         let mut roots = self.roots();
         roots.retain(|root| !by_levels.contains(root));
         let mut before = 0;
-        for batch in self.reader(group, &roots, self.batch_rows(group), None)? {
+        for batch in self.batches(group, &roots, self.batch_rows(group), None)? {
             let batch = batch?;
             let rows = match self.key() {
                 Some((root, keys)) => {
@@ -243,27 +259,32 @@ impl FilePlan<'_> {
         Wish { kind: column.kind, utc, flat: self.located.flat, settings: self.reading.settings }
     }
 
-    fn reader(
+    fn batches(
         &self,
         group: Group,
         roots: &[usize],
         batch: usize,
-        selection: Option<RowSelection>,
-    ) -> Result<ParquetRecordBatchReader, Failure> {
-        let schema = self.metadata.parquet_schema();
-        let file = self.file.columns(self.metadata, group.place, roots, selection.as_ref())?;
-        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
-            .with_row_groups(vec![group.place])
-            .with_batch_size(batch)
-            .with_projection(ProjectionMask::roots(schema, roots.iter().copied()));
-        if let Some(selection) = selection {
-            builder = builder.with_row_selection(selection);
-            if self.file.is_stored() {
-                // The other policy decodes pages without any of these rows; they would have to be fetched.
-                builder = builder.with_row_selection_policy(RowSelectionPolicy::Selectors);
+        selection: Option<&RowSelection>,
+    ) -> Result<Batches<impl Open>, Failure> {
+        Batches::new(move |text, from| {
+            let metadata = batches::of(self.described, text)?;
+            let file = self.file.columns(metadata, group.place, roots, selection)?;
+            let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
+                .with_row_groups(vec![group.place])
+                .with_batch_size(batch)
+                .with_projection(ProjectionMask::roots(metadata.parquet_schema(), roots.iter().copied()));
+            if from > 0 {
+                builder = builder.with_offset(from);
             }
-        }
-        Ok(builder.build()?)
+            if let Some(selection) = selection {
+                builder = builder.with_row_selection(selection.clone());
+                if self.file.is_stored() {
+                    // The other policy decodes pages without any of these rows; they would have to be fetched.
+                    builder = builder.with_row_selection_policy(RowSelectionPolicy::Selectors);
+                }
+            }
+            Ok(builder.build()?)
+        })
     }
 
     /// As many rows at a time as keep a chunk small: a course's tree may be a megabyte of text.

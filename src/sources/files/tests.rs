@@ -1,6 +1,7 @@
 //! Small files of each kind, read as a whole.
 
 mod csv;
+mod declared;
 mod jsonl;
 mod nested;
 mod parquet;

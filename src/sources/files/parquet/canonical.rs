@@ -12,7 +12,7 @@ use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, Int64Array, MapA
 use arrow_buffer::NullBufferBuilder;
 use arrow_schema::{ArrowError, DataType, TimeUnit};
 
-use super::cells::{Cells, length, plain};
+use super::cells::{Cells, UUID, length, plain, uuids};
 use crate::reports::schema::Kind;
 use crate::sources::Settings;
 use crate::sources::rows::typed::Taken;
@@ -89,6 +89,7 @@ fn as_a_whole(array: &ArrayRef, wish: Wish<'_>) -> Option<ArrayRef> {
         (Kind::Text, T::Utf8 | T::Utf8View) | (Kind::Bool, T::Boolean) | (Kind::Count, T::Int64) => {
             Some(Arc::clone(array))
         }
+        (Kind::Text, T::FixedSizeBinary(UUID)) => Some(Arc::new(uuids(array))),
         (Kind::Text, T::Dictionary(keys, values)) if (&**keys, &**values) == (&T::Int32, &T::Utf8) => {
             Some(Arc::clone(array))
         }

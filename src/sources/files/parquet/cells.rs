@@ -2,6 +2,7 @@
 //!
 //! The type is looked at once a chunk; what is rare is made plain text or JSON for the whole chunk beforehand.
 
+use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowPrimitiveType, ArrowTemporalType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type,
@@ -23,6 +24,9 @@ use serde_json::Value;
 use crate::reports::schema::Kind;
 use crate::sources::rows::{Cell, FLAT};
 use crate::sources::values::local_instant;
+
+/// The bytes of a UUID. Fixed bytes of any other meaning are refused before (`text::refused`).
+pub(super) const UUID: i32 = 16;
 
 /// The cells of one column.
 pub(super) enum Cells {
@@ -55,7 +59,7 @@ impl Cells {
             T::Binary => Self::Bytes(array.as_binary::<i32>().clone()),
             T::LargeBinary => Self::Bytes(array.as_binary::<i64>().iter().collect()),
             T::BinaryView => Self::Bytes(array.as_binary_view().iter().collect()),
-            T::FixedSizeBinary(_) => Self::Bytes(array.as_fixed_size_binary().iter().collect()),
+            T::FixedSizeBinary(UUID) => Self::Text(uuids(array)),
             T::Dictionary(..) => coded(array.as_any_dictionary(), kind, utc, tz)?,
             T::Boolean => Self::Bool(array.as_boolean().clone()),
             T::Int64 => Self::Int(array.as_primitive::<Int64Type>().clone()),
@@ -110,6 +114,17 @@ fn coded(array: &dyn AnyDictionaryArray, kind: Kind, utc: bool, tz: Tz) -> Resul
     let places = array.normalized_keys().into_iter().enumerate();
     let places = places.map(|(row, place)| array.keys().is_valid(row).then_some(place)).collect();
     Ok(Cells::Coded(places, Box::new(Cells::new(distinct, kind, utc, tz)?)))
+}
+
+/// UUIDs as text: lower case, with hyphens, as every other program writes them.
+pub(super) fn uuids(array: &ArrayRef) -> StringArray {
+    let mut buffer = uuid::Uuid::encode_buffer();
+    let mut text = StringBuilder::with_capacity(array.len(), array.len() * buffer.len());
+    for bytes in array.as_fixed_size_binary() {
+        let uuid = bytes.and_then(|bytes| uuid::Uuid::from_slice(bytes).ok());
+        text.append_option(uuid.map(|uuid| &*uuid.hyphenated().encode_lower(&mut buffer)));
+    }
+    text.finish()
 }
 
 fn widened<T: ArrowPrimitiveType>(array: &ArrayRef) -> Int64Array
@@ -236,7 +251,7 @@ fn json(array: &ArrayRef, row: usize) -> Result<Value, ArrowError> {
         | T::Binary
         | T::LargeBinary
         | T::BinaryView
-        | T::FixedSizeBinary(_)
+        | T::FixedSizeBinary(UUID)
         | T::Boolean
         | T::Int8
         | T::Int16

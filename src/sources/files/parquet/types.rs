@@ -1,6 +1,6 @@
 //! In which arrow types the columns of a file are decoded.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow_schema::{DataType, Field, FieldRef, Schema, TimeUnit};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
@@ -8,16 +8,44 @@ use parquet::basic::{Encoding, Type as Physical};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ColumnChunkMetaData;
 
-/// Chooses them: text as codes of a dictionary where the file has it so from end to end, since each text is then looked at
-/// once, else as views, which copy nothing; and the old type for instants in microseconds: in nanoseconds, the reader's
-/// own choice, years beyond 2262 would wrap and "9999-12-31" be long past.
-pub(super) fn chosen(
-    metadata: &ArrowReaderMetadata,
+use super::text::{Text, as_bytes, declared};
+
+/// A file's description, its text declared in both ways.
+pub(super) struct Described {
     options: ArrowReaderOptions,
-) -> Result<ArrowReaderMetadata, ParquetError> {
-    let fields: Vec<FieldRef> = (0..).zip(metadata.schema().fields()).map(|at| field(metadata, at)).collect();
-    let options = options.with_schema(Arc::new(Schema::new(fields)));
-    ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)
+    checked: ArrowReaderMetadata,
+    /// Made where it is needed: hardly any file has text that is none.
+    bytes: OnceLock<ArrowReaderMetadata>,
+}
+
+impl Described {
+    /// Chooses the types: text as codes of a dictionary where the file has it so from end to end, since each text is then
+    /// looked at once, else as views, which copy nothing; and the old type for instants in microseconds: in nanoseconds, the
+    /// reader's own choice, years beyond 2262 would wrap and "9999-12-31" be long past.
+    pub(super) fn new(read: &ArrowReaderMetadata, options: ArrowReaderOptions) -> Result<Self, ParquetError> {
+        let text = declared(read.metadata(), Text::Checked)?;
+        let metadata = ArrowReaderMetadata::try_new(text, options.clone())?;
+        let fields: Vec<FieldRef> = (0..).zip(metadata.schema().fields()).map(|at| field(&metadata, at)).collect();
+        let chosen = options.clone().with_schema(Arc::new(Schema::new(fields)));
+        let checked = ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), chosen)?;
+        Ok(Self { options, checked, bytes: OnceLock::new() })
+    }
+
+    /// With text as text.
+    pub(super) const fn checked(&self) -> &ArrowReaderMetadata {
+        &self.checked
+    }
+
+    /// With text as bytes.
+    pub(super) fn bytes(&self) -> Result<&ArrowReaderMetadata, ParquetError> {
+        if let Some(bytes) = self.bytes.get() {
+            return Ok(bytes);
+        }
+        let fields: Vec<FieldRef> = self.checked.schema().fields().iter().map(as_bytes).collect();
+        let options = self.options.clone().with_schema(Arc::new(Schema::new(fields)));
+        let bytes = ArrowReaderMetadata::try_new(declared(self.checked.metadata(), Text::Bytes)?, options)?;
+        Ok(self.bytes.get_or_init(|| bytes))
+    }
 }
 
 fn field(metadata: &ArrowReaderMetadata, (root, field): (usize, &FieldRef)) -> FieldRef {

@@ -23,7 +23,9 @@ pub(super) fn with_wanted_key(
     known: &mut Meanings<bool>,
 ) -> Result<Vec<u32>, ArrowError> {
     let is_wanted: Vec<bool> = match keys.data_type() {
-        DataType::Dictionary(..) => known.each(Texts::of(keys), 0..keys.len(), |keys| wanted_or_none(keys, wanted)),
+        DataType::Dictionary(_, texts) if **texts == DataType::Utf8 => {
+            known.each(Texts::of(keys), 0..keys.len(), |keys| wanted_or_none(keys, wanted))
+        }
         DataType::Utf8View => {
             let texts: Vec<&str> = (0..keys.len()).map(|row| Texts::of(keys).get(row)).collect();
             wanted_or_none(&texts, wanted)
@@ -60,8 +62,9 @@ pub(super) fn sorted(keys: &Arc<dyn Keys>) -> Vec<&[u8]> {
     keys
 }
 
-/// Whether a row group may have a wanted key, or a row without key (which is unusable, and counted).
-pub(super) fn may_have(statistics: &Statistics, keys: &[&[u8]]) -> bool {
+/// Whether a row group may have a wanted key, or a row without key (which is unusable, and counted). `uuid`: the keys are
+/// stored as UUIDs; as text they have the same order.
+pub(super) fn may_have(statistics: &Statistics, keys: &[&[u8]], uuid: bool) -> bool {
     let (Some(least), Some(greatest), Some(0)) =
         (statistics.min_bytes_opt(), statistics.max_bytes_opt(), statistics.null_count_opt())
     else {
@@ -71,6 +74,17 @@ pub(super) fn may_have(statistics: &Statistics, keys: &[&[u8]]) -> bool {
     if statistics.is_min_max_deprecated() || least.is_empty() {
         return true;
     }
+    if !uuid {
+        return any_within(keys, least, greatest);
+    }
+    let text = |bytes| uuid::Uuid::from_slice(bytes).map(|uuid| uuid.hyphenated().to_string());
+    match (text(least), text(greatest)) {
+        (Ok(least), Ok(greatest)) => any_within(keys, least.as_bytes(), greatest.as_bytes()),
+        _ => true,
+    }
+}
+
+fn any_within(keys: &[&[u8]], least: &[u8], greatest: &[u8]) -> bool {
     let first = keys.partition_point(|key| *key < least);
     keys.get(first).is_some_and(|key| *key <= greatest)
 }
