@@ -25,6 +25,7 @@ use exhaust::sources::{Settings, Source};
 use exhaust::worker::load::{self, Bounds, Learners, Wish};
 use exhaust::worker::stats::LoadStats;
 
+const MAX_BAD_ROWS: MaxBadRows = MaxBadRows { share: 0.001, at_least: 10 };
 const TZ: Tz = Tz::Asia__Kolkata;
 const REPORTS: [&str; 2] = ["course", "assessment"];
 
@@ -46,10 +47,10 @@ static PLATFORM: LazyLock<Platform> = LazyLock::new(|| {
     let directory = tempfile::tempdir().unwrap();
     let small = SampleOptions::small(directory.path());
     sample_data::generate(&SampleOptions { scale: 0.02, format: SampleFormat::Parquet, ..small }, &|_, _| ()).unwrap();
-    let settings = Settings { timezone: TZ, max_bad_rows: MaxBadRows { share: 0.001, at_least: 10 } };
+    let settings = Settings { timezone: TZ };
     let source = FilesSource::new(directory.path().to_owned(), CsvDialect::Rfc4180, settings);
     let needs = find("course").unwrap().needs(&Options::default());
-    let catalog = load::catalog(&source, &[].into(), &needs, TZ, &mut LoadStats::default()).unwrap();
+    let catalog = load::catalog(&source, &[].into(), &needs, (TZ, MAX_BAD_ROWS), &mut LoadStats::default()).unwrap();
     let batches = (0..catalog.batches().len()).filter(|batch| catalog.batches()[*batch].course.is_some()).step_by(2);
     Platform {
         batches: batches.collect(),

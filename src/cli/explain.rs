@@ -17,6 +17,7 @@ use crate::intake::{self, Order, Terms};
 use crate::outputs::Password;
 use crate::reports::catalog::Catalog;
 use crate::reports::filters::{Scope, Selection, resolve};
+use crate::reports::quality::Quality;
 use crate::reports::schema::Scan;
 use crate::reports::shared::Shared;
 use crate::reports::{self, Counts, ReportError};
@@ -26,7 +27,7 @@ use crate::worker::generate::Meter;
 use crate::worker::load::{self, Learners};
 use crate::worker::stats::LoadStats;
 use crate::worker::stretches::{LEAST, Large, Stretches};
-use crate::worker::{open, plan};
+use crate::worker::{open, plan, verdict};
 
 /// Dry run of a request: which batches it means, what would be loaded, how many learners each report would list.
 /// Reads the source; writes nothing.
@@ -110,7 +111,8 @@ fn explain(config: &Config, asked: &Asked, progress: &Progress) -> Result<Explan
     let report = reports::find(job.report).ok_or_else(|| Ended::Usage(format!("no report '{}'", job.report)))?;
     let needs = report.needs(&job.options);
     progress.say("reading batches and contents");
-    let catalog = load::catalog(source.as_ref(), &metadata, &needs, timezone, &mut stats)?;
+    let catalog =
+        load::catalog(source.as_ref(), &metadata, &needs, (timezone, config.source.max_bad_rows), &mut stats)?;
     let scope = Scope {
         today: SystemClock.now().with_timezone(&timezone).date_naive(),
         timezone,
@@ -137,6 +139,8 @@ fn count(
     let (needs, total) = (report.needs(&job.options), config.worker.memory.max(LEAST));
     let mut explanation = Explanation { job: job.id.clone(), batches: Vec::new(), scans: Vec::new(), selection, stats };
     let mut lines = BTreeMap::new();
+    // As the daemon judges them: broken batches are left out, and the request is judged by what was found of all of them.
+    let (mut found, mut broken) = (Quality::default(), BTreeMap::new());
     let line = |batch: usize, counts: Counts| {
         let about = &catalog.batches()[batch];
         BatchLine { id: about.id.clone(), course: about.course_id.clone(), counts }
@@ -151,13 +155,18 @@ fn count(
         if let ([batch], true) = (&batches[..], weight > total) {
             let (batch, meter) = (*batch, Meter::default());
             let large = Large { source, catalog, batch, needs: &needs, options, timezone, weight, bytes: total };
-            let mut counts = Counts::default();
+            let (mut counts, mut quality) = (Counts::default(), Quality::default());
             Stretches::survey(large, &meter)?.each(&mut |shared| {
                 counts.add(&made(batch, shared)?);
+                quality.add_range(&shared.quality(batch));
                 Ok::<(), Ended>(())
             })?;
             explanation.stats.merge(meter.load());
-            lines.insert(batch, line(batch, counts));
+            found.add_batch(&quality);
+            match verdict::broken(&quality) {
+                Some(error) => drop(broken.insert(batch, error)),
+                None => drop(lines.insert(batch, line(batch, counts))),
+            }
             continue;
         }
         let wish = load::Wish { batches: &batches, needs: &needs, options, timezone, learners: Learners::All };
@@ -167,12 +176,25 @@ fn count(
             Ok(shared) => {
                 explanation.stats.merge(stats);
                 for &batch in &batches {
-                    lines.insert(batch, line(batch, made(batch, &shared)?));
+                    let quality = shared.quality(batch);
+                    found.add_batch(&quality);
+                    match verdict::broken(&quality) {
+                        Some(error) => drop(broken.insert(batch, error)),
+                        None => drop(lines.insert(batch, line(batch, made(batch, &shared)?))),
+                    }
                 }
             }
             Err(heavy) => parts.extend(plan::lighter(batches.iter().copied(), &heavy, total)),
         }
     }
+    if lines.is_empty()
+        && let Some((_, error)) = broken.pop_first()
+    {
+        return Err(error.into());
+    }
+    verdict::request(&found, config.source.max_bad_rows)?;
+    let ids = broken.into_keys().map(|batch| catalog.batches()[batch].id.clone());
+    explanation.selection.left_out.broken = ids.collect();
     explanation.batches = lines.into_values().collect();
     explanation.scans = std::mem::take(&mut explanation.stats.scans);
     Ok(explanation)
@@ -199,12 +221,7 @@ fn print(explanation: &Explanation) {
     outln!("loaded once:\n");
     outln!("{}", table(["TABLE", "COLUMNS", "ONLY"], &scans));
     let left_out = &explanation.selection.left_out;
-    for (why, batches) in [
-        ("unknown", &left_out.unknown),
-        ("expired", &left_out.expired),
-        ("without content", &left_out.no_content),
-        ("of another channel", &left_out.channel),
-    ] {
+    for (why, batches) in left_out.by_reason() {
         if !batches.is_empty() {
             outln!("left out, {why}: {}", batches.join(", "));
         }
@@ -237,10 +254,7 @@ fn as_json(explanation: &Explanation) -> Value {
     json!({
         "job": explanation.job,
         "batches": batches,
-        "batches_left_out": {
-            "unknown": left_out.unknown, "expired": left_out.expired, "no_content": left_out.no_content,
-            "channel": left_out.channel,
-        },
+        "batches_left_out": BTreeMap::from(left_out.by_reason()),
         "tables": explanation.scans.iter().map(|scan| scan.table.name()).collect::<Vec<_>>(),
         "odd_rows": explanation.stats.odd_rows,
     })

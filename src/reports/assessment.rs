@@ -51,6 +51,7 @@ impl Report for Assessment {
 
         let assessments = assessments(roster, attempts);
         let scores = scores(roster, attempts, &assessments);
+        roster.counts().readable_scores += scores.readable;
         roster.counts().unreadable_scores += scores.unreadable;
         let headings = headings(roster, &assessments).into_iter().zip(scores.cells);
         let mut columns: Vec<TableColumn<'a>> = headings
@@ -102,6 +103,7 @@ struct Scores {
     /// Per cent, by assessment and row.
     cells: Vec<Vec<Option<i64>>>,
     totals: Vec<Option<i64>>,
+    readable: u64,
     unreadable: u64,
 }
 
@@ -112,6 +114,7 @@ fn scores(roster: &Roster<'_>, attempts: &Attempts, assessments: &[u32]) -> Scor
     let mut scores = Scores {
         cells: vec![vec![None; rows.len()]; assessments.len()],
         totals: Vec::with_capacity(rows.len()),
+        readable: 0,
         unreadable: 0,
     };
     for (at, row) in rows.iter().enumerate() {
@@ -123,7 +126,10 @@ fn scores(roster: &Roster<'_>, attempts: &Attempts, assessments: &[u32]) -> Scor
                 continue;
             };
             match counted.grand_total() {
-                Ok(cell) => scores.cells[by_content[place].1][at] = cell,
+                Ok(cell) => {
+                    scores.readable += u64::from(cell.is_some());
+                    scores.cells[by_content[place].1][at] = cell;
+                }
                 Err(Unreadable) => scores.unreadable += 1,
             }
         }

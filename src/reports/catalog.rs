@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use chrono::NaiveDate;
 use chrono_tz::Tz;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 pub use contents::Contents;
 use contents::ContentsBuilder;
@@ -17,6 +17,7 @@ pub(super) use contents::Metadata;
 
 use super::columns::{Chunk, Named};
 use super::dates;
+use super::quality::Faults;
 use super::schema::{Column, Kind, Scan, Table};
 
 /// A batch of learners who take a course together.
@@ -30,6 +31,8 @@ pub struct Batch {
     pub name: String,
     /// The day of `enddate` in the configured zone.
     pub end_date: Option<NaiveDate>,
+    /// Its end is text that does not read, so that nobody knows whether it has ended.
+    pub unreadable_end: bool,
     /// Its course in [`Catalog::contents`], where it is there.
     pub course: Option<usize>,
 }
@@ -76,6 +79,8 @@ pub struct CatalogBuilder {
     content_columns: Vec<Column>,
     batches: Mutex<Batches>,
     contents: Mutex<ContentsBuilder>,
+    /// Batches of which an end does not read.
+    unreadable_ends: HashSet<String>,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +113,7 @@ impl CatalogBuilder {
             contents: Mutex::new(ContentsBuilder::new(&content_columns)),
             content_columns,
             batches: Mutex::default(),
+            unreadable_ends: HashSet::new(),
         }
     }
 
@@ -148,6 +154,14 @@ impl CatalogBuilder {
         }
     }
 
+    /// Adds the faults of a table, once all of it was taken.
+    pub fn add_faults(&mut self, table: Table, faults: &Faults) {
+        if table == Table::CourseBatch {
+            let unreadable = faults.iter().filter(|(_, faults)| !faults.unreadable.is_empty());
+            self.unreadable_ends.extend(unreadable.map(|(batch, _)| batch.to_owned()));
+        }
+    }
+
     fn take_batches(&self, chunk: Named<'_>) {
         let (ids, courses) = (chunk.texts("batchid"), chunk.texts("courseid"));
         let (names, ends) = (chunk.texts("name"), chunk.instants("enddate"));
@@ -171,12 +185,14 @@ impl CatalogBuilder {
         let (contents, duplicate_contents) =
             self.contents.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
         let raw = self.batches.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let unreadable_ends = self.unreadable_ends;
         let batch = |(id, raw): (String, RawBatch)| Batch {
-            id,
             course: contents.position(&raw.course_id),
             course_id: raw.course_id,
             name: raw.name,
             end_date: raw.end.and_then(|end| dates::day(end, self.tz)),
+            unreadable_end: raw.end.is_none() && unreadable_ends.contains(&id),
+            id,
         };
         let mut batches: Vec<Batch> = raw.by_id.into_iter().map(batch).collect();
         batches.sort_unstable_by(|left, right| left.id.cmp(&right.id));

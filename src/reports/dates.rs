@@ -128,12 +128,16 @@ impl Cursor<'_> {
         (count > 0).then(|| padded.fold(0, |number, digit| number * 10 + u32::from(digit - b'0')))
     }
 
-    /// The rest: nothing (no zone), `Z`, or `+HH`, `+HHMM`, `+HH:MM`, with or without a blank before it.
+    /// The rest: nothing (no zone), `Z`, `UTC` (as BigQuery exports it), or `+HH`, `+HHMM`, `+HH:MM`, with or without a
+    /// blank before it.
     fn zone(&mut self) -> Option<Zone> {
         if self.0.is_empty() {
             return Some(Zone::Unsaid);
         }
         let _ = self.any(b" ");
+        if self.0.eq_ignore_ascii_case(b"UTC") {
+            return Some(Zone::East(0));
+        }
         let offset = match self.any(b"Zz+-")? {
             b'Z' | b'z' => 0,
             sign => {
@@ -173,6 +177,9 @@ mod tests {
             "2020-06-30T13:20:04+05:30",
             "2020-06-30T13:20:04+0530",
             "2020-06-30T02:50:04-05",
+            "2020-06-30 07:50:04 UTC",
+            "2020-06-30 07:50:04.000000 utc",
+            "2020-06-30 07:50:04UTC",
         ] {
             assert_eq!(kolkata(text), Some(JUNE * 1_000_000), "{text}");
         }
@@ -239,7 +246,9 @@ mod tests {
             "2020-06-30 07:50:04+5",
             "2020-06-30 07:50:04+05:3",
             "2020-06-30 07:50:04+24:00",
-            "2020-06-30 07:50:04 UTC",
+            "2020-06-30 07:50:04 UT",
+            "2020-06-30 07:50:04 UTC+1",
+            "2020-06-30 07:50:04 IST",
             "2020-06-30Z",
             "2020-06-30 07:50:04Z.",
             "２０２０-06-30",

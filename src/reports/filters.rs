@@ -41,18 +41,35 @@ pub struct LeftOut {
     pub unknown: Vec<String>,
     /// Has ended, and was not named by id.
     pub expired: Vec<String>,
+    /// Its end is text that does not read, and it was not named by id.
+    pub unreadable_end: Vec<String>,
     /// Named, but its course is not in `content`.
     pub no_content: Vec<String>,
     /// Named, but its course belongs to another channel. (One that is not named and belongs to another channel is
     /// treated as not existing: its id is nobody else's business.)
     pub channel: Vec<String>,
+    /// Every row of one of its tables is unusable; known only once the batch is loaded.
+    pub broken: Vec<String>,
 }
 
 impl LeftOut {
+    /// The lists by the names that `job_stats` has for them.
+    #[must_use]
+    pub fn by_reason(&self) -> [(&'static str, &[String]); 6] {
+        [
+            ("unknown", &self.unknown),
+            ("expired", &self.expired),
+            ("unreadable_end", &self.unreadable_end),
+            ("no_content", &self.no_content),
+            ("channel", &self.channel),
+            ("broken", &self.broken),
+        ]
+    }
+
     /// Whether nothing was left out.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        [&self.unknown, &self.expired, &self.no_content, &self.channel].iter().all(|ids| ids.is_empty())
+        self.by_reason().iter().all(|(_, ids)| ids.is_empty())
     }
 }
 
@@ -65,7 +82,7 @@ pub enum ResolveError {
         /// For the client; the whole message has at most 100 characters.
         why: String,
         /// What was left out.
-        left_out: LeftOut,
+        left_out: Box<LeftOut>,
     },
     /// More than a request may have.
     #[error("{found} batches match, at most {most} are allowed: narrow the filters")]
@@ -114,6 +131,8 @@ pub fn resolve(config: &JobConfig, catalog: &Catalog, scope: &Scope<'_>) -> Resu
             }
         } else if named.is_none() && !config.include_expired && batch.end_date.is_some_and(|end| end < yesterday) {
             left_out.expired.push(batch.id.clone());
+        } else if named.is_none() && !config.include_expired && batch.unreadable_end {
+            left_out.unreadable_end.push(batch.id.clone());
         } else {
             selection.batches.push(at);
         }
@@ -150,7 +169,7 @@ fn judge(selection: Selection, most: usize) -> Result<Selection, ResolveError> {
         return Err(ResolveError::TooMany { found, most });
     }
     if found == 0 {
-        return Err(ResolveError::NoData { why: why(&selection.left_out), left_out: selection.left_out });
+        return Err(ResolveError::NoData { why: why(&selection.left_out), left_out: Box::new(selection.left_out) });
     }
     Ok(selection)
 }
@@ -160,6 +179,7 @@ fn why(left_out: &LeftOut) -> String {
     let reasons = [
         (&left_out.unknown, "does not exist", "do not exist"),
         (&left_out.expired, "has ended", "have ended"),
+        (&left_out.unreadable_end, "has an end that does not read", "have an end that does not read"),
         (&left_out.no_content, "has no course in content", "have no course in content"),
         (&left_out.channel, "belongs to another channel", "belong to another channel"),
     ];

@@ -19,6 +19,7 @@ mod interner;
 pub mod job_config;
 pub mod lines;
 mod modules;
+pub mod quality;
 pub mod roster;
 pub mod schema;
 mod scores;
@@ -172,6 +173,8 @@ pub struct Counts {
     pub no_attempt: u64,
     /// Attempts that count, of people without an enrolment that passes.
     pub attempts_without_enrolment: u64,
+    /// Scores that were read for a cell.
+    pub readable_scores: u64,
     /// Cells that are empty because the score in them does not read.
     pub unreadable_scores: u64,
 }
@@ -187,6 +190,7 @@ impl Counts {
         self.duplicate += other.duplicate;
         self.no_attempt += other.no_attempt;
         self.attempts_without_enrolment += other.attempts_without_enrolment;
+        self.readable_scores += other.readable_scores;
         self.unreadable_scores += other.unreadable_scores;
     }
 
@@ -315,13 +319,14 @@ mod tests {
             duplicate: 5,
             no_attempt: 6,
             attempts_without_enrolment: 7,
+            readable_scores: 9,
             unreadable_scores: 8,
         };
         assert!(one.reconciled());
         let mut two = one;
         two.add(&one);
         assert_eq!((two.rows, two.enrolled, two.no_attempt), (2, 42, 12));
-        assert_eq!((two.attempts_without_enrolment, two.unreadable_scores), (14, 16));
+        assert_eq!((two.attempts_without_enrolment, two.readable_scores, two.unreadable_scores), (14, 18, 16));
         assert!(two.reconciled());
         two.rows -= 1;
         assert!(!two.reconciled());

@@ -93,7 +93,8 @@ struct Taken {
     /// By course: the JSON text, needed until duplicates are told apart, and its modules.
     courses: HashMap<usize, (String, Vec<Module>)>,
     duplicates: u64,
-    broken: u64,
+    /// By course: rows that do not read.
+    broken: HashMap<usize, u64>,
 }
 
 impl Hierarchies {
@@ -106,7 +107,7 @@ impl Hierarchies {
             let read = modules(json);
             let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let Ok(modules) = read else {
-                taken.broken += 1;
+                *taken.broken.entry(course).or_default() += 1;
                 continue;
             };
             let known = taken.courses.get(&course).map(|(known, _)| json > known.as_str());
@@ -117,8 +118,8 @@ impl Hierarchies {
         }
     }
 
-    /// The modules by course, and how many rows were duplicates and how many broken.
-    pub(super) fn finish(self) -> (HashMap<usize, Vec<Module>>, u64, u64) {
+    /// The modules by course, how many rows were duplicates, and by course how many are broken.
+    pub(super) fn finish(self) -> (HashMap<usize, Vec<Module>>, u64, HashMap<usize, u64>) {
         let taken = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         let modules = taken.courses.into_iter().map(|(course, (_, modules))| (course, modules)).collect();
         (modules, taken.duplicates, taken.broken)

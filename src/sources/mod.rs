@@ -12,8 +12,8 @@ pub mod values;
 
 use std::collections::BTreeMap;
 
-use crate::config::checked::MaxBadRows;
 use crate::reports::columns::Chunk;
+use crate::reports::quality::Faults;
 use crate::reports::schema::{Scan, Table};
 
 /// What every source must know to take values alike.
@@ -21,8 +21,6 @@ use crate::reports::schema::{Scan, Table};
 pub struct Settings {
     /// Where a date or time without zone is local.
     pub timezone: chrono_tz::Tz,
-    /// How many unusable rows are borne.
-    pub max_bad_rows: MaxBadRows,
 }
 
 /// Takes the chunks of a scan, from several threads at once and in no particular order.
@@ -39,13 +37,24 @@ pub struct Tally {
     pub odd: BTreeMap<String, u64>,
     /// Dates that do not read; their cells are empty.
     pub unreadable_dates: u64,
+    /// The same unusable rows and dates by the key that the scan is limited by, else by the first column of the table's key.
+    pub faults: Faults,
 }
 
 impl Tally {
+    /// Both together; the order does not matter.
+    #[must_use]
+    #[allow(clippy::needless_pass_by_value, reason = "to reduce with")]
+    pub fn and(mut self, other: Self) -> Self {
+        self.add(&other);
+        self
+    }
+
     /// Adds what another part of the table came to.
     pub fn add(&mut self, other: &Self) {
         self.rows += other.rows;
         self.unreadable_dates += other.unreadable_dates;
+        self.faults.add(&other.faults);
         for (mine, theirs) in [(&mut self.bad, &other.bad), (&mut self.odd, &other.odd)] {
             for (reason, count) in theirs {
                 *mine.entry(reason.clone()).or_default() += count;
@@ -72,9 +81,10 @@ pub struct SourceError {
 pub trait Source: Send + Sync {
     /// Reads what `scan` wants, all cores busy (on the current rayon pool), and hands it over chunk by chunk.
     ///
+    /// Unusable rows are counted and left out, however many they are: how many are too many depends on the request.
+    ///
     /// # Errors
-    /// The table is missing, broken, lacks a column or has more unusable rows than allowed; or the source cannot be
-    /// reached, which may pass.
+    /// The table is missing, broken or lacks a column; or the source cannot be reached, which may pass.
     fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<Tally, SourceError>;
 
     /// Which tables are there, for `check`.

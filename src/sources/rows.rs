@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use arrow_array::ArrayRef;
 
 use super::values::{self, Unreadable};
-use super::{Settings, Sink, SourceError, Tally};
-use crate::config::checked::MaxBadRows;
+use super::{Settings, Sink, Tally};
 use crate::reports::columns::Chunk;
-use crate::reports::schema::{Column, Kind, Presence, Scan, Table};
+use crate::reports::quality::Fault;
+use crate::reports::schema::{Column, Kind, Presence, Scan};
 pub(in crate::sources) use columns::Filling;
 
 /// Rows of one chunk.
@@ -50,45 +50,27 @@ impl<'a> From<Option<&'a [u8]>> for Cell<'a> {
     }
 }
 
-/// The first row that could not be used.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Fault {
-    /// The file, relative to the source.
-    pub file: String,
-    /// Line (or row) of the file, from 1.
-    pub line: u64,
-    /// Why.
-    pub reason: String,
-}
-
-/// What reading a part of a table came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// What was counted.
-    pub tally: Tally,
-    /// The first fault by file and line.
-    pub fault: Option<Fault>,
-}
-
-impl Outcome {
-    /// Adds what another part came to; the order does not matter.
-    #[must_use]
-    pub fn and(mut self, other: Self) -> Self {
-        self.tally.add(&other.tally);
-        self.fault = match (self.fault, other.fault) {
-            (Some(one), Some(two)) => Some(one.min(two)),
-            (one, two) => one.or(two),
-        };
-        self
+impl Tally {
+    /// Counts rows that cannot be used.
+    fn unusable(&mut self, reading: &Reading<'_>, key: &str, fault: Fault, rows: u64) {
+        reading.log(&fault);
+        *self.bad.entry(fault.reason.clone()).or_default() += rows;
+        let faults = self.faults.of(key);
+        faults.unusable += rows;
+        if faults.first.as_ref().is_none_or(|first| fault < *first) {
+            faults.first = Some(fault);
+        }
     }
 
-    /// Counts a row that cannot be used.
-    fn unusable(&mut self, reading: &Reading<'_>, file: &str, line: u64, reason: String, rows: u64) {
-        let fault = Fault { file: file.to_owned(), line, reason: reason.clone() };
-        reading.log(&fault);
-        *self.tally.bad.entry(reason).or_default() += rows;
-        if self.fault.as_ref().is_none_or(|first| fault < *first) {
-            self.fault = Some(fault);
+    /// Counts a date that does not read, in a row that is used.
+    fn unreadable(&mut self, column: &Column, key: &str, file: &str, line: u64) {
+        self.unreadable_dates += 1;
+        let (count, first) = self.faults.of(key).unreadable.entry(column.name.clone()).or_default();
+        *count += 1;
+        // There may be one in every row: the text is made only for the first.
+        if first.as_ref().is_none_or(|first| (file, line) < (first.file.as_str(), first.line)) {
+            let reason = format!("{} is not a date", column.name);
+            *first = Some(Fault { file: file.to_owned(), line, reason });
         }
     }
 }
@@ -102,6 +84,8 @@ pub struct Reading<'a> {
     sink: &'a Sink<'a>,
     /// The column that `scan.only` is about.
     only: Option<usize>,
+    /// The column by which faults are counted.
+    by: Option<usize>,
     logged: AtomicU32,
 }
 
@@ -113,7 +97,8 @@ impl<'a> Reading<'a> {
             let names = scan.columns.iter().map(|column| column.name.as_bytes());
             find(name, names)
         });
-        Self { scan, settings, sink, only, logged: AtomicU32::new(0) }
+        let by = only.or_else(|| scan.columns.iter().position(|column| column.presence == Presence::Key));
+        Self { scan, settings, sink, only, by, logged: AtomicU32::new(0) }
     }
 
     /// The place, among the scan's columns, of the one that `only` is about.
@@ -195,7 +180,7 @@ pub struct Rows<'a> {
     cells: Vec<Filling>,
     /// Whether the cells of kind [`Kind::CompletedCount`] come from the flat column.
     flat: bool,
-    outcome: Outcome,
+    tally: Tally,
     waiting: usize,
     bytes: usize,
 }
@@ -205,7 +190,7 @@ impl<'a> Rows<'a> {
     #[must_use]
     pub fn new(reading: &'a Reading<'a>, file: &'a str) -> Self {
         let cells = reading.scan.columns.iter().map(|column| Filling::new(column.kind)).collect();
-        Self { reading, file, cells, flat: false, outcome: Outcome::default(), waiting: 0, bytes: 0 }
+        Self { reading, file, cells, flat: false, tally: Tally::default(), waiting: 0, bytes: 0 }
     }
 
     /// Says whether the column of kind [`Kind::CompletedCount`] comes from the flat column, from the next row on.
@@ -222,24 +207,29 @@ impl<'a> Rows<'a> {
             return;
         }
         let mut odd = false;
-        let mut unreadable_dates = 0;
+        let mut unreadable = false;
         for (place, column) in self.reading.scan.columns.iter().enumerate() {
-            match self.cells[place].read(cell(place), self.flat, self.reading.settings, &mut odd) {
-                Ok(false) if column.presence == Presence::Key => {
-                    return self.unusable(line, format!("empty {}", column.name), 1);
+            let reason = match self.cells[place].read(cell(place), self.flat, self.reading.settings, &mut odd) {
+                Ok(false) if column.presence == Presence::Key => format!("empty {}", column.name),
+                Ok(_) => continue,
+                Err(Unreadable) if is_date(column.kind) => {
+                    unreadable = true;
+                    continue;
                 }
-                Ok(_) => (),
-                Err(Unreadable) if matches!(column.kind, Kind::Instant | Kind::LastUpdated) => unreadable_dates += 1,
-                Err(Unreadable) => return self.unusable(line, reason(column, self.flat), 1),
-            }
+                Err(Unreadable) => reason(column, self.flat),
+            };
+            let key = self.reading.by.and_then(|by| key_of(cell(by)));
+            return self.unusable(line, key.as_deref().unwrap_or_default(), reason, 1);
+        }
+        if unreadable {
+            self.unreadable(line, &cell);
         }
         for cells in &mut self.cells {
             self.bytes += cells.keep();
         }
-        self.outcome.tally.rows += 1;
-        self.outcome.tally.unreadable_dates += unreadable_dates;
+        self.tally.rows += 1;
         if odd {
-            *self.outcome.tally.odd.entry(NOT_UTF8.to_owned()).or_default() += 1;
+            *self.tally.odd.entry(NOT_UTF8.to_owned()).or_default() += 1;
         }
         self.waiting += 1;
         if self.waiting == CHUNK_ROWS || self.bytes >= CHUNK_BYTES {
@@ -247,20 +237,34 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// A row that is broken as a whole; counted `rows` times, since a quote that is not closed swallows lines.
-    pub fn broken(&mut self, line: u64, reason: &str, rows: u64) {
-        self.unusable(line, reason.to_owned(), rows);
+    /// Counts the dates of a row that do not read, which are rare enough to be read a second time.
+    fn unreadable<'c>(&mut self, line: u64, cell: &impl Fn(usize) -> Cell<'c>) {
+        let Self { reading, cells, flat, tally, file, .. } = self;
+        let key = reading.by.and_then(|by| key_of(cell(by)));
+        for (place, column) in reading.scan.columns.iter().enumerate().filter(|(_, column)| is_date(column.kind)) {
+            if cells[place].read(cell(place), *flat, reading.settings, &mut false).is_err() {
+                tally.unreadable(column, key.as_deref().unwrap_or_default(), file, line);
+            }
+        }
+    }
+
+    /// Counts a row that is broken as a whole, `rows` times, since a quote that is not closed swallows lines. `given`: the
+    /// cells that the path of the file gives.
+    pub fn broken<'c>(&mut self, line: u64, reason: &str, rows: u64, given: impl Fn(usize) -> Option<Cell<'c>>) {
+        let key = self.reading.by.and_then(given).and_then(key_of);
+        self.unusable(line, key.as_deref().unwrap_or_default(), reason.to_owned(), rows);
     }
 
     /// Hands over what is left; what it all came to.
     #[must_use]
-    pub fn finish(mut self) -> Outcome {
+    pub fn finish(mut self) -> Tally {
         self.flush();
-        self.outcome
+        self.tally
     }
 
-    fn unusable(&mut self, line: u64, reason: String, rows: u64) {
-        self.outcome.unusable(self.reading, self.file, line, reason, rows);
+    fn unusable(&mut self, line: u64, key: &str, reason: String, rows: u64) {
+        let fault = Fault { file: self.file.to_owned(), line, reason };
+        self.tally.unusable(self.reading, key, fault, rows);
     }
 
     fn flush(&mut self) {
@@ -300,34 +304,9 @@ pub(super) fn key_of(cell: Cell<'_>) -> Option<Cow<'_, str>> {
     (!text.is_empty()).then_some(text)
 }
 
-/// Accepts or refuses what reading a table came to: too many unusable rows are worse than no report.
-///
-/// # Errors
-/// The unusable rows exceed both bounds.
-pub fn judge(
-    table: Table,
-    tally: Tally,
-    first: Option<&Fault>,
-    max_bad_rows: MaxBadRows,
-) -> Result<Tally, SourceError> {
-    let bad: u64 = tally.bad.values().sum();
-    let all = tally.rows + bad;
-    #[allow(clippy::cast_precision_loss, reason = "a share, and tables have less than 2^53 rows")]
-    let too_many = bad > max_bad_rows.at_least && bad as f64 > max_bad_rows.share * all as f64;
-    let Some(Fault { file, line, reason }) = first.filter(|_| too_many) else { return Ok(tally) };
-    let reasons: Vec<String> = tally.bad.iter().map(|(reason, count)| format!("{reason}: {count}")).collect();
-    Err(SourceError {
-        table,
-        message: format!("table {table}: {} line {line}: {reason}; {bad} of {all} rows are unusable", short(file)),
-        detail: format!(
-            "table {table}: {bad} of {all} rows are unusable ({}), the first in {file} line {line}; max_bad_rows allows \
-             {} and a share of {}",
-            reasons.join(", "),
-            max_bad_rows.at_least,
-            max_bad_rows.share
-        ),
-        may_pass: false,
-    })
+/// A date that does not read leaves its cell empty and its row in use.
+const fn is_date(kind: Kind) -> bool {
+    matches!(kind, Kind::Instant | Kind::LastUpdated)
 }
 
 /// A file's name, its end only where it is too long for a client's message.

@@ -2,6 +2,7 @@
 //! whose last file is stored is settled on a thread of its own, so that nobody who makes files waits for a disk; those
 //! that become whole within a moment of each other are settled together.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,8 +17,11 @@ use super::ledger::Ledger;
 use super::plan::Ready;
 use super::stop::Stop;
 use super::tenants::Exceeded;
+use super::verdict;
+use crate::config::checked::MaxBadRows;
 use crate::outputs::Store;
 use crate::reports::Counts;
+use crate::reports::quality::Quality;
 
 /// How one request ended.
 #[derive(Debug)]
@@ -46,6 +50,10 @@ pub struct Delivered {
     pub bytes: u64,
     /// Rows of all its files, and where the other enrolments went.
     pub counts: Counts,
+    /// What was found of all its batches.
+    pub quality: Quality,
+    /// Batches that have no file, by their place among the request's: every row of one of their tables is unusable.
+    pub broken: BTreeSet<usize>,
 }
 
 /// What there is to be settled.
@@ -74,6 +82,8 @@ const GATHERING: Duration = Duration::from_millis(50);
 struct Open {
     missing: usize,
     delivered: Delivered,
+    /// Why the first of the broken batches is.
+    broken: Option<(usize, Reason)>,
     /// It has ended without being whole.
     given_up: bool,
 }
@@ -84,8 +94,23 @@ impl Open {
         for file in request.stored.iter().flatten() {
             delivered.bytes += file.bytes;
             delivered.counts.add(&file.counts);
+            delivered.quality.add_batch(&file.quality);
         }
-        Self { missing: request.missing().count(), delivered, given_up: false }
+        Self { missing: request.missing().count(), delivered, broken: None, given_up: false }
+    }
+
+    /// What the request comes to, once none of its files is missing; `None` before, and if it has ended already.
+    fn whole(&self, batches: usize, max_bad_rows: MaxBadRows) -> Option<Result<Delivered, Reason>> {
+        if self.missing > 0 || self.given_up {
+            return None;
+        }
+        Some(match &self.broken {
+            Some((_, reason)) if self.delivered.broken.len() == batches => Err(reason.clone()),
+            _ => match verdict::request(&self.delivered.quality, max_bad_rows) {
+                Ok(()) => Ok(self.delivered.clone()),
+                Err(error) => Err(Reason::source(&error)),
+            },
+        })
     }
 }
 
@@ -105,11 +130,7 @@ impl Desk {
         let open: Vec<_> = workshop.requests.iter().map(|one| Mutex::new(Open::new(one))).collect();
         let desk = Self { workshop, open, stored, bytes: AtomicU64::new(0), ended };
         for request in 0..desk.open.len() {
-            let delivered = {
-                let open = desk.open(request);
-                (open.missing == 0).then(|| open.delivered.clone())
-            };
-            desk.is_whole(request, delivered);
+            desk.account(request, |_| ());
         }
         desk
     }
@@ -119,10 +140,19 @@ impl Desk {
         self.open[request].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_whole(&self, request: usize, delivered: Option<Delivered>) {
-        if let Some(delivered) = delivered {
-            // Whoever settles goes on for as long as somebody may send.
-            let _ = self.stored.send(Stored::Whole(Whole { request, delivered }));
+    /// Changes a request's account; where none of its files is missing then, it is whole or fails.
+    fn account(&self, request: usize, change: impl FnOnce(&mut Open)) {
+        let Workshop { requests, max_bad_rows, .. } = &*self.workshop;
+        let whole = {
+            let mut open = self.open(request);
+            change(&mut open);
+            open.whole(requests[request].objects.len(), *max_bad_rows)
+        };
+        match whole {
+            None => {}
+            // The receiver goes on for as long as somebody may send.
+            Some(Ok(delivered)) => drop(self.stored.send(Stored::Whole(Whole { request, delivered }))),
+            Some(Err(reason)) => self.fail(request, reason),
         }
     }
 
@@ -140,16 +170,27 @@ impl Desk {
     }
 
     /// One more file of a request is delivered; with the last one it is whole.
-    pub(super) fn deliver(&self, request: usize, bytes: u64, counts: &Counts) {
-        let delivered = {
-            let mut open = self.open(request);
+    pub(super) fn deliver(&self, request: usize, bytes: u64, counts: &Counts, quality: &Quality) {
+        self.workshop.meter.done[request].fetch_add(1, Ordering::Relaxed);
+        self.account(request, |open| {
             open.delivered.bytes += bytes;
             open.delivered.counts.add(counts);
+            open.delivered.quality.add_batch(quality);
             open.missing -= 1;
-            self.workshop.meter.done[request].fetch_add(1, Ordering::Relaxed);
-            (open.missing == 0 && !open.given_up).then(|| open.delivered.clone())
-        };
-        self.is_whole(request, delivered);
+        });
+    }
+
+    /// A batch of a request, given by its place among the request's, has no file: it is broken.
+    pub(super) fn leave_out(&self, (request, position): (usize, usize), quality: &Quality, reason: &Reason) {
+        self.workshop.meter.done[request].fetch_add(1, Ordering::Relaxed);
+        self.account(request, |open| {
+            if open.broken.as_ref().is_none_or(|(first, _)| position < *first) {
+                open.broken = Some((position, reason.clone()));
+            }
+            open.delivered.broken.insert(position);
+            open.delivered.quality.add_batch(quality);
+            open.missing -= 1;
+        });
     }
 
     /// A request fails with the first of its batches that does.
@@ -199,7 +240,10 @@ impl Settler<'_> {
     }
 
     fn settle(&self, together: Vec<Whole>) {
-        let objects = together.iter().flat_map(|one| &self.requests[one.request].objects);
+        let objects = together.iter().flat_map(|one| {
+            let objects = self.requests[one.request].objects.iter().enumerate();
+            objects.filter(|(position, _)| !one.delivered.broken.contains(position)).map(|(_, object)| object)
+        });
         let (settled, spent) = timed(|| caught(|| self.store.settle(objects)));
         self.meter.add_store(spent);
         let failure = match settled {
@@ -287,8 +331,8 @@ mod tests {
             file.write_all(b"content").unwrap();
             store.publish(file.finish().unwrap(), &one.objects[0]).unwrap();
             let counts = Counts::default();
-            let batch =
-                StoredBatch { batch: "b".to_owned(), key: one.objects[0].to_string(), bytes: 7, crc32: 1, counts };
+            let (key, quality) = (one.objects[0].to_string(), Quality::default());
+            let batch = StoredBatch { batch: "b".to_owned(), key, bytes: 7, crc32: 1, counts, quality };
             ledger.resume(&one.key, Processed { made_as: "x".to_owned(), batches: vec![batch] });
         }
         let (stop, meter) = (Stop::default(), Meter::default());

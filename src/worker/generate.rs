@@ -16,8 +16,9 @@ use super::points;
 use super::stats::LoadStats;
 use super::stop::Stop;
 use super::table::{Broken, Data, Making};
-use crate::config::checked::Job;
+use crate::config::checked::{Job, MaxBadRows};
 use crate::outputs::{Content, FinishedFile, Store, WriteError, report_name, write_protected, write_table};
+use crate::reports::quality::Quality;
 use crate::reports::{Counts, Report};
 
 /// What the files of a group are made with.
@@ -36,6 +37,8 @@ pub struct Workshop {
     pub ledger: Arc<Ledger>,
     /// Counts of this group.
     pub meter: Meter,
+    /// How many unusable rows a request may have.
+    pub max_bad_rows: MaxBadRows,
     /// How far the work is, for whoever watches.
     pub progress: Arc<Progress>,
 }
@@ -139,6 +142,7 @@ pub(super) struct Made {
     /// The file, which has no name yet.
     file: FinishedFile,
     counts: Counts,
+    quality: Quality,
     /// Requests, and the place among their files; never empty.
     wanted: Vec<(usize, usize)>,
 }
@@ -163,8 +167,16 @@ fn make(workshop: &Workshop, desk: &Desk, data: &Data<'_>, unit: &Unit) -> Optio
     let is_wanted = || wanted.iter().any(|(request, _)| desk.wants(*request));
     let made = caught(|| generate(workshop, data, unit, first, &is_wanted));
     match made.unwrap_or_else(|panic| Err(Broken::Failed(Reason::panicked(&panic)))) {
-        Ok((file, counts)) => Some(Made { batch: batch.clone(), file, counts, wanted }),
+        Ok((file, counts, quality)) => Some(Made { batch: batch.clone(), file, counts, quality, wanted }),
         Err(Broken::GivenUp) => None,
+        Err(Broken::Unusable(quality, error)) => {
+            log::warn!("batch left out, it is broken batch={batch} error={:?}", error.detail);
+            let reason = Reason::source(&error).in_batch(batch);
+            for owner in wanted {
+                desk.leave_out(owner, &quality, &reason);
+            }
+            None
+        }
         Err(broken) => {
             let reason = broken.reason(batch).in_batch(batch);
             for (request, _) in wanted {
@@ -181,14 +193,15 @@ fn make(workshop: &Workshop, desk: &Desk, data: &Data<'_>, unit: &Unit) -> Optio
 /// Why it could not be stored; those who want it and have not got it were told.
 pub(super) fn place(workshop: &Workshop, desk: &Desk, made: Made) -> Result<(), Reason> {
     let Workshop { requests, store, meter, .. } = workshop;
-    let Made { batch, file, counts, wanted } = made;
+    let Made { batch, file, counts, quality, wanted } = made;
     let object = |(request, position): (usize, usize)| &requests[request].objects[position];
     let content = file.content();
     let (mut file, mut original) = (Some(file), object(wanted[0]));
     for (at, &owner) in wanted.iter().enumerate() {
         let (key, object) = (&requests[owner.0].key, object(owner));
         let Content { bytes, crc32 } = content;
-        let stored = StoredBatch { batch: batch.clone(), key: object.to_string(), bytes, crc32, counts };
+        let (batch_id, object_key) = (batch.clone(), object.to_string());
+        let stored = StoredBatch { batch: batch_id, key: object_key, bytes, crc32, counts, quality: quality.clone() };
         let is_copy = file.is_none();
         let place = || {
             let (placed, spent) = timed(|| match file.take() {
@@ -210,7 +223,7 @@ pub(super) fn place(workshop: &Workshop, desk: &Desk, made: Made) -> Result<(), 
                 let counter = if is_copy { &meter.shared } else { &meter.generated };
                 counter.fetch_add(1, Ordering::Relaxed);
                 points::reach("stored", &batch);
-                desk.deliver(owner.0, bytes, &counts);
+                desk.deliver(owner.0, bytes, &counts, &quality);
             }
             Some(Err(error)) if is_copy => desk.fail(owner.0, Reason::store(&error)),
             Some(Err(error)) => {
@@ -233,13 +246,14 @@ fn generate(
     unit: &Unit,
     (request, position): (usize, usize),
     is_wanted: &dyn Fn() -> bool,
-) -> Result<(FinishedFile, Counts), Broken> {
+) -> Result<(FinishedFile, Counts, Quality), Broken> {
     let Workshop { job, store, meter, requests, .. } = workshop;
     let Ready { objects, order, .. } = &requests[request];
     let batch = &data.catalog().batches()[unit.batch].id;
     points::reach("generating", batch);
     let mut file = store.create(&objects[position]).map_err(|error| Reason::store(&error))?;
-    let mut table = Making { workshop, batch: unit.batch, data, is_wanted, counts: Counts::default(), broken: None };
+    let (counts, quality) = (Counts::default(), Quality::default());
+    let mut table = Making { workshop, batch: unit.batch, data, is_wanted, counts, quality, broken: None };
     let before = meter.spent_loading();
     let (written, spent) = timed(|| match &order.protection {
         None => write_table(&mut table, unit.shape, job.csv, &mut file),
@@ -252,7 +266,7 @@ fn generate(
         if let Data::Stretches(_) = data { meter.spent_loading().saturating_sub(before) } else { Duration::ZERO };
     meter.add_generate(spent.saturating_sub(loading));
     points::reach("written", batch);
-    let Making { counts, broken, .. } = table;
+    let Making { counts, quality, broken, .. } = table;
     match (written, broken) {
         (Ok(rows), _) if rows == counts.rows => {}
         (Ok(rows), _) => return Err(Reason::short_file(rows, counts.rows).into()),
@@ -262,7 +276,7 @@ fn generate(
     }
     let (finished, spent) = timed(|| file.finish());
     meter.add_store(spent);
-    Ok((finished.map_err(|error| Reason::store(&error))?, counts))
+    Ok((finished.map_err(|error| Reason::store(&error))?, counts, quality))
 }
 
 impl Meter {

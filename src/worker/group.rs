@@ -25,7 +25,7 @@ use crate::intake::{self, Order, Terms};
 use crate::metrics::GroupWork;
 use crate::outputs::{ObjectKey, Password};
 use crate::reports::catalog::Catalog;
-use crate::reports::filters::{Scope, resolve};
+use crate::reports::filters::{LeftOut, Scope, resolve};
 use crate::reports::{self, Report};
 use crate::requests::{ClaimedRequest, EncryptionKey, Progress, RequestKey, SUSPECT};
 use crate::sources::SourceError;
@@ -126,12 +126,13 @@ impl<'a> Group<'a> {
         }
         let metadata: BTreeSet<String> =
             accepted.iter().flat_map(|one| one.order.config.metadata_fields()).map(str::to_owned).collect();
-        let (source, timezone) = (Arc::clone(&self.world.source), self.config.timezone);
+        let source = Arc::clone(&self.world.source);
+        let rules = (self.config.timezone, self.config.source.max_bad_rows);
         let needs = self.report.needs(&self.job.options);
         let started = Instant::now();
         let loaded = self.world.cpu.run(move || {
             let mut stats = LoadStats::default();
-            let catalog = load::catalog(source.as_ref(), &metadata, &needs, timezone, &mut stats);
+            let catalog = load::catalog(source.as_ref(), &metadata, &needs, rules, &mut stats);
             catalog.map(|catalog| (Arc::new(catalog), stats))
         });
         let loaded = self.unless_halted(loaded).await;
@@ -246,6 +247,7 @@ impl<'a> Group<'a> {
         let workshop = Arc::new(Workshop {
             job: Arc::clone(self.job),
             report: self.report,
+            max_bad_rows: self.config.source.max_bad_rows,
             meter: Meter::new(&requests, std::mem::take(&mut self.load)),
             requests,
             store: world.store.clone(),
@@ -255,7 +257,7 @@ impl<'a> Group<'a> {
         });
         let (ready, meter) = (&workshop.requests, &workshop.meter);
         let (sender, mut ended) = mpsc::unbounded_channel();
-        let making = tokio::spawn(making::make(world.clone(), Arc::clone(&workshop), catalog, sender));
+        let making = tokio::spawn(making::make(world.clone(), Arc::clone(&workshop), Arc::clone(&catalog), sender));
         let mut told = tokio::time::interval_at((Instant::now() + TELL).into(), TELL);
         loop {
             let first = tokio::select! {
@@ -280,7 +282,7 @@ impl<'a> Group<'a> {
                 let ending = match outcome {
                     Outcome::Delivered(delivered) => {
                         self.world.metrics.delivered(&self.job.id, delivered.counts.rows, delivered.bytes);
-                        self.completed(&ready[request], &delivered, meter)
+                        self.completed(&ready[request], &delivered, meter, &catalog)
                     }
                     Outcome::Failed(reason) => Ending::Failed(reason),
                     Outcome::Exceeds(limit) => Ending::Postponed(limit),
@@ -332,20 +334,27 @@ impl<'a> Group<'a> {
         self.world.metrics.group(&self.job.id, &work);
     }
 
-    fn completed(&mut self, ready: &Ready, delivered: &Delivered, meter: &Meter) -> Ending {
+    fn completed(&mut self, ready: &Ready, delivered: &Delivered, meter: &Meter, catalog: &Catalog) -> Ending {
         let load_ms = self.stats.load_ms + millis(meter.spent_loading());
         self.stats.loads = meter.loads.load(Ordering::Relaxed);
         self.stats.batches_generated = meter.generated.load(Ordering::Relaxed);
         self.stats.batches_shared = meter.shared.load(Ordering::Relaxed);
         (self.stats.generate_ms, self.stats.store_ms) = meter.millis();
+        let of_batches = || ready.objects.iter().zip(&ready.selection.batches).enumerate();
+        let is_broken = |position: &usize| delivered.broken.contains(position);
+        let broken = of_batches().filter(|(position, _)| is_broken(position));
+        let broken = broken.map(|(_, (_, batch))| catalog.batches()[*batch].id.clone()).collect();
+        let files =
+            of_batches().filter(|(position, _)| !is_broken(position)).map(|(_, (object, _))| object.to_string());
+        let download_urls: Vec<String> = files.collect();
         let request = RequestStats {
-            batches: ready.objects.len(),
+            batches: download_urls.len(),
             bytes: delivered.bytes,
             counts: delivered.counts,
-            left_out: ready.selection.left_out.clone(),
+            left_out: LeftOut { broken, ..ready.selection.left_out.clone() },
         };
         Ending::Completed {
-            download_urls: ready.objects.iter().map(ToString::to_string).collect(),
+            download_urls,
             job_stats: job_stats(&GroupStats { load_ms, ..self.stats.clone() }, &meter.load(), &request).to_string(),
         }
     }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::checked::Job;
 use crate::outputs::{Content, Shape};
 use crate::reports::Counts;
+use crate::reports::quality::Quality;
 use crate::requests::{EncryptionKey, RequestKey};
 
 /// `processed_batches`, as JSON.
@@ -39,6 +40,8 @@ pub struct StoredBatch {
     /// Its rows, and where the other enrolments went.
     #[serde(flatten)]
     pub counts: Counts,
+    /// What was found of the batch: the request as a whole is judged when its last file is stored.
+    pub quality: Quality,
 }
 
 impl StoredBatch {
@@ -64,7 +67,8 @@ impl Processed {
 #[must_use]
 pub fn made_as(job: &Job, shape: Shape, key: Option<&EncryptionKey>) -> String {
     let mut hasher = DefaultHasher::new();
-    (env!("CARGO_PKG_VERSION"), job.report, &job.options, job.csv, shape).hash(&mut hasher);
+    // What was stored before batches were judged has nothing to judge a request by, and is made again.
+    ("judged", env!("CARGO_PKG_VERSION"), job.report, &job.options, job.csv, shape).hash(&mut hasher);
     if let Some(key) = key {
         (job.zip, key).hash(&mut hasher);
     }

@@ -8,24 +8,29 @@ use std::time::Instant;
 use chrono_tz::Tz;
 
 use super::stats::LoadStats;
+use super::verdict;
+use crate::config::checked::MaxBadRows;
 use crate::reports::catalog::{Catalog, CatalogBuilder};
 use crate::reports::schema::{Scan, Table};
-use crate::reports::shared::{Borders, Heavy, Shared, SharedBuilder, Stretch, Survey};
+use crate::reports::shared::{BROKEN_HIERARCHY, Borders, Heavy, Shared, SharedBuilder, Stretch, Survey};
 use crate::reports::{Needs, Options};
-use crate::sources::{Sink, Source, SourceError};
+use crate::sources::{Sink, Source, SourceError, Tally};
 
-/// Reads batches and contents. `metadata` names further columns that content filters look at.
+/// Reads batches and contents, which are the same for all requests. `metadata` names further columns that content filters
+/// look at.
 pub fn catalog(
     source: &dyn Source,
     metadata: &BTreeSet<String>,
     needs: &Needs,
-    timezone: Tz,
+    (timezone, max_bad_rows): (Tz, MaxBadRows),
     stats: &mut LoadStats,
 ) -> Result<Catalog, SourceError> {
-    let builder = CatalogBuilder::new(metadata, timezone).needing(&needs.content);
+    let mut builder = CatalogBuilder::new(metadata, timezone).needing(&needs.content);
     for scan in builder.scans() {
         let table = scan.table;
-        read(source, scan, &|chunk| builder.take(table, chunk), stats)?;
+        let tally = read(source, scan, &|chunk| builder.take(table, chunk), stats)?;
+        verdict::whole_table(table, &tally, max_bad_rows)?;
+        builder.add_faults(table, &tally.faults);
     }
     let catalog = builder.finish();
     stats.add_duplicates(catalog.duplicates());
@@ -94,14 +99,16 @@ pub fn shared(
         }
     }
     while let Some(scan) = builder.next_scan() {
-        let is_first = scan.table == Table::UserEnrolments;
+        let table = scan.table;
+        let is_first = table == Table::UserEnrolments;
         if !is_first && let Some(agrees) = agrees.take() {
             let weights = builder.weights();
             if !agrees(&weights) {
                 return Ok(Err(weights));
             }
         }
-        read(source, scan, &|chunk| builder.take(chunk), stats)?;
+        let tally = read(source, scan, &|chunk| builder.take(chunk), stats)?;
+        builder.add_faults(table, &tally.faults);
         if is_first {
             weighed(builder.weight());
         }
@@ -111,7 +118,7 @@ pub fn shared(
         Err(heavy) => return Ok(Err(heavy)),
     };
     stats.add_duplicates(shared.duplicates());
-    stats.add_rows(Table::ContentHierarchy, "hierarchy is not a tree in JSON".to_owned(), shared.broken_hierarchies());
+    stats.add_rows(Table::ContentHierarchy, BROKEN_HIERARCHY.to_owned(), shared.broken_hierarchies());
     Ok(Ok(shared))
 }
 
@@ -123,10 +130,10 @@ pub fn survey(source: &dyn Source, catalog: &Catalog, batch: usize) -> Result<Bo
     Ok(survey.finish())
 }
 
-fn read(source: &dyn Source, scan: Scan, sink: &Sink<'_>, stats: &mut LoadStats) -> Result<(), SourceError> {
+fn read(source: &dyn Source, scan: Scan, sink: &Sink<'_>, stats: &mut LoadStats) -> Result<Tally, SourceError> {
     let started = Instant::now();
     let tally = source.read(&scan, sink)?;
     log::debug!("table read table={} rows={} ms={}", scan.table, tally.rows, started.elapsed().as_millis());
-    stats.add(scan, tally);
-    Ok(())
+    stats.add(scan, &tally);
+    Ok(tally)
 }

@@ -31,6 +31,7 @@ pub(crate) mod stretches;
 mod supervisor;
 mod table;
 pub mod tenants;
+pub mod verdict;
 pub mod wake;
 
 use std::sync::Arc;

@@ -63,7 +63,7 @@ pub fn queue(config: &Config, clock: Arc<dyn Clock>, connections: u32) -> Result
 
 /// The platform's tables. The error says what is wrong with the URL, without showing it.
 pub fn source(config: &Config) -> Result<Arc<dyn Source>, String> {
-    let settings = Settings { timezone: config.timezone, max_bad_rows: config.source.max_bad_rows };
+    let settings = Settings { timezone: config.timezone };
     Ok(match &config.source.place {
         SourcePlace::Files { directory, csv_dialect } => {
             Arc::new(FilesSource::new(directory.clone(), *csv_dialect, settings))

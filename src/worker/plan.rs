@@ -214,6 +214,7 @@ pub(super) mod tests {
             bytes: 1,
             crc32: 1,
             counts: crate::reports::Counts::default(),
+            quality: crate::reports::quality::Quality::default(),
         });
         let laid_out: Vec<_> = units(&requests, |_| true).into_iter().map(|unit| (unit.batch, unit.wanted)).collect();
         assert_eq!(laid_out, [(1, vec![(0, 0)]), (2, vec![(1, 0)])]);

@@ -75,12 +75,12 @@ impl LoadStats {
     }
 
     /// Adds what one scan came across.
-    pub fn add(&mut self, scan: Scan, tally: Tally) {
+    pub fn add(&mut self, scan: Scan, tally: &Tally) {
         let table = scan.table;
         self.scans.push(scan);
         self.unreadable_dates += tally.unreadable_dates;
-        for (reason, n) in tally.bad.into_iter().chain(tally.odd) {
-            self.add_rows(table, reason, n);
+        for (reason, n) in tally.bad.iter().chain(&tally.odd) {
+            self.add_rows(table, reason.clone(), *n);
         }
     }
 
@@ -147,12 +147,7 @@ pub fn job_stats(group: &GroupStats, load: &LoadStats, request: &RequestStats) -
             "no_attempt": counts.no_attempt,
         },
         "attempts_without_enrolment": counts.attempts_without_enrolment,
-        "batches_left_out": {
-            "unknown": request.left_out.unknown,
-            "expired": request.left_out.expired,
-            "no_content": request.left_out.no_content,
-            "channel": request.left_out.channel,
-        },
+        "batches_left_out": BTreeMap::from(request.left_out.by_reason()),
         "bad_rows": bad_rows,
         "unreadable_dates": load.unreadable_dates,
     })

@@ -3,12 +3,18 @@
 use super::ending::Reason;
 use super::generate::Workshop;
 use super::stretches::Stretches;
+use super::verdict;
 use crate::outputs::{TablePieces, WriteError};
 use crate::reports::catalog::Catalog;
+use crate::reports::quality::Quality;
+use crate::reports::schema::Table;
 use crate::reports::shared::Shared;
 use crate::reports::table::Finished;
 use crate::reports::{self, Counts, ReportError};
 use crate::sources::SourceError;
+
+/// The column of scores that the assessment report shows.
+const GRAND_TOTAL: &str = "grand_total";
 
 /// What tables are made of.
 pub(super) enum Data<'a> {
@@ -36,6 +42,8 @@ pub(super) struct Making<'a> {
     pub(super) is_wanted: &'a dyn Fn() -> bool,
     /// What became of the enrolments so far.
     pub(super) counts: Counts,
+    /// What was found of the batch so far.
+    pub(super) quality: Quality,
     /// Why it did not come to its end.
     pub(super) broken: Option<Broken>,
 }
@@ -45,6 +53,8 @@ pub(super) struct Making<'a> {
 pub(super) enum Broken {
     /// For a reason that is told.
     Failed(Reason),
+    /// Every row of one of the batch's tables is unusable.
+    Unusable(Quality, SourceError),
     /// Nobody wants it any more, or the daemon stops.
     GivenUp,
     /// It could not be written.
@@ -59,6 +69,7 @@ impl Broken {
             Self::Write(WriteError::DoesNotFit(limit)) => Reason::does_not_fit(batch, &limit),
             // The store's own failure is told before, and who gives up tells nobody.
             Self::Write(error) => Reason::unexplained(&error),
+            Self::Unusable(_, error) => Reason::source(&error),
             Self::GivenUp => Reason::unexplained(&WriteError::NotMade),
         }
     }
@@ -83,29 +94,41 @@ impl From<SourceError> for Broken {
 }
 
 impl Making<'_> {
+    /// Makes what is in memory. Whether the batch is broken shows at once: every range has all of its rows, except those of
+    /// learners.
     fn of(
-        &self,
+        &mut self,
         shared: &Shared,
         take: &mut dyn FnMut(&Finished<'_>) -> Result<(), WriteError>,
-    ) -> Result<Counts, Broken> {
+    ) -> Result<(), Broken> {
+        let quality = shared.quality(self.batch);
+        if let Some(error) = verdict::broken(&quality) {
+            return Err(Broken::Unusable(quality, error));
+        }
         let Workshop { report, job, .. } = self.workshop;
-        reports::generate(*report, self.batch, shared, &job.options, |table| take(table).map_err(Broken::Write))
+        let counts =
+            reports::generate(*report, self.batch, shared, &job.options, |table| take(table).map_err(Broken::Write))?;
+        self.counts.add(&counts);
+        self.quality.add_range(&quality);
+        Ok(())
     }
 
-    fn all(&self, take: &mut dyn FnMut(&Finished<'_>) -> Result<(), WriteError>) -> Result<Counts, Broken> {
-        let stretches = match self.data {
-            Data::Loaded(shared) => return self.of(shared, take),
-            Data::Stretches(stretches) => stretches,
-        };
-        let mut all = Counts::default();
-        stretches.each(&mut |shared| {
-            if self.workshop.stop.is_halted() || !(self.is_wanted)() {
-                return Err(Broken::GivenUp);
-            }
-            all.add(&self.of(shared, take)?);
-            Ok(())
-        })?;
-        Ok(all)
+    fn all(&mut self, take: &mut dyn FnMut(&Finished<'_>) -> Result<(), WriteError>) -> Result<(), Broken> {
+        match self.data {
+            Data::Loaded(shared) => self.of(shared, take)?,
+            Data::Stretches(stretches) => stretches.each(&mut |shared| {
+                if self.workshop.stop.is_halted() || !(self.is_wanted)() {
+                    return Err(Broken::GivenUp);
+                }
+                self.of(shared, take)
+            })?,
+        }
+        let Counts { readable_scores, unreadable_scores, .. } = self.counts;
+        if readable_scores + unreadable_scores > 0 {
+            let scores = self.quality.values(Table::AssessmentAggregator, GRAND_TOTAL);
+            (scores.readable, scores.unreadable) = (readable_scores, unreadable_scores);
+        }
+        Ok(())
     }
 }
 
@@ -119,10 +142,7 @@ impl TablePieces for Making<'_> {
 
     fn each(&mut self, take: &mut dyn FnMut(&Finished<'_>) -> Result<(), WriteError>) -> Result<(), WriteError> {
         match self.all(take) {
-            Ok(counts) => {
-                self.counts = counts;
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(Broken::Write(error)) => Err(error),
             Err(broken) => {
                 self.broken = Some(broken);

@@ -13,6 +13,7 @@ mod http;
 mod oracle;
 mod protected;
 mod proxy;
+mod quality;
 mod queue;
 mod reliability;
 mod reports;

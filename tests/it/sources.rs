@@ -15,7 +15,7 @@ mod silence;
 
 use std::path::Path;
 
-use exhaust::config::checked::{CsvDialect, MaxBadRows};
+use exhaust::config::checked::CsvDialect;
 use exhaust::objects::Bucket;
 use exhaust::reports::schema::{Column, Scan, Table, keys as keys_of};
 use exhaust::sources::Settings;
@@ -24,14 +24,9 @@ use exhaust::sources::postgres::PostgresSource;
 
 use crate::databases::TestDatabase;
 
-/// Times without zone are those of Kolkata, 5:30 h ahead of UTC; the default bounds for unusable rows.
+/// Times without zone are those of Kolkata, 5:30 h ahead of UTC.
 fn settings() -> Settings {
-    Settings { timezone: chrono_tz::Asia::Kolkata, max_bad_rows: MaxBadRows { share: 0.001, at_least: 10 } }
-}
-
-/// No number of unusable rows is too many.
-fn lenient() -> Settings {
-    Settings { max_bad_rows: MaxBadRows { share: 1.0, at_least: 0 }, ..settings() }
+    Settings { timezone: chrono_tz::Asia::Kolkata }
 }
 
 fn files(directory: &Path, dialect: CsvDialect, settings: Settings) -> FilesSource {

@@ -49,7 +49,10 @@ fn one_column_per_assessment_by_name_and_a_total() {
     assert_eq!(column(&lines, "Exam"), ["34%", ""]);
     // ceil(100 × 7.5 ÷ 13) = ceil(57.69…)
     assert_eq!(column(&lines, "Total Score"), ["58%", "100%"]);
-    assert_eq!(counts, Counts { rows: 2, enrolled: 4, inactive: 1, no_user: 1, ..Counts::default() });
+    assert_eq!(
+        counts,
+        Counts { rows: 2, enrolled: 4, inactive: 1, no_user: 1, readable_scores: 3, ..Counts::default() }
+    );
 }
 
 #[test]
@@ -99,6 +102,7 @@ fn columns_also_come_from_people_who_are_not_listed() {
         no_user: 1,
         no_attempt: 1,
         attempts_without_enrolment: 3,
+        readable_scores: 1,
         ..Counts::default()
     };
     assert_eq!(counts, expected);
@@ -312,7 +316,7 @@ fn the_platforms_own_sample() {
     assert_eq!(column(&lines, "User ID"), ["user021", "user026"]);
     assert_eq!(column(&lines, "My content 3"), ["100%", "100%"]);
     assert_eq!(column(&lines, "Total Score"), ["34%", "34%"]);
-    assert_eq!(counts, Counts { rows: 2, enrolled: 5, no_attempt: 3, ..Counts::default() });
+    assert_eq!(counts, Counts { rows: 2, enrolled: 5, no_attempt: 3, readable_scores: 2, ..Counts::default() });
     let (lines, counts) = tables.lines("assessment", "1001");
     assert_eq!(lines.len(), 1);
     let expected = Counts { enrolled: 2, other_course: 2, attempts_without_enrolment: 2, ..Counts::default() };

@@ -21,6 +21,7 @@ fn batches_are_ordered_and_know_their_course() {
         course_id: course_id.to_owned(),
         name: name.to_owned(),
         end_date: end.and_then(|(year, month, day)| NaiveDate::from_ymd_opt(year, month, day)),
+        unreadable_end: false,
         course,
     };
     // 20:00 UTC is the next day in Kolkata.

@@ -76,9 +76,9 @@ fn named_batches_that_cannot_be_delivered_are_listed_with_the_reason() {
     assert_eq!(ids, ["1"]);
     let expected = LeftOut {
         unknown: vec!["66".to_owned(), "77".to_owned()],
-        expired: Vec::new(),
         no_content: vec!["5".to_owned()],
         channel: vec!["2".to_owned()],
+        ..LeftOut::default()
     };
     assert_eq!(selection.left_out, expected);
 }

@@ -4,13 +4,14 @@ use std::cmp::Reverse;
 
 use super::people::People;
 use super::shelves::Shelves;
+use super::usable::SlotCounts;
 use super::weight::{ACTIVITY, Budget};
 use super::{NONE, NOTHING, Slots};
 use crate::reports::columns::{Named, SharedMeanings};
 use crate::reports::interner::Numbers;
 
 /// What `context_id` begins with where the context is a batch.
-const CONTEXT: &str = "cb:";
+pub(super) const CONTEXT: &str = "cb:";
 
 /// Stands for "no count there"; smaller than any count.
 const NO_COUNT: i32 = i32::MIN;
@@ -76,6 +77,8 @@ pub(super) struct Of<'a> {
     pub(super) slots: &'a Slots,
     pub(super) activities: &'a Activities,
     pub(super) people: &'a People,
+    /// Counts every row of the batches.
+    pub(super) usable: &'a SlotCounts,
 }
 
 impl ActivityBuilder {
@@ -97,6 +100,7 @@ impl ActivityBuilder {
             of.slots.of(contexts.iter().map(|context| context.strip_prefix(CONTEXT).unwrap_or_default()))
         };
         let slots = self.contexts_known.each(contexts, chunk.rows(), of_batches);
+        of.usable.add(slots.iter().copied());
         let numbers = |activities: &[&str]| of.activities.numbers(activities.iter().copied());
         let numbers = self.activities_known.each(chunk.texts("activity_id"), chunk.rows(), numbers);
         let rows = chunk.rows().zip(slots).zip(numbers).map(|((row, slot), activity)| (row, slot, activity));

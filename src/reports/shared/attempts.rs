@@ -11,6 +11,7 @@ use super::people::People;
 use super::pieces::{TEXTS, TextPieces};
 use super::shelves::Shelves;
 use super::stretch::Stretch;
+use super::usable::SlotCounts;
 use super::weight::{ATTEMPT, Budget};
 use super::{NONE, NOTHING, Slots};
 use crate::reports::catalog::Catalog;
@@ -136,6 +137,8 @@ pub(super) struct Of<'a> {
     pub(super) people: &'a People,
     pub(super) learners: &'a Stretch,
     pub(super) catalog: &'a Catalog,
+    /// Counts every row of the batches.
+    pub(super) usable: &'a SlotCounts,
 }
 
 #[derive(Debug)]
@@ -182,7 +185,7 @@ impl AttemptsBuilder {
     /// Takes a chunk. Attempts at contents of other types are passed over; those that name another course stay until
     /// duplicates are told apart.
     pub(super) fn take(&self, chunk: Named<'_>, of: &Of<'_>, budget: &Budget) {
-        let Of { slots, people, learners, catalog } = of;
+        let Of { slots, people, learners, catalog, usable } = of;
         let (users, everybody) = (chunk.texts("user_id"), learners.is_everybody());
         let position = |content: &str| {
             let content = catalog.contents().position(content).filter(|content| self.counting[*content]);
@@ -190,6 +193,7 @@ impl AttemptsBuilder {
         };
         let in_slots =
             self.batches_known.each(chunk.texts("batch_id"), chunk.rows(), |batches| slots.of(batches.iter().copied()));
+        usable.add(in_slots.iter().copied());
         let contents = self.contents_known.each(chunk.texts("content_id"), chunk.rows(), |contents| {
             contents.iter().map(|content| position(content)).collect()
         });

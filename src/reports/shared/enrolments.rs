@@ -6,6 +6,7 @@ use super::learners::Learners;
 use super::people::{Arrivals, People};
 use super::shelves::Shelves;
 use super::stretch::Stretch;
+use super::usable::SlotCounts;
 use super::weight::Budget;
 use super::{NONE, NOTHING, Slots};
 use crate::reports::columns::{Named, SharedMeanings};
@@ -117,6 +118,10 @@ impl Enrolled {
 pub(super) struct Of<'a> {
     pub(super) slots: &'a Slots,
     pub(super) learners: &'a Stretch,
+    /// Counts every row of the batches.
+    pub(super) usable: &'a SlotCounts,
+    /// By date column, counts those that read.
+    pub(super) dates: &'a [(String, SlotCounts)],
 }
 
 impl EnrolmentsBuilder {
@@ -136,10 +141,16 @@ impl EnrolmentsBuilder {
 
     /// Takes a chunk. Batches and courses come as few texts again and again, so that each is looked up once.
     pub(super) fn take(&self, chunk: Named<'_>, of: &Of<'_>, budget: &Budget) {
-        let Of { slots, learners } = of;
+        let Of { slots, learners, usable, dates } = of;
         let (batches, courses) = (chunk.texts("batchid"), chunk.texts("courseid"));
         let (ids, active) = (chunk.texts("userid"), chunk.booleans("active"));
         let slots = self.batches_known.each(batches, chunk.rows(), |batches| slots.of(batches.iter().copied()));
+        usable.add(slots.iter().copied());
+        for (column, readable) in *dates {
+            let cells = chunk.instants(column);
+            let with_date = chunk.rows().zip(&slots).filter(|(row, _)| cells.get(*row).is_some());
+            readable.add(with_date.map(|(_, slot)| *slot));
+        }
         let numbers = |courses: &[&str]| self.course_numbers.all(courses.iter().copied(), NONE);
         let course_numbers = self.courses_known.each(courses, chunk.rows(), numbers);
         let verdict = |row: usize, slot: u32, course: u32| {

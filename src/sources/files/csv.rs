@@ -11,7 +11,8 @@ use super::{BUFFER, PartRead, from_path, no_column, open};
 use crate::config::checked::CsvDialect;
 use crate::reports::schema::Presence;
 use crate::sources::SourceError;
-use crate::sources::rows::{Cell, Located, Outcome, Reading, Rows};
+use crate::sources::Tally;
+use crate::sources::rows::{Cell, Located, Reading, Rows};
 
 /// Reads a file.
 ///
@@ -32,7 +33,7 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>, dialect: CsvDialect) -> R
     let mut reader = builder.from_reader(watched);
     let mut header = ByteRecord::new();
     if !reader.read_byte_record(&mut header).map_err(|error| failed(place, &error))? {
-        return Ok(PartRead { outcome: Outcome::default(), has: None });
+        return Ok(PartRead { tally: Tally::default(), has: None });
     }
     let width = header.len();
     header.trim();
@@ -59,13 +60,13 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>, dialect: CsvDialect) -> R
         } else {
             // A quote in the wrong place swallows lines: each is a row that is lost.
             let inside = memchr::memchr_iter(b'\n', record.as_slice().trim_ascii_end()).count();
-            rows.broken(line, "broken CSV line", 1 + inside as u64);
+            rows.broken(line, "broken CSV line", 1 + inside as u64, |column| given[column]);
         }
     }
     if open_quote.get() {
         return Err(place.broken(&format!("line {last}: breaks off inside quotes")));
     }
-    Ok(PartRead { outcome: rows.finish(), has: Some(has) })
+    Ok(PartRead { tally: rows.finish(), has: Some(has) })
 }
 
 /// Whether lines end with CRLF, by the first of them. The csv crate then ends a record between the two bytes, and

@@ -35,12 +35,12 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, Sourc
                 rows.flat(found.flat);
                 push(&mut rows, number, &found, &mut has, &given, &mut texts);
             } else {
-                rows.broken(number, "broken JSON", 1);
+                rows.broken(number, "broken JSON", 1, |column| given[column]);
             }
         }
         line.clear();
     }
-    Ok(PartRead { outcome: rows.finish(), has: any.then_some(has) })
+    Ok(PartRead { tally: rows.finish(), has: any.then_some(has) })
 }
 
 /// The needed values of one line.

@@ -23,7 +23,7 @@ use self::errors::Place;
 use self::layout::{Format, Part};
 use self::spot::Directory;
 use self::upcoming::Upcoming;
-use super::rows::{self, Cell, Outcome, Reading};
+use super::rows::{self, Cell, Reading};
 use super::{Settings, Sink, Source, SourceError, Tally};
 use crate::config::checked::CsvDialect;
 use crate::objects::Bucket;
@@ -86,7 +86,7 @@ impl FilesSource {
 
 /// What reading one file came to.
 struct PartRead {
-    outcome: Outcome,
+    tally: Tally,
     /// For each column of the scan, whether the file has it; `None` where the file has nothing that would tell.
     has: Option<Vec<bool>>,
 }
@@ -95,10 +95,10 @@ impl Source for FilesSource {
     fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<Tally, SourceError> {
         let parts = layout::parts(&self.directory, scan)?;
         let reading = Reading::new(scan, &self.settings, sink);
-        let mut outcome = Outcome::default();
+        let mut tally = Tally::default();
         let mut has: Option<Vec<bool>> = None;
         for read in self.all(&parts, &reading)? {
-            outcome = outcome.and(read.outcome);
+            tally.add(&read.tally);
             if let Some(these) = read.has {
                 let any = has.get_or_insert_with(|| vec![false; scan.columns.len()]);
                 any.iter_mut().zip(these).for_each(|(any, this)| *any |= this);
@@ -107,8 +107,7 @@ impl Source for FilesSource {
         if let Some(part) = parts.first() {
             check_columns(scan, part, has.as_deref())?;
         }
-        let fault = outcome.fault.as_ref();
-        rows::judge(scan.table, outcome.tally, fault, self.settings.max_bad_rows)
+        Ok(tally)
     }
 
     fn tables(&self) -> Result<Vec<Table>, String> {

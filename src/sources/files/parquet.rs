@@ -38,9 +38,9 @@ use super::layout::Part;
 use super::{PartRead, from_path, no_column};
 use crate::reports::columns::Meanings;
 use crate::reports::schema::{Column, Keys, Presence};
-use crate::sources::SourceError;
 use crate::sources::rows::typed::{Taken, Typed};
-use crate::sources::rows::{Cell, Located, Outcome, Reading};
+use crate::sources::rows::{Cell, Located, Reading};
+use crate::sources::{SourceError, Tally};
 
 /// Rows decoded at a time.
 const BATCH: usize = 8_192;
@@ -84,9 +84,12 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, Sourc
     let groups = groups(metadata, &located, reading);
     let table =
         FilePlan { part, file: &file, reading, metadata, described: &described, located: &located, given: &given };
-    let outcomes: Result<Vec<_>, _> = groups.par_iter().map(|group| table.group(*group)).collect();
-    let outcome = outcomes?.into_iter().fold(Outcome::default(), Outcome::and);
-    Ok(PartRead { outcome, has: Some(has) })
+    let tallies: Vec<Tally> = groups.par_iter().map(|group| table.group(*group)).collect::<Result<_, _>>()?;
+    let mut tally = Tally::default();
+    for group in &tallies {
+        tally.add(group);
+    }
+    Ok(PartRead { tally, has: Some(has) })
 }
 
 /// A row group, and how many rows of the file come before it.
@@ -131,7 +134,7 @@ struct FilePlan<'a> {
 }
 
 impl FilePlan<'_> {
-    fn group(&self, group: Group) -> Result<Outcome, SourceError> {
+    fn group(&self, group: Group) -> Result<Tally, SourceError> {
         let place = Place::of(self.reading.scan.table, self.part);
         self.read(group).map_err(|failure| match (self.part.spot.failure(), failure) {
             (Some(error), _) | (None, Failure::Io(error)) => place.io(&error),
@@ -139,7 +142,7 @@ impl FilePlan<'_> {
         })
     }
 
-    fn read(&self, group: Group) -> Result<Outcome, Failure> {
+    fn read(&self, group: Group) -> Result<Tally, Failure> {
         let mut known = Meanings::default();
         match self.few(group, &mut known)? {
             Some(rows) => self.read_few(group, &rows),
@@ -183,7 +186,7 @@ impl FilePlan<'_> {
     }
 
     /// Decodes some rows only.
-    fn read_few(&self, group: Group, rows: &[u32]) -> Result<Outcome, Failure> {
+    fn read_few(&self, group: Group, rows: &[u32]) -> Result<Tally, Failure> {
         let mut typed = Typed::new(self.reading, &self.part.label, self.located.flat);
         if rows.is_empty() {
             return Ok(typed.finish());
@@ -205,7 +208,7 @@ impl FilePlan<'_> {
     }
 
     /// Decodes every row, and says which of them are wanted.
-    fn read_all(&self, group: Group, known: &mut Meanings<bool>) -> Result<Outcome, Failure> {
+    fn read_all(&self, group: Group, known: &mut Meanings<bool>) -> Result<Tally, Failure> {
         let mut typed = Typed::new(self.reading, &self.part.label, self.located.flat);
         let mut levels = self.levels(group)?;
         let by_levels: Vec<usize> = self

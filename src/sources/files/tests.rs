@@ -18,7 +18,6 @@ use arrow_schema::DataType;
 use flate2::write::GzEncoder;
 
 use super::*;
-use crate::config::checked::MaxBadRows;
 use crate::reports::columns::{Chunk, Texts};
 use crate::reports::schema::keys as keys_of;
 
@@ -47,8 +46,7 @@ fn scan(table: Table, columns: Vec<Column>, only: Option<&[&str]>) -> Scan {
 }
 
 fn read_as(directory: &Path, dialect: CsvDialect, scan: &Scan) -> Result<Read, SourceError> {
-    let settings =
-        Settings { timezone: chrono_tz::Tz::Asia__Kolkata, max_bad_rows: MaxBadRows { share: 0.001, at_least: 10 } };
+    let settings = Settings { timezone: chrono_tz::Tz::Asia__Kolkata };
     let rows = Mutex::new(Vec::new());
     let sink = |chunk: &Chunk| {
         for row in chunk.rows() {
@@ -103,7 +101,7 @@ fn bad(tally: &Tally) -> Vec<(&str, u64)> {
 #[test]
 fn tables_are_those_that_are_there() {
     let directory = holding(&[("user.csv", b""), ("content/part.jsonl", b""), ("other.csv", b"")]);
-    let settings = Settings { timezone: chrono_tz::Tz::UTC, max_bad_rows: MaxBadRows { share: 0.0, at_least: 0 } };
+    let settings = Settings { timezone: chrono_tz::Tz::UTC };
     let source = |path| FilesSource::new(path, CsvDialect::Rfc4180, settings);
     assert_eq!(source(directory.path().to_owned()).tables(), Ok(vec![Table::Content, Table::User]));
     assert!(source(directory.path().join("nowhere")).tables().is_err());

@@ -22,7 +22,7 @@ use rayon::prelude::*;
 
 use crate::reports::schema::{Column, Kind, Scan, Table};
 
-use super::rows::{Cell, FLAT, Outcome, Reading, Rows, judge};
+use super::rows::{Cell, FLAT, Reading, Rows};
 use super::{Settings, Sink, Source, SourceError, Tally};
 use catalog::{Found, Shape};
 use chunks::{Fetch, fill, lines, pieces};
@@ -75,7 +75,7 @@ impl PostgresSource {
         outcome
     }
 
-    fn copy(&self, connection: &mut Connection, scan: &Scan, sink: &Sink<'_>) -> Result<Outcome, Failure> {
+    fn copy(&self, connection: &mut Connection, scan: &Scan, sink: &Sink<'_>) -> Result<Tally, Failure> {
         connection.execute(BEGIN)?;
         let label = self.label(scan.table);
         let found = catalog::columns(connection, &self.schema, scan.table)?
@@ -96,14 +96,12 @@ impl PostgresSource {
 
 impl Source for PostgresSource {
     fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<Tally, SourceError> {
-        let outcome =
-            self.on_connection(|connection| self.copy(connection, scan, sink)).map_err(|failure| SourceError {
-                table: scan.table,
-                message: format!("table {}: {}", scan.table, failure.message),
-                detail: format!("table {} ({}): {}", scan.table, self.label(scan.table), failure.detail),
-                may_pass: failure.may_pass,
-            })?;
-        judge(scan.table, outcome.tally, outcome.fault.as_ref(), self.settings.max_bad_rows)
+        self.on_connection(|connection| self.copy(connection, scan, sink)).map_err(|failure| SourceError {
+            table: scan.table,
+            message: format!("table {}: {}", scan.table, failure.message),
+            detail: format!("table {} ({}): {}", scan.table, self.label(scan.table), failure.detail),
+            may_pass: failure.may_pass,
+        })
     }
 
     fn tables(&self) -> Result<Vec<Table>, String> {
@@ -153,7 +151,7 @@ struct Decoder<'a> {
 
 impl Decoder<'_> {
     /// Takes a chunk of whole rows apart, a piece for each thread. `before`: how many rows came before it.
-    fn chunk(&self, chunk: &[u8], before: u64) -> Outcome {
+    fn chunk(&self, chunk: &[u8], before: u64) -> Tally {
         let pieces = pieces(chunk, rayon::current_num_threads());
         let starts = pieces.iter().scan(before, |line, piece| {
             let start = *line;
@@ -161,10 +159,10 @@ impl Decoder<'_> {
             Some(start)
         });
         let pieces: Vec<(u64, &[u8])> = starts.zip(pieces.iter().copied()).collect();
-        pieces.into_par_iter().map(|(start, piece)| self.piece(piece, start)).reduce(Outcome::default, Outcome::and)
+        pieces.into_par_iter().map(|(start, piece)| self.piece(piece, start)).reduce(Tally::default, Tally::and)
     }
 
-    fn piece(&self, piece: &[u8], before: u64) -> Outcome {
+    fn piece(&self, piece: &[u8], before: u64) -> Tally {
         let mut rows = Rows::new(self.reading, self.label);
         rows.flat(self.columns.iter().any(|(_, flat)| *flat));
         let mut fields = Fields::default();
@@ -218,19 +216,19 @@ impl<'a> Texts<'a> {
 }
 
 /// Fetches and decodes at the same time.
-fn stream(fetch: &mut Fetch<'_>, decoder: &Decoder<'_>) -> Result<Outcome, Failure> {
+fn stream(fetch: &mut Fetch<'_>, decoder: &Decoder<'_>) -> Result<Tally, Failure> {
     let (mut chunk, mut next) = (Vec::new(), Vec::new());
-    let mut all = Outcome::default();
+    let mut all = Tally::default();
     let mut before = 0;
     let mut more = fill(fetch, &mut chunk, &mut next)?;
     loop {
         // `next` begins with the part of a row that `chunk` ends before.
         let mut rest = Vec::new();
-        let (fetched, outcome) = rayon::join(
+        let (fetched, tally) = rayon::join(
             || if more { fill(fetch, &mut next, &mut rest) } else { Ok(false) },
             || decoder.chunk(&chunk, before),
         );
-        all = all.and(outcome);
+        all.add(&tally);
         before += lines(&chunk);
         more = fetched?;
         if next.is_empty() {

@@ -42,6 +42,7 @@ impl Filling {
     }
 
     /// Reads a cell; whether there is something. Sets `odd` where bytes had to be replaced.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "settings are shared by all who read")]
     pub(in crate::sources) fn read(
         &mut self,
         cell: Cell<'_>,

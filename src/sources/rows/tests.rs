@@ -5,10 +5,9 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 
 use super::*;
-use crate::reports::schema::keys as keys_of;
+use crate::reports::schema::{Table, keys as keys_of};
 
-const SETTINGS: Settings =
-    Settings { timezone: chrono_tz::Tz::UTC, max_bad_rows: MaxBadRows { share: 0.001, at_least: 10 } };
+const SETTINGS: Settings = Settings { timezone: chrono_tz::Tz::UTC };
 
 fn enrolments(only: Option<&[&str]>) -> Scan {
     Scan {
@@ -23,7 +22,7 @@ fn enrolments(only: Option<&[&str]>) -> Scan {
     }
 }
 
-fn read(scan: &Scan, rows: &[[&str; 4]]) -> (Outcome, usize) {
+fn read(scan: &Scan, rows: &[[&str; 4]]) -> (Tally, usize) {
     let delivered = Mutex::new(0);
     let sink = |chunk: &Chunk| *delivered.lock().unwrap() += chunk.len();
     let reading = Reading::new(scan, &SETTINGS, &sink);
@@ -31,8 +30,8 @@ fn read(scan: &Scan, rows: &[[&str; 4]]) -> (Outcome, usize) {
     for (line, row) in (2..).zip(rows) {
         into.push(line, |column| Cell::Text(row[column].as_bytes()));
     }
-    let outcome = into.finish();
-    (outcome, delivered.into_inner().unwrap())
+    let tally = into.finish();
+    (tally, delivered.into_inner().unwrap())
 }
 
 fn bad(reasons: &[(&str, u64)]) -> BTreeMap<String, u64> {
@@ -41,7 +40,7 @@ fn bad(reasons: &[(&str, u64)]) -> BTreeMap<String, u64> {
 
 #[test]
 fn an_unusable_row_is_left_out_and_counted() {
-    let (outcome, delivered) = read(
+    let (tally, delivered) = read(
         &enrolments(None),
         &[
             ["b1", "True", "", ""],
@@ -52,19 +51,19 @@ fn an_unusable_row_is_left_out_and_counted() {
         ],
     );
     assert_eq!(delivered, 2);
-    assert_eq!(outcome.tally.rows, 2);
+    assert_eq!(tally.rows, 2);
     assert_eq!(
-        outcome.tally.bad,
+        tally.bad,
         bad(&[("active is not a boolean", 1), ("certificates is not a list", 1), ("empty batchid", 1)])
     );
-    assert_eq!(outcome.tally.unreadable_dates, 1);
+    assert_eq!(tally.unreadable_dates, 1);
     let fault = Fault { file: "user_enrolments.csv".to_owned(), line: 3, reason: "empty batchid".to_owned() };
-    assert_eq!(outcome.fault, Some(fault));
+    assert_eq!(tally.faults.first(), Some(&fault));
 }
 
 #[test]
 fn rows_of_other_keys_are_neither_counted_nor_judged() {
-    let (outcome, delivered) = read(
+    let (tally, delivered) = read(
         &enrolments(Some(&["b1"])),
         &[
             ["b2", "maybe", "", ""],
@@ -75,8 +74,8 @@ fn rows_of_other_keys_are_neither_counted_nor_judged() {
         ],
     );
     assert_eq!(delivered, 1);
-    assert_eq!(outcome.tally.bad, bad(&[("active is not a boolean", 1), ("empty batchid", 1)]));
-    assert_eq!(outcome.tally.unreadable_dates, 0);
+    assert_eq!(tally.bad, bad(&[("active is not a boolean", 1), ("empty batchid", 1)]));
+    assert_eq!(tally.unreadable_dates, 0);
 }
 
 #[test]
@@ -94,7 +93,7 @@ fn values_and_chunks_come_out_in_order() {
         let (user, agg) = (format!("u{line}"), format!("{{'completedCount': {line}}}"));
         rows.push(line, |column| Cell::Text([&user, &agg][column].as_bytes()));
     }
-    assert_eq!(rows.finish().tally.rows, 20_000);
+    assert_eq!(rows.finish().rows, 20_000);
     let chunks = chunks.into_inner().unwrap();
     assert_eq!(chunks.iter().map(Chunk::len).collect::<Vec<_>>(), [16_384, 3_616]);
     assert_eq!(chunks[1].columns()[0].as_string::<i32>().value(0), "u16384");
@@ -114,7 +113,7 @@ fn bytes_that_are_not_utf8_are_replaced_and_counted_once_a_row() {
     let mut rows = Rows::new(&reading, "x");
     rows.push(1, |_| Cell::Text(b"a\xFFb"));
     rows.push(2, |_| Cell::Text("ü".as_bytes()));
-    assert_eq!(rows.finish().tally.odd, bad(&[(NOT_UTF8, 1)]));
+    assert_eq!(rows.finish().odd, bad(&[(NOT_UTF8, 1)]));
     assert_eq!(chunks.into_inner().unwrap()[0].columns()[1].as_string::<i32>().value(0), "a\u{FFFD}b");
 }
 
@@ -171,29 +170,54 @@ fn columns_are_found_in_any_capitals_the_exact_one_first() {
 }
 
 #[test]
-fn too_many_is_where_both_bounds_are_exceeded() {
-    let max = MaxBadRows { share: 0.04, at_least: 10 };
-    let fault = Fault { file: "user.csv".to_owned(), line: 17, reason: "broken CSV line".to_owned() };
-    let judged = |rows, count| {
-        let tally = Tally { rows, bad: bad(&[("broken CSV line", count)]), ..Tally::default() };
-        judge(Table::User, tally, Some(&fault), max)
+fn the_first_fault_is_that_of_the_first_file() {
+    let fault = |file: &str, line| {
+        let mut tally = Tally::default();
+        tally.faults.of("").first = Some(Fault { file: file.to_owned(), line, reason: String::new() });
+        tally
     };
-    // 12 of 300 are exactly the share, 10 are exactly the number: neither is exceeded.
-    assert!(judged(288, 12).is_ok());
-    assert!(judged(0, 10).is_ok());
-    let error = judged(287, 13).unwrap_err();
-    assert_eq!(error.message, "table user: user.csv line 17: broken CSV line; 13 of 300 rows are unusable");
-    assert!(!error.may_pass);
+    let all = fault("b", 1).and(fault("a", 9)).and(Tally::default()).and(fault("a", 10));
+    assert_eq!(all.faults.first().map(|fault| (fault.file.as_str(), fault.line)), Some(("a", 9)));
 }
 
+/// Unusable rows and dates by the key of the scan; what has no key that reads is apart.
 #[test]
-fn the_first_fault_is_that_of_the_first_file() {
-    let fault = |file: &str, line| Outcome {
-        tally: Tally::default(),
-        fault: Some(Fault { file: file.to_owned(), line, reason: String::new() }),
-    };
-    let all = fault("b", 1).and(fault("a", 9)).and(Outcome::default()).and(fault("a", 10));
-    assert_eq!(all.fault.map(|fault| (fault.file, fault.line)), Some(("a".to_owned(), 9)));
+fn faults_are_counted_by_key() {
+    let columns = vec![
+        Column::key("userid"),
+        Column::key("batchid"),
+        Column::required("active", Kind::Bool),
+        Column::optional("enrolleddate", Kind::Instant),
+    ];
+    let only = Some(("batchid".into(), keys_of(["b1", "b2"])));
+    let scan = Scan { table: Table::UserEnrolments, columns, only };
+    let sink = |_: &Chunk| ();
+    let reading = Reading::new(&scan, &SETTINGS, &sink);
+    let mut rows = Rows::new(&reading, "f");
+    for (line, cells) in (2..).zip([
+        ["u", "b1", "perhaps", ""],
+        ["", "b1", "true", "soon"],
+        ["u", "b2", "true", "soon"],
+        ["v", "b2", "true", "later"],
+        ["u", "b3", "perhaps", "soon"],
+        ["u", "", "true", ""],
+    ]) {
+        rows.push(line, |column| Cell::from(Some(cells[column].as_bytes())));
+    }
+    rows.broken(8, "broken CSV line", 3, |_| None);
+    rows.broken(9, "broken CSV line", 1, |column| (column == 1).then_some(Cell::Text(b"b2")));
+    let tally = rows.finish();
+    let unusable: Vec<(&str, u64)> = tally.faults.iter().map(|(key, faults)| (key, faults.unusable)).collect();
+    assert_eq!(unusable, [("", 4), ("b1", 2), ("b2", 1)]);
+    let dates: Vec<(&str, u64, u64)> = tally
+        .faults
+        .iter()
+        .flat_map(|(key, faults)| {
+            faults.unreadable.values().map(move |(n, first)| (key, *n, first.as_ref().unwrap().line))
+        })
+        .collect();
+    assert_eq!(dates, [("b2", 2, 4)]);
+    assert_eq!((tally.rows, tally.unreadable_dates), (2, 2));
 }
 
 /// Whether a dictionary has an empty text is remembered, of that one and of no other.
@@ -212,7 +236,7 @@ fn empty_keys_are_found_in_every_chunk_of_a_dictionary() {
             std::sync::Arc::new(arrow_array::DictionaryArray::new(codes, std::sync::Arc::<_>::clone(texts) as _));
         typed.take(vec![array.into()], vec![0, 1, 2], u64::from);
     }
-    let tally = typed.finish().tally;
+    let tally = typed.finish();
     assert_eq!(tally.bad, BTreeMap::from([("empty batchid".to_owned(), 4)]));
     assert_eq!((tally.rows, *delivered.lock().unwrap()), (11, 11));
 }

@@ -9,9 +9,11 @@ use arrow_array::{Array, ArrayRef, StringArray};
 use arrow_buffer::{ArrowNativeType, OffsetBuffer};
 use arrow_schema::DataType;
 
-use super::{NOT_UTF8, Outcome, Reading, reason};
+use super::{NOT_UTF8, Reading, is_date, reason};
 use crate::reports::columns::{Chunk, Texts, is_same};
-use crate::reports::schema::{Kind, Presence};
+use crate::reports::quality::Fault;
+use crate::reports::schema::Presence;
+use crate::sources::Tally;
 
 /// One column of a chunk in its canonical type.
 #[derive(Debug)]
@@ -35,7 +37,7 @@ pub struct Typed<'a> {
     reading: &'a Reading<'a>,
     file: &'a str,
     flat: bool,
-    outcome: Outcome,
+    tally: Tally,
     /// By column, the last dictionary that has no empty text: the chunks of a row group share one.
     full: Vec<Option<StringArray>>,
 }
@@ -46,7 +48,7 @@ impl<'a> Typed<'a> {
     #[must_use]
     pub fn new(reading: &'a Reading<'a>, file: &'a str, flat: bool) -> Self {
         let full = reading.scan.columns.iter().map(|_| None).collect();
-        Self { reading, file, flat, outcome: Outcome::default(), full }
+        Self { reading, file, flat, tally: Tally::default(), full }
     }
 
     /// Takes a chunk: a column for each of the scan's, and the rows of them that are wanted, ascending; `line` says where
@@ -56,7 +58,8 @@ impl<'a> Typed<'a> {
         if !bad.is_empty() {
             rows.retain(|row| !bad.contains_key(row));
             for (row, reason) in &bad {
-                self.outcome.unusable(self.reading, self.file, line(*row), reason.clone(), 1);
+                let fault = Fault { file: self.file.to_owned(), line: line(*row), reason: reason.clone() };
+                self.tally.unusable(self.reading, self.key(&columns, *row), fault, 1);
             }
         }
         let mut odd: Vec<u32> = Vec::new();
@@ -64,18 +67,25 @@ impl<'a> Typed<'a> {
             let of_used = |row: &&u32| !bad.contains_key(*row);
             odd.extend(taken.odd.iter().filter(of_used));
             if is_date(column.kind) {
-                self.outcome.tally.unreadable_dates += taken.unreadable.iter().filter(of_used).count() as u64;
+                for row in taken.unreadable.iter().filter(of_used) {
+                    self.tally.unreadable(column, self.key(&columns, *row), self.file, line(*row));
+                }
             }
         }
         odd.sort_unstable();
         odd.dedup();
         if !odd.is_empty() {
-            *self.outcome.tally.odd.entry(NOT_UTF8.to_owned()).or_default() += odd.len() as u64;
+            *self.tally.odd.entry(NOT_UTF8.to_owned()).or_default() += odd.len() as u64;
         }
-        self.outcome.tally.rows += rows.len() as u64;
+        self.tally.rows += rows.len() as u64;
         if !rows.is_empty() {
             (self.reading.sink)(&Chunk::of(columns.into_iter().map(|taken| taken.array).collect(), rows));
         }
+    }
+
+    /// The key by which the faults of a row are counted; empty if there is none.
+    fn key<'c>(&self, columns: &'c [Taken], row: u32) -> &'c str {
+        self.reading.by.map_or("", |by| Texts::of(&columns[by].array).get(row as usize))
     }
 
     /// The wanted rows that cannot be used, each with its first reason.
@@ -99,14 +109,9 @@ impl<'a> Typed<'a> {
 
     /// What it all came to.
     #[must_use]
-    pub fn finish(self) -> Outcome {
-        self.outcome
+    pub fn finish(self) -> Tally {
+        self.tally
     }
-}
-
-/// A date that does not read leaves its cell empty and its row in use.
-const fn is_date(kind: Kind) -> bool {
-    matches!(kind, Kind::Instant | Kind::LastUpdated)
 }
 
 /// Whether any text of a column, of whatever row, has nothing in it: one look at all of them is quick, and at a dictionary

@@ -6,7 +6,14 @@ fn key(id: &str) -> RequestKey {
 
 fn batch(id: &str) -> StoredBatch {
     let counts = Counts { rows: 2, enrolled: 3, inactive: 1, ..Counts::default() };
-    StoredBatch { batch: id.to_owned(), key: format!("r/{id}.csv"), bytes: 9, crc32: 7, counts }
+    StoredBatch {
+        batch: id.to_owned(),
+        key: format!("r/{id}.csv"),
+        bytes: 9,
+        crc32: 7,
+        counts,
+        quality: Quality::default(),
+    }
 }
 
 fn stored(ledger: &Ledger, request: &str, id: &str) -> bool {

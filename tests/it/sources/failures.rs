@@ -5,7 +5,8 @@ use std::path::Path;
 
 use exhaust::config::checked::{CsvDialect, MaxBadRows};
 use exhaust::reports::schema::{Column, Kind, Scan, Table};
-use exhaust::sources::{Settings, Source, SourceError};
+use exhaust::sources::{Source, SourceError, Tally};
+use exhaust::worker::verdict;
 
 use super::forms::{self, Format, Spelling, gzip};
 use super::read::read;
@@ -101,9 +102,17 @@ fn with_bad_rows(form: &str, all: usize, bad: usize, directory: &Path) {
     fs::write(directory.join(form), lines.concat()).unwrap();
 }
 
+/// Reads users, and judges them as a table that is read for everybody.
+fn judged(source: &dyn Source, scan: &Scan, max: MaxBadRows) -> Result<(Vec<String>, Tally), SourceError> {
+    let (rows, tally) = read(source, scan)?;
+    verdict::whole_table(Table::User, &tally, max).map(|()| (rows, tally))
+}
+
+const MAX: MaxBadRows = MaxBadRows { share: 0.001, at_least: 10 };
+
 /// The default: more than 10 and more than one in a thousand.
 const BOUNDS: [(usize, usize, bool); 5] =
-    [(10, 10, true), (11, 11, false), (11_000, 11, true), (10_999, 11, false), (11_000, 12, false)];
+    [(11, 10, true), (12, 11, false), (11_000, 11, true), (10_999, 11, false), (11_000, 12, false)];
 
 #[test]
 fn too_many_unusable_rows_in_files() {
@@ -111,7 +120,7 @@ fn too_many_unusable_rows_in_files() {
         for (all, bad, fine) in BOUNDS {
             let directory = tempfile::tempdir().unwrap();
             with_bad_rows(form, all, bad, directory.path());
-            match read(&in_directory(directory.path()), &users(None)) {
+            match judged(&in_directory(directory.path()), &users(None), MAX) {
                 Ok((rows, tally)) => {
                     assert!(fine, "{form}: {bad} of {all}");
                     assert_eq!(rows.len(), all - bad);
@@ -139,7 +148,7 @@ fn too_many_unusable_rows_in_a_database() {
                 SELECT 'u' || i AS userid, CASE WHEN i > {good} THEN 'perhaps' ELSE 'true' END AS active
                 FROM generate_series(1, {all}) AS i"
         ));
-        match read(&database(&place, settings()), &users(None)) {
+        match judged(&database(&place, settings()), &users(None), MAX) {
             Ok((rows, tally)) => {
                 assert!(fine, "{bad} of {all}");
                 assert_eq!(rows.len(), good);
@@ -158,8 +167,8 @@ fn too_many_unusable_rows_in_a_database() {
 fn unusable_rows_that_were_not_asked_for_do_not_count() {
     let only = Some(("userid", ["u1", "u2"].as_slice()));
     let check = |source: &dyn Source| {
-        assert!(read(source, &users(None)).is_err());
-        let (rows, tally) = read(source, &users(only)).unwrap();
+        assert!(judged(source, &users(None), MAX).is_err());
+        let (rows, tally) = judged(source, &users(only), MAX).unwrap();
         assert_eq!(rows, ["u1|true", "u2|true"]);
         assert!(tally.bad.is_empty(), "{tally:?}");
     };
@@ -181,7 +190,6 @@ fn unusable_rows_that_were_not_asked_for_do_not_count() {
 fn no_unusable_row_is_borne_where_none_is_allowed() {
     let directory = tempfile::tempdir().unwrap();
     with_bad_rows("user.csv", 100, 1, directory.path());
-    let strict = Settings { max_bad_rows: MaxBadRows { share: 0.0, at_least: 0 }, ..settings() };
-    let source = files(directory.path(), CsvDialect::Rfc4180, strict);
-    assert_names(&read(&source, &users(None)).unwrap_err(), &["user.csv", "line 101:", "1 of 100 rows"]);
+    let (source, none) = (in_directory(directory.path()), MaxBadRows { share: 0.0, at_least: 0 });
+    assert_names(&judged(&source, &users(None), none).unwrap_err(), &["user.csv", "line 101:", "1 of 100 rows"]);
 }

@@ -177,11 +177,12 @@ fn only_wanted_keys_are_read_and_faults_name_their_row() {
     assert_eq!(read.rows.len(), 10);
     assert_eq!(read.rows[0], "b07|u70|true|");
     assert_eq!(bad(&read.tally), [("empty batchid", 1)]);
-    let error = wanted(&["b03", "b05"]).err().unwrap();
-    assert_eq!(
-        error.message,
-        "table user_enrolments: user_enrolments.parquet line 31: active is not a boolean; 17 of 21 rows are unusable"
-    );
+    let tally = wanted(&["b03", "b05"]).unwrap().tally;
+    assert_eq!((tally.rows, bad(&tally)), (4, vec![("active is not a boolean", 16), ("empty batchid", 1)]));
+    let by_key: Vec<_> = tally.faults.iter().map(|(key, faults)| (key, faults.unusable)).collect();
+    assert_eq!(by_key, [("", 1), ("b03", 8), ("b05", 8)]);
+    let first = tally.faults.first().unwrap();
+    assert_eq!((first.file.as_str(), first.line), ("user_enrolments.parquet", 31));
 }
 
 #[test]
