@@ -1,8 +1,7 @@
 //! CSV by RFC 4180, with the guard against spreadsheet formulas.
 //!
-//! Own lines in place of the `csv` crate's writer: a guarded cell is written in two parts, which that writer would
-//! want joined first, and a cell that may be a formula must be looked at anyway, so that one look decides over the
-//! quotes too. Not here: what a cell means.
+//! Own lines in place of the `csv` crate's writer: a cell that may be a formula must be looked at anyway, so that one look
+//! decides over the quotes too. Not here: what a cell means.
 
 use std::io::Write;
 
@@ -136,10 +135,9 @@ impl Lines {
         }
     }
 
-    /// Text, with a `'` before it if it is to be guarded and a spreadsheet might run it, in quotes if need be.
+    /// Text, guarded against spreadsheets or not, in quotes if need be.
     fn text(&mut self, text: &str, guard: bool) {
-        let guard: &[u8] = if guard && spelling::runs(text) { b"'" } else { b"" };
-        spelling::cell(&mut self.bytes, guard, text);
+        spelling::cell(&mut self.bytes, text, guard);
     }
 
     /// `dd/MM/yyyy`

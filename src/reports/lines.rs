@@ -46,7 +46,7 @@ struct Marks {
     end: u32,
     /// The cells that everybody may see.
     public: (u32, u32),
-    /// A cell would be run as a formula.
+    /// A cell is to be guarded, since a spreadsheet might run it as a formula.
     runs: bool,
 }
 
@@ -92,8 +92,7 @@ impl Lines {
         if self.cells == self.layout.public.start {
             self.open.public.0 = self.place();
         }
-        spelling::cell(&mut self.bytes, b"", text);
-        self.open.runs |= spelling::runs(text);
+        self.open.runs |= spelling::cell(&mut self.bytes, text, false);
         self.cells += 1;
         if self.cells == self.layout.public.end {
             self.open.public.1 = self.place();
@@ -201,7 +200,7 @@ impl LineBlock {
 pub struct Line<'a> {
     bytes: &'a [u8],
     public: Range<usize>,
-    /// Whether a spreadsheet would run one of its cells as a formula.
+    /// Whether one of its cells is to be guarded, since a spreadsheet might run it as a formula.
     pub runs: bool,
     layout: &'a Layout,
 }

@@ -14,6 +14,7 @@ mod course;
 pub mod dates;
 mod decimal;
 pub mod filters;
+pub mod formula;
 mod headings;
 mod interner;
 pub mod job_config;

@@ -1,18 +1,24 @@
-//! How text is spelled in CSV (RFC 4180): when it stands in quotes, and what a spreadsheet would run as a formula. Here
-//! and not with the file formats, since learners are kept in this spelling (`lines`).
+//! How text is spelled in CSV (RFC 4180), guarded against spreadsheets (`formula`). Here and not with the file formats,
+//! since learners are kept in this spelling (`lines`).
 
-/// Appends a cell: `prefix` (nothing, or the guard against formulas) and the text, in quotes if the text needs them.
-pub fn cell(out: &mut Vec<u8>, prefix: &[u8], text: &str) {
+use super::formula;
+
+/// Appends a cell, in quotes if the text needs them, and says whether it is to be guarded against spreadsheets; with `guard`
+/// it is.
+pub fn cell(out: &mut Vec<u8>, text: &str, guard: bool) -> bool {
     let bytes = text.as_bytes();
-    if !needs_quotes(bytes) {
-        out.extend_from_slice(prefix);
-        out.extend_from_slice(bytes);
-        return;
+    let (needs_quotes, separates) = look(bytes);
+    let suspicious = separates || bytes.first().is_some_and(|first| formula::may_begin(*first));
+    let needed = if suspicious { formula::guard(text) } else { formula::Guard::default() };
+    let guarded = if guard && needed.is_needed() { formula::guarded(text, needed) } else { text.into() };
+    if needs_quotes || guard && needed.quotes {
+        out.push(b'"');
+        quoted(out, guarded.as_bytes());
+        out.push(b'"');
+    } else {
+        out.extend_from_slice(guarded.as_bytes());
     }
-    out.push(b'"');
-    out.extend_from_slice(prefix);
-    quoted(out, bytes);
-    out.push(b'"');
+    needed.is_needed()
 }
 
 /// Appends a text that stands between quotes.
@@ -25,43 +31,15 @@ fn quoted(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Looks at every byte, without a branch for each: most texts need none.
-fn needs_quotes(bytes: &[u8]) -> bool {
-    bytes.iter().fold(false, |found, byte| found | matches!(byte, b'"' | b',' | b'\r' | b'\n'))
+/// Whether a text needs quotes, and whether it has a separator that a formula may follow. Looks at every byte, without a
+/// branch for each: most texts have neither.
+fn look(bytes: &[u8]) -> (bool, bool) {
+    bytes.iter().fold((false, false), |(quotes, separates), byte| {
+        (quotes | matches!(byte, b'"' | b',' | b'\r' | b'\n'), separates | formula::separates(*byte))
+    })
 }
 
-/// Whether a spreadsheet might run this as a formula: after any leading spaces it begins with one of `= + - @`, tab,
-/// CR or LF, and as a whole it is no plain number.
-#[must_use]
-pub fn runs(text: &str) -> bool {
-    let first = text.bytes().find(|byte| *byte != b' ');
-    matches!(first, Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r' | b'\n')) && !plain_number(text.as_bytes())
-}
-
-/// ASCII `[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?`, from end to end.
-fn plain_number(text: &[u8]) -> bool {
-    let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let unsigned = |text: &[u8]| usize::from(matches!(text.first(), Some(b'+' | b'-')));
-    let text = &text[unsigned(text)..];
-    let whole = digits(text);
-    let text = &text[whole..];
-    let text = match text.strip_prefix(b".") {
-        None if whole == 0 => return false,
-        None => text,
-        Some(text) => {
-            let fraction = digits(text);
-            if whole + fraction == 0 {
-                return false;
-            }
-            &text[fraction..]
-        }
-    };
-    let Some(exponent) = text.strip_prefix(b"e").or_else(|| text.strip_prefix(b"E")) else { return text.is_empty() };
-    let exponent = &exponent[unsigned(exponent)..];
-    !exponent.is_empty() && digits(exponent) == exponent.len()
-}
-
-/// Takes the cells of a line apart that [`cell`] has spelled, without prefix, with commas between.
+/// Takes the cells of a line apart that [`cell`] has spelled, not guarded, with commas between.
 pub fn cells(line: &[u8]) -> impl Iterator<Item = std::borrow::Cow<'_, str>> {
     let mut rest = Some(line);
     std::iter::from_fn(move || {
@@ -102,7 +80,7 @@ mod tests {
             if at > 0 {
                 line.push(b',');
             }
-            cell(&mut line, b"", text);
+            cell(&mut line, text, false);
         }
         assert_eq!(cells(&line).collect::<Vec<_>>(), texts);
         assert_eq!(cells(b"").collect::<Vec<_>>(), [""]);

@@ -8,6 +8,7 @@ mod databases;
 mod deploy;
 mod faulty;
 mod formats;
+mod formulas;
 mod house;
 mod http;
 mod oracle;

@@ -82,8 +82,10 @@ fn formulas_are_guarded_after_leading_spaces() {
         ("\nx", "\"'\nx\""),
         ("   =1", "'   =1"),
         ("=a,\"b\"", "\"'=a,\"\"b\"\"\""),
-        // Other blanks are not leading spaces, and what comes later is harmless.
-        ("\u{a0}=1", "\u{a0}=1"),
+        ("\u{a0}=1", "'\u{a0}=1"),
+        ("\u{ff1d}1", "'\u{ff1d}1"),
+        // What comes later is harmless, unless it begins a field to somebody.
+        ("a;=1", "a;'=1"),
         ("a=1", "a=1"),
         ("   ", "   "),
         ("'=1", "'=1"),
