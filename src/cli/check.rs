@@ -11,7 +11,7 @@ use super::{Ended, load_config};
 use crate::config::Config;
 use crate::config::checked::{Job, Mode, SourcePlace, Zip};
 use crate::reports::{self, schema::Table};
-use crate::requests::{Clock, SystemClock};
+use crate::requests::{Clock, Pooling, Queue, QueueError, SystemClock};
 use crate::worker::open;
 
 /// How many of a schedule's next runs are shown.
@@ -50,21 +50,43 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
 }
 
 fn database(config: &Config) -> Reached {
-    let answer = || -> Result<String, crate::requests::QueueError> {
+    let answer = || -> Result<String, QueueError> {
         let queue = open::queue(config, Arc::new(SystemClock), 1)?;
         let missing = queue.migrate(true)?;
+        let pooled = pooled(queue.as_ref())?;
         if missing.is_empty() {
             let left: u64 = queue.overview()?.without_lease.values().sum();
             let note = format!("; {left} rows are PROCESSING without a claim of ours");
-            return Ok(format!("ready{}", if left > 0 { &note } else { "" }));
+            return Ok(format!("ready{}{pooled}", if left > 0 { &note } else { "" }));
         }
         if config.database.migrate {
-            Ok(format!("reached; {} statements will be run at start (see migrate --dry-run)", missing.len()))
+            if !queue.hears()? {
+                return Err(QueueError::Refused(format!(
+                    "{} statements are to be run, which cannot be{pooled}",
+                    missing.len()
+                )));
+            }
+            Ok(format!("reached; {} statements will be run at start (see migrate --dry-run){pooled}", missing.len()))
         } else {
-            queue.check().map(|()| "ready".to_owned())
+            queue.check().map(|()| format!("ready{pooled}"))
         }
     };
     Reached { name: "database", answer: answer().map_err(|error| error.to_string()) }
+}
+
+/// What is said of a pooler, as a part of a sentence; nothing where there is none.
+fn pooled(queue: &dyn Queue) -> Result<String, QueueError> {
+    let how = match queue.pooling()? {
+        Pooling::None => return Ok(String::new()),
+        Pooling::Session => "sessions",
+        Pooling::Transaction => "transactions",
+    };
+    let hears = if queue.hears()? {
+        ""
+    } else {
+        "; without [database] direct_url migrations are refused and submissions are found by the schedules"
+    };
+    Ok(format!("; through a pooler of {how}{hears}"))
 }
 
 /// A job whose report is made of a table that is not there fails every request.

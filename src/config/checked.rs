@@ -93,6 +93,22 @@ pub struct Database {
     pub url: DatabaseUrl,
     /// Apply migrations at start.
     pub migrate: bool,
+    /// How connections to a postgres database are pooled; `None`: it is recognised.
+    pub pooler: Option<Pooler>,
+    /// A `postgres://…` URL of the same database that no pooler of transactions is in the way of: for migrations and for
+    /// hearing of submissions.
+    pub direct_url: Option<Secret>,
+}
+
+/// What is between the program and a postgres database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooler {
+    /// Nothing.
+    None,
+    /// A pooler that gives each connection a session of its own.
+    Session,
+    /// A pooler that gives each transaction a session.
+    Transaction,
 }
 
 /// A database by URL.

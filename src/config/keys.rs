@@ -26,7 +26,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
         ],
     ),
     ("job.options", &["apply_privacy_policy", "attempt", "assessment_content_types", "formula_guard", "crlf", "bom"]),
-    ("database", &["url", "migrate"]),
+    ("database", &["url", "migrate", "pooler", "direct_url"]),
     ("source", &["kind", "url", "csv_dialect", "schema", "max_bad_rows"]),
     ("source.max_bad_rows", &["share", "at_least"]),
     ("store", &["url", "signed_url_ttl", "link_key"]),

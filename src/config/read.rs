@@ -8,8 +8,8 @@ use chrono_tz::Tz;
 
 use super::api;
 use super::checked::{
-    Config, CsvDialect, Database, DatabaseUrl, MaxBadRows, Secret, Source, SourcePlace, Store, StorePlace, TenantLimit,
-    Worker,
+    Config, CsvDialect, Database, DatabaseUrl, MaxBadRows, Pooler, Secret, Source, SourcePlace, Store, StorePlace,
+    TenantLimit, Worker,
 };
 use super::environment::Environment;
 use super::errors::Faults;
@@ -66,9 +66,17 @@ fn timezone(top: &Section<'_>) -> Option<Tz> {
 
 fn database(section: &Section<'_>, urls: &Urls<'_>) -> Database {
     let url = section.filled("url").and_then(|(url, place)| urls.database(url, place));
+    let poolers = [
+        ("auto", None),
+        ("none", Some(Pooler::None)),
+        ("session", Some(Pooler::Session)),
+        ("transaction", Some(Pooler::Transaction)),
+    ];
     Database {
         url: url.unwrap_or_else(|| DatabaseUrl::Sqlite(urls.directory.join("var/exhaust.db"))),
         migrate: section.boolean("migrate").unwrap_or(true),
+        pooler: section.one_of("pooler", &poolers).unwrap_or_default(),
+        direct_url: section.filled("direct_url").and_then(|(url, place)| urls.postgres_source(url, place)),
     }
 }
 

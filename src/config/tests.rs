@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::checked::{
-    Compress, CsvDialect, Database, DatabaseUrl, MaxBadRows, Mode, Secret, Source, SourcePlace, Store, StorePlace,
-    TenantLimit, Worker, Zip,
+    Compress, CsvDialect, Database, DatabaseUrl, MaxBadRows, Mode, Pooler, Secret, Source, SourcePlace, Store,
+    StorePlace, TenantLimit, Worker, Zip,
 };
 use super::*;
 use crate::outputs::csv::CsvOptions;
@@ -38,7 +38,7 @@ fn an_empty_file_runs() {
     assert_eq!(config.timezone, chrono_tz::UTC);
     assert_eq!(config.jobs, []);
     let url = DatabaseUrl::Sqlite(PathBuf::from("conf/var/exhaust.db"));
-    assert_eq!(config.database, Database { url, migrate: true });
+    assert_eq!(config.database, Database { url, migrate: true, pooler: None, direct_url: None });
     let place = SourcePlace::Files { directory: PathBuf::from("conf/data"), csv_dialect: CsvDialect::Rfc4180 };
     assert_eq!(config.source, Source { place, max_bad_rows: MaxBadRows { share: 0.001, at_least: 10 } });
     let store = Store {
@@ -132,6 +132,8 @@ fn every_key_of_the_sections_is_taken() {
         [database]
         url = "postgres://u:p@h/d"
         migrate = false
+        pooler = "transaction"
+        direct_url = "postgres://u:p@direct/d"
         [source]
         kind = "postgres"
         url = "postgresql://u:p@h/s"
@@ -158,7 +160,13 @@ fn every_key_of_the_sections_is_taken() {
     );
     assert_eq!(config.timezone, chrono_tz::Europe::London);
     let secret = |text: &str| Secret::new(text.to_owned());
-    assert_eq!(config.database, Database { url: DatabaseUrl::Postgres(secret("postgres://u:p@h/d")), migrate: false });
+    let database = Database {
+        url: DatabaseUrl::Postgres(secret("postgres://u:p@h/d")),
+        migrate: false,
+        pooler: Some(Pooler::Transaction),
+        direct_url: Some(secret("postgres://u:p@direct/d")),
+    };
+    assert_eq!(config.database, database);
     let place = SourcePlace::Postgres { url: secret("postgresql://u:p@h/s"), schema: "platform".to_owned() };
     assert_eq!(config.source, Source { place, max_bad_rows: MaxBadRows { share: 0.0, at_least: 0 } });
     let week = Duration::from_hours(7 * 24);

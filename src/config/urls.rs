@@ -35,7 +35,7 @@ impl Urls<'_> {
         }
     }
 
-    /// `[source] url` of kind postgres.
+    /// `[source] url` of kind postgres, and `[database] direct_url`.
     pub(super) fn postgres_source(&self, url: &str, place: &Place) -> Option<Secret> {
         match self.split(url, place, "postgres://user@host/database", &POSTGRES)? {
             (scheme, _) if POSTGRES.contains(&scheme) => self.postgres(url, place),

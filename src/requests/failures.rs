@@ -7,7 +7,7 @@ use diesel::result::{DatabaseErrorKind, Error};
 use super::types::QueueError;
 
 /// Parts of messages of statements that failed and may not fail next time.
-const PASSING: [&str; 17] = [
+const PASSING: [&str; 23] = [
     // PostgreSQL
     "deadlock detected",
     "could not serialize access",
@@ -20,6 +20,13 @@ const PASSING: [&str; 17] = [
     "No space left on device",
     "out of shared memory",
     "out of memory",
+    // PgBouncer
+    "query_wait_timeout",
+    "server login has been failing",
+    "server conn crashed",
+    "pgbouncer cannot connect to server",
+    "no more connections allowed",
+    "server connections dropped",
     // SQLite
     "is locked",
     "database or disk is full",
@@ -68,7 +75,12 @@ pub(super) fn statement(what: &str, error: &Error) -> QueueError {
 
 /// No connection to be had.
 pub(super) fn connection(error: &diesel::r2d2::PoolError) -> QueueError {
-    let message = one_line(&error.to_string());
+    connecting(&error.to_string())
+}
+
+/// A connection that could not be opened, with this message.
+pub(super) fn connecting(message: &str) -> QueueError {
+    let message = one_line(message);
     judged(!REFUSING.iter().any(|part| message.contains(part)), message)
 }
 

@@ -31,13 +31,13 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use encryption::{EncryptionKey, NewEncryption, Protected};
 pub use finished::{Bookmark, Finished, FinishedPage};
 pub use listening::Listener;
-pub use postgres::{PostgresQueue, open_postgres};
+pub use postgres::{PostgresPlace, PostgresQueue, open_postgres};
 pub use reading::{Found, Progress, Reader, Search, Waiting};
 pub use sqlite::{SqliteQueue, open_sqlite};
 pub use times::read_time;
 pub use types::{
-    Claim, ClaimWish, ClaimedRequest, Completion, Failure, NewRequest, Overview, QueueError, RequestKey, RequestRow,
-    SUSPECT, Status, Submitted, Suspects, WriteBack,
+    Claim, ClaimWish, ClaimedRequest, Completion, Failure, NewRequest, Overview, Pooling, QueueError, RequestKey,
+    RequestRow, SUSPECT, Status, Submitted, Suspects, WriteBack,
 };
 
 /// Connections of a daemon to its database, at most: its calls are few and short.
@@ -58,8 +58,15 @@ pub trait Queue: Send + Sync {
     /// Gives up the connections that calls may hang on: the next call opens its own.
     fn reconnect(&self);
 
-    /// Begins to hear of changes that others make to the table.
-    fn listen(&self) -> Result<Listener, QueueError>;
+    /// How the connections to the database are pooled.
+    fn pooling(&self) -> Result<Pooling, QueueError>;
+
+    /// Whether changes that others make can be heard: `listen` gives a listener.
+    fn hears(&self) -> Result<bool, QueueError>;
+
+    /// Begins to hear of changes that others make to the table. `None`: a pooler is in the way, and nothing will ever be
+    /// heard.
+    fn listen(&self) -> Result<Option<Listener>, QueueError>;
 
     /// PROCESSING → SUBMITTED for rows whose lease of ours ran out (that counts a crash), and with `adopt_after` for rows
     /// without any lease that are older than that: what a replaced system left behind. A suspect waits for so many leases

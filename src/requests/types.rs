@@ -255,6 +255,17 @@ pub struct Overview {
     pub without_lease: BTreeMap<String, u64>,
 }
 
+/// What is between the program and its database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// Nothing that pools: each connection has a session of its own.
+    None,
+    /// A pooler that gives each connection a session for as long as it lives.
+    Session,
+    /// A pooler that gives each transaction a session: nothing of a session may be relied on.
+    Transaction,
+}
+
 /// Why a queue operation did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {

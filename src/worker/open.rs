@@ -6,10 +6,10 @@ use super::dependencies::Down;
 use super::stop::Stop;
 use super::{World, cpu};
 use crate::config::Live;
-use crate::config::checked::{Config, DatabaseUrl, SourcePlace, StorePlace};
+use crate::config::checked::{Config, DatabaseUrl, Pooler, Secret, SourcePlace, StorePlace};
 use crate::objects::{Bucket, ObjectError};
 use crate::outputs::{Links, Store, kept_link_key};
-use crate::requests::{self, Clock, DAEMON_CONNECTIONS, Queue, QueueError};
+use crate::requests::{self, Clock, DAEMON_CONNECTIONS, Pooling, PostgresPlace, Queue, QueueError};
 use crate::sources::files::FilesSource;
 use crate::sources::postgres::PostgresSource;
 use crate::sources::{Settings, Source};
@@ -57,7 +57,18 @@ pub fn world(config: Config, clock: Arc<dyn Clock>) -> Result<World, OpenError> 
 pub fn queue(config: &Config, clock: Arc<dyn Clock>, connections: u32) -> Result<Arc<dyn Queue>, QueueError> {
     Ok(match &config.database.url {
         DatabaseUrl::Sqlite(path) => Arc::new(requests::open_sqlite(path, clock, connections)?),
-        DatabaseUrl::Postgres(url) => Arc::new(requests::open_postgres(url.reveal(), clock, connections)?),
+        DatabaseUrl::Postgres(url) => {
+            let place = PostgresPlace {
+                url: url.reveal(),
+                pooling: config.database.pooler.map(|pooler| match pooler {
+                    Pooler::None => Pooling::None,
+                    Pooler::Session => Pooling::Session,
+                    Pooler::Transaction => Pooling::Transaction,
+                }),
+                direct_url: config.database.direct_url.as_ref().map(Secret::reveal),
+            };
+            Arc::new(requests::open_postgres(place, clock, connections)?)
+        }
     })
 }
 

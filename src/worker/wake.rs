@@ -25,8 +25,15 @@ pub fn listen(queue: Arc<dyn Queue>) -> Receiver<()> {
             loop {
                 match tokio::time::timeout(SILENT, heard.recv()).await {
                     // Full: the last ring is still unheard.
-                    Ok(Some(true)) => drop(ring.try_send(())),
-                    Ok(Some(false)) => {}
+                    Ok(Some(Heard::News)) => drop(ring.try_send(())),
+                    Ok(Some(Heard::Nothing)) => {}
+                    Ok(Some(Heard::NeverWill)) => {
+                        log::info!(
+                            "submissions cannot be heard through a pooler of transactions, jobs are scanned by their \
+                             schedules; [database] direct_url changes that"
+                        );
+                        return;
+                    }
                     Ok(None) => break,
                     Err(_) => {
                         log::warn!("listening for submissions has gone silent, listening anew");
@@ -43,9 +50,19 @@ pub fn listen(queue: Arc<dyn Queue>) -> Receiver<()> {
     rung
 }
 
+/// What a listener has to tell.
+enum Heard {
+    /// Rows may have become claimable.
+    News,
+    /// It still listens.
+    Nothing,
+    /// Nothing can be heard of this database, now or later.
+    NeverWill,
+}
+
 /// Listens on a thread of its own, which ends when nobody wants to know any more: it blocks for as long as it lives,
 /// and a pool's thread would keep the program from ending.
-fn hear(queue: Arc<dyn Queue>) -> Receiver<bool> {
+fn hear(queue: Arc<dyn Queue>) -> Receiver<Heard> {
     let (tell, heard) = mpsc::channel(1);
     let listening = std::thread::Builder::new().name("listen".to_owned()).spawn(move || {
         if let Err(error) = tell_all(queue.as_ref(), &tell) {
@@ -58,12 +75,16 @@ fn hear(queue: Arc<dyn Queue>) -> Receiver<bool> {
     heard
 }
 
-fn tell_all(queue: &dyn Queue, tell: &Sender<bool>) -> Result<(), crate::requests::QueueError> {
-    let mut listener = queue.listen()?;
+fn tell_all(queue: &dyn Queue, tell: &Sender<Heard>) -> Result<(), crate::requests::QueueError> {
+    let listener = queue.listen()?;
     // What came while nobody listened.
-    let mut news = true;
+    let mut news = Heard::News;
+    let Some(mut listener) = listener else {
+        let _ = tell.blocking_send(news).and_then(|()| tell.blocking_send(Heard::NeverWill));
+        return Ok(());
+    };
     while tell.blocking_send(news).is_ok() {
-        news = listener.wait(BREATH)?;
+        news = if listener.wait(BREATH)? { Heard::News } else { Heard::Nothing };
     }
     Ok(())
 }

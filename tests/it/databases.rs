@@ -1,5 +1,6 @@
-//! Databases for tests: a fresh SQLite file, and a fresh PostgreSQL database on the server that `EXHAUST_TEST_POSTGRES`
-//! names (`scripts/with-postgres` starts one). Both are empty; a test migrates them where it wants that.
+//! Databases for tests: a fresh SQLite file, a fresh PostgreSQL database on the server that `EXHAUST_TEST_POSTGRES` names
+//! (`scripts/with-postgres` starts one), and one that is reached through the PgBouncer that `EXHAUST_TEST_PGBOUNCER` names
+//! (`scripts/with-pgbouncer`). All are empty; a test migrates them where it wants that.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
@@ -13,21 +14,25 @@ use diesel::prelude::*;
 use diesel::row::{Field, NamedRow, Row};
 use diesel::sql_types::Binary;
 use diesel::sqlite::{Sqlite, SqliteConnection};
-use exhaust::requests::{Clock, DAEMON_CONNECTIONS, Queue, open_postgres, open_sqlite};
+use exhaust::requests::{Clock, DAEMON_CONNECTIONS, PostgresPlace, Queue, open_postgres, open_sqlite};
 use postgres::{Client, NoTls, SimpleQueryMessage};
 
 /// Names the server: `postgres://user@host:port/database`, a role that may create databases.
 const SERVER: &str = "EXHAUST_TEST_POSTGRES";
+
+/// Names a PgBouncer before that server, which pools by transaction.
+const POOLER: &str = "EXHAUST_TEST_PGBOUNCER";
 
 /// An empty database, removed when it is dropped.
 pub(crate) struct TestDatabase(Place);
 
 enum Place {
     Sqlite { directory: tempfile::TempDir },
-    Postgres { server: String, name: String },
+    Postgres { server: String, name: String, pooler: Option<String> },
 }
 
-/// Runs `test` on a fresh SQLite file, and on a fresh PostgreSQL database where there is a server.
+/// Runs `test` on a fresh SQLite file, and where there are servers on a fresh PostgreSQL database and on one behind
+/// PgBouncer.
 pub(crate) fn each(test: impl Fn(&TestDatabase)) {
     eprintln!("on SQLite");
     test(&TestDatabase::sqlite());
@@ -35,6 +40,20 @@ pub(crate) fn each(test: impl Fn(&TestDatabase)) {
         eprintln!("on PostgreSQL");
         test(&database);
     }
+    if let Some(database) = TestDatabase::pooled() {
+        eprintln!("on PostgreSQL through PgBouncer");
+        test(&database);
+    }
+}
+
+/// What this variable names; `None`, said loudly, where it is not set. With CI=true that is a failure.
+fn named(variable: &str, what: &str, script: &str) -> Option<String> {
+    let value = std::env::var(variable).ok();
+    if value.is_none() {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{variable} is not set: no test on {what}");
+        eprintln!("skipped: this test on {what}: {variable} is not set ({script} sets it)");
+    }
+    value
 }
 
 impl TestDatabase {
@@ -45,12 +64,17 @@ impl TestDatabase {
 
     /// `None`, said loudly, where there is no server; with CI=true that is a failure.
     pub(crate) fn postgres() -> Option<Self> {
-        let Ok(server) = std::env::var(SERVER) else {
-            assert!(std::env::var("CI").as_deref() != Ok("true"), "{SERVER} is not set: no test on PostgreSQL");
-            eprintln!("skipped: this test on PostgreSQL: {SERVER} is not set (scripts/with-postgres sets it)");
-            return None;
-        };
-        Some(Self::on(server))
+        named(SERVER, "PostgreSQL", "scripts/with-postgres").map(Self::on)
+    }
+
+    /// On the same server, reached through PgBouncer. `None` as for [`Self::postgres`].
+    pub(crate) fn pooled() -> Option<Self> {
+        let pooler = named(POOLER, "PgBouncer", "scripts/with-pgbouncer")?;
+        let mut database = Self::on(named(SERVER, "PostgreSQL", "scripts/with-postgres")?);
+        if let Place::Postgres { pooler: place, .. } = &mut database.0 {
+            *place = Some(pooler);
+        }
+        Some(database)
     }
 
     /// On this server.
@@ -60,26 +84,40 @@ impl TestDatabase {
         let mut client = Client::connect(&server, NoTls).unwrap();
         client.simple_query(&format!("DROP DATABASE IF EXISTS {name}")).unwrap();
         client.simple_query(&format!("CREATE DATABASE {name} TEMPLATE template0")).unwrap();
-        Self(Place::Postgres { server, name })
+        Self(Place::Postgres { server, name, pooler: None })
     }
 
-    /// What goes into jobs.toml.
+    /// What goes into jobs.toml as `url`: the way through the pooler, where there is one.
     pub(crate) fn url(&self) -> String {
         match &self.0 {
             Place::Sqlite { .. } => format!("sqlite://{}", self.file().display()),
-            Place::Postgres { server, name } => {
-                let (base, parameters) = server.split_once('?').map_or((server.as_str(), None), |(b, p)| (b, Some(p)));
-                let host = base.rfind('/').unwrap();
-                parameters.map_or(format!("{}/{name}", &base[..host]), |p| format!("{}/{name}?{p}", &base[..host]))
-            }
+            Place::Postgres { server, name, pooler } => at(pooler.as_ref().unwrap_or(server), name),
         }
+    }
+
+    /// The way past the pooler, if there is one.
+    pub(crate) fn direct_url(&self) -> Option<String> {
+        match &self.0 {
+            Place::Postgres { server, name, pooler: Some(_) } => Some(at(server, name)),
+            _ => None,
+        }
+    }
+
+    /// The lines of `[database]` in jobs.toml.
+    pub(crate) fn settings(&self) -> String {
+        let direct = self.direct_url().map_or(String::new(), |url| format!("direct_url = \"{url}\"\n"));
+        format!("url = \"{}\"\n{direct}", self.url())
     }
 
     /// A queue of its own on this database, not migrated.
     pub(crate) fn queue(&self, clock: Arc<dyn Clock>) -> Arc<dyn Queue> {
         match &self.0 {
             Place::Sqlite { .. } => Arc::new(open_sqlite(&self.file(), clock, DAEMON_CONNECTIONS).unwrap()),
-            Place::Postgres { .. } => Arc::new(open_postgres(&self.url(), clock, DAEMON_CONNECTIONS).unwrap()),
+            Place::Postgres { .. } => {
+                let (url, direct) = (self.url(), self.direct_url());
+                let place = PostgresPlace { url: &url, pooling: None, direct_url: direct.as_deref() };
+                Arc::new(open_postgres(place, clock, DAEMON_CONNECTIONS).unwrap())
+            }
         }
     }
 
@@ -141,7 +179,7 @@ impl TestDatabase {
     }
 
     fn client(&self) -> Client {
-        let mut client = Client::connect(&self.url(), NoTls).unwrap();
+        let mut client = Client::connect(&self.direct_url().unwrap_or_else(|| self.url()), NoTls).unwrap();
         client.batch_execute("SET TIME ZONE 'UTC'").unwrap();
         client
     }
@@ -149,7 +187,7 @@ impl TestDatabase {
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
-        if let Place::Postgres { server, name } = &self.0 {
+        if let Place::Postgres { server, name, .. } = &self.0 {
             // Not worth a panic, which inside another one would hide it.
             let dropped = Client::connect(server, NoTls)
                 .and_then(|mut client| client.simple_query(&format!("DROP DATABASE {name} WITH (FORCE)")).map(drop));
@@ -158,6 +196,13 @@ impl Drop for TestDatabase {
             }
         }
     }
+}
+
+/// The database of this name, where the URL leads.
+fn at(server: &str, name: &str) -> String {
+    let (base, parameters) = server.split_once('?').map_or((server, None), |(b, p)| (b, Some(p)));
+    let host = base.rfind('/').unwrap();
+    parameters.map_or(format!("{}/{name}", &base[..host]), |p| format!("{}/{name}?{p}", &base[..host]))
 }
 
 /// A row of SQLite, whatever its columns are.

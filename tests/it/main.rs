@@ -12,6 +12,7 @@ mod formulas;
 mod house;
 mod http;
 mod oracle;
+mod pooler;
 mod protected;
 mod proxy;
 mod quality;

@@ -62,8 +62,8 @@ impl<'a> Site<'a> {
     pub(crate) fn new(database: &'a TestDatabase, data: &Path, jobs: &str, source: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let text = format!(
-            "{jobs}\n[database]\nurl = \"{}\"\n[source]\nurl = \"{}\"\n{source}\n[store]\nurl = \"file://reports\"\n",
-            database.url(),
+            "{jobs}\n[database]\n{}[source]\nurl = \"{}\"\n{source}\n[store]\nurl = \"file://reports\"\n",
+            database.settings(),
             data.display()
         );
         fs::write(directory.path().join("jobs.toml"), text).unwrap();

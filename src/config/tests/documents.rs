@@ -109,7 +109,8 @@ fn the_pages_defaults_are_the_defaults() {
 #[test]
 fn the_pages_defaults_are_all_that_are_not_nothing() {
     let written = block("defaults") + &block("job defaults");
-    let without = ["config", "link_key", "per_tag", "per_channel", "public_url", "metrics_public", "keys", "key"];
+    let without =
+        ["config", "direct_url", "link_key", "per_tag", "per_channel", "public_url", "metrics_public", "keys", "key"];
     let are_left_out = |section: &str| matches!(section, "" | "api.keys" | "worker.per_tag" | "worker.per_channel");
     for (section, keys) in SECTIONS.iter().filter(|(section, _)| !are_left_out(section)) {
         for key in keys.iter().filter(|key| !without.contains(key)) {

@@ -12,8 +12,7 @@ use super::super::{Listener, QueueError, failures};
 const ASK: Duration = Duration::from_secs(10);
 
 /// A listener by a connection of its own.
-pub(super) fn listen(connection: Result<PgConnection, diesel::r2d2::Error>) -> Result<Listener, QueueError> {
-    let mut conn = connection.map_err(|error| QueueError::Unreachable(error.to_string()))?;
+pub(super) fn listen(mut conn: PgConnection) -> Result<Listener, QueueError> {
     let listen = |error| failures::statement("listen on exhaust_job_request", &error);
     sql_query("LISTEN exhaust_job_request").execute(&mut conn).map_err(listen)?;
     // From here on nothing can fail but the connection.

@@ -18,7 +18,8 @@ use diesel::sql_types::{BigInt, Bool, Text};
 use super::super::QueueError;
 use super::super::failures;
 use super::super::migrations::{Change, Step, Thing, missing, steps};
-use super::{MIGRATIONS, SESSION};
+use super::MIGRATIONS;
+use super::connect::SESSION;
 
 /// "exhaust" in ASCII: the advisory lock's number, one per database.
 const LOCK: i64 = 0x0065_7868_6175_7374;
@@ -29,14 +30,15 @@ const APART: Duration = Duration::from_millis(100);
 /// meanwhile, but a transaction that somebody forgot must not keep the daemon from starting for ever.
 const FOR_INDEXES: &str = "SET statement_timeout = 0; SET lock_timeout = '60s'";
 
-pub(super) fn migrate(conn: &mut PgConnection, dry_run: bool) -> Result<Vec<String>, QueueError> {
-    let statements = look(conn)?;
-    if dry_run || statements.is_empty() {
-        return Ok(statements);
-    }
+/// The name of [`look`] in messages.
+pub(super) const LOOK: &str = "look at job_request";
+
+/// Runs what is missing, by a connection with a session of its own: the lock is the session's, and an index that is built
+/// concurrently cannot be in a transaction.
+pub(super) fn migrate(conn: &mut PgConnection) -> Result<Vec<String>, QueueError> {
     lock(conn)?;
     let done = run_missing(conn);
-    // Whatever happened, the connection goes back to the pool: without the lock and with its usual time-outs.
+    // Whatever happened: a pooler of sessions may give the session to others.
     let tidied = conn
         .batch_execute(SESSION)
         .and_then(|()| sql_query("SELECT pg_advisory_unlock($1)").bind::<BigInt, _>(LOCK).execute(conn))
@@ -46,14 +48,14 @@ pub(super) fn migrate(conn: &mut PgConnection, dry_run: bool) -> Result<Vec<Stri
 
 /// Under the lock: another daemon may have done it all in the meantime.
 fn run_missing(conn: &mut PgConnection) -> Result<Vec<String>, QueueError> {
-    let statements = look(conn)?;
+    let statements = missing_statements(conn)?;
     for statement in &statements {
         let session = if statement.contains("CONCURRENTLY") { FOR_INDEXES } else { SESSION };
         conn.batch_execute(session)
             .and_then(|()| conn.batch_execute(statement))
             .map_err(|e| failed(&format!("migrate: {statement}"), &e))?;
     }
-    match look(conn)?.first() {
+    match missing_statements(conn)?.first() {
         None => Ok(statements),
         Some(left) => Err(QueueError::Refused(format!("migrate: ran, and did not do what it says: {left}"))),
     }
@@ -105,8 +107,8 @@ const CATALOGUE: &str = "WITH ours AS (
         FROM ours JOIN pg_class AS c ON c.oid = ours.id CROSS JOIN unnest(c.reloptions) AS option";
 
 /// The statements that are missing. Where a build of an index was broken off, its invalid remains are dropped first.
-fn look(conn: &mut PgConnection) -> Result<Vec<String>, QueueError> {
-    let found: Vec<Found> = sql_query(CATALOGUE).load(conn).map_err(|e| failed("look at job_request", &e))?;
+pub(super) fn look(conn: &mut PgConnection) -> QueryResult<Vec<String>> {
+    let found: Vec<Found> = sql_query(CATALOGUE).load(conn)?;
     let there: BTreeSet<Thing> = found.iter().filter_map(thing).collect();
     let mut statements = Vec::new();
     for Step { change, sql } in missing(steps(&MIGRATIONS), &there) {
@@ -128,6 +130,10 @@ fn thing(found: &Found) -> Option<Thing> {
         "parameter" => Some(Thing::Parameter(found.of.clone(), found.name.clone())),
         _ => None,
     }
+}
+
+fn missing_statements(conn: &mut PgConnection) -> Result<Vec<String>, QueueError> {
+    look(conn).map_err(|e| failed(LOOK, &e))
 }
 
 fn failed(what: &str, error: &diesel::result::Error) -> QueueError {

@@ -5,6 +5,7 @@
 
 mod claim;
 mod clients;
+mod connect;
 mod ends;
 mod finished;
 mod listen;
@@ -20,19 +21,19 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use diesel::connection::SimpleConnection;
 use diesel::pg::PgConnection;
-use diesel::r2d2::{
-    ConnectionManager, CustomizeConnection, ManageConnection, NopErrorHandler, Pool, PooledConnection, R2D2Connection,
-};
+use diesel::r2d2::{NopErrorHandler, Pool, PooledConnection};
 use diesel::result::QueryResult;
+
+use connect::{Manager, Route};
 
 use super::failures;
 use super::text::{can_exist, token};
 use super::times::microseconds;
 use super::{
     Bookmark, Claim, ClaimWish, Clock, Completion, Failure, FinishedPage, Found, Listener, NewRequest, Overview,
-    Progress, Queue, QueueError, Reader, RequestKey, RequestRow, Search, Submitted, Waiting, WriteBack, stored,
+    Pooling, Progress, Queue, QueueError, Reader, RequestKey, RequestRow, Search, Submitted, Waiting, WriteBack,
+    stored,
 };
 
 pub(super) const MIGRATIONS: [&str; 10] = [
@@ -50,12 +51,6 @@ pub(super) const MIGRATIONS: [&str; 10] = [
 
 /// How long a call waits for a connection before it says that the database cannot be reached.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// What every connection begins with. Roles and databases can be set to other values than we rely on: times are UTC and
-/// written ISO, and a statement sees what was committed before it. The time-outs keep a call from hanging on a lock or a
-/// forgotten plan; an overview over ten million rows takes seconds.
-const SESSION: &str = "SET TIME ZONE 'UTC'; SET datestyle = 'ISO, YMD'; \
-    SET default_transaction_isolation = 'read committed'; SET statement_timeout = '60s'; SET lock_timeout = '5s'; \
-    SET idle_in_transaction_session_timeout = '60s'";
 
 /// The database's time in UTC with the test's shift (`$1`), for statements.
 macro_rules! now {
@@ -81,12 +76,14 @@ macro_rules! columns {
 }
 use {columns, now};
 
-type Connections = Pool<ConnectionManager<PgConnection>>;
-type Connection = PooledConnection<ConnectionManager<PgConnection>>;
+type Connections = Pool<Manager>;
+type Connection = PooledConnection<Manager>;
 
 /// The queue on PostgreSQL.
 pub struct PostgresQueue {
-    url: String,
+    route: Arc<Route>,
+    /// For what needs a session of its own, where `route` may have none.
+    direct: Option<Arc<Route>>,
     /// Replaced by [`Queue::reconnect`].
     pool: RwLock<Connections>,
     clock: Arc<dyn Clock>,
@@ -94,42 +91,54 @@ pub struct PostgresQueue {
 
 impl fmt::Debug for PostgresQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the pool: it knows the password.
-        f.debug_struct("PostgresQueue").finish_non_exhaustive()
+        f.debug_struct("PostgresQueue").field("route", &self.route).finish_non_exhaustive()
     }
 }
 
-#[derive(Debug)]
-struct Session;
+/// Where a queue on PostgreSQL is.
+#[derive(Clone, Copy)]
+pub struct PostgresPlace<'a> {
+    /// `postgres://…`
+    pub url: &'a str,
+    /// How connections by `url` are pooled; `None`: it is recognised.
+    pub pooling: Option<Pooling>,
+    /// The same database by a way that keeps sessions: for migrations and for listening.
+    pub direct_url: Option<&'a str>,
+}
 
-impl CustomizeConnection<PgConnection, diesel::r2d2::Error> for Session {
-    fn on_acquire(&self, conn: &mut PgConnection) -> Result<(), diesel::r2d2::Error> {
-        conn.batch_execute(SESSION).map_err(diesel::r2d2::Error::QueryError)
+impl fmt::Debug for PostgresPlace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the URLs: they know passwords.
+        f.debug_struct("PostgresPlace").field("pooling", &self.pooling).finish_non_exhaustive()
     }
 }
 
-/// The queue at this `postgres://…` URL. Nothing is connected yet: while the database is down, each call says
+/// The queue at this place. Nothing is connected yet: while the database is down, each call says
 /// [`QueueError::Unreachable`] after four seconds, and the first one after that works.
 ///
 /// # Errors
 /// [`QueueError::Refused`] for a URL that no connection can come of.
-pub fn open_postgres(url: &str, clock: Arc<dyn Clock>, connections: u32) -> Result<PostgresQueue, QueueError> {
-    let url = url::complete(url)?;
-    let pool = RwLock::new(pool(&url, connections));
-    Ok(PostgresQueue { url, pool, clock })
+pub fn open_postgres(
+    place: PostgresPlace<'_>,
+    clock: Arc<dyn Clock>,
+    connections: u32,
+) -> Result<PostgresQueue, QueueError> {
+    let route = Route::new(place.url, place.pooling)?;
+    let direct = place.direct_url.map(|url| Route::new(url, None)).transpose()?;
+    let pool = RwLock::new(pool(&route, connections));
+    Ok(PostgresQueue { route, direct, pool, clock })
 }
 
-fn pool(url: &str, connections: u32) -> Connections {
+fn pool(route: &Arc<Route>, connections: u32) -> Connections {
     Pool::builder()
         .max_size(connections)
         .min_idle(Some(0))
         .connection_timeout(PATIENCE)
-        // A round trip for each call; `tested` makes it where it is needed.
+        // A round trip for each call; `ready` makes it where it is needed.
         .test_on_check_out(false)
-        .connection_customizer(Box::new(Session))
         // Errors come back from the calls; logged here as well they would be told twice.
         .error_handler(Box::new(NopErrorHandler))
-        .build_unchecked(ConnectionManager::new(url))
+        .build_unchecked(Manager(Arc::clone(route)))
 }
 
 impl PostgresQueue {
@@ -141,14 +150,14 @@ impl PostgresQueue {
         self.pool().get().map_err(|e| failures::connection(&e))
     }
 
-    /// A connection that has just answered. A server that restarted has cut all of the pool's; a test that fails marks
-    /// its connection as broken, and the pool drops it.
-    fn tested(&self) -> Result<Connection, QueueError> {
+    /// A connection that has just answered; a shared one is in its call's transaction. A server that restarted has cut all
+    /// of the pool's; one that does not answer counts as broken, and the pool drops it.
+    fn ready(&self) -> Result<Connection, QueueError> {
         let mut why = String::new();
         for _ in 0..=self.pool().max_size() {
-            let mut conn = self.connection()?;
-            match conn.ping() {
-                Ok(()) => return Ok(conn),
+            let mut link = self.connection()?;
+            match link.begin(&self.route) {
+                Ok(()) => return Ok(link),
                 Err(error) => why = error.to_string(),
             }
         }
@@ -162,7 +171,9 @@ impl PostgresQueue {
         what: impl fmt::Display,
         statement: impl FnOnce(&mut PgConnection) -> QueryResult<T>,
     ) -> Result<T, QueueError> {
-        statement(&mut *self.tested()?).map_err(|e| failures::statement(&what.to_string(), &e))
+        let mut link = self.ready()?;
+        let answer = statement(&mut link.conn);
+        link.end(answer).map_err(|e| failures::statement(&what.to_string(), &e))
     }
 
     /// For statements that only read: they test the connection themselves, and are asked again where it was gone.
@@ -171,16 +182,35 @@ impl PostgresQueue {
         what: impl fmt::Display,
         statement: impl Fn(&mut PgConnection) -> QueryResult<T>,
     ) -> Result<T, QueueError> {
-        let mut conn = self.connection()?;
-        let answer = match statement(&mut conn) {
-            // The failure itself does not always tell diesel, and so the pool, that the connection is gone. A ping does.
-            Err(_) if conn.ping().is_err() => {
-                drop(conn);
-                statement(&mut *self.tested()?)
+        let mut link = self.connection()?;
+        if link.shared {
+            drop(link);
+            link = self.ready()?;
+        }
+        let answer = statement(&mut link.conn);
+        let answer = match link.end(answer) {
+            // The failure itself does not always tell diesel, and so the pool, that the connection is gone.
+            Err(_) if link.is_gone() => {
+                drop(link);
+                let mut link = self.ready()?;
+                let answer = statement(&mut link.conn);
+                link.end(answer)
             }
             answer => answer,
         };
         answer.map_err(|e| failures::statement(&what.to_string(), &e))
+    }
+
+    /// A connection with a session of its own: by the direct way where there is one. The error says what would have to be
+    /// done with it, and what is to be changed in jobs.toml.
+    fn session(&self, what: &str) -> Result<PgConnection, QueueError> {
+        let (route, key) = self.direct.as_ref().map_or((&self.route, "url"), |direct| (direct, "direct_url"));
+        route.session()?.ok_or_else(|| {
+            QueueError::Refused(format!(
+                "{what} needs a connection of its own, and [database] {key} leads through a pooler of transactions; set \
+                 [database] direct_url to the server itself"
+            ))
+        })
     }
 
     /// A fenced write; a key that cannot exist is held by nobody.
@@ -202,7 +232,27 @@ impl PostgresQueue {
 
 impl Queue for PostgresQueue {
     fn migrate(&self, dry_run: bool) -> Result<Vec<String>, QueueError> {
-        migrate::migrate(&mut *self.tested()?, dry_run)
+        // What is missing can be read by any connection.
+        let missing = self.read(migrate::LOOK, migrate::look)?;
+        if dry_run || missing.is_empty() {
+            return Ok(missing);
+        }
+        let done = migrate::migrate(&mut self.session("migrate: job_request lacks something, and adding it")?)?;
+        match self.read(migrate::LOOK, migrate::look)?.first() {
+            None => Ok(done),
+            Some(left) => Err(QueueError::Refused(format!(
+                "migrate: ran by [database] direct_url, and [database] url still lacks this: {left}; do both lead to the \
+                 same database?"
+            ))),
+        }
+    }
+
+    fn pooling(&self) -> Result<Pooling, QueueError> {
+        self.route.pooling()
+    }
+
+    fn hears(&self) -> Result<bool, QueueError> {
+        Ok(self.direct.as_ref().unwrap_or(&self.route).pooling()? != Pooling::Transaction)
     }
 
     fn check(&self) -> Result<(), QueueError> {
@@ -217,11 +267,11 @@ impl Queue for PostgresQueue {
     /// Calls that hang keep the old connections, each until its end.
     fn reconnect(&self) {
         let mut pool = self.pool.write().unwrap_or_else(PoisonError::into_inner);
-        *pool = self::pool(&self.url, pool.max_size());
+        *pool = self::pool(&self.route, pool.max_size());
     }
 
-    fn listen(&self) -> Result<Listener, QueueError> {
-        listen::listen(ManageConnection::connect(&ConnectionManager::<PgConnection>::new(self.url.as_str())))
+    fn listen(&self) -> Result<Option<Listener>, QueueError> {
+        self.direct.as_ref().unwrap_or(&self.route).session()?.map(listen::listen).transpose()
     }
 
     fn reclaim(

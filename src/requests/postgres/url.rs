@@ -14,6 +14,38 @@ const PARAMETERS: [(&str, &str); 7] = [
     ("tcp_user_timeout", "4000"),
 ];
 
+/// The name of the setting that marks a session: see `connect`.
+macro_rules! mark {
+    () => {
+        "exhaust.connection"
+    };
+}
+pub(super) const MARK: &str = mark!();
+pub(super) use mark;
+
+/// A complete URL with one more startup option, which sets [`MARK`]. `otherwise`: the options that libpq takes where the URL
+/// has none (`PGOPTIONS`); they stay in force.
+pub(super) fn marked(complete: &str, mark: &str, otherwise: Option<&str>) -> String {
+    let option = format!("-c%20{MARK}%3D{mark}");
+    let query = complete.rfind('?').map_or(complete.len(), |at| at + 1);
+    let given = complete[query..].split('&').find(|pair| pair.starts_with("options="));
+    match (given, otherwise) {
+        (Some(given), _) => {
+            let end = query + complete[query..].find(given).unwrap_or(0) + given.len();
+            format!("{}%20{option}{}", &complete[..end], &complete[end..])
+        }
+        (None, Some(otherwise)) => format!("{complete}&options={}%20{option}", percent_encoded(otherwise)),
+        (None, None) => format!("{complete}&options={option}"),
+    }
+}
+
+fn percent_encoded(text: &str) -> String {
+    let byte = |byte: u8| {
+        if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+    };
+    text.bytes().map(byte).collect()
+}
+
 /// The URL with [`PARAMETERS`].
 pub(super) fn complete(url: &str) -> Result<String, QueueError> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
@@ -59,6 +91,18 @@ mod tests {
         let own = complete("postgres://h/d?connect_timeout=9&application_name=me").unwrap();
         assert!(own.starts_with("postgres://h/d?connect_timeout=9&application_name=me&keepalives=1&"), "{own}");
         assert_eq!(own.matches("connect_timeout").count(), 1);
+    }
+
+    #[test]
+    fn a_mark_is_added_to_the_options_that_are_there() {
+        let mark = "-c%20exhaust.connection%3D0a";
+        let of = |url: &str, otherwise| marked(&complete(url).unwrap(), "0a", otherwise);
+        assert_eq!(of("postgres://u:p?w@h/d", None), format!("postgres://u:p?w@h/d?{ALL}&options={mark}"));
+        let given = "postgres://h/d?options=-c%20search_path%3Dx&sslmode=disable";
+        let whole = format!("postgres://h/d?options=-c%20search_path%3Dx%20{mark}&sslmode=disable&{ALL}");
+        assert_eq!(of(given, None), whole);
+        assert_eq!(of(given, Some("-c a=b")), whole, "libpq prefers the URL's");
+        assert_eq!(of("postgres://h/d", Some("-c a=b")), format!("postgres://h/d?{ALL}&options=%2Dc%20a%3Db%20{mark}"));
     }
 
     #[test]

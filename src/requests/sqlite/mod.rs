@@ -40,8 +40,8 @@ use super::text::{can_exist, token};
 use super::times::sqlite_text;
 use super::{
     Bookmark, Claim, ClaimWish, Clock, Completion, Failure, FinishedPage, Found, Listener, NewRequest, Overview,
-    Progress, Queue, QueueError, Reader, RequestKey, RequestRow, Search, Submitted, Waiting, WriteBack, failures,
-    stored,
+    Pooling, Progress, Queue, QueueError, Reader, RequestKey, RequestRow, Search, Submitted, Waiting, WriteBack,
+    failures, stored,
 };
 
 pub(super) const MIGRATIONS: [&str; 8] = [
@@ -194,8 +194,17 @@ impl Queue for SqliteQueue {
     /// A file answers or fails: no call hangs.
     fn reconnect(&self) {}
 
-    fn listen(&self) -> Result<Listener, QueueError> {
-        listen::listen(ManageConnection::connect(&ConnectionManager::<SqliteConnection>::new(self.name.as_str())))
+    fn pooling(&self) -> Result<Pooling, QueueError> {
+        Ok(Pooling::None)
+    }
+
+    fn hears(&self) -> Result<bool, QueueError> {
+        Ok(true)
+    }
+
+    fn listen(&self) -> Result<Option<Listener>, QueueError> {
+        let connection = ManageConnection::connect(&ConnectionManager::<SqliteConnection>::new(self.name.as_str()));
+        listen::listen(connection).map(Some)
     }
 
     fn reclaim(

@@ -12,7 +12,8 @@ use super::{LEASE, key, migrated, request, start, wish};
 fn submissions_are_heard() {
     each(|database| {
         let (queue, _) = migrated(database);
-        let mut listener = database.queue(std::sync::Arc::new(super::ManualClock::new(start()))).listen().unwrap();
+        let mut listener =
+            database.queue(std::sync::Arc::new(super::ManualClock::new(start()))).listen().unwrap().unwrap();
         let short = Duration::from_millis(100);
         let long = Duration::from_secs(20);
         assert!(!listener.wait(short).unwrap());

@@ -4,7 +4,9 @@ use std::sync::Barrier;
 use std::thread;
 
 use chrono::{DateTime, Utc};
-use exhaust::requests::{Completion, DAEMON_CONNECTIONS, Queue, Reader, Search, WriteBack, open_postgres};
+use exhaust::requests::{
+    Completion, DAEMON_CONNECTIONS, PostgresPlace, Queue, Reader, Search, WriteBack, open_postgres,
+};
 
 use super::super::databases::TestDatabase;
 use super::{ids, insert_outside, key, migrated, request, start, wish};
@@ -14,8 +16,9 @@ fn a_database_that_is_down_is_said_to_be_so() {
     // A port that was free a moment ago.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let clock = std::sync::Arc::new(super::ManualClock::new(start()));
-    let queue =
-        open_postgres(&format!("postgres://nobody:secret@127.0.0.1:{port}/x"), clock, DAEMON_CONNECTIONS).unwrap();
+    let url = format!("postgres://nobody:secret@127.0.0.1:{port}/x");
+    let place = PostgresPlace { url: &url, pooling: None, direct_url: None };
+    let queue = open_postgres(place, clock, DAEMON_CONNECTIONS).unwrap();
     let error = exhaust::requests::Queue::overview(&queue).unwrap_err();
     assert!(error.may_pass(), "{error}");
     assert!(!error.to_string().contains("secret") && !format!("{queue:?}").contains("secret"), "{error}");
@@ -23,8 +26,13 @@ fn a_database_that_is_down_is_said_to_be_so() {
 
 #[test]
 fn connections_that_were_cut_are_replaced_under_any_verb() {
-    let Some(database) = TestDatabase::postgres() else { return };
-    let (queue, _) = migrated(&database);
+    for database in [TestDatabase::postgres(), TestDatabase::pooled()].into_iter().flatten() {
+        cut_before_each_verb(&database);
+    }
+}
+
+fn cut_before_each_verb(database: &TestDatabase) {
+    let (queue, _) = migrated(database);
     queue.submit(&request("t", "1")).unwrap();
     let everything = Reader::everything();
     // Each verb meets a pool whose connections are all gone: as after a restart of the server.
@@ -70,14 +78,19 @@ fn fill_the_pool(queue: &dyn Queue) {
 
 #[test]
 fn settings_of_the_role_change_nothing() {
-    let Some(database) = TestDatabase::postgres() else { return };
+    for database in [TestDatabase::postgres(), TestDatabase::pooled()].into_iter().flatten() {
+        with_settings_of_its_own(&database);
+    }
+}
+
+fn with_settings_of_its_own(database: &TestDatabase) {
     let name = database.url().rsplit('/').next().unwrap().to_owned();
     database.execute(&format!(
         "ALTER DATABASE {name} SET timezone = 'Asia/Kolkata'; ALTER DATABASE {name} SET datestyle = 'SQL, DMY';
          ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'"
     ));
-    let (queue, _) = migrated(&database);
-    insert_outside(&database, "t", "1", "course-report", "'2026-02-01 00:00:00'");
+    let (queue, _) = migrated(database);
+    insert_outside(database, "t", "1", "course-report", "'2026-02-01 00:00:00'");
     let claim = queue.claim(&wish(1)).unwrap();
     assert_eq!(claim.requests[0].submitted, "2026-02-01T00:00:00Z".parse::<DateTime<Utc>>().ok());
     let completion =
