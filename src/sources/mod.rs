@@ -8,6 +8,7 @@
 pub mod files;
 pub mod postgres;
 pub mod rows;
+pub mod spellings;
 pub mod values;
 
 use std::collections::BTreeMap;

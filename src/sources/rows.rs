@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use arrow_array::ArrayRef;
 
+use super::spellings::{COMPLETED_COUNT, Spelling, Spellings};
 use super::values::{self, Unreadable};
 use super::{Settings, Sink, Tally};
 use crate::reports::columns::Chunk;
@@ -62,14 +63,14 @@ impl Tally {
         }
     }
 
-    /// Counts a date that does not read, in a row that is used.
-    fn unreadable(&mut self, column: &Column, key: &str, file: &str, line: u64) {
+    /// Counts a date that does not read, in a row that is used. `name`: how the column is spelled there.
+    fn unreadable(&mut self, column: &Column, name: &str, key: &str, file: &str, line: u64) {
         self.unreadable_dates += 1;
         let (count, first) = self.faults.of(key).unreadable.entry(column.name.clone()).or_default();
         *count += 1;
         // There may be one in every row: the text is made only for the first.
         if first.as_ref().is_none_or(|first| (file, line) < (first.file.as_str(), first.line)) {
-            let reason = format!("{} is not a date", column.name);
+            let reason = format!("{name} is not a date");
             *first = Some(Fault { file: file.to_owned(), line, reason });
         }
     }
@@ -82,6 +83,8 @@ pub struct Reading<'a> {
     /// How odd values are taken.
     pub settings: &'a Settings,
     sink: &'a Sink<'a>,
+    /// How the scan's columns are spelled.
+    spellings: Spellings,
     /// The column that `scan.only` is about.
     only: Option<usize>,
     /// The column by which faults are counted.
@@ -93,12 +96,24 @@ impl<'a> Reading<'a> {
     /// Begins a scan.
     #[must_use]
     pub fn new(scan: &'a Scan, settings: &'a Settings, sink: &'a Sink<'a>) -> Self {
-        let only = scan.only.as_ref().and_then(|(name, _)| {
-            let names = scan.columns.iter().map(|column| column.name.as_bytes());
-            find(name, names)
-        });
+        let only = scan
+            .only
+            .as_ref()
+            .and_then(|(name, _)| scan.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name)));
         let by = only.or_else(|| scan.columns.iter().position(|column| column.presence == Presence::Key));
-        Self { scan, settings, sink, only, by, logged: AtomicU32::new(0) }
+        Self { scan, settings, sink, spellings: Spellings::of(scan), only, by, logged: AtomicU32::new(0) }
+    }
+
+    /// How the scan's columns are spelled.
+    #[must_use]
+    pub const fn spellings(&self) -> &Spellings {
+        &self.spellings
+    }
+
+    /// The place, among the scan's columns, of the one by which faults are counted.
+    #[must_use]
+    pub const fn by(&self) -> Option<usize> {
+        self.by
     }
 
     /// The place, among the scan's columns, of the one that `only` is about.
@@ -122,64 +137,11 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// The place of a name: spelled exactly so, or else in other capitals.
-pub fn find<'h>(name: &str, headers: impl Iterator<Item = &'h [u8]>) -> Option<usize> {
-    let mut alike = None;
-    for (place, header) in headers.enumerate() {
-        if header == name.as_bytes() {
-            return Some(place);
-        }
-        if alike.is_none() && header.eq_ignore_ascii_case(name.as_bytes()) {
-            alike = Some(place);
-        }
-    }
-    alike
-}
-
-/// Where the columns of a scan are among those of a file or table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Located {
-    /// For each column of the scan, its place.
-    pub places: Vec<Option<usize>>,
-    /// The column of kind [`Kind::CompletedCount`] is not there, its place is that of the flat `completedCount`.
-    pub flat: bool,
-}
-
-impl Located {
-    /// Looks for every column of the scan.
-    pub fn among<'h, H: Iterator<Item = &'h [u8]>>(scan: &Scan, headers: impl Fn() -> H) -> Self {
-        let mut flat = false;
-        let places = scan.columns.iter().map(|column| match find(&column.name, headers()) {
-            None if column.kind == Kind::CompletedCount => {
-                let place = find(FLAT, headers());
-                flat |= place.is_some();
-                place
-            }
-            place => place,
-        });
-        Self { places: places.collect(), flat }
-    }
-
-    /// The first column that is missing and must not be.
-    #[must_use]
-    pub fn missing<'s>(&self, scan: &'s Scan) -> Option<&'s Column> {
-        let mut columns = scan.columns.iter().zip(&self.places);
-        columns
-            .find(|(column, place)| place.is_none() && column.presence != Presence::Optional)
-            .map(|(column, _)| column)
-    }
-}
-
-/// The flat column that may stand in for `agg`.
-pub const FLAT: &str = "completedCount";
-
 /// Takes the rows of one file (or of a part of it, on one thread) and hands chunks to the sink.
 pub struct Rows<'a> {
     reading: &'a Reading<'a>,
     file: &'a str,
     cells: Vec<Filling>,
-    /// Whether the cells of kind [`Kind::CompletedCount`] come from the flat column.
-    flat: bool,
     tally: Tally,
     waiting: usize,
     bytes: usize,
@@ -190,35 +152,30 @@ impl<'a> Rows<'a> {
     #[must_use]
     pub fn new(reading: &'a Reading<'a>, file: &'a str) -> Self {
         let cells = reading.scan.columns.iter().map(|column| Filling::new(column.kind)).collect();
-        Self { reading, file, cells, flat: false, tally: Tally::default(), waiting: 0, bytes: 0 }
+        Self { reading, file, cells, tally: Tally::default(), waiting: 0, bytes: 0 }
     }
 
-    /// Says whether the column of kind [`Kind::CompletedCount`] comes from the flat column, from the next row on.
-    pub fn flat(&mut self, flat: bool) {
-        self.flat = flat;
-    }
-
-    /// Takes a row: `cell` gives its cell for each column of the scan.
+    /// Takes a row: `cell` gives its cell for each spelling of the scan's columns.
     pub fn push<'c>(&mut self, line: u64, cell: impl Fn(usize) -> Cell<'c>) {
         // The key first: what is wrong with rows of other batches is nobody's business here.
         if let Some(only) = self.reading.only
-            && key_of(cell(only)).is_some_and(|key| !self.reading.wants(&key))
+            && self.key(only, &cell).is_some_and(|key| !self.reading.wants(&key))
         {
             return;
         }
         let mut odd = false;
         let mut unreadable = false;
         for (place, column) in self.reading.scan.columns.iter().enumerate() {
-            let reason = match self.cells[place].read(cell(place), self.flat, self.reading.settings, &mut odd) {
+            let reason = match self.read(place, &cell, &mut odd) {
                 Ok(false) if column.presence == Presence::Key => format!("empty {}", column.name),
                 Ok(_) => continue,
-                Err(Unreadable) if is_date(column.kind) => {
+                Err(_) if is_date(column.kind) => {
                     unreadable = true;
                     continue;
                 }
-                Err(Unreadable) => reason(column, self.flat),
+                Err((spelling, why)) => reason(column, spelling, why),
             };
-            let key = self.reading.by.and_then(|by| key_of(cell(by)));
+            let key = self.reading.by.and_then(|by| self.key(by, &cell));
             return self.unusable(line, key.as_deref().unwrap_or_default(), reason, 1);
         }
         if unreadable {
@@ -237,22 +194,45 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// The text of a key, of its first spelling that has any.
+    fn key<'c>(&self, column: usize, cell: impl Fn(usize) -> Cell<'c>) -> Option<Cow<'c, str>> {
+        self.reading.spellings.of_column(column).find_map(|at| key_of(cell(at)))
+    }
+
+    /// Reads the first cell of a column that has a value; whether there is one. An error names the spelling.
+    fn read<'c>(
+        &mut self,
+        column: usize,
+        cell: impl Fn(usize) -> Cell<'c>,
+        odd: &mut bool,
+    ) -> Result<bool, (&'a Spelling, Unreadable)> {
+        let Reading { spellings, settings, .. } = self.reading;
+        for at in spellings.of_column(column) {
+            let spelling = &spellings.all()[at];
+            match self.cells[column].read(cell(at), spelling.flat, settings, odd) {
+                Ok(false) => {}
+                Ok(true) => return Ok(true),
+                Err(why) => return Err((spelling, why)),
+            }
+        }
+        Ok(false)
+    }
+
     /// Counts the dates of a row that do not read, which are rare enough to be read a second time.
     fn unreadable<'c>(&mut self, line: u64, cell: &impl Fn(usize) -> Cell<'c>) {
-        let Self { reading, cells, flat, tally, file, .. } = self;
-        let key = reading.by.and_then(|by| key_of(cell(by)));
+        let reading = self.reading;
+        let key = reading.by.and_then(|by| self.key(by, cell));
         for (place, column) in reading.scan.columns.iter().enumerate().filter(|(_, column)| is_date(column.kind)) {
-            if cells[place].read(cell(place), *flat, reading.settings, &mut false).is_err() {
-                tally.unreadable(column, key.as_deref().unwrap_or_default(), file, line);
+            if let Err((spelling, _)) = self.read(place, cell, &mut false) {
+                self.tally.unreadable(column, &spelling.name, key.as_deref().unwrap_or_default(), self.file, line);
             }
         }
     }
 
-    /// Counts a row that is broken as a whole, `rows` times, since a quote that is not closed swallows lines. `given`: the
-    /// cells that the path of the file gives.
-    pub fn broken<'c>(&mut self, line: u64, reason: &str, rows: u64, given: impl Fn(usize) -> Option<Cell<'c>>) {
-        let key = self.reading.by.and_then(given).and_then(key_of);
-        self.unusable(line, key.as_deref().unwrap_or_default(), reason.to_owned(), rows);
+    /// Counts a row that is broken as a whole, `rows` times, since a quote that is not closed swallows lines. `key`: the one
+    /// that the path of the file gives, if any.
+    pub fn broken(&mut self, line: u64, reason: &str, rows: u64, key: &str) {
+        self.unusable(line, key, reason.to_owned(), rows);
     }
 
     /// Hands over what is left; what it all came to.
@@ -278,16 +258,26 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Why a row is unusable of which this cell does not read.
-fn reason(column: &Column, flat: bool) -> String {
-    let (name, kind) = match column.kind {
-        Kind::CompletedCount if flat => (FLAT, "number"),
-        Kind::CompletedCount => (column.name.as_ref(), "map"),
-        Kind::Bool => (column.name.as_ref(), "boolean"),
-        Kind::Entries => (column.name.as_ref(), "list"),
-        Kind::Count | Kind::Decimal | Kind::Text | Kind::Instant | Kind::LastUpdated | Kind::Json => {
-            (column.name.as_ref(), "number")
+/// Why a row is unusable of which the cell of this spelling does not read.
+fn reason(column: &Column, spelling: &Spelling, why: Unreadable) -> String {
+    let name = &spelling.name;
+    let kind = match (column.kind, why) {
+        (Kind::CompletedCount, Unreadable::Entry) => {
+            return format!("{COMPLETED_COUNT} of {name} is not a whole number");
         }
+        (Kind::CompletedCount, _) if !spelling.flat => "map",
+        (Kind::Bool, _) => "boolean",
+        (Kind::Entries, _) => "list",
+        (
+            Kind::Count
+            | Kind::CompletedCount
+            | Kind::Decimal
+            | Kind::Text
+            | Kind::Instant
+            | Kind::LastUpdated
+            | Kind::Json,
+            _,
+        ) => "number",
     };
     format!("{name} is not a {kind}")
 }

@@ -11,28 +11,34 @@ use chrono::TimeZone;
 use chrono_tz::Tz;
 use serde_json::Value;
 
+use super::spellings::COMPLETED_COUNT;
 use crate::reports::dates::parse_instant;
 use literal::{Span, Spelling};
-
-/// The entry that counts in `agg` and in `agg_last_updated`.
-const COMPLETED_COUNT: &str = "completedCount";
 
 /// A value, nothing there, or something that does not read.
 pub type Reading<T> = Result<Option<T>, Unreadable>;
 
-/// The text is not of the kind it should be.
+/// What is there does not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unreadable;
+pub enum Unreadable {
+    /// It is not of the kind it should be.
+    Value,
+    /// It is a map, but the entry that counts is not of the kind it should be.
+    Entry,
+}
 
-/// What is there without the blanks around it.
+/// What alone in a cell stands for nothing there: other programs write these words.
+const NOTHING: [&str; 5] = ["null", "NULL", "None", "NaN", "\\N"];
+
+/// What is there without the blanks around it; a word for nothing is nothing.
 fn present(text: &str) -> Option<&str> {
     let text = text.trim();
-    (!text.is_empty()).then_some(text)
+    (!text.is_empty() && !NOTHING.contains(&text)).then_some(text)
 }
 
 /// Reads what is there with `read`.
 fn reading<T>(text: &str, read: impl FnOnce(&str) -> Option<T>) -> Reading<T> {
-    present(text).map(|text| read(text).ok_or(Unreadable)).transpose()
+    present(text).map(|text| read(text).ok_or(Unreadable::Value)).transpose()
 }
 
 /// `true` or `false` in any case, `1` or `0`, `t` or `f` (as `PostgreSQL` copies them).
@@ -51,10 +57,35 @@ pub fn count(text: &str) -> Reading<i64> {
     reading(text, whole)
 }
 
+/// `4`, `4.0`, `4e0`: without loss, however many decimals there are.
 fn whole(text: &str) -> Option<i64> {
     text.parse().ok().or_else(|| {
-        let millionths = parse_decimal(text)?;
-        (millionths % 1_000_000 == 0).then_some(millionths / 1_000_000)
+        let (mantissa, exponent) = match text.find(['e', 'E']) {
+            Some(at) => (&text[..at], text[at + 1..].parse::<i16>().ok()?),
+            None => (text, 0),
+        };
+        let (sign, digits) = match mantissa.as_bytes() {
+            [b'-', ..] => ("-", &mantissa[1..]),
+            [b'+', ..] => ("", &mantissa[1..]),
+            _ => ("", mantissa),
+        };
+        let (before, after) = digits.split_once('.').unwrap_or((digits, ""));
+        let mut number = [before, after].concat();
+        if mantissa.len() > 1000 || number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        // So many digits are before the point once the exponent has moved it.
+        let point = i64::try_from(before.len()).ok()? + i64::from(exponent);
+        number.truncate(number.trim_end_matches('0').len());
+        if number.bytes().all(|byte| byte == b'0') {
+            return Some(0);
+        }
+        let missing = usize::try_from(point - i64::try_from(number.len()).ok()?).ok()?;
+        // An i64 has 19 digits; zeros at the start may add some.
+        if missing > 19 {
+            return None;
+        }
+        format!("{sign}{number}{:0<missing$}", "").parse().ok()
     })
 }
 
@@ -118,13 +149,14 @@ pub fn entries(text: &str) -> Reading<i64> {
     })
 }
 
-/// The entry `completedCount` of a map, if the map has it.
+/// The entry `completedCount` of a map, if the map has it: a whole number, in floating point too.
 pub fn completed_count(text: &str) -> Reading<i64> {
+    let of_entry = |reading: Reading<i64>| reading.map_err(|_| Unreadable::Entry);
     match entry(text)? {
         None | Some(Span::Null) => Ok(None),
-        Some(Span::Number(digits)) => count(digits),
-        Some(text @ Span::Text(..)) => count(&plain(text)),
-        Some(_) => Err(Unreadable),
+        Some(Span::Number(digits)) => of_entry(count(digits)),
+        Some(text @ Span::Text(..)) => of_entry(count(&plain(text))),
+        Some(_) => Err(Unreadable::Entry),
     }
 }
 
@@ -136,7 +168,7 @@ pub fn last_updated(text: &str, tz: Tz) -> Reading<i64> {
     match entry(text)? {
         None | Some(Span::Null) => Ok(None),
         Some(text @ Span::Text(..)) => instant(&plain(text), tz),
-        Some(_) => Err(Unreadable),
+        Some(_) => Err(Unreadable::Entry),
     }
 }
 
@@ -149,7 +181,7 @@ fn entry(text: &str) -> Reading<Span<'_>> {
             found = Some(value);
         }
     })
-    .ok_or(Unreadable)?;
+    .ok_or(Unreadable::Value)?;
     Ok(found)
 }
 

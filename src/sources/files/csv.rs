@@ -7,12 +7,11 @@ use csv::{ByteRecord, ReaderBuilder, Terminator};
 use super::errors::Place;
 use super::layout::Part;
 use super::quotes::Quotes;
-use super::{BUFFER, PartRead, from_path, no_column, open};
+use super::{BUFFER, PartRead, check_columns, from_path, is_left_out, key_by_path, open};
 use crate::config::checked::CsvDialect;
-use crate::reports::schema::Presence;
 use crate::sources::SourceError;
 use crate::sources::Tally;
-use crate::sources::rows::{Cell, Located, Reading, Rows};
+use crate::sources::rows::{Cell, Reading, Rows};
 
 /// Reads a file.
 ///
@@ -37,30 +36,30 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>, dialect: CsvDialect) -> R
     }
     let width = header.len();
     header.trim();
-    let located = Located::among(scan, || header.iter());
-    let given = from_path(part, scan);
-    let has: Vec<bool> =
-        located.places.iter().zip(&given).map(|(place, given)| place.is_some() || given.is_some()).collect();
-    let mut columns = scan.columns.iter().zip(&has);
-    if let Some((column, _)) = columns.find(|(column, has)| !**has && column.presence != Presence::Optional) {
-        return Err(no_column(scan, part, column));
+    let spellings = reading.spellings();
+    let places = spellings.among(|| header.iter()).map_err(|clash| place.broken(&clash.to_string()))?;
+    let given = from_path(part, reading)?;
+    let has = spellings.columns(|at| places[at].is_some() || given[at].is_some());
+    check_columns(place, reading, &has)?;
+    if is_left_out(reading, &places, &given) {
+        return Ok(PartRead { tally: Tally::default(), has: Some(has) });
     }
+    let key = key_by_path(reading, reading.by(), &places, &given);
     let mut rows = Rows::new(reading, &part.label);
     let mut last = 1;
-    rows.flat(located.flat);
     let mut record = ByteRecord::new();
     while reader.read_byte_record(&mut record).map_err(|error| failed(place, &error))? {
         let line = record.position().map_or(0, csv::Position::line) + late;
         last = line;
         if record.len() == width {
-            rows.push(line, |column| match located.places[column] {
+            rows.push(line, |at| match places[at] {
                 Some(field) => Cell::Text(&record[field]),
-                None => given[column].unwrap_or(Cell::Null),
+                None => given[at].unwrap_or(Cell::Null),
             });
         } else {
             // A quote in the wrong place swallows lines: each is a row that is lost.
             let inside = memchr::memchr_iter(b'\n', record.as_slice().trim_ascii_end()).count();
-            rows.broken(line, "broken CSV line", 1 + inside as u64, |column| given[column]);
+            rows.broken(line, "broken CSV line", 1 + inside as u64, key.as_deref().unwrap_or_default());
         }
     }
     if open_quote.get() {

@@ -8,10 +8,10 @@ use std::io::{BufRead, BufReader};
 use super::errors::Place;
 use super::layout::Part;
 use super::{BUFFER, PartRead, from_path, open};
-use crate::reports::schema::{Kind, Scan};
 use crate::sources::SourceError;
-use crate::sources::rows::{Cell, FLAT, Reading, Rows};
-use crate::sources::values::literal::{self, Span, Spelling};
+use crate::sources::rows::{Cell, Reading, Rows, key_of};
+use crate::sources::spellings::{Ambiguous, Spellings};
+use crate::sources::values::literal::{self, Span, Spelling as Syntax};
 
 /// Reads a file.
 ///
@@ -20,106 +20,96 @@ use crate::sources::values::literal::{self, Span, Spelling};
 pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, SourceError> {
     let place = Place::of(reading.scan.table, part);
     let mut file = BufReader::with_capacity(BUFFER, open(part).map_err(|error| place.io(&error))?);
-    let given = from_path(part, reading.scan);
+    let spellings = reading.spellings();
+    let given = from_path(part, reading)?;
     let mut has: Vec<bool> = given.iter().map(Option::is_some).collect();
+    // Of a line that does not read it is only known where no earlier spelling may be in it.
+    let first = reading.by().map(|by| spellings.of_column(by).start);
+    let key = first.and_then(|first| given[first]).and_then(key_of);
     let mut rows = Rows::new(reading, &part.label);
     let mut any = false;
-    let mut texts = vec![Vec::new(); reading.scan.columns.len()];
+    let mut texts = vec![Vec::new(); spellings.all().len()];
     let (mut line, mut number) = (Vec::new(), 0);
     while file.read_until(b'\n', &mut line).map_err(|error| place.io(&error))? > 0 {
         number += 1;
         let text = if number == 1 { line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&line) } else { &line };
         if !text.trim_ascii().is_empty() {
-            if let Some(found) = members(text, reading.scan) {
+            if let Some(found) = members(text, spellings) {
+                let found = found.map_err(|clash| place.broken(&format!("line {number} {clash}")))?;
                 any = true;
-                rows.flat(found.flat);
                 push(&mut rows, number, &found, &mut has, &given, &mut texts);
             } else {
-                rows.broken(number, "broken JSON", 1, |column| given[column]);
+                rows.broken(number, "broken JSON", 1, key.as_deref().unwrap_or_default());
             }
         }
         line.clear();
     }
-    Ok(PartRead { tally: rows.finish(), has: any.then_some(has) })
+    let has = any.then(|| spellings.columns(|at| has[at]));
+    Ok(PartRead { tally: rows.finish(), has })
 }
 
-/// The needed values of one line.
+/// The value of one spelling in a line.
+#[derive(Clone, Copy)]
 struct Found<'l> {
-    /// By column of the scan, with how well the name fits.
-    values: Vec<Option<(Fit, Span<'l>)>>,
-    flat: bool,
+    /// As the line spells it.
+    name: &'l [u8],
+    value: Span<'l>,
+    /// Another name that differs from this one in letter case only.
+    other: Option<&'l [u8]>,
 }
 
-/// How well a name fits, the better the greater.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Fit {
-    /// `completedCount` for `agg`, in other capitals.
-    FlatAlike,
-    /// `completedCount` for `agg`.
-    Flat,
-    /// In other capitals.
-    Alike,
-    Exact,
-}
-
-impl Fit {
-    fn of(name: &[u8], kind: Kind, key: &[u8]) -> Option<Self> {
-        if key == name {
-            Some(Self::Exact)
-        } else if key.eq_ignore_ascii_case(name) {
-            Some(Self::Alike)
-        } else if kind != Kind::CompletedCount {
-            None
-        } else if key == FLAT.as_bytes() {
-            Some(Self::Flat)
-        } else {
-            key.eq_ignore_ascii_case(FLAT.as_bytes()).then_some(Self::FlatAlike)
-        }
-    }
-}
-
-/// Looks through one line; `None` where it is no JSON object. Of a name that is there twice, the last value counts, as
-/// everywhere in JSON.
-fn members<'l>(line: &'l [u8], scan: &Scan) -> Option<Found<'l>> {
-    let mut values: Vec<Option<(Fit, Span<'_>)>> = vec![None; scan.columns.len()];
-    literal::members(line, Spelling::Json, |key, value| {
-        let Span::Text(key, _) = key else { return };
-        for (column, slot) in scan.columns.iter().zip(&mut values) {
-            if let Some(fit) = Fit::of(column.name.as_bytes(), column.kind, key)
-                && slot.is_none_or(|(best, _)| fit >= best)
-            {
-                *slot = Some((fit, value));
+/// The needed values of one line, by spelling; `None` where it is no JSON object. Of a name that is there twice, the last
+/// value counts, as everywhere in JSON; of names that differ in letter case, the one that is spelled exactly so, and if
+/// there is none, the line is ambiguous.
+fn members<'l>(line: &'l [u8], spellings: &Spellings) -> Option<Result<Vec<Option<Span<'l>>>, Ambiguous>> {
+    let mut all: Vec<Option<Found<'_>>> = vec![None; spellings.all().len()];
+    literal::members(line, Syntax::Json, |key, value| {
+        let Span::Text(name, _) = key else { return };
+        for (spelling, slot) in spellings.all().iter().zip(&mut all) {
+            let asked = spelling.name.as_bytes();
+            if !name.eq_ignore_ascii_case(asked) {
+                continue;
+            }
+            match slot {
+                Some(found) if found.name == name => found.value = value,
+                Some(found) if found.name == asked => {}
+                Some(found) if name != asked => found.other = Some(name),
+                _ => *slot = Some(Found { name, value, other: None }),
             }
         }
     })?;
-    let flat = values.iter().any(|value| matches!(value, Some((Fit::Flat | Fit::FlatAlike, _))));
-    Some(Found { values, flat })
+    let clashes = all.iter().zip(spellings.all());
+    let clash = clashes.into_iter().find_map(|(found, spelling)| {
+        let Found { name, other, .. } = (*found)?;
+        other.map(|other| Ambiguous::new(&spelling.name, name, other))
+    });
+    Some(clash.map_or_else(|| Ok(all.iter().map(|found| found.map(|found| found.value)).collect()), Err))
 }
 
 /// Hands one line's values on.
 fn push(
     rows: &mut Rows<'_>,
     number: u64,
-    found: &Found<'_>,
+    found: &[Option<Span<'_>>],
     has: &mut [bool],
     given: &[Option<Cell<'_>>],
     texts: &mut [Vec<u8>],
 ) {
-    for ((value, has), text) in found.values.iter().zip(has).zip(&mut *texts) {
+    for ((value, has), text) in found.iter().zip(has).zip(&mut *texts) {
         *has |= value.is_some();
-        if let Some((_, Span::Text(inner, true))) = value {
+        if let Some(Span::Text(inner, true)) = value {
             text.clear();
             literal::unescape(inner, text);
         }
     }
-    rows.push(number, |column| match found.values[column] {
-        None => given[column].unwrap_or(Cell::Null),
-        Some((_, Span::Text(_, true))) => Cell::Text(&texts[column]),
-        Some((_, Span::Text(inner, false))) => Cell::Text(inner),
-        Some((_, Span::Null)) => Cell::Null,
-        Some((_, Span::Bool(value))) => Cell::Bool(value),
-        Some((_, Span::Number(digits))) => Cell::Json(digits),
-        Some((_, Span::List(json) | Span::Map(json))) => match std::str::from_utf8(json) {
+    rows.push(number, |at| match found[at] {
+        None => given[at].unwrap_or(Cell::Null),
+        Some(Span::Text(_, true)) => Cell::Text(&texts[at]),
+        Some(Span::Text(inner, false)) => Cell::Text(inner),
+        Some(Span::Null) => Cell::Null,
+        Some(Span::Bool(value)) => Cell::Bool(value),
+        Some(Span::Number(digits)) => Cell::Json(digits),
+        Some(Span::List(json) | Span::Map(json)) => match std::str::from_utf8(json) {
             Ok(json) => Cell::Json(json),
             Err(_) => Cell::Text(json),
         },

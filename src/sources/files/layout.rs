@@ -2,6 +2,7 @@
 //!
 //! Not here: what is in them.
 
+use std::borrow::Cow;
 use std::io;
 
 use percent_encoding::percent_decode_str;
@@ -10,6 +11,7 @@ use super::errors::{self, Place};
 use super::spot::{Directory, Entry, Spot};
 use crate::reports::schema::{Scan, Table};
 use crate::sources::SourceError;
+use crate::sources::spellings::Spellings;
 
 /// How a partition is named whose value is null.
 const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -71,7 +73,7 @@ fn names(table: Table) -> impl Iterator<Item = String> {
 }
 
 fn in_directory(root: &Directory, form: &str, scan: &Scan) -> Result<Vec<Part>, SourceError> {
-    let mut found = Walk { scan, parts: Vec::new(), left_out: false };
+    let mut found = Walk { scan, key: key(scan), parts: Vec::new(), left_out: false };
     let mut level = vec![Below { label: form.trim_end_matches('/').to_owned(), partitions: Vec::new() }];
     let mut directories = vec![root.clone()];
     while !level.is_empty() {
@@ -95,8 +97,19 @@ fn part(spot: Spot, label: String, partitions: &[(String, Option<String>)]) -> O
     Some(Part { spot, label, format, gzip, partitions: partitions.to_vec() })
 }
 
+/// The name of the column that a scan is limited by: its first spelling. A partition by a later one may hold files with the
+/// first, so that is for their readers to judge.
+fn key(scan: &Scan) -> Option<Cow<'static, str>> {
+    let (name, _) = scan.only.as_ref()?;
+    let spellings = Spellings::of(scan);
+    let column = scan.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))?;
+    Some(spellings.all()[spellings.of_column(column).start].name.clone())
+}
+
 struct Walk<'a> {
     scan: &'a Scan,
+    /// See [`key`].
+    key: Option<Cow<'static, str>>,
     parts: Vec<Part>,
     /// There are partitions that the scan does not need.
     left_out: bool,
@@ -151,8 +164,8 @@ impl Walk<'_> {
 
     /// Whether a partition has rows for the scan. One without value has: its rows are unusable, and counted.
     fn wanted(&self, column: &str, value: Option<&str>) -> bool {
-        match (&self.scan.only, value) {
-            (Some((name, keys)), Some(value)) if name.eq_ignore_ascii_case(column) && !value.is_empty() => {
+        match (&self.scan.only, &self.key, value) {
+            (Some((_, keys)), Some(key), Some(value)) if key.eq_ignore_ascii_case(column) && !value.is_empty() => {
                 keys.contains(value)
             }
             _ => true,

@@ -12,6 +12,7 @@ mod quotes;
 mod spot;
 mod upcoming;
 
+use std::borrow::Cow;
 use std::io::{self, BufReader, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -27,7 +28,7 @@ use super::rows::{self, Cell, Reading};
 use super::{Settings, Sink, Source, SourceError, Tally};
 use crate::config::checked::CsvDialect;
 use crate::objects::Bucket;
-use crate::reports::schema::{Column, Kind, Presence, Scan, Table};
+use crate::reports::schema::{Kind, Scan, Table};
 
 /// Bytes read at a time.
 const BUFFER: usize = 256 << 10;
@@ -104,8 +105,13 @@ impl Source for FilesSource {
                 any.iter_mut().zip(these).for_each(|(any, this)| *any |= this);
             }
         }
+        // A table of JSON lines lacks a column that no line has; a CSV table without any header lacks every column. (A
+        // CSV or Parquet file that lacks one has stopped the load before.)
         if let Some(part) = parts.first() {
-            check_columns(scan, part, has.as_deref())?;
+            let none = || (part.format == Format::Csv).then(|| vec![false; scan.columns.len()]);
+            if let Some(has) = has.or_else(none) {
+                check_columns(Place::of(scan.table, part), &reading, &has)?;
+            }
         }
         Ok(tally)
     }
@@ -119,36 +125,47 @@ impl Source for FilesSource {
     }
 }
 
-/// A table of JSON lines lacks a column that no line has; a CSV table without any header lacks every column. (A CSV or
-/// Parquet file that lacks one has stopped the load before.)
-fn check_columns(scan: &Scan, part: &Part, has: Option<&[bool]>) -> Result<(), SourceError> {
-    let missing = match (has, part.format) {
-        (Some(has), _) => {
-            let mut columns = scan.columns.iter().zip(has);
-            columns.find(|(column, has)| !**has && column.presence != Presence::Optional).map(|(column, _)| column)
-        }
-        (None, Format::Csv) => scan.columns.iter().find(|column| column.presence != Presence::Optional),
-        (None, _) => None,
-    };
-    missing.map_or(Ok(()), |column| Err(no_column(scan, part, column)))
-}
-
 /// `table user_enrolments: user_enrolments.csv has no column 'active'`
-fn no_column(scan: &Scan, part: &Part, column: &Column) -> SourceError {
-    Place::of(scan.table, part).broken(&format!("has no column '{}'", column.name))
+fn check_columns(place: Place<'_>, reading: &Reading<'_>, has: &[bool]) -> Result<(), SourceError> {
+    let missing = reading.spellings().missing(reading.scan, has);
+    missing.map_or(Ok(()), |names| Err(place.broken(&format!("has no column {names}"))))
 }
 
-/// For each column of the scan, the value that the path of the file gives it.
-fn from_path<'p>(part: &'p Part, scan: &Scan) -> Vec<Option<Cell<'p>>> {
+/// For each spelling of the scan's columns, the value that the path of the file gives it.
+fn from_path<'p>(part: &'p Part, reading: &Reading<'_>) -> Result<Vec<Option<Cell<'p>>>, SourceError> {
     let names = || part.partitions.iter().map(|(name, _)| name.as_bytes());
-    scan.columns
-        .iter()
-        .map(|column| {
-            let place = rows::find(&column.name, names()).filter(|_| column.kind != Kind::CompletedCount)?;
-            let value = part.partitions[place].1.as_deref();
-            Some(Cell::from(value.map(str::as_bytes)))
-        })
-        .collect()
+    let places = reading.spellings().among(names);
+    let places = places.map_err(|clash| Place::of(reading.scan.table, part).broken(&clash.to_string()))?;
+    let spellings = places.into_iter().zip(reading.spellings().all());
+    let cells = spellings.map(|(place, spelling)| {
+        let is_map = reading.scan.columns[spelling.column].kind == Kind::CompletedCount;
+        let (_, value) = &part.partitions[place.filter(|_| !is_map)?];
+        Some(Cell::from(value.as_deref().map(str::as_bytes)))
+    });
+    Ok(cells.collect())
+}
+
+/// The key of every row of a file, where its path says so: the first spelling of the column that has a value there is given
+/// by the path, and no earlier one is in the file.
+fn key_by_path<'c>(
+    reading: &Reading<'_>,
+    column: Option<usize>,
+    places: &[Option<usize>],
+    given: &[Option<Cell<'c>>],
+) -> Option<Cow<'c, str>> {
+    for at in reading.spellings().of_column(column?) {
+        match (places[at], given[at].and_then(rows::key_of)) {
+            (Some(_), _) => return None,
+            (None, Some(key)) => return Some(key),
+            (None, None) => {}
+        }
+    }
+    None
+}
+
+/// Whether the path of a file says that no row of it is wanted.
+fn is_left_out(reading: &Reading<'_>, places: &[Option<usize>], given: &[Option<Cell<'_>>]) -> bool {
+    key_by_path(reading, reading.only(), places, given).is_some_and(|key| !reading.wants(&key))
 }
 
 /// Opens a file of text, unpacked where it is compressed.

@@ -7,15 +7,17 @@
 mod batches;
 mod canonical;
 mod cells;
+mod held;
 mod input;
 mod levels;
+mod merged;
 mod text;
 mod types;
 mod wanted;
 
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -28,18 +30,20 @@ use rayon::prelude::*;
 
 use self::batches::{Batches, Open};
 use self::canonical::{Wish, constant, taken};
+use self::held::{Held, Origin};
 use self::input::Opened;
 use self::levels::Levels;
-use self::text::{is_uuid, refused};
+use self::merged::{filled_up, without_value};
+use self::text::refused;
 use self::types::{Described, only_leaf};
-use self::wanted::{are_few, may_have, selection, sorted, with_wanted_key};
+use self::wanted::{are_few, may_have_row, selection, sorted, with_wanted_key};
 use super::errors::Place;
 use super::layout::Part;
-use super::{PartRead, from_path, no_column};
+use super::{PartRead, check_columns, from_path, is_left_out};
 use crate::reports::columns::Meanings;
-use crate::reports::schema::{Column, Keys, Presence};
+use crate::reports::schema::{Column, Keys};
 use crate::sources::rows::typed::{Taken, Typed};
-use crate::sources::rows::{Cell, Located, Reading};
+use crate::sources::rows::{Cell, Reading};
 use crate::sources::{SourceError, Tally};
 
 /// Rows decoded at a time.
@@ -70,20 +74,20 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, Sourc
     let described = Described::new(&metadata, options).map_err(|error| place.parquet(&error))?;
     let metadata = described.checked();
     let names = || metadata.schema().fields().iter().map(|field| field.name().as_bytes());
-    let located = Located::among(scan, names);
-    let given = from_path(part, scan);
-    let has: Vec<bool> =
-        located.places.iter().zip(&given).map(|(place, given)| place.is_some() || given.is_some()).collect();
-    let mut columns = scan.columns.iter().zip(&has);
-    if let Some((column, _)) = columns.find(|(column, has)| !**has && column.presence != Presence::Optional) {
-        return Err(no_column(scan, part, column));
+    let spellings = reading.spellings();
+    let places = spellings.among(names).map_err(|clash| place.broken(&clash.to_string()))?;
+    let given = from_path(part, reading)?;
+    let has = spellings.columns(|at| places[at].is_some() || given[at].is_some());
+    check_columns(place, reading, &has)?;
+    if is_left_out(reading, &places, &given) {
+        return Ok(PartRead { tally: Tally::default(), has: Some(has) });
     }
-    if let Some(what) = refused(metadata, &located, scan) {
+    if let Some(what) = refused(metadata, reading, &places) {
         return Err(place.broken(&what));
     }
-    let groups = groups(metadata, &located, reading);
-    let table =
-        FilePlan { part, file: &file, reading, metadata, described: &described, located: &located, given: &given };
+    let columns = held::columns(spellings, &places, &given);
+    let groups = groups(metadata, &columns, reading);
+    let table = FilePlan { part, file: &file, reading, metadata, described: &described, columns: &columns };
     let tallies: Vec<Tally> = groups.par_iter().map(|group| table.group(*group)).collect::<Result<_, _>>()?;
     let mut tally = Tally::default();
     for group in &tallies {
@@ -100,21 +104,13 @@ struct Group {
 }
 
 /// The row groups that can have wanted rows, by the statistics of the key.
-fn groups(metadata: &ArrowReaderMetadata, located: &Located, reading: &Reading<'_>) -> Vec<Group> {
-    let leaf = reading.only().and_then(|only| located.places[only]).and_then(|root| match only_leaf(metadata, root) {
-        Some((Physical::BYTE_ARRAY, leaf)) => Some((leaf, false)),
-        Some((Physical::FIXED_LEN_BYTE_ARRAY, leaf)) if is_uuid(metadata, leaf) => Some((leaf, true)),
-        _ => None,
-    });
-    let few = |keys: &Arc<dyn Keys>| leaf.is_some() && keys.len() <= KEYS;
-    let wanted = reading.scan.only.as_ref().filter(|(_, keys)| few(keys)).map(|(_, keys)| sorted(keys));
+fn groups(metadata: &ArrowReaderMetadata, columns: &[Vec<Held<'_>>], reading: &Reading<'_>) -> Vec<Group> {
+    let few = reading.scan.only.as_ref().filter(|(_, keys)| keys.len() <= KEYS);
+    let wanted = few.zip(reading.only()).map(|((_, keys), only)| (sorted(keys), &columns[only]));
     let mut before = 0;
     let mut groups = Vec::new();
     for (place, group) in metadata.metadata().row_groups().iter().enumerate() {
-        let statistics = leaf.and_then(|(leaf, uuid)| Some((group.column(leaf).statistics()?, uuid)));
-        let skip =
-            statistics.zip(wanted.as_ref()).is_some_and(|((statistics, uuid), keys)| !may_have(statistics, keys, uuid));
-        if !skip {
+        if wanted.as_ref().is_none_or(|(keys, held)| may_have_row(metadata, group, held, keys)) {
             groups.push(Group { place, before });
         }
         before += u64::try_from(group.num_rows()).unwrap_or(0);
@@ -129,11 +125,11 @@ struct FilePlan<'a> {
     reading: &'a Reading<'a>,
     metadata: &'a ArrowReaderMetadata,
     described: &'a Described,
-    located: &'a Located,
-    given: &'a [Option<Cell<'a>>],
+    /// For each column of the scan, its spellings that the file has.
+    columns: &'a [Vec<Held<'a>>],
 }
 
-impl FilePlan<'_> {
+impl<'a> FilePlan<'a> {
     fn group(&self, group: Group) -> Result<Tally, SourceError> {
         let place = Place::of(self.reading.scan.table, self.part);
         self.read(group).map_err(|failure| match (self.part.spot.failure(), failure) {
@@ -143,28 +139,37 @@ impl FilePlan<'_> {
     }
 
     fn read(&self, group: Group) -> Result<Tally, Failure> {
+        let columns = held::needed(self.metadata, group.place, &self.reading.scan.columns, self.columns);
         let mut known = Meanings::default();
-        match self.few(group, &mut known)? {
-            Some(rows) => self.read_few(group, &rows),
-            None => self.read_all(group, &mut known),
+        match self.few(group, &columns, &mut known)? {
+            Some(rows) => self.read_few(group, &columns, &rows),
+            None => self.read_all(group, &columns, &mut known),
         }
     }
 
-    /// The key column, if the scan is limited by one that the file has.
-    fn key(&self) -> Option<(usize, &dyn Keys)> {
-        let root = self.reading.only().and_then(|only| self.located.places[only])?;
-        self.reading.scan.only.as_ref().map(|(_, keys)| (root, keys.as_ref()))
+    /// How the key is spelled, if the scan is limited by one that the file has.
+    fn key<'h>(&self, columns: &[&'h [Held<'a>]]) -> Option<(&'h [Held<'a>], &'a dyn Keys)> {
+        let (_, keys) = self.reading.scan.only.as_ref()?;
+        let held = columns[self.reading.only()?];
+        held.iter().any(|held| held.root().is_some()).then_some((held, keys.as_ref()))
     }
 
     /// The wanted rows of a group by its key column alone, counted from 0, if they are few. Where its first rows have
     /// many there is no need to look at the others beforehand.
-    fn few(&self, group: Group, known: &mut Meanings<bool>) -> Result<Option<Vec<u32>>, Failure> {
-        let Some((root, keys)) = self.key() else { return Ok(None) };
+    fn few(
+        &self,
+        group: Group,
+        columns: &[&[Held<'a>]],
+        known: &mut Meanings<bool>,
+    ) -> Result<Option<Vec<u32>>, Failure> {
+        let Some((held, keys)) = self.key(columns) else { return Ok(None) };
+        let roots = held::roots(&[held]);
         let all = self.rows_of(group);
         let (mut rows, mut before) = (Vec::new(), 0);
-        for batch in self.batches(group, &[root], BATCH, None)? {
+        for batch in self.batches(group, &roots, BATCH, None)? {
             let batch = batch?;
-            rows.extend(with_wanted_key(batch.column(0), keys, known)?.into_iter().map(|row| before + row));
+            let texts = self.keys_of(&batch, &roots, held)?;
+            rows.extend(with_wanted_key(&texts, keys, known)?.into_iter().map(|row| before + row));
             before += length(&batch);
             if !are_few(rows.len(), before as usize) {
                 return Ok(None);
@@ -173,32 +178,34 @@ impl FilePlan<'_> {
         Ok(are_few(rows.len(), all).then_some(rows))
     }
 
+    /// The keys of the rows of a chunk that has these root columns.
+    fn keys_of(&self, batch: &RecordBatch, roots: &[usize], held: &[Held<'a>]) -> Result<ArrayRef, Failure> {
+        if let [Held { from: Origin::File(root), .. }] = held {
+            return Ok(Arc::clone(batch.column(roots.binary_search(root).unwrap_or(0))));
+        }
+        let rows: Vec<u32> = (0..length(batch)).collect();
+        let key = Column::key("");
+        Ok(self.column(&key, held, batch, roots, &rows, &mut [])?.array)
+    }
+
     fn rows_of(&self, group: Group) -> usize {
         usize::try_from(self.metadata.metadata().row_group(group.place).num_rows()).unwrap_or(0)
     }
 
-    /// The roots of the scan's columns, ascending.
-    fn roots(&self) -> Vec<usize> {
-        let mut roots: Vec<usize> = self.located.places.iter().flatten().copied().collect();
-        roots.sort_unstable();
-        roots.dedup();
-        roots
-    }
-
     /// Decodes some rows only.
-    fn read_few(&self, group: Group, rows: &[u32]) -> Result<Tally, Failure> {
-        let mut typed = Typed::new(self.reading, &self.part.label, self.located.flat);
+    fn read_few(&self, group: Group, held: &[&[Held<'a>]], rows: &[u32]) -> Result<Tally, Failure> {
+        let mut typed = Typed::new(self.reading, &self.part.label);
         if rows.is_empty() {
             return Ok(typed.finish());
         }
-        let (roots, selection) = (self.roots(), selection(rows, self.rows_of(group)));
+        let (roots, selection) = (held::roots(held), selection(rows, self.rows_of(group)));
         let mut rest = rows;
         for batch in self.batches(group, &roots, self.batch_rows(group), Some(&selection))? {
             let batch = batch?;
             let all: Vec<u32> = (0..length(&batch)).collect();
             let (these, others) = rest.split_at_checked(all.len()).unwrap_or((rest, &[]));
             rest = others;
-            let columns = self.columns(&batch, &roots, &all, &mut [])?;
+            let columns = self.columns(held, &batch, &roots, &all, &mut [])?;
             typed.take(columns, all, |row| {
                 let in_group = these.get(row as usize).copied().unwrap_or_default();
                 group.before + u64::from(in_group) + 1
@@ -208,29 +215,19 @@ impl FilePlan<'_> {
     }
 
     /// Decodes every row, and says which of them are wanted.
-    fn read_all(&self, group: Group, known: &mut Meanings<bool>) -> Result<Tally, Failure> {
-        let mut typed = Typed::new(self.reading, &self.part.label, self.located.flat);
-        let mut levels = self.levels(group)?;
-        let by_levels: Vec<usize> = self
-            .located
-            .places
-            .iter()
-            .zip(&levels)
-            .filter(|(_, levels)| levels.is_some())
-            .filter_map(|(p, _)| *p)
-            .collect();
-        let mut roots = self.roots();
-        roots.retain(|root| !by_levels.contains(root));
+    fn read_all(&self, group: Group, held: &[&[Held<'a>]], known: &mut Meanings<bool>) -> Result<Tally, Failure> {
+        let mut typed = Typed::new(self.reading, &self.part.label);
+        let mut levels = self.levels(group, held)?;
+        let mut roots = held::roots(held);
+        roots.retain(|root| !levels.iter().any(|(by_levels, _)| by_levels == root));
         let mut before = 0;
         for batch in self.batches(group, &roots, self.batch_rows(group), None)? {
             let batch = batch?;
-            let rows = match self.key() {
-                Some((root, keys)) => {
-                    with_wanted_key(batch.column(roots.binary_search(&root).unwrap_or(0)), keys, known)?
-                }
+            let rows = match self.key(held) {
+                Some((held, keys)) => with_wanted_key(&self.keys_of(&batch, &roots, held)?, keys, known)?,
                 None => (0..length(&batch)).collect(),
             };
-            let columns = self.columns(&batch, &roots, &rows, &mut levels)?;
+            let columns = self.columns(held, &batch, &roots, &rows, &mut levels)?;
             let first = group.before + u64::from(before) + 1;
             typed.take(columns, rows, |row| first + u64::from(row));
             before += length(&batch);
@@ -238,28 +235,37 @@ impl FilePlan<'_> {
         Ok(typed.finish())
     }
 
-    /// For each column of the scan, how to read it by its levels, if that can be done. One column at least is read as a
-    /// whole, since it says where a chunk ends.
-    fn levels(&self, group: Group) -> Result<Vec<Option<Levels>>, Failure> {
-        let places = &self.located.places;
-        let columns = self.reading.scan.columns.iter().zip(places);
-        let levels = columns.map(|(column, place)| {
-            let Some(root) = place.filter(|root| places.iter().flatten().filter(|other| *other == root).count() == 1)
-            else {
-                return Ok(None);
+    /// The root columns that can be read by their levels. One column at least is read as a whole, since it says where a
+    /// chunk ends.
+    fn levels(&self, group: Group, held: &[&[Held<'a>]]) -> Result<Vec<(usize, Levels)>, Failure> {
+        let mut levels = Vec::new();
+        let columns = self.reading.scan.columns.iter().zip(held);
+        let all = columns.flat_map(|(column, held)| held.iter().map(move |held| (column, held)));
+        let mut uses: Vec<(&Column, &Held<'_>, usize)> =
+            all.filter_map(|(column, held)| Some((column, held, held.root()?))).collect();
+        uses.sort_by_key(|(.., root)| *root);
+        let used = uses.chunk_by(|(.., one), (.., other)| one == other);
+        let mut whole = false;
+        for uses in used {
+            let by_levels = match uses {
+                [(column, held, root)] => {
+                    Levels::of(self.file, self.metadata, (group.place, *root), self.wish(column, held))?
+                }
+                _ => None,
             };
-            Levels::of(self.file, self.metadata, (group.place, root), self.wish(column, root))
-        });
-        let levels: Vec<Option<Levels>> = levels.collect::<Result<_, ParquetError>>()?;
-        let all = places.iter().zip(&levels).all(|(place, levels)| place.is_none() || levels.is_some());
-        Ok(if all { levels.into_iter().map(|_| None).collect() } else { levels })
+            whole |= by_levels.is_none();
+            levels.extend(by_levels.map(|by_levels| (uses[0].2, by_levels)));
+        }
+        Ok(if whole { levels } else { Vec::new() })
     }
 
     /// How a column of the file is taken for one of the scan.
-    fn wish(&self, column: &Column, root: usize) -> Wish<'_> {
+    fn wish(&self, column: &Column, held: &Held<'_>) -> Wish<'a> {
         // The old type for instants is in UTC although it does not say so.
-        let utc = only_leaf(self.metadata, root).is_some_and(|(leaf, _)| leaf == Physical::INT96);
-        Wish { kind: column.kind, utc, flat: self.located.flat, settings: self.reading.settings }
+        let leaf = held.root().and_then(|root| only_leaf(self.metadata, root));
+        let utc = leaf.is_some_and(|(leaf, _)| leaf == Physical::INT96);
+        let flat = self.reading.spellings().all().get(held.spelling).is_some_and(|spelling| spelling.flat);
+        Wish { kind: column.kind, utc, flat, spelling: held.spelling, settings: self.reading.settings }
     }
 
     fn batches(
@@ -300,27 +306,48 @@ impl FilePlan<'_> {
     /// The columns of the scan in a chunk that has these root columns; the others come by their levels.
     fn columns(
         &self,
+        held: &[&[Held<'a>]],
         batch: &RecordBatch,
         roots: &[usize],
         rows: &[u32],
-        levels: &mut [Option<Levels>],
+        levels: &mut [(usize, Levels)],
     ) -> Result<Vec<Taken>, Failure> {
-        let mut columns = Vec::with_capacity(self.given.len());
-        for (at, column) in self.reading.scan.columns.iter().enumerate() {
-            if let Some(Some(levels)) = levels.get_mut(at) {
-                columns.push(levels.next(batch.num_rows())?.into());
-                continue;
-            }
-            let place = self.located.places[at].and_then(|root| Some((root, roots.binary_search(&root).ok()?)));
-            columns.push(if let Some((root, place)) = place {
-                taken(batch.column(place), self.wish(column, root), rows)?
-            } else {
-                let settings = self.reading.settings;
-                let wish = Wish { kind: column.kind, utc: false, flat: self.located.flat, settings };
-                constant(self.given[at].unwrap_or(Cell::Null), batch.num_rows(), wish, rows)
+        let columns = self.reading.scan.columns.iter().zip(held);
+        columns.map(|(column, held)| self.column(column, held, batch, roots, rows, levels)).collect()
+    }
+
+    /// One column: in each row the first of its spellings that has a value.
+    fn column(
+        &self,
+        column: &Column,
+        held: &[Held<'a>],
+        batch: &RecordBatch,
+        roots: &[usize],
+        rows: &[u32],
+        levels: &mut [(usize, Levels)],
+    ) -> Result<Taken, Failure> {
+        let mut first = None;
+        for held in held {
+            // What earlier spellings have nothing for.
+            let left = first.as_ref().map(|first| without_value(first, rows));
+            let these = left.as_deref().unwrap_or(rows);
+            let wish = self.wish(column, held);
+            let next = match held.from {
+                Origin::Path(cell) => constant(cell, batch.num_rows(), wish, these),
+                Origin::File(root) => match levels.iter_mut().find(|(by_levels, _)| *by_levels == root) {
+                    // Where nothing is left they must be gone through all the same.
+                    Some((_, levels)) => levels.next(batch.num_rows(), these)?,
+                    None if these.is_empty() => continue,
+                    None => taken(batch.column(roots.binary_search(&root).unwrap_or(0)), wish, these)?,
+                },
+            };
+            first = Some(match first {
+                Some(first) => filled_up(first, next, these, rows),
+                None => next,
             });
         }
-        Ok(columns)
+        let nothing = Held { spelling: usize::MAX, from: Origin::Path(Cell::Null) };
+        Ok(first.unwrap_or_else(|| constant(Cell::Null, batch.num_rows(), self.wish(column, &nothing), rows)))
     }
 }
 

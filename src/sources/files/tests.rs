@@ -19,7 +19,7 @@ use flate2::write::GzEncoder;
 
 use super::*;
 use crate::reports::columns::{Chunk, Texts};
-use crate::reports::schema::keys as keys_of;
+use crate::reports::schema::{Column, keys as keys_of};
 
 /// What a scan delivered, each row's cells with `|` between, sorted; or its error.
 struct Read {
@@ -117,6 +117,24 @@ fn partitions_fill_in_the_column_that_the_files_lack() {
     let read = read(directory.path(), &scan(Table::UserEnrolments, enrolments(), Some(&["b1"]))).unwrap();
     assert_eq!(read.rows, ["b1|u1|true|"]);
     assert_eq!(bad(&read.tally), [("empty batchid", 1)]);
+}
+
+/// A partition by a later spelling of the key may hold files with the first one, which counts.
+#[test]
+fn partitions_may_be_named_by_any_spelling() {
+    let directory = holding(&[
+        ("assessment_aggregator/context_id=b1/p.csv", b"user_id\nu1\n"),
+        ("assessment_aggregator/context_id=b2/p.csv", b"user_id\nu2\n"),
+        ("assessment_aggregator/context_id=b3/p.csv", b"user_id,batch_id\nu3,b1\nu4,b2\nu5,\n"),
+        ("assessment_aggregator/batch_id=b1/p.csv", b"user_id,context_id\nu6,b2\n"),
+        ("assessment_aggregator/batch_id=__HIVE_DEFAULT_PARTITION__/p.csv", b"user_id,context_id\nu7,b1\nu8,b2\n"),
+    ]);
+    let columns = vec![Column::key("batch_id"), Column::key("user_id")];
+    let found = |only: &[&str]| {
+        read(directory.path(), &scan(Table::AssessmentAggregator, columns.clone(), Some(only))).unwrap().rows
+    };
+    assert_eq!(found(&["b1"]), ["b1|u1", "b1|u3", "b1|u6", "b1|u7"]);
+    assert_eq!(found(&["b3"]), ["b3|u5"]);
 }
 
 #[test]

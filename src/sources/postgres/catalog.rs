@@ -90,25 +90,9 @@ fn shape(name: &str, category: &str) -> Shape {
     }
 }
 
-/// The column of this name: in this very case, or else the first in any.
-pub(super) fn find<'a>(columns: &'a [Found], name: &str) -> Option<&'a Found> {
-    let exact = columns.iter().find(|column| column.name == name);
-    exact.or_else(|| columns.iter().find(|column| column.name.eq_ignore_ascii_case(name)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_exact_name_wins() {
-        let columns: Vec<Found> = ["contenttype", "ContentType", "contentType"]
-            .map(|name| Found { name: name.to_owned(), shape: Shape::Text })
-            .into();
-        assert_eq!(find(&columns, "contentType").unwrap().name, "contentType");
-        assert_eq!(find(&columns, "CONTENTTYPE").unwrap().name, "contenttype");
-        assert_eq!(find(&columns, "content"), None);
-    }
 
     #[test]
     fn types_by_name_and_category() {

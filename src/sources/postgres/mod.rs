@@ -20,9 +20,9 @@ use std::time::Duration;
 
 use rayon::prelude::*;
 
-use crate::reports::schema::{Column, Kind, Scan, Table};
+use crate::reports::schema::{Kind, Scan, Table};
 
-use super::rows::{Cell, FLAT, Reading, Rows};
+use super::rows::{Cell, Reading, Rows};
 use super::{Settings, Sink, Source, SourceError, Tally};
 use catalog::{Found, Shape};
 use chunks::{Fetch, fill, lines, pieces};
@@ -80,13 +80,14 @@ impl PostgresSource {
         let label = self.label(scan.table);
         let found = catalog::columns(connection, &self.schema, scan.table)?
             .ok_or_else(|| Failure::lasting(format!("there is no table {label}")))?;
-        let chosen = query::choose(scan, &found)
-            .map_err(|column| Failure::lasting(format!("{label} has no column '{column}'")))?;
-        let placed = keys::place(connection, scan.only.as_ref().map(|(_, keys)| keys.as_ref()))?;
-        let query = query::select(scan, &chosen, &self.schema, placed.keys());
-        drop(placed);
         let reading = Reading::new(scan, &self.settings, sink);
-        let decoder = Decoder { reading: &reading, label: &label, columns: columns(scan, &chosen) };
+        let chosen = query::choose(scan, reading.spellings(), &found)
+            .map_err(|what| Failure::lasting(format!("{label} {what}")))?;
+        let placed = keys::place(connection, scan.only.as_ref().map(|(_, keys)| keys.as_ref()))?;
+        let only = reading.only().map(|only| reading.spellings().of_column(only));
+        let query = query::select(scan, &chosen, only, &self.schema, placed.keys());
+        drop(placed);
+        let decoder = Decoder { reading: &reading, label: &label, columns: columns(&reading, &chosen) };
         let copy = format!("COPY ({query}) TO STDOUT");
         drop(query);
         let mut incoming = connection.copy_out(&copy)?;
@@ -118,26 +119,32 @@ enum Coming {
     Json,
 }
 
-fn columns(scan: &Scan, chosen: &[Option<&Found>]) -> Vec<(Coming, bool)> {
-    let columns = scan.columns.iter().zip(chosen);
-    columns.map(|(column, found)| (coming(column, *found), is_flat(column, *found))).collect()
+/// A spelling that the table has.
+#[derive(Clone, Copy, Debug)]
+struct Column {
+    /// Which field of a row it is.
+    field: usize,
+    coming: Coming,
 }
 
-fn coming(column: &Column, found: Option<&Found>) -> Coming {
-    match found.map(|found| found.shape) {
-        Some(Shape::Json | Shape::Nested) => Coming::Json,
+/// For each spelling of the scan's columns, where it is in a row of the query; `None`: nowhere.
+fn columns(reading: &Reading<'_>, chosen: &[Option<&Found>]) -> Vec<Option<Column>> {
+    let mut fields = 0..;
+    let spellings = reading.spellings().all().iter().zip(chosen);
+    let columns = spellings.map(|(spelling, found)| {
+        let coming = coming(reading.scan.columns[spelling.column].kind, (*found)?.shape);
+        Some(Column { field: fields.next()?, coming })
+    });
+    columns.collect()
+}
+
+const fn coming(kind: Kind, shape: Shape) -> Coming {
+    match (kind, shape) {
+        (_, Shape::Json | Shape::Nested)
         // Metadata that is a number stays one.
-        Some(Shape::Number | Shape::Bool) if column.kind == Kind::Json => Coming::Json,
+        | (Kind::Json, Shape::Number | Shape::Bool) => Coming::Json,
         _ => Coming::Text,
     }
-}
-
-/// Whether a plain number stands in for the map of counters.
-fn is_flat(column: &Column, found: Option<&Found>) -> bool {
-    column.kind == Kind::CompletedCount
-        && found.is_some_and(|found| {
-            !found.name.eq_ignore_ascii_case(&column.name) && found.name.eq_ignore_ascii_case(FLAT)
-        })
 }
 
 /// Makes cells of rows.
@@ -145,8 +152,8 @@ struct Decoder<'a> {
     reading: &'a Reading<'a>,
     /// The table, for messages.
     label: &'a str,
-    /// For each column of the scan, how it comes and whether it is the flat one.
-    columns: Vec<(Coming, bool)>,
+    /// For each spelling of the scan's columns, where it is.
+    columns: Vec<Option<Column>>,
 }
 
 impl Decoder<'_> {
@@ -164,7 +171,6 @@ impl Decoder<'_> {
 
     fn piece(&self, piece: &[u8], before: u64) -> Tally {
         let mut rows = Rows::new(self.reading, self.label);
-        rows.flat(self.columns.iter().any(|(_, flat)| *flat));
         let mut fields = Fields::default();
         let mut texts = Texts::new(&self.columns);
         let mut rest = piece;
@@ -174,7 +180,7 @@ impl Decoder<'_> {
             line += 1;
             fields.decode(&rest[..end]);
             texts.take(&fields);
-            rows.push(line, |column| texts.cell(&fields, column));
+            rows.push(line, |at| texts.cell(&fields, at));
             rest = rest.get(end + 1..).unwrap_or_default();
         }
         rows.finish()
@@ -183,31 +189,32 @@ impl Decoder<'_> {
 
 /// The text of cells that come as JSON text.
 struct Texts<'a> {
-    columns: &'a [(Coming, bool)],
-    /// For each column; used only where the JSON is text.
+    columns: &'a [Option<Column>],
+    /// For each spelling; used only where the JSON is text.
     texts: Vec<Option<String>>,
 }
 
 impl<'a> Texts<'a> {
-    fn new(columns: &'a [(Coming, bool)]) -> Self {
+    fn new(columns: &'a [Option<Column>]) -> Self {
         Self { columns, texts: vec![None; columns.len()] }
     }
 
     fn take(&mut self, fields: &Fields) {
-        for (place, (coming, _)) in self.columns.iter().enumerate() {
-            if *coming == Coming::Json {
-                let json = fields.get(place).filter(|json| json.trim_ascii_start().starts_with(b"\""));
-                self.texts[place] = json.and_then(|json| serde_json::from_slice(json).ok());
+        for (column, text) in self.columns.iter().zip(&mut self.texts) {
+            if let Some(Column { field, coming: Coming::Json }) = column {
+                let json = fields.get(*field).filter(|json| json.trim_ascii_start().starts_with(b"\""));
+                *text = json.and_then(|json| serde_json::from_slice(json).ok());
             }
         }
     }
 
-    fn cell<'c>(&'c self, fields: &'c Fields, column: usize) -> Cell<'c> {
-        let Some(bytes) = fields.get(column) else { return Cell::Null };
-        if self.columns[column].0 == Coming::Text {
+    fn cell<'c>(&'c self, fields: &'c Fields, at: usize) -> Cell<'c> {
+        let Some(Column { field, coming }) = self.columns[at] else { return Cell::Null };
+        let Some(bytes) = fields.get(field) else { return Cell::Null };
+        if coming == Coming::Text {
             return Cell::Text(bytes);
         }
-        match (&self.texts[column], std::str::from_utf8(bytes)) {
+        match (&self.texts[at], std::str::from_utf8(bytes)) {
             (Some(text), _) => Cell::Text(text.as_bytes()),
             (None, Ok(json)) => Cell::Json(json.trim()),
             (None, Err(_)) => Cell::Text(bytes),

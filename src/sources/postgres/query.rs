@@ -2,9 +2,12 @@
 //!
 //! Not here: running it, and reading what comes.
 
-use crate::reports::schema::{Column, Kind, Presence, Scan};
+use std::ops::Range;
 
-use super::catalog::{Found, Shape, find};
+use crate::reports::schema::Scan;
+use crate::sources::spellings::Spellings;
+
+use super::catalog::{Found, Shape};
 use super::copy::quoted;
 
 /// How a scan's set of keys comes into the statement.
@@ -18,48 +21,64 @@ pub(super) enum Keys<'a> {
     Joined(&'a str),
 }
 
-/// For each column of the scan, where it is in the table. `None`: the table does not have it, and the scan can do
-/// without. The error is the name of the column that must be there and is not.
-pub(super) fn choose<'a>(scan: &Scan, found: &'a [Found]) -> Result<Vec<Option<&'a Found>>, String> {
-    let places = scan.columns.iter().map(|column| {
-        let place = place(column, found);
-        if place.is_none() && column.presence != Presence::Optional {
-            return Err(column.name.to_string());
-        }
-        Ok(place)
-    });
-    places.collect()
+/// For each spelling of the scan's columns, where it is in the table. `None`: the table does not have it. The error says
+/// which column must be there and is not, or which two may be meant by one name.
+pub(super) fn choose<'a>(
+    scan: &Scan,
+    spellings: &Spellings,
+    found: &'a [Found],
+) -> Result<Vec<Option<&'a Found>>, String> {
+    let places = spellings.among(|| found.iter().map(|column| column.name.as_bytes()));
+    let places = places.map_err(|clash| clash.to_string())?;
+    match spellings.missing(scan, &spellings.columns(|at| places[at].is_some())) {
+        Some(names) => Err(format!("has no column {names}")),
+        None => Ok(places.into_iter().map(|place| Some(&found[place?])).collect()),
+    }
 }
 
-/// A flat column `completedCount` stands in for the map of counters.
-fn place<'a>(column: &Column, found: &'a [Found]) -> Option<&'a Found> {
-    let own = find(found, &column.name);
-    if column.kind == Kind::CompletedCount { own.or_else(|| find(found, "completedCount")) } else { own }
-}
-
-/// The query of which COPY gives the rows, one text per column of the scan.
+/// The query of which COPY gives the rows, one text per spelling that the table has; `only`: the spellings of the column
+/// that the scan is limited by.
 ///
 /// Rows without a key come as well, whatever keys are asked for: they are unusable, and whose they are is unknown. They
-/// are a query of their own beside a join, which an OR would keep from being one.
-pub(super) fn select(scan: &Scan, chosen: &[Option<&Found>], schema: &str, keys: Keys<'_>) -> String {
-    let expressions = chosen.iter().map(|found| found.map_or("NULL".to_owned(), text));
+/// are a query of their own beside a join, which an OR would keep from being one. So is each spelling of the key: it
+/// counts where those before it have nothing.
+pub(super) fn select(
+    scan: &Scan,
+    chosen: &[Option<&Found>],
+    only: Option<Range<usize>>,
+    schema: &str,
+    keys: Keys<'_>,
+) -> String {
     let rows = format!(
         "SELECT {} FROM {}.{} AS t",
-        expressions.collect::<Vec<_>>().join(", "),
+        chosen.iter().flatten().map(|found| text(found)).collect::<Vec<_>>().join(", "),
         quoted(schema),
         quoted(scan.table.name())
     );
-    let only = scan.only.as_ref().and_then(|(name, _)| scan.columns.iter().position(|column| column.name == *name));
     let Some(only) = only else { return rows };
+    let names: Vec<String> = chosen[only].iter().flatten().map(|found| key(found)).collect();
     // No row is wanted of a table that does not have the column.
-    let Some(key) = chosen[only].map(key) else { return format!("{rows} WHERE false") };
-    let nothing = format!("{key} IS NULL OR {key} = ''");
+    if names.is_empty() {
+        return format!("{rows} WHERE false");
+    }
+    let nothing = |name: &String| format!("({name} IS NULL OR {name} = '')");
+    let all_nothing = |names: &[String]| names.iter().map(nothing).collect::<Vec<_>>().join(" AND ");
+    let wanted = |is_wanted: &dyn Fn(&str) -> String| -> Vec<String> {
+        let before = |at: usize| if at == 0 { String::new() } else { format!("{} AND ", all_nothing(&names[..at])) };
+        names.iter().enumerate().map(|(at, name)| format!("{}{}", before(at), is_wanted(name))).collect()
+    };
     match keys {
         Keys::All => rows,
-        Keys::Listed(array) => format!("{rows} WHERE {key} = ANY({array}) OR {nothing}"),
-        Keys::Joined(from) => format!(
-            "{rows} WHERE EXISTS (SELECT FROM {from} AS k (key) WHERE k.key = {key}) UNION ALL {rows} WHERE {nothing}"
-        ),
+        Keys::Listed(array) => {
+            let wanted = wanted(&|name| format!("{name} = ANY({array})"));
+            format!("{rows} WHERE {} OR {}", wanted.join(" OR "), all_nothing(&names))
+        }
+        Keys::Joined(from) => {
+            let wanted = wanted(&|name| format!("EXISTS (SELECT FROM {from} AS k (key) WHERE k.key = {name})"));
+            let queries = wanted.iter().map(|wanted| format!("{rows} WHERE {wanted}"));
+            let queries = queries.chain([format!("{rows} WHERE {}", all_nothing(&names))]);
+            queries.collect::<Vec<_>>().join(" UNION ALL ")
+        }
     }
 }
 
@@ -84,7 +103,7 @@ fn key(found: &Found) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reports::schema::{Table, keys};
+    use crate::reports::schema::{Column, Kind, Table, keys};
 
     fn found(columns: &[(&str, Shape)]) -> Vec<Found> {
         columns.iter().map(|&(name, shape)| Found { name: name.to_owned(), shape }).collect()
@@ -92,40 +111,71 @@ mod tests {
 
     fn scan(only: Option<&'static str>) -> Scan {
         Scan {
-            table: Table::User,
+            table: Table::UserEnrolments,
             columns: vec![
                 Column::key("userid"),
-                Column::optional("firstname", Kind::Text),
-                Column::optional("state", Kind::Text),
+                Column::optional("courseid", Kind::Text),
+                Column::optional("certificates", Kind::Entries),
             ],
             only: only.map(|name| (name.into(), keys::<&str>([]))),
         }
     }
 
+    fn query(scan: &Scan, columns: &[Found], schema: &str, keys: Keys<'_>) -> String {
+        let spellings = Spellings::of(scan);
+        let chosen = choose(scan, &spellings, columns).unwrap();
+        let only = scan.only.as_ref().map(|_| spellings.of_column(0));
+        select(scan, &chosen, only, schema, keys)
+    }
+
     #[test]
     fn every_row_of_the_needed_columns() {
-        let columns = found(&[("UserID", Shape::Text), ("secret", Shape::Text), ("state", Shape::Json)]);
-        let scan = scan(None);
+        let columns = found(&[("UserID", Shape::Text), ("secret", Shape::Text), ("certificates", Shape::Json)]);
         assert_eq!(
-            select(&scan, &choose(&scan, &columns).unwrap(), "my\"schema", Keys::All),
-            r#"SELECT t."UserID"::text, NULL, t."state"::text FROM "my""schema"."user" AS t"#
+            query(&scan(None), &columns, "my\"schema", Keys::All),
+            r#"SELECT t."UserID"::text, t."certificates"::text FROM "my""schema"."user_enrolments" AS t"#
         );
     }
 
     #[test]
     fn keys_go_into_the_query() {
-        let columns = found(&[("userid", Shape::Text), ("firstname", Shape::Nested)]);
+        let columns = found(&[("userid", Shape::Text), ("courseid", Shape::Nested)]);
         let scan = scan(Some("userid"));
-        let chosen = choose(&scan, &columns).unwrap();
-        let rows = r#"SELECT t."userid"::text, to_json(t."firstname")::text, NULL FROM "public"."user" AS t"#;
+        let rows = r#"SELECT t."userid"::text, to_json(t."courseid")::text FROM "public"."user_enrolments" AS t"#;
         assert_eq!(
-            select(&scan, &chosen, "public", Keys::Listed("'{\"a\"}'::text[]")),
-            format!(r#"{rows} WHERE t."userid" = ANY('{{"a"}}'::text[]) OR t."userid" IS NULL OR t."userid" = ''"#)
+            query(&scan, &columns, "public", Keys::Listed("'{\"a\"}'::text[]")),
+            format!(r#"{rows} WHERE t."userid" = ANY('{{"a"}}'::text[]) OR (t."userid" IS NULL OR t."userid" = '')"#)
         );
         assert_eq!(
-            select(&scan, &chosen, "public", Keys::Joined("wanted")),
+            query(&scan, &columns, "public", Keys::Joined("wanted")),
             format!(
-                r#"{rows} WHERE EXISTS (SELECT FROM wanted AS k (key) WHERE k.key = t."userid") UNION ALL {rows} WHERE t."userid" IS NULL OR t."userid" = ''"#
+                r#"{rows} WHERE EXISTS (SELECT FROM wanted AS k (key) WHERE k.key = t."userid") UNION ALL {rows} WHERE (t."userid" IS NULL OR t."userid" = '')"#
+            )
+        );
+    }
+
+    #[test]
+    fn a_key_is_looked_for_under_each_of_its_spellings() {
+        let columns = found(&[("id", Shape::Text), ("userid", Shape::Text)]);
+        let scan = Scan {
+            table: Table::User,
+            columns: vec![Column::key("userid")],
+            only: Some(("userid".into(), keys::<&str>([]))),
+        };
+        let rows = r#"SELECT t."userid"::text, t."id"::text FROM "public"."user" AS t"#;
+        let nothing = r#"(t."userid" IS NULL OR t."userid" = '')"#;
+        let neither = format!(r#"{nothing} AND (t."id" IS NULL OR t."id" = '')"#);
+        assert_eq!(
+            query(&scan, &columns, "public", Keys::Listed("x")),
+            format!(r#"{rows} WHERE t."userid" = ANY(x) OR {nothing} AND t."id" = ANY(x) OR {neither}"#)
+        );
+        let exists = |name: &str| format!("EXISTS (SELECT FROM x AS k (key) WHERE k.key = t.\"{name}\")");
+        assert_eq!(
+            query(&scan, &columns, "public", Keys::Joined("x")),
+            format!(
+                "{rows} WHERE {} UNION ALL {rows} WHERE {nothing} AND {} UNION ALL {rows} WHERE {neither}",
+                exists("userid"),
+                exists("id")
             )
         );
     }
@@ -133,31 +183,22 @@ mod tests {
     #[test]
     fn keys_of_other_types_are_compared_as_text() {
         let columns = found(&[("userid", Shape::Number)]);
-        let scan = scan(Some("userid"));
-        let query = select(&scan, &choose(&scan, &columns).unwrap(), "public", Keys::Listed("x"));
+        let query = query(&scan(Some("userid")), &columns, "public", Keys::Listed("x"));
         assert!(query.ends_with(
-            r#"WHERE (t."userid"::text) = ANY(x) OR (t."userid"::text) IS NULL OR (t."userid"::text) = ''"#
+            r#"WHERE (t."userid"::text) = ANY(x) OR ((t."userid"::text) IS NULL OR (t."userid"::text) = '')"#
         ));
     }
 
     #[test]
-    fn a_column_that_must_be_there() {
-        assert_eq!(choose(&scan(None), &found(&[("firstname", Shape::Text)])), Err("userid".to_owned()));
-    }
-
-    #[test]
-    fn a_flat_column_stands_in_for_the_map() {
-        let scan = Scan {
-            table: Table::UserActivityAgg,
-            columns: vec![Column::required("agg", Kind::CompletedCount)],
-            only: None,
+    fn a_column_that_must_be_there_and_two_that_may_be_meant() {
+        let chosen = |columns: &[(&str, Shape)]| {
+            let (scan, columns) = (scan(None), found(columns));
+            choose(&scan, &Spellings::of(&scan), &columns).map(|_| ())
         };
-        for (columns, expected) in [
-            (found(&[("completedcount", Shape::Number)]), "completedcount"),
-            (found(&[("completedCount", Shape::Number), ("agg", Shape::Json)]), "agg"),
-        ] {
-            assert_eq!(choose(&scan, &columns).unwrap()[0].unwrap().name, expected);
-        }
-        assert_eq!(choose(&scan, &[]), Err("agg".to_owned()));
+        assert_eq!(chosen(&[("courseid", Shape::Text)]), Err("has no column 'userid'".to_owned()));
+        assert_eq!(
+            chosen(&[("UserId", Shape::Text), ("UserID", Shape::Text)]),
+            Err("has two columns that may be 'userid': 'UserId' and 'UserID'".to_owned())
+        );
     }
 }

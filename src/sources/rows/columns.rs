@@ -187,7 +187,7 @@ fn with_text<T>(cell: Cell<'_>, odd: &mut bool, read: impl FnOnce(&str) -> value
 /// Reads a number of whatever kind.
 fn number(kind: Kind, cell: Cell<'_>, flat: bool, odd: &mut bool) -> values::Reading<i64> {
     match (kind, cell) {
-        (Kind::Decimal, Cell::Int(number)) => number.checked_mul(1_000_000).map(Some).ok_or(Unreadable),
+        (Kind::Decimal, Cell::Int(number)) => number.checked_mul(1_000_000).map(Some).ok_or(Unreadable::Value),
         (Kind::Decimal, cell) => with_text(cell, odd, values::decimal),
         (Kind::Count, Cell::Int(number)) => Ok(Some(number)),
         (Kind::CompletedCount, Cell::Int(number)) if flat => Ok(Some(number)),

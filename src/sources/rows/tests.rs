@@ -5,7 +5,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 
 use super::*;
-use crate::reports::schema::{Table, keys as keys_of};
+use crate::reports::schema::{Column, Table, keys as keys_of};
 
 const SETTINGS: Settings = Settings { timezone: chrono_tz::Tz::UTC };
 
@@ -141,32 +141,51 @@ fn typed_cells_follow_the_same_rules() {
     assert_eq!(read(Kind::Json, Cell::Json("[1, 2]"), false), some("[1,2]"));
     assert_eq!(read(Kind::Json, Cell::Null, false), Ok(None));
     assert_eq!(read(Kind::Bool, Cell::Int(1), false), some("true"));
-    assert_eq!(read(Kind::Bool, Cell::Int(2), false), Err(Unreadable));
+    assert_eq!(read(Kind::Bool, Cell::Int(2), false), Err(Unreadable::Value));
     assert_eq!(read(Kind::Decimal, Cell::Int(2), false), some("2000000"));
     assert_eq!(read(Kind::Decimal, Cell::Json("2.5"), false), some("2500000"));
-    assert_eq!(read(Kind::Decimal, Cell::Int(i64::MAX), false), Err(Unreadable));
+    assert_eq!(read(Kind::Decimal, Cell::Int(i64::MAX), false), Err(Unreadable::Value));
     assert_eq!(read(Kind::Entries, Cell::Int(2), false), some("2"));
     assert_eq!(read(Kind::CompletedCount, Cell::Int(2), true), some("2"));
-    assert_eq!(read(Kind::CompletedCount, Cell::Int(2), false), Err(Unreadable));
-    assert_eq!(read(Kind::Count, Cell::Bool(true), false), Err(Unreadable));
+    assert_eq!(read(Kind::CompletedCount, Cell::Int(2), false), Err(Unreadable::Value));
+    assert_eq!(read(Kind::Count, Cell::Bool(true), false), Err(Unreadable::Value));
 }
 
+/// Of a column that has several spellings the first one with a value counts, in each row by itself.
 #[test]
-fn columns_are_found_in_any_capitals_the_exact_one_first() {
-    let names = |names: &'static [&'static str]| names.iter().map(|name| name.as_bytes());
-    assert_eq!(find("userid", names(&["UserId", "userid"])), Some(1));
-    assert_eq!(find("userid", names(&["x", "UserId"])), Some(1));
-    assert_eq!(find("userid", names(&["user_id"])), None);
+fn the_first_spelling_that_has_a_value_wins() {
     let scan = Scan {
         table: Table::UserActivityAgg,
         columns: vec![Column::key("user_id"), Column::required("agg", Kind::CompletedCount)],
         only: None,
     };
-    let flat = Located::among(&scan, || names(&["completedcount", "USER_ID"]));
-    assert_eq!(flat, Located { places: vec![Some(1), Some(0)], flat: true });
-    let both = Located::among(&scan, || names(&["completedCount", "Agg"]));
-    assert_eq!(both, Located { places: vec![None, Some(1)], flat: false });
-    assert_eq!(both.missing(&scan).map(|column| column.name.as_ref()), Some("user_id"));
+    let counts = Mutex::new(Vec::new());
+    let sink = |chunk: &Chunk| counts.lock().unwrap().extend(chunk.columns()[1].as_primitive::<Int64Type>().iter());
+    let reading = Reading::new(&scan, &SETTINGS, &sink);
+    let mut rows = Rows::new(&reading, "x");
+    for (line, row) in (1..).zip([
+        ["u", "{'completedCount': 26.0}", "{'completedCount': 2}", "3"],
+        ["u", "{'score:x': 26.0}", "{'completedCount': 2}", "3"],
+        ["u", "{'completedCount': null}", " null ", "3"],
+        ["u", "", "{}", ""],
+        ["u", "{'completedCount': 26.5}", "{'completedCount': 2}", "3"],
+        ["u", "26", "{'completedCount': 2}", "3"],
+        ["u", "", "{'completedCount': 'x'}", "3"],
+        ["u", "", "", "3.5"],
+    ]) {
+        rows.push(line, |spelling| Cell::Text(row[spelling].as_bytes()));
+    }
+    let tally = rows.finish();
+    assert_eq!(*counts.lock().unwrap(), [Some(26), Some(2), Some(3), None]);
+    assert_eq!(
+        tally.bad,
+        bad(&[
+            ("completedCount of aggregates is not a whole number", 1),
+            ("aggregates is not a map", 1),
+            ("completedCount of agg is not a whole number", 1),
+            ("completedCount is not a number", 1),
+        ])
+    );
 }
 
 #[test]
@@ -204,8 +223,8 @@ fn faults_are_counted_by_key() {
     ]) {
         rows.push(line, |column| Cell::from(Some(cells[column].as_bytes())));
     }
-    rows.broken(8, "broken CSV line", 3, |_| None);
-    rows.broken(9, "broken CSV line", 1, |column| (column == 1).then_some(Cell::Text(b"b2")));
+    rows.broken(8, "broken CSV line", 3, "");
+    rows.broken(9, "broken CSV line", 1, "b2");
     let tally = rows.finish();
     let unusable: Vec<(&str, u64)> = tally.faults.iter().map(|(key, faults)| (key, faults.unusable)).collect();
     assert_eq!(unusable, [("", 4), ("b1", 2), ("b2", 1)]);
@@ -227,7 +246,7 @@ fn empty_keys_are_found_in_every_chunk_of_a_dictionary() {
     let delivered = Mutex::new(0);
     let sink = |chunk: &Chunk| *delivered.lock().unwrap() += chunk.len();
     let reading = Reading::new(&scan, &SETTINGS, &sink);
-    let mut typed = typed::Typed::new(&reading, "f", false);
+    let mut typed = typed::Typed::new(&reading, "f");
     let dictionary = |texts: [&str; 2]| std::sync::Arc::new(arrow_array::StringArray::from_iter_values(texts));
     let (full, with_empty) = (dictionary(["a", "b"]), dictionary(["a", ""]));
     for texts in [&full, &full, &with_empty, &with_empty, &full] {

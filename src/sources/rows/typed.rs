@@ -14,6 +14,7 @@ use crate::reports::columns::{Chunk, Texts, is_same};
 use crate::reports::quality::Fault;
 use crate::reports::schema::Presence;
 use crate::sources::Tally;
+use crate::sources::values::Unreadable;
 
 /// One column of a chunk in its canonical type.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub struct Taken {
     /// The cells; those of rows that are not wanted may hold anything.
     pub array: ArrayRef,
     /// Wanted rows whose cell does not read, ascending.
-    pub unreadable: Vec<u32>,
+    pub unreadable: Vec<Unread>,
     /// Wanted rows whose text had to be mended, ascending.
     pub odd: Vec<u32>,
 }
@@ -32,23 +33,32 @@ impl From<ArrayRef> for Taken {
     }
 }
 
+/// A cell that does not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Its row.
+    pub row: u32,
+    /// Its spelling, by its place among those of the scan.
+    pub spelling: usize,
+    /// Why.
+    pub why: Unreadable,
+}
+
 /// Takes the chunks of one file (or of a part of it, on one thread) and hands them to the sink.
 pub struct Typed<'a> {
     reading: &'a Reading<'a>,
     file: &'a str,
-    flat: bool,
     tally: Tally,
     /// By column, the last dictionary that has no empty text: the chunks of a row group share one.
     full: Vec<Option<StringArray>>,
 }
 
 impl<'a> Typed<'a> {
-    /// Begins with a file, named for log and messages. `flat`: the column of kind [`Kind::CompletedCount`] is the flat
-    /// one.
+    /// Begins with a file, named for log and messages.
     #[must_use]
-    pub fn new(reading: &'a Reading<'a>, file: &'a str, flat: bool) -> Self {
+    pub fn new(reading: &'a Reading<'a>, file: &'a str) -> Self {
         let full = reading.scan.columns.iter().map(|_| None).collect();
-        Self { reading, file, flat, tally: Tally::default(), full }
+        Self { reading, file, tally: Tally::default(), full }
     }
 
     /// Takes a chunk: a column for each of the scan's, and the rows of them that are wanted, ascending; `line` says where
@@ -67,8 +77,9 @@ impl<'a> Typed<'a> {
             let of_used = |row: &&u32| !bad.contains_key(*row);
             odd.extend(taken.odd.iter().filter(of_used));
             if is_date(column.kind) {
-                for row in taken.unreadable.iter().filter(of_used) {
-                    self.tally.unreadable(column, self.key(&columns, *row), self.file, line(*row));
+                for unread in taken.unreadable.iter().filter(|unread| of_used(&&unread.row)) {
+                    let (key, name) = (self.key(&columns, unread.row), self.name(unread));
+                    self.tally.unreadable(column, name, key, self.file, line(unread.row));
                 }
             }
         }
@@ -81,6 +92,11 @@ impl<'a> Typed<'a> {
         if !rows.is_empty() {
             (self.reading.sink)(&Chunk::of(columns.into_iter().map(|taken| taken.array).collect(), rows));
         }
+    }
+
+    /// How the column of a cell that does not read is spelled.
+    fn name(&self, unread: &Unread) -> &'a str {
+        &self.reading.spellings().all()[unread.spelling].name
     }
 
     /// The key by which the faults of a row are counted; empty if there is none.
@@ -99,8 +115,9 @@ impl<'a> Typed<'a> {
                 }
             }
             if !is_date(column.kind) {
-                for row in &taken.unreadable {
-                    bad.entry(*row).or_insert_with(|| reason(column, self.flat));
+                for Unread { row, spelling, why } in &taken.unreadable {
+                    let spelling = &self.reading.spellings().all()[*spelling];
+                    bad.entry(*row).or_insert_with(|| reason(column, spelling, *why));
                 }
             }
         }

@@ -15,8 +15,10 @@ use arrow_schema::{ArrowError, DataType, TimeUnit};
 use super::cells::{Cells, UUID, length, plain, uuids};
 use crate::reports::schema::Kind;
 use crate::sources::Settings;
-use crate::sources::rows::typed::Taken;
-use crate::sources::rows::{Cell, FLAT, Filling};
+use crate::sources::rows::typed::{Taken, Unread};
+use crate::sources::rows::{Cell, Filling};
+use crate::sources::spellings::COMPLETED_COUNT;
+use crate::sources::values::{self, Unreadable};
 
 /// How a column is to be taken.
 #[derive(Clone, Copy)]
@@ -26,6 +28,8 @@ pub(super) struct Wish<'a> {
     pub(super) utc: bool,
     /// A number of kind [`Kind::CompletedCount`] is the count itself.
     pub(super) flat: bool,
+    /// The place of the column's spelling among those of the scan.
+    pub(super) spelling: usize,
     pub(super) settings: &'a Settings,
 }
 
@@ -34,16 +38,26 @@ pub(super) fn taken(array: &ArrayRef, wish: Wish<'_>, rows: &[u32]) -> Result<Ta
     if let Some(array) = as_a_whole(array, wish) {
         return Ok(array.into());
     }
-    if wish.kind == Kind::Decimal && *array.data_type() == DataType::Float64 {
-        return decimals(array, wish, rows);
+    match (wish.kind, array.data_type()) {
+        (Kind::Decimal, DataType::Float64) => decimals(array, wish, rows),
+        (Kind::Count, DataType::Float64) => Ok(whole_floats(array, wish, rows)),
+        (Kind::CompletedCount, DataType::Float64) if wish.flat => Ok(whole_floats(array, wish, rows)),
+        (Kind::CompletedCount, DataType::Map(..)) => match whole_entries(array.as_map(), wish, rows) {
+            Some(entries) => Ok(entries),
+            None => cell_by_cell(array, wish, rows),
+        },
+        _ => cell_by_cell(array, wish, rows),
     }
-    cell_by_cell(array, wish, rows)
 }
 
 fn cell_by_cell(array: &ArrayRef, wish: Wish<'_>, rows: &[u32]) -> Result<Taken, ArrowError> {
     let cells = Cells::new(array, wish.kind, wish.utc, wish.settings.timezone)?;
-    let wish = Wish { flat: wish.flat || cells.is_entry(), ..wish };
-    Ok(filled(array.len(), wish, rows, |row| cells.at(row)))
+    let is_entry = cells.is_entry();
+    let mut taken = filled(array.len(), Wish { flat: wish.flat || is_entry, ..wish }, rows, |row| cells.at(row));
+    if is_entry {
+        taken.unreadable.iter_mut().for_each(|unread| unread.why = Unreadable::Entry);
+    }
+    Ok(taken)
 }
 
 /// A column that the file does not have: the same cell in every row.
@@ -68,11 +82,12 @@ fn filled<'c>(length: usize, wish: Wish<'_>, rows: &[u32], cell: impl Fn(usize) 
         (next..row as usize).for_each(|_| filling.skip());
         next = row as usize + 1;
         let mut odd = false;
-        if filling.read(cell(row as usize), wish.flat, wish.settings, &mut odd).is_ok() {
-            filling.keep();
-        } else {
-            filling.skip();
-            unreadable.push(row);
+        match filling.read(cell(row as usize), wish.flat, wish.settings, &mut odd) {
+            Ok(_) => drop(filling.keep()),
+            Err(why) => {
+                filling.skip();
+                unreadable.push(Unread { row, spelling: wish.spelling, why });
+            }
         }
         if odd {
             with_odd.push(row);
@@ -134,16 +149,68 @@ fn entries<T: ArrowPrimitiveType>(map: &MapArray, wish: Wish<'_>) -> Option<Arra
     let keys = map.keys().as_string_opt::<i32>()?;
     let values = as_a_whole(map.values(), Wish { kind: plain(wish.kind), flat: true, ..wish })?;
     let values = values.as_primitive::<T>();
-    let is_entry = |at: &usize| keys.is_valid(*at) && keys.value(*at) == FLAT;
     let (mut entries, mut there) = (Vec::with_capacity(map.len()), NullBufferBuilder::new(map.len()));
-    #[allow(clippy::cast_sign_loss, reason = "arrow's offsets are never negative")]
-    let bounds = map.value_offsets().windows(2).map(|ends| (ends[0] as usize, ends[1] as usize));
-    for (row, (start, end)) in bounds.enumerate() {
-        let found = (start..end).rev().find(is_entry).filter(|at| map.is_valid(row) && values.is_valid(*at));
+    for row in 0..map.len() {
+        let found = entry_of(map, keys, row).filter(|at| values.is_valid(*at));
         entries.push(found.map_or_else(T::default_value, |at| values.value(at)));
         there.append(found.is_some());
     }
     Some(Arc::new(PrimitiveArray::<T>::new(entries.into(), there.finish())))
+}
+
+/// Where the entry `completedCount` of a map is, the last one if there are several.
+fn entry_of(map: &MapArray, keys: &StringArray, row: usize) -> Option<usize> {
+    if map.is_null(row) {
+        return None;
+    }
+    #[allow(clippy::cast_sign_loss, reason = "arrow's offsets are never negative")]
+    let (start, end) = (map.value_offsets()[row] as usize, map.value_offsets()[row + 1] as usize);
+    (start..end).rev().find(|at| keys.is_valid(*at) && keys.value(*at) == COMPLETED_COUNT)
+}
+
+/// The entry `completedCount` of each map of floats.
+fn whole_entries(map: &MapArray, wish: Wish<'_>, rows: &[u32]) -> Option<Taken> {
+    let keys = map.keys().as_string_opt::<i32>()?;
+    let floats = map.values().as_primitive_opt::<Float64Type>()?;
+    let value =
+        |row: u32| entry_of(map, keys, row as usize).filter(|at| floats.is_valid(*at)).map(|at| floats.value(at));
+    Some(whole_numbers(map.len(), rows, (wish.spelling, Unreadable::Entry), value))
+}
+
+fn whole_floats(array: &ArrayRef, wish: Wish<'_>, rows: &[u32]) -> Taken {
+    let floats = array.as_primitive::<Float64Type>();
+    let value = |row: u32| floats.is_valid(row as usize).then(|| floats.value(row as usize));
+    whole_numbers(array.len(), rows, (wish.spelling, Unreadable::Value), value)
+}
+
+/// Floats of `rows` (ascending) as whole numbers; `spelling` and `why` are of those that are none.
+pub(super) fn whole_numbers(
+    length: usize,
+    rows: &[u32],
+    (spelling, why): (usize, Unreadable),
+    value: impl Fn(u32) -> Option<f64>,
+) -> Taken {
+    let (mut numbers, mut unreadable) = (vec![None; length], Vec::new());
+    for &row in rows {
+        match value(row).map_or(Ok(None), whole_number) {
+            Ok(number) => numbers[row as usize] = number,
+            Err(_) => unreadable.push(Unread { row, spelling, why }),
+        }
+    }
+    Taken { array: Arc::new(Int64Array::from(numbers)), unreadable, odd: Vec::new() }
+}
+
+/// 26.0 is 26; not a number is nothing there.
+fn whole_number(float: f64) -> values::Reading<i64> {
+    const BEYOND: f64 = 9_223_372_036_854_775_808.0;
+    if float.is_nan() {
+        return Ok(None);
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "a whole number within the bounds of an i64")]
+    if float.fract() == 0.0 && (-BEYOND..BEYOND).contains(&float) {
+        return Ok(Some(float as i64));
+    }
+    Err(Unreadable::Value)
 }
 
 /// Floats as millionths. Most are short decimals, which the nearest millionth gives back exactly; the others go by their

@@ -22,7 +22,8 @@ use chrono_tz::Tz;
 use serde_json::Value;
 
 use crate::reports::schema::Kind;
-use crate::sources::rows::{Cell, FLAT};
+use crate::sources::rows::Cell;
+use crate::sources::spellings::COMPLETED_COUNT;
 use crate::sources::values::local_instant;
 
 /// The bytes of a UUID. Fixed bytes of any other meaning are refused before (`text::refused`).
@@ -78,7 +79,7 @@ impl Cells {
             {
                 Self::Int((0..array.len()).map(|row| length(array, row)).collect())
             }
-            _ => Self::Json(spelled(array)?),
+            _ => Self::Json(spelled(array, kind)?),
         })
     }
 
@@ -168,13 +169,15 @@ fn entry(map: &MapArray, kind: Kind, utc: bool, tz: Tz) -> Result<Cells, ArrowEr
     #[allow(clippy::cast_sign_loss, reason = "arrow's offsets are never negative")]
     let places = (0..map.len()).map(|row| {
         let mut entries = offsets[row] as usize..offsets[row + 1] as usize;
-        entries.rfind(|entry| map.is_valid(row) && matches!(keys.at(*entry), Cell::Text(key) if key == FLAT.as_bytes()))
+        entries.rfind(|entry| {
+            map.is_valid(row) && matches!(keys.at(*entry), Cell::Text(key) if key == COMPLETED_COUNT.as_bytes())
+        })
     });
     Ok(Cells::Entry(places.collect(), Box::new(Cells::new(map.values(), plain(kind), utc, tz)?)))
 }
 
 fn field(fields: &StructArray, kind: Kind, utc: bool, tz: Tz) -> Result<Cells, ArrowError> {
-    let Some(values) = fields.column_by_name(FLAT) else { return Ok(Cells::Nothing) };
+    let Some(values) = fields.column_by_name(COMPLETED_COUNT) else { return Ok(Cells::Nothing) };
     Ok(Cells::Field(fields.nulls().cloned(), Box::new(Cells::new(values, plain(kind), utc, tz)?)))
 }
 
@@ -199,10 +202,12 @@ pub(super) fn length(array: &ArrayRef, row: usize) -> Option<i64> {
     i64::try_from(length).ok()
 }
 
-/// Every other type: one JSON value a row.
-fn spelled(array: &ArrayRef) -> Result<StringArray, ArrowError> {
+/// Every other type: one JSON value a row. A float that is not a number is nothing where a value is read from it.
+fn spelled(array: &ArrayRef, kind: Kind) -> Result<StringArray, ArrowError> {
+    let is_typed_float = array.data_type().is_floating() && !matches!(kind, Kind::Text | Kind::Json);
+    let is_nothing = |value: &Value| value.is_null() || (is_typed_float && value == "NaN");
     (0..array.len())
-        .map(|row| Ok(Some(json(array, row)?).filter(|value| !value.is_null()).map(|value| value.to_string())))
+        .map(|row| Ok(Some(json(array, row)?).filter(|value| !is_nothing(value)).map(|value| value.to_string())))
         .collect()
 }
 

@@ -6,23 +6,25 @@
 
 use std::sync::Arc;
 
-use arrow_array::types::{ArrowPrimitiveType, Int64Type, TimestampMicrosecondType};
+use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{ArrayRef, PrimitiveArray};
 use arrow_buffer::NullBufferBuilder;
 use arrow_schema::{DataType, TimeUnit};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::basic::{Repetition, Type as Physical};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
-use parquet::data_type::{ByteArray, ByteArrayType, Int64Type as Long};
+use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type as Long};
 use parquet::errors::ParquetError;
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::Type;
 
-use super::canonical::Wish;
+use super::canonical::{Wish, whole_numbers};
 use super::input::Opened;
 use super::types::leaves;
 use crate::reports::schema::Kind;
-use crate::sources::rows::FLAT;
+use crate::sources::rows::typed::Taken;
+use crate::sources::spellings::COMPLETED_COUNT;
+use crate::sources::values::Unreadable;
 
 /// A column of a row group that can be read so.
 pub(super) struct Levels {
@@ -34,6 +36,8 @@ pub(super) struct Levels {
     /// At this one the entry has a value.
     value: i16,
     what: What,
+    /// The place of the column's spelling among those of the scan.
+    spelling: usize,
     definitions: Vec<i16>,
     repetitions: Vec<i16>,
 }
@@ -45,6 +49,8 @@ enum What {
     Length,
     /// The value of the last entry.
     Number,
+    /// The same, a whole number in floating point.
+    Float,
     /// The same, an instant, in microseconds after multiplying by this.
     Instant(i64),
 }
@@ -52,6 +58,7 @@ enum What {
 enum Leaf {
     Bytes(Box<ColumnReaderImpl<ByteArrayType>>, Vec<ByteArray>),
     Long(Box<ColumnReaderImpl<Long>>, Vec<i64>),
+    Double(Box<ColumnReaderImpl<DoubleType>>, Vec<f64>),
 }
 
 impl Levels {
@@ -84,37 +91,55 @@ impl Levels {
         let leaf = match get_column_reader(description, Box::new(pages)) {
             ColumnReader::ByteArrayColumnReader(reader) => Leaf::Bytes(Box::new(reader), Vec::new()),
             ColumnReader::Int64ColumnReader(reader) => Leaf::Long(Box::new(reader), Vec::new()),
+            ColumnReader::DoubleColumnReader(reader) => Leaf::Double(Box::new(reader), Vec::new()),
             _ => return Ok(None),
         };
         let (definitions, repetitions) = (Vec::new(), Vec::new());
-        Ok(Some(Self { leaf, there, entry: there + 1, value, what, definitions, repetitions }))
+        let (entry, spelling) = (there + 1, wish.spelling);
+        Ok(Some(Self { leaf, there, entry, value, what, spelling, definitions, repetitions }))
     }
 
-    /// The next so many rows, in the canonical type of what was wished.
-    pub(super) fn next(&mut self, rows: usize) -> Result<ArrayRef, ParquetError> {
+    /// The next so many rows, in the canonical type of what was wished; only cells of `wanted` (ascending) are needed.
+    pub(super) fn next(&mut self, rows: usize, wanted: &[u32]) -> Result<Taken, ParquetError> {
         self.definitions.clear();
         self.repetitions.clear();
         let mut read = 0;
         match &mut self.leaf {
             Leaf::Bytes(_, values) => values.clear(),
             Leaf::Long(_, values) => values.clear(),
+            Leaf::Double(_, values) => values.clear(),
         }
         while read < rows {
             let (definitions, repetitions) = (Some(&mut self.definitions), Some(&mut self.repetitions));
             let (records, ..) = match &mut self.leaf {
                 Leaf::Bytes(reader, values) => reader.read_records(rows - read, definitions, repetitions, values)?,
                 Leaf::Long(reader, values) => reader.read_records(rows - read, definitions, repetitions, values)?,
+                Leaf::Double(reader, values) => reader.read_records(rows - read, definitions, repetitions, values)?,
             };
             if records == 0 {
                 return Err(ParquetError::EOF(format!("{read} rows of {rows}")));
             }
             read += records;
         }
-        Ok(match self.what {
-            What::Length => Arc::new(self.lengths(rows)),
-            What::Number => Arc::new(self.last::<Int64Type>(rows, 1)),
-            What::Instant(factor) => Arc::new(self.last::<TimestampMicrosecondType>(rows, factor)),
-        })
+        let array: ArrayRef = match (self.what, &self.leaf) {
+            (What::Length, _) => Arc::new(self.lengths(rows)),
+            (What::Float, Leaf::Double(_, found)) => {
+                let last = self.last(rows, found);
+                let value = |row: u32| last[row as usize];
+                return Ok(whole_numbers(rows, wanted, (self.spelling, Unreadable::Entry), value));
+            }
+            (What::Number, Leaf::Long(_, found)) => {
+                Arc::new(self.last(rows, found).into_iter().collect::<PrimitiveArray<Int64Type>>())
+            }
+            (What::Instant(factor), Leaf::Long(_, found)) => {
+                let micros =
+                    self.last(rows, found).into_iter().map(|value| value.and_then(|value| value.checked_mul(factor)));
+                Arc::new(micros.collect::<PrimitiveArray<TimestampMicrosecondType>>())
+            }
+            // Leaves are chosen by what is asked of them.
+            (What::Number | What::Instant(_) | What::Float, _) => Arc::new(PrimitiveArray::<Int64Type>::new_null(rows)),
+        };
+        Ok(array.into())
     }
 
     fn lengths(&self, rows: usize) -> PrimitiveArray<Int64Type> {
@@ -135,10 +160,10 @@ impl Levels {
         PrimitiveArray::new(lengths.into(), there.finish())
     }
 
-    fn last<T: ArrowPrimitiveType<Native = i64>>(&self, rows: usize, factor: i64) -> PrimitiveArray<T> {
-        let Leaf::Long(_, found) = &self.leaf else { return PrimitiveArray::new_null(rows) };
+    /// The value of the last entry of each row, of all values that were found.
+    fn last<T: Copy>(&self, rows: usize, found: &[T]) -> Vec<Option<T>> {
         let mut found = found.iter();
-        let mut values: Vec<Option<i64>> = Vec::with_capacity(rows);
+        let mut values: Vec<Option<T>> = Vec::with_capacity(rows);
         for (definition, repetition) in self.definitions.iter().zip(&self.repetitions) {
             if *repetition == 0 {
                 values.push(None);
@@ -146,11 +171,11 @@ impl Levels {
             if *definition >= self.entry {
                 let value = if *definition == self.value { found.next() } else { None };
                 if let Some(last) = values.last_mut() {
-                    *last = value.and_then(|value| value.checked_mul(factor));
+                    *last = value.copied();
                 }
             }
         }
-        values.into_iter().collect()
+        values
     }
 }
 
@@ -172,12 +197,13 @@ fn leaf(
         }
         (Kind::CompletedCount | Kind::LastUpdated, DataType::Map(entries, _)) => {
             let ([key, value], DataType::Struct(fields)) = (&leaves[..], entries.data_type()) else { return None };
-            if schema.column(*value).physical_type() != Physical::INT64 || !is_only_key(metadata, group, *key) {
+            if !is_only_key(metadata, group, *key) {
                 return None;
             }
-            match (wish.kind, fields.get(1)?.data_type()) {
-                (Kind::CompletedCount, DataType::Int64) => Some((*value, What::Number)),
-                (Kind::LastUpdated, DataType::Timestamp(unit, zone)) if zone.is_some() || wish.utc => {
+            match (wish.kind, schema.column(*value).physical_type(), fields.get(1)?.data_type()) {
+                (Kind::CompletedCount, Physical::INT64, DataType::Int64) => Some((*value, What::Number)),
+                (Kind::CompletedCount, Physical::DOUBLE, DataType::Float64) => Some((*value, What::Float)),
+                (Kind::LastUpdated, Physical::INT64, DataType::Timestamp(unit, zone)) if zone.is_some() || wish.utc => {
                     let factor = match unit {
                         TimeUnit::Millisecond => 1_000,
                         TimeUnit::Microsecond => 1,
@@ -198,6 +224,6 @@ fn is_only_key(metadata: &ArrowReaderMetadata, group: usize, leaf: usize) -> boo
     let statistics = metadata.metadata().row_group(group).column(leaf).statistics();
     statistics.is_some_and(|statistics| {
         let bounds = [statistics.min_bytes_opt(), statistics.max_bytes_opt()];
-        !statistics.is_min_max_deprecated() && bounds == [Some(FLAT.as_bytes()); 2]
+        !statistics.is_min_max_deprecated() && bounds == [Some(COMPLETED_COUNT.as_bytes()); 2]
     })
 }

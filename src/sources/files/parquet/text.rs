@@ -14,8 +14,8 @@ use parquet::file::metadata::{FileMetaData, ParquetMetaData, ParquetMetaDataBuil
 use parquet::schema::types::{SchemaDescriptor, Type};
 
 use super::types::leaves;
-use crate::reports::schema::{Kind, Scan};
-use crate::sources::rows::Located;
+use crate::reports::schema::Kind;
+use crate::sources::rows::Reading;
 
 /// As what text is declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,10 +115,16 @@ pub(super) fn is_uuid(metadata: &ArrowReaderMetadata, leaf: usize) -> bool {
 
 /// Why a column of the scan cannot be read, as what follows the file's name: how it is compressed, that it is encrypted,
 /// or its type. Columns that the scan does not need may be anything.
-pub(super) fn refused(metadata: &ArrowReaderMetadata, located: &Located, scan: &Scan) -> Option<String> {
+/// `places`: by spelling.
+pub(super) fn refused(
+    metadata: &ArrowReaderMetadata,
+    reading: &Reading<'_>,
+    places: &[Option<usize>],
+) -> Option<String> {
     let groups = metadata.metadata().row_groups();
-    let columns = scan.columns.iter().zip(&located.places);
-    columns.filter_map(|(column, place)| place.map(|root| (column, root))).find_map(|(column, root)| {
+    let spellings = reading.spellings().all().iter().zip(places);
+    let columns = spellings.filter_map(|(spelling, place)| Some((&reading.scan.columns[spelling.column], (*place)?)));
+    columns.into_iter().find_map(|(column, root)| {
         leaves(metadata, root).find_map(|leaf| {
             let chunks = || groups.iter().map(|group| group.column(leaf));
             let name = metadata.schema().field(root).name();

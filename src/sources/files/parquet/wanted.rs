@@ -4,10 +4,15 @@ use std::sync::Arc;
 
 use arrow_array::ArrayRef;
 use arrow_schema::{ArrowError, DataType};
-use parquet::arrow::arrow_reader::RowSelection;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, RowSelection};
+use parquet::basic::Type as Physical;
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 
 use super::cells::Cells;
+use super::held::{Held, Origin};
+use super::text::is_uuid;
+use super::types::only_leaf;
 use crate::reports::columns::{Meanings, Texts};
 use crate::reports::schema::{Keys, Kind};
 use crate::sources::rows::key_of;
@@ -62,25 +67,74 @@ pub(super) fn sorted(keys: &Arc<dyn Keys>) -> Vec<&[u8]> {
     keys
 }
 
-/// Whether a row group may have a wanted key, or a row without key (which is unusable, and counted). `uuid`: the keys are
-/// stored as UUIDs; as text they have the same order.
-pub(super) fn may_have(statistics: &Statistics, keys: &[&[u8]], uuid: bool) -> bool {
-    let (Some(least), Some(greatest), Some(0)) =
-        (statistics.min_bytes_opt(), statistics.max_bytes_opt(), statistics.null_count_opt())
-    else {
-        return true;
-    };
-    // Old files compare bytes as signed numbers.
-    if statistics.is_min_max_deprecated() || least.is_empty() {
-        return true;
+/// Whether a row group may have a row with a wanted key, or one without key (which is unusable, and counted). `held`: how
+/// the key is spelled.
+pub(super) fn may_have_row(
+    metadata: &ArrowReaderMetadata,
+    group: &RowGroupMetaData,
+    held: &[Held<'_>],
+    keys: &[&[u8]],
+) -> bool {
+    for held in held {
+        let may = match held.from {
+            Origin::File(root) => match only_leaf(metadata, root) {
+                Some((physical, leaf)) if physical == Physical::BYTE_ARRAY || is_uuid(metadata, leaf) => group
+                    .column(leaf)
+                    .statistics()
+                    .map_or(May::ANYTHING, |statistics| May::have(statistics, group, is_uuid(metadata, leaf), keys)),
+                _ => May::ANYTHING,
+            },
+            Origin::Path(cell) => key_of(cell).map_or(May { wanted: false, nothing: true }, |key| May {
+                wanted: keys.binary_search(&key.as_bytes()).is_ok(),
+                nothing: false,
+            }),
+        };
+        // Only where a spelling has nothing does the next one count.
+        if may.wanted || !may.nothing {
+            return may.wanted;
+        }
     }
-    if !uuid {
-        return any_within(keys, least, greatest);
-    }
-    let text = |bytes| uuid::Uuid::from_slice(bytes).map(|uuid| uuid.hyphenated().to_string());
-    match (text(least), text(greatest)) {
-        (Ok(least), Ok(greatest)) => any_within(keys, least.as_bytes(), greatest.as_bytes()),
-        _ => true,
+    true
+}
+
+/// What a column may have in a row group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct May {
+    /// A wanted key.
+    wanted: bool,
+    /// A row with nothing there.
+    nothing: bool,
+}
+
+impl May {
+    const ANYTHING: Self = Self { wanted: true, nothing: true };
+
+    /// `uuid`: the keys are stored as UUIDs; as text they have the same order.
+    fn have(statistics: &Statistics, group: &RowGroupMetaData, uuid: bool, keys: &[&[u8]]) -> Self {
+        let nulls = statistics.null_count_opt();
+        if nulls.is_some_and(|nulls| i64::try_from(nulls) == Ok(group.num_rows())) {
+            return Self { wanted: false, nothing: true };
+        }
+        let (Some(least), Some(greatest), Some(nulls)) =
+            (statistics.min_bytes_opt(), statistics.max_bytes_opt(), nulls)
+        else {
+            return Self::ANYTHING;
+        };
+        // Old files compare bytes as signed numbers.
+        if statistics.is_min_max_deprecated() || least.is_empty() {
+            return Self::ANYTHING;
+        }
+        let nothing = nulls > 0;
+        if !uuid {
+            return Self { wanted: any_within(keys, least, greatest), nothing };
+        }
+        let text = |bytes| uuid::Uuid::from_slice(bytes).map(|uuid| uuid.hyphenated().to_string());
+        match (text(least), text(greatest)) {
+            (Ok(least), Ok(greatest)) => {
+                Self { wanted: any_within(keys, least.as_bytes(), greatest.as_bytes()), nothing }
+            }
+            _ => Self::ANYTHING,
+        }
     }
 }
 

@@ -80,7 +80,7 @@ fn a_column_that_must_be_there_stops_the_load() {
     assert_eq!(error.message, "table user_enrolments: user_enrolments.csv has no column 'active'");
     assert!(!error.may_pass);
     let error = user_csv(b"").err().unwrap();
-    assert_eq!(error.message, "table user: user.csv has no column 'userid'");
+    assert_eq!(error.message, "table user: user.csv has no column 'userid' or 'id'");
 }
 
 #[test]
@@ -95,4 +95,28 @@ fn a_flat_count_stands_in_for_the_map() {
     let found = read(holding(&[("user_activity_agg.csv", flat)]).path(), &scan).unwrap();
     assert_eq!(found.rows, ["u1|4", "u2|"]);
     assert_eq!(bad(&found.tally), [("completedCount is not a number", 1)]);
+}
+
+#[test]
+fn columns_of_today_and_of_2020_row_by_row() {
+    let columns = vec![Column::key("batch_id"), Column::key("user_id")];
+    let scan = scan(Table::AssessmentAggregator, columns, Some(&["b1"]));
+    let content = b"batch_id,context_id,user_id\nb1,,u1\n,b1,u2\nb2,b1,u3\nb1,b2,u4\n,b2,u5\n,,u6\n";
+    let found = read(holding(&[("assessment_aggregator.csv", content)]).path(), &scan).unwrap();
+    assert_eq!(found.rows, ["b1|u1", "b1|u2", "b1|u4"]);
+    assert_eq!(bad(&found.tally), [("empty batch_id", 1)]);
+}
+
+#[test]
+fn two_columns_that_may_be_meant_are_refused_by_name() {
+    let error = user_csv(b"UserID,USERID,firstname\nu1,u2,x\n").err().unwrap();
+    assert_eq!(error.message, "table user: user.csv has two columns that may be 'userid': 'UserID' and 'USERID'");
+    assert!(!error.may_pass);
+    let error = user_csv(b"userid,firstname,firstname\nu1,x,y\n").err().unwrap();
+    assert_eq!(
+        error.message,
+        "table user: user.csv has two columns that may be 'firstname': 'firstname' and 'firstname'"
+    );
+    // What nobody asks for may be there twice.
+    assert_eq!(user_csv(b"userid,a,a\nu1,x,y\n").unwrap().rows, ["u1||"]);
 }

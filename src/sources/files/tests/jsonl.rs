@@ -57,3 +57,18 @@ fn metadata_keeps_its_shape_and_escapes_are_resolved() {
     let read = lines(Table::Content, columns, content).unwrap();
     assert_eq!(read.rows, [r#"a|["x","y"]|क "q" 😀"#, r#"b|["x","y"]|"#, "c|9|12345678901234567890123456", "d|\"9\"|"]);
 }
+
+#[test]
+fn of_names_in_other_letter_case_the_exact_one_counts_and_two_others_are_refused() {
+    let columns = || vec![Column::key("userid"), Column::optional("firstname", Kind::Text)];
+    let content = r#"{"USERID": "no", "userid": "u1", "UserId": "no", "FirstName": "A"}
+{"UserID": "u2", "firstname": "no", "firstname": "B"}
+"#;
+    assert_eq!(lines(Table::User, columns(), content).unwrap().rows, ["u1|A", "u2|B"]);
+    let content = "{\"userid\": \"u1\"}\n{\"UserID\": \"u2\", \"UserId\": null}\n";
+    let error = lines(Table::User, columns(), content).err().unwrap();
+    assert_eq!(
+        error.message,
+        "table user: user.jsonl line 2 has two columns that may be 'userid': 'UserID' and 'UserId'"
+    );
+}

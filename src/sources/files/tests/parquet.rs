@@ -74,9 +74,15 @@ fn booleans_and_numbers_of_every_type() {
     assert_eq!(bad(&tally), [("x is not a number", 1)]);
     let cents = Decimal128Array::from(vec![425, -50]).with_precision_and_scale(10, 2).unwrap();
     assert_eq!(values(Kind::Decimal, Arc::new(cents)).0, ["4250000", "-500000"]);
-    let (halves, tally) = values(Kind::Decimal, Arc::new(Float64Array::from(vec![0.1, f64::NAN])));
-    assert_eq!(halves, ["100000"]);
+    // Not a number is nothing there, wherever a value is read from it; text it stays.
+    let (halves, tally) = values(Kind::Decimal, Arc::new(Float64Array::from(vec![0.1, f64::NAN, f64::INFINITY])));
+    assert_eq!(halves, ["100000", ""]);
     assert_eq!(bad(&tally), [("x is not a number", 1)]);
+    for kind in [Kind::Bool, Kind::Count, Kind::Entries, Kind::Instant] {
+        let (nothing, tally) = values(kind, Arc::new(Float64Array::from(vec![f64::NAN])));
+        assert_eq!((nothing, tally.unreadable_dates, bad(&tally)), (vec![String::new()], 0, vec![]), "{kind:?}");
+    }
+    assert_eq!(values(Kind::Text, Arc::new(Float64Array::from(vec![f64::NAN]))).0, ["NaN"]);
     assert_eq!(values(Kind::Decimal, Arc::new(Int32Array::from(vec![3]))).0, ["3000000"]);
 }
 
