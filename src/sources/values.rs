@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::spellings::COMPLETED_COUNT;
 use crate::reports::dates::parse_instant;
-use literal::{Span, Spelling};
+use literal::{Escapes, Span, Spelling};
 
 /// A value, nothing there, or something that does not read.
 pub type Reading<T> = Result<Option<T>, Unreadable>;
@@ -140,78 +140,103 @@ pub fn local_instant(micros: i64, tz: Tz) -> Option<i64> {
 /// The number of entries of a list or a map, or that number itself.
 pub fn entries(text: &str) -> Reading<i64> {
     reading(text, |text| {
+        let collection = |text: &str| match text.as_bytes()[0] {
+            b'[' => {
+                let plain = literal::elements(text.as_bytes(), Spelling::Tolerant, |_| ());
+                plain.or_else(|| text.contains(SPARK_ARROW).then(|| literal::spark_elements(text)).flatten())
+            }
+            _ => in_any_spelling(text, |_, _| ()),
+        };
         let entries = match text.as_bytes()[0] {
-            b'[' => literal::elements(text.as_bytes(), Spelling::Tolerant, |_| ())?,
-            b'{' => literal::members(text.as_bytes(), Spelling::Tolerant, |_, _| ())?,
+            b'[' | b'{' => collection(text).or_else(|| collection(&literal::unescaped_cell(text)?))?,
+            // A list, as numpy's own spelling of it.
+            _ if text.starts_with("array(") => match literal::span(text.as_bytes(), Spelling::Tolerant)? {
+                Span::List(list) => literal::elements(list, Spelling::Tolerant, |_| ())?,
+                _ => return None,
+            },
             _ => return whole(text).filter(|number| *number >= 0),
         };
         i64::try_from(entries).ok()
     })
 }
 
+/// Between key and value where Spark casts a map to text.
+const SPARK_ARROW: &str = " -> ";
+
+/// The entries of a map, as whatever program spelled it; see [`literal::members`].
+fn in_any_spelling<'a>(text: &'a str, mut each: impl FnMut(Span<'a>, Span<'a>)) -> Option<usize> {
+    let plain = literal::members(text.as_bytes(), Spelling::Tolerant, &mut each);
+    plain.or_else(|| text.contains(SPARK_ARROW).then(|| literal::spark_members(text, each)).flatten())
+}
+
 /// The entry `completedCount` of a map, if the map has it: a whole number, in floating point too.
 pub fn completed_count(text: &str) -> Reading<i64> {
-    let of_entry = |reading: Reading<i64>| reading.map_err(|_| Unreadable::Entry);
-    match entry(text)? {
-        None | Some(Span::Null) => Ok(None),
-        Some(Span::Number(digits)) => of_entry(count(digits)),
-        Some(text @ Span::Text(..)) => of_entry(count(&plain(text))),
-        Some(_) => Err(Unreadable::Entry),
-    }
+    entry(text, |value| match value {
+        Span::Null => Ok(None),
+        Span::Number(digits) => count(digits),
+        Span::Text(..) => count(&plain(value)),
+        Span::Bool(_) | Span::List(_) | Span::Map(_) => Err(Unreadable::Entry),
+    })
 }
 
 /// An instant, or a map of which the entry `completedCount` is one.
 pub fn last_updated(text: &str, tz: Tz) -> Reading<i64> {
-    if !text.trim_start().starts_with('{') {
+    if !text.trim_start().starts_with(['{', '[']) {
         return instant(text, tz);
     }
-    match entry(text)? {
-        None | Some(Span::Null) => Ok(None),
-        Some(text @ Span::Text(..)) => instant(&plain(text), tz),
-        Some(_) => Err(Unreadable::Entry),
-    }
+    entry(text, |value| match value {
+        Span::Null => Ok(None),
+        Span::Text(..) => instant(&plain(value), tz),
+        Span::Number(_) | Span::Bool(_) | Span::List(_) | Span::Map(_) => Err(Unreadable::Entry),
+    })
 }
 
-/// The entry `completedCount` of a map; `None` if the map has none. The last one counts, as in JSON.
-fn entry(text: &str) -> Reading<Span<'_>> {
+/// What `read` makes of the entry `completedCount` of a map; nothing there if the map has none. The last one counts, as in
+/// JSON.
+fn entry<T>(text: &str, read: impl Fn(Span<'_>) -> Reading<T>) -> Reading<T> {
     let Some(text) = present(text) else { return Ok(None) };
-    let mut found = None;
-    literal::members(text.as_bytes(), Spelling::Tolerant, |key, value| {
-        if key.is_text(COMPLETED_COUNT) {
-            found = Some(value);
-        }
-    })
-    .ok_or(Unreadable::Value)?;
-    Ok(found)
+    let find = |text: &str| {
+        let mut found = None;
+        in_any_spelling(text, |key, value| {
+            if key.is_text(COMPLETED_COUNT) {
+                found = Some(value);
+            }
+        })?;
+        Some(found.map_or(Ok(None), &read).map_err(|_| Unreadable::Entry))
+    };
+    find(text).or_else(|| find(&literal::unescaped_cell(text)?)).unwrap_or(Err(Unreadable::Value))
 }
 
 /// The text of a span that is text.
 fn plain(span: Span<'_>) -> Cow<'_, str> {
     match span {
-        Span::Text(inner, false) => String::from_utf8_lossy(inner),
-        Span::Text(inner, true) => {
+        Span::Text(inner, Escapes::None) => String::from_utf8_lossy(inner),
+        Span::Text(inner, escapes) => {
             let mut decoded = Vec::with_capacity(inner.len());
-            literal::unescape(inner, &mut decoded);
+            literal::unescape(inner, escapes, &mut decoded);
             Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
         }
         _ => Cow::Borrowed(""),
     }
 }
 
-/// Metadata that came as text, as one JSON value: a list in JSON or in Python's spelling as an array, everything else
+/// Metadata that came as text, as one JSON value: a list in JSON or in another program's spelling as an array, everything else
 /// as the text it is. `None`: nothing there.
 #[must_use]
 pub fn json_of_text(text: &str) -> Option<String> {
     if text.is_empty() {
         return None;
     }
+    let read = |list: &str| {
+        let mut tree = literal::tree(literal::span(list.as_bytes(), Spelling::Tolerant)?, Spelling::Tolerant)?;
+        tree.sort_all_objects();
+        Some(tree.to_string())
+    };
     let list = text.trim();
     if list.starts_with('[')
-        && let Some(span) = literal::span(list.as_bytes(), Spelling::Tolerant)
-        && let Some(mut tree) = literal::tree(span, Spelling::Tolerant)
+        && let Some(list) = read(list).or_else(|| read(&literal::unescaped_cell(list)?))
     {
-        tree.sort_all_objects();
-        return Some(tree.to_string());
+        return Some(list);
     }
     Some(Value::from(text).to_string())
 }

@@ -11,7 +11,7 @@ use super::{BUFFER, PartRead, from_path, open};
 use crate::sources::SourceError;
 use crate::sources::rows::{Cell, Reading, Rows, key_of};
 use crate::sources::spellings::{Ambiguous, Spellings};
-use crate::sources::values::literal::{self, Span, Spelling as Syntax};
+use crate::sources::values::literal::{self, Escapes, Span, Spelling as Syntax};
 
 /// Reads a file.
 ///
@@ -97,15 +97,15 @@ fn push(
 ) {
     for ((value, has), text) in found.iter().zip(has).zip(&mut *texts) {
         *has |= value.is_some();
-        if let Some(Span::Text(inner, true)) = value {
+        if let Some(Span::Text(inner, escapes @ (Escapes::Backslashes | Escapes::DoubledQuotes))) = value {
             text.clear();
-            literal::unescape(inner, text);
+            literal::unescape(inner, *escapes, text);
         }
     }
     rows.push(number, |at| match found[at] {
         None => given[at].unwrap_or(Cell::Null),
-        Some(Span::Text(_, true)) => Cell::Text(&texts[at]),
-        Some(Span::Text(inner, false)) => Cell::Text(inner),
+        Some(Span::Text(inner, Escapes::None)) => Cell::Text(inner),
+        Some(Span::Text(..)) => Cell::Text(&texts[at]),
         Some(Span::Null) => Cell::Null,
         Some(Span::Bool(value)) => Cell::Bool(value),
         Some(Span::Number(digits)) => Cell::Json(digits),

@@ -1,4 +1,6 @@
-//! Finds one's way in JSON and in the Python-like spelling that dumps have (`{'a': [True, None], b: 'it\'s'}`).
+//! Finds one's way in JSON and in the spellings that other programs have for lists and maps: Python's literals
+//! (`{'a': [True, None], b: 'it\'s'}`), `cqlsh` (quotes doubled: `'it''s'`), pandas and numpy (tuples, calls such as
+//! `Timestamp('…')`, lists without commas), Spark's cast to text (`{a -> 1, b -> null}`).
 //!
 //! Works on the bytes as they are: values come as spans of the text, so that counting the entries of a map or picking
 //! one of them allocates nothing. Not here: what a value means.
@@ -11,24 +13,35 @@ const MAX_DEPTH: u8 = 100;
 /// How strictly the text is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spelling {
-    /// JSON and nothing else.
+    /// JSON and nothing else, but for `NaN`, which Python's writer leaves in it: text of these letters.
     Json,
-    /// JSON, or Python's literals, with bare words as keys.
+    /// JSON, or what other programs write, with bare words as keys.
     Tolerant,
+}
+
+/// What in a quoted text stands for something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Escapes {
+    /// Nothing: it is as it stands.
+    None,
+    /// Backslashes and what follows them.
+    Backslashes,
+    /// Single quotes, which come in twos; and backslashes.
+    DoubledQuotes,
 }
 
 /// One value, still as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Span<'a> {
-    /// What stands between the quotes, and whether there is a backslash in it.
-    Text(&'a [u8], bool),
+    /// What stands between the quotes.
+    Text(&'a [u8], Escapes),
     /// A number.
     Number(&'a str),
     /// True or false.
     Bool(bool),
     /// `null` or `None`.
     Null,
-    /// A list, brackets included.
+    /// A list or tuple, brackets included.
     List(&'a [u8]),
     /// A map, braces included.
     Map(&'a [u8]),
@@ -39,10 +52,10 @@ impl Span<'_> {
     #[must_use]
     pub fn is_text(&self, text: &str) -> bool {
         match self {
-            Self::Text(inner, false) => *inner == text.as_bytes(),
-            Self::Text(inner, true) => {
+            Self::Text(inner, Escapes::None) => *inner == text.as_bytes(),
+            Self::Text(inner, escapes) => {
                 let mut decoded = Vec::new();
-                unescape(inner, &mut decoded);
+                unescape(inner, *escapes, &mut decoded);
                 decoded == text.as_bytes()
             }
             _ => false,
@@ -59,13 +72,97 @@ pub fn span(text: &[u8], spelling: Spelling) -> Option<Span<'_>> {
     (scanner.at == text.len()).then_some(value)
 }
 
-/// Calls `each` for every entry of a map; their number. `None` if the text is no map or is broken somewhere.
+/// Calls `each` for every entry of a map; their number. `None` if the text is no map or is broken somewhere; some entries
+/// may have come before that shows. pandas writes maps as lists of pairs.
 pub fn members<'a>(text: &'a [u8], spelling: Spelling, mut each: impl FnMut(Span<'a>, Span<'a>)) -> Option<usize> {
     let mut scanner = Scanner { text, at: 0, depth: 0, spelling };
     scanner.blanks();
+    if spelling == Spelling::Tolerant && scanner.peek() == Some(b'[') {
+        return pairs(text, each);
+    }
     let count = scanner.map(&mut each)?;
     scanner.blanks();
     (scanner.at == text.len()).then_some(count)
+}
+
+/// Calls `each` for every pair of a list of nothing else.
+fn pairs<'a>(text: &'a [u8], mut each: impl FnMut(Span<'a>, Span<'a>)) -> Option<usize> {
+    let mut all = true;
+    let count = elements(text, Spelling::Tolerant, |element| {
+        let mut pair = [None; 2];
+        let mut length = 0;
+        if let Span::List(list @ [b'(', ..]) = element {
+            elements(list, Spelling::Tolerant, |part| {
+                if let Some(slot) = pair.get_mut(length) {
+                    *slot = Some(part);
+                }
+                length += 1;
+            });
+        }
+        match pair {
+            [Some(key), Some(value)] if length == 2 => each(key, value),
+            _ => all = false,
+        }
+    })?;
+    all.then_some(count)
+}
+
+/// The same for a map as Spark casts it to text, `{a -> 1, b -> null}` (before Spark 3 in square brackets): keys and values
+/// are bare, so none may have ` -> ` or a comma in it.
+pub fn spark_members<'a>(text: &'a str, mut each: impl FnMut(Span<'a>, Span<'a>)) -> Option<usize> {
+    let text = text.trim();
+    let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
+    let inner = inner.or_else(|| text.strip_prefix('[').and_then(|text| text.strip_suffix(']')))?;
+    let mut count = 0;
+    for entry in inner.split(", ") {
+        let (key, value) = entry.split_once(" -> ")?;
+        let value = match value.trim() {
+            "null" => Span::Null,
+            digits if number_of_json(digits.as_bytes()) => Span::Number(digits),
+            text => Span::Text(text.as_bytes(), Escapes::None),
+        };
+        each(Span::Text(key.as_bytes(), Escapes::None), value);
+        count += 1;
+    }
+    Some(count)
+}
+
+/// How many elements a list of maps has, as Spark casts it to text: `[{a -> 1, b -> 2}, {a -> 3}]`.
+#[must_use]
+pub fn spark_elements(text: &str) -> Option<usize> {
+    let inner = text.trim().strip_prefix('[')?.strip_suffix(']')?;
+    let (mut depth, mut count) = (0_usize, 0);
+    for byte in inner.bytes() {
+        match byte {
+            b'{' | b'[' => {
+                count += usize::from(depth == 0);
+                depth += 1;
+            }
+            b'}' | b']' => depth = depth.checked_sub(1)?,
+            b',' | b' ' => {}
+            _ if depth == 0 => return None,
+            _ => {}
+        }
+    }
+    (depth == 0).then_some(count)
+}
+
+/// Text of which `cqlsh` escaped the quotes because it left the cell without any around it: `{\"a\": 1}`. `None`: there are
+/// no such quotes.
+#[must_use]
+pub fn unescaped_cell(text: &str) -> Option<String> {
+    if !text.contains("\\\"") {
+        return None;
+    }
+    let mut plain = String::with_capacity(text.len());
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        match (character, characters.peek()) {
+            ('\\', Some('"' | '\\')) => plain.extend(characters.next()),
+            _ => plain.push(character),
+        }
+    }
+    Some(plain)
 }
 
 /// Calls `each` for every element of a list; their number. `None` if the text is no list or is broken somewhere.
@@ -105,10 +202,10 @@ pub fn tree(span: Span<'_>, spelling: Spelling) -> Option<Value> {
 /// A scalar as plain text.
 fn text_of(span: Span<'_>) -> String {
     match span {
-        Span::Text(inner, false) => String::from_utf8_lossy(inner).into_owned(),
-        Span::Text(inner, true) => {
+        Span::Text(inner, Escapes::None) => String::from_utf8_lossy(inner).into_owned(),
+        Span::Text(inner, escapes) => {
             let mut decoded = Vec::with_capacity(inner.len());
-            unescape(inner, &mut decoded);
+            unescape(inner, escapes, &mut decoded);
             String::from_utf8_lossy(&decoded).into_owned()
         }
         Span::Number(digits) => digits.to_owned(),
@@ -120,10 +217,21 @@ fn text_of(span: Span<'_>) -> String {
 
 /// Appends quoted text with its escapes resolved. What is no escape stays as it is; half of a surrogate pair becomes
 /// the replacement character.
-pub fn unescape(mut inner: &[u8], out: &mut Vec<u8>) {
-    while let Some(at) = memchr::memchr(b'\\', inner) {
+pub fn unescape(mut inner: &[u8], escapes: Escapes, out: &mut Vec<u8>) {
+    let next = |inner: &[u8]| match escapes {
+        Escapes::None => None,
+        Escapes::Backslashes => memchr::memchr(b'\\', inner),
+        Escapes::DoubledQuotes => memchr::memchr2(b'\\', b'\'', inner),
+    };
+    while let Some(at) = next(inner) {
         out.extend_from_slice(&inner[..at]);
+        let quote = inner[at] == b'\'';
         inner = &inner[at + 1..];
+        if quote {
+            out.push(b'\'');
+            inner = inner.strip_prefix(b"'").unwrap_or(inner);
+            continue;
+        }
         let Some((&escape, tail)) = inner.split_first() else {
             out.push(b'\\');
             return;
@@ -207,6 +315,10 @@ impl<'a> Scanner<'a> {
                 self.list(&mut |_| ())?;
                 Some(Span::List(&self.text[start..self.at]))
             }
+            b'(' if self.tolerant() => {
+                self.list(&mut |_| ())?;
+                Some(Span::List(&self.text[start..self.at]))
+            }
             b'{' => {
                 self.map(&mut |_, _| ())?;
                 Some(Span::Map(&self.text[start..self.at]))
@@ -217,7 +329,8 @@ impl<'a> Scanner<'a> {
     }
 
     fn list(&mut self, each: &mut dyn FnMut(Span<'a>)) -> Option<usize> {
-        self.entries(b'[', b']', &mut |scanner| {
+        let (open, close) = if self.tolerant() && self.peek() == Some(b'(') { (b'(', b')') } else { (b'[', b']') };
+        self.entries(open, close, &mut |scanner| {
             let element = scanner.value()?;
             each(element);
             Some(())
@@ -249,7 +362,13 @@ impl<'a> Scanner<'a> {
         while !self.take(close) {
             entry(self)?;
             count += 1;
+            let end = self.at;
             self.blanks();
+            // numpy puts blanks between the elements of a list.
+            let is_parted = self.at > end && open == b'[' && self.tolerant();
+            if is_parted && matches!(self.peek(), Some(b'{' | b'[' | b'(' | b'\'' | b'"')) {
+                continue;
+            }
             if self.take(b',') {
                 self.blanks();
                 if self.peek() == Some(close) && !self.tolerant() {
@@ -280,7 +399,7 @@ impl<'a> Scanner<'a> {
         if word == b"u" && matches!(self.peek(), Some(b'"' | b'\'')) {
             return self.quoted(self.peek()?);
         }
-        (!word.is_empty()).then_some(Span::Text(word, false))
+        (!word.is_empty()).then_some(Span::Text(word, Escapes::None))
     }
 
     fn quoted(&mut self, quote: u8) -> Option<Span<'a>> {
@@ -289,19 +408,25 @@ impl<'a> Scanner<'a> {
         }
         let start = self.at + 1;
         let mut at = start;
-        let mut escaped = false;
+        let mut escapes = Escapes::None;
         loop {
             at += memchr::memchr2(quote, b'\\', self.text.get(at..)?)?;
-            if self.text[at] == quote {
+            if self.text[at] == b'\\' {
+                if escapes == Escapes::None {
+                    escapes = Escapes::Backslashes;
+                }
+            } else if quote == b'\'' && self.text.get(at + 1) == Some(&quote) {
+                escapes = Escapes::DoubledQuotes;
+            } else {
                 break;
             }
-            escaped = true;
             at += 2;
         }
         self.at = at + 1;
         let inner = &self.text[start..at];
-        let sound = self.tolerant() || (inner.iter().all(|byte| *byte >= b' ') && (!escaped || escapes_of_json(inner)));
-        sound.then_some(Span::Text(inner, escaped))
+        let sound = self.tolerant()
+            || (inner.iter().all(|byte| *byte >= b' ') && (escapes == Escapes::None || escapes_of_json(inner)));
+        sound.then_some(Span::Text(inner, escapes))
     }
 
     fn number(&mut self) -> Option<Span<'a>> {
@@ -324,6 +449,8 @@ impl<'a> Scanner<'a> {
 
     fn constant(&mut self) -> Option<Span<'a>> {
         match (self.word(), self.spelling) {
+            (b"NaN", Spelling::Json) => Some(Span::Text(b"NaN", Escapes::None)),
+            (b"NaN" | b"nan" | b"NaT" | b"NULL", Spelling::Tolerant) => Some(Span::Null),
             (b"true", _) | (b"True", Spelling::Tolerant) => Some(Span::Bool(true)),
             (b"false", _) | (b"False", Spelling::Tolerant) => Some(Span::Bool(false)),
             (b"null", _) | (b"None", Spelling::Tolerant) => Some(Span::Null),
@@ -332,8 +459,45 @@ impl<'a> Scanner<'a> {
                 let quote = self.peek().filter(|byte| matches!(byte, b'"' | b'\''))?;
                 self.quoted(quote)
             }
+            (word, Spelling::Tolerant) if !word.is_empty() => self.call(),
             _ => None,
         }
+    }
+
+    /// The rest of a call such as `Timestamp('…', tz='UTC')`, `Decimal('4')` or `array([…], dtype=object)`: its first
+    /// argument, where that is text, a list or a map. Of others (`datetime.datetime(2020, 7, …)`) it is known that they are
+    /// there, as a list.
+    fn call(&mut self) -> Option<Span<'a>> {
+        while self.take(b'.') {
+            self.word();
+        }
+        let start = self.at;
+        if self.depth == MAX_DEPTH || !self.take(b'(') {
+            return None;
+        }
+        self.depth += 1;
+        let first = self.value()?;
+        self.blanks();
+        while !self.take(b')') {
+            if !self.take(b',') {
+                return None;
+            }
+            self.blanks();
+            // `dtype=object`, `tz='UTC'`.
+            let before = self.at;
+            if self.word().is_empty() || !self.take(b'=') {
+                self.at = before;
+            }
+            if self.value().is_none() {
+                self.word();
+            }
+            self.blanks();
+        }
+        self.depth -= 1;
+        Some(match first {
+            Span::Text(..) | Span::List(_) | Span::Map(_) => first,
+            Span::Number(_) | Span::Bool(_) | Span::Null => Span::List(&self.text[start..self.at]),
+        })
     }
 }
 

@@ -137,6 +137,73 @@ fn last_updated_is_an_instant_or_a_map_of_them() {
 }
 
 #[test]
+fn collections_as_other_programs_spell_them() {
+    for text in [
+        r#"{\"completedCount\": 4}"#,
+        r#"{\"a\\\"b\": \"\\\\\", \"completedCount\": 4.0}"#,
+        "{'it''s': 1, 'completedCount': 4e+00}",
+        "[('completedCount', 4.0), ('score:do_1', 2.5)]",
+        "{completedCount -> 4.0, score:do_1 -> 2.5}",
+        "{score:do_1 -> null, completedCount -> 4}",
+        "[completedCount -> 4]",
+        "{'completedCount': Decimal('4')}",
+        "{'score:do_1': nan, 'completedCount': 4}",
+    ] {
+        assert_eq!(completed_count(text), Ok(Some(4)), "{text}");
+    }
+    for text in [
+        "[]",
+        "{completedCount -> null}",
+        "{completedCount -> }",
+        "{'completedCount': NaN}",
+        "[('score:do_1', 2.5)]",
+        "null",
+        "{}",
+    ] {
+        assert_eq!(completed_count(text), Ok(None), "{text}");
+    }
+    for text in ["{completedCount -> 4.5}", "[('completedCount', 'x')]"] {
+        assert_eq!(completed_count(text), Err(Unreadable::Entry), "{text}");
+    }
+    for text in ["[('completedCount', 4, 5)]", "['completedCount', 4]", "{completedCount}", "[(4)]"] {
+        assert_eq!(completed_count(text), Err(Unreadable::Value), "{text}");
+    }
+    for (text, value) in [
+        ("[{'name': 'Teacher''s certificate'}]", 1),
+        (r#"[{\"name\": \"x\"}]"#, 1),
+        ("[{name -> x, url -> y}, {name -> z}]", 2),
+        ("[{'a': 1}\n {'b': 2}]", 2),
+        ("array(['a', 'b'], dtype=object)", 2),
+        ("[{'on': datetime.datetime(2020, 7, 21)}]", 1),
+        ("{a -> 1, b -> 2}", 2),
+    ] {
+        assert_eq!(entries(text), Ok(Some(value)), "{text}");
+    }
+    let micros = Ok(Some(1_595_320_248_000_000));
+    for text in ["{completedCount -> 2020-07-21 08:30:48}", "[('completedCount', Timestamp('2020-07-21 08:30:48'))]"] {
+        assert_eq!(last_updated(text, UTC), micros, "{text}");
+    }
+    assert_eq!(json_of_text(r#"[\"CBSE\"]"#).as_deref(), Some(r#"["CBSE"]"#));
+}
+
+#[test]
+fn words_for_nothing_are_nothing_where_a_value_is_expected() {
+    for word in ["null", "NULL", "None", "NaN", "\\N", "  null\t"] {
+        assert_eq!(boolean(word), Ok(None), "{word}");
+        assert_eq!(count(word), Ok(None), "{word}");
+        assert_eq!(decimal(word), Ok(None), "{word}");
+        assert_eq!(instant(word, UTC), Ok(None), "{word}");
+        assert_eq!(entries(word), Ok(None), "{word}");
+        assert_eq!(completed_count(word), Ok(None), "{word}");
+        assert_eq!(last_updated(word, UTC), Ok(None), "{word}");
+        assert_eq!(json_of_text(word), Some(Value::from(word).to_string()), "{word}");
+    }
+    for word in ["Null", "none", "N/A", "-", "nothing"] {
+        assert_eq!(count(word), Err(Unreadable::Value), "{word}");
+    }
+}
+
+#[test]
 fn metadata_is_one_json_value() {
     for (text, json) in [
         ("['CBSE', 'ICSE']", r#"["CBSE","ICSE"]"#),

@@ -27,6 +27,28 @@ fn json_and_pythons_spelling_are_one_value() {
 }
 
 #[test]
+fn what_cqlsh_pandas_and_numpy_write() {
+    for (text, value) in [
+        (r"{'name': 'Teacher''s certificate'}", json!({"name": "Teacher's certificate"})),
+        (r"['''', '''a', 'b''', '', 'c''\\''d']", json!(["'", "'a", "b'", "", "c'\\'d"])),
+        (r"{'it''s': 2.5}", json!({"it's": 2.5})),
+        (r#"{"it''s": 1}"#, json!({"it''s": 1})),
+        ("[('a', 1.0), ('b', None)]", json!([["a", 1.0], ["b", null]])),
+        ("[nan, NaN, NaT, NULL]", json!([null, null, null, null])),
+        ("[Timestamp('2020-07-21 08:30:48+0000', tz='UTC'), Decimal('4')]", json!(["2020-07-21 08:30:48+0000", "4"])),
+        ("array([{'a': 1},\n       {'a': 2}], dtype=object)", json!([{"a": 1}, {"a": 2}])),
+        ("[{'a': 1} {'b': 2}\n 'c' \"d\"]", json!([{"a": 1}, {"b": 2}, "c", "d"])),
+    ] {
+        assert_eq!(read(text, Spelling::Tolerant), Some(value), "{text}");
+    }
+    // That it is there is known, not what it is.
+    let date = "[datetime.datetime(2020, 7, 21, 8, 30, tzinfo=UTC)]";
+    assert_eq!(elements(date.as_bytes(), Spelling::Tolerant, |_| ()), Some(1));
+    // Python's writer of JSON leaves it in.
+    assert_eq!(read(r#"{"a": NaN}"#, Spelling::Json), Some(json!({"a": "NaN"})));
+}
+
+#[test]
 fn the_question_of_an_attempt_reads() {
     let text = r#"[{id: 'q3', resvalues: [{'2': '{"text":"Quantity\n"}'}]}]"#;
     let value = json!([{"id": "q3", "resvalues": [{"2": "{\"text\":\"Quantity\n\"}"}]}]);
@@ -36,7 +58,28 @@ fn the_question_of_an_attempt_reads() {
 #[test]
 fn what_does_not_read() {
     for text in [
-        "", "[", "[1", "[1 2]", "{'a'}", "{'a': }", "'open", "['a'] b", "[Draft]", "{a: b}", "01", "1.", "+1", "--1",
+        "",
+        "[",
+        "[1",
+        "[1 2]",
+        "{'a' 'b'}",
+        "['a''b]",
+        "('a'",
+        "f(",
+        "f()",
+        "f('a' 'b')",
+        "f.g",
+        "['a'\"b\"]",
+        "{'a'}",
+        "{'a': }",
+        "'open",
+        "['a'] b",
+        "[Draft]",
+        "{a: b}",
+        "01",
+        "1.",
+        "+1",
+        "--1",
         "'\\",
     ] {
         assert_eq!(read(text, Spelling::Tolerant), None, "{text}");
