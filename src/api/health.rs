@@ -59,11 +59,14 @@ struct Dependency {
 impl Health {
     pub(super) fn new(parts: &Parts) -> Self {
         let (queue, store, prepared) = (Arc::clone(&parts.queue), parts.store.clone(), Arc::clone(&parts.prepared));
+        let config = parts.config.clone();
         let mut looks: Vec<(&'static str, Look)> = vec![
             (
                 DATABASE,
                 Arc::new(move || {
                     queue.check().map_err(|error| error.to_string())?;
+                    let removes = config.get().worker.retention.is_some();
+                    queue.writable(removes).map_err(|error| error.to_string())?;
                     if prepared.load(Ordering::SeqCst) { Ok(()) } else { Err("not ready yet".to_owned()) }
                 }),
             ),

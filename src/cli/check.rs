@@ -9,7 +9,7 @@ use super::print::{out, outln};
 use super::text::table;
 use super::{Ended, load_config};
 use crate::config::Config;
-use crate::config::checked::{Job, Mode, SourcePlace, Zip};
+use crate::config::checked::{DatabaseUrl, Job, Mode, SourcePlace, Zip};
 use crate::reports::{self, schema::Table};
 use crate::requests::{Clock, Pooling, Queue, QueueError, SystemClock};
 use crate::worker::open;
@@ -51,10 +51,17 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
 
 fn database(config: &Config) -> Reached {
     let answer = || -> Result<String, QueueError> {
+        if let DatabaseUrl::Sqlite(file) = &config.database.url
+            && !file.exists()
+        {
+            return not_there(file, config.database.migrate);
+        }
         let queue = open::queue(config, Arc::new(SystemClock), 1)?;
         let missing = queue.migrate(true)?;
         let pooled = pooled(queue.as_ref())?;
         if missing.is_empty() {
+            queue.check()?;
+            queue.writable(config.worker.retention.is_some())?;
             let left: u64 = queue.overview()?.without_lease.values().sum();
             let note = format!("; {left} rows are PROCESSING without a claim of ours");
             return Ok(format!("ready{}{pooled}", if left > 0 { &note } else { "" }));
@@ -66,6 +73,7 @@ fn database(config: &Config) -> Reached {
                     missing.len()
                 )));
             }
+            queue.may_migrate()?;
             Ok(format!("reached; {} statements will be run at start (see migrate --dry-run){pooled}", missing.len()))
         } else {
             queue.check().map(|()| format!("ready{pooled}"))
@@ -87,6 +95,24 @@ fn pooled(queue: &dyn Queue) -> Result<String, QueueError> {
         "; without [database] direct_url migrations are refused and submissions are found by the schedules"
     };
     Ok(format!("; through a pooler of {how}{hears}"))
+}
+
+/// A file that the first start makes, if it can. It is not made here: it would belong to whoever checks.
+fn not_there(file: &Path, migrate: bool) -> Result<String, QueueError> {
+    if !migrate {
+        return Err(QueueError::Unfit(format!("there is no database {} yet: run `exhaustd migrate`", file.display())));
+    }
+    let above = file.ancestors().skip(1).find(|above| above.exists() || above.as_os_str().is_empty());
+    let above = above.filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // A file without a name, gone when it is dropped.
+    match tempfile::tempfile_in(above) {
+        Ok(_) => Ok("not there yet; it will be made at start".to_owned()),
+        Err(error) => Err(QueueError::Unfit(format!(
+            "database not writable: {} cannot be made in {}: {error}",
+            file.display(),
+            above.display()
+        ))),
+    }
 }
 
 /// A job whose report is made of a table that is not there fails every request.

@@ -10,7 +10,7 @@ use super::filters::{FilterArguments, find_job};
 use super::print::outln;
 use super::progress::Progress;
 use super::text::table;
-use super::{Ended, load_config, open_queue};
+use super::{Ended, load_config, open_to_read};
 use crate::config::Config;
 use crate::config::checked::Job;
 use crate::intake::{self, Order, Terms};
@@ -88,7 +88,7 @@ fn asked(arguments: &Arguments, config: &Config) -> Result<Asked, Ended> {
         (Some([tag, request_id]), _) => {
             let key = RequestKey { tag: tag.clone(), request_id: request_id.clone() };
             let row =
-                open_queue(config)?.find(&key)?.ok_or_else(|| Ended::Failed(format!("there is no request {key}")))?;
+                open_to_read(config)?.find(&key)?.ok_or_else(|| Ended::Failed(format!("there is no request {key}")))?;
             let key_channels = row.allowed_channels.as_deref().map(intake::key_channels);
             (row.job_id, row.request_data, row.requested_channel, key_channels)
         }

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use chrono::SecondsFormat;
 use clap::{Parser, Subcommand};
 
+use crate::config::checked::DatabaseUrl;
 use crate::config::{self, Config, ConfigErrors, Environment};
 use crate::reports;
 use crate::requests::{Clock, DAEMON_CONNECTIONS, Queue, QueueError, SystemClock};
@@ -82,14 +83,17 @@ enum Ended {
     /// Wrong configuration.
     #[error("{0}")]
     Configuration(#[from] ConfigErrors),
-    /// A dependency cannot be reached.
+    /// A dependency cannot be reached or used.
     #[error("{0}")]
     Unreachable(String),
 }
 
 impl From<QueueError> for Ended {
     fn from(error: QueueError) -> Self {
-        if error.may_pass() { Self::Unreachable(error.to_string()) } else { Self::Failed(error.to_string()) }
+        match error {
+            QueueError::Unreachable(_) | QueueError::Unfit(_) => Self::Unreachable(error.to_string()),
+            QueueError::Refused(_) => Self::Failed(error.to_string()),
+        }
     }
 }
 
@@ -175,7 +179,20 @@ fn load_config(file: &std::path::Path) -> Result<Config, Ended> {
     Ok(config::load(file, &Environment::process(), &reports::names())?)
 }
 
-/// The queue alone, migrated if jobs.toml lets it: for commands that need nothing else.
+/// The queue alone, for commands that only read it: it is neither made nor migrated.
+fn open_to_read(config: &Config) -> Result<Arc<dyn Queue>, Ended> {
+    if let DatabaseUrl::Sqlite(file) = &config.database.url
+        && !file.exists()
+    {
+        let what = format!("there is no database {} yet: run `exhaustd migrate`", file.display());
+        return Err(Ended::Unreachable(what));
+    }
+    let queue = worker::open::queue(config, Arc::new(SystemClock), DAEMON_CONNECTIONS)?;
+    queue.check()?;
+    Ok(queue)
+}
+
+/// The queue alone, migrated if jobs.toml lets it: for commands that write to it.
 fn open_queue(config: &Config) -> Result<Arc<dyn Queue>, Ended> {
     let queue = worker::open::queue(config, Arc::new(SystemClock), DAEMON_CONNECTIONS)?;
     if config.database.migrate {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::print::outln;
 use super::text::{iso, table, time};
-use super::{Ended, block_on, load_config, open_world, run};
+use super::{Ended, block_on, load_config, open_to_read, open_world, run};
 use crate::config::{Config, parse_duration};
 use crate::worker::retention::{Removed, Swept, sweep_and_tell};
 
@@ -39,12 +39,17 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     let config = load_config(config)?;
     let age = age(arguments, &config)?;
+    if arguments.dry_run {
+        // Nothing is made or changed, the tables included.
+        open_to_read(&config)?;
+    }
     let world = open_world(config)?;
-    // A dry run changes no table either; `check` says what to do where something is missing.
-    if world.config.get().database.migrate && !arguments.dry_run {
-        world.queue.migrate(false)?;
-    } else {
+    if !arguments.dry_run {
+        if world.config.get().database.migrate {
+            world.queue.migrate(false)?;
+        }
         world.queue.check()?;
+        world.queue.writable(true)?;
     }
     let mut removed = Vec::new();
     let swept = block_on(async {

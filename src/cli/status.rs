@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::files::files;
 use super::print::{out, outln};
 use super::text::{iso, table, time};
-use super::{Ended, load_config, open_queue};
+use super::{Ended, load_config, open_to_read};
 use crate::config::Config;
 use crate::requests::{Overview, Reader, RequestKey, RequestRow};
 
@@ -29,7 +29,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     let config = load_config(config)?;
-    let queue = open_queue(&config)?;
+    let queue = open_to_read(&config)?;
     if let (Some(tag), Some(request_id)) = (&arguments.tag, &arguments.request_id) {
         let key = RequestKey { tag: tag.clone(), request_id: request_id.clone() };
         let row = queue.find(&key)?.ok_or_else(|| Ended::Failed(format!("there is no request {key}")))?;

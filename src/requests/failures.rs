@@ -50,6 +50,9 @@ const REFUSING: [&str; 10] = [
     "file is not a database",
 ];
 
+/// Parts of messages of statements that were refused for want of a right.
+const FORBIDDING: [&str; 3] = ["permission denied for", "must be owner of", "attempt to write a readonly database"];
+
 /// A statement that failed; `what` names the operation and its object.
 pub(super) fn statement(what: &str, error: &Error) -> QueueError {
     let (passes, message) = match error {
@@ -73,6 +76,23 @@ pub(super) fn statement(what: &str, error: &Error) -> QueueError {
     judged(passes, format!("{what}: {message}"))
 }
 
+/// Hindrances to writing, as one sentence; `Ok` where there are none.
+pub(super) fn hindrances(found: &[String]) -> Result<(), QueueError> {
+    if found.is_empty() { Ok(()) } else { Err(not_writable(&found.join("; "))) }
+}
+
+/// Why the database takes no rows until somebody changes that.
+pub(super) fn not_writable(why: &str) -> QueueError {
+    QueueError::Unfit(format!("database not writable: {}", one_line(why)))
+}
+
+/// The tables lack something that this program needs.
+pub(super) fn older(missing: &[String]) -> QueueError {
+    let what = missing.first().map(|statement| one_line(statement)).unwrap_or_default();
+    let more = if missing.len() > 1 { format!(" and {} more", missing.len() - 1) } else { String::new() };
+    QueueError::Unfit(format!("the tables are older than this program: run `exhaustd migrate` (missing: {what}{more})"))
+}
+
 /// No connection to be had.
 pub(super) fn connection(error: &diesel::r2d2::PoolError) -> QueueError {
     connecting(&error.to_string())
@@ -81,11 +101,17 @@ pub(super) fn connection(error: &diesel::r2d2::PoolError) -> QueueError {
 /// A connection that could not be opened, with this message.
 pub(super) fn connecting(message: &str) -> QueueError {
     let message = one_line(message);
-    judged(!REFUSING.iter().any(|part| message.contains(part)), message)
+    judged(![&REFUSING[..], &FORBIDDING[..]].concat().iter().any(|part| message.contains(part)), message)
 }
 
 fn judged(passes: bool, message: String) -> QueueError {
-    if passes { QueueError::Unreachable(message) } else { QueueError::Refused(message) }
+    if passes {
+        QueueError::Unreachable(message)
+    } else if FORBIDDING.iter().any(|part| message.contains(part)) {
+        not_writable(&message)
+    } else {
+        QueueError::Refused(message)
+    }
 }
 
 fn one_line(text: &str) -> String {
@@ -121,6 +147,8 @@ mod tests {
         }
         assert!(statement("claim", &Error::BrokenTransactionManager).may_pass());
         assert!(!statement("claim", &Error::NotFound).may_pass());
+        let forbidden = told(Unknown, "permission denied for table job_request");
+        assert_eq!(forbidden.to_string(), "database not writable: claim: permission denied for table job_request");
     }
 
     #[test]

@@ -49,8 +49,16 @@ pub trait Queue: Send + Sync {
     /// nothing is changed. Returns the SQL statements that were (or would be) run.
     fn migrate(&self, dry_run: bool) -> Result<Vec<String>, QueueError>;
 
-    /// Whether the database answers and has every column this program needs.
+    /// Whether this role may run what `migrate` would: [`QueueError::Unfit`] names what hinders it.
+    fn may_migrate(&self) -> Result<(), QueueError>;
+
+    /// Whether the database answers and has every column this program needs: [`QueueError::Unfit`] where a migration is
+    /// missing.
     fn check(&self) -> Result<(), QueueError>;
+
+    /// Whether rows can be written now, and with `removes` removed as well: [`QueueError::Unfit`] says what hinders it. It
+    /// changes nothing and leaves nothing behind, so it may be asked every few seconds.
+    fn writable(&self, removes: bool) -> Result<(), QueueError>;
 
     /// Now, by the clock that leases and slots are judged by: the database's, where daemons share one.
     fn now(&self) -> Result<DateTime<Utc>, QueueError>;

@@ -275,6 +275,10 @@ pub enum QueueError {
     /// The database refused the statement: will not pass by itself.
     #[error("the database refused: {0}")]
     Refused(String),
+    /// The database answers, and somebody has to change something before it can be used: a right, a read-only setting, a
+    /// migration.
+    #[error("{0}")]
+    Unfit(String),
 }
 
 impl QueueError {

@@ -73,7 +73,7 @@ impl Made {
         let written = if self.rows.len() > 1 {
             match complete(world, lease, self.rows.clone()).await {
                 // One row that the database does not take must not cost the others their reports.
-                Err(QueueError::Refused(_)) => None,
+                Err(QueueError::Refused(_) | QueueError::Unfit(_)) => None,
                 written => Some(written),
             }
         } else {

@@ -70,6 +70,7 @@ fn status_says_where_the_files_of_a_completed_request_are() {
     site::each(|database, store| {
         let site = Site::new(database, &fixture("odd"), JOBS, "").storing_in(store);
         site.insert("t", "r", "course-report", &format!(r#"{{"batchFilter": ["{BATCH}", "0130000000000000004"]}}"#));
+        assert!(site.run(&["migrate"]).status.success());
         let waiting = json(&site.run(&["status", "t", "r", "--json"]));
         assert_eq!((&waiting["status"], &waiting["files"]), (&"SUBMITTED".into(), &Value::Array(Vec::new())));
         assert!(!told(&site.run(&["status", "t", "r"])).contains("FILES"));
@@ -110,6 +111,7 @@ fn status_says_where_the_files_of_a_completed_request_are() {
 fn exit_codes_say_whose_fault_it_is() {
     let database = TestDatabase::sqlite();
     let site = Site::new(&database, &fixture("odd"), JOBS, "");
+    assert!(site.run(&["migrate"]).status.success());
     for (arguments, code, message) in [
         (vec!["no-such-command"], 2, "unrecognized subcommand"),
         (vec!["--config", "nowhere.toml", "check"], 2, "there is no such file"),

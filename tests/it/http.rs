@@ -52,7 +52,18 @@ impl Server {
     }
 
     /// The same of a command that is made already.
-    pub(crate) fn spawn(mut command: Command) -> Self {
+    pub(crate) fn spawn(command: Command) -> Self {
+        let server = Self::listening(command);
+        let until = Instant::now() + Duration::from_secs(30);
+        while server.get("/health").json()["dependencies"]["database"]["ok"] != true {
+            assert!(Instant::now() < until, "the database is never ready:\n{}", server.seen);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        server
+    }
+
+    /// Starts a command, and waits only until the API listens.
+    pub(crate) fn listening(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (sender, log) = mpsc::channel();
@@ -60,11 +71,6 @@ impl Server {
         let mut server = Self { child, address: String::new(), log, seen: String::new() };
         let line = server.wait_for("api ready address=");
         line.split("address=").nth(1).unwrap().trim().clone_into(&mut server.address);
-        let until = Instant::now() + Duration::from_secs(30);
-        while server.get("/health").json()["dependencies"]["database"]["ok"] != true {
-            assert!(Instant::now() < until, "the database is never ready:\n{}", server.seen);
-            std::thread::sleep(Duration::from_millis(20));
-        }
         server
     }
 

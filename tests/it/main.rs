@@ -9,6 +9,7 @@ mod deploy;
 mod faulty;
 mod formats;
 mod formulas;
+mod health;
 mod house;
 mod http;
 mod oracle;

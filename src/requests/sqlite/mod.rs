@@ -129,7 +129,16 @@ pub fn open_sqlite(path: &Path, clock: Arc<dyn Clock>, connections: u32) -> Resu
         .ok_or_else(|| QueueError::Refused(format!("{} cannot be the name of a database", path.display())))?;
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)
-            .map_err(|e| QueueError::Refused(format!("cannot make the directory {}: {e}", directory.display())))?;
+            .map_err(|e| failures::not_writable(&format!("cannot make the directory {}: {e}", directory.display())))?;
+    }
+    // Not by the pool, which would try again for as long as a caller waits.
+    let first =
+        ConnectionManager::<SqliteConnection>::new(name).connect().and_then(|mut conn| Session.on_acquire(&mut conn));
+    match first.map_err(|error| failures::connecting(&error.to_string())) {
+        Err(QueueError::Refused(why)) => return Err(QueueError::Refused(format!("{}: {why}", path.display()))),
+        Err(QueueError::Unfit(why)) => return Err(QueueError::Unfit(format!("{why}: {name}{}", owner(name)))),
+        // A full disk, a lock: each call says so until it has passed.
+        Err(QueueError::Unreachable(_)) | Ok(()) => {}
     }
     let pool = Pool::builder()
         .max_size(connections)
@@ -140,12 +149,7 @@ pub fn open_sqlite(path: &Path, clock: Arc<dyn Clock>, connections: u32) -> Resu
         .connection_customizer(Box::new(Session))
         .error_handler(Box::new(NopErrorHandler))
         .build_unchecked(ConnectionManager::new(name));
-    let queue = SqliteQueue { name: name.to_owned(), pool, clock };
-    match queue.connection() {
-        Err(QueueError::Refused(why)) => Err(QueueError::Refused(format!("{}: {why}", path.display()))),
-        // A full disk, a lock: each call says so until it has passed.
-        Err(QueueError::Unreachable(_)) | Ok(_) => Ok(queue),
-    }
+    Ok(SqliteQueue { name: name.to_owned(), pool, clock })
 }
 
 impl SqliteQueue {
@@ -172,19 +176,66 @@ impl SqliteQueue {
         Ok(if changed == 1 { WriteBack::Done } else { WriteBack::Lost })
     }
 
+    /// What became of a statement that was to show whether the file can be written.
+    fn written(&self, tried: QueryResult<()>) -> Result<(), QueueError> {
+        tried.map_err(|error| match error.to_string() {
+            told if told.contains("is locked") => {
+                QueueError::Unreachable("database not writable: another process has been writing for 5 s".to_owned())
+            }
+            told => failures::not_writable(&format!("{}: {told}{}", self.name, owner(&self.name))),
+        })
+    }
+
     /// Now, as rows hold it.
     fn now(&self) -> String {
         sqlite_text(self.clock.now())
     }
 }
 
+/// Whose the file is: the usual reason why another user cannot write it.
+fn owner(name: &str) -> String {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(name).map_or_else(
+        |_| String::new(),
+        |file| format!(" (the file belongs to user {}, mode {:04o})", file.uid(), file.mode() & 0o7777),
+    )
+}
+
 impl Queue for SqliteQueue {
     fn migrate(&self, dry_run: bool) -> Result<Vec<String>, QueueError> {
+        if !dry_run {
+            self.may_migrate()?;
+        }
         migrate::migrate(&mut *self.connection()?, dry_run)
     }
 
+    fn may_migrate(&self) -> Result<(), QueueError> {
+        if self.migrate(true)?.is_empty() {
+            return Ok(());
+        }
+        let mut conn = self.connection()?;
+        let tried = conn.batch_execute("BEGIN IMMEDIATE; CREATE TABLE exhaust_probe (x); ROLLBACK");
+        if tried.is_err() {
+            // Where it has not begun there is nothing to roll back.
+            let _ = conn.batch_execute("ROLLBACK");
+        }
+        self.written(tried)
+    }
+
     fn check(&self) -> Result<(), QueueError> {
-        self.run("check job_request (`exhaustd migrate` adds what is missing)", clients::check)
+        let checked = self.run("check job_request", clients::check);
+        match checked {
+            Err(error) if !error.may_pass() => match self.migrate(true)?.as_slice() {
+                [] => Err(error),
+                missing => Err(failures::older(missing)),
+            },
+            checked => checked,
+        }
+    }
+
+    /// Takes the writer's place and changes no row: no page is written. It waits for another writer, for the busy time-out.
+    fn writable(&self, _removes: bool) -> Result<(), QueueError> {
+        self.written(self.connection()?.batch_execute("UPDATE job_request SET tag = tag WHERE 0"))
     }
 
     fn now(&self) -> Result<DateTime<Utc>, QueueError> {
