@@ -1,5 +1,6 @@
 //! The configuration, ready to use: every value present, every reference resolved.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use crate::objects;
 use crate::outputs::csv::CsvOptions;
 pub use crate::outputs::{Compress, Zip};
 use crate::reports::Options;
+use crate::reports::schema::Table;
 
 /// The whole of jobs.toml.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,6 +129,24 @@ pub struct Source {
     pub place: SourcePlace,
     /// How many unusable rows are borne.
     pub max_bad_rows: MaxBadRows,
+    /// `[source.tables]`: what is said of single tables.
+    pub tables: BTreeMap<Table, SourceTable>,
+}
+
+impl Source {
+    /// How the CSV files of each table are quoted, where all others are quoted like this.
+    #[must_use]
+    pub fn csv_dialects(&self, others: CsvDialect) -> CsvDialects {
+        let own = |(table, of): (&Table, &SourceTable)| Some((*table, of.csv_dialect?));
+        CsvDialects { others, of: self.tables.iter().filter_map(own).collect() }
+    }
+}
+
+/// One table of `[source.tables]`; what is `None` is as in `[source]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceTable {
+    /// How its CSV files are quoted.
+    pub csv_dialect: Option<CsvDialect>,
 }
 
 /// Where the platform's tables are.
@@ -162,6 +182,29 @@ pub enum CsvDialect {
     Rfc4180,
     /// Backslash escapes inside quotes.
     Spark,
+    /// Backslash escapes inside quotes and outside, as `cqlsh COPY TO` writes them.
+    Cqlsh,
+}
+
+/// How the CSV files of each table are quoted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CsvDialects {
+    others: CsvDialect,
+    of: BTreeMap<Table, CsvDialect>,
+}
+
+impl CsvDialects {
+    /// That of one table.
+    #[must_use]
+    pub fn of(&self, table: Table) -> CsvDialect {
+        self.of.get(&table).copied().unwrap_or(self.others)
+    }
+}
+
+impl From<CsvDialect> for CsvDialects {
+    fn from(others: CsvDialect) -> Self {
+        Self { others, of: BTreeMap::new() }
+    }
 }
 
 /// Unusable rows are too many where both bounds are exceeded.

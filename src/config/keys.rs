@@ -27,8 +27,27 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ),
     ("job.options", &["apply_privacy_policy", "attempt", "assessment_content_types", "formula_guard", "crlf", "bom"]),
     ("database", &["url", "migrate", "pooler", "direct_url"]),
-    ("source", &["kind", "url", "csv_dialect", "schema", "max_bad_rows"]),
+    ("source", &["kind", "url", "csv_dialect", "schema", "max_bad_rows", "tables"]),
     ("source.max_bad_rows", &["share", "at_least"]),
+    (
+        "source.tables",
+        &[
+            "course_batch",
+            "content",
+            "content_hierarchy",
+            "user",
+            "user_enrolments",
+            "user_activity_agg",
+            "assessment_aggregator",
+        ],
+    ),
+    ("source.tables.course_batch", ONE_TABLE),
+    ("source.tables.content", ONE_TABLE),
+    ("source.tables.content_hierarchy", ONE_TABLE),
+    ("source.tables.user", ONE_TABLE),
+    ("source.tables.user_enrolments", ONE_TABLE),
+    ("source.tables.user_activity_agg", ONE_TABLE),
+    ("source.tables.assessment_aggregator", ONE_TABLE),
     ("store", &["url", "signed_url_ttl", "link_key"]),
     (
         "worker",
@@ -52,6 +71,9 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("secrets", &["key"]),
 ];
 
+/// What may be said of one table by itself.
+const ONE_TABLE: &[&str] = &["csv_dialect"];
+
 /// Keys whose value is a list or a table; in a variable they are written as in TOML.
 const STRUCTURED: &[&str] = &[
     "job.aliases",
@@ -59,6 +81,14 @@ const STRUCTURED: &[&str] = &[
     "job.options",
     "job.options.assessment_content_types",
     "source.max_bad_rows",
+    "source.tables",
+    "source.tables.course_batch",
+    "source.tables.content",
+    "source.tables.content_hierarchy",
+    "source.tables.user",
+    "source.tables.user_enrolments",
+    "source.tables.user_activity_agg",
+    "source.tables.assessment_aggregator",
     "api.keys",
     "api.keys.tags",
     "api.keys.channels",
@@ -98,8 +128,17 @@ pub(super) fn written(section: &str) -> String {
         "source.max_bad_rows" => "`max_bad_rows` of [source]".to_owned(),
         "worker.per_tag" => "`per_tag` of [worker]".to_owned(),
         "worker.per_channel" => "`per_channel` of [worker]".to_owned(),
-        _ => format!("[{section}]"),
+        _ => match section.strip_prefix("source.tables.") {
+            Some(table) => format!("`{table}` of [source.tables]"),
+            None => format!("[{section}]"),
+        },
     }
+}
+
+/// The section of one table of the platform.
+pub(super) fn of_table(table: &str) -> &'static str {
+    let is_it = |section: &str| section.strip_prefix("source.tables.") == Some(table);
+    SECTIONS.iter().find(|(section, _)| is_it(section)).map_or("source.tables", |(section, _)| section)
 }
 
 /// What is to be said of a key that its section does not have: the fault, and what was probably meant.
@@ -145,6 +184,15 @@ mod tests {
         }
         for key in STRUCTURED.iter().chain(SHORT.iter().map(|(key, _)| key)) {
             assert!(known_keys().iter().any(|known| known == key), "{key}");
+        }
+    }
+
+    #[test]
+    fn every_table_has_a_section() {
+        let names = crate::reports::schema::Table::ALL.map(crate::reports::schema::Table::name);
+        assert_eq!(keys_of("source.tables"), names);
+        for name in names {
+            assert_eq!(of_table(name), format!("source.tables.{name}"));
         }
     }
 

@@ -1,5 +1,6 @@
 //! From the document to the configuration: one function for each section.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,16 +9,18 @@ use chrono_tz::Tz;
 
 use super::api;
 use super::checked::{
-    Config, CsvDialect, Database, DatabaseUrl, MaxBadRows, Pooler, Secret, Source, SourcePlace, Store, StorePlace,
-    TenantLimit, Worker,
+    Config, CsvDialect, Database, DatabaseUrl, MaxBadRows, Pooler, Secret, Source, SourcePlace, SourceTable, Store,
+    StorePlace, TenantLimit, Worker,
 };
 use super::environment::Environment;
 use super::errors::Faults;
 use super::jobs;
+use super::keys::of_table;
 use super::raw::{Table, Value};
 use super::section::Section;
 use super::urls::Urls;
 use super::zones;
+use crate::reports::schema::Table as PlatformTable;
 
 /// What S3 allows for signed links.
 const LONGEST_LINK: Duration = Duration::from_hours(7 * 24);
@@ -83,8 +86,7 @@ fn database(section: &Section<'_>, urls: &Urls<'_>) -> Database {
 fn source(section: &Section<'_>, urls: &Urls<'_>) -> Source {
     let is_postgres = section.one_of("kind", &[("files", false), ("postgres", true)]).unwrap_or(false);
     let url = section.filled("url");
-    let dialects = [("rfc4180", CsvDialect::Rfc4180), ("spark", CsvDialect::Spark)];
-    let csv_dialect = section.one_of("csv_dialect", &dialects).unwrap_or(CsvDialect::Rfc4180);
+    let csv_dialect = csv_dialect(section).unwrap_or(CsvDialect::Rfc4180);
     let schema = section.filled("schema").map_or("public", |(schema, _)| schema).to_owned();
     let files = |place: Option<SourcePlace>| {
         place.unwrap_or_else(|| SourcePlace::Files { directory: urls.directory.join("data"), csv_dialect })
@@ -99,7 +101,26 @@ fn source(section: &Section<'_>, urls: &Urls<'_>) -> Source {
         }
         files(None)
     };
-    Source { place, max_bad_rows: max_bad_rows(&section.section("max_bad_rows", "source.max_bad_rows")) }
+    Source {
+        place,
+        max_bad_rows: max_bad_rows(&section.section("max_bad_rows", "source.max_bad_rows")),
+        tables: source_tables(&section.section("tables", "source.tables")),
+    }
+}
+
+fn csv_dialect(section: &Section<'_>) -> Option<CsvDialect> {
+    let dialects = [("rfc4180", CsvDialect::Rfc4180), ("spark", CsvDialect::Spark), ("cqlsh", CsvDialect::Cqlsh)];
+    section.one_of("csv_dialect", &dialects)
+}
+
+/// Only tables of which something is said.
+fn source_tables(section: &Section<'_>) -> BTreeMap<PlatformTable, SourceTable> {
+    let tables = PlatformTable::ALL.into_iter().filter_map(|table| {
+        section.node(table.name())?;
+        let own = section.section(table.name(), of_table(table.name()));
+        Some((table, SourceTable { csv_dialect: csv_dialect(&own) }))
+    });
+    tables.filter(|(_, table)| *table != SourceTable::default()).collect()
 }
 
 fn max_bad_rows(section: &Section<'_>) -> MaxBadRows {

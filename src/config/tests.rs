@@ -5,6 +5,7 @@ mod faults;
 mod limits;
 mod variables;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -40,7 +41,10 @@ fn an_empty_file_runs() {
     let url = DatabaseUrl::Sqlite(PathBuf::from("conf/var/exhaust.db"));
     assert_eq!(config.database, Database { url, migrate: true, pooler: None, direct_url: None });
     let place = SourcePlace::Files { directory: PathBuf::from("conf/data"), csv_dialect: CsvDialect::Rfc4180 };
-    assert_eq!(config.source, Source { place, max_bad_rows: MaxBadRows { share: 0.001, at_least: 10 } });
+    assert_eq!(
+        config.source,
+        Source { place, max_bad_rows: MaxBadRows { share: 0.001, at_least: 10 }, tables: BTreeMap::new() }
+    );
     let store = Store {
         place: StorePlace::Directory(PathBuf::from("conf/var/reports")),
         signed_url_ttl: Duration::from_hours(24),
@@ -168,7 +172,10 @@ fn every_key_of_the_sections_is_taken() {
     };
     assert_eq!(config.database, database);
     let place = SourcePlace::Postgres { url: secret("postgresql://u:p@h/s"), schema: "platform".to_owned() };
-    assert_eq!(config.source, Source { place, max_bad_rows: MaxBadRows { share: 0.0, at_least: 0 } });
+    assert_eq!(
+        config.source,
+        Source { place, max_bad_rows: MaxBadRows { share: 0.0, at_least: 0 }, tables: BTreeMap::new() }
+    );
     let week = Duration::from_hours(7 * 24);
     let place = StorePlace::Directory(PathBuf::from("/srv/reports"));
     assert_eq!(config.store, Store { place, signed_url_ttl: week, link_key: Some(secret("lk")) });

@@ -77,11 +77,11 @@ pub fn source(config: &Config) -> Result<Arc<dyn Source>, String> {
     let settings = Settings { timezone: config.timezone };
     Ok(match &config.source.place {
         SourcePlace::Files { directory, csv_dialect } => {
-            Arc::new(FilesSource::new(directory.clone(), *csv_dialect, settings))
+            Arc::new(FilesSource::new(directory.clone(), config.source.csv_dialects(*csv_dialect), settings))
         }
         SourcePlace::Objects { place, csv_dialect } => {
             let bucket = Bucket::open(place).map_err(|error| error.to_string())?;
-            Arc::new(FilesSource::stored(bucket, *csv_dialect, settings))
+            Arc::new(FilesSource::stored(bucket, config.source.csv_dialects(*csv_dialect), settings))
         }
         SourcePlace::Postgres { url, schema } => Arc::new(PostgresSource::new(url.reveal(), schema, settings)?),
     })

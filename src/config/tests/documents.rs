@@ -61,6 +61,8 @@ fn the_page_names_every_key_in_its_section_and_no_other() {
             "worker.per_tag" | "worker.per_channel" => "\n### per_tag and per_channel of [worker]\n".to_owned(),
             "job.options" | "source.max_bad_rows" => format!("\n### {}\n", written(section).replace('`', "")),
             "api.keys" => "\n### [[api.keys]]\n".to_owned(),
+            "source.tables" => "\n### [source.tables]\n".to_owned(),
+            table if table.starts_with("source.tables.") => "\n### A table of [source.tables]\n".to_owned(),
             _ => format!("\n## {}\n", written(section)),
         };
         let (_, after) = page.split_once(&heading).unwrap_or_else(|| panic!("no heading {heading:?}"));
@@ -109,10 +111,21 @@ fn the_pages_defaults_are_the_defaults() {
 #[test]
 fn the_pages_defaults_are_all_that_are_not_nothing() {
     let written = block("defaults") + &block("job defaults");
-    let without =
-        ["config", "direct_url", "link_key", "per_tag", "per_channel", "public_url", "metrics_public", "keys", "key"];
+    let without = [
+        "config",
+        "direct_url",
+        "link_key",
+        "per_tag",
+        "per_channel",
+        "public_url",
+        "metrics_public",
+        "keys",
+        "key",
+        "tables",
+    ];
     let are_left_out = |section: &str| matches!(section, "" | "api.keys" | "worker.per_tag" | "worker.per_channel");
-    for (section, keys) in SECTIONS.iter().filter(|(section, _)| !are_left_out(section)) {
+    let is_of_tables = |section: &str| section.starts_with("source.tables");
+    for (section, keys) in SECTIONS.iter().filter(|(section, _)| !are_left_out(section) && !is_of_tables(section)) {
         for key in keys.iter().filter(|key| !without.contains(key)) {
             let is_there = written.contains(&format!("{key} = ")) || written.contains(&format!(".{key}]"));
             assert!(is_there, "{section}.{key}");

@@ -168,7 +168,7 @@ fn one_fault_each_elsewhere() {
         ("[source]\nurl = 'postgres://h/d'", "2:7: a postgres:// source needs `kind = \"postgres\"`"),
         (
             "[source]\ncsv_dialect = 'sprak'",
-            "2:15: `csv_dialect` is one of `rfc4180`, `spark`, not `sprak`; did you mean `spark`?",
+            "2:15: `csv_dialect` is one of `rfc4180`, `spark`, `cqlsh`, not `sprak`; did you mean `spark`?",
         ),
         ("[source]\nmax_bad_rows = 5", "2:16: `max_bad_rows` of [source] must be a table, this is a whole number"),
         ("[source]\nmax_bad_rows = { share = 1.1 }", "2:26: `share` must be a number from 0 to 1"),
@@ -250,6 +250,25 @@ fn tls_in_a_build_without() {
         ["2:7: the URL asks for TLS, and this build of exhaustd is without: build it with `--features tls`, use a \
              released binary, or leave out `sslmode`"]
     );
+}
+
+#[test]
+fn one_fault_each_of_single_tables() {
+    for (text, fault) in [
+        (
+            "[source.tables]\nuser = { csv_dialect = 'csqlsh' }",
+            "2:24: `csv_dialect` is one of `rfc4180`, `spark`, `cqlsh`, not `csqlsh`; did you mean `cqlsh`?",
+        ),
+        ("[source.tables]\nusers = {}", "2:1: unknown key `users` in [source.tables]; did you mean `user`?"),
+        (
+            "[source.tables.user]\ncsv_dialekt = 'spark'",
+            "2:1: unknown key `csv_dialekt` in `user` of [source.tables]; did you mean `csv_dialect`?",
+        ),
+        ("[source.tables]\nuser = { from = 'users' }", "2:10: unknown key `from` in `user` of [source.tables]"),
+        ("[source.tables]\nuser = 'spark'", "2:8: `user` of [source.tables] must be a table, this is text"),
+    ] {
+        assert_eq!(faults(text), [fault], "{text}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The environment over the file.
 
 use super::*;
+use crate::reports::schema::Table;
 
 pub(super) fn with(text: &str, variables: &[(&str, &str)]) -> Config {
     check_with(text, &variables.iter().copied().collect()).unwrap()
@@ -48,12 +49,19 @@ fn lists_and_tables_are_written_as_in_toml() {
             ("EXHAUST__API__KEYS", &keys),
             ("EXHAUST__SOURCE__MAX_BAD_ROWS", "{ share = 1, at_least = 3 }"),
             ("EXHAUST__SOURCE__MAX_BAD_ROWS__AT_LEAST", "4"),
+            ("EXHAUST__SOURCE__TABLES", "{ user = { csv_dialect = 'spark' } }"),
+            ("EXHAUST__SOURCE__TABLES__CONTENT", "{ csv_dialect = 'spark' }"),
+            ("EXHAUST__SOURCE__TABLES__COURSE_BATCH__CSV_DIALECT", "cqlsh"),
             ("EXHAUST__JOB__A__ALIASES", "['b']"),
         ],
     );
     assert_eq!(config.api.unwrap().keys[0].sha256, [0xab; 32]);
     assert_eq!(config.source.max_bad_rows, MaxBadRows { share: 1.0, at_least: 4 });
     assert_eq!(config.jobs[0].aliases, ["b"]);
+    let dialects = config.source.csv_dialects(CsvDialect::Rfc4180);
+    let tables = [Table::User, Table::Content, Table::CourseBatch, Table::UserEnrolments];
+    let expected = [CsvDialect::Spark, CsvDialect::Spark, CsvDialect::Cqlsh, CsvDialect::Rfc4180];
+    assert_eq!(tables.map(|table| dialects.of(table)), expected);
 }
 
 #[test]

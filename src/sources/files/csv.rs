@@ -1,17 +1,20 @@
-//! CSV files, with a header line.
+//! CSV and TSV files, with a header line.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::BufRead as _;
 
-use csv::{ByteRecord, ReaderBuilder, Terminator};
-
-use super::errors::Place;
+use super::errors::{Place, quoted_names};
 use super::layout::Part;
-use super::quotes::Quotes;
-use super::{BUFFER, PartRead, check_columns, from_path, is_left_out, key_by_path, open};
+use super::names::Format;
+use super::records::{Fault, Read, Record, Records};
+use super::text::TextFile;
+use super::{PartRead, from_path, is_left_out, key_by_path};
 use crate::config::checked::CsvDialect;
-use crate::sources::SourceError;
-use crate::sources::Tally;
 use crate::sources::rows::{Cell, Reading, Rows};
+use crate::sources::spellings::Spellings;
+use crate::sources::{SourceError, Tally};
+
+/// Characters that separate fields elsewhere.
+const SEPARATORS: [(u8, &str); 4] = [(b';', "';'"), (b'\t', "tabs"), (b'|', "'|'"), (b',', "','")];
 
 /// Reads a file.
 ///
@@ -20,63 +23,80 @@ use crate::sources::rows::{Cell, Reading, Rows};
 pub(super) fn read(part: &Part, reading: &Reading<'_>, dialect: CsvDialect) -> Result<PartRead, SourceError> {
     let scan = reading.scan;
     let place = Place::of(scan.table, part);
-    let mut builder = ReaderBuilder::new();
-    // A wrong number of fields is for us to judge, row by row; so is the header.
-    builder.has_headers(false).flexible(true).terminator(Terminator::CRLF).buffer_capacity(BUFFER);
-    if dialect == CsvDialect::Spark {
-        builder.double_quote(false).escape(Some(b'\\'));
+    let Some(file) = TextFile::open(part, place)? else { return Ok(PartRead::empty()) };
+    let delimiter = if part.format == Format::Tsv { b'\t' } else { b',' };
+    let marked = file.start.starts_with(b"\xEF\xBB\xBF");
+    let mut input = file.into_bytes();
+    if marked {
+        input.consume(3);
     }
-    let mut file = BufReader::with_capacity(BUFFER, open(part).map_err(|error| place.io(&error))?);
-    let late = u64::from(ends_with_crlf(file.fill_buf().map_err(|error| place.io(&error))?));
-    let (watched, open_quote) = Quotes::watch(file, dialect);
-    let mut reader = builder.from_reader(watched);
-    let mut header = ByteRecord::new();
-    if !reader.read_byte_record(&mut header).map_err(|error| failed(place, &error))? {
-        return Ok(PartRead { tally: Tally::default(), has: None });
+    let mut records = Records::new(input, dialect, delimiter);
+    let mut record = Record::default();
+    match records.next(&mut record).map_err(|error| place.io(&error))? {
+        Read::Record => (),
+        Read::End => return Ok(PartRead::empty()),
+        Read::Open => return Err(place.broken("line 1: breaks off inside quotes")),
     }
-    let width = header.len();
-    header.trim();
+    if let Some(fault) = record.fault {
+        return Err(place.broken(&format!("line {}: {}", record.line, fault.reason())));
+    }
+    let header: Vec<Vec<u8>> = record.fields().map(|field| field.trim_ascii().to_vec()).collect();
     let spellings = reading.spellings();
-    let places = spellings.among(|| header.iter()).map_err(|clash| place.broken(&clash.to_string()))?;
+    let places = spellings.among(|| header.iter().map(Vec::as_slice));
+    let places = places.map_err(|clash| place.broken(&clash.to_string()))?;
     let given = from_path(part, reading)?;
     let has = spellings.columns(|at| places[at].is_some() || given[at].is_some());
-    check_columns(place, reading, &has)?;
+    if let Some(missing) = spellings.missing(scan, &has) {
+        return Err(lacks(place, spellings, &missing, &header, delimiter));
+    }
     if is_left_out(reading, &places, &given) {
-        return Ok(PartRead { tally: Tally::default(), has: Some(has) });
+        return Ok(PartRead::of(Tally::default(), has));
     }
     let key = key_by_path(reading, reading.by(), &places, &given);
     let mut rows = Rows::new(reading, &part.label);
-    let mut last = 1;
-    let mut record = ByteRecord::new();
-    while reader.read_byte_record(&mut record).map_err(|error| failed(place, &error))? {
-        let line = record.position().map_or(0, csv::Position::line) + late;
-        last = line;
-        if record.len() == width {
-            rows.push(line, |at| match places[at] {
-                Some(field) => Cell::Text(&record[field]),
-                None => given[at].unwrap_or(Cell::Null),
-            });
-        } else {
+    loop {
+        match records.next(&mut record).map_err(|error| place.io(&error))? {
+            Read::End => break,
+            Read::Open => {
+                return Err(place.broken(&format!("line {}: breaks off inside quotes", record.line)));
+            }
             // A quote in the wrong place swallows lines: each is a row that is lost.
-            let inside = memchr::memchr_iter(b'\n', record.as_slice().trim_ascii_end()).count();
-            rows.broken(line, "broken CSV line", 1 + inside as u64, key.as_deref().unwrap_or_default());
+            Read::Record if record.fault.is_some() || record.len() != header.len() => {
+                let reason = record.fault.map_or("broken CSV line", Fault::reason);
+                rows.broken(record.line, reason, record.lines, key.as_deref().unwrap_or_default());
+            }
+            Read::Record => rows.push(record.line, |at| match places[at] {
+                Some(field) => Cell::Text(record.field(field)),
+                None => given[at].unwrap_or(Cell::Null),
+            }),
         }
     }
-    if open_quote.get() {
-        return Err(place.broken(&format!("line {last}: breaks off inside quotes")));
-    }
-    Ok(PartRead { tally: rows.finish(), has: Some(has) })
+    Ok(PartRead::of(rows.finish(), has))
 }
 
-/// Whether lines end with CRLF, by the first of them. The csv crate then ends a record between the two bytes, and
-/// counts the line with the record after.
-fn ends_with_crlf(start: &[u8]) -> bool {
-    memchr::memchr(b'\n', start).is_some_and(|end| start[..end].ends_with(b"\r"))
-}
-
-fn failed(place: Place<'_>, error: &csv::Error) -> SourceError {
-    match error.kind() {
-        csv::ErrorKind::Io(error) => place.io(error),
-        _ => place.broken(&error.to_string()),
+/// What is said where a column is missing: what the first line is instead, as far as it can be told. A line that is no
+/// header is somebody's data, and not shown.
+fn lacks(place: Place<'_>, spellings: &Spellings, missing: &str, header: &[Vec<u8>], delimiter: u8) -> SourceError {
+    let is_known = |name: &[u8]| spellings.all().iter().any(|one| name.eq_ignore_ascii_case(one.name.as_bytes()));
+    let missing = format!("has no column {missing}");
+    if let [one] = header {
+        let others = SEPARATORS.iter().filter(|(separator, _)| *separator != delimiter);
+        let apart = |separator: &u8| one.split(|byte| byte == separator).collect::<Vec<_>>();
+        if let Some((separator, name)) = others.max_by_key(|(separator, _)| apart(separator).len())
+            && apart(separator).len() > 1
+        {
+            let parts = apart(separator);
+            let any_known = parts.iter().any(|part| is_known(part.trim_ascii().trim_ascii_start()));
+            let shown = if any_known { format!(" '{}'", String::from_utf8_lossy(one)) } else { String::new() };
+            return place.told(
+                &format!("{missing}: are its columns separated by {name}?"),
+                &format!("{missing}; its one column is{shown}: are columns separated by {name}?"),
+            );
+        }
     }
+    if header.iter().any(|name| is_known(name)) {
+        let names = quoted_names(header.iter().map(|name| String::from_utf8_lossy(name)));
+        return place.told(&format!("{missing}, it has {names}"), &format!("{missing}; it has {names}"));
+    }
+    place.broken(&format!("{missing}, nor any other that is needed: is the header line missing?"))
 }

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::io;
 
 use super::layout::Part;
+use super::names::Packed;
 use crate::objects::{Cause, ObjectError};
 use crate::reports::schema::Table;
 use crate::sources::SourceError;
@@ -19,16 +20,16 @@ pub(super) struct Place<'a> {
     table: Table,
     spot: &'a dyn Display,
     label: &'a str,
-    gzip: bool,
+    packed: Packed,
 }
 
 impl<'a> Place<'a> {
     pub(super) fn of(table: Table, part: &'a Part) -> Self {
-        Self { table, spot: &part.spot, label: &part.label, gzip: part.gzip }
+        Self { table, spot: &part.spot, label: &part.label, packed: part.packed }
     }
 
     pub(super) fn at(table: Table, spot: &'a dyn Display, label: &'a str) -> Self {
-        Self { table, spot, label, gzip: false }
+        Self { table, spot, label, packed: Packed::No }
     }
 
     /// The file is not as it must be; this does not pass.
@@ -38,21 +39,31 @@ impl<'a> Place<'a> {
 
     /// Reading failed. A file that is not there, may not be read or breaks off stays so; everything else may pass.
     pub(super) fn io(self, error: &io::Error) -> SourceError {
-        use io::ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotFound, PermissionDenied, UnexpectedEof};
+        use io::ErrorKind::{
+            InvalidData, InvalidInput, IsADirectory, NotFound, Other, PermissionDenied, UnexpectedEof,
+        };
         if let Some(error) = error.get_ref().and_then(|error| error.downcast_ref::<ObjectError>()) {
             let what = of_store(&error.cause);
             return self.error(what, &format!("{what}: {error}"), error.may_pass());
         }
-        let (what, may_pass) = match error.kind() {
-            NotFound => ("is not there", false),
-            PermissionDenied => ("may not be read", false),
-            UnexpectedEof if self.gzip => ("breaks off (truncated gzip)", false),
-            InvalidData | InvalidInput if self.gzip => ("is no sound gzip file", false),
-            UnexpectedEof => ("breaks off", false),
-            InvalidData | InvalidInput | IsADirectory => ("is broken", false),
+        let (what, may_pass) = match (error.kind(), self.packed) {
+            (NotFound, _) => ("is not there", false),
+            (PermissionDenied, _) => ("may not be read", false),
+            (UnexpectedEof, Packed::Gzip) => ("breaks off (truncated gzip)", false),
+            (UnexpectedEof, Packed::Zstd) => ("breaks off (truncated zstd)", false),
+            (InvalidData | InvalidInput, Packed::Gzip) => ("is no sound gzip file", false),
+            // The crate knows no other kind for what is wrong with a frame.
+            (InvalidData | InvalidInput | Other, Packed::Zstd) => ("is no sound zstd file", false),
+            (UnexpectedEof, _) => ("breaks off", false),
+            (InvalidData | InvalidInput | IsADirectory, _) => ("is broken", false),
             _ => ("cannot be read", true),
         };
         self.error(what, &format!("{what}: {error}"), may_pass)
+    }
+
+    /// The same, with more for the operator.
+    pub(super) fn told(self, what: &str, detail: &str) -> SourceError {
+        self.error(what, detail, false)
     }
 
     fn error(self, what: &str, chain: &str, may_pass: bool) -> SourceError {
@@ -93,17 +104,36 @@ impl<'a> Place<'a> {
     }
 }
 
+/// A table is there twice; nothing tells which one counts.
+pub(super) fn both(table: Table, one: (&str, &dyn Display), other: (&str, &dyn Display)) -> SourceError {
+    SourceError {
+        table,
+        message: format!("table {table}: {} and {} are both there", one.0, other.0),
+        detail: format!("table {table}: {} and {} are both there", one.1, other.1),
+        may_pass: false,
+    }
+}
+
+/// Names of columns, the first few.
+pub(super) fn quoted_names(names: impl ExactSizeIterator<Item = impl Display>) -> String {
+    const MOST: usize = 20;
+    let more = if names.len() > MOST { ", …" } else { "" };
+    let names: Vec<String> = names.take(MOST).map(|name| format!("'{name}'")).collect();
+    names.join(", ") + more
+}
+
 /// Nothing in the directory is this table; that does not pass. Whoever set it up knows then where it is looked for: a
 /// URL of an object store holds no secrets.
 pub(super) fn missing(table: Table, directory: &dyn Display) -> SourceError {
     SourceError {
         table,
         message: format!(
-            "table {table}: not in {} as .parquet, .csv(.gz), .jsonl(.gz) or directory",
+            "table {table}: not in {} as .parquet, .csv, .tsv, .jsonl, .json (.gz, .zst) or directory",
             both_ends(&directory.to_string())
         ),
         detail: format!(
-            "table {table}: not in {directory} as {table}.parquet, .csv(.gz), .jsonl(.gz) or directory {table}/"
+            "table {table}: not in {directory} as {table}.parquet, .csv, .tsv, .jsonl, .ndjson, .json (with .gz or .zst behind \
+             it, but for Parquet) or directory {table}/"
         ),
         may_pass: false,
     }
@@ -157,7 +187,8 @@ mod tests {
             long.detail,
             "table assessment_aggregator: not in \
              s3://a-bucket-with-a-rather-long-name/and/a/prefix/that/goes/on/and/on/2026-11-28 as \
-             assessment_aggregator.parquet, .csv(.gz), .jsonl(.gz) or directory assessment_aggregator/"
+             assessment_aggregator.parquet, .csv, .tsv, .jsonl, .ndjson, .json (with .gz or .zst behind it, but for \
+             Parquet) or directory assessment_aggregator/"
         );
     }
 }

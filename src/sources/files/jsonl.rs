@@ -3,11 +3,12 @@
 //! Only the needed values are looked at; they stay where they are in the line. Not a general JSON parser: see
 //! `values::literal`.
 
-use std::io::{BufRead, BufReader};
+use std::io::BufRead as _;
 
 use super::errors::Place;
 use super::layout::Part;
-use super::{BUFFER, PartRead, from_path, open};
+use super::text::TextFile;
+use super::{PartRead, from_path};
 use crate::sources::SourceError;
 use crate::sources::rows::{Cell, Reading, Rows, key_of};
 use crate::sources::spellings::{Ambiguous, Spellings};
@@ -19,7 +20,11 @@ use crate::sources::values::literal::{self, Escapes, Span, Spelling as Syntax};
 /// It cannot be read.
 pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, SourceError> {
     let place = Place::of(reading.scan.table, part);
-    let mut file = BufReader::with_capacity(BUFFER, open(part).map_err(|error| place.io(&error))?);
+    let Some(file) = TextFile::open(part, place)? else { return Ok(PartRead::empty()) };
+    if let Some(what) = no_lines(&file.start) {
+        return Err(place.broken(what));
+    }
+    let mut file = file.into_bytes();
     let spellings = reading.spellings();
     let given = from_path(part, reading)?;
     let mut has: Vec<bool> = given.iter().map(Option::is_some).collect();
@@ -29,11 +34,12 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, Sourc
     let mut rows = Rows::new(reading, &part.label);
     let mut any = false;
     let mut texts = vec![Vec::new(); spellings.all().len()];
-    let (mut line, mut number) = (Vec::new(), 0);
+    let (mut line, mut number, mut any_line) = (Vec::new(), 0, false);
     while file.read_until(b'\n', &mut line).map_err(|error| place.io(&error))? > 0 {
         number += 1;
         let text = if number == 1 { line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&line) } else { &line };
         if !text.trim_ascii().is_empty() {
+            any_line = true;
             if let Some(found) = members(text, spellings) {
                 let found = found.map_err(|clash| place.broken(&format!("line {number} {clash}")))?;
                 any = true;
@@ -44,8 +50,24 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, Sourc
         }
         line.clear();
     }
+    if !any_line {
+        return Ok(PartRead::empty());
+    }
     let has = any.then(|| spellings.columns(|at| has[at]));
-    Ok(PartRead { tally: rows.finish(), has })
+    Ok(PartRead { tally: rows.finish(), has, is_empty: false })
+}
+
+/// What a file begins with that is JSON in other ways than one object a line.
+fn no_lines(start: &[u8]) -> Option<&'static str> {
+    let text = start.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(start).trim_ascii_start();
+    match text {
+        [b'[', ..] => Some("is a JSON array, not JSON lines: write one object a line"),
+        [b'{', rest @ ..] => {
+            let rest = rest.strip_prefix(b"\r").unwrap_or(rest);
+            rest.starts_with(b"\n").then_some("has JSON objects over several lines: write one object a line")
+        }
+        _ => None,
+    }
 }
 
 /// The value of one spelling in a line.

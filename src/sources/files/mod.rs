@@ -1,58 +1,64 @@
-//! Tables as files in a directory or a bucket: Parquet, CSV and JSON lines, the last two also compressed with gzip.
+//! Tables as files in a directory or a bucket: Parquet, CSV, TSV and JSON lines, all but the first also compressed with gzip
+//! or zstd; Delta tables.
 //!
 //! Not here: what a value means (`values`), what an unusable row is (`rows`).
 
 mod ahead;
 mod csv;
+mod delta;
 mod errors;
+mod found;
 mod jsonl;
 mod layout;
+mod names;
 mod parquet;
-mod quotes;
+mod records;
 mod spot;
+mod text;
 mod upcoming;
 
 use std::borrow::Cow;
-use std::io::{self, BufReader, Read};
+use std::collections::BTreeMap;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use flate2::read::MultiGzDecoder;
 use rayon::prelude::*;
 
 use self::errors::Place;
-use self::layout::{Format, Part};
+use self::layout::Part;
+use self::names::Format;
 use self::spot::Directory;
 use self::upcoming::Upcoming;
 use super::rows::{self, Cell, Reading};
 use super::{Settings, Sink, Source, SourceError, Tally};
-use crate::config::checked::CsvDialect;
+use crate::config::checked::CsvDialects;
 use crate::objects::Bucket;
 use crate::reports::schema::{Kind, Scan, Table};
 
 /// Bytes read at a time.
 const BUFFER: usize = 256 << 10;
 
-/// A directory, or a bucket, that has each table as `<table>.parquet`, `.csv`, `.jsonl`, `.csv.gz` or `.jsonl.gz`, or as a directory
-/// `<table>/` of such parts or of partitions `<column>=<value>/`.
+/// A directory, or a bucket, that has each table as a file `<table>.parquet`, `.csv`, `.json` and so on, or as a directory
+/// `<table>/` of such parts or of partitions `<column>=<value>/`, or of a Delta table.
 #[derive(Debug)]
 pub struct FilesSource {
     directory: Directory,
-    dialect: CsvDialect,
+    dialects: CsvDialects,
     settings: Settings,
 }
 
 impl FilesSource {
     /// A source over `directory`; nothing is looked at yet.
     #[must_use]
-    pub const fn new(directory: PathBuf, dialect: CsvDialect, settings: Settings) -> Self {
-        Self { directory: Directory::Local(directory), dialect, settings }
+    pub fn new(directory: PathBuf, dialects: impl Into<CsvDialects>, settings: Settings) -> Self {
+        Self { directory: Directory::Local(directory), dialects: dialects.into(), settings }
     }
 
     /// A source over what is in `bucket`; nothing is looked at yet.
     #[must_use]
-    pub const fn stored(bucket: Bucket, dialect: CsvDialect, settings: Settings) -> Self {
-        Self { directory: Directory::Stored(bucket, String::new()), dialect, settings }
+    pub fn stored(bucket: Bucket, dialects: impl Into<CsvDialects>, settings: Settings) -> Self {
+        Self { directory: Directory::Stored(bucket, String::new()), dialects: dialects.into(), settings }
     }
 
     /// Reads the files of a table, all cores busy; what each came to, in their order.
@@ -75,12 +81,21 @@ impl FilesSource {
 
     /// Reads one file of a table.
     fn part(&self, part: &Part, reading: &Reading<'_>) -> Result<PartRead, SourceError> {
+        let place = Place::of(reading.scan.table, part);
+        let is_empty = || part.spot.bytes().is_ok_and(|bytes| bytes == 0);
+        if let Some(logged) = part.logged {
+            let bytes = part.spot.bytes().map_err(|error| place.io(&error))?;
+            if bytes != logged || bytes == 0 {
+                return Err(place.broken(&format!("has {bytes} bytes, and {logged} by the table's log")));
+            }
+        }
         match part.format {
-            Format::Csv => csv::read(part, reading, self.dialect),
+            Format::Csv | Format::Tsv => csv::read(part, reading, self.dialects.of(reading.scan.table)),
             Format::Jsonl => jsonl::read(part, reading),
             // Whatever a broken file does to its decoder, the file is named.
+            Format::Parquet if is_empty() => Ok(PartRead::empty()),
             Format::Parquet => catch_unwind(AssertUnwindSafe(|| parquet::read(part, reading)))
-                .unwrap_or_else(|panic| Err(Place::of(reading.scan.table, part).panicked(panic.as_ref()))),
+                .unwrap_or_else(|panic| Err(place.panicked(panic.as_ref()))),
         }
     }
 }
@@ -90,6 +105,18 @@ struct PartRead {
     tally: Tally,
     /// For each column of the scan, whether the file has it; `None` where the file has nothing that would tell.
     has: Option<Vec<bool>>,
+    /// There is nothing in it, not even a header.
+    is_empty: bool,
+}
+
+impl PartRead {
+    const fn of(tally: Tally, has: Vec<bool>) -> Self {
+        Self { tally, has: Some(has), is_empty: false }
+    }
+
+    fn empty() -> Self {
+        Self { tally: Tally::default(), has: None, is_empty: true }
+    }
 }
 
 impl Source for FilesSource {
@@ -98,20 +125,19 @@ impl Source for FilesSource {
         let reading = Reading::new(scan, &self.settings, sink);
         let mut tally = Tally::default();
         let mut has: Option<Vec<bool>> = None;
-        for read in self.all(&parts, &reading)? {
+        let all = self.all(&parts, &reading)?;
+        check_empty(scan.table, &parts, &all)?;
+        for read in all {
             tally.add(&read.tally);
             if let Some(these) = read.has {
                 let any = has.get_or_insert_with(|| vec![false; scan.columns.len()]);
                 any.iter_mut().zip(these).for_each(|(any, this)| *any |= this);
             }
         }
-        // A table of JSON lines lacks a column that no line has; a CSV table without any header lacks every column. (A
-        // CSV or Parquet file that lacks one has stopped the load before.)
-        if let Some(part) = parts.first() {
-            let none = || (part.format == Format::Csv).then(|| vec![false; scan.columns.len()]);
-            if let Some(has) = has.or_else(none) {
-                check_columns(Place::of(scan.table, part), &reading, &has)?;
-            }
+        // A table of JSON lines lacks a column that no line has. (A CSV or Parquet file that lacks one has stopped the load
+        // before.)
+        if let (Some(part), Some(has)) = (parts.first(), has) {
+            check_columns(Place::of(scan.table, part), &reading, &has)?;
         }
         Ok(tally)
     }
@@ -122,6 +148,25 @@ impl Source for FilesSource {
             std::fs::read_dir(path).map_err(failed)?;
         }
         layout::tables(&self.directory).map_err(failed)
+    }
+}
+
+/// An upload that broke off leaves files of no bytes. One is nothing where others beside it have something; where all of a
+/// directory are so, its rows are lost. (A header alone, or a Parquet file without rows, is an empty table.)
+fn check_empty(table: Table, parts: &[Part], read: &[PartRead]) -> Result<(), SourceError> {
+    let directory = |part: &Part| part.label.rsplit_once('/').map(|(directory, _)| directory.to_owned());
+    let mut by_directory: BTreeMap<Option<String>, (usize, bool, &Part)> = BTreeMap::new();
+    for (part, read) in parts.iter().zip(read) {
+        let of = by_directory.entry(directory(part)).or_insert((0, true, part));
+        of.0 += 1;
+        of.1 &= read.is_empty;
+    }
+    match by_directory.into_values().find(|(_, all_empty, _)| *all_empty) {
+        None => Ok(()),
+        Some((1, _, part)) => Err(Place::of(table, part).broken("is empty: its upload probably broke off")),
+        Some((_, _, part)) => {
+            Err(Place::of(table, part).broken("is empty, as all files beside it: their upload probably broke off"))
+        }
     }
 }
 
@@ -166,15 +211,6 @@ fn key_by_path<'c>(
 /// Whether the path of a file says that no row of it is wanted.
 fn is_left_out(reading: &Reading<'_>, places: &[Option<usize>], given: &[Option<Cell<'_>>]) -> bool {
     key_by_path(reading, reading.only(), places, given).is_some_and(|key| !reading.wants(&key))
-}
-
-/// Opens a file of text, unpacked where it is compressed.
-fn open(part: &Part) -> io::Result<Box<dyn Read>> {
-    let file = part.spot.stream()?;
-    if part.gzip {
-        return Ok(Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER, file))));
-    }
-    Ok(file)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod text;
 mod types;
 mod wanted;
 
+use std::io::Read as _;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
@@ -38,6 +39,7 @@ use self::text::refused;
 use self::types::{Described, only_leaf};
 use self::wanted::{are_few, may_have_row, selection, sorted, with_wanted_key};
 use super::errors::Place;
+use super::found::no_parquet;
 use super::layout::Part;
 use super::{PartRead, check_columns, from_path, is_left_out};
 use crate::reports::columns::Meanings;
@@ -70,7 +72,7 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, Sourc
         options = options.with_page_index_policy(PageIndexPolicy::Skip);
         metadata = ArrowReaderMetadata::load(&description, options.clone());
     }
-    let metadata = metadata.map_err(|error| place.parquet(&error))?;
+    let metadata = metadata.map_err(|error| undescribed(part, place, &error))?;
     let described = Described::new(&metadata, options).map_err(|error| place.parquet(&error))?;
     let metadata = described.checked();
     let names = || metadata.schema().fields().iter().map(|field| field.name().as_bytes());
@@ -80,7 +82,7 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, Sourc
     let has = spellings.columns(|at| places[at].is_some() || given[at].is_some());
     check_columns(place, reading, &has)?;
     if is_left_out(reading, &places, &given) {
-        return Ok(PartRead { tally: Tally::default(), has: Some(has) });
+        return Ok(PartRead::of(Tally::default(), has));
     }
     if let Some(what) = refused(metadata, reading, &places) {
         return Err(place.broken(&what));
@@ -93,7 +95,19 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, Sourc
     for group in &tallies {
         tally.add(group);
     }
-    Ok(PartRead { tally, has: Some(has) })
+    Ok(PartRead::of(tally, has))
+}
+
+/// A file does not describe itself: perhaps it is something else than its name says.
+fn undescribed(part: &Part, place: Place<'_>, error: &ParquetError) -> SourceError {
+    const LOOKED_AT: u64 = 512;
+    let told = place.parquet(error);
+    let mut start = Vec::new();
+    let read = part.spot.stream().and_then(|file| file.take(LOOKED_AT).read_to_end(&mut start));
+    match no_parquet(&start) {
+        Some(what) if !told.may_pass && read.is_ok() => place.told(what, &format!("{what}: {error}")),
+        _ => told,
+    }
 }
 
 /// A row group, and how many rows of the file come before it.

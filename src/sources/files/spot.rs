@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use crate::objects::{Bucket, Cause, Fetch, Named, ObjectError};
 
 use super::ahead::{Cursor, Window};
+use super::names::is_data;
 
 /// A directory, or what is below a key as if it were one.
 #[derive(Clone, Debug)]
@@ -73,16 +74,13 @@ impl fmt::Display for Spot {
 }
 
 impl Directory {
-    /// Everything in it by name, sorted, without what is nobody's data (`_SUCCESS`, `.part.crc`).
-    pub(super) fn entries(&self) -> io::Result<Entries> {
+    /// Everything in it by name, sorted, what is nobody's data too.
+    pub(super) fn everything(&self) -> io::Result<Entries> {
         match self {
             Self::Local(path) => {
                 let mut names = Vec::new();
                 for entry in fs::read_dir(path)? {
-                    let name = entry?.file_name().to_string_lossy().into_owned();
-                    if is_data(&name) {
-                        names.push(name);
-                    }
+                    names.push(entry?.file_name().to_string_lossy().into_owned());
                 }
                 names.sort_unstable();
                 Ok(names.into_iter().map(|name| (name.clone(), local(path.join(name)))).collect())
@@ -101,7 +99,7 @@ impl Directory {
             Self::Local(_) => None,
         });
         let Some(keys) = keys.collect::<Option<Vec<_>>>().filter(|keys| !keys.is_empty()) else {
-            let entries = |(at, one): (usize, &Self)| one.entries().map_err(|error| (at, error));
+            let entries = |(at, one): (usize, &Self)| one.everything().map_err(|error| (at, error));
             return directories.iter().enumerate().map(entries).collect();
         };
         let bucket = keys[0].0;
@@ -110,36 +108,26 @@ impl Directory {
         Ok(keys.iter().zip(names).map(|(key, names)| named(bucket, key, names)).collect())
     }
 
-    /// Those of these names that are there: `user/` is a directory, everything else a file.
-    pub(super) fn those(&self, names: impl Iterator<Item = String>) -> io::Result<Vec<(String, Entry)>> {
-        let found = match self {
-            Self::Local(_) => Vec::new(),
-            Self::Stored(..) => self.entries()?,
+    /// What is in it that may be data; nothing where it is not there.
+    pub(super) fn data(&self) -> io::Result<Entries> {
+        let mut entries = match self.everything() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            other => other?,
         };
-        let mut those = Vec::new();
-        for name in names {
-            let (bare, wants_directory) = name.strip_suffix('/').map_or((&*name, false), |bare| (bare, true));
-            let entry = match self {
-                Self::Local(path) => match fs::metadata(path.join(bare)) {
-                    Ok(found) if wants_directory && !found.is_dir() => None,
-                    Ok(_) => Some(local(path.join(bare))),
-                    Err(_) if wants_directory => None,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                    Err(error) => return Err(error),
-                },
-                Self::Stored(..) => {
-                    let entry = found.iter().find(|(name, _)| name == bare).map(|(_, entry)| entry.clone());
-                    entry.filter(|entry| matches!(entry, Entry::Directory(_)) == wants_directory)
-                }
-            };
-            those.extend(entry.map(|entry| (name, entry)));
-        }
-        Ok(those)
+        entries.retain(|(name, _)| is_data(name));
+        Ok(entries)
     }
-}
 
-fn is_data(name: &str) -> bool {
-    !name.starts_with(['_', '.'])
+    /// A file below it, of so many bytes; whether it is there is not looked at.
+    pub(super) fn file(&self, path: &str, bytes: u64) -> Spot {
+        match self {
+            Self::Local(directory) => Spot::Local(directory.join(path)),
+            Self::Stored(bucket, key) => {
+                let key = if key.is_empty() { path.to_owned() } else { format!("{key}/{path}") };
+                Spot::Stored(Arc::new(Stored::new(bucket.clone(), key, bytes, None)))
+            }
+        }
+    }
 }
 
 fn local(path: PathBuf) -> Entry {
@@ -147,23 +135,26 @@ fn local(path: PathBuf) -> Entry {
 }
 
 fn named(bucket: &Bucket, above: &str, names: BTreeMap<String, Named>) -> Entries {
-    let names = names.into_iter().filter(|(name, _)| is_data(name));
-    names.map(|(name, found)| (name.clone(), stored(bucket, above, &name, found))).collect()
+    names.into_iter().map(|(name, found)| (name.clone(), stored(bucket, above, &name, found))).collect()
 }
 
 fn stored(bucket: &Bucket, above: &str, name: &str, found: Named) -> Entry {
     let (bucket, key) = (bucket.clone(), if above.is_empty() { name.to_owned() } else { format!("{above}/{name}") });
     match found {
         Named::Prefix => Entry::Directory(Directory::Stored(bucket, key)),
-        Named::Object { bytes, etag } => {
-            let etag = etag.map_or_else(OnceLock::new, OnceLock::from);
-            let (begun, failure) = (Mutex::default(), OnceLock::new());
-            Entry::File(Spot::Stored(Arc::new(Stored { bucket, key, bytes, etag, begun, failure })))
-        }
+        Named::Object { bytes, etag } => Entry::File(Spot::Stored(Arc::new(Stored::new(bucket, key, bytes, etag)))),
     }
 }
 
 impl Spot {
+    /// How long it is.
+    pub(super) fn bytes(&self) -> io::Result<u64> {
+        match self {
+            Self::Local(path) => Ok(fs::metadata(path)?.len()),
+            Self::Stored(file) => Ok(file.bytes),
+        }
+    }
+
     /// All of it, from the start.
     pub(super) fn stream(&self) -> io::Result<Box<dyn Read>> {
         Ok(match self {
@@ -181,7 +172,21 @@ impl Spot {
     }
 }
 
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(directory) => directory.fmt(f),
+            Self::File(spot) => spot.fmt(f),
+        }
+    }
+}
+
 impl Stored {
+    fn new(bucket: Bucket, key: String, bytes: u64, etag: Option<String>) -> Self {
+        let etag = etag.map_or_else(OnceLock::new, OnceLock::from);
+        Self { bucket, key, bytes, etag, begun: Mutex::default(), failure: OnceLock::new() }
+    }
+
     /// Begins to fetch what will be asked for first. What fails is told to whoever asks.
     pub(super) fn begin(&self, range: Range<u64>) {
         *self.begun() = self.fetch_anew(range.clone()).ok().map(|fetch| (range, fetch));

@@ -2,6 +2,8 @@
 
 mod csv;
 mod declared;
+mod delta;
+mod found;
 mod jsonl;
 mod nested;
 mod parquet;
@@ -18,6 +20,7 @@ use arrow_schema::DataType;
 use flate2::write::GzEncoder;
 
 use super::*;
+use crate::config::checked::CsvDialect;
 use crate::reports::columns::{Chunk, Texts};
 use crate::reports::schema::{Column, keys as keys_of};
 

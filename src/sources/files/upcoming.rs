@@ -4,7 +4,8 @@
 use std::ops::Range;
 
 use super::ahead;
-use super::layout::{Format, Part};
+use super::layout::Part;
+use super::names::Format;
 use super::spot::Spot;
 
 /// Files whose beginning is under way or not yet read.
@@ -61,7 +62,7 @@ fn beginning(part: &Part) -> Range<u64> {
     match (&part.spot, part.format) {
         (Spot::Local(_), _) => 0..0,
         (Spot::Stored(file), Format::Parquet) => ahead::end(file.bytes),
-        (Spot::Stored(file), Format::Csv | Format::Jsonl) => ahead::start(file.bytes),
+        (Spot::Stored(file), Format::Csv | Format::Tsv | Format::Jsonl) => ahead::start(file.bytes),
     }
 }
 

@@ -36,7 +36,7 @@ fn labels(files: &[&str], only: Option<&str>) -> Result<Vec<String>, String> {
 
 #[test]
 fn one_file_in_each_form() {
-    for end in ["parquet", "csv", "jsonl", "csv.gz", "jsonl.gz"] {
+    for end in ["parquet", "csv", "jsonl", "csv.gz", "jsonl.gz", "json", "ndjson.zst", "TSV", "CSV.GZ"] {
         let file = format!("user_enrolments.{end}");
         assert_eq!(labels(&[&file, "user.csv"], None), Ok(vec![file.clone()]));
     }
@@ -74,7 +74,7 @@ fn partitions_give_values_and_unwanted_ones_stay_closed() {
 fn two_forms_at_once_are_refused() {
     assert_eq!(
         labels(&["user_enrolments.csv", "user_enrolments.parquet"], None),
-        Err("table user_enrolments: user_enrolments.parquet and user_enrolments.csv are both there".to_owned())
+        Err("table user_enrolments: user_enrolments.csv and user_enrolments.parquet are both there".to_owned())
     );
     assert_eq!(
         labels(&["user_enrolments/a.csv", "user_enrolments.csv"], None),
@@ -82,7 +82,7 @@ fn two_forms_at_once_are_refused() {
     );
     assert_eq!(
         labels(&["user_enrolments/a.csv", "user_enrolments/a.parquet"], None),
-        Err("table user_enrolments: user_enrolments/ holds both Csv and Parquet files".to_owned())
+        Err("table user_enrolments: user_enrolments/ holds both CSV and Parquet files".to_owned())
     );
 }
 
@@ -90,14 +90,17 @@ fn two_forms_at_once_are_refused() {
 fn a_missing_or_empty_table_says_what_was_looked_for() {
     assert_eq!(
         labels(&["user.csv"], None),
-        Err("table user_enrolments: not in DIRECTORY as .parquet, .csv(.gz), .jsonl(.gz) or directory".to_owned())
+        Err("table user_enrolments: not in DIRECTORY as .parquet, .csv, .tsv, .jsonl, .json (.gz, .zst) or directory"
+            .to_owned())
     );
     assert_eq!(
         labels(&["user_enrolments/_SUCCESS"], None),
-        Err("table user_enrolments: user_enrolments/ holds no .parquet, .csv or .jsonl files".to_owned())
+        Err("table user_enrolments: user_enrolments/ holds no .parquet, .csv, .tsv, .jsonl, .ndjson or .json files"
+            .to_owned())
     );
     assert_eq!(
-        labels(&["user_enrolments/a.csv", "user_enrolments/b.json"], None),
-        Err("table user_enrolments: user_enrolments/b.json is no .parquet, .csv or .jsonl file".to_owned())
+        labels(&["user_enrolments/a.csv", "user_enrolments/b.txt"], None),
+        Err("table user_enrolments: user_enrolments/b.txt is no .parquet, .csv, .tsv, .jsonl, .ndjson or .json file"
+            .to_owned())
     );
 }

@@ -1,0 +1,244 @@
+//! Delta tables: which files the log says that a table has.
+//!
+//! Files that the log removed, or never had, lie beside the others; read as a plain directory the table would have rows that
+//! were deleted. Only the JSON commits are read, from the first one on. What is not understood is refused.
+//!
+//! <https://github.com/delta-io/delta/blob/master/PROTOCOL.md>
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value};
+
+use super::BUFFER;
+use super::ahead;
+use super::errors::Place;
+use super::layout::{self, Part};
+use super::names::{Format, Packed};
+use super::spot::{Directory, Entries, Entry, Spot};
+use crate::reports::schema::Scan;
+use crate::sources::SourceError;
+
+/// The log's directory, below the table's.
+pub(super) const LOG: &str = "_delta_log";
+
+/// Digits of a commit's name.
+const DIGITS: usize = 20;
+/// Commits under way at a time, of a table in a bucket.
+const AHEAD: usize = 32;
+/// Features of readers that change nothing in how we read.
+const HARMLESS: [&str; 5] = ["timestampNtz", "vacuumProtocolCheck", "v2Checkpoint", "columnMapping", "deletionVectors"];
+
+/// The files of a table that a scan has to open. `label`: the table's directory, for messages.
+///
+/// # Errors
+/// The log cannot be read, is not whole, or asks for what is not done here.
+pub(super) fn parts(root: &Directory, log: &Directory, label: &str, scan: &Scan) -> Result<Vec<Part>, SourceError> {
+    let log_label = format!("{label}/{LOG}");
+    let place = Place::at(scan.table, log, &log_label);
+    let commits = commits(log, place)?;
+    let mut table = Table::default();
+    for (at, (name, spot)) in commits.iter().enumerate() {
+        if at % AHEAD == 0 {
+            commits[at..].iter().take(AHEAD).for_each(|(_, spot)| begin(spot));
+        }
+        let label = format!("{log_label}/{name}");
+        table.commit(spot, Place::at(scan.table, spot, &label))?;
+    }
+    table.check(place)?;
+    let (mut parts, key) = (Vec::new(), layout::key(scan));
+    for ((path, _), file) in &table.files {
+        let values = table.partitions(file, place)?;
+        if values.iter().all(|(column, value)| layout::is_wanted(scan, key.as_deref(), column, value.as_deref())) {
+            parts.push(part(root, label, path, file, values, place)?);
+        }
+    }
+    Ok(parts)
+}
+
+/// The commits in their order.
+fn commits(log: &Directory, place: Place<'_>) -> Result<Vec<(String, Spot)>, SourceError> {
+    let entries = log.everything().map_err(|error| place.io(&error))?;
+    let mut latest = None;
+    let mut commits = Vec::new();
+    for (name, entry) in entries {
+        let version = name.get(..DIGITS).and_then(|digits| digits.parse::<u64>().ok());
+        let Some(version) = version.filter(|_| name.as_bytes().get(DIGITS) == Some(&b'.')) else { continue };
+        // A checkpoint, or a checksum, of a commit that is not there says that the log goes on.
+        latest = latest.max(Some(version));
+        if let (".json", Entry::File(spot)) = (&name[DIGITS..], entry) {
+            commits.push((version, name, spot));
+        }
+    }
+    let all = (0..).zip(&commits).all(|(expected, (version, ..))| *version == expected);
+    let last = commits.last().map(|(version, ..)| *version);
+    if !all || last.is_none() || last != latest {
+        let what = "lacks commits (only a checkpoint has them?), which is not read: write the table as plain Parquet";
+        return Err(place.broken(what));
+    }
+    Ok(commits.into_iter().map(|(_, name, spot)| (name, spot)).collect())
+}
+
+fn begin(spot: &Spot) {
+    if let Spot::Stored(file) = spot
+        && file.bytes > 0
+    {
+        file.begin(ahead::start(file.bytes));
+    }
+}
+
+/// What the log has come to.
+#[derive(Default)]
+struct Table {
+    /// By path as it is written in the log, and by its deletion vector.
+    files: BTreeMap<(String, String), Map<String, Value>>,
+    protocol: Option<Map<String, Value>>,
+    metadata: Option<Map<String, Value>>,
+}
+
+impl Table {
+    fn commit(&mut self, spot: &Spot, place: Place<'_>) -> Result<(), SourceError> {
+        let mut file = BufReader::with_capacity(BUFFER, spot.stream().map_err(|error| place.io(&error))?);
+        let (mut line, mut number) = (Vec::new(), 0);
+        // In one commit what is removed was there before it, in whatever order its lines stand.
+        let (mut added, mut removed) = (Vec::new(), Vec::new());
+        while file.read_until(b'\n', &mut line).map_err(|error| place.io(&error))? > 0 {
+            number += 1;
+            let text = line.trim_ascii();
+            if !text.is_empty() {
+                let broken = || place.broken(&format!("line {number} is broken JSON"));
+                let Ok(Value::Object(action)) = serde_json::from_slice(text) else { return Err(broken()) };
+                for (name, value) in action {
+                    match (name.as_str(), value) {
+                        (_, Value::Null) => (),
+                        ("add", Value::Object(file)) => added.push((key(&file).ok_or_else(broken)?, file)),
+                        ("remove", Value::Object(file)) => removed.push(key(&file).ok_or_else(broken)?),
+                        ("metaData", Value::Object(metadata)) => self.metadata = Some(metadata),
+                        ("protocol", Value::Object(protocol)) => self.protocol = Some(protocol),
+                        // Nothing of these is in the table's rows.
+                        ("commitInfo" | "txn" | "cdc" | "domainMetadata", _) => (),
+                        (other, _) => {
+                            return Err(place.broken(&format!("has an action '{other}', which is not understood")));
+                        }
+                    }
+                }
+            }
+            line.clear();
+        }
+        if number == 0 {
+            return Err(place.broken("is empty: its upload probably broke off"));
+        }
+        for key in removed {
+            self.files.remove(&key);
+        }
+        self.files.extend(added);
+        Ok(())
+    }
+
+    /// Whether all of it can be read as it should be.
+    fn check(&self, place: Place<'_>) -> Result<(), SourceError> {
+        let refused =
+            |what: &str| Err(place.broken(&format!("{what}, which is not read: write the table as plain Parquet")));
+        let (Some(protocol), Some(metadata)) = (&self.protocol, &self.metadata) else {
+            return Err(place.broken("has no protocol or no metadata"));
+        };
+        let version = protocol.get("minReaderVersion").and_then(Value::as_u64);
+        if !matches!(version, Some(1..=3)) {
+            return refused("asks for a newer reader");
+        }
+        let features = protocol.get("readerFeatures").and_then(Value::as_array);
+        for feature in features.into_iter().flatten().filter_map(Value::as_str) {
+            if !HARMLESS.contains(&feature) {
+                return refused(&format!("uses the feature {feature}"));
+            }
+        }
+        let mode = metadata.get("configuration").and_then(|all| all.get("delta.columnMapping.mode"));
+        if mode.and_then(Value::as_str).is_some_and(|mode| mode != "none") {
+            return refused("uses column mapping");
+        }
+        if self.files.keys().any(|(_, vector)| !vector.is_empty()) {
+            return refused("uses deletion vectors");
+        }
+        let provider = metadata.get("format").and_then(|format| format.get("provider")).and_then(Value::as_str);
+        if provider.is_some_and(|provider| provider != "parquet") {
+            return refused("has files other than Parquet");
+        }
+        Ok(())
+    }
+
+    /// The columns whose value is in the log and not in the file.
+    fn partitions(
+        &self,
+        file: &Map<String, Value>,
+        place: Place<'_>,
+    ) -> Result<Vec<(String, Option<String>)>, SourceError> {
+        let columns = self.metadata.as_ref().and_then(|metadata| metadata.get("partitionColumns"));
+        let columns = columns.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let values = file.get("partitionValues").and_then(Value::as_object);
+        let of = |column: &str| match values.and_then(|values| values.get(column)) {
+            Some(Value::Null) => Ok((column.to_owned(), None)),
+            Some(Value::String(value)) => {
+                Ok((column.to_owned(), Some(value.clone()).filter(|value| !value.is_empty())))
+            }
+            _ => Err(place.broken(&format!("has a file without a value of its partition column '{column}'"))),
+        };
+        columns.map(of).collect()
+    }
+}
+
+/// What a file is in the log: its path, and which of its rows are deleted.
+fn key(file: &Map<String, Value>) -> Option<(String, String)> {
+    let path = file.get("path")?.as_str()?.to_owned();
+    let vector = match file.get("deletionVector") {
+        None | Some(Value::Null) => String::new(),
+        Some(vector) => vector.to_string(),
+    };
+    Some((path, vector))
+}
+
+fn part(
+    root: &Directory,
+    label: &str,
+    path: &str,
+    file: &Map<String, Value>,
+    partitions: Vec<(String, Option<String>)>,
+    place: Place<'_>,
+) -> Result<Part, SourceError> {
+    let decoded = percent_decode_str(path).decode_utf8_lossy();
+    let is_below = !decoded.starts_with('/')
+        && !path.contains("://")
+        && decoded.split('/').all(|name| !matches!(name, "" | "." | ".."));
+    if !is_below {
+        return Err(place.broken("names files outside the table, which is not read"));
+    }
+    let bytes = file.get("size").and_then(Value::as_u64);
+    let Some(bytes) = bytes else { return Err(place.broken("does not say how long a file is")) };
+    Ok(Part {
+        spot: root.file(&decoded, bytes),
+        label: format!("{label}/{decoded}"),
+        format: Format::Parquet,
+        packed: Packed::No,
+        partitions,
+        logged: Some(bytes),
+    })
+}
+
+/// What a directory is whose truth is in a log that is not read here, by what lies in it; as it follows its name.
+pub(super) fn other_log(entries: &Entries) -> Option<&'static str> {
+    let has = |wanted: &str| entries.iter().any(|(name, _)| name == wanted);
+    if entries.iter().any(|(name, _)| name.starts_with(".hoodie")) {
+        return Some("is a Hudi table, which is not read: write it as plain Parquet");
+    }
+    if has("_spark_metadata") {
+        return Some("was written by a Spark stream (_spark_metadata), which is not read: write it as plain Parquet");
+    }
+    let metadata = entries.iter().find_map(|(name, entry)| match entry {
+        Entry::Directory(directory) if name == "metadata" => Some(directory),
+        _ => None,
+    })?;
+    let is_iceberg = metadata.everything().is_ok_and(|entries| {
+        entries.iter().any(|(name, _)| name.contains(".metadata.json") || name == "version-hint.text")
+    });
+    is_iceberg.then_some("is an Iceberg table, which is not read: write it as plain Parquet")
+}
