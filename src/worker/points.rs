@@ -2,7 +2,7 @@
 //!
 //! `EXHAUST_TEST_POINT=PLACE[=SUBJECT][#N]:ACTION`: from the N-th time on (the first, unless said) that PLACE is reached
 //! (with SUBJECT, where given), `pause` says so on stderr and stays there for ever, `abort` ends the process as a crash
-//! does, `delay=MILLISECONDS` waits. Several are joined by `;`. Places: `claimed`, `loading`, `generating` (subject:
+//! does, `delay=MILLISECONDS` waits, `until=FILE` says so and waits until there is such a file. Several are joined by `;`. Places: `claimed`, `loading`, `generating` (subject:
 //! batch id), `stretch` (batch id; before each is loaded), `written` (batch id; the file is rendered and not finished),
 //! `placed` (batch id; the file is there, the ledger does not know it yet), `stored` (batch id), `writing-back` (request
 //! key).
@@ -16,6 +16,7 @@ pub(super) const fn reach(_place: &str, _subject: &str) {}
 
 #[cfg(debug_assertions)]
 mod debug {
+    use std::path::PathBuf;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
@@ -25,6 +26,7 @@ mod debug {
         Pause,
         Abort,
         Delay(Duration),
+        Until(PathBuf),
     }
 
     #[derive(Debug)]
@@ -43,6 +45,7 @@ mod debug {
         let action = match action.split_once('=') {
             None if action == "pause" => Action::Pause,
             None if action == "abort" => Action::Abort,
+            Some(("until", file)) => Action::Until(PathBuf::from(file)),
             Some(("delay", millis)) => Action::Delay(Duration::from_millis(millis.parse().ok()?)),
             _ => return None,
         };
@@ -73,8 +76,14 @@ mod debug {
             if self.reached.fetch_add(1, Ordering::SeqCst) + 1 < self.from {
                 return;
             }
-            match self.action {
-                Action::Delay(time) => std::thread::sleep(time),
+            match &self.action {
+                Action::Delay(time) => std::thread::sleep(*time),
+                Action::Until(file) => {
+                    log::warn!("paused at={place} subject={subject}");
+                    while !file.exists() {
+                        std::thread::sleep(Duration::from_millis(10));
+                    }
+                }
                 Action::Abort => {
                     log::warn!("aborting at={place} subject={subject}");
                     std::process::abort();
@@ -98,6 +107,7 @@ mod debug {
             let point = parse("stored=a:b#3:delay=20").unwrap();
             assert_eq!((point.place.as_str(), point.subject.as_deref(), point.from), ("stored", Some("a:b"), 3));
             assert_eq!(point.action, Action::Delay(Duration::from_millis(20)));
+            assert_eq!(parse("stretch:until=a/b").unwrap().action, Action::Until(PathBuf::from("a/b")));
             assert!(parse("claimed:pause").is_some() && parse("claimed:explode").is_none() && parse("x").is_none());
         }
     }

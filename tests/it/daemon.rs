@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::site::Site;
 
-/// How long anything in these tests may take before it counts as hanging.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+/// How long anything in these tests may take before it counts as hanging: more than a machine with other work needs, and
+/// nothing waits for it to pass.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(5);
 
 /// `exhaustd run`, killed when it is dropped.
 pub(crate) struct Daemon {
@@ -20,8 +21,15 @@ pub(crate) struct Daemon {
 
 #[derive(Default)]
 struct Log {
-    lines: Mutex<Vec<String>>,
+    seen: Mutex<Seen>,
     more: Condvar,
+}
+
+#[derive(Default)]
+struct Seen {
+    lines: Vec<String>,
+    /// There will be no more: the process has ended.
+    is_whole: bool,
 }
 
 impl Daemon {
@@ -37,18 +45,23 @@ impl Daemon {
         let (stderr, written) = (child.stderr.take().unwrap(), Arc::clone(&log));
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                written.lines.lock().unwrap().push(line);
+                written.seen.lock().unwrap().lines.push(line);
                 written.more.notify_all();
             }
+            written.seen.lock().unwrap().is_whole = true;
+            written.more.notify_all();
         });
         Self { child, log }
     }
 
     /// Waits until a line with this text is logged; `false` if that takes longer than `patience`.
     pub(crate) fn logs_within(&self, text: &str, patience: Duration) -> bool {
-        let lines = self.log.lines.lock().unwrap();
-        let is_missing = |lines: &mut Vec<String>| !lines.iter().any(|line| line.contains(text));
-        !self.log.more.wait_timeout_while(lines, patience, is_missing).unwrap().1.timed_out()
+        self.sees_within(patience, |seen| seen.lines.iter().any(|line| line.contains(text)))
+    }
+
+    fn sees_within(&self, patience: Duration, is_there: impl Fn(&Seen) -> bool) -> bool {
+        let seen = self.log.seen.lock().unwrap();
+        !self.log.more.wait_timeout_while(seen, patience, |seen| !is_there(seen)).unwrap().1.timed_out()
     }
 
     /// Waits until a line with this text is logged.
@@ -59,12 +72,12 @@ impl Daemon {
 
     /// Everything that was logged so far.
     pub(crate) fn log(&self) -> String {
-        self.log.lines.lock().unwrap().join("\n")
+        self.log.seen.lock().unwrap().lines.join("\n")
     }
 
     /// How many lines so far hold this text.
     pub(crate) fn count(&self, text: &str) -> usize {
-        self.log.lines.lock().unwrap().iter().filter(|line| line.contains(text)).count()
+        self.log.seen.lock().unwrap().lines.iter().filter(|line| line.contains(text)).count()
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -88,12 +101,11 @@ impl Daemon {
         self.child.try_wait().unwrap()
     }
 
-    /// Waits until it has ended.
+    /// Waits until it has ended, and its log has been read to the end.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let status = wait_for("the daemon to end", || self.ended());
-        // The log is read by another thread, which sees the end of it.
-        std::thread::sleep(Duration::from_millis(50));
+        assert!(self.sees_within(PATIENCE, |seen| seen.is_whole), "its log has no end:\n{}", self.log());
         status
     }
 }

@@ -6,10 +6,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::daemon::{PATIENCE, wait_for};
 use crate::site::Site;
 
 /// What came back.
@@ -54,11 +55,9 @@ impl Server {
     /// The same of a command that is made already.
     pub(crate) fn spawn(command: Command) -> Self {
         let server = Self::listening(command);
-        let until = Instant::now() + Duration::from_secs(30);
-        while server.get("/health").json()["dependencies"]["database"]["ok"] != true {
-            assert!(Instant::now() < until, "the database is never ready:\n{}", server.seen);
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_for("the database", || {
+            (server.get("/health").json()["dependencies"]["database"]["ok"] == true).then_some(())
+        });
         server
     }
 
@@ -76,7 +75,7 @@ impl Server {
 
     /// Waits for a line of the log.
     pub(crate) fn wait_for(&mut self, part: &str) -> String {
-        let until = Instant::now() + Duration::from_secs(30);
+        let until = Instant::now() + PATIENCE;
         loop {
             let line = self.log.recv_timeout(until.saturating_duration_since(Instant::now()));
             let line = line.unwrap_or_else(|_| panic!("no line with {part:?} in the log:\n{}", self.seen));
@@ -113,17 +112,12 @@ impl Server {
 
     /// Reads a request's status until it has ended.
     pub(crate) fn ended(&self, tag: &str, request_id: &str, key: &[(&str, &str)]) -> Value {
-        let until = Instant::now() + Duration::from_mins(1);
-        loop {
+        wait_for("the request to end", || {
             let answer = self.call("GET", &format!("/job/request/read/{tag}/{request_id}"), key, b"");
             assert_eq!(answer.status, 200, "{}", answer.errmsg());
             let status = answer.json()["result"].clone();
-            if ["COMPLETED", "FAILED"].contains(&status["status"].as_str().unwrap()) {
-                return status;
-            }
-            assert!(Instant::now() < until, "still {status}");
-            std::thread::sleep(Duration::from_millis(100));
-        }
+            ["COMPLETED", "FAILED"].contains(&status["status"].as_str().unwrap()).then_some(status)
+        })
     }
 
     /// SIGTERM; its exit code, and everything that it logged.
@@ -132,7 +126,7 @@ impl Server {
         assert!(killed.success());
         let code = self.child.wait().unwrap().code();
         let mut log = std::mem::take(&mut self.seen);
-        while let Ok(line) = self.log.recv_timeout(Duration::from_secs(5)) {
+        while let Ok(line) = self.log.recv_timeout(PATIENCE) {
             log.push_str(&line);
             log.push('\n');
         }
@@ -164,7 +158,7 @@ impl Client {
 
     pub(crate) fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address);
         for (name, value) in headers {
             head.extend([name, ": ", value, "\r\n"]);

@@ -19,11 +19,12 @@ mod tenants;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use exhaust::requests::{Claim, ClaimWish, Failure, ManualClock, NewRequest, Queue, RequestKey, Suspects};
 
+use super::daemon::wait_for;
 use super::databases::TestDatabase;
 
 /// The table as the platform's design page prints it.
@@ -198,11 +199,7 @@ pub(crate) fn index_reads(database: &TestDatabase, index: &str) -> (u64, u64) {
         let number = |n: usize| rows[0][n].as_ref().unwrap().parse::<u64>().unwrap();
         (number(0), number(1))
     };
-    let since = Instant::now();
-    while read().0 == 0 && since.elapsed() < Duration::from_secs(20) {
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    read()
+    wait_for("counts", || Some(read()).filter(|(looks, _)| *looks > 0))
 }
 
 /// What PostgreSQL's planner goes on believing for long where there are many finished rows: they are analysed after a tenth

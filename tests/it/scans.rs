@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use exhaust::sample_data::{self, Format, SampleOptions};
 
 use crate::buckets;
+use crate::daemon::wait_for;
 use crate::databases::TestDatabase;
 use crate::site::{JOBS, Seen, Site, each, fixture, told};
 
@@ -448,14 +449,12 @@ fn a_standalone_job_makes_its_own_request() {
         // At first sight counting starts; a slot has come by the time of one of the next runs.
         assert!(site.run(&["run", "--once"]).status.success());
         assert!(site.rows().is_empty(), "nothing is made up for the time before");
-        let mut rows = BTreeMap::new();
         // Slots come once a second, and a run takes a fiftieth of one.
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
-        while rows.is_empty() && std::time::Instant::now() < until {
+        let rows = wait_for("a slot", || {
             let output = site.run(&["run", "--once"]);
             assert!(output.status.success(), "{}", told(&output));
-            rows = site.rows();
-        }
+            Some(site.rows()).filter(|rows| !rows.is_empty())
+        });
         let (id, seen) = rows.first_key_value().unwrap();
         assert_eq!((id.len(), seen.status.as_str(), seen.urls.len()), (40, "COMPLETED", 1));
     });

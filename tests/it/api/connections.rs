@@ -6,6 +6,7 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use super::{BATCH, SUBMIT, rows, site, submission};
+use crate::daemon::wait_for;
 use crate::databases::{TestDatabase, each};
 use crate::http::{Server, read};
 
@@ -47,7 +48,8 @@ fn silent_and_slow_clients_hold_up_nobody() {
     let asked = Instant::now();
     assert_eq!(server.get("/job/list").status, 200);
     assert_eq!(server.post(SUBMIT, &submission("t", BATCH)).status, 200);
-    assert!(asked.elapsed() < Duration::from_secs(10), "held up for {:?}", asked.elapsed());
+    // After 30 s the server gives the slow ones up.
+    assert!(asked.elapsed() < Duration::from_secs(25), "held up for {:?}", asked.elapsed());
     drop((silent, slow));
 }
 
@@ -69,7 +71,7 @@ fn a_database_that_goes_silent_is_given_up_and_found_again() {
     });
     assert_eq!(server.get("/health").status, 503);
     proxy.heal();
-    crate::daemon::wait_for("health", || (server.get("/health").status == 200).then_some(()));
+    wait_for("health", || (server.get("/health").status == 200).then_some(()));
     assert_eq!(server.get("/job/request/list/t").status, 200);
 }
 
@@ -92,11 +94,7 @@ fn a_stop_lets_answers_end() {
     assert_eq!(server.get("/job/list").status, 200);
     let address = server.address.clone();
     let stopping = std::thread::spawn(move || server.stop());
-    let until = Instant::now() + Duration::from_secs(10);
-    while TcpStream::connect(&address).is_ok() {
-        assert!(Instant::now() < until, "it still listens");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_for("it to listen no more", || TcpStream::connect(&address).is_err().then_some(()));
     asking.write_all(&body.as_bytes()[10..]).unwrap();
     assert_eq!(read(&mut asking).status, 200, "the call that was under way");
     let mut rest = Vec::new();

@@ -1,6 +1,7 @@
 //! Downloads: the bytes are the store's, and links open what they were made for and nothing else.
 
 use super::{BATCH, SUBMIT, site, submission};
+use crate::daemon::wait_for;
 use crate::databases::{TestDatabase, each};
 use crate::http::Server;
 
@@ -104,14 +105,7 @@ fn an_expired_link_says_so() {
     });
     let (id, link) = completed(&server);
     let stored = site.rows()[&id].urls[0].clone();
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    let answer = loop {
-        let answer = server.fetch(&link);
-        if answer.status != 200 || std::time::Instant::now() > until {
-            break answer;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    };
+    let answer = wait_for("its end", || Some(server.fetch(&link)).filter(|answer| answer.status != 200));
     assert_eq!(answer.status, 403);
     assert_eq!(answer.errmsg(), "the link has expired: read the request's status again for a new one");
     assert!(!stored.contains("signature"), "rows hold keys, not links");

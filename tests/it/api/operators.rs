@@ -6,19 +6,13 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::{BATCH, SUBMIT, site, submission};
+use crate::daemon::wait_for;
 use crate::databases::{TestDatabase, each};
 use crate::http::{Answer, Server};
 use crate::site::told;
 
 fn healthy(server: &Server) -> Answer {
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    loop {
-        let answer = server.get("/health");
-        if answer.status == 200 || std::time::Instant::now() > until {
-            return answer;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
+    wait_for("health", || Some(server.get("/health")).filter(|answer| answer.status == 200))
 }
 
 #[test]
@@ -40,16 +34,11 @@ fn health_tells_each_dependency() {
         });
         std::fs::remove_dir_all(site.path("reports")).ok();
         std::fs::write(site.path("reports"), "in the way").unwrap();
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        let unready = loop {
+        let unready = wait_for("the store to be missed", || {
             let answer = server.get("/health");
-            let report = answer.json();
-            if report["dependencies"]["store"]["message"].as_str().unwrap().contains("cannot write") {
-                break answer;
-            }
-            assert!(std::time::Instant::now() < until, "{report}");
-            std::thread::sleep(std::time::Duration::from_millis(100));
-        };
+            let message = answer.json()["dependencies"]["store"]["message"].as_str().unwrap().to_owned();
+            message.contains("cannot write").then_some(answer)
+        });
         assert_eq!(unready.status, 503);
         let report = unready.json();
         assert_eq!((&report["live"], &report["ready"]), (&json!(true), &json!(false)));
@@ -66,16 +55,12 @@ fn metrics_tell_requests_queue_phases_and_calls() {
         let id = submitted.json()["result"]["request_id"].as_str().unwrap().to_owned();
         let status = server.ended("t", &id, &[]);
         // The waiting line is read at most once a second.
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        let text = loop {
+        let text = wait_for("an empty line", || {
             let answer = server.get("/metrics");
             assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));
             let text = String::from_utf8(answer.body).unwrap();
-            if text.contains("exhaustd_queue_depth{job=\"course-report\"} 0") || std::time::Instant::now() > until {
-                break text;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(100));
-        };
+            text.contains("exhaustd_queue_depth{job=\"course-report\"} 0").then_some(text)
+        });
         let stats = &status["job_stats"];
         for line in [
             "exhaustd_requests{job=\"course-report\",status=\"COMPLETED\"} 1".to_owned(),

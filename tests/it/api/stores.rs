@@ -1,12 +1,13 @@
 //! Files in an object store: links are that store's own, made when a status is read, and we serve none of them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use exhaust::requests::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
 use super::{BATCH, SUBMIT, site, submission};
 use crate::buckets;
+use crate::daemon::wait_for;
 use crate::databases::TestDatabase;
 use crate::http::{Server, fetch};
 use crate::site::{Site, fixture};
@@ -113,23 +114,17 @@ fn a_link_to_an_object_store_ends() {
         let submission = submission("t", BATCH);
         let id = server.post(SUBMIT, &submission).json()["result"]["request_id"].as_str().unwrap().to_owned();
         server.ended("t", &id, &[]);
-        let until = Instant::now() + Duration::from_secs(30);
         let read = || link(&server.get(&format!("/job/request/read/t/{id}")).json()["result"]);
         // It may be over before a slow machine comes to fetch it.
-        let mut last = read();
-        while fetch(&last).status != 200 {
-            assert!(Instant::now() < until, "{last}: never to be had");
-            last = read();
-        }
-        let refused = loop {
-            let answer = fetch(&last);
-            if answer.status != 200 {
-                break answer;
-            }
-            assert!(Instant::now() < until, "{last}: does not end");
-            std::thread::sleep(Duration::from_millis(200));
+        let valid = || {
+            wait_for("a link that can still be fetched", || {
+                let link = read();
+                (fetch(&link).status == 200).then_some(link)
+            })
         };
-        assert_eq!(refused.status, 403, "{last}: {}", String::from_utf8_lossy(&refused.body));
-        assert_eq!(fetch(&read()).status, 200, "the next read gives a new one");
+        let first = valid();
+        let refused = wait_for("its end", || Some(fetch(&first)).filter(|answer| answer.status != 200));
+        assert_eq!(refused.status, 403, "{first}: {}", String::from_utf8_lossy(&refused.body));
+        assert_ne!(valid(), first, "the next read gives a new one");
     });
 }

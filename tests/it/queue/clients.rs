@@ -5,6 +5,7 @@ use std::thread;
 
 use exhaust::requests::{NewRequest, Reader, Submitted, WriteBack};
 
+use super::super::daemon::PATIENCE;
 use super::super::databases::{TestDatabase, each};
 use super::{LEASE, assert_changes, columns, failure, ids, key, migrated, request, start, wish};
 
@@ -218,13 +219,11 @@ fn a_submit_wakes_the_daemons() {
     listener.batch_execute("LISTEN exhaust_job_request").unwrap();
     queue.submit(&request("t", "1")).unwrap();
     queue.submit(&request("t", "1")).unwrap();
-    // A round trip brings what was sent before it.
-    listener.batch_execute("SELECT 1").unwrap();
+    database.execute("NOTIFY exhaust_job_request, 'what is heard before is all'");
     let mut notifications = listener.notifications();
-    let mut channels = Vec::new();
-    let mut waiting = notifications.timeout_iter(std::time::Duration::from_millis(200));
-    while let Some(note) = postgres::fallible_iterator::FallibleIterator::next(&mut waiting).unwrap() {
-        channels.push(note.channel().to_owned());
-    }
-    assert_eq!(channels, ["exhaust_job_request"], "once: the second found its row");
+    let mut waiting = notifications.timeout_iter(PATIENCE);
+    let mut hear = || postgres::fallible_iterator::FallibleIterator::next(&mut waiting).unwrap().unwrap();
+    let first = hear();
+    assert_eq!((first.channel(), first.payload()), ("exhaust_job_request", ""));
+    assert_eq!(hear().payload(), "what is heard before is all", "once: the second found its row");
 }

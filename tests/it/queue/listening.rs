@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
+use super::super::daemon::PATIENCE;
 use super::super::databases::each;
 use super::{LEASE, key, migrated, request, start, wish};
 
@@ -15,7 +16,7 @@ fn submissions_are_heard() {
         let mut listener =
             database.queue(std::sync::Arc::new(super::ManualClock::new(start()))).listen().unwrap().unwrap();
         let short = Duration::from_millis(100);
-        let long = Duration::from_secs(20);
+        let long = PATIENCE;
         assert!(!listener.wait(short).unwrap());
         queue.submit(&request("t", "1")).unwrap();
         assert!(listener.wait(long).unwrap());

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use exhaust::requests::{Completion, Finished, Queue, WriteBack};
 
+use super::super::daemon::wait_for;
 use super::super::databases::{TestDatabase, each};
 use super::{columns, failure, key, migrated, request, start, wish};
 
@@ -250,11 +251,7 @@ fn postgres_plans_a_step_on_its_index() {
     }
     drop(queue);
     // Statistics arrive when the sessions that made them have ended.
-    let until = std::time::Instant::now() + Duration::from_secs(20);
-    while scans().0 < before.0 + 11 && std::time::Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    let now = scans();
+    let now = wait_for("statistics", || Some(scans()).filter(|now| now.0 >= before.0 + 11));
     assert_eq!(now.0 - before.0, 11, "each page asks the index once");
     assert!(now.1 - before.1 <= 2000, "a page reads little more than its rows: {}", now.1 - before.1);
 }

@@ -11,11 +11,13 @@ use exhaust::sample_data::SampleRequest;
 
 use super::{Files, count, files, open_rows, place, sample, undisturbed};
 use crate::buckets::{self, TestBucket};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, PATIENCE};
 use crate::databases::TestDatabase;
 use crate::site::Site;
 
 const LEASE: Duration = Duration::from_secs(2);
+/// Between two looks at how many wait.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Over both databases, and a tenth of it on each object store; `EXHAUST_TEST_KILLS` sets another number.
 const KILLS: u32 = 210;
 /// While daemons are killed this many requests are kept waiting, so that there is always something to do.
@@ -100,17 +102,21 @@ fn kill(database: &TestDatabase, store: Option<&TestBucket>, fleet: u32, kills: 
         site.insert("t", &format!("wrong{n}"), "course-report", data);
     }
     let mut inserted = 0;
+    // How long a few statements and a short sleep took at most: as long a renewal may take, on a machine with other work.
+    let mut slowest = Duration::ZERO;
     std::thread::scope(|scope| {
         for number in 0..fleet {
             let (site, dead, left) = (&site, &dead, &left);
             scope.spawn(move || executioner(site, dead, left, u64::from(20_261_124 + number)));
         }
         while left.load(Ordering::SeqCst) > 0 {
+            let since = Instant::now();
             for _ in count(database, "status = 'SUBMITTED'")..WAITING {
                 insert(inserted);
                 inserted += 1;
             }
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(PAUSE);
+            slowest = slowest.max(since.elapsed().saturating_sub(PAUSE));
         }
     });
     let last_kill = Instant::now();
@@ -154,12 +160,12 @@ fn kill(database: &TestDatabase, store: Option<&TestBucket>, fleet: u32, kills: 
         LEASE / 3,
     );
     assert!(
-        span.is_none_or(|span| span <= LEASE / 3 + Duration::from_secs(1)),
-        "more than a renewal period was made again"
+        span.is_none_or(|span| span <= LEASE / 3 + Duration::from_secs(1) + slowest),
+        "more than a renewal period was made again: {span:?}, where a few statements took up to {slowest:?}"
     );
 }
 
-/// Waits until all is done. Ten seconds after the last lease has run out no row is held by anybody who is dead.
+/// Waits until all is done. Half a minute after the last lease has run out no row is held by anybody who is dead.
 fn recover(database: &TestDatabase, living: &[Daemon], last_kill: Instant) -> Duration {
     let mut judged = false;
     let pids: BTreeSet<String> = living.iter().map(|daemon| daemon.pid().to_string()).collect();
@@ -167,7 +173,7 @@ fn recover(database: &TestDatabase, living: &[Daemon], last_kill: Instant) -> Du
         if open_rows(database) == 0 {
             return last_kill.elapsed();
         }
-        if !judged && last_kill.elapsed() > LEASE + Duration::from_secs(10) {
+        if !judged && last_kill.elapsed() > LEASE + Duration::from_secs(30) {
             judged = true;
             for row in
                 database.query_text("SELECT request_id, lease_owner FROM job_request WHERE status = 'PROCESSING'")
@@ -177,7 +183,7 @@ fn recover(database: &TestDatabase, living: &[Daemon], last_kill: Instant) -> Du
                 assert!(pids.contains(pid), "{row:?} is held by a daemon that is dead");
             }
         }
-        assert!(last_kill.elapsed() < Duration::from_mins(3), "not recovered");
+        assert!(last_kill.elapsed() < PATIENCE, "not recovered");
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -1,7 +1,7 @@
 //! jobs.toml is changed under a running daemon, and submissions are heard at once.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{place, sample, wait_until_done};
 use crate::daemon::{Daemon, wait_for};
@@ -90,12 +90,15 @@ fn a_submission_is_worked_on_at_once() {
             let batch = &requests[0].batches[0];
             let submitted = site.run(&["submit", "course-report", "--batch", batch, "--tag", "t", "--request-id", id]);
             assert!(submitted.status.success());
+            // Nothing else would wake it before the year is over.
             wait_for("the report", || (site.rows()[id].status == "COMPLETED").then_some(()));
             println!("submitted and completed within {:?}", since.elapsed());
-            assert!(since.elapsed() < Duration::from_secs(20));
         }
         site.run(&["submit", "assessment-report", "--batch", &requests[0].batches[0], "--request-id", "quiet"]);
-        std::thread::sleep(Duration::from_millis(500));
+        // It is heard before the next one, which is worked on.
+        let batch = &requests[0].batches[0];
+        site.run(&["submit", "course-report", "--batch", batch, "--tag", "t", "--request-id", "after"]);
+        wait_for("the one after it", || (site.rows()["after"].status == "COMPLETED").then_some(()));
         assert_eq!(site.rows()["quiet"].status, "SUBMITTED", "on_submit = false");
         // Whoever loses the connection for it listens anew.
         if database.is_postgres() {

@@ -2,7 +2,6 @@
 //! afterwards.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use exhaust::sample_data::{self, Format, SampleOptions, SampleRequest};
 
@@ -12,7 +11,7 @@ use crate::databases::TestDatabase;
 use crate::site::{self, Site};
 
 /// Of the made-up platform's largest batch there are several stretches in so much memory.
-const WORKER: &str = "memory = \"64KiB\"\nlease = \"1500ms\"\nstop_timeout = \"2s\"\nthreads = 2";
+const WORKER: &str = "memory = \"64KiB\"\nlease = \"1500ms\"\nstop_timeout = \"4s\"\nthreads = 2";
 
 /// A site with one request for the largest batch, and what it shall get.
 fn large<'a>(database: &'a TestDatabase, data: &std::path::Path) -> (Site<'a>, Files) {
@@ -48,10 +47,9 @@ fn a_daemon_that_ends_between_two_stretches_leaves_nothing_half() {
             if kills {
                 first.kill();
             } else {
-                let told = Instant::now();
+                // The stretch that is under way never ends.
                 first.signal("TERM");
                 assert!(first.wait().success(), "{}", first.log());
-                assert!(told.elapsed() < Duration::from_secs(8), "{:?}", told.elapsed());
                 assert_eq!(count(database, "status = 'SUBMITTED' AND iteration = 0 AND crashes = 0"), 1);
             }
             let second = Daemon::start(&site, "");
@@ -70,10 +68,11 @@ fn a_table_that_vanishes_between_two_stretches_fails_the_request() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     let (site, _) = large(&database, &data);
-    let daemon = Daemon::start(&site, "stretch#3:delay=1000");
-    daemon.logs("worked on in stretches");
-    std::thread::sleep(Duration::from_millis(500));
+    let gone = directory.path().join("gone");
+    let daemon = Daemon::start(&site, &format!("stretch#3:until={}", gone.display()));
+    daemon.logs("paused at=stretch");
     fs::remove_file(data.join("user.parquet")).unwrap();
+    fs::write(gone, "").unwrap();
     wait_until_done(&database);
     let row = &site.rows()["r"];
     assert_eq!(row.status, "FAILED", "{}", daemon.log());

@@ -125,7 +125,7 @@ fn one_batch_of_many_opens_its_own_partition_only() {
     });
 }
 
-/// Lists and reads of 500 partitions, 20 ms each: one after the other they would take 20 s.
+/// Lists and reads of 500 partitions, 100 ms each: one after the other they would take 100 s.
 #[test]
 fn many_small_partitions_are_fetched_side_by_side() {
     let directory = tempfile::tempdir().unwrap();
@@ -139,17 +139,18 @@ fn many_small_partitions_are_fetched_side_by_side() {
     assert_eq!(expected.1.rows, 1500);
     buckets::each(|bucket| {
         bucket.fill(directory.path());
-        let (slow, calls) = bucket.spoilt(Fault::Slow(Duration::from_millis(20)));
+        let (slow, calls) = bucket.spoilt(Fault::Slow(Duration::from_millis(100)));
         let start = Instant::now();
         assert!(read(&source(slow.open()), &wanted(None)).unwrap() == expected);
         let (spent, calls) = (start.elapsed(), calls.load(Ordering::SeqCst));
         eprintln!("{:?}: {calls} calls in {spent:?}", bucket.server);
         assert_eq!(calls, 2 + 500 + 500, "the source, the table, its partitions, their files");
-        assert!(spent < Duration::from_secs(10), "{spent:?}");
+        assert!(spent < Duration::from_secs(50), "{spent:?}");
     });
 }
 
-/// A row group whose columns lie far from each other, 300 ms a call: its end, then all columns together. One by one they take 3.6 s.
+/// A row group whose columns lie far from each other, 1 s a call: its end, then all columns together. One by one they
+/// take 12 s.
 #[test]
 fn columns_of_a_row_group_come_side_by_side() {
     const NAMES: [&str; 20] =
@@ -171,13 +172,13 @@ fn columns_of_a_row_group_come_side_by_side() {
     let expected = read(&files(directory.path(), CsvDialect::Rfc4180, settings()), &scan).unwrap();
     buckets::each(|bucket| {
         bucket.fill(directory.path());
-        let (slow, calls) = bucket.spoilt(Fault::Slow(Duration::from_millis(300)));
+        let (slow, calls) = bucket.spoilt(Fault::Slow(Duration::from_secs(1)));
         let start = Instant::now();
         assert!(read(&source(slow.open()), &scan).unwrap() == expected);
         let (spent, calls) = (start.elapsed(), calls.load(Ordering::SeqCst));
         eprintln!("{:?}: {calls} calls in {spent:?}", bucket.server);
         assert_eq!(calls, 1 + 1 + 10, "a list, the end, ten columns");
-        assert!(spent < Duration::from_secs(3), "{spent:?}");
+        assert!(spent < Duration::from_secs(10), "{spent:?}");
     });
 }
 

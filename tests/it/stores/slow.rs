@@ -51,12 +51,12 @@ fn spent(data: &Path, request: &str, remote: &Remote, files: usize, worker: &str
     spent
 }
 
-/// One after the other the calls alone would take `files` × 50 ms. `EXHAUST_TEST_FILES=1000` measures so many, at 20 and
+/// One after the other the calls alone would take `files` × 200 ms. `EXHAUST_TEST_FILES=1000` measures so many, at 20 and
 /// 100 ms a call: the figures of docs/stores.md.
 #[test]
 fn many_small_files_go_to_a_slow_store_at_a_time() {
     let more = std::env::var("EXHAUST_TEST_FILES").ok().map(|files| files.parse::<usize>().unwrap());
-    let (files, latencies) = more.map_or((200, vec![50]), |files| (files, vec![20, 100]));
+    let (files, latencies) = more.map_or((200, vec![200]), |files| (files, vec![20, 100]));
     let directory = tempfile::tempdir().unwrap();
     let request = batches(files, directory.path());
     for remote in remotes("slow").iter().filter(|remote| remote.url.starts_with("s3")) {
@@ -76,7 +76,7 @@ fn many_small_files_go_to_a_slow_store_at_a_time() {
 /// Files that are on their way are noted or never appear; those that wait for a carrier do not hold up a stop.
 #[test]
 fn a_stop_does_not_wait_for_what_is_not_yet_on_its_way() {
-    const FILES: usize = 300;
+    const FILES: usize = 900;
     let directory = tempfile::tempdir().unwrap();
     let request = batches(FILES, directory.path());
     for remote in remotes("stop").iter().filter(|remote| remote.url.starts_with("s3")) {
@@ -87,7 +87,7 @@ fn a_stop_does_not_wait_for_what_is_not_yet_on_its_way() {
         let text = fs::read_to_string(site.path("jobs.toml")).unwrap();
         let worker = "[worker]\nstop_timeout = \"6s\"\n";
         fs::write(site.path("jobs.toml"), text.replace("file://reports", &remote.url) + worker).unwrap();
-        // 64 of them at a time: all would take 20 s.
+        // 64 of them at a time: all would take a minute.
         let slow = remote.through(Fault::Slow(Duration::from_secs(4)));
         let mut command = site.command(&["run"]);
         let mut daemon = Daemon::spawn(command.envs(slow.environment.iter().map(|(name, value)| (name, value))));
@@ -96,7 +96,7 @@ fn a_stop_does_not_wait_for_what_is_not_yet_on_its_way() {
         daemon.signal("TERM");
         let told = Instant::now();
         assert!(daemon.wait().success(), "{}", daemon.log());
-        assert!(told.elapsed() < Duration::from_secs(12), "{:?}: {}", told.elapsed(), daemon.log());
+        assert!(told.elapsed() < Duration::from_secs(40), "{:?}: {}", told.elapsed(), daemon.log());
         let row = database.query_text("SELECT status, iteration, processed_batches FROM job_request").remove(0);
         assert_eq!(row[..2], [Some("SUBMITTED".to_owned()), Some("0".to_owned())], "{}", daemon.log());
         let noted: serde_json::Value = serde_json::from_str(row[2].as_ref().unwrap()).unwrap();
