@@ -151,3 +151,27 @@ pub(crate) fn put(bucket: &Bucket, key: &str, bytes: Vec<u8>) {
         Headers { content_type: "application/octet-stream", content_disposition: "attachment".to_owned(), crc32: None };
     bucket.put(key, bytes, headers).unwrap();
 }
+
+/// An object as some programs mark a folder, `folder/` without a byte: by a call of its own, since the crate takes no such
+/// name. On Azurite only; the S3 server keeps objects as files, where such a name is a directory.
+pub(crate) fn mark_folder(bucket: &TestBucket, folder: &str) {
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+    assert_eq!(bucket.server, Server::Azure);
+    // https://learn.microsoft.com/rest/api/storageservices/create-service-sas
+    let text = format!("rcwl\n\n2099-01-01T00:00:00Z\n/blob/{ACCOUNT}/exhaust\n\n\n\n2020-12-06\nc\n\n\n\n\n\n\n");
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&BASE64_STANDARD.decode(KEY).unwrap()).unwrap();
+    mac.update(text.as_bytes());
+    let signature = BASE64_STANDARD.encode(mac.finalize().into_bytes());
+    let signature = utf8_percent_encode(&signature, NON_ALPHANUMERIC);
+    let place = bucket.url.split_once("//exhaust/").unwrap().1;
+    let path = format!(
+        "/{ACCOUNT}/exhaust/{place}/{folder}/?sv=2020-12-06&sr=c&sp=rcwl&se=2099-01-01T00%3A00%3A00Z&sig={signature}"
+    );
+    let headers = [("x-ms-blob-type", "BlockBlob"), ("x-ms-version", "2020-12-06"), ("content-length", "0")];
+    let answer = crate::http::Client::at(&bucket.address.to_string()).call("PUT", &path, &headers, b"");
+    assert_eq!(answer.status, 201, "{}", String::from_utf8_lossy(&answer.body));
+}

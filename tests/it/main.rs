@@ -25,3 +25,4 @@ mod scans;
 mod site;
 mod sources;
 mod stores;
+mod written;

@@ -239,8 +239,10 @@ fn message(source: &dyn Source, scan: &Scan) -> (String, bool) {
 #[test]
 fn what_is_not_there_and_who_is_refused() {
     buckets::each(|bucket| {
-        let nothing =
-            format!("table user_enrolments: not in {} as .parquet, .csv(.gz), .jsonl(.gz) or directory", bucket.url);
+        let nothing = format!(
+            "table user_enrolments: not in {} as .parquet, .csv, .tsv, .jsonl, .json (.gz, .zst) or directory",
+            bucket.url
+        );
         assert_eq!(message(&source(bucket.open()), &wanted(None)), (nothing, false));
         assert_eq!(source(bucket.open()).tables(), Ok(vec![]));
         let refused = "table user_enrolments: source cannot be read: the object store refuses our credentials";
@@ -351,4 +353,62 @@ fn a_file_that_is_replaced_while_it_is_read_may_pass() {
         let message = "table user_enrolments: user_enrolments.csv was changed while it was read";
         assert_eq!((error.message.as_str(), error.may_pass), (message, true), "{server:?}");
     }
+}
+
+#[test]
+fn folders_as_programs_mark_them_are_passed_over() {
+    buckets::each(|bucket| {
+        let store = bucket.open();
+        let row = b"courseid,userid\nc,u\n".to_vec();
+        put(&store, "user_enrolments/batchid=b1/p.csv", row);
+        put(&store, "user_enrolments/batchid=b1_$folder$", Vec::new());
+        put(&store, "user_enrolments_$folder$", Vec::new());
+        if bucket.server == Server::Azure {
+            buckets::mark_folder(bucket, "user_enrolments");
+            buckets::mark_folder(bucket, "user_enrolments/batchid=b1");
+            buckets::mark_folder(bucket, "user_enrolments/batchid=b2");
+        }
+        for only in [None, Some(&["b1"][..])] {
+            let (rows, tally) = read(&source(store.clone()), &wanted(only)).unwrap();
+            assert_eq!((rows, tally.bad.len()), (vec!["b1|c|u".to_owned()], 0));
+        }
+        assert_eq!(source(store).tables(), Ok(vec![Table::UserEnrolments]));
+    });
+}
+
+/// As in a directory (`sources::files::tests::delta`): what the log says, and a file that it names and that is missing.
+#[test]
+fn delta_tables_in_a_bucket_are_read_by_their_log() {
+    let rows = |learner: &str| vec![["b".to_owned(), "c".to_owned(), learner.to_owned(), String::new()]];
+    buckets::each(|bucket| {
+        let store = bucket.open();
+        let mut actions = vec![
+            r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":2}}"#.to_owned(),
+            r#"{"metaData":{"format":{"provider":"parquet"},"partitionColumns":[],"configuration":{}}}"#.to_owned(),
+        ];
+        for learner in ["old", "new", "stray"] {
+            let bytes = parquet_of(&rows(learner), &[0, 1, 2], 10);
+            if learner != "stray" {
+                let add = format!(
+                    r#"{{"add":{{"path":"{learner}.parquet","partitionValues":{{}},"size":{}}}}}"#,
+                    bytes.len()
+                );
+                actions.push(add);
+            }
+            put(&store, &format!("user_enrolments/{learner}.parquet"), bytes);
+        }
+        let log = |version: u64, text: String| {
+            put(&store, &format!("user_enrolments/_delta_log/{version:020}.json"), text.into_bytes());
+        };
+        log(0, actions.join("\n"));
+        log(1, r#"{"remove":{"path":"old.parquet","dataChange":true}}"#.to_owned());
+        // Enough of them that some are fetched ahead.
+        (2..40).for_each(|version| log(version, r#"{"commitInfo":{}}"#.to_owned()));
+        assert_eq!(read(&source(store.clone()), &wanted(None)).unwrap().0, ["b|c|new"]);
+        store.remove("user_enrolments/new.parquet").unwrap();
+        let gone = "table user_enrolments: user_enrolments/new.parquet is not there any more";
+        assert_eq!(message(&source(store.clone()), &wanted(None)).0, gone);
+        store.remove("user_enrolments/_delta_log/00000000000000000000.json").unwrap();
+        assert!(message(&source(store), &wanted(None)).0.contains("lacks commits"));
+    });
 }
