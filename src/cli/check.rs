@@ -68,7 +68,7 @@ fn database(config: &Config) -> Reached {
         }
         if config.database.migrate {
             if !queue.hears()? {
-                return Err(QueueError::Refused(format!(
+                return Err(QueueError::Unfit(format!(
                     "{} statements are to be run, which cannot be{pooled}",
                     missing.len()
                 )));

@@ -31,17 +31,22 @@ enum Place {
     Postgres { server: String, name: String, pooler: Option<String> },
 }
 
-/// Runs `test` on a fresh SQLite file, and where there are servers on a fresh PostgreSQL database and on one behind
-/// PgBouncer.
+/// Runs `test` as [`each`], and where there is a PgBouncer on a database behind it: what the queue does in every way that
+/// leads to it.
+pub(crate) fn each_way(test: impl Fn(&TestDatabase)) {
+    each(&test);
+    if let Some(database) = TestDatabase::pooled() {
+        eprintln!("on PostgreSQL through PgBouncer");
+        test(&database);
+    }
+}
+
+/// Runs `test` on a fresh SQLite file, and where there is a server on a fresh PostgreSQL database.
 pub(crate) fn each(test: impl Fn(&TestDatabase)) {
     eprintln!("on SQLite");
     test(&TestDatabase::sqlite());
     if let Some(database) = TestDatabase::postgres() {
         eprintln!("on PostgreSQL");
-        test(&database);
-    }
-    if let Some(database) = TestDatabase::pooled() {
-        eprintln!("on PostgreSQL through PgBouncer");
         test(&database);
     }
 }

@@ -112,7 +112,11 @@ impl Proxy {
 
     /// New connections work again. Those that fell silent stay so.
     pub(crate) fn heal(&self) {
-        self.state.send_modify(|state| state.silent = false);
+        // A word that nobody has sent yet, because silence came before it, must not be waited for any more.
+        self.state.send_modify(|state| {
+            state.silent = false;
+            (state.word, state.silence_at) = (None, None);
+        });
     }
 
     /// Closes all connections, silent ones as well.

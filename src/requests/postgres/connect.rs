@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use diesel::connection::{AnsiTransactionManager, CacheSize, SimpleConnection, TransactionManager};
 use diesel::pg::PgConnection;
@@ -21,7 +22,7 @@ use diesel::sql_query;
 use diesel::sql_types::{Integer, Nullable, Text};
 
 use super::super::{Pooling, QueueError, failures};
-use super::{PATIENCE, url};
+use super::url;
 
 /// The settings that every statement relies on. Roles and databases can be set to other values: times are UTC and written
 /// ISO, and a statement sees what was committed before it. The time-outs keep a call from hanging on a lock or a forgotten
@@ -53,9 +54,12 @@ const BEGIN: &str = concat!("BEGIN ISOLATION LEVEL READ COMMITTED; ", settings!(
 /// support command-line options` (RDS Proxy). PostgreSQL itself refuses neither options nor a mark.
 const REFUSES_OPTIONS: [&str; 3] = ["startup parameter", "options", url::MARK];
 
-/// How often [`Route::keeps_sessions`] compares two connections. One comparison shows sharing unless other clients take
-/// the server processes in between.
-const COMPARISONS: u32 = 8;
+/// How often [`keeps_sessions`] compares two connections. One comparison shows sharing unless other clients take the server
+/// processes in between.
+const COMPARISONS: u32 = 4;
+
+/// How long that may take: some twenty round trips, on slow networks too.
+const COMPARING: Duration = Duration::from_secs(15);
 
 /// A way to the server: its URL, and what is known of the poolers on it.
 pub(super) struct Route {
@@ -165,7 +169,7 @@ impl Route {
             .name("pooling".to_owned())
             .spawn(move || drop(tell.send(keeps_sessions(first, &route))))
             .map_err(|error| QueueError::Unreachable(format!("cannot compare two connections: {error}")))?;
-        match told.recv_timeout(PATIENCE) {
+        match told.recv_timeout(COMPARING) {
             Ok(Ok(true)) => Ok(Pooling::Session),
             Ok(Ok(false)) => Ok(Pooling::Transaction),
             Ok(Err(error)) => Err(unreachable(error)),

@@ -210,7 +210,7 @@ impl PostgresQueue {
     fn session(&self, what: &str) -> Result<PgConnection, QueueError> {
         let (route, key) = self.direct.as_ref().map_or((&self.route, "url"), |direct| (direct, "direct_url"));
         route.session()?.ok_or_else(|| {
-            QueueError::Refused(format!(
+            QueueError::Unfit(format!(
                 "{what} needs a connection of its own, and [database] {key} leads through a pooler of transactions; set \
                  [database] direct_url to the server itself"
             ))
@@ -246,7 +246,7 @@ impl Queue for PostgresQueue {
         let done = migrate::migrate(&mut session)?;
         match self.read(migrate::LOOK, migrate::look)?.first() {
             None => Ok(done),
-            Some(left) => Err(QueueError::Refused(format!(
+            Some(left) => Err(QueueError::Unfit(format!(
                 "migrate: ran by [database] direct_url, and [database] url still lacks this: {left}; do both lead to the \
                  same database?"
             ))),

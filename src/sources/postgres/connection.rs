@@ -88,12 +88,19 @@ impl Connection {
         Ok(Incoming { runtime: &self.runtime, line: &mut self.line, stream: Box::pin(stream) })
     }
 
-    /// Takes leave of the server. Just dropped, a connection is closed as well; the server then wonders.
-    pub(super) fn close(self) {
+    /// Takes leave of the server. Just dropped, a connection is closed as well; the server then wonders. `done`: everything
+    /// that was asked for has come, and the transaction is ended before; a pooler throws away a session that is left
+    /// within one.
+    pub(super) fn close(self, done: bool) {
         let Self { runtime, client, mut line } = self;
+        line.silence = FAREWELL.min(line.silence);
+        if done {
+            // It has only read: whether this arrives changes nothing.
+            let _ = runtime.block_on(line.answer(client.batch_execute("COMMIT")));
+        }
         drop(client);
         if !line.over {
-            let left = async { timeout(FAREWELL.min(line.silence), &mut line.connection).await };
+            let left = async { timeout(line.silence, &mut line.connection).await };
             // It is over either way.
             let _ = runtime.block_on(left);
         }

@@ -67,16 +67,16 @@ impl PostgresSource {
         format!("{}.{}", quoted(&self.schema), quoted(table.name()))
     }
 
-    /// Runs `work` on a connection of its own.
+    /// Runs `work` on a connection of its own, in a transaction: a pooler such as PgBouncer may give every other statement to
+    /// another session, where what the one before prepared is not known.
     fn on_connection<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, Failure>) -> Result<T, Failure> {
         let mut connection = self.server.connect()?;
-        let outcome = work(&mut connection);
-        connection.close();
+        let outcome = connection.execute(BEGIN).and_then(|()| work(&mut connection));
+        connection.close(outcome.is_ok());
         outcome
     }
 
     fn copy(&self, connection: &mut Connection, scan: &Scan, sink: &Sink<'_>) -> Result<Tally, Failure> {
-        connection.execute(BEGIN)?;
         let label = self.label(scan.table);
         let found = catalog::columns(connection, &self.schema, scan.table)?
             .ok_or_else(|| Failure::lasting(format!("there is no table {label}")))?;

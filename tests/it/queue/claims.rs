@@ -8,12 +8,12 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta};
 use exhaust::requests::{ClaimWish, Clock, EncryptionKey, Reader, Status};
 
-use super::super::databases::{TestDatabase, each};
+use super::super::databases::{TestDatabase, each_way};
 use super::{LEASE, ORIGINAL, assert_changes, columns, failure, ids, insert_outside, key, migrated, request, wish};
 
 #[test]
 fn the_oldest_rows_come_first() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         for (tag, id, submitted) in [
             ("b", "third", "'2026-01-02 00:00:00'"),
@@ -57,7 +57,7 @@ fn times_of_outside_writers_are_read_and_those_that_do_not_read_are_oldest() {
         ("ours", "'2020-01-01 00:00:06.000'"),
         ("date", "'2020-01-02'"),
     ];
-    each(|database| {
+    each_way(|database| {
         let rows = if database.is_postgres() { &postgres[..] } else { &sqlite[..] };
         let tables = if database.is_postgres() { &[true][..] } else { &[true, false] };
         for &original in tables {
@@ -97,7 +97,7 @@ fn times_of_outside_writers_are_read_and_those_that_do_not_read_are_oldest() {
 
 #[test]
 fn odd_rows_are_claimed_like_others() {
-    each(|database| {
+    each_way(|database| {
         database.execute(ORIGINAL);
         let (queue, _) = migrated(database);
         let odd: &[(&str, &str, Option<&str>)] = if database.is_postgres() {
@@ -154,7 +154,7 @@ fn a_key_that_names_no_row_is_left_alone() {
 
 #[test]
 fn a_claim_sets_what_the_specification_says() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         insert_outside(database, "t", "1", "course-alias", "'2020-01-01 00:00:00'");
         database.execute("UPDATE job_request SET encryption_key_sealed = 'sealed', iteration = 2, crashes = NULL");
@@ -192,7 +192,7 @@ fn a_claim_sets_what_the_specification_says() {
 
 #[test]
 fn rows_of_others_are_never_touched() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         insert_outside(database, "t", "theirs", "druid-report", "NULL");
         database.execute(
@@ -225,7 +225,7 @@ fn rows_of_others_are_never_touched() {
 
 #[test]
 fn an_empty_wish_takes_nothing() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         insert_outside(database, "t", "1", "course-report", "NULL");
         assert!(queue.claim(&wish(0)).unwrap().requests.is_empty());
@@ -237,7 +237,7 @@ fn an_empty_wish_takes_nothing() {
 
 #[test]
 fn claimants_at_the_same_time_never_get_one_row_twice() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         for id in 0..60 {
             insert_outside(database, "t", &format!("{id:02}"), "course-report", "'2020-01-01 00:00:00'");
@@ -274,7 +274,7 @@ fn claimants_at_the_same_time_never_get_one_row_twice() {
 
 #[test]
 fn the_next_attempt_is_known() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         let jobs = wish(1).job_ids;
         assert_eq!(queue.next_claimable(&jobs).unwrap(), None);

@@ -6,12 +6,12 @@ use std::thread;
 use exhaust::requests::{NewRequest, Reader, Submitted, WriteBack};
 
 use super::super::daemon::PATIENCE;
-use super::super::databases::{TestDatabase, each};
+use super::super::databases::{TestDatabase, each_way};
 use super::{LEASE, assert_changes, columns, failure, ids, key, migrated, request, start, wish};
 
 #[test]
 fn a_submission_is_a_row_of_original_columns() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         assert_eq!(queue.submit(&request("t", "1")).unwrap(), Submitted::Created);
         let row = columns(database, &key("t", "1"));
@@ -43,7 +43,7 @@ fn a_submission_is_a_row_of_original_columns() {
 
 #[test]
 fn the_same_submission_finds_its_row_and_wakes_a_failed_one() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         assert_eq!(queue.submit(&request("t", "1")).unwrap(), Submitted::Created);
         let before = columns(database, &key("t", "1"));
@@ -60,7 +60,7 @@ fn the_same_submission_finds_its_row_and_wakes_a_failed_one() {
 
 #[test]
 fn a_hundred_at_once_make_one_row() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         let barrier = Barrier::new(10);
         let created: usize = thread::scope(|scope| {
@@ -82,7 +82,7 @@ fn a_hundred_at_once_make_one_row() {
 
 #[test]
 fn text_with_nul_breaks_nothing() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         let odd = NewRequest { requested_by: Some("a\0b".to_owned()), ..request("t", "1") };
         assert_eq!(queue.submit(&odd).unwrap(), Submitted::Created);
@@ -97,7 +97,7 @@ fn text_with_nul_breaks_nothing() {
 
 #[test]
 fn cancel_ends_a_row_that_waits_and_no_other() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         queue.submit(&request("t", "1")).unwrap();
         let claim = queue.claim(&wish(1)).unwrap();
@@ -129,7 +129,7 @@ fn cancel_ends_a_row_that_waits_and_no_other() {
 
 #[test]
 fn resubmit_clears_earlier_attempts_and_only_of_a_failed_row() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         queue.submit(&request("t", "1")).unwrap();
         let submitted = columns(database, &key("t", "1"));
@@ -160,7 +160,7 @@ fn resubmit_clears_earlier_attempts_and_only_of_a_failed_row() {
 
 #[test]
 fn a_list_has_its_tags_newest_rows_first() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         for (tag, id, day) in [("t", "1", 1), ("t", "2", 3), ("u", "3", 4), ("t", "4", 2), ("t", "5", 3)] {
             super::insert_outside(database, tag, id, "theirs", &format!("'2026-01-0{day} 00:00:00'"));

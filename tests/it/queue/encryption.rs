@@ -8,7 +8,7 @@ use exhaust::requests::{
     Completion, EncryptionKey, NewEncryption, NewRequest, Protected, Queue, Reader, Submitted, WriteBack,
 };
 
-use super::super::databases::{TestDatabase, each};
+use super::super::databases::{TestDatabase, each_way};
 use super::{assert_changes, columns, failure, key, migrated, request, take, wish};
 
 fn with(key: EncryptionKey, marks: &[&str]) -> NewRequest {
@@ -49,7 +49,7 @@ fn protected(queue: &dyn Queue) -> Protected {
 
 #[test]
 fn a_claim_brings_the_password_and_debug_output_does_not() {
-    each(|database| {
+    each_way(|database| {
         for (new, key, row) in [
             (
                 plain("first key"),
@@ -85,7 +85,7 @@ fn whatever_ends_a_request_wipes_its_password_and_nothing_else_does() {
             queue.cancel(&key("t", "1"), "somebody").unwrap()
         }),
     ];
-    each(|database| {
+    each_way(|database| {
         for (name, end) in ends {
             for new in [plain("first key"), sealed()] {
                 let (queue, clock) = migrated(database);
@@ -122,7 +122,7 @@ fn whatever_ends_a_request_wipes_its_password_and_nothing_else_does() {
 /// Rows that others wrote have no mark: it is noted that there was a password, so that what is resubmitted is never plain.
 #[test]
 fn a_password_that_others_wrote_leaves_a_trace() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         super::insert_outside(database, "t", "1", "course-report", "NULL");
         database.execute("UPDATE job_request SET encryption_key = 'theirs'");
@@ -145,7 +145,7 @@ fn a_password_that_others_wrote_leaves_a_trace() {
 
 #[test]
 fn a_row_without_a_password_ends_as_it_always_did() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         queue.submit(&request("t", "1")).unwrap();
         assert_eq!((kept(database), protected(&*queue)), (texts([None; 3]), Protected::No));
@@ -172,7 +172,7 @@ fn a_row_without_a_password_ends_as_it_always_did() {
 
 #[test]
 fn a_submission_is_the_same_with_the_same_password_only() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         assert_eq!(queue.submit(&plain("first key")).unwrap(), Submitted::Created);
         let others = [
@@ -223,7 +223,7 @@ fn a_submission_is_the_same_with_the_same_password_only() {
 /// Of many at once with two passwords, those with the one that came first have the row.
 #[test]
 fn many_submissions_at_once_make_one_row_with_one_password() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         for from_failed in [false, true] {
             let barrier = Barrier::new(20);

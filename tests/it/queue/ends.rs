@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use exhaust::requests::{Claim, Clock, Completion, Failure, ManualClock, Queue, WriteBack};
 
-use super::super::databases::{TestDatabase, each};
+use super::super::databases::{TestDatabase, each_way};
 use super::{Columns, LEASE, assert_changes, columns, failure, key, migrated, request, take, wish};
 
 fn completion() -> Completion {
@@ -37,7 +37,7 @@ fn in_work(database: &TestDatabase, queue: &dyn Queue, clock: &ManualClock) -> (
 
 #[test]
 fn complete_sets_and_clears_exactly_what_the_specification_says() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         let (claim, before) = in_work(database, &*queue, &clock);
         assert_eq!(queue.complete(&claim.token, &key("t", "1"), &completion()).unwrap(), WriteBack::Done);
@@ -73,7 +73,7 @@ fn complete_sets_and_clears_exactly_what_the_specification_says() {
 
 #[test]
 fn retry_later_sets_and_clears_exactly_what_the_specification_says() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         let (claim, before) = in_work(database, &*queue, &clock);
         let delay = Duration::from_secs(45);
@@ -100,7 +100,7 @@ fn retry_later_sets_and_clears_exactly_what_the_specification_says() {
 
 #[test]
 fn fail_sets_and_clears_exactly_what_the_specification_says() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         let (claim, before) = in_work(database, &*queue, &clock);
         assert_eq!(queue.fail(&claim.token, &key("t", "1"), &failure()).unwrap(), WriteBack::Done);
@@ -125,7 +125,7 @@ fn fail_sets_and_clears_exactly_what_the_specification_says() {
 
 #[test]
 fn hand_back_spends_nothing() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         let (claim, before) = in_work(database, &*queue, &clock);
         let released = [("status", "SUBMITTED"), ("lease_owner", "-"), ("lease_expires_at", "-")];
@@ -142,7 +142,7 @@ fn hand_back_spends_nothing() {
 
 #[test]
 fn only_the_holder_of_the_token_writes() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         queue.submit(&request("t", "1")).unwrap();
         let lost = queue.claim(&wish(1)).unwrap().token;
@@ -177,7 +177,7 @@ fn only_the_holder_of_the_token_writes() {
 /// What a row holds is the same whether it was written alone or in company.
 #[test]
 fn rows_that_are_completed_together_hold_what_each_would_hold_alone() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         let ids = ["1", "2", "3", "4", "5"];
         for id in ids.iter().chain(&["alone"]) {
@@ -227,7 +227,7 @@ fn rows_that_are_completed_together_hold_what_each_would_hold_alone() {
 /// Both change many rows of one claim, through connections of their own.
 #[test]
 fn renewing_and_completing_never_wait_for_each_other_in_a_circle() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         for round in 0..10 {
             let keys: Vec<_> = (0..200).map(|n| key("t", &format!("{round}-{n:03}"))).collect();
@@ -252,7 +252,7 @@ fn renewing_and_completing_never_wait_for_each_other_in_a_circle() {
 
 #[test]
 fn messages_are_cut_and_cleaned() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         queue.submit(&request("t", "1")).unwrap();
         let claim = queue.claim(&wish(1)).unwrap();
@@ -292,7 +292,7 @@ fn odd_urls() -> Vec<String> {
 
 #[test]
 fn download_urls_come_back_as_they_went_in() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         let many = odd_urls();
         for (id, urls) in [("many", many), ("none", Vec::new())] {

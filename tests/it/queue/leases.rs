@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use exhaust::requests::{Progress, WriteBack};
 
-use super::super::databases::each;
+use super::super::databases::each_way;
 use super::{LEASE, assert_changes, columns, ids, insert_outside, key, migrated, request, suspect, take, wish};
 
 #[test]
 fn a_lease_that_ran_out_is_taken_over_and_counts_a_crash() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         queue.submit(&request("t", "1")).unwrap();
         let first = take(queue.as_ref(), &wish(10));
@@ -33,7 +33,7 @@ fn a_lease_that_ran_out_is_taken_over_and_counts_a_crash() {
 
 #[test]
 fn renewing_says_which_rows_are_still_held() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         for id in ["1", "2", "3"] {
             queue.submit(&request("t", id)).unwrap();
@@ -52,7 +52,7 @@ fn renewing_says_which_rows_are_still_held() {
 
 #[test]
 fn rows_that_crashed_are_kept_apart() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         let crash = |tag: &str, id: &str, crashes: u32| {
             insert_outside(database, tag, id, "course-report", "'2020-01-01 00:00:00'");
@@ -90,7 +90,7 @@ fn rows_that_crashed_are_kept_apart() {
 /// A long request on machines that come and go is no poison.
 #[test]
 fn a_row_that_gets_further_counts_its_crashes_alone_anew() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         queue.submit(&request("t", "1")).unwrap();
         database.execute("UPDATE job_request SET crashes = 5");
@@ -115,7 +115,7 @@ fn a_row_that_gets_further_counts_its_crashes_alone_anew() {
 /// What a replaced system left behind is another's until `adopt_after` says how long it may lie there.
 #[test]
 fn rows_without_a_lease_are_taken_over_only_where_that_is_wanted() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         let left = |id: &str, submitted: &str| {
             insert_outside(database, "t", id, "course-report", submitted);
@@ -144,7 +144,7 @@ fn rows_without_a_lease_are_taken_over_only_where_that_is_wanted() {
 /// Both change many rows of one claim, through connections of their own.
 #[test]
 fn renewing_and_noting_progress_never_wait_for_each_other_in_a_circle() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         let keys: Vec<_> = (0..300).map(|n| key("t", &format!("{n:03}"))).collect();
         for key in &keys {

@@ -6,7 +6,7 @@ use exhaust::requests::{ClaimWish, Queue, RequestKey, read_time};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::super::databases::{TestDatabase, each};
+use super::super::databases::{TestDatabase, each_way};
 use super::{believe_that_nothing_waits, failure, ids, index_reads, insert_outside, key, migrated, wish};
 
 /// Everything that waits, claimed a few rows at a time.
@@ -23,7 +23,7 @@ fn all_in_order(queue: &dyn Queue, limit: u32) -> Vec<RequestKey> {
 
 #[test]
 fn rows_of_several_jobs_stand_in_one_line() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         for n in 0..12 {
             let job = if n % 3 == 0 { "course-alias" } else { "course-report" };
@@ -43,7 +43,7 @@ fn rows_of_several_jobs_stand_in_one_line() {
 
 #[test]
 fn rows_of_one_time_stand_in_the_order_of_their_keys_bytes() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         let mut keys = Vec::new();
         for tag in ["b", "B", "a", "é", "_", "Z", "a b", "ab", "漢", "10", "9"] {
@@ -106,7 +106,7 @@ fn times_in_any_form_stand_in_one_line() {
 
 #[test]
 fn rows_that_are_not_to_be_had_hold_nobody_up() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         for n in 0..9 {
             insert_outside(database, "t", &n.to_string(), "course-report", &format!("'2026-01-01 00:00:0{n}.000'"));

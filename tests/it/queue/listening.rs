@@ -5,13 +5,13 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::super::daemon::PATIENCE;
-use super::super::databases::each;
+use super::super::databases::each_way;
 use super::{LEASE, key, migrated, request, start, wish};
 
 /// Whoever listens hears of a submission, of a row that is handed back, and of nothing while nothing happens.
 #[test]
 fn submissions_are_heard() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         let mut listener =
             database.queue(std::sync::Arc::new(super::ManualClock::new(start()))).listen().unwrap().unwrap();
@@ -40,7 +40,7 @@ fn submissions_are_heard() {
 /// The clock of slots and leases.
 #[test]
 fn the_time_is_the_databases_where_daemons_share_one() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         let before = queue.now().unwrap();
         clock.advance(LEASE);

@@ -5,7 +5,7 @@ use std::thread;
 
 use exhaust::requests::{ManualClock, Queue};
 
-use super::super::databases::{TestDatabase, each};
+use super::super::databases::{TestDatabase, each_way};
 use super::{ORIGINAL, ORIGINAL_COLUMNS, OUR_COLUMNS, ids, insert_outside, migrated, start, wish};
 
 fn queue(database: &TestDatabase) -> Arc<dyn Queue> {
@@ -31,7 +31,7 @@ fn original_values(database: &TestDatabase) -> Vec<Vec<Option<String>>> {
 
 #[test]
 fn the_original_table_migrates_with_no_row_changed() {
-    each(|database| {
+    each_way(|database| {
         database.execute(ORIGINAL);
         foreign_rows(database);
         let before = original_values(database);
@@ -54,7 +54,7 @@ fn the_original_table_migrates_with_no_row_changed() {
 
 #[test]
 fn an_empty_database_migrates_and_a_second_time_does_nothing() {
-    each(|database| {
+    each_way(|database| {
         let queue = queue(database);
         assert_eq!(queue.migrate(false).unwrap().len(), 22);
         queue.check().unwrap();
@@ -65,7 +65,7 @@ fn an_empty_database_migrates_and_a_second_time_does_nothing() {
 
 #[test]
 fn room_in_pages_is_left_as_somebody_chose_it() {
-    each(|database| {
+    each_way(|database| {
         if !database.is_postgres() {
             return;
         }
@@ -86,7 +86,7 @@ fn room_in_pages_is_left_as_somebody_chose_it() {
 
 #[test]
 fn columns_that_are_there_already_stay_as_they_are() {
-    each(|database| {
+    each_way(|database| {
         database.execute(ORIGINAL);
         // As later versions of the platform have them: other types, no default.
         database.execute(
@@ -112,7 +112,7 @@ fn columns_that_are_there_already_stay_as_they_are() {
 
 #[test]
 fn starts_at_the_same_time_do_not_disturb_each_other() {
-    each(|database| {
+    each_way(|database| {
         database.execute(ORIGINAL);
         foreign_rows(database);
         let before = original_values(database);
@@ -130,7 +130,7 @@ fn starts_at_the_same_time_do_not_disturb_each_other() {
 
 #[test]
 fn an_insert_of_original_columns_goes_on_working() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         insert_outside(database, "t", "1", "course-report", "NULL");
         assert_eq!(ids(&queue.claim(&wish(10)).unwrap()), ["1"]);

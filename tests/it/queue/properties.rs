@@ -10,7 +10,7 @@ use exhaust::requests::{ClaimWish, Completion, ManualClock, Queue, RequestKey, S
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::super::databases::{TestDatabase, each};
+use super::super::databases::{TestDatabase, each_way};
 use super::{LEASE, failure, key, migrated, request, start, suspect, wish};
 
 const ROWS: u8 = 6;
@@ -297,7 +297,7 @@ fn empty(database: &TestDatabase) {
 
 #[test]
 fn random_steps_lead_where_the_drawing_says() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         watch(database);
         let steps = proptest::collection::vec(step(), 40..120);
@@ -394,7 +394,7 @@ fn claimant(queue: &dyn Queue, holders: &Holders, deeds: &[Deed], limit: u32) ->
 
 #[test]
 fn claimants_at_once_never_hold_one_row_together_and_lose_none() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         watch(database);
         // Of their own: claimants on several machines share nothing but the database.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::NaiveDate;
 use exhaust::requests::{NewRequest, Progress, Queue, Reader, RequestRow, Search};
 
-use super::super::databases::{TestDatabase, each};
+use super::super::databases::{TestDatabase, each_way};
 use super::{LEASE, failure, ids, index_reads, key, migrated, request, take, wish};
 
 /// Tags, channels and allowed channels with every character that a pattern language might take for its own.
@@ -59,7 +59,7 @@ fn texts(texts: &[&str]) -> Vec<String> {
 
 #[test]
 fn a_reader_sees_the_same_rows_in_sql_and_in_rust() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         let rows = filled(database, queue.as_ref());
         let tags: [&[&str]; 9] =
@@ -94,7 +94,7 @@ fn a_reader_sees_the_same_rows_in_sql_and_in_rust() {
 
 #[test]
 fn a_search_finds_what_matches_and_counts_all_of_it() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         let rows = filled(database, queue.as_ref());
         let day = |day| NaiveDate::from_ymd_opt(2026, 3, day);
@@ -172,7 +172,7 @@ fn a_search_by_day_reads_every_form_of_time() {
 
 #[test]
 fn the_line_is_in_the_order_of_the_claims() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         let odd = if database.is_postgres() { "'infinity'" } else { "'soon'" };
         for (n, submitted) in
@@ -206,7 +206,7 @@ fn the_line_is_in_the_order_of_the_claims() {
 
 #[test]
 fn open_requests_are_counted_by_tag() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         for (tag, id) in [("a", "1"), ("a", "2"), ("b", "1"), ("c", "1")] {
             queue.submit(&request(tag, id)).unwrap();
@@ -221,7 +221,7 @@ fn open_requests_are_counted_by_tag() {
 
 #[test]
 fn progress_is_noted_by_the_holder_only_and_gone_with_the_attempt() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         queue.submit(&request("t", "1")).unwrap();
         queue.submit(&request("t", "2")).unwrap();
@@ -246,7 +246,7 @@ fn progress_is_noted_by_the_holder_only_and_gone_with_the_attempt() {
 
 #[test]
 fn a_row_keeps_the_channels_of_the_key_that_made_it() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         let allowed = Some(r#"["c*"]"#.to_owned());
         queue.submit(&NewRequest { allowed_channels: allowed.clone(), ..request("t", "1") }).unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use exhaust::requests::{Completion, Finished, Queue, WriteBack};
 
 use super::super::daemon::wait_for;
-use super::super::databases::{TestDatabase, each};
+use super::super::databases::{TestDatabase, each_way};
 use super::{columns, failure, key, migrated, request, start, wish};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -45,7 +45,7 @@ fn count(database: &TestDatabase) -> String {
 
 #[test]
 fn rows_grow_old_by_the_clock_that_judges_leases() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         for id in ["done", "failed", "cancelled"] {
             queue.submit(&request("t", id)).unwrap();
@@ -84,7 +84,7 @@ fn rows_grow_old_by_the_clock_that_judges_leases() {
 
 #[test]
 fn a_row_that_was_resubmitted_in_between_stays() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         queue.submit(&request("t", "1")).unwrap();
         queue.cancel(&key("t", "1"), "me").unwrap();
@@ -103,7 +103,7 @@ fn a_row_that_was_resubmitted_in_between_stays() {
 
 #[test]
 fn other_jobs_other_states_and_times_that_do_not_read_are_left_alone() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         insert(database, "old", JOB, "COMPLETED", "'2020-01-02 00:00:00'");
         insert(database, "older", JOB, "FAILED", "'2020-01-01 00:00:00'");
@@ -145,7 +145,7 @@ fn other_jobs_other_states_and_times_that_do_not_read_are_left_alone() {
 /// Rows that ended at one time are told apart by their keys, and none is met twice though none is removed.
 #[test]
 fn pages_go_on_whether_rows_are_removed_or_not() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         let mut expected = Vec::new();
         for day in 1..=3 {

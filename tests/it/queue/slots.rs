@@ -7,14 +7,14 @@ use chrono::TimeDelta;
 
 use exhaust::requests::Reader;
 
-use super::super::databases::each;
+use super::super::databases::each_way;
 use super::{ids, key, migrated, request, start, wish};
 
 const SCHEDULE: &str = "0 0 2 * * *";
 
 #[test]
 fn counting_starts_at_first_sight_and_anew_with_another_schedule() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         let later = |hours| start() + TimeDelta::hours(hours);
         assert_eq!(queue.last_slot("nightly", SCHEDULE, start()).unwrap(), start());
@@ -27,7 +27,7 @@ fn counting_starts_at_first_sight_and_anew_with_another_schedule() {
 
 #[test]
 fn a_slot_becomes_a_row_once() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         let at = |hours| start() + TimeDelta::hours(hours);
         assert!(queue.make_slot("nightly", at(1), &request("exhaustd", "0")).is_err_and(|e| !e.may_pass()));
@@ -51,7 +51,7 @@ fn a_slot_becomes_a_row_once() {
 
 #[test]
 fn daemons_at_the_same_time_make_a_slot_once() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         queue.last_slot("nightly", SCHEDULE, start()).unwrap();
         let barrier = Barrier::new(6);

@@ -9,7 +9,7 @@ use exhaust::requests::{ClaimWish, RequestKey, WriteBack};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::super::databases::{TestDatabase, each};
+use super::super::databases::{TestDatabase, each_way};
 use super::{LEASE, believe_that_nothing_waits, failure, ids, insert_outside, key, migrated, take, wish};
 
 /// Inserts a row of this tag and channel; `minute` is its age.
@@ -22,7 +22,7 @@ fn of_tenant(database: &TestDatabase, tag: &str, channel: &str, id: &str, minute
 
 #[test]
 fn a_tenant_with_many_requests_does_not_make_another_wait_for_all_of_them() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         for n in 0..30 {
             of_tenant(database, "many", "", &format!("m{n:02}"), n);
@@ -50,7 +50,7 @@ fn a_tenant_with_many_requests_does_not_make_another_wait_for_all_of_them() {
 
 #[test]
 fn channels_and_tags_are_limited_together() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         for (n, (tag, channel, id)) in [
             ("a", "x", "ax1"),
@@ -79,7 +79,7 @@ fn channels_and_tags_are_limited_together() {
 /// With limits, claims at the same time count each other's rows.
 #[test]
 fn limits_hold_for_claimants_at_the_same_time() {
-    each(|database| {
+    each_way(|database| {
         let (queue, clock) = migrated(database);
         for n in 0..60 {
             of_tenant(database, "many", "", &format!("m{n:02}"), n);
@@ -155,7 +155,7 @@ fn walked(rows: &[Row], wish: &ClaimWish) -> Vec<RequestKey> {
 
 #[test]
 fn limits_take_what_a_walk_along_the_line_takes() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         let mut runner = TestRunner::new(Config { cases: 60, failure_persistence: None, ..Config::default() });
         let limits = (proptest::option::of(1..5u32), proptest::option::of(1..7u32), 1..15u32);

@@ -12,7 +12,7 @@ use exhaust::worker::{World, lifecycle, open};
 
 use super::{count, place, sample};
 use crate::daemon::{Daemon, wait_for};
-use crate::databases::{TestDatabase, each};
+use crate::databases::{TestDatabase, each_way};
 use crate::site::{Site, fixture};
 
 /// Three daemons, one job that is due every second: one row for each second, none twice, all delivered.
@@ -20,7 +20,7 @@ use crate::site::{Site, fixture};
 fn three_daemons_make_each_slot_once() {
     let directory = tempfile::tempdir().unwrap();
     let batch = sample(directory.path(), 1)[0].batches[0].clone();
-    each(|database| {
+    each_way(|database| {
         let site = place(database, directory.path(), "");
         let job = format!(
             "[[job]]\nid = \"mine\"\nreport = \"course\"\nmode = \"standalone\"\nschedule = \"* * * * * *\"\nconfig = {{ \

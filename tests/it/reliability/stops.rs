@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use super::{count, insert_all, open_rows, place, sample, stored_files, wait_until_done};
 use crate::daemon::{Daemon, PATIENCE, wait_for};
-use crate::databases::{TestDatabase, each};
+use crate::databases::{TestDatabase, each, each_way};
 
 #[test]
 fn what_can_be_finished_in_time_is_finished() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     let requests = sample(&data, 12);
-    each(|database| {
+    each_way(|database| {
         let site = place(database, &data, "stop_timeout = \"30s\"");
         let mut daemon = Daemon::start(&site, "generating:delay=50");
         daemon.logs("daemon ready");

@@ -90,9 +90,37 @@ fn hive_partitions() {
 
 #[test]
 fn on_postgresql() {
+    on_each(TestDatabase::postgres);
+}
+
+/// Pooled by transaction: several connections side by side, so that statements of one may meet several sessions.
+#[test]
+fn on_postgresql_through_pgbouncer() {
+    on_each(TestDatabase::pooled);
+    let Some(place) = TestDatabase::pooled() else { return };
+    let set = &readable()[0];
+    forms::postgres(&place, set, Spelling::Text);
+    let look = || {
+        for _ in 0..20 {
+            check("through PgBouncer, side by side", &database(&place, settings()), set);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(look);
+        }
+    });
+    // Sessions are handed back whole: had every scan left one within a transaction, there would be none left.
+    let sessions = place.query_text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    );
+    assert_ne!(sessions[0][0].as_deref(), Some("0"));
+}
+
+fn on_each(place: impl Fn() -> Option<TestDatabase>) {
     for spelling in [Spelling::Text, Spelling::Typed] {
         for set in readable() {
-            let Some(place) = TestDatabase::postgres() else { return };
+            let Some(place) = place() else { return };
             forms::postgres(&place, &set, spelling);
             check(&format!("PostgreSQL {spelling:?}"), &database(&place, settings()), &set);
         }
