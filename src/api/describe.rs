@@ -9,9 +9,10 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, Method};
-use super::envelope::{OUTSIDE, respond};
+use super::envelope::respond;
 use super::health::HealthReport;
-use super::jobs::JobDescription;
+use super::jobs::{self, JobDescription};
+use super::list;
 use super::status::StatusObject;
 use super::{Api, CALLS, PREFIX};
 use crate::reports::job_config::json_schema;
@@ -31,7 +32,7 @@ fn document(api: &Api) -> Value {
         paths.insert(call.path.to_owned(), json!({ method: operation(api, call) }));
     }
     paths.extend(outside(api));
-    let mut components = json!({ "schemas": schemas() });
+    let mut components = json!({ "schemas": schemas(api) });
     if api.keys.needed() {
         components["securitySchemes"] = json!({
             "bearer": { "type": "http", "scheme": "bearer" },
@@ -58,10 +59,10 @@ fn document(api: &Api) -> Value {
 fn operation(api: &Api, call: &Call) -> Value {
     let described = (call.describe)(api);
     let mut responses = Map::new();
-    responses.insert("200".to_owned(), answer("As asked.", &envelope(call.id, &described.result)));
+    responses.insert("200".to_owned(), answer("As asked.", &reference(&answer_name(call))));
     let auth: &[u16] = if api.keys.needed() { &[401, 403, 429] } else { &[] };
     for status in described.errors.iter().chain(auth).chain(&ALWAYS) {
-        responses.insert(status.to_string(), error(call.id, *status));
+        responses.insert(status.to_string(), error(*status));
     }
     let mut operation = json!({
         "operationId": call.name,
@@ -102,7 +103,7 @@ fn answer(description: &str, schema: &Value) -> Value {
     json!({ "description": description, "content": { "application/json": { "schema": schema } } })
 }
 
-fn error(id: &str, status: u16) -> Value {
+fn error(status: u16) -> Value {
     let description = match status {
         400 => "The request is not in order; errmsg names the field.",
         401 => "No key, or one that is not known.",
@@ -116,7 +117,7 @@ fn error(id: &str, status: u16) -> Value {
         500 => "Our fault; errmsg says what to quote.",
         _ => "A dependency is down; try again.",
     };
-    let mut answer = answer(description, &envelope_of_error(id));
+    let mut answer = answer(description, &reference(FAULT));
     if matches!(status, 429 | 503) {
         answer["headers"] = json!({
             "Retry-After": { "description": "Seconds.", "schema": { "type": "integer", "minimum": 1 } },
@@ -125,26 +126,62 @@ fn error(id: &str, status: u16) -> Value {
     answer
 }
 
-fn envelope(id: &str, result: &Value) -> Value {
-    json!({ "allOf": [
-        { "$ref": "#/components/schemas/Envelope" },
-        { "properties": { "id": { "const": id }, "responseCode": { "const": "OK" }, "result": result } },
-    ] })
+fn reference(schema: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{schema}") })
 }
 
-fn envelope_of_error(id: &str) -> Value {
-    json!({ "allOf": [
-        { "$ref": "#/components/schemas/Envelope" },
-        { "properties": {
-            "id": { "const": id },
-            "responseCode": { "not": { "const": "OK" } },
-            "params": { "properties": { "status": { "const": "failed" }, "errmsg": { "type": "string" } } },
-            "result": { "type": "object", "maxProperties": 0 },
-        } },
-    ] })
+/// The name of what a call answers: `SubmitAnswer`.
+fn answer_name(call: &Call) -> String {
+    let mut name = call.name.to_owned();
+    if let Some(first) = name.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    name + "Answer"
 }
 
-fn schemas() -> Value {
+/// Everything that is not OK.
+const FAULT: &str = "Fault";
+
+/// One whole schema for each answer, not a common one with more conditions (`allOf`): generators of clients merge neither
+/// texts with constants nor objects with objects, and leave such answers out.
+fn envelope(description: &str, id: &Value, params: &str, code: &Value, result: &Value) -> Value {
+    json!({
+        "type": "object",
+        "description": description,
+        "required": ["id", "ver", "ts", "params", "responseCode", "result"],
+        "additionalProperties": false,
+        "properties": {
+            "id": id,
+            "ver": constant("1.0"),
+            "ts": { "type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00$" },
+            "params": reference(params),
+            "responseCode": code,
+            "result": result,
+        },
+    })
+}
+
+/// `params` of an envelope.
+fn params(status: &str, message: &Value) -> Value {
+    json!({
+        "type": "object",
+        "required": ["resmsgid", "status", "err", "errmsg"],
+        "additionalProperties": false,
+        "properties": {
+            "resmsgid": { "type": "string", "format": "uuid" },
+            "msgid": { "type": "string", "description": "As it was asked with." },
+            "status": constant(status),
+            "err": message,
+            "errmsg": message,
+        },
+    })
+}
+
+fn constant(text: &str) -> Value {
+    json!({ "type": "string", "const": text })
+}
+
+fn schemas(api: &Api) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
@@ -159,36 +196,22 @@ fn schemas() -> Value {
         "Params".to_owned(),
         json!({ "description": "Of all that may be here, msgid comes back in the answer, if it is text." }),
     );
-    schemas.insert(
-        "Envelope".to_owned(),
-        json!({
-            "type": "object",
-            "required": ["id", "ver", "ts", "params", "responseCode", "result"],
-            "additionalProperties": false,
-            "properties": {
-                "id": { "type": "string" },
-                "ver": { "const": "1.0" },
-                "ts": { "type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00$" },
-                "params": {
-                    "type": "object",
-                    "required": ["resmsgid", "status", "err", "errmsg"],
-                    "additionalProperties": false,
-                    "properties": {
-                        "resmsgid": { "type": "string", "format": "uuid" },
-                        "msgid": { "type": "string" },
-                        "status": { "enum": ["successful", "failed"] },
-                        "err": { "type": ["string", "null"] },
-                        "errmsg": { "type": ["string", "null"] },
-                    },
-                },
-                "responseCode": { "enum": [
-                    "OK", "CLIENT_ERROR", "UNAUTHORIZED", "FORBIDDEN", "RESOURCE_NOT_FOUND", "TOO_MANY_REQUESTS",
-                    "SERVER_ERROR",
-                ] },
-                "result": { "type": "object" },
-            },
-        }),
-    );
+    schemas.insert("RequestList".to_owned(), list::result());
+    schemas.insert("JobList".to_owned(), jobs::result());
+    schemas.insert("AnswerParams".to_owned(), params("successful", &json!({ "type": ["string", "null"] })));
+    schemas.insert("FaultParams".to_owned(), params("failed", &json!({ "type": "string" })));
+    for call in &CALLS {
+        let result = (call.describe)(api).result;
+        let description = format!("What `{}` answers.", call.name);
+        let answer = envelope(&description, &constant(call.id), "AnswerParams", &constant("OK"), &result);
+        schemas.insert(answer_name(call), answer);
+    }
+    let codes = json!({ "type": "string", "enum": [
+        "CLIENT_ERROR", "UNAUTHORIZED", "FORBIDDEN", "RESOURCE_NOT_FOUND", "TOO_MANY_REQUESTS", "SERVER_ERROR",
+    ] });
+    let nothing = json!({ "type": "object", "maxProperties": 0 });
+    let fault = envelope("Why it was not done.", &json!({ "type": "string" }), "FaultParams", &codes, &nothing);
+    schemas.insert(FAULT.to_owned(), fault);
     Value::Object(schemas)
 }
 
@@ -220,8 +243,8 @@ fn outside(api: &Api) -> Map<String, Value> {
     );
     if !api.settings.metrics_public {
         metrics["get"]["security"] = security(api);
-        metrics["get"]["responses"]["401"] = error(OUTSIDE, 401);
-        metrics["get"]["responses"]["429"] = error(OUTSIDE, 429);
+        metrics["get"]["responses"]["401"] = error(401);
+        metrics["get"]["responses"]["429"] = error(429);
     }
     paths.insert("/metrics".to_owned(), metrics);
     if !api.store.is_remote() {
@@ -260,10 +283,10 @@ fn file() -> Value {
             "200": binary("The file."),
             "206": binary("A part of it."),
             "304": { "description": "Not changed." },
-            "403": error(OUTSIDE, 403),
-            "404": error(OUTSIDE, 404),
+            "403": error(403),
+            "404": error(404),
             "412": { "description": "Changed." },
-            "416": error(OUTSIDE, 416),
+            "416": error(416),
         },
         "security": [],
     } })

@@ -20,18 +20,23 @@ pub(super) const CALL: Call = Call {
         description: "What can be requested, and when requests are looked for.",
         parameters: Vec::new(),
         body: None,
-        result: json!({
-            "type": "object",
-            "required": ["count", "jobs"],
-            "additionalProperties": false,
-            "properties": {
-                "count": { "type": "integer", "minimum": 0 },
-                "jobs": { "type": "array", "items": { "$ref": "#/components/schemas/JobDescription" } },
-            },
-        }),
+        result: json!({ "$ref": "#/components/schemas/JobList" }),
         errors: &[],
     },
 };
+
+/// The schema of `{"count", "jobs"}`.
+pub(super) fn result() -> Value {
+    json!({
+        "type": "object",
+        "required": ["count", "jobs"],
+        "additionalProperties": false,
+        "properties": {
+            "count": { "type": "integer", "minimum": 0 },
+            "jobs": { "type": "array", "items": { "$ref": "#/components/schemas/JobDescription" } },
+        },
+    })
+}
 
 /// A job of jobs.toml.
 #[derive(Debug, Serialize, JsonSchema)]

@@ -28,7 +28,7 @@ pub(super) const CALL: Call = Call {
             }),
         ],
         body: None,
-        result: result(),
+        result: json!({ "$ref": "#/components/schemas/RequestList" }),
         errors: &[400],
     },
 };

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::body::{request, value, whole};
 use super::call::{Answer, Asked, Call, Method, Operation};
 use super::envelope::Fault;
-use super::list::{self, MOST, shown, wrong_limit};
+use super::list::{MOST, shown, wrong_limit};
 
 use crate::requests::Search;
 
@@ -27,7 +27,7 @@ pub(super) const CALL: Call = Call {
                       there is one of these. `count` is the number of all requests that match, `jobs` are the newest.",
         parameters: Vec::new(),
         body: Some(body()),
-        result: list::result(),
+        result: json!({ "$ref": "#/components/schemas/RequestList" }),
         errors: &[400, 413, 415],
     },
 };
@@ -106,7 +106,7 @@ fn body() -> Value {
     let texts = |description: &str| {
         json!({
             "description": description,
-            "anyOf": [
+            "oneOf": [
                 { "type": "string" },
                 { "type": "array", "items": { "type": "string" }, "minItems": 1 },
             ],

@@ -63,10 +63,10 @@ pub fn json_schema() -> Value {
 
 fn content_filters() -> Value {
     let scalar = json!({
-        "anyOf": [{ "type": "string", "minLength": 1 }, { "type": "number" }, { "type": "boolean" }],
+        "oneOf": [{ "type": "string", "minLength": 1 }, { "type": "number" }, { "type": "boolean" }],
     });
-    let text = json!({ "anyOf": [{ "type": "string", "minLength": 1 }, { "type": "number" }] });
-    let one_or_more = json!({ "anyOf": [scalar, { "type": "array", "items": scalar, "minItems": 1 }] });
+    let text = json!({ "oneOf": [{ "type": "string", "minLength": 1 }, { "type": "number" }] });
+    let one_or_more = json!({ "oneOf": [scalar, { "type": "array", "items": scalar, "minItems": 1 }] });
     let operators = json!({
         "type": "object",
         "additionalProperties": false,
@@ -78,7 +78,7 @@ fn content_filters() -> Value {
             "exists": { "type": "boolean" },
         },
     });
-    let filter = json!({ "anyOf": [scalar, { "type": "array", "items": scalar, "minItems": 1 }, operators] });
+    let filter = json!({ "oneOf": [scalar, { "type": "array", "items": scalar, "minItems": 1 }, operators] });
     json!({
         "type": "object",
         "description": "A composite-search request over contents: the batch's course must be in its result.",

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{BATCH, SUBMIT, site, submission};
 use crate::daemon::wait_for;
-use crate::databases::{TestDatabase, each};
+use crate::databases::{TestDatabase, each_way};
 use crate::http::{Answer, Server};
 use crate::site::told;
 
@@ -17,7 +17,7 @@ fn healthy(server: &Server) -> Answer {
 
 #[test]
 fn health_tells_each_dependency() {
-    each(|database| {
+    each_way(|database| {
         let site = site(database, "");
         let server = Server::start(&site, "run");
         let ready = healthy(&server);
@@ -48,7 +48,7 @@ fn health_tells_each_dependency() {
 
 #[test]
 fn metrics_tell_requests_queue_phases_and_calls() {
-    each(|database| {
+    each_way(|database| {
         let site = site(database, "");
         let server = Server::start(&site, "run");
         let submitted = server.post(SUBMIT, &submission("t", BATCH));
@@ -118,6 +118,38 @@ fn the_description_is_whole() {
     for path in paths {
         assert!(docs.contains(path), "docs/api.md does not tell of {path}");
     }
+}
+
+/// Generators of clients leave an answer out that is put together of several schemas: each is one whole object, and what it
+/// fixes it says with its type. `scripts/clients` makes clients and runs them.
+#[test]
+fn each_answer_is_described_by_one_schema() {
+    let database = TestDatabase::sqlite();
+    let site = site(&database, "");
+    let server = Server::start(&site, "serve");
+    let described = server.get("/openapi.json").json();
+    let mut answers = 0;
+    for (path, calls) in described["paths"].as_object().unwrap().iter().filter(|(path, _)| path.starts_with("/job/")) {
+        for (status, answer) in
+            calls.as_object().unwrap().values().flat_map(|call| call["responses"].as_object().unwrap())
+        {
+            let reference = answer["content"]["application/json"]["schema"]["$ref"].as_str().unwrap();
+            let schema = described.pointer(reference.strip_prefix('#').unwrap()).unwrap();
+            assert_eq!(schema["type"], "object", "{path} {status}");
+            for combined in ["allOf", "anyOf", "oneOf"] {
+                assert!(schema.get(combined).is_none(), "{path} {status}: {combined}");
+            }
+            let fields = schema["properties"].as_object().unwrap();
+            for required in schema["required"].as_array().unwrap() {
+                assert!(fields.contains_key(required.as_str().unwrap()), "{path} {status}: {required}");
+            }
+            for field in fields.values().filter(|field| field.get("const").is_some()) {
+                assert_eq!(field["type"], "string", "{path} {status}: {field}");
+            }
+            answers += usize::from(status == "200");
+        }
+    }
+    assert_eq!(answers, 7, "every call");
 }
 
 fn collect(value: &Value, references: &mut BTreeSet<String>) {
