@@ -8,7 +8,7 @@ use super::call::{Answer, Asked, Call, Method, Operation};
 use super::envelope::Fault;
 use super::list::{MOST, shown, wrong_limit};
 
-use crate::requests::Search;
+use crate::requests::{Search, Status};
 
 /// How many are shown unless the call says so.
 const USUAL: u64 = 10;
@@ -61,7 +61,7 @@ fn filters(asked: &Asked, request: &Map<String, Value>) -> Result<Search, Fault>
     let search = Search {
         // Whichever of its names a row has.
         job_ids: jobs.map(|jobs| jobs.iter().flat_map(|job| names(asked, job)).collect()),
-        statuses: given(filters, "status")?,
+        statuses: given(filters, "status")?.map(statuses),
         channels: given(filters, "channel")?,
         submitted_on: given(filters, "requestedDate")?.map(|days| day(&days)).transpose()?,
     };
@@ -76,6 +76,14 @@ fn filters(asked: &Asked, request: &Map<String, Value>) -> Result<Search, Fault>
 
 fn names(asked: &Asked, job: &str) -> Vec<String> {
     asked.api.job(job).map_or_else(|| vec![job.to_owned()], |job| job.names().map(str::to_owned).collect())
+}
+
+/// COMPLETED and SUCCESS, which other systems write, are the same.
+fn statuses(mut asked: Vec<String>) -> Vec<String> {
+    if asked.iter().any(|status| Status::parse(status) == Some(Status::Completed)) {
+        asked.extend([Status::Completed.as_str(), Status::SUCCESS].map(str::to_owned));
+    }
+    asked
 }
 
 fn given(filters: &Map<String, Value>, name: &str) -> Result<Option<Vec<String>>, Fault> {
@@ -126,7 +134,7 @@ fn body() -> Value {
                         "type": "object",
                         "properties": {
                             "jobId": texts("Id or alias of the job. May be called dataset instead."),
-                            "status": texts("SUBMITTED, PROCESSING, COMPLETED or FAILED."),
+                            "status": texts("SUBMITTED, PROCESSING, COMPLETED or FAILED; SUCCESS is COMPLETED."),
                             "channel": texts("The channel that the request was made for."),
                             "requestedDate": {
                                 "type": "string", "format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$",

@@ -13,7 +13,7 @@ use super::text::table;
 use super::{Ended, load_config, open_to_read};
 use crate::config::Config;
 use crate::config::checked::Job;
-use crate::intake::{self, Order, Terms};
+use crate::intake::{self, KeyLength, Order, Terms};
 use crate::outputs::Password;
 use crate::reports::catalog::Catalog;
 use crate::reports::filters::{Scope, Selection, resolve};
@@ -98,7 +98,7 @@ fn asked(arguments: &Arguments, config: &Config) -> Result<Asked, Ended> {
     let job = Arc::clone(find_job(config, &name)?);
     // No file is made, so it does not matter which key a job wants for it.
     let any = Password::new("no file is made".to_owned());
-    let terms = Terms { request_data: request_data.as_deref(), encryption_key: Some(&any) };
+    let terms = Terms { request_data: request_data.as_deref(), encryption_key: Some(&any), key_length: KeyLength::Any };
     let order = intake::accept(&job, terms).map_err(|refusal| Ended::Usage(refusal.to_string()))?;
     Ok(Asked { job, order, channel: channel.unwrap_or_default(), key_channels })
 }

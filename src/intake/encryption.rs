@@ -12,7 +12,7 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 
-use super::Refusal;
+use super::{KeyLength, Refusal};
 use crate::config::checked::Secret;
 use crate::outputs::Password;
 
@@ -102,9 +102,13 @@ pub fn open(secret: Option<&Secret>, tag: &str, request_id: &str, sealed: &str) 
 ///
 /// # Errors
 /// It is too short, too long, or has characters that nobody can type and not every column holds.
-pub(super) fn judge(key: &Password) -> Result<(), Refusal> {
+pub(super) fn judge(key: &Password, length: KeyLength) -> Result<(), Refusal> {
     let characters = key.reveal().chars().count();
-    if !(SHORTEST_KEY..=LONGEST_KEY).contains(&characters) {
+    let is_good = match length {
+        KeyLength::Submitted => (SHORTEST_KEY..=LONGEST_KEY).contains(&characters),
+        KeyLength::Any => characters > 0,
+    };
+    if !is_good {
         return Err(Refusal::KeyLength);
     }
     // The last one stands for bytes that are no UTF-8: which key its client has nobody knows.
@@ -215,7 +219,10 @@ mod tests {
             ("with\0nothing", Err(Refusal::KeyCharacters)),
             ("not \u{fffd} known", Err(Refusal::KeyCharacters)),
         ] {
-            assert_eq!(judge(&password(key)), judged, "{key:?}");
+            assert_eq!(judge(&password(key), KeyLength::Submitted), judged, "{key:?}");
+            // A row may bring any, as long as it can be typed.
+            let of_row = if judged == Err(Refusal::KeyLength) && !key.is_empty() { Ok(()) } else { judged };
+            assert_eq!(judge(&password(key), KeyLength::Any), of_row, "{key:?}");
         }
     }
 }

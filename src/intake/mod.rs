@@ -65,6 +65,17 @@ pub struct Terms<'a> {
     pub request_data: Option<&'a str>,
     /// The password for its files, where it brings one.
     pub encryption_key: Option<&'a Password>,
+    /// How long that may be.
+    pub key_length: KeyLength,
+}
+
+/// How long the password of a request may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyLength {
+    /// Whoever submits through us needs a good one.
+    Submitted,
+    /// Rows that other systems insert have whatever their clients gave.
+    Any,
 }
 
 /// Judges a row for its job.
@@ -80,7 +91,7 @@ pub fn accept(job: &Job, terms: Terms<'_>) -> Result<Order, Refusal> {
         None if job.require_encryption => return Err(Refusal::KeyRequired),
         None => None,
         Some(key) => {
-            encryption::judge(key)?;
+            encryption::judge(key, terms.key_length)?;
             Some(Protection { password: key.clone(), zip: job.zip })
         }
     };

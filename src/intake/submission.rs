@@ -1,11 +1,12 @@
 //! A submission, from whichever door: judged as the daemon will judge its row, and given its identity.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::{Identity, Refusal, Terms, accept, request_id};
+use super::{Identity, KeyLength, Refusal, Terms, accept, request_id};
 use crate::config::checked::Job;
 use crate::outputs::{Format, Password};
 
@@ -95,17 +96,29 @@ pub fn submission(job: &Job, given: &Submission<'_>, now: DateTime<Utc>) -> Resu
         return Err(SubmissionError::Empty("jobConfig"));
     }
     let request_data = json!({ "jobConfig": job_config, "output_format": output_format }).to_string();
-    accept(job, Terms { request_data: Some(&request_data), encryption_key })?;
+    let key_length = KeyLength::Submitted;
+    accept(job, Terms { request_data: Some(&request_data), encryption_key, key_length })?;
     let request_id = request_id(&Identity {
         tag,
         job_id: &job.id,
-        job_config,
+        job_config: &with_our_names(job_config),
         output_format,
         requested_by,
         requested_channel,
         day: now.date_naive(),
     });
     Ok(Row { request_id, request_data })
+}
+
+/// The same jobConfig with `contentFilters` under this name, so that it is the same submission under the other.
+fn with_our_names(job_config: &Value) -> Cow<'_, Value> {
+    let Some(search) = job_config.get("searchFilter") else { return Cow::Borrowed(job_config) };
+    let mut renamed = job_config.clone();
+    if let Some(fields) = renamed.as_object_mut() {
+        fields.remove("searchFilter");
+        fields.insert("contentFilters".to_owned(), search.clone());
+    }
+    Cow::Owned(renamed)
 }
 
 fn check_tag(tag: &str) -> Result<(), SubmissionError> {

@@ -14,15 +14,17 @@ use super::content_filter::ContentFilter;
 pub use schema::json_schema;
 
 /// The keys of jobConfig.
-const KEYS: [&str; 6] = ["batchFilters", "contentFilters", "batchId", "batchFilter", "reportPath", "includeExpired"];
+const KEYS: [&str; 7] =
+    ["batchFilters", "contentFilters", "searchFilter", "batchId", "batchFilter", "reportPath", "includeExpired"];
 
 /// What `request_data` may hold beside them.
-const BESIDE: [&str; 9] = [
+const BESIDE: [&str; 10] = [
     "jobConfig",
     "jobId",
     "tag",
     "dataset",
     "type",
+    "channel",
     "requestedBy",
     "requestedChannel",
     "outputFormat",
@@ -113,6 +115,9 @@ pub enum JobConfigError {
     /// Nothing says which batches.
     #[error("no filter: give one of batchFilters, contentFilters, batchId, batchFilter")]
     NoCondition,
+    /// `contentFilters` and `searchFilter`, which are two names of one thing, differ.
+    #[error("contentFilters and searchFilter differ: give one of them")]
+    TwoSearches,
     /// `output_format` and `outputFormat` differ.
     #[error("output_format and outputFormat differ: give one of them")]
     TwoFormats,
@@ -145,7 +150,7 @@ impl JobConfig {
         Ok(config)
     }
 
-    /// Reads a jobConfig by itself, as a submission or jobs.toml has it: its six keys and no others.
+    /// Reads a jobConfig by itself, as a submission or jobs.toml has it: its seven keys and no others.
     pub fn from_value(value: &Value) -> Result<Self, JobConfigError> {
         let fields = object(value, "jobConfig")?;
         known_keys(fields, &KEYS, "jobConfig")?;
@@ -168,7 +173,11 @@ impl JobConfig {
         if let Some(ids) = fields.get("batchFilter") {
             config.ids.push(texts(ids, "batchFilter")?);
         }
-        if let Some(search) = fields.get("contentFilters") {
+        let searches = [fields.get("contentFilters"), fields.get("searchFilter")];
+        if matches!(searches, [Some(one), Some(other)] if one != other) {
+            return Err(JobConfigError::TwoSearches);
+        }
+        if let Some(search) = searches.into_iter().flatten().next() {
             config.content = Some(ContentFilter::parse(search)?);
         }
         let conditions = [config.channels.is_some(), config.frameworks.is_some(), config.content.is_some()];

@@ -11,7 +11,7 @@ use diesel::sql_types::{BigInt, Binary, Nullable};
 use super::encryption::{EncryptionKey, read_protected};
 use super::reading::Waiting;
 use super::times::read_time;
-use super::types::{Claim, ClaimedRequest, Completion, Overview, RequestKey, RequestRow};
+use super::types::{Claim, ClaimedRequest, Completion, Overview, RequestKey, RequestRow, Status};
 
 /// Text that may be anything. Read as bytes: SQLite columns hold what was put in, numbers and blobs among it, and a
 /// PostgreSQL database without an encoding holds any bytes. What is no UTF-8 is replaced, so no row spoils a claim.
@@ -201,7 +201,7 @@ impl From<StoredRow> for RequestRow {
             tag: text(row.tag).unwrap_or_default(),
             request_id: text(row.request_id).unwrap_or_default(),
             job_id: text(row.job_id).unwrap_or_default(),
-            status: text(row.status).unwrap_or_default(),
+            status: status(row.status),
             request_data: text(row.request_data),
             requested_by: text(row.requested_by),
             requested_channel: text(row.requested_channel),
@@ -224,6 +224,12 @@ impl From<StoredRow> for RequestRow {
             protected: read_protected(row.protected),
         }
     }
+}
+
+/// The status of a row, in our own spelling where it is one of ours.
+fn status(written: Option<Loose>) -> String {
+    let written = text(written).unwrap_or_default();
+    Status::parse(&written).map_or(written, |status| status.as_str().to_owned())
 }
 
 /// The rows that a claim took, oldest first.
@@ -308,7 +314,7 @@ pub(super) fn overview(counts: Vec<StoredCount>) -> Overview {
         if let Some(n) = u64::try_from(count.without_lease).ok().filter(|n| *n > 0) {
             *overview.without_lease.entry(job_id.clone()).or_default() += n;
         }
-        let status = text(count.status).unwrap_or_default();
+        let status = status(count.status);
         *overview.counts.entry((job_id, status)).or_default() += u64::try_from(count.total).unwrap_or(0);
     }
     overview

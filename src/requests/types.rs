@@ -47,11 +47,17 @@ impl Status {
         }
     }
 
-    /// Reads the table's spelling; `None` for anything else (rows of other systems).
+    /// Reads the table's spelling, and `SUCCESS`, with which other systems mark rows as completed; `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
+        if text == Self::SUCCESS {
+            return Some(Self::Completed);
+        }
         [Self::Submitted, Self::Processing, Self::Completed, Self::Failed].into_iter().find(|s| s.as_str() == text)
     }
+
+    /// Another spelling of [`Status::Completed`], in rows of other systems. It is read and never written.
+    pub const SUCCESS: &'static str = "SUCCESS";
 }
 
 /// Which rows to claim.
@@ -202,7 +208,7 @@ pub struct RequestRow {
     pub request_id: String,
     /// Job id or alias.
     pub job_id: String,
-    /// As written, whatever it is.
+    /// As written, whatever it is; but `SUCCESS` is COMPLETED.
     pub status: String,
     /// JSON text.
     pub request_data: Option<String>,

@@ -21,7 +21,7 @@ use super::{load, making};
 use crate::config::Config;
 use crate::config::checked::Job;
 use crate::intake::encryption::{self, SealError};
-use crate::intake::{self, Order, Terms};
+use crate::intake::{self, KeyLength, Order, Terms};
 use crate::metrics::GroupWork;
 use crate::outputs::{ObjectKey, Password};
 use crate::reports::catalog::Catalog;
@@ -97,7 +97,11 @@ impl<'a> Group<'a> {
 
     fn order(&self, request: &ClaimedRequest) -> Result<Order, Reason> {
         let password = self.password(request).map_err(Reason::sealed)?;
-        let terms = Terms { request_data: request.request_data.as_deref(), encryption_key: password.as_ref() };
+        let terms = Terms {
+            request_data: request.request_data.as_deref(),
+            encryption_key: password.as_ref(),
+            key_length: KeyLength::Any,
+        };
         intake::accept(self.job, terms).map_err(|refusal| Reason::refused(&refusal))
     }
 

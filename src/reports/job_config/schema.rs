@@ -35,7 +35,9 @@ pub fn json_schema() -> Value {
             },
             "batchId": { "type": "string", "minLength": 1, "description": "One batch id." },
             "batchFilter": texts("Batch ids."),
-            "contentFilters": content_filters(),
+            "contentFilters": content_filters("A composite-search request over contents: the batch's course must be in \
+                                               its result."),
+            "searchFilter": content_filters("Another name of contentFilters."),
             "reportPath": {
                 "type": ["string", "null"],
                 "pattern": REPORT_PATH,
@@ -52,6 +54,7 @@ pub fn json_schema() -> Value {
             { "required": ["batchId"] },
             { "required": ["batchFilter"] },
             { "required": ["contentFilters"] },
+            { "required": ["searchFilter"] },
         ],
         "examples": [
             { "batchFilters": ["TPD", "NCFCOPY"] },
@@ -61,7 +64,7 @@ pub fn json_schema() -> Value {
     })
 }
 
-fn content_filters() -> Value {
+fn content_filters(description: &str) -> Value {
     let scalar = json!({
         "oneOf": [{ "type": "string", "minLength": 1 }, { "type": "number" }, { "type": "boolean" }],
     });
@@ -81,7 +84,7 @@ fn content_filters() -> Value {
     let filter = json!({ "oneOf": [scalar, { "type": "array", "items": scalar, "minItems": 1 }, operators] });
     json!({
         "type": "object",
-        "description": "A composite-search request over contents: the batch's course must be in its result.",
+        "description": description,
         "additionalProperties": false,
         "required": ["request"],
         "properties": {

@@ -56,6 +56,21 @@ fn fields_under_job_config_count() {
 }
 
 #[test]
+fn rows_of_the_platforms_own_api() {
+    let search = r#"{"request": {"filters": {"identifier": ["do_1"]}}}"#;
+    let beside =
+        r#""type": "t", "dataset": "d", "channel": "c", "tag": "t", "requestedBy": "u", "requestedChannel": "c""#;
+    let by = |name: &str| JobConfig::parse(&format!(r#"{{"batchId": "1", {beside}, "{name}": {search}}}"#)).unwrap();
+    assert_eq!(by("searchFilter"), by("contentFilters"));
+    assert!(by("searchFilter").content.is_some());
+    let both = |other: &str| format!(r#"{{"contentFilters": {search}, "searchFilter": {other}}}"#);
+    assert!(JobConfig::parse(&both(search)).unwrap().content.is_some());
+    let other = search.replace("do_1", "do_2");
+    assert_eq!(refused(&both(&other)), "contentFilters and searchFilter differ: give one of them");
+    assert_eq!(refused(r#"{"jobConfig": {"batchId": "1", "channel": "c"}}"#), "unknown key 'channel' in jobConfig");
+}
+
+#[test]
 fn what_is_no_object() {
     assert_eq!(refused("{\"batchId\": "), "request_data is not JSON (line 1, column 12)");
     assert_eq!(refused("7"), "request_data must be an object, not a number");

@@ -16,18 +16,34 @@ use super::now;
 /// Before all times that count; those before Christ and `-infinity` do not.
 const FIRST: &str = "0001-01-01";
 
-/// In the order of the index `job_request_finished`, whose condition it repeats. $4 to $6: after this row. The clock is
-/// read in a query of its own: one that moves within a statement bounds no index, and every younger row would be read.
-const FINISHED: &str = concat!(
-    "SELECT j.tag::text AS tag, j.request_id::text AS request_id, to_json(j.download_urls)::text AS download_urls,
-        j.dt_job_completed::text AS completed
+/// In the order of the index whose condition it repeats. $4 to $6: after this row. The clock is read in a query of its own:
+/// one that moves within a statement bounds no index, and every younger row would be read.
+macro_rules! with_status {
+    ($condition:literal) => {
+        concat!(
+            "(SELECT j.tag, j.request_id, j.download_urls, j.dt_job_completed
     FROM job_request AS j
-    WHERE j.job_id = $2 AND j.status IN ('COMPLETED', 'FAILED')
+    WHERE j.job_id = $2 AND ",
+            $condition,
+            "
         AND (j.dt_job_completed, j.tag, j.request_id) > ($4::timestamp, $5, $6)
         AND j.dt_job_completed < (SELECT ",
-    now!(),
-    " - $3 * interval '1 microsecond')
-    ORDER BY j.dt_job_completed, j.tag, j.request_id LIMIT $7"
+            now!(),
+            " - $3 * interval '1 microsecond')
+    ORDER BY j.dt_job_completed, j.tag, j.request_id LIMIT $7)"
+        )
+    };
+}
+
+/// From two indexes: `job_request_finished`, and `job_request_finished_elsewhere` for what other systems completed.
+const FINISHED: &str = concat!(
+    "SELECT f.tag::text AS tag, f.request_id::text AS request_id, to_json(f.download_urls)::text AS download_urls,
+        f.dt_job_completed::text AS completed
+    FROM (",
+    with_status!("j.status IN ('COMPLETED', 'FAILED')"),
+    " UNION ALL ",
+    with_status!("j.status = 'SUCCESS'"),
+    ") AS f ORDER BY f.dt_job_completed, f.tag, f.request_id LIMIT $7"
 );
 
 #[derive(QueryableByName)]
@@ -86,7 +102,7 @@ pub(super) fn finished(
 }
 
 const REMOVE: &str = concat!(
-    "DELETE FROM job_request WHERE tag = $2 AND request_id = $3 AND status IN ('COMPLETED', 'FAILED')
+    "DELETE FROM job_request WHERE tag = $2 AND request_id = $3 AND status IN ('COMPLETED', 'FAILED', 'SUCCESS')
         AND dt_job_completed >= $5::timestamp AND dt_job_completed < ",
     now!(),
     " - $4 * interval '1 microsecond'"

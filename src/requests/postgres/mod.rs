@@ -37,7 +37,7 @@ use super::{
     stored,
 };
 
-pub(super) const MIGRATIONS: [&str; 10] = [
+pub(super) const MIGRATIONS: [&str; 11] = [
     include_str!("../../../migrations/postgres/2026-11-24-000001_original_table/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000002_our_columns/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000003_indexes/up.sql"),
@@ -48,6 +48,7 @@ pub(super) const MIGRATIONS: [&str; 10] = [
     include_str!("../../../migrations/postgres/2026-11-28-000008_encryption_mark/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-28-000009_room/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-28-000010_newest_by_state/up.sql"),
+    include_str!("../../../migrations/postgres/2026-11-30-000012_finished_elsewhere/up.sql"),
 ];
 
 /// How long a call waits for a connection before it says that the database cannot be reached.

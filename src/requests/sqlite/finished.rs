@@ -13,15 +13,31 @@ use super::super::finished::{Bookmark, Finished, FinishedPage, Mark};
 use super::super::stored::{Loose, Value, time, urls};
 use super::super::times::read_time;
 
-/// In the order of the index `job_request_finished`, whose condition it repeats: rows after ?2 to ?4 and before ?5, by
-/// raw time. A key that is not text names no row.
-pub(super) const FINISHED: &str = "SELECT tag, request_id, download_urls, dt_job_completed AS completed,
+/// In the order of the index whose condition it repeats: rows after ?2 to ?4 and before ?5, by raw time. A key that is not
+/// text names no row.
+macro_rules! with_status {
+    ($condition:literal) => {
+        concat!(
+            "SELECT * FROM (SELECT tag, request_id, download_urls, dt_job_completed AS completed,
         CASE WHEN typeof(dt_job_completed) <> 'text' THEN CAST(dt_job_completed AS REAL) END AS number
     FROM job_request
-    WHERE job_id = ?1 AND status IN ('COMPLETED', 'FAILED')
+    WHERE job_id = ?1 AND ",
+            $condition,
+            "
         AND (dt_job_completed, tag, request_id) > (?2, ?3, ?4) AND dt_job_completed < ?5
         AND typeof(tag) = 'text' AND typeof(request_id) = 'text'
-    ORDER BY dt_job_completed, tag, request_id LIMIT ?6";
+    ORDER BY dt_job_completed, tag, request_id LIMIT ?6)"
+        )
+    };
+}
+
+/// From two indexes: `job_request_finished`, and `job_request_finished_elsewhere` for what other systems completed.
+pub(super) const FINISHED: &str = concat!(
+    with_status!("status IN ('COMPLETED', 'FAILED')"),
+    " UNION ALL ",
+    with_status!("status = 'SUCCESS'"),
+    " ORDER BY completed, tag, request_id LIMIT ?6"
+);
 
 #[derive(QueryableByName)]
 struct StoredFinished {
@@ -143,7 +159,7 @@ fn between(
 }
 
 const COMPLETED: &str = "SELECT dt_job_completed AS value FROM job_request
-    WHERE tag = ?1 AND request_id = ?2 AND status IN ('COMPLETED', 'FAILED') AND typeof(dt_job_completed) <> 'blob'";
+    WHERE tag = ?1 AND request_id = ?2 AND status IN ('COMPLETED', 'FAILED', 'SUCCESS') AND typeof(dt_job_completed) <> 'blob'";
 
 pub(super) fn remove(
     conn: &mut SqliteConnection,

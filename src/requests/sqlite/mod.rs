@@ -44,7 +44,7 @@ use super::{
     failures, stored,
 };
 
-pub(super) const MIGRATIONS: [&str; 8] = [
+pub(super) const MIGRATIONS: [&str; 9] = [
     include_str!("../../../migrations/sqlite/2026-11-24-000001_original_table/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-24-000002_our_columns/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-24-000003_indexes/up.sql"),
@@ -53,6 +53,7 @@ pub(super) const MIGRATIONS: [&str; 8] = [
     include_str!("../../../migrations/sqlite/2026-11-24-000006_finished/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-28-000007_line/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-28-000008_encryption_mark/up.sql"),
+    include_str!("../../../migrations/sqlite/2026-11-30-000012_finished_elsewhere/up.sql"),
 ];
 
 /// How long a call waits for a connection. Longer than the busy time-out, so that a busy file is called busy.

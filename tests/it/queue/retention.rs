@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use exhaust::requests::{Completion, Finished, Queue, WriteBack};
+use exhaust::requests::{Completion, Finished, Queue, Submitted, WriteBack};
 
 use super::super::daemon::wait_for;
 use super::super::databases::{TestDatabase, each_way};
@@ -98,6 +98,40 @@ fn a_row_that_was_resubmitted_in_between_stays() {
         queue.cancel(&key("t", "1"), "me").unwrap();
         assert!(!queue.remove_finished(&key("t", "1"), DAY).unwrap());
         assert!(finished(queue.as_ref(), JOB, DAY, 10).is_empty());
+    });
+}
+
+/// Other systems mark completed rows SUCCESS.
+#[test]
+fn success_is_completed_wherever_it_is_read() {
+    each(|database| {
+        let (queue, _) = migrated(database);
+        for (id, status, completed) in [
+            ("c1", "COMPLETED", "'2020-01-01 00:00:00'"),
+            ("s1", "SUCCESS", "'2020-01-02 00:00:00'"),
+            ("f1", "FAILED", "'2020-01-03 00:00:00'"),
+            ("s2", "SUCCESS", "'2020-01-04 00:00:00'"),
+            ("c2", "COMPLETED", "'2020-01-05 00:00:00'"),
+            ("odd", "success", "'2020-01-01 00:00:00'"),
+        ] {
+            insert(database, id, JOB, status, completed);
+        }
+        for limit in [1, 2, 3, 10] {
+            assert_eq!(ids(&finished(queue.as_ref(), JOB, DAY, limit)), ["c1", "s1", "f1", "s2", "c2"], "{limit}");
+        }
+        assert_eq!(queue.find(&key("t", "s1")).unwrap().unwrap().status, "COMPLETED");
+        assert_eq!(queue.find(&key("t", "odd")).unwrap().unwrap().status, "success");
+        let counts = queue.overview().unwrap().counts;
+        assert_eq!(counts.get(&(JOB.to_owned(), "COMPLETED".to_owned())), Some(&4));
+        // The same submission finds the row, and nothing of it changes.
+        let before = columns(database, &key("t", "s1"));
+        assert_eq!(queue.submit(&request("t", "s1")).unwrap(), Submitted::Exists);
+        assert!(!queue.resubmit(&key("t", "s1")).unwrap());
+        assert!(!queue.cancel(&key("t", "s1"), "me").unwrap());
+        assert_eq!(columns(database, &key("t", "s1")), before);
+        assert!(queue.remove_finished(&key("t", "s1"), DAY).unwrap());
+        assert!(!queue.remove_finished(&key("t", "odd"), DAY).unwrap());
+        assert_eq!(count(database), "5");
     });
 }
 
