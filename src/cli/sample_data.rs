@@ -6,7 +6,7 @@ use super::Ended;
 use super::print::outln;
 use super::progress::Progress;
 use super::text::table;
-use crate::sample_data::{self, Format, Layout, SampleError, SampleOptions};
+use crate::sample_data::{self, Columns, Format, Layout, SampleError, SampleOptions};
 
 /// Write a made-up data set: the same bytes from the same options, whatever its size in constant memory.
 #[derive(Debug, clap::Args)]
@@ -23,6 +23,9 @@ pub(super) struct Arguments {
     /// How tables are laid out in files.
     #[arg(long, value_enum, default_value_t = LayoutName::Single)]
     layout: LayoutName,
+    /// How columns are named: as platforms have them today, or as they were in 2020. The reports are the same.
+    #[arg(long, value_enum, default_value_t = ColumnsName::Today)]
+    columns: ColumnsName,
     /// Another seed makes another data set of the same size.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -48,6 +51,15 @@ enum LayoutName {
     Hive,
 }
 
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum ColumnsName {
+    /// `aggregates`, `enrolled_date`, `start_date`, `end_date`.
+    Today,
+    /// `agg`, `enrolleddate`, `startdate`, `enddate`.
+    #[value(name = "2020")]
+    Of2020,
+}
+
 pub(super) fn run(arguments: &Arguments) -> Result<(), Ended> {
     let options = SampleOptions {
         directory: arguments.directory.clone(),
@@ -61,6 +73,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Ended> {
             LayoutName::Single => Layout::Single,
             LayoutName::Parts => Layout::Parts,
             LayoutName::Hive => Layout::Hive,
+        },
+        columns: match arguments.columns {
+            ColumnsName::Today => Columns::Today,
+            ColumnsName::Of2020 => Columns::Of2020,
         },
         seed: arguments.seed,
         overwrite: arguments.overwrite,

@@ -101,7 +101,8 @@ pub enum Presence {
     Optional,
 }
 
-/// One column that is needed of a table. Names match case-insensitively.
+/// One column that is needed of a table. Names match case-insensitively; a table may have the column under another name
+/// that platforms have for it (`sources::spellings`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Column {
     /// Its name.

@@ -4,11 +4,13 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
 use arrow_array::builder::{Int32Builder, ListBuilder, StringBuilder};
+use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow_schema::ArrowError;
+use chrono::{NaiveDate, NaiveTime};
 use serde_json::{Value, json};
 
+use super::Columns;
 use super::draws::Of;
 use super::people::channel_of;
 use super::plan::{Kind, Plan, has_ended, kind};
@@ -70,7 +72,7 @@ pub(super) fn assessments(plan: &Plan, course: u64) -> u64 {
 }
 
 /// Rows of `course_batch`.
-pub(super) fn batches(plan: &Plan, rows: &[u64]) -> Result<RecordBatch, ArrowError> {
+pub(super) fn batches(plan: &Plan, rows: &[u64], columns: Columns) -> Result<RecordBatch, ArrowError> {
     let [mut courseid, mut batchid, mut name, mut start, mut end] = std::array::from_fn(|_| StringBuilder::new());
     let mut status = Int32Builder::new();
     let mut id = String::new();
@@ -90,14 +92,26 @@ pub(super) fn batches(plan: &Plan, rows: &[u64]) -> Result<RecordBatch, ArrowErr
         }
         status.append_value(if has_ended(batch) { 2 } else { 1 });
     }
+    let (start, end) = (start.finish(), end.finish());
+    let [(start_name, start), (end_name, end)]: [(&str, ArrayRef); 2] = match columns {
+        Columns::Today => [("start_date", Arc::new(days(&start))), ("end_date", Arc::new(days(&end)))],
+        Columns::Of2020 => [("startdate", Arc::new(start)), ("enddate", Arc::new(end))],
+    };
     RecordBatch::try_from_iter_with_nullable([
         ("courseid", Arc::new(courseid.finish()) as _, true),
         ("batchid", Arc::new(batchid.finish()) as _, true),
         ("name", Arc::new(name.finish()) as _, true),
-        ("startdate", Arc::new(start.finish()) as _, true),
-        ("enddate", Arc::new(end.finish()) as _, true),
+        (start_name, start, true),
+        (end_name, end, true),
         ("status", Arc::new(status.finish()) as _, true),
     ])
+}
+
+/// Days as times: midnight in UTC.
+fn days(texts: &StringArray) -> TimestampMillisecondArray {
+    let midnight =
+        |text: &str| Some(text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN).and_utc().timestamp_millis());
+    texts.iter().map(|text| text.and_then(midnight)).collect::<TimestampMillisecondArray>().with_timezone("UTC")
 }
 
 /// How many rows `content` has.

@@ -3,13 +3,14 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
 use arrow_array::builder::{
     BooleanBuilder, Float64Builder, Int32Builder, Int64Builder, ListBuilder, MapBuilder, StringBuilder,
     TimestampMillisecondBuilder,
 };
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::ArrowError;
 
+use super::Columns;
 use super::courses::{ASSESSMENTS, assessments, batch_id, course_id, leaf_nodes, module_leaf_nodes, modules, part_id};
 use super::draws::{Draws, Of};
 use super::people::learner_id;
@@ -72,10 +73,10 @@ fn text_maps() -> ListBuilder<TextMap> {
 }
 
 /// Rows of `user_enrolments`.
-pub(super) fn enrolments(plan: &Plan, rows: &[u64]) -> Result<RecordBatch, ArrowError> {
+pub(super) fn enrolments(plan: &Plan, rows: &[u64], columns: Columns) -> Result<RecordBatch, ArrowError> {
     let [mut batchid, mut userid, mut courseid, mut enrolled] = std::array::from_fn(|_| StringBuilder::new());
     let mut active = BooleanBuilder::new();
-    let mut completed = TimestampMillisecondBuilder::new().with_timezone("UTC");
+    let [mut enrolled_at, mut completed] = [(); 2].map(|()| TimestampMillisecondBuilder::new().with_timezone("UTC"));
     let (mut certificates, mut issued) = (text_maps(), text_maps());
     let mut contents = MapBuilder::new(None, StringBuilder::new(), Int32Builder::new());
     let mut text = String::new();
@@ -99,6 +100,7 @@ pub(super) fn enrolments(plan: &Plan, rows: &[u64]) -> Result<RecordBatch, Arrow
         active.append_value(!draws.one_in(50));
         enrolled_text(&mut draws, dates.enrolled, &mut text);
         enrolled.append_option((!text.is_empty()).then_some(text.as_str()));
+        enrolled_at.append_option(i64::try_from(dates.enrolled).ok().filter(|_| !text.is_empty()));
         completed.append_option(dates.completed.and_then(|ms| i64::try_from(ms).ok()));
         let has = if dates.completed.is_some() { draws.below(8) } else { 7 };
         certificate(&mut certificates, (has < 2).then_some("old"), draws.one_in(2));
@@ -110,12 +112,16 @@ pub(super) fn enrolments(plan: &Plan, rows: &[u64]) -> Result<RecordBatch, Arrow
         }
         contents.append(true)?;
     }
+    let (enrolled_name, enrolled): (&str, ArrayRef) = match columns {
+        Columns::Today => ("enrolled_date", Arc::new(enrolled_at.finish())),
+        Columns::Of2020 => ("enrolleddate", Arc::new(enrolled.finish())),
+    };
     RecordBatch::try_from_iter_with_nullable([
         ("batchid", Arc::new(batchid.finish()) as _, true),
         ("userid", Arc::new(userid.finish()) as _, true),
         ("courseid", Arc::new(courseid.finish()) as _, true),
         ("active", Arc::new(active.finish()) as _, true),
-        ("enrolleddate", Arc::new(enrolled.finish()) as _, true),
+        (enrolled_name, enrolled, true),
         ("completedon", Arc::new(completed.finish()) as _, true),
         ("certificates", Arc::new(certificates.finish()) as _, true),
         ("issued_certificates", Arc::new(issued.finish()) as _, true),
@@ -123,7 +129,7 @@ pub(super) fn enrolments(plan: &Plan, rows: &[u64]) -> Result<RecordBatch, Arrow
     ])
 }
 
-/// Enrolment dates are text on the platform, in two spellings; a few are missing.
+/// Enrolment dates were text on the platform of 2020, in two spellings; a few are missing.
 fn enrolled_text(draws: &mut Draws, ms: u64, out: &mut String) {
     out.clear();
     match draws.below(300) {
@@ -143,9 +149,10 @@ fn certificate(out: &mut ListBuilder<TextMap>, name: Option<&str>, empty_list: b
 }
 
 /// Rows of `user_activity_agg`: three or four for each enrolment, the first of them at course level.
-pub(super) fn activity(plan: &Plan, rows: &[u64]) -> Result<RecordBatch, ArrowError> {
+pub(super) fn activity(plan: &Plan, rows: &[u64], columns: Columns) -> Result<RecordBatch, ArrowError> {
     let [mut kind, mut activity, mut user, mut context] = std::array::from_fn(|_| StringBuilder::new());
     let mut agg = MapBuilder::new(None, StringBuilder::new(), Int64Builder::new());
+    let mut aggregates = MapBuilder::new(None, StringBuilder::new(), Float64Builder::new());
     let stamps = TimestampMillisecondBuilder::new().with_timezone("UTC");
     let values_field = arrow_schema::Field::new(
         "values",
@@ -166,9 +173,16 @@ pub(super) fn activity(plan: &Plan, rows: &[u64]) -> Result<RecordBatch, ArrowEr
         context.append_value(format!("cb:{}", batch_id(plan, batch)));
         if let Some(done) = done {
             agg.keys().append_value("completedCount");
-            agg.values().append_value(i64::try_from(done).unwrap_or(i64::MAX));
+            let done = u32::try_from(done).unwrap_or(u32::MAX);
+            agg.values().append_value(i64::from(done));
+            aggregates.keys().append_value("completedCount");
+            aggregates.values().append_value(f64::from(done));
+        }
+        if level == 0 {
+            scores(plan, batch, place.learner, &mut aggregates);
         }
         agg.append(true)?;
+        aggregates.append(true)?;
         // A second row with the same time: then the greater count stays.
         let times = if place.again == Some(2) { place.learner } else { place.values };
         let ms = dates(plan, batch, times).enrolled + plan.draws(Of::Activity, batch, times).below(90 * DAY);
@@ -176,14 +190,36 @@ pub(super) fn activity(plan: &Plan, rows: &[u64]) -> Result<RecordBatch, ArrowEr
         updated.values().append_value(i64::try_from(ms).unwrap_or(i64::MAX));
         updated.append(true)?;
     }
+    let (counters_name, counters): (&str, ArrayRef) = match columns {
+        Columns::Today => ("aggregates", Arc::new(aggregates.finish())),
+        Columns::Of2020 => ("agg", Arc::new(agg.finish())),
+    };
     RecordBatch::try_from_iter_with_nullable([
         ("activity_type", Arc::new(kind.finish()) as _, true),
         ("activity_id", Arc::new(activity.finish()) as _, true),
         ("user_id", Arc::new(user.finish()) as _, true),
         ("context_id", Arc::new(context.finish()) as _, true),
-        ("agg", Arc::new(agg.finish()) as _, true),
+        (counters_name, counters, true),
         ("agg_last_updated", Arc::new(updated.finish()) as _, true),
     ])
+}
+
+/// Today's platform keeps the scores of a course's assessments beside the counter; every third learner has some.
+fn scores(plan: &Plan, batch: u64, learner: u64, out: &mut MapBuilder<StringBuilder, Float64Builder>) {
+    let mut draws = plan.draws(Of::Activity, batch, learner + (10 << 40));
+    if !draws.one_in(3) {
+        return;
+    }
+    let course = plan.course_of(batch);
+    let mut id = String::new();
+    for part in 0..draws.below(assessments(plan, course) + 1) {
+        part_id(plan, course, part, &mut id);
+        let (got, all) = marked(&mut draws, course + part);
+        for (name, value) in [("score", got), ("max_score", all)] {
+            out.keys().append_value(format!("{name}:{id}"));
+            out.values().append_value(value);
+        }
+    }
 }
 
 /// What an activity row is about (its id into `id`) and how many parts are done. Level 0 is the course, the others

@@ -38,6 +38,8 @@ pub struct SampleOptions {
     pub format: Format,
     /// How tables are laid out in files.
     pub layout: Layout,
+    /// How columns are named and what types they have.
+    pub columns: Columns,
     /// Another seed gives another data set of the same size.
     pub seed: u64,
     /// Replace the tables that are in the directory.
@@ -53,6 +55,7 @@ impl SampleOptions {
             scale: 0.001,
             format: Format::Parquet,
             layout: Layout::Single,
+            columns: Columns::Today,
             seed: 1,
             overwrite: false,
         }
@@ -90,6 +93,16 @@ pub enum Layout {
     /// Enrolments, activity and attempts are Hive partitions by batch, named as Spark names them
     /// (`user_activity_agg/context_id=cb%3A0130…/`); the partition column is not in the files.
     Hive,
+}
+
+/// How columns are named and what types they have; the reports are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Columns {
+    /// As platforms have them today: `aggregates` with counters in floating point and scores beside them,
+    /// `enrolled_date`, `start_date` and `end_date` as times.
+    Today,
+    /// As they were in 2020: `agg`, `enrolleddate`, `startdate`, `enddate`.
+    Of2020,
 }
 
 /// What was made.

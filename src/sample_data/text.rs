@@ -82,7 +82,12 @@ pub(super) fn nested(array: &dyn Array, i: usize, spelling: Spelling, out: &mut 
                 out.push_str(if entry > 0 { ", " } else { "" });
                 nested(entries.column(0), entry, spelling, out);
                 out.push_str(": ");
-                nested(entries.column(1), entry, spelling, out);
+                if let Some(floats) = entries.column(1).as_primitive_opt::<Float64Type>() {
+                    // As other programs write floating point: 26.0.
+                    let _ = write!(out, "{:?}", floats.value(entry));
+                } else {
+                    nested(entries.column(1), entry, spelling, out);
+                }
             }
             out.push('}');
             Ok(())

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use super::draws::{Of, Shuffle};
 use super::plan::Plan;
-use super::{Format, Layout, SampleError, SampleOptions, courses, learning, people, text};
+use super::{Columns, Format, Layout, SampleError, SampleOptions, courses, learning, people, text};
 use crate::reports::schema::Table;
 
 /// Rows made at a time: what is in memory of each file, but for the row group of Parquet.
@@ -96,6 +96,7 @@ struct Part {
     first: u64,
     from: u64,
     to: u64,
+    columns: Columns,
     /// A column whose value is in the name of the directory and therefore not in the file.
     without: Option<&'static str>,
 }
@@ -116,7 +117,9 @@ fn files(plan: &Plan, options: &SampleOptions, root: &Path) -> Vec<Part> {
     for (number, table) in (0..).zip(Table::ALL) {
         let n = rows(plan, table);
         let order = |from, n| Shuffle::new(n, plan.draws(Of::Order, number, from));
-        let part = |path, order, first, from, to, without| Part { table, path, order, first, from, to, without };
+        let columns = options.columns;
+        let part =
+            |path, order, first, from, to, without| Part { table, path, order, first, from, to, columns, without };
         let large = by_batch(plan, table);
         match (options.layout, large) {
             (Layout::Hive, Some((column, prefix, starts))) => {
@@ -182,12 +185,12 @@ impl Part {
     /// The rows with these numbers.
     fn rows(&self, plan: &Plan, numbers: &[u64]) -> Result<RecordBatch, SampleError> {
         let made = match self.table {
-            Table::CourseBatch => courses::batches(plan, numbers),
+            Table::CourseBatch => courses::batches(plan, numbers, self.columns),
             Table::Content => courses::content(plan, numbers),
             Table::ContentHierarchy => courses::hierarchy(plan, numbers),
             Table::User => people::users(plan, numbers),
-            Table::UserEnrolments => learning::enrolments(plan, numbers),
-            Table::UserActivityAgg => learning::activity(plan, numbers),
+            Table::UserEnrolments => learning::enrolments(plan, numbers, self.columns),
+            Table::UserActivityAgg => learning::activity(plan, numbers, self.columns),
             Table::AssessmentAggregator => learning::attempts(plan, numbers),
         };
         let mut batch = made.map_err(|error| self.broken(error))?;

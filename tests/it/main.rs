@@ -13,6 +13,7 @@ mod health;
 mod house;
 mod http;
 mod oracle;
+mod platform;
 mod pooler;
 mod protected;
 mod proxy;

@@ -12,6 +12,7 @@ mod postgres;
 mod read;
 mod sets;
 mod silence;
+mod spelled;
 mod writers;
 
 use std::path::Path;

@@ -8,7 +8,7 @@ CREATE INDEX raw_tbl ON raw (tbl);
 CREATE TABLE instant (spelled TEXT PRIMARY KEY, us INTEGER);
 INSERT INTO instant
 WITH spelled (x) AS MATERIALIZED (
-    SELECT doc ->> '$.enrolleddate' FROM raw WHERE tbl = 'user_enrolments'
+    SELECT coalesce(doc ->> '$.enrolled_date', doc ->> '$.enrolleddate') FROM raw WHERE tbl = 'user_enrolments'
     UNION SELECT doc ->> '$.completedon' FROM raw WHERE tbl = 'user_enrolments'
     UNION SELECT doc ->> '$.last_attempted_on' FROM raw WHERE tbl = 'assessment_aggregator'
     UNION SELECT CASE WHEN u LIKE '{%' THEN u ->> '$.completedCount' ELSE u END
@@ -117,7 +117,8 @@ SELECT doc ->> '$.batchid' AS batchid, doc ->> '$.userid' AS userid, doc ->> '$.
        enrolled.us AS enrolled, completed.us AS completed,
        old.entries AS certificates, new.entries AS issued
 FROM raw
-LEFT JOIN instant AS enrolled ON enrolled.spelled = doc ->> '$.enrolleddate'
+-- Of columns that have two names the one of today comes first.
+LEFT JOIN instant AS enrolled ON enrolled.spelled = coalesce(doc ->> '$.enrolled_date', doc ->> '$.enrolleddate')
 LEFT JOIN instant AS completed ON completed.spelled = doc ->> '$.completedon'
 LEFT JOIN entries_text AS old ON old.spelled = doc ->> '$.certificates'
 LEFT JOIN entries_text AS new ON new.spelled = doc ->> '$.issued_certificates'
@@ -134,7 +135,8 @@ SELECT * FROM (
                                  ORDER BY us DESC, done DESC) AS place
     FROM (SELECT doc ->> '$.context_id' AS context_id, doc ->> '$.user_id' AS user_id,
                  doc ->> '$.activity_id' AS activity_id,
-                 CAST(coalesce(doc ->> '$.agg' ->> '$.completedCount', doc ->> '$.completedcount') AS INTEGER) AS done,
+                 CAST(coalesce(doc ->> '$.aggregates' ->> '$.completedCount', doc ->> '$.agg' ->> '$.completedCount',
+                               doc ->> '$.completedcount') AS INTEGER) AS done,
                  CASE WHEN doc ->> '$.agg_last_updated' LIKE '{%'
                       THEN doc ->> '$.agg_last_updated' ->> '$.completedCount'
                       ELSE doc ->> '$.agg_last_updated' END AS updated
