@@ -112,7 +112,7 @@ fn what_is_over_goes_and_everything_else_stays_byte_for_byte() {
         database.execute(&format!(
             "UPDATE job_request SET job_id = 'assessment-score-report' WHERE request_id = 'old-alias';
              UPDATE job_request SET status = 'PROCESSING' WHERE request_id = 'held';
-             UPDATE job_request SET status = 'SUCCESS' WHERE request_id = 'word';
+             UPDATE job_request SET status = 'DONE' WHERE request_id = 'word';
              UPDATE job_request SET status = 'COMPLETED', download_urls = {} WHERE request_id = 'foreign'",
             urls(&site, &[&foreign])
         ));

@@ -146,7 +146,7 @@ fn other_jobs_other_states_and_times_that_do_not_read_are_left_alone() {
             ("no-job", "", "COMPLETED", "'2020-01-01'"),
             ("open", JOB, "SUBMITTED", "'2020-01-01'"),
             ("held", JOB, "PROCESSING", "'2020-01-01'"),
-            ("word", JOB, "SUCCESS", "'2020-01-01'"),
+            ("word", JOB, "DONE", "'2020-01-01'"),
             ("case", JOB, "completed", "'2020-01-01'"),
             ("no-end", JOB, "COMPLETED", "NULL"),
             ("future", JOB, "COMPLETED", "'9999-01-01 00:00:00'"),
