@@ -15,7 +15,7 @@ const TABLES: [(&str, &str); 6] = [
         "content.jsonl",
         r#"{"identifier":"c","name":"n","channel":"ch","framework":"TPD","contentType":"Course","leafNodesCount":9}"#,
     ),
-    ("content_hierarchy.jsonl", ""),
+    ("content_hierarchy.jsonl", r#"{"identifier":"c","hierarchy":"{\"identifier\":\"c\",\"children\":[]}"}"#),
     (
         "course_batch.jsonl",
         r#"{"courseid":"c","batchid":"b","name":"n","startdate":"2020-01-01","enddate":"2030-01-01","status":1}"#,
@@ -79,7 +79,7 @@ fn tables_as_platforms_of_today_write_them() {
             };
             let ended = batch("null", "2020-02-10");
             let (row, _) = run(&ended, BY_FRAMEWORK);
-            assert_eq!((row.status.as_str(), row.message.as_str()), ("FAILED", "No data found: 1 expired"));
+            assert_eq!((row.status.as_str(), row.message.as_str()), ("FAILED", "No data found: batch b has ended"));
             let (_, files) = run(&ended, BY_ID);
             let row = cells(&files);
             assert_eq!((row["Enrolment Date"].as_str(), row["Course Progress"].as_str()), ("02/01/2020", "100"));
