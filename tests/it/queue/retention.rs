@@ -104,7 +104,7 @@ fn a_row_that_was_resubmitted_in_between_stays() {
 /// Other systems mark completed rows SUCCESS.
 #[test]
 fn success_is_completed_wherever_it_is_read() {
-    each(|database| {
+    each_way(|database| {
         let (queue, _) = migrated(database);
         for (id, status, completed) in [
             ("c1", "COMPLETED", "'2020-01-01 00:00:00'"),
