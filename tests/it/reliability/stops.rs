@@ -45,7 +45,7 @@ fn what_cannot_be_finished_is_handed_back_with_what_is_stored() {
     for (what, points) in slow {
         each(|database| {
             // Half of it is for handing back, which a machine with other work may take some time for.
-            let site = place(database, &data, "stop_timeout = \"6s\"\nthreads = 1");
+            let site = place(database, &data, "stop_timeout = \"8s\"\nthreads = 1");
             insert_all(&site, &requests);
             let mut daemon = Daemon::start(&site, points);
             if what == "loading" {
@@ -106,7 +106,7 @@ fn two_signals_in_one_moment_are_one() {
     let requests = sample(&data, 1);
     for (first, second) in [("TERM", "TERM"), ("TERM", "INT")] {
         each(|database| {
-            let site = place(database, &data, "stop_timeout = \"4s\"");
+            let site = place(database, &data, "stop_timeout = \"6s\"");
             site.insert("t", "r", requests[0].job_id, &requests[0].request_data);
             let mut daemon = Daemon::start(&site, "loading:delay=20000");
             wait_for("a claim", || (count(database, "status = 'PROCESSING'") == 1).then_some(()));
@@ -180,7 +180,7 @@ fn a_single_run_hands_back_as_well() {
     let data = directory.path().join("data");
     let requests = sample(&data, 20);
     each(|database| {
-        let site = place(database, &data, "stop_timeout = \"6s\"\nthreads = 1");
+        let site = place(database, &data, "stop_timeout = \"8s\"\nthreads = 1");
         insert_all(&site, &requests);
         let mut command = site.command(&["run", "--once"]);
         let mut once = Daemon::spawn(command.env("EXHAUST_TEST_POINT", "generating:delay=1000"));

@@ -2,6 +2,7 @@
 //! afterwards.
 
 use std::fs;
+use std::path::PathBuf;
 
 use exhaust::sample_data::{self, Format, SampleOptions, SampleRequest};
 
@@ -13,32 +14,50 @@ use crate::site::{self, Site};
 /// Of the made-up platform's largest batch there are several stretches in so much memory.
 const WORKER: &str = "memory = \"64KiB\"\nlease = \"1500ms\"\nstop_timeout = \"4s\"\nthreads = 2";
 
-/// A site with one request for the largest batch, and what it shall get.
-fn large<'a>(database: &'a TestDatabase, data: &std::path::Path) -> (Site<'a>, Files) {
-    let options = SampleOptions { scale: 0.004, format: Format::Parquet, ..SampleOptions::small(data) };
-    sample_data::generate(&options, &|_, _| ()).unwrap();
-    let batches = sample_data::requests(0.004, 1, 60, 25).unwrap().into_iter().flat_map(|request| request.batches);
-    // They are numbered at the end, from the largest on.
-    let largest = batches.min_by_key(|batch| batch[batch.len() - 6..].to_owned()).unwrap();
-    let request = SampleRequest {
-        job_id: "course-report",
-        request_data: format!(r#"{{"batchId": "{largest}"}}"#),
-        batches: vec![largest],
-    };
-    let expected = undisturbed(data, std::slice::from_ref(&request)).into_values().next().unwrap();
-    let site = place(database, data, WORKER);
-    site.insert("t", "r", request.job_id, &request.request_data);
-    (site, expected)
+/// A platform, a request for its largest batch, and what that shall get.
+struct Large {
+    directory: tempfile::TempDir,
+    request: SampleRequest,
+    expected: Files,
+}
+
+impl Large {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        let options = SampleOptions { scale: 0.004, format: Format::Parquet, ..SampleOptions::small(&data) };
+        sample_data::generate(&options, &|_, _| ()).unwrap();
+        let batches = sample_data::requests(0.004, 1, 60, 25).unwrap().into_iter().flat_map(|request| request.batches);
+        // They are numbered at the end, from the largest on.
+        let largest = batches.min_by_key(|batch| batch[batch.len() - 6..].to_owned()).unwrap();
+        let request = SampleRequest {
+            job_id: "course-report",
+            request_data: format!(r#"{{"batchId": "{largest}"}}"#),
+            batches: vec![largest],
+        };
+        let expected = undisturbed(&data, std::slice::from_ref(&request)).into_values().next().unwrap();
+        Self { directory, request, expected }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// A site with the request.
+    fn site<'a>(&self, database: &'a TestDatabase) -> Site<'a> {
+        let site = place(database, &self.data(), WORKER);
+        site.insert("t", "r", self.request.job_id, &self.request.request_data);
+        site
+    }
 }
 
 #[test]
 fn a_daemon_that_ends_between_two_stretches_leaves_nothing_half() {
+    let large = Large::new();
     site::each(|database, store| {
         for kills in [true, false] {
             database.execute("DROP TABLE IF EXISTS job_request");
-            let directory = tempfile::tempdir().unwrap();
-            let (site, expected) = large(database, &directory.path().join("data"));
-            let site = site.storing_in(store);
+            let site = large.site(database).storing_in(store);
             // A bucket has what the time before has left there.
             let before = site.stored();
             let mut first = Daemon::start(&site, "stretch#3:pause");
@@ -56,7 +75,7 @@ fn a_daemon_that_ends_between_two_stretches_leaves_nothing_half() {
             wait_until_done(database);
             assert_eq!(site.rows()["r"].status, "COMPLETED", "{}", second.log());
             assert!(second.log().contains("worked on in stretches"), "{}", second.log());
-            assert!(files(&site)["r"] == expected, "other bytes");
+            assert!(files(&site)["r"] == large.expected, "other bytes");
             assert_eq!(site.stored().len(), before.len() + 1);
         }
     });
@@ -65,13 +84,12 @@ fn a_daemon_that_ends_between_two_stretches_leaves_nothing_half() {
 #[test]
 fn a_table_that_vanishes_between_two_stretches_fails_the_request() {
     let database = TestDatabase::sqlite();
-    let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    let (site, _) = large(&database, &data);
-    let gone = directory.path().join("gone");
+    let large = Large::new();
+    let site = large.site(&database);
+    let gone = site.path("gone");
     let daemon = Daemon::start(&site, &format!("stretch#3:until={}", gone.display()));
     daemon.logs("paused at=stretch");
-    fs::remove_file(data.join("user.parquet")).unwrap();
+    fs::remove_file(large.data().join("user.parquet")).unwrap();
     fs::write(gone, "").unwrap();
     wait_until_done(&database);
     let row = &site.rows()["r"];
