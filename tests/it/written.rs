@@ -227,7 +227,7 @@ fn what_is_not_the_table_fails_with_what_it_is() {
         (
             "user.csv",
             b"userid;firstname\nu1;Ann\n",
-            "table user: user.csv has no column 'userid' or 'id': are its columns separated by ';'?",
+            "table user: user.csv seems to be separated by ';': it has no column 'userid' or 'id'",
         ),
         (
             "user.jsonl",

@@ -36,6 +36,7 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>, dialect: CsvDialect) -> R
         Read::Record => (),
         Read::End => return Ok(PartRead::empty()),
         Read::Open => return Err(place.broken("line 1: breaks off inside quotes")),
+        Read::TooLong => return Err(too_long(place, &record)),
     }
     if let Some(fault) = record.fault {
         return Err(place.broken(&format!("line {}: {}", record.line, fault.reason())));
@@ -60,6 +61,7 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>, dialect: CsvDialect) -> R
             Read::Open => {
                 return Err(place.broken(&format!("line {}: breaks off inside quotes", record.line)));
             }
+            Read::TooLong => return Err(too_long(place, &record)),
             // A quote in the wrong place swallows lines: each is a row that is lost.
             Read::Record if record.fault.is_some() || record.len() != header.len() => {
                 let reason = record.fault.map_or("broken CSV line", Fault::reason);
@@ -72,6 +74,10 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>, dialect: CsvDialect) -> R
         }
     }
     Ok(PartRead::of(rows.finish(), has))
+}
+
+fn too_long(place: Place<'_>, record: &Record) -> SourceError {
+    place.broken(&format!("line {}: a record of more than 256 MiB: is a quote not closed?", record.line))
 }
 
 /// What is said where a column is missing: what the first line is instead, as far as it can be told. A line that is no
@@ -89,7 +95,7 @@ fn lacks(place: Place<'_>, spellings: &Spellings, missing: &str, header: &[Vec<u
             let any_known = parts.iter().any(|part| is_known(part.trim_ascii().trim_ascii_start()));
             let shown = if any_known { format!(" '{}'", String::from_utf8_lossy(one)) } else { String::new() };
             return place.told(
-                &format!("{missing}: are its columns separated by {name}?"),
+                &format!("seems to be separated by {name}: it {missing}"),
                 &format!("{missing}; its one column is{shown}: are columns separated by {name}?"),
             );
         }
@@ -98,5 +104,5 @@ fn lacks(place: Place<'_>, spellings: &Spellings, missing: &str, header: &[Vec<u
         let names = quoted_names(header.iter().map(|name| String::from_utf8_lossy(name)));
         return place.told(&format!("{missing}, it has {names}"), &format!("{missing}; it has {names}"));
     }
-    place.broken(&format!("{missing}, nor any other that is needed: is the header line missing?"))
+    place.broken(&format!("seems to lack its header line: it {missing}, nor any other that is needed"))
 }

@@ -102,11 +102,14 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, Sourc
 fn undescribed(part: &Part, place: Place<'_>, error: &ParquetError) -> SourceError {
     const LOOKED_AT: u64 = 512;
     let told = place.parquet(error);
+    if told.may_pass {
+        return told;
+    }
     let mut start = Vec::new();
     let read = part.spot.stream().and_then(|file| file.take(LOOKED_AT).read_to_end(&mut start));
-    match no_parquet(&start) {
-        Some(what) if !told.may_pass && read.is_ok() => place.told(what, &format!("{what}: {error}")),
-        _ => told,
+    match no_parquet(&start).filter(|_| read.is_ok()) {
+        Some(what) => place.told(what, &format!("{what}: {error}")),
+        None => told,
     }
 }
 
@@ -290,6 +293,10 @@ impl<'a> FilePlan<'a> {
         selection: Option<&RowSelection>,
     ) -> Result<Batches<impl Open>, Failure> {
         Batches::new(move |text, from| {
+            // What its store failed with is no matter of text.
+            if let Some(error) = self.part.spot.failure() {
+                return Err(Failure::Io(error));
+            }
             let metadata = batches::of(self.described, text)?;
             let file = self.file.columns(metadata, group.place, roots, selection)?;
             let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())

@@ -116,6 +116,8 @@ pub(super) enum Read {
     End,
     /// The file ends inside quotes.
     Open,
+    /// It is longer than any record should be, and would take all memory.
+    TooLong,
 }
 
 /// Takes records from a file.
@@ -130,7 +132,12 @@ pub(super) struct Records<R> {
     /// A carriage return was the last byte: a line feed belongs to it.
     returned: bool,
     state: State,
+    /// Bytes of a record, at most.
+    most: usize,
 }
+
+/// Bytes of a record, at most: a quote that is not closed takes the rest of the file into one field.
+const MOST: usize = 256 << 20;
 
 impl<R: BufRead> Records<R> {
     pub(super) fn new(input: R, dialect: CsvDialect, delimiter: u8) -> Self {
@@ -139,7 +146,7 @@ impl<R: BufRead> Records<R> {
             special[usize::from(byte)] = true;
         }
         special[usize::from(b'\\')] = dialect == CsvDialect::Cqlsh;
-        Self { input, dialect, delimiter, special, line: 1, returned: false, state: State::Between }
+        Self { input, dialect, delimiter, special, line: 1, returned: false, state: State::Between, most: MOST }
     }
 
     /// Reads the next record; empty lines are none.
@@ -175,6 +182,9 @@ impl<R: BufRead> Records<R> {
             self.input.consume(used);
             if ended {
                 return Ok(Read::Record);
+            }
+            if record.text.len() > self.most {
+                return Ok(Read::TooLong);
             }
         }
     }

@@ -183,6 +183,10 @@ class Variants:
 
     def refused_parquet(self):
         draw = self.draw
+        if draw.random() < 0.3:
+            twice = draw.choice([["userid", "userid"], ["UserId", "USERID"]])
+            data = self.parquet_bytes(pa.table([pa.array(["u1"]), pa.array(["u2"])], names=twice), {})
+            return self.add({"user.parquet": data}, error="two columns that may be 'userid'")
         keys = pa.array(["u1", "u2"])
         brotli, raw = draw.random() < 0.5, draw.choice([3, 16])
         names = pa.array(["a", "b"]) if brotli else pa.array([b"x" * raw, b"y" * raw], pa.binary(raw))

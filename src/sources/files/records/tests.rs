@@ -8,6 +8,7 @@ fn read(text: &str, dialect: CsvDialect) -> Vec<String> {
         loop {
             match records.next(&mut record).unwrap() {
                 Read::End => return found,
+                Read::TooLong => panic!("{text:?}"),
                 Read::Open => {
                     found.push(format!("{}: open", record.line));
                     return found;
@@ -72,4 +73,15 @@ fn backslashes_escape() {
         assert_eq!(read(text, Cqlsh)[0], cqlsh, "{text:?}");
     }
     assert_eq!(read("\"a\\\nb\",c\nd,e", Spark)[1], "3: d|e");
+}
+
+#[test]
+fn a_record_does_not_take_all_memory() {
+    let text = format!("a,b\n\"{}", "c,d\n".repeat(1_000));
+    let mut records = Records::new(io::BufReader::with_capacity(64, text.as_bytes()), CsvDialect::Rfc4180, b',');
+    records.most = 1_000;
+    let mut record = Record::default();
+    assert_eq!(records.next(&mut record).unwrap(), Read::Record);
+    assert_eq!(records.next(&mut record).unwrap(), Read::TooLong);
+    assert_eq!(record.line, 2);
 }

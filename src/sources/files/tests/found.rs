@@ -95,23 +95,15 @@ fn what_was_found_is_said() {
 #[test]
 fn a_header_that_is_missing_or_otherwise_separated() {
     for (name, content, expected) in [
-        (
-            "user.csv",
-            "userid;firstname;x\nu1;A;\n",
-            "has no column 'userid' or 'id': are its columns separated by ';'?",
-        ),
-        (
-            "user.csv",
-            "userid\tfirstname\nu1\tA\n",
-            "has no column 'userid' or 'id': are its columns separated by tabs?",
-        ),
-        ("user.csv", "a|b|c\n", "has no column 'userid' or 'id': are its columns separated by '|'?"),
-        ("user.tsv", "userid,firstname\n", "has no column 'userid' or 'id': are its columns separated by ','?"),
+        ("user.csv", "userid;firstname;x\nu1;A;\n", "seems to be separated by ';': it has no column 'userid' or 'id'"),
+        ("user.csv", "userid\tfirstname\nu1\tA\n", "seems to be separated by tabs: it has no column 'userid' or 'id'"),
+        ("user.csv", "a|b|c\n", "seems to be separated by '|': it has no column 'userid' or 'id'"),
+        ("user.tsv", "userid,firstname\n", "seems to be separated by ',': it has no column 'userid' or 'id'"),
         ("user.csv", "uid,FirstName\nu1,A\n", "has no column 'userid' or 'id', it has 'uid', 'FirstName'"),
         (
             "user.csv",
             "u1,Ann,L\nu2,Bob,M\n",
-            "has no column 'userid' or 'id', nor any other that is needed: is the header line missing?",
+            "seems to lack its header line: it has no column 'userid' or 'id', nor any other that is needed",
         ),
     ] {
         assert_eq!(told(&[(name, content.as_bytes())]), format!("{name} {expected}"));
