@@ -236,8 +236,11 @@ fn outside(api: &Api) -> Map<String, Value> {
         "What is counted, for Prometheus",
         json!({
             "200": {
-                "description": "OpenMetrics text.",
-                "content": { "application/openmetrics-text": { "schema": { "type": "string" } } },
+                "description": "Prometheus' text format, or OpenMetrics where the header Accept names that.",
+                "content": {
+                    "text/plain": { "schema": { "type": "string" } },
+                    "application/openmetrics-text": { "schema": { "type": "string" } },
+                },
             },
         }),
     );

@@ -14,6 +14,8 @@ use serde::Serialize;
 
 use super::envelope::respond;
 use super::{Api, Parts};
+use crate::config::Live;
+use crate::metrics::Metrics;
 
 /// How long between two looks at what is well.
 const APART: Duration = Duration::from_secs(5);
@@ -24,6 +26,11 @@ const STALE: Duration = Duration::from_secs(20);
 
 /// The one that has connections to give up.
 const DATABASE: &str = "database";
+/// The one without which the process is ready all the same.
+const SOURCE: &str = "source";
+
+/// Says what is wrong with the scans of the job with an id.
+pub type Troubles = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 type Look = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
@@ -31,6 +38,9 @@ type Look = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 pub(super) struct Health {
     looks: Vec<(&'static str, Look)>,
     seen: Mutex<BTreeMap<&'static str, Seen>>,
+    metrics: Arc<Metrics>,
+    config: Live,
+    scans: Option<Troubles>,
 }
 
 /// When, and what.
@@ -41,10 +51,14 @@ type Seen = (Instant, Result<(), String>);
 pub(super) struct HealthReport {
     /// The process answers.
     live: bool,
-    /// Every dependency can be used.
+    /// The database takes rows and the store takes files.
     ready: bool,
     /// database, store, and where reports are made, source.
     dependencies: BTreeMap<&'static str, Dependency>,
+    /// What does not work as it should although the process is ready, and why: `source`, or `job ID` where the scans of a
+    /// job do not end well. Absent where there is nothing.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    degraded: BTreeMap<String, String>,
 }
 
 /// One dependency.
@@ -73,18 +87,27 @@ impl Health {
             ("store", Arc::new(move || store.check().map_err(|error| error.to_string()))),
         ];
         if let Some(source) = parts.source.clone() {
-            looks.push(("source", Arc::new(move || source.tables().map(drop))));
+            looks.push((SOURCE, Arc::new(move || source.tables().map(drop))));
         }
-        Self { looks, seen: Mutex::default() }
+        Self {
+            looks,
+            seen: Mutex::default(),
+            metrics: Arc::clone(&parts.metrics),
+            config: parts.config.clone(),
+            scans: parts.scans.clone(),
+        }
     }
 
-    /// Keeps what was seen; tells the log when it gets worse.
+    /// Keeps what was seen; logs it when it gets worse and when it is well again.
     fn saw(&self, name: &'static str, seen: Result<(), String>) {
         let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let was_well = all.get(name).is_none_or(|(_, seen)| seen.is_ok());
-        if let (Err(why), true) = (&seen, was_well) {
-            log::warn!("dependency not usable name={name} error={why:?}");
+        match &seen {
+            Err(why) if was_well => log::warn!("dependency not usable name={name} error={why:?}"),
+            Ok(()) if !was_well => log::info!("dependency usable again name={name}"),
+            Ok(()) | Err(_) => {}
         }
+        self.metrics.looked_at(name, seen.is_ok());
         all.insert(name, (Instant::now(), seen));
     }
 
@@ -99,7 +122,19 @@ impl Health {
             Some((_, Err(why))) => Dependency { ok: false, message: why.clone() },
         };
         let dependencies: BTreeMap<_, _> = self.looks.iter().map(|(name, _)| (*name, dependency(*name))).collect();
-        HealthReport { live: true, ready: dependencies.values().all(|one| one.ok), dependencies }
+        // Without the source requests are still taken, and wait. What was never looked at may be anything.
+        let is_needed = |name: &str| name != SOURCE || !seen.contains_key(SOURCE);
+        let ready = dependencies.iter().all(|(name, one)| one.ok || !is_needed(name));
+        let mut degraded = BTreeMap::new();
+        if let Some(source) = dependencies.get(SOURCE).filter(|one| !one.ok && !is_needed(SOURCE)) {
+            degraded.insert(SOURCE.to_owned(), source.message.clone());
+        }
+        if let Some(trouble) = &self.scans {
+            for job in &self.config.get().jobs {
+                degraded.extend(trouble(&job.id).map(|why| (format!("job {}", job.id), why)));
+            }
+        }
+        HealthReport { live: true, ready, dependencies, degraded }
     }
 }
 

@@ -47,6 +47,7 @@ use crate::outputs::{Links, Store};
 use crate::requests::{Clock, Queue, QueueError, RequestKey, RequestRow, Status};
 use crate::sources::Source;
 
+pub use health::Troubles;
 pub use server::{Bound, ServeError, bind};
 
 /// Every call of `/job/…`.
@@ -70,6 +71,8 @@ pub struct Parts {
     pub store: Store,
     /// The platform's tables, where this process reads them.
     pub source: Option<Arc<dyn Source>>,
+    /// What is wrong with the scans of a job, by its id, where this process scans.
+    pub scans: Option<Troubles>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What is counted.

@@ -77,13 +77,20 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>, headers: HeaderMap) -> 
     {
         return fault(&api, &refused);
     }
+    let jobs = api.jobs();
+    api.metrics.know_jobs(jobs.iter().map(|job| job.id.as_str()));
     // A database that is down must not hide what this process counts itself.
     if let Err(error) = refresh(&api).await {
         log::warn!("metrics without the database's numbers error={:?}", error.message);
     }
-    let mut response = Response::new(Body::from(api.metrics.text()));
-    let text = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, text);
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let (text, kind) = if accept.contains("application/openmetrics-text") {
+        (api.metrics.openmetrics(), "application/openmetrics-text; version=1.0.0; charset=utf-8")
+    } else {
+        (api.metrics.text(), "text/plain; version=0.0.4; charset=utf-8")
+    };
+    let mut response = Response::new(Body::from(text));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 

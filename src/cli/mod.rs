@@ -4,6 +4,7 @@
 //! cannot be reached or is not usable.
 
 mod check;
+mod daemons;
 mod explain;
 mod files;
 mod filters;

@@ -52,6 +52,10 @@ pub(super) async fn serve(world: &World, settings: checked::Api, source: bool) -
         queue: open::queue(&config, Arc::new(SystemClock), CONNECTIONS)?,
         store: world.store.clone(),
         source: source.then(|| Arc::clone(&world.source)),
+        scans: source.then(|| {
+            let scans = Arc::clone(&world.scans);
+            Arc::new(move |job: &str| scans.trouble(job)) as _
+        }),
         clock: Arc::clone(&world.clock),
         metrics: Arc::clone(&world.metrics),
         links,

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use super::files::files;
 use super::print::{out, outln};
 use super::text::{iso, table, time};
-use super::{Ended, load_config, open_to_read};
+use super::{Ended, daemons, load_config, open_to_read};
 use crate::config::Config;
-use crate::requests::{Overview, Reader, RequestKey, RequestRow};
+use crate::requests::{Overview, Reader, RequestKey, RequestRow, Status};
 
-/// Requests in the table, and their number by job and status.
+/// Requests in the table, their number by job and status, and the daemons that work on them.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Only requests of this client.
@@ -33,19 +33,30 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     if let (Some(tag), Some(request_id)) = (&arguments.tag, &arguments.request_id) {
         let key = RequestKey { tag: tag.clone(), request_id: request_id.clone() };
         let row = queue.find(&key)?.ok_or_else(|| Ended::Failed(format!("there is no request {key}")))?;
-        return one(&config, &row, arguments.json);
+        one(&config, &row, arguments.json)?;
+        let is_open = matches!(Status::parse(&row.status), Some(Status::Submitted | Status::Processing));
+        if is_open
+            && !arguments.json
+            && let Some(nobody) = daemons::find(queue.as_ref())?.nobody()
+        {
+            outln!("\n{nobody}");
+        }
+        return Ok(());
     }
     let rows = queue.list(arguments.tag.as_deref(), &Reader::everything(), arguments.limit)?;
     let overview = if arguments.tag.is_none() { Some(queue.overview()?) } else { None };
+    let daemons = daemons::find(queue.as_ref())?;
     if arguments.json {
         let requests: Vec<Value> = rows.iter().map(whole).collect();
-        outln!("{}", json!({ "requests": requests, "counts": overview.as_ref().map(counts) }));
+        let counts = overview.as_ref().map(counts);
+        outln!("{}", json!({ "requests": requests, "counts": counts, "daemons": daemons.json() }));
         return Ok(());
     }
     out!("{}", table(["TAG", "REQUEST", "JOB", "STATUS", "SUBMITTED", "MS", "FILES", "MESSAGE"], &lines(&rows)));
     if let Some(overview) = overview {
         print_overview(&overview);
     }
+    out!("\n{}", daemons.shown());
     Ok(())
 }
 

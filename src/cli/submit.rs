@@ -10,7 +10,7 @@ use super::files::files;
 use super::filters::{FilterArguments, find_job};
 use super::print::outln;
 use super::progress::Progress;
-use super::{Ended, load_config, open_queue};
+use super::{Ended, daemons, load_config, open_queue, print};
 use crate::config::{Config, Environment};
 use crate::intake::encryption::{self, Kept};
 use crate::intake::{self, Refusal, Submission, SubmissionError};
@@ -22,6 +22,11 @@ use crate::worker::open::{self, OpenError};
 
 /// The key for protected files, where no file has it.
 const KEY_VARIABLE: &str = "EXHAUST_ENCRYPTION_KEY";
+
+/// How often a request that is waited for is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+/// With each of so many looks it is also looked whether a daemon lives.
+const LOOK_FOR_DAEMONS: u32 = 10;
 
 /// Write a request for reports of some batches; a running daemon takes it.
 ///
@@ -156,12 +161,22 @@ fn find(queue: &dyn Queue, key: &RequestKey) -> Result<RequestRow, Ended> {
 
 fn wait(queue: &dyn Queue, key: &RequestKey) -> Result<RequestRow, Ended> {
     let progress = Progress::spinner();
+    // Nobody may come for it: that is said at once, and again where the last daemon goes meanwhile.
+    let (mut was_said, mut looks) = (false, 0);
     loop {
         let row = find(queue, key)?;
         if matches!(Status::parse(&row.status), Some(Status::Completed | Status::Failed)) {
             return Ok(row);
         }
+        if looks == 0 {
+            let nobody = daemons::find(queue)?.nobody();
+            if let (Some(nobody), false) = (&nobody, was_said) {
+                print::error_line(nobody);
+            }
+            was_said = nobody.is_some();
+        }
+        looks = (looks + 1) % LOOK_FOR_DAEMONS;
         progress.say(&format!("{} {}", key, row.status));
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(LOOK);
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono_tz::Tz;
+use sha2::{Digest as _, Sha256};
 
 use crate::objects;
 use crate::outputs::csv::CsvOptions;
@@ -35,6 +36,16 @@ pub struct Config {
     pub api: Option<Api>,
     /// `[secrets] key`
     pub secrets_key: Option<Secret>,
+}
+
+impl Config {
+    /// Names this configuration: equal for equal ones of one version of the program, wherever their file is. Secrets are
+    /// no part of it.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let shown = format!("{:?}", Self { file: PathBuf::new(), ..self.clone() });
+        Sha256::digest(shown).iter().take(8).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    }
 }
 
 /// A `[[job]]`.

@@ -8,6 +8,7 @@
 //! to know.
 
 mod clock;
+mod daemons;
 mod encryption;
 mod failures;
 mod finished;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use daemons::{Daemon, Heartbeat};
 pub use encryption::{EncryptionKey, NewEncryption, Protected};
 pub use finished::{Bookmark, Finished, FinishedPage};
 pub use listening::Listener;
@@ -186,6 +188,16 @@ pub trait Queue: Send + Sync {
         after: Option<&Bookmark>,
         limit: u32,
     ) -> Result<FinishedPage, QueueError>;
+
+    /// Notes that a daemon lives, by the clock that judges leases, and removes what is left of those that have been gone for
+    /// a day.
+    fn beat(&self, heartbeat: &Heartbeat) -> Result<(), QueueError>;
+
+    /// Removes the note: the daemon has stopped.
+    fn leave(&self, id: &str) -> Result<(), QueueError>;
+
+    /// The daemons that have left a note, those that live first, then by when they were last seen. At most 1,000.
+    fn daemons(&self) -> Result<Vec<Daemon>, QueueError>;
 
     /// Removes a row for good, if it still is COMPLETED or FAILED and ended longer ago than `older_than`. `false`: it is
     /// not (resubmitted meanwhile, or its end does not read), or it is not there.

@@ -179,7 +179,7 @@ pub(super) fn time(value: Option<Loose>) -> Option<DateTime<Utc>> {
     value.and_then(|v| read_time(&v.0))
 }
 
-fn number<T: std::str::FromStr>(value: Option<Loose>) -> Option<T> {
+pub(super) fn number<T: std::str::FromStr>(value: Option<Loose>) -> Option<T> {
     value.and_then(|v| v.0.trim().parse().ok())
 }
 

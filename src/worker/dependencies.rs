@@ -16,6 +16,15 @@ pub enum Dependency {
     Store,
 }
 
+impl std::fmt::Display for Dependency {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Source => "source",
+            Self::Store => "store",
+        })
+    }
+}
+
 /// How long a dependency may take to show that it is well.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -34,8 +43,8 @@ impl Down {
     }
 }
 
-/// Whether everything that failed before is well again. Costs nothing while nothing has failed.
-pub(super) async fn all_well(world: &World) -> bool {
+/// What is still down of what failed before, as a sentence; `None`: nothing is. Costs nothing while nothing has failed.
+pub(super) async fn still_down(world: &World) -> Option<String> {
     let suspected = world.down.lock().clone();
     for dependency in suspected {
         let (store, source) = (world.store.clone(), Arc::clone(&world.source));
@@ -49,11 +58,12 @@ pub(super) async fn all_well(world: &World) -> bool {
             Err(_) => Err(format!("no answer for {} s", PATIENCE.as_secs())),
         };
         if let Err(why) = seen {
-            log::warn!("nothing is claimed while the {dependency:?} is down error={why:?}");
-            return false;
+            let what = format!("nothing is claimed while the {dependency} is down");
+            log::warn!("{what} error={why:?}");
+            return Some(format!("{what}: {why}"));
         }
         world.down.lock().remove(&dependency);
-        log::info!("the {dependency:?} is well again");
+        log::info!("the {dependency} is well again");
     }
-    true
+    None
 }

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use super::World;
 use super::ledger::Ledger;
+use super::{Progress, World};
 use crate::requests::{Claim, RequestKey};
 
 /// A renewal that the database did not answer is tried again after this long, or sooner with a short lease: while the
@@ -25,6 +26,7 @@ pub struct Lease {
     since: Instant,
     ledger: Arc<Ledger>,
     renewal: JoinHandle<()>,
+    progress: Arc<Progress>,
 }
 
 impl Lease {
@@ -33,7 +35,9 @@ impl Lease {
     pub fn keep(world: &World, claim: &Claim, duration: Duration) -> Self {
         let ledger = Arc::new(Ledger::new(claim.requests.iter().map(|request| request.key.clone())));
         let renewal = tokio::spawn(renew(world.clone(), claim.token.clone(), Arc::clone(&ledger), duration));
-        Self { token: claim.token.clone(), since: Instant::now(), ledger, renewal }
+        let progress = Arc::clone(&world.progress);
+        progress.claims.fetch_add(1, Ordering::Relaxed);
+        Self { token: claim.token.clone(), since: Instant::now(), ledger, renewal, progress }
     }
 
     /// What fences the write-back.
@@ -79,6 +83,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.renewal.abort();
+        self.progress.claims.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

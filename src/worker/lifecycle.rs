@@ -10,11 +10,13 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::ending::Summary;
+use super::heartbeat::Beating;
 use super::scan::{scan, scan_suspect};
 use super::schedule::{AlarmClock, Busy, Timetable};
 use super::{World, dependencies, retention, supervisor, wake};
 use crate::config::checked::{Job, Mode};
 use crate::intake;
+use crate::metrics::ScanOutcome;
 use crate::requests::{NewRequest, Queue, QueueError, RequestKey};
 
 /// The tag of rows that standalone jobs make for themselves.
@@ -81,6 +83,7 @@ pub async fn run(world: &World) -> Result<(), RunError> {
             }
         }
     }
+    let heartbeat = Beating::begin(world);
     let mut config = world.config.get();
     let mut timetable = Timetable::new(&config.jobs, config.timezone, world.clock.now());
     let mut woken = wake::listen(Arc::clone(&world.queue));
@@ -118,6 +121,7 @@ pub async fn run(world: &World) -> Result<(), RunError> {
     alarm.stop().await?;
     let patience = || world.config.get().worker.stop_timeout;
     let ended = world.stop.bound(patience, async { while scans.join_next().await.is_some() {} }).await;
+    heartbeat.end(world).await;
     if ended.is_none() {
         log::warn!("stop_timeout is over, scans={} are left: their claims run out by themselves", scans.len());
     }
@@ -154,21 +158,47 @@ async fn sweep(world: World, retention: Duration) {
 
 /// Everything that one tick means for its jobs. A failure is logged; the next tick tries again.
 async fn tick(world: World, due: Busy, now: DateTime<Utc>) {
-    if let Err(error) = drain(&world, &due.jobs, now).await {
-        log::error!("scan broke off, the next tick tries again error={error}");
+    // A task of its own: a panic in it is an outcome too.
+    let drained = tokio::spawn({
+        let (world, jobs) = (world.clone(), due.jobs.clone());
+        async move { drain(&world, &jobs).await }
+    });
+    let trouble = match drained.await {
+        Ok(Ok(Drained { held_back, .. })) => held_back.map(|why| (ScanOutcome::HeldBack, why)),
+        Ok(Err(error)) => Some((ScanOutcome::BrokeOff, format!("a scan broke off: {error}"))),
+        Err(panic) => Some((ScanOutcome::BrokeOff, format!("a scan broke off: {panic}"))),
+    };
+    let jobs = || due.jobs.iter().map(|job| job.id.as_str()).collect::<Vec<_>>();
+    match &trouble {
+        None => {
+            for job in due.jobs.iter().filter(|job| job.mode == Mode::Request) {
+                world.metrics.set_last_run(&job.id, now);
+            }
+        }
+        Some((ScanOutcome::BrokeOff, why)) => log::error!("{why}, the next tick tries again jobs={:?}", jobs()),
+        // `dependencies` has logged it.
+        Some(_) => {}
     }
+    world.scans.ended(&world.metrics, &due.jobs, trouble, world.clock.now());
+}
+
+/// What came of scanning until nothing was claimable.
+struct Drained {
+    summary: Summary,
+    /// What keeps the daemon from claiming, where something does.
+    held_back: Option<String>,
 }
 
 /// Makes the rows of standalone jobs whose slots have come, then scans until nothing is claimable.
-async fn drain(world: &World, jobs: &[Arc<Job>], now: DateTime<Utc>) -> Result<Summary, QueueError> {
+async fn drain(world: &World, jobs: &[Arc<Job>]) -> Result<Drained, QueueError> {
     for job in jobs {
-        if job.mode == Mode::Request {
-            world.metrics.set_last_run(&job.id, now);
-        }
         make_slots(world, job).await?;
     }
     let mut all = Summary::default();
-    while !world.stop.is_set() && dependencies::all_well(world).await {
+    while !world.stop.is_set() {
+        if let Some(why) = dependencies::still_down(world).await {
+            return Ok(Drained { summary: all, held_back: Some(why) });
+        }
         let mut summary = scan(world, jobs).await?;
         // Not "fewer than asked for": rows that crashed a worker are claimed in small groups.
         if summary.claimed == 0 {
@@ -179,7 +209,7 @@ async fn drain(world: &World, jobs: &[Arc<Job>], now: DateTime<Utc>) -> Result<S
             break;
         }
     }
-    Ok(all)
+    Ok(Drained { summary: all, held_back: None })
 }
 
 /// `run --once`: works until nothing claimable is left, or until it is told to stop. `None`: a stop could not wait for
@@ -191,10 +221,17 @@ pub async fn run_once(world: &World) -> Result<Option<Summary>, RunError> {
 
 async fn work_off(world: &World) -> Result<Summary, RunError> {
     prepare(world).await?;
+    let heartbeat = Beating::begin(world);
+    let worked = scan_all(world).await;
+    heartbeat.end(world).await;
+    worked
+}
+
+async fn scan_all(world: &World) -> Result<Summary, RunError> {
     let mut all = Summary::default();
     let config = world.config.get();
     loop {
-        let summary = drain(world, &config.jobs, world.clock.now()).await?;
+        let Drained { summary, .. } = drain(world, &config.jobs).await?;
         all.add(summary);
         if summary.claimed == 0 || world.stop.is_set() {
             break;
@@ -233,10 +270,10 @@ async fn make_slots(world: &World, job: &Arc<Job>) -> Result<(), QueueError> {
                 allowed_channels: None,
                 encryption: None,
             };
-            metrics.set_last_run(&job.id, slot);
             if queue.make_slot(&job.id, slot, &request)? {
                 log::info!("standalone slot made job={} slot={slot} request={}", job.id, request.key);
             }
+            metrics.set_last_run(&job.id, slot);
             Ok(())
         })
         .await

@@ -34,6 +34,12 @@ impl Room {
         self.share(bytes, total, |_| bytes.min(total)).await
     }
 
+    /// Bytes that are taken.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        *self.used()
+    }
+
     async fn share(self: &Arc<Self>, least: u64, total: u64, take: impl Fn(u64) -> u64) -> Share {
         let _turn = self.turns.lock().await;
         loop {

@@ -12,6 +12,7 @@ pub mod desk;
 pub mod ending;
 pub mod generate;
 mod group;
+mod heartbeat;
 pub mod lease;
 pub mod ledger;
 pub mod lifecycle;
@@ -19,6 +20,7 @@ pub mod load;
 mod making;
 pub mod memory;
 pub mod open;
+pub mod outcomes;
 pub mod plan;
 mod points;
 pub mod reload;
@@ -69,6 +71,8 @@ pub struct World {
     pub alone: Arc<RwLock<()>>,
     /// Dependencies that failed and were not seen well since.
     pub down: dependencies::Down,
+    /// How the scans of each job end.
+    pub scans: Arc<outcomes::Scans>,
     /// How far the work is, for whoever watches.
     pub progress: Arc<Progress>,
     /// What is counted.
@@ -84,6 +88,8 @@ pub struct Progress {
     pub planned: AtomicU64,
     /// Files that were made, or given up.
     pub done: AtomicU64,
+    /// Claims that are held.
+    pub claims: AtomicU64,
 }
 
 /// How long the database may take to answer, at least and at most; in between half a lease, so that a renewal which is

@@ -44,6 +44,7 @@ pub fn world(config: Config, clock: Arc<dyn Clock>) -> Result<World, OpenError> 
         stop: Stop::default(),
         alone: Arc::default(),
         down: Down::default(),
+        scans: Arc::default(),
         progress: Arc::default(),
         memory: Arc::default(),
         metrics: Arc::default(),

@@ -321,3 +321,86 @@ fn a_store_that_takes_nothing_is_named() {
     });
     assert_eq!(report["ready"], false);
 }
+
+/// The value of a series; `None` where it is not there.
+fn metric(server: &Server, series: &str) -> Option<f64> {
+    let text = String::from_utf8(server.get("/metrics").body).unwrap();
+    text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+}
+
+/// Requests are still taken, and wait: 200, and named.
+#[test]
+fn a_source_that_does_not_answer_is_degraded() {
+    let database = TestDatabase::sqlite();
+    let site = site(&database);
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut command = site.command(&["run"]);
+    command.env("EXHAUST__SOURCE__KIND", "postgres");
+    let mut server = Server::listening({
+        command.env("EXHAUST__SOURCE__URL", format!("postgres://u@127.0.0.1:{port}/d"));
+        command
+    });
+    let report = wait_for("the source's fault", || {
+        let answer = server.get("/health");
+        (answer.status == 200).then(|| answer.json())
+    });
+    assert_eq!((&report["live"], &report["ready"]), (&Value::Bool(true), &Value::Bool(true)), "{report}");
+    let source = &report["dependencies"]["source"];
+    assert_eq!(source["ok"], false, "{report}");
+    assert_eq!(report["degraded"]["source"], source["message"], "{report}");
+    assert_eq!(metric(&server, "exhaustd_dependency_usable{dependency=\"source\"}"), Some(0.0));
+    assert_eq!(metric(&server, "exhaustd_dependency_usable{dependency=\"store\"}"), Some(1.0));
+    assert!(metric(&server, "exhaustd_dependency_failures_total{dependency=\"source\"}").unwrap() >= 1.0);
+    server.wait_for("dependency not usable name=source");
+}
+
+/// Counted, named while it lasts, and no run until it ends well.
+#[test]
+fn a_scan_that_broke_off_is_degraded() {
+    each(|database| {
+        let jobs = JOBS.replace("\nreport =", "\nschedule = \"* * * * * *\"\nreport =");
+        let jobs = format!("{jobs}\n[api]\nlisten = \"127.0.0.1:0\"\n");
+        let site = Site::new(database, &fixture("odd"), &jobs, "");
+        let server = Server::start(&site, "run");
+        let last_run = || metric(&server, "exhaustd_job_last_run_timestamp_seconds{exhaust_job=\"course-report\"}");
+        let broke_off = || {
+            let series = "exhaustd_scans_total{exhaust_job=\"course-report\",outcome=\"broke_off\"}";
+            metric(&server, series).unwrap()
+        };
+        wait_for("a scan", || last_run().filter(|at| *at > 0.0));
+        assert!(broke_off() == 0.0);
+        let report = server.get("/health");
+        assert_eq!((report.status, report.json().get("degraded")), (200, None));
+
+        // No claim gets through, and nothing else fails.
+        database.execute(if database.is_postgres() {
+            "CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'all is broken'; END $$;
+             CREATE TRIGGER broken BEFORE UPDATE ON job_request FOR EACH ROW EXECUTE FUNCTION broken()"
+        } else {
+            "CREATE TRIGGER broken BEFORE UPDATE ON job_request BEGIN SELECT RAISE(ABORT, 'all is broken'); END"
+        });
+        site.insert("t", "r", "course-report", r#"{"batchId": "0130000000000000001"}"#);
+        let report = wait_for("the fault", || {
+            let answer = server.get("/health");
+            assert_eq!(answer.status, 200);
+            let report = answer.json();
+            report["degraded"]["job course-report"].as_str().is_some().then_some(report)
+        });
+        let why = report["degraded"]["job course-report"].as_str().unwrap();
+        assert!(why.contains("a scan broke off: ") && why.contains("all is broken"), "{report}");
+        assert_eq!(report["ready"], true);
+        let (before, count) = (last_run(), broke_off());
+        wait_for("two more scans", || (broke_off() >= count + 2.0).then_some(()));
+        assert_eq!(last_run(), before, "it moves on success only");
+
+        database.execute(if database.is_postgres() {
+            "DROP TRIGGER broken ON job_request"
+        } else {
+            "DROP TRIGGER broken"
+        });
+        wait_for("the end of it", || server.get("/health").json().get("degraded").is_none().then_some(()));
+        assert!(last_run() > before);
+        wait_for("the request", || (site.rows()["r"].status == "COMPLETED").then_some(()));
+    });
+}

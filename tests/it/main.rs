@@ -10,6 +10,7 @@ mod faulty;
 mod formats;
 mod formulas;
 mod health;
+mod heartbeats;
 mod house;
 mod http;
 mod oracle;

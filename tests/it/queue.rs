@@ -4,6 +4,7 @@
 
 mod claims;
 mod clients;
+mod daemons;
 mod encryption;
 mod ends;
 mod leases;

@@ -92,7 +92,7 @@ struct Found {
 
 /// `to_regclass` finds the tables where our statements find them, through the search path.
 const CATALOGUE: &str = "WITH ours AS (
-        SELECT name, to_regclass(name) AS id FROM (VALUES ('job_request'), ('exhaust_slot')) AS t (name)
+        SELECT name, to_regclass(name) AS id FROM (VALUES ('job_request'), ('exhaust_slot'), ('exhaust_daemon')) AS t (name)
     )
     SELECT 'table' AS kind, '' AS of, name FROM ours WHERE id IS NOT NULL
     UNION ALL

@@ -6,6 +6,7 @@
 mod claim;
 mod clients;
 mod connect;
+mod daemons;
 mod ends;
 mod finished;
 mod listen;
@@ -32,12 +33,12 @@ use super::failures;
 use super::text::{can_exist, token};
 use super::times::microseconds;
 use super::{
-    Bookmark, Claim, ClaimWish, Clock, Completion, Failure, FinishedPage, Found, Listener, NewRequest, Overview,
-    Pooling, Progress, Queue, QueueError, Reader, RequestKey, RequestRow, Search, Submitted, Waiting, WriteBack,
-    stored,
+    Bookmark, Claim, ClaimWish, Clock, Completion, Daemon, Failure, FinishedPage, Found, Heartbeat, Listener,
+    NewRequest, Overview, Pooling, Progress, Queue, QueueError, Reader, RequestKey, RequestRow, Search, Submitted,
+    Waiting, WriteBack, stored,
 };
 
-pub(super) const MIGRATIONS: [&str; 11] = [
+pub(super) const MIGRATIONS: [&str; 12] = [
     include_str!("../../../migrations/postgres/2026-11-24-000001_original_table/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000002_our_columns/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000003_indexes/up.sql"),
@@ -48,6 +49,7 @@ pub(super) const MIGRATIONS: [&str; 11] = [
     include_str!("../../../migrations/postgres/2026-11-28-000008_encryption_mark/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-28-000009_room/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-28-000010_newest_by_state/up.sql"),
+    include_str!("../../../migrations/postgres/2026-11-30-000011_daemons/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-30-000012_finished_elsewhere/up.sql"),
 ];
 
@@ -218,6 +220,17 @@ impl PostgresQueue {
         })
     }
 
+    /// What a statement answered. Where it was refused and the tables lack something, that is the reason.
+    fn whole<T>(&self, answer: Result<T, QueueError>) -> Result<T, QueueError> {
+        match answer {
+            Err(error) if !error.may_pass() => match self.migrate(true)?.as_slice() {
+                [] => Err(error),
+                missing => Err(failures::older(missing)),
+            },
+            answer => answer,
+        }
+    }
+
     /// A fenced write; a key that cannot exist is held by nobody.
     fn write_back(
         &self,
@@ -269,14 +282,7 @@ impl Queue for PostgresQueue {
     }
 
     fn check(&self) -> Result<(), QueueError> {
-        let checked = self.read("check job_request", clients::check);
-        match checked {
-            Err(error) if !error.may_pass() => match self.migrate(true)?.as_slice() {
-                [] => Err(error),
-                missing => Err(failures::older(missing)),
-            },
-            checked => checked,
-        }
+        self.whole(self.read("check job_request", clients::check))
     }
 
     fn writable(&self, removes: bool) -> Result<(), QueueError> {
@@ -429,6 +435,19 @@ impl Queue for PostgresQueue {
     ) -> Result<FinishedPage, QueueError> {
         let what = format!("read finished rows of {job_id}");
         self.read(what, |conn| finished::finished(conn, self.shift(), job_id, older_than, after, limit))
+    }
+
+    fn beat(&self, heartbeat: &Heartbeat) -> Result<(), QueueError> {
+        self.run("note a heartbeat in exhaust_daemon", |conn| daemons::beat(conn, self.shift(), heartbeat))
+    }
+
+    fn leave(&self, id: &str) -> Result<(), QueueError> {
+        self.run("leave exhaust_daemon", |conn| daemons::leave(conn, id))
+    }
+
+    fn daemons(&self) -> Result<Vec<Daemon>, QueueError> {
+        let read = self.read("read exhaust_daemon", |conn| daemons::daemons(conn, self.shift()));
+        Ok(super::daemons::daemons(self.whole(read)?))
     }
 
     fn remove_finished(&self, key: &RequestKey, older_than: Duration) -> Result<bool, QueueError> {

@@ -12,6 +12,7 @@
 
 mod claim;
 mod clients;
+mod daemons;
 mod ends;
 mod finished;
 mod listen;
@@ -39,12 +40,12 @@ use diesel::sqlite::SqliteConnection;
 use super::text::{can_exist, token};
 use super::times::sqlite_text;
 use super::{
-    Bookmark, Claim, ClaimWish, Clock, Completion, Failure, FinishedPage, Found, Listener, NewRequest, Overview,
-    Pooling, Progress, Queue, QueueError, Reader, RequestKey, RequestRow, Search, Submitted, Waiting, WriteBack,
-    failures, stored,
+    Bookmark, Claim, ClaimWish, Clock, Completion, Daemon, Failure, FinishedPage, Found, Heartbeat, Listener,
+    NewRequest, Overview, Pooling, Progress, Queue, QueueError, Reader, RequestKey, RequestRow, Search, Submitted,
+    Waiting, WriteBack, failures, stored,
 };
 
-pub(super) const MIGRATIONS: [&str; 9] = [
+pub(super) const MIGRATIONS: [&str; 10] = [
     include_str!("../../../migrations/sqlite/2026-11-24-000001_original_table/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-24-000002_our_columns/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-24-000003_indexes/up.sql"),
@@ -53,6 +54,7 @@ pub(super) const MIGRATIONS: [&str; 9] = [
     include_str!("../../../migrations/sqlite/2026-11-24-000006_finished/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-28-000007_line/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-28-000008_encryption_mark/up.sql"),
+    include_str!("../../../migrations/sqlite/2026-11-30-000011_daemons/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-30-000012_finished_elsewhere/up.sql"),
 ];
 
@@ -166,6 +168,17 @@ impl SqliteQueue {
         statement(&mut *self.connection()?).map_err(|e| failures::statement(&what.to_string(), &e))
     }
 
+    /// What a statement answered. Where it was refused and the tables lack something, that is the reason.
+    fn whole<T>(&self, answer: Result<T, QueueError>) -> Result<T, QueueError> {
+        match answer {
+            Err(error) if !error.may_pass() => match self.migrate(true)?.as_slice() {
+                [] => Err(error),
+                missing => Err(failures::older(missing)),
+            },
+            answer => answer,
+        }
+    }
+
     /// A fenced write; a key that cannot exist is held by nobody.
     fn write_back(
         &self,
@@ -224,14 +237,7 @@ impl Queue for SqliteQueue {
     }
 
     fn check(&self) -> Result<(), QueueError> {
-        let checked = self.run("check job_request", clients::check);
-        match checked {
-            Err(error) if !error.may_pass() => match self.migrate(true)?.as_slice() {
-                [] => Err(error),
-                missing => Err(failures::older(missing)),
-            },
-            checked => checked,
-        }
+        self.whole(self.run("check job_request", clients::check))
     }
 
     /// Takes the writer's place and changes no row: no page is written. It waits for another writer, for the busy time-out.
@@ -390,6 +396,19 @@ impl Queue for SqliteQueue {
     ) -> Result<FinishedPage, QueueError> {
         let what = format!("read finished rows of {job_id}");
         self.run(what, |conn| finished::finished(conn, self.clock.now(), job_id, older_than, after, limit))
+    }
+
+    fn beat(&self, heartbeat: &Heartbeat) -> Result<(), QueueError> {
+        self.run("note a heartbeat in exhaust_daemon", |conn| daemons::beat(conn, self.clock.now(), heartbeat))
+    }
+
+    fn leave(&self, id: &str) -> Result<(), QueueError> {
+        self.run("leave exhaust_daemon", |conn| daemons::leave(conn, id))
+    }
+
+    fn daemons(&self) -> Result<Vec<Daemon>, QueueError> {
+        let read = self.run("read exhaust_daemon", |conn| daemons::daemons(conn, self.clock.now()));
+        Ok(super::daemons::daemons(self.whole(read)?))
     }
 
     fn remove_finished(&self, key: &RequestKey, older_than: Duration) -> Result<bool, QueueError> {

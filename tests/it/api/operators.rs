@@ -1,7 +1,8 @@
 //! What operators watch: health, metrics, the description and its page; and the API that cannot begin.
 
 use std::collections::BTreeSet;
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -57,30 +58,103 @@ fn metrics_tell_requests_queue_phases_and_calls() {
         // The waiting line is read at most once a second.
         let text = wait_for("an empty line", || {
             let answer = server.get("/metrics");
-            assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+            assert!(answer.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
             let text = String::from_utf8(answer.body).unwrap();
-            text.contains("exhaustd_queue_depth{job=\"course-report\"} 0").then_some(text)
+            text.contains("exhaustd_queue_depth{exhaust_job=\"course-report\"} 0").then_some(text)
         });
         let stats = &status["job_stats"];
         for line in [
-            "exhaustd_requests{job=\"course-report\",status=\"COMPLETED\"} 1".to_owned(),
-            "exhaustd_queue_depth{job=\"course-report\"} 0".to_owned(),
-            "exhaustd_requests_ended_total{job=\"course-report\",outcome=\"completed\"} 1".to_owned(),
-            format!("exhaustd_rows_written_total{{job=\"course-report\"}} {}", stats["rows"]),
-            format!("exhaustd_written_bytes_total{{job=\"course-report\"}} {}", stats["bytes"]),
-            "exhaustd_files_total{job=\"course-report\",outcome=\"generated\"} 1".to_owned(),
-            "exhaustd_groups_total{job=\"course-report\"} 1".to_owned(),
+            "exhaustd_requests{exhaust_job=\"course-report\",status=\"COMPLETED\"} 1".to_owned(),
+            "exhaustd_queue_depth{exhaust_job=\"course-report\"} 0".to_owned(),
+            "exhaustd_requests_ended_total{exhaust_job=\"course-report\",outcome=\"completed\"} 1".to_owned(),
+            format!("exhaustd_rows_written_total{{exhaust_job=\"course-report\"}} {}", stats["rows"]),
+            format!("exhaustd_written_bytes_total{{exhaust_job=\"course-report\"}} {}", stats["bytes"]),
+            "exhaustd_files_total{exhaust_job=\"course-report\",outcome=\"generated\"} 1".to_owned(),
+            "exhaustd_groups_total{exhaust_job=\"course-report\"} 1".to_owned(),
             "exhaustd_http_request_seconds_count{call=\"submit\",status=\"200\"} 1".to_owned(),
         ] {
             assert!(text.lines().any(|known| known == line), "{line}\n{text}");
         }
         for phase in ["load", "generate", "store"] {
-            let line = format!("exhaustd_phase_seconds_total{{job=\"course-report\",phase=\"{phase}\"}} ");
+            let line = format!("exhaustd_phase_seconds_total{{exhaust_job=\"course-report\",phase=\"{phase}\"}} ");
             let spent =
                 text.lines().find_map(|known| known.strip_prefix(&line)).unwrap_or_else(|| panic!("{line}\n{text}"));
             assert!(spent.parse::<f64>().unwrap() > 0.0, "{phase}");
         }
     });
+}
+
+/// A dashboard or an alert finds each configured job before it has done anything, also one that comes later.
+#[test]
+fn series_of_configured_jobs_are_there_from_the_start() {
+    each_way(|database| {
+        let site = site(database, "");
+        let server = Server::start(&site, "serve");
+        let text = || String::from_utf8(server.get("/metrics").body).unwrap();
+        let has_all = |text: &str, job: &str| {
+            let series = [
+                ("requests", ",status=\"FAILED\""),
+                ("queue_depth", ""),
+                ("queue_oldest_age_seconds", ""),
+                ("requests_ended_total", ",outcome=\"completed\""),
+                ("requests_ended_total", ",outcome=\"lost\""),
+                ("phase_seconds_total", ",phase=\"store\""),
+                ("groups_total", ""),
+                ("files_total", ",outcome=\"shared\""),
+                ("rows_written_total", ""),
+                ("written_bytes_total", ""),
+                ("scans_total", ",outcome=\"done\""),
+                ("scans_total", ",outcome=\"broke_off\""),
+                ("scans_total", ",outcome=\"held_back\""),
+                ("job_last_run_timestamp_seconds", ""),
+            ];
+            series.iter().all(|(name, more)| {
+                let line = format!("exhaustd_{name}{{exhaust_job=\"{job}\"{more}}} ");
+                text.lines().any(|known| known.strip_prefix(&line).is_some_and(|n| n.parse::<f64>() == Ok(0.0)))
+            })
+        };
+        let first = text();
+        for job in ["course-report", "assessment-report"] {
+            assert!(has_all(&first, job), "{job}\n{first}");
+        }
+        assert!(!first.contains("{job=") && !first.contains(",job="), "Prometheus has a label of that name");
+        let file = site.path("jobs.toml");
+        let jobs = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("[[job]]\nid = \"later\"\nreport = \"course\"\n{jobs}")).unwrap();
+        crate::daemon::wait_for("the new job's series", || has_all(&text(), "later").then_some(()));
+    });
+}
+
+/// In both formats, with everything counted that there is.
+#[test]
+fn promtool_finds_nothing_to_say_about_the_metrics() {
+    let database = TestDatabase::sqlite();
+    let site = site(&database, "");
+    let server = Server::start(&site, "run");
+    let submitted = server.post(SUBMIT, &submission("t", BATCH));
+    let id = submitted.json()["result"]["request_id"].as_str().unwrap().to_owned();
+    server.ended("t", &id, &[]);
+    let openmetrics = server.call("GET", "/metrics", &[("accept", "application/openmetrics-text; version=1.0.0")], b"");
+    assert!(openmetrics.header("content-type").unwrap().starts_with("application/openmetrics-text; version=1.0.0"));
+    assert!(openmetrics.body.ends_with(b"# EOF\n"));
+    let text = server.get("/metrics").body;
+    let mut promtool = match Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+    {
+        Ok(promtool) => promtool,
+        Err(error) => {
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "no promtool: {error}");
+            eprintln!("skipped: promtool check metrics: {error} (Debian's package prometheus has it)");
+            return;
+        }
+    };
+    promtool.stdin.take().unwrap().write_all(&text).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), told(&output).as_str()), (Some(0), ""), "{}", String::from_utf8_lossy(&text));
 }
 
 /// The description names every path that answers, and every schema that it refers to.

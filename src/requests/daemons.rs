@@ -1,0 +1,128 @@
+//! Heartbeats: which daemons work, judged by the clock that judges leases.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel::QueryableByName;
+use diesel::sql_types::{Binary, Nullable};
+
+use super::stored::{Loose, number, text, time};
+
+/// A daemon that has not been heard of for so many of its leases is gone.
+const LEASES: u32 = 3;
+
+/// How long the row of a daemon that is gone is kept, so that somebody can be told when it was last seen.
+pub(super) const KEPT: Duration = Duration::from_hours(24);
+
+/// What a daemon says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Unique to this run of the program; at most 150 characters are kept.
+    pub id: String,
+    /// The machine, by its host name.
+    pub name: String,
+    /// The process.
+    pub pid: u32,
+    /// Of the program.
+    pub version: String,
+    /// Its `[worker] lease`; it says something three times in each.
+    pub lease: Duration,
+    /// Claims that it holds.
+    pub claims: u64,
+    /// Bytes of loaded data.
+    pub memory_used: u64,
+    /// `[worker] memory`, in bytes.
+    pub memory_allowed: u64,
+    /// Ids of its jobs.
+    pub jobs: Vec<String>,
+    /// Names the configuration in force.
+    pub config_hash: String,
+}
+
+/// A daemon as others see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Daemon {
+    /// What it last said.
+    pub heartbeat: Heartbeat,
+    /// When it first did.
+    pub started: DateTime<Utc>,
+    /// When it last did.
+    pub seen: DateTime<Utc>,
+    /// Whether that is less than three of its leases ago.
+    pub alive: bool,
+}
+
+/// A row of `exhaust_daemon`, before anything in it is believed.
+#[derive(Debug, QueryableByName)]
+pub(super) struct StoredDaemon {
+    #[diesel(sql_type = Nullable<Binary>)]
+    id: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    name: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    pid: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    version: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    started: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    seen: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    lease_ms: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    claims: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    memory_used: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    memory_allowed: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    jobs: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    config_hash: Option<Loose>,
+    /// The time at which the row was read, by the clock that wrote `seen`.
+    #[diesel(sql_type = Nullable<Binary>)]
+    read: Option<Loose>,
+}
+
+impl StoredDaemon {
+    fn daemon(self) -> Option<Daemon> {
+        let (started, seen, read) = (time(self.started)?, time(self.seen)?, time(self.read)?);
+        let lease = Duration::from_millis(number(self.lease_ms)?);
+        let silence = TimeDelta::from_std(lease * LEASES).unwrap_or(TimeDelta::MAX);
+        let heartbeat = Heartbeat {
+            id: text(self.id)?,
+            name: text(self.name).unwrap_or_default(),
+            pid: number(self.pid).unwrap_or(0),
+            version: text(self.version).unwrap_or_default(),
+            lease,
+            claims: number(self.claims).unwrap_or(0),
+            memory_used: number(self.memory_used).unwrap_or(0),
+            memory_allowed: number(self.memory_allowed).unwrap_or(0),
+            jobs: text(self.jobs).and_then(|jobs| serde_json::from_str(&jobs).ok()).unwrap_or_default(),
+            config_hash: text(self.config_hash).unwrap_or_default(),
+        };
+        Some(Daemon { heartbeat, started, seen, alive: read - seen < silence })
+    }
+}
+
+/// Those that live first, each kind by when it was last seen; rows that do not read are none.
+pub(super) fn daemons(rows: Vec<StoredDaemon>) -> Vec<Daemon> {
+    let mut daemons: Vec<Daemon> = rows.into_iter().filter_map(StoredDaemon::daemon).collect();
+    daemons.sort_by(|a, b| (b.alive, b.seen).cmp(&(a.alive, a.seen)).then_with(|| a.heartbeat.id.cmp(&b.heartbeat.id)));
+    daemons
+}
+
+/// Milliseconds as a column holds them.
+pub(super) fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A count or size as a column holds it.
+pub(super) fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A list of texts as a column holds it.
+pub(super) fn list(texts: &[String]) -> String {
+    serde_json::Value::from(texts).to_string()
+}

@@ -1,0 +1,61 @@
+//! Heartbeats: one row for each daemon.
+
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Text};
+
+use super::super::daemons::{Heartbeat, KEPT, StoredDaemon, list, milliseconds, whole};
+use super::super::text::clean;
+use super::super::times::microseconds;
+use super::now;
+
+const BEAT: &str = concat!(
+    "INSERT INTO exhaust_daemon (id, name, pid, version, started, seen, lease_ms, claims, memory_used, memory_allowed, jobs,
+        config_hash)
+    SELECT left($2, 150), $3, $4, $5, at, at, $6, $7, $8, $9, $10, $11 FROM (SELECT ",
+    now!(),
+    " AS at) AS now
+    ON CONFLICT (id) DO UPDATE SET seen = excluded.seen, lease_ms = excluded.lease_ms, claims = excluded.claims,
+        memory_used = excluded.memory_used, memory_allowed = excluded.memory_allowed, jobs = excluded.jobs,
+        config_hash = excluded.config_hash"
+);
+
+/// Two daemons that clean at the same time do not wait for each other.
+const CLEAN: &str = concat!(
+    "DELETE FROM exhaust_daemon WHERE id IN (SELECT id FROM exhaust_daemon WHERE seen < ",
+    now!(),
+    " - $2::bigint * interval '1 microsecond' FOR UPDATE SKIP LOCKED)"
+);
+
+const DAEMONS: &str = concat!(
+    "SELECT id::text, name::text, pid::text, version::text, started::text, seen::text, lease_ms::text, claims::text,
+        memory_used::text, memory_allowed::text, jobs::text, config_hash::text, ",
+    now!(),
+    "::text AS read FROM exhaust_daemon ORDER BY seen DESC LIMIT 1000"
+);
+
+pub(super) fn beat(conn: &mut PgConnection, shift: i64, heartbeat: &Heartbeat) -> QueryResult<()> {
+    sql_query(BEAT)
+        .bind::<BigInt, _>(shift)
+        .bind::<Text, _>(clean(&heartbeat.id))
+        .bind::<Text, _>(clean(&heartbeat.name))
+        .bind::<BigInt, _>(i64::from(heartbeat.pid))
+        .bind::<Text, _>(clean(&heartbeat.version))
+        .bind::<BigInt, _>(milliseconds(heartbeat.lease))
+        .bind::<BigInt, _>(whole(heartbeat.claims))
+        .bind::<BigInt, _>(whole(heartbeat.memory_used))
+        .bind::<BigInt, _>(whole(heartbeat.memory_allowed))
+        .bind::<Text, _>(list(&heartbeat.jobs))
+        .bind::<Text, _>(clean(&heartbeat.config_hash))
+        .execute(conn)?;
+    sql_query(CLEAN).bind::<BigInt, _>(shift).bind::<BigInt, _>(microseconds(KEPT)).execute(conn).map(drop)
+}
+
+pub(super) fn leave(conn: &mut PgConnection, id: &str) -> QueryResult<()> {
+    let sql = "DELETE FROM exhaust_daemon WHERE id = left($1, 150)";
+    sql_query(sql).bind::<Text, _>(clean(id)).execute(conn).map(drop)
+}
+
+pub(super) fn daemons(conn: &mut PgConnection, shift: i64) -> QueryResult<Vec<StoredDaemon>> {
+    sql_query(DAEMONS).bind::<BigInt, _>(shift).load(conn)
+}

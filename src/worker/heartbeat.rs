@@ -1,0 +1,88 @@
+//! Says three times per lease that this daemon lives, in a row of its own, and takes the row away when it stops. Nothing
+//! that is claimed depends on it: it is for people who wonder whether somebody works.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::World;
+use crate::requests::{Heartbeat, QueueError};
+
+/// How long a stop waits for the row to be gone.
+const LAST: Duration = Duration::from_secs(2);
+
+/// The heartbeat of this daemon, until it is ended.
+#[derive(Debug)]
+pub(super) struct Beating {
+    id: String,
+    end: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Beating {
+    /// Begins, with a first beat at once.
+    pub(super) fn begin(world: &World) -> Self {
+        let (name, pid) = (gethostname::gethostname().to_string_lossy().into_owned(), std::process::id());
+        // Containers share names and process numbers. Without a random number two of them might share a row.
+        let random = getrandom::u64().unwrap_or_default();
+        let id = format!("{random:016x}:{name}:{pid}");
+        let (end, ended) = oneshot::channel();
+        let task = tokio::spawn(beat(world.clone(), id.clone(), name, pid, ended));
+        Self { id, end, task }
+    }
+
+    /// Stops, and removes the row: nobody takes this daemon for one that has died.
+    pub(super) async fn end(self, world: &World) {
+        drop(self.end);
+        let removed = async {
+            // A beat under way would write the row again.
+            let _ = self.task.await;
+            let id = self.id;
+            world.ask(move |queue| queue.leave(&id)).await
+        };
+        match tokio::time::timeout(LAST, removed).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log::debug!("the heartbeat's row is left error={error}"),
+            Err(_) => log::debug!("the heartbeat's row is left: no answer"),
+        }
+    }
+}
+
+async fn beat(world: World, id: String, name: String, pid: u32, mut ended: oneshot::Receiver<()>) {
+    let mut is_heard = true;
+    loop {
+        let heartbeat = of(&world, id.clone(), name.clone(), pid);
+        let apart = heartbeat.lease / 3;
+        let told: Result<(), QueueError> = world.ask(move |queue| queue.beat(&heartbeat)).await;
+        match &told {
+            Ok(()) if !is_heard => log::info!("the heartbeat is written again"),
+            Err(error) if is_heard => {
+                log::warn!("the heartbeat is not written, others take this daemon for dead error={error}");
+            }
+            Ok(()) | Err(_) => {}
+        }
+        is_heard = told.is_ok();
+        tokio::select! {
+            () = tokio::time::sleep(apart) => {}
+            _ = &mut ended => return,
+        }
+    }
+}
+
+fn of(world: &World, id: String, name: String, pid: u32) -> Heartbeat {
+    let config = world.config.get();
+    Heartbeat {
+        id,
+        name,
+        pid,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        lease: config.worker.lease,
+        claims: world.progress.claims.load(Ordering::Relaxed),
+        memory_used: world.memory.taken(),
+        memory_allowed: config.worker.memory,
+        jobs: config.jobs.iter().map(|job| job.id.clone()).collect(),
+        config_hash: config.fingerprint(),
+    }
+}

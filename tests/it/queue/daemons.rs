@@ -1,0 +1,147 @@
+//! Heartbeats: who lives, by the clock that judges leases.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use exhaust::requests::{Heartbeat, Queue};
+
+use super::super::databases::each_way;
+use super::{LEASE, migrated};
+
+fn heartbeat(id: &str) -> Heartbeat {
+    Heartbeat {
+        id: id.to_owned(),
+        name: "host".to_owned(),
+        pid: u32::MAX,
+        version: "0.1.0".to_owned(),
+        lease: LEASE,
+        claims: 0,
+        memory_used: 0,
+        memory_allowed: 1 << 40,
+        jobs: vec!["course-report".to_owned(), "an \"odd\" one".to_owned()],
+        config_hash: "0123456789abcdef".to_owned(),
+    }
+}
+
+/// Ids with whether they live, in the order in which they come.
+fn seen(queue: &dyn Queue) -> Vec<(String, bool)> {
+    queue.daemons().unwrap().into_iter().map(|daemon| (daemon.heartbeat.id, daemon.alive)).collect()
+}
+
+fn alive(id: &str) -> (String, bool) {
+    (id.to_owned(), true)
+}
+
+fn gone(id: &str) -> (String, bool) {
+    (id.to_owned(), false)
+}
+
+#[test]
+fn a_daemon_says_what_it_does_and_leaves() {
+    each_way(|database| {
+        let (queue, clock) = migrated(database);
+        assert_eq!(queue.daemons().unwrap(), []);
+        let first = heartbeat("a");
+        queue.beat(&first).unwrap();
+        let before = queue.daemons().unwrap().remove(0);
+        assert_eq!((&before.heartbeat, before.started, before.alive), (&first, before.seen, true));
+        clock.advance(LEASE / 3);
+        let second = Heartbeat {
+            lease: LEASE * 2,
+            claims: 3,
+            memory_used: 1 << 33,
+            memory_allowed: 1 << 34,
+            jobs: Vec::new(),
+            config_hash: "f".repeat(16),
+            ..first
+        };
+        queue.beat(&second).unwrap();
+        let after = queue.daemons().unwrap().remove(0);
+        assert_eq!((&after.heartbeat, after.started, after.alive), (&second, before.started, true));
+        let apart = after.seen - before.seen;
+        let third = TimeDelta::from_std(LEASE / 3).unwrap();
+        assert!(apart >= third && apart < third + TimeDelta::seconds(30), "{apart}");
+        queue.leave("another").unwrap();
+        assert_eq!(seen(queue.as_ref()), [alive("a")]);
+        queue.leave("a").unwrap();
+        assert_eq!(queue.daemons().unwrap(), []);
+    });
+}
+
+/// Three of its own leases: each daemon may have another one.
+#[test]
+fn silence_for_three_leases_is_the_end() {
+    each_way(|database| {
+        let (queue, clock) = migrated(database);
+        queue.beat(&heartbeat("short")).unwrap();
+        queue.beat(&Heartbeat { lease: LEASE * 10, ..heartbeat("long") }).unwrap();
+        let nearly = (LEASE * 3).checked_sub(Duration::from_secs(20)).unwrap();
+        clock.advance(nearly);
+        let mut both = seen(queue.as_ref());
+        both.sort();
+        assert_eq!(both, [alive("long"), alive("short")]);
+        clock.advance(Duration::from_secs(20));
+        assert_eq!(seen(queue.as_ref()), [alive("long"), gone("short")], "who lives comes first");
+        clock.advance(LEASE * 27);
+        assert_eq!(seen(queue.as_ref()), [gone("long"), gone("short")], "then the last one seen");
+        queue.beat(&heartbeat("short")).unwrap();
+        assert_eq!(seen(queue.as_ref()), [alive("short"), gone("long")], "it had only slept");
+    });
+}
+
+#[test]
+fn rows_of_the_dead_are_cleaned_up_after_a_day() {
+    each_way(|database| {
+        let (queue, clock) = migrated(database);
+        queue.beat(&heartbeat("old")).unwrap();
+        clock.advance(Duration::from_hours(23));
+        queue.beat(&heartbeat("other")).unwrap();
+        assert_eq!(seen(queue.as_ref()), [alive("other"), gone("old")], "it can be said when it was last seen");
+        clock.advance(Duration::from_mins(61));
+        queue.beat(&heartbeat("other")).unwrap();
+        assert_eq!(seen(queue.as_ref()), [alive("other")]);
+    });
+}
+
+/// Many daemons at once, on connections of their own, with rows of the dead between them.
+#[test]
+fn daemons_do_not_disturb_each_other() {
+    each_way(|database| {
+        let (queue, clock) = migrated(database);
+        for n in 0..20 {
+            queue.beat(&heartbeat(&format!("dead{n}"))).unwrap();
+        }
+        clock.advance(Duration::from_hours(25));
+        std::thread::scope(|scope| {
+            for n in 0..8 {
+                let queue = database.queue(clock.clone());
+                scope.spawn(move || {
+                    for _ in 0..10 {
+                        queue.beat(&heartbeat(&format!("d{n}"))).unwrap();
+                    }
+                });
+            }
+        });
+        let mut living = seen(queue.as_ref());
+        living.sort();
+        assert_eq!(living, (0..8).map(|n| alive(&format!("d{n}"))).collect::<Vec<_>>());
+    });
+}
+
+/// A heartbeat concerns no row of a request, and a table that is older than the program says so.
+#[test]
+fn an_older_table_is_named() {
+    each_way(|database| {
+        let (queue, _) = migrated(database);
+        database.execute("DROP TABLE exhaust_daemon");
+        queue.check().unwrap();
+        queue.writable(true).unwrap();
+        for refused in [queue.beat(&heartbeat("a")).unwrap_err(), queue.daemons().unwrap_err()] {
+            assert!(!refused.may_pass() && refused.to_string().contains("exhaust_daemon"), "{refused}");
+        }
+        let said = queue.daemons().unwrap_err().to_string();
+        assert!(said.starts_with("the tables are older than this program: run `exhaustd migrate`"), "{said}");
+        assert_eq!(queue.migrate(false).unwrap().len(), 1);
+        queue.beat(&heartbeat("a")).unwrap();
+    });
+}
