@@ -154,3 +154,21 @@ fn body() -> Value {
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn completed_and_success_are_one_status() {
+        let asked = |names: &[&str]| statuses(names.iter().map(|name| (*name).to_owned()).collect());
+        for name in ["COMPLETED", "SUCCESS"] {
+            let all = asked(&["FAILED", name]);
+            assert!(
+                ["FAILED", "COMPLETED", "SUCCESS"].iter().all(|name| all.iter().any(|asked| asked == name)),
+                "{all:?}"
+            );
+        }
+        assert_eq!(asked(&["FAILED", "success"]), ["FAILED", "success"]);
+    }
+}

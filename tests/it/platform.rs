@@ -6,6 +6,8 @@
 use std::fs;
 use std::path::Path;
 
+use exhaust::sample_data::{self, Columns, Format, SampleOptions};
+
 use crate::databases::{self, TestDatabase};
 use crate::site::{JOBS, Seen, Site, told};
 
@@ -171,4 +173,31 @@ fn rows_of_the_platforms_own_api() {
         let listed = told(&site.run(&["status", "t"]));
         assert!(!listed.contains("SUCCESS"), "{listed}");
     });
+}
+
+/// The same made-up platform in today's columns and in those of 2020: the reports are the same to the byte.
+#[test]
+fn old_and_new_columns_give_the_same_reports() {
+    let database = TestDatabase::sqlite();
+    for format in [Format::Parquet, Format::Csv] {
+        let reports = [Columns::Today, Columns::Of2020].map(|columns| {
+            let room = tempfile::tempdir().unwrap();
+            let data = room.path().join("data");
+            let options = SampleOptions { format, columns, ..SampleOptions::small(&data) };
+            sample_data::generate(&options, &|_, _| ()).unwrap();
+            database.execute("DROP TABLE IF EXISTS job_request");
+            let site = Site::new(&database, &data, JOBS, "");
+            for job in ["course-report", "assessment-report"] {
+                site.insert("t", job, job, BY_FRAMEWORK);
+            }
+            let output = site.run(&["run", "--once"]);
+            let rows = site.rows();
+            assert!(rows.values().all(|row| row.status == "COMPLETED"), "{}", told(&output));
+            let name = |url: &String| url.rsplit('/').next().unwrap().to_owned();
+            let files = |job: &str| rows[job].urls.iter().map(|url| (name(url), site.file(url))).collect::<Vec<_>>();
+            [files("course-report"), files("assessment-report")]
+        });
+        assert!(reports[0].iter().all(|files| files.len() > 10), "{format:?}");
+        assert!(reports[0] == reports[1], "{format:?}");
+    }
 }
