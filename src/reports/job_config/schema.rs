@@ -65,11 +65,12 @@ pub fn json_schema() -> Value {
 }
 
 fn content_filters(description: &str) -> Value {
-    let scalar = json!({
-        "oneOf": [{ "type": "string", "minLength": 1 }, { "type": "number" }, { "type": "boolean" }],
-    });
-    let text = json!({ "oneOf": [{ "type": "string", "minLength": 1 }, { "type": "number" }] });
-    let one_or_more = json!({ "oneOf": [scalar, { "type": "array", "items": scalar, "minItems": 1 }] });
+    // Types in a list, not a choice of schemas: generators of clients give each schema of a choice a name, made of the name of
+    // its operator, and `>=` is none.
+    let scalar = json!({ "type": ["string", "number", "boolean"], "minLength": 1 });
+    let text = json!({ "type": ["string", "number"], "minLength": 1 });
+    let one_or_more =
+        json!({ "type": ["string", "number", "boolean", "array"], "minLength": 1, "items": scalar, "minItems": 1 });
     let operators = json!({
         "type": "object",
         "additionalProperties": false,
@@ -81,7 +82,7 @@ fn content_filters(description: &str) -> Value {
             "exists": { "type": "boolean" },
         },
     });
-    let filter = json!({ "oneOf": [scalar, { "type": "array", "items": scalar, "minItems": 1 }, operators] });
+    let filter = json!({ "oneOf": [one_or_more, operators] });
     json!({
         "type": "object",
         "description": description,
