@@ -13,6 +13,7 @@ mod read;
 mod sets;
 mod silence;
 mod spelled;
+mod spelled_by_hand;
 mod writers;
 
 use std::path::Path;
