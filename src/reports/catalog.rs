@@ -31,7 +31,7 @@ pub struct Batch {
     pub name: String,
     /// The day of `enddate` in the configured zone.
     pub end_date: Option<NaiveDate>,
-    /// Its end is text that does not read, so that nobody knows whether it has ended.
+    /// Its end is text that does not read, so it is unknown whether it has ended.
     pub unreadable_end: bool,
     /// Its course in [`Catalog::contents`], where it is there.
     pub course: Option<usize>,

@@ -101,7 +101,7 @@ pub struct TableRows {
     /// Rows that could not, of the batch's own.
     #[serde(skip_serializing_if = "is_zero")]
     pub unusable: u64,
-    /// Rows without a readable key, which may be anybody's.
+    /// Rows without a readable key, which may belong to any batch.
     #[serde(skip_serializing_if = "is_zero")]
     pub without_key: u64,
     /// The first row that could not be used.
@@ -164,7 +164,7 @@ impl Quality {
         }
     }
 
-    /// Adds rows that may be anybody's.
+    /// Adds rows that may belong to any batch.
     pub(super) fn add_without_key(&mut self, table: Table, faults: &KeyFaults) {
         let rows = self.rows(table);
         rows.without_key += faults.unusable;
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_of_further_keys_are_counted_for_everybody() {
+    fn faults_of_further_keys_are_counted_for_every_batch() {
         let mut faults = Faults::default();
         for key in 0..MAX_KEYS + 5 {
             faults.of(&key.to_string()).unusable += 1;

@@ -2,7 +2,7 @@
 //! no report (`docs/sources.md`).
 //!
 //! Judged for a request as a whole, over all of its own batches, however they were loaded: what is wrong with a batch
-//! fails nobody who did not ask for it. Not here: counting (`reports::quality`).
+//! fails no request for other batches. Not here: counting (`reports::quality`).
 
 use crate::config::checked::MaxBadRows;
 use crate::reports::quality::{Fault, Quality, TableRows, Values};

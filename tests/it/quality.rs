@@ -1,5 +1,5 @@
 //! A file that is thin because its data could not be used never comes out COMPLETED without a word: what each request is
-//! told, and that nobody else is harmed.
+//! told, and that no other request is harmed.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
@@ -158,7 +158,7 @@ fn a_batch_of_which_no_row_is_usable_is_left_out_as_broken() {
     });
 }
 
-/// However many they are, they fail nobody who did not ask for that batch.
+/// However many they are, they fail no request for another batch.
 #[test]
 fn unusable_rows_of_a_batch_harm_no_request_for_another() {
     use std::fmt::Write as _;
@@ -177,9 +177,9 @@ fn unusable_rows_of_a_batch_harm_no_request_for_another() {
     });
 }
 
-/// Rows whose batch cannot be read may be anybody's.
+/// Rows whose batch cannot be read may belong to any batch.
 #[test]
-fn a_table_of_which_nothing_can_be_used_fails_whoever_wants_it() {
+fn a_table_of_which_nothing_can_be_used_fails_every_request_that_needs_it() {
     for (job, table, replaced, reason) in [
         (
             "course-report",
@@ -253,7 +253,7 @@ fn scores_of_which_none_reads_fail_the_request() {
     });
 }
 
-/// Nobody knows whether such a batch has ended.
+/// It is unknown whether such a batch has ended.
 #[test]
 fn a_batch_whose_end_does_not_read_is_not_taken_as_running() {
     let wrong = [("B1,C1,one,2025-01-01,2099-12-31", "B1,C1,one,2025-01-01,next year")];
