@@ -196,8 +196,9 @@ fn the_store_refuses_for_a_while() {
         wait_for_files(&site, 3);
         fs::write(site.path("away"), "in the way").unwrap();
         exchange(&site.path("reports"), &site.path("away"));
-        daemon.logs("nothing is claimed while the Store is down");
+        daemon.logs("nothing is claimed while the store is down");
         std::thread::sleep(Duration::from_secs(3));
+        wait_for("those that met it", || (count(database, "status = 'PROCESSING'") == 0).then_some(()));
         let met = count(database, "iteration > 0 AND status = 'SUBMITTED'");
         assert!((1..=20).contains(&met), "{met} met it");
         assert_eq!(count(database, "status = 'FAILED' OR iteration > 1"), 0);
@@ -206,7 +207,7 @@ fn the_store_refuses_for_a_while() {
         assert!(messages.iter().all(|row| row[0].as_ref().unwrap().contains("in the store")), "{messages:?}");
         exchange(&site.path("reports"), &site.path("away"));
         let back = Instant::now();
-        daemon.logs("the Store is well again");
+        daemon.logs("the store is well again");
         wait_until_done(database);
         println!("away for 3 s: {met} requests lost an attempt, all 30 completed {:?} after its end", back.elapsed());
         work.check(&site, &daemon);
