@@ -58,6 +58,7 @@ pub(super) struct HealthReport {
     /// What does not work as it should although the process is ready, and why: `source`, or `job ID` where the scans of a
     /// job do not end well. Absent where there is nothing.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(default)]
     degraded: BTreeMap<String, String>,
 }
 

@@ -56,6 +56,8 @@ pub fn json_schema() -> Value {
             { "required": ["contentFilters"] },
             { "required": ["searchFilter"] },
         ],
+        // Both are taken where they are equal, which a schema cannot say.
+        "not": { "required": ["contentFilters", "searchFilter"] },
         "examples": [
             { "batchFilters": ["TPD", "NCFCOPY"] },
             { "batchFilters": { "ids": ["019243943994839"], "channels": ["TPD"] } },
