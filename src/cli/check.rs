@@ -97,7 +97,7 @@ fn pooled(queue: &dyn Queue) -> Result<String, QueueError> {
     Ok(format!("; through a pooler of {how}{hears}"))
 }
 
-/// A file that the first start makes, if it can. It is not made here: it would belong to whoever checks.
+/// A file that the first start makes, if it can. It is not made here: it would belong to the user who runs `check`.
 fn not_there(file: &Path, migrate: bool) -> Result<String, QueueError> {
     if !migrate {
         return Err(QueueError::Unfit(format!("there is no database {} yet: run `exhaustd migrate`", file.display())));

@@ -25,7 +25,7 @@ const KEY_VARIABLE: &str = "EXHAUST_ENCRYPTION_KEY";
 
 /// How often a request that is waited for is looked at.
 const LOOK: Duration = Duration::from_millis(200);
-/// With each of so many looks it is also looked whether a daemon lives.
+/// Every time this number of looks has passed, it also checks whether a daemon lives.
 const LOOK_FOR_DAEMONS: u32 = 10;
 
 /// Write a request for reports of some batches; a running daemon takes it.

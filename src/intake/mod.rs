@@ -72,7 +72,7 @@ pub struct Terms<'a> {
 /// How long the password of a request may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyLength {
-    /// Whoever submits through us needs a good one.
+    /// A submission through our own API or command needs a strong one.
     Submitted,
     /// Rows that other systems insert have whatever their clients gave.
     Any,

@@ -8,7 +8,7 @@ use diesel::sql_types::{Binary, Nullable};
 
 use super::stored::{Loose, number, text, time};
 
-/// A daemon that has not been heard of for so many of its leases is gone.
+/// A daemon without a heartbeat for this number of its leases is gone.
 const LEASES: u32 = 3;
 
 /// How long the row of a daemon that is gone is kept, so that somebody can be told when it was last seen.

@@ -1,5 +1,5 @@
 //! What the server and the role allow, read from the catalogue: no row is touched, no message in the server's language has
-//! to be understood, and whoever reads the answer knows which GRANT is missing.
+//! to be understood, and the answer tells the operator which GRANT is missing.
 
 use diesel::prelude::*;
 use diesel::sql_query;
