@@ -1,6 +1,7 @@
 //! The program from outside, and its seams' conformance suites: one binary, so that it is linked once.
 
 mod api;
+mod attacks;
 mod buckets;
 mod cli;
 mod daemon;

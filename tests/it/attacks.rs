@@ -1,0 +1,7 @@
+//! What hostile clients, tenants and writers of data try. docs/security.md names, claim by claim, the test that shows it.
+
+mod bounds;
+mod connections;
+mod files;
+mod keys;
+mod owners;

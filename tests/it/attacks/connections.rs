@@ -1,0 +1,1 @@
+//! The API stays up whatever connections, bodies and headers clients send.

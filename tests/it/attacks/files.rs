@@ -1,0 +1,1 @@
+//! Files of the source that expand beyond any bound.

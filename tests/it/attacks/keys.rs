@@ -1,0 +1,1 @@
+//! Idempotency, limits and keys of the API.

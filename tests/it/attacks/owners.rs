@@ -1,0 +1,1 @@
+//! One request never harms another, and opens no file but its own.
