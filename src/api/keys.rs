@@ -1,61 +1,103 @@
 //! Who calls, and what they may: keys, the tags and channels that they cover, their rates.
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 
 use axum::http::{HeaderMap, header};
-use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
-use tokio::sync::Mutex;
 
 use super::envelope::{Fault, Kind};
-use crate::config::checked::ApiKey;
-use crate::requests::Reader;
+use super::rate::Calls;
+use crate::config::Live;
+use crate::config::checked::{ApiKey, Config};
+use crate::requests::{Clock, Reader};
 
-/// Every key there is, by its hash. Looking up a hash tells nothing about a key.
-#[derive(Debug)]
-pub(super) struct Keys(HashMap<[u8; 32], Arc<KnownKey>>);
+/// The keys of the configuration in force. A change of jobs.toml counts from the next call on.
+pub(super) struct Keys {
+    config: Live,
+    clock: Arc<dyn Clock>,
+    known: RwLock<Arc<Known>>,
+}
+
+/// Every key of one configuration, by its hash. Looking up a hash tells nothing about a key.
+struct Known {
+    of: Arc<Config>,
+    keys: HashMap<[u8; 32], Arc<KnownKey>>,
+}
 
 #[derive(Debug)]
 struct KnownKey {
     name: String,
     reader: Reader,
-    rate: Option<DefaultDirectRateLimiter>,
+    per_minute: Option<u32>,
+    /// What it called, which a change of the configuration does not forget.
+    calls: Arc<Mutex<Calls>>,
     open_requests: Option<u32>,
+    not_after: Option<DateTime<Utc>>,
     /// One submission of a key at a time, where its open requests are limited: counting and inserting are two steps.
-    submitting: Mutex<()>,
+    submitting: tokio::sync::Mutex<()>,
 }
 
 /// Somebody who may call.
 #[derive(Clone, Debug)]
 pub(super) struct Caller(Option<Arc<KnownKey>>);
 
-impl Keys {
-    pub(super) fn new(keys: &[ApiKey]) -> Self {
+impl KnownKey {
+    fn new(key: &ApiKey, calls: Arc<Mutex<Calls>>) -> Self {
+        let tags = if key.tags.iter().any(|tag| tag == "*") { Vec::new() } else { key.tags.clone() };
+        let mut channels = key.channels.clone();
+        channels.sort();
+        channels.dedup();
+        let everywhere = channels.is_empty() || channels.iter().any(|channel| channel == "*");
+        Self {
+            name: key.name.clone(),
+            reader: Reader { tags, channels: (!everywhere).then_some(channels) },
+            per_minute: key.per_minute,
+            calls,
+            open_requests: key.open_requests,
+            not_after: key.not_after,
+            submitting: tokio::sync::Mutex::default(),
+        }
+    }
+}
+
+impl Known {
+    /// The keys of a configuration; those that were there before go on with what they have called.
+    fn new(config: Arc<Config>, before: Option<&Self>) -> Self {
+        let keys = config.api.iter().flat_map(|api| &api.keys);
         let known = |key: &ApiKey| {
-            let rate = key.per_minute.and_then(NonZeroU32::new).map(|n| RateLimiter::direct(Quota::per_minute(n)));
-            let tags = if key.tags.iter().any(|tag| tag == "*") { Vec::new() } else { key.tags.clone() };
-            let mut channels = key.channels.clone();
-            channels.sort();
-            channels.dedup();
-            let everywhere = channels.is_empty() || channels.iter().any(|channel| channel == "*");
-            let known = KnownKey {
-                name: key.name.clone(),
-                reader: Reader { tags, channels: (!everywhere).then_some(channels) },
-                rate,
-                open_requests: key.open_requests,
-                submitting: Mutex::default(),
-            };
-            (key.sha256, Arc::new(known))
+            let calls = before.and_then(|before| before.keys.get(&key.sha256)).map(|known| Arc::clone(&known.calls));
+            (key.sha256, Arc::new(KnownKey::new(key, calls.unwrap_or_default())))
         };
-        Self(keys.iter().map(known).collect())
+        Self { keys: keys.map(known).collect(), of: config }
+    }
+}
+
+impl Keys {
+    pub(super) fn new(config: Live, clock: Arc<dyn Clock>) -> Self {
+        let known = RwLock::new(Arc::new(Known::new(config.get(), None)));
+        Self { config, clock, known }
+    }
+
+    fn known(&self) -> Arc<Known> {
+        let known = Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner));
+        if Arc::ptr_eq(&known.of, &self.config.get()) {
+            return known;
+        }
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        // Asked again under the lock: of two that come here the second one may have the newer configuration.
+        let config = self.config.get();
+        if !Arc::ptr_eq(&known.of, &config) {
+            *known = Arc::new(Known::new(config, Some(known.as_ref())));
+        }
+        Arc::clone(&known)
     }
 
     /// Whether calls need a key.
     pub(super) fn needed(&self) -> bool {
-        !self.0.is_empty()
+        self.config.get().api.as_ref().is_none_or(|api| api.keyed)
     }
 
     /// Who calls, within their rate. Without any key configured everybody may: the API is on loopback then.
@@ -75,15 +117,21 @@ impl Keys {
             ));
         };
         let hash: [u8; 32] = Sha256::digest(given).into();
-        let Some(known) = self.0.get(&hash) else {
+        let Some(key) = self.known().keys.get(&hash).cloned() else {
             return Err(Fault::new(Kind::Unauthorized, "the key is not known"));
         };
-        if let Some(Err(until)) = known.rate.as_ref().map(RateLimiter::check) {
-            let wait = until.wait_time_from(DefaultClock::default().now());
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            return Err(Fault::too_many("over the key's calls per minute", seconds));
+        // Told to nobody but who has the key.
+        if key.not_after.is_some_and(|last| self.clock.now() > last) {
+            return Err(Fault::new(Kind::Unauthorized, "the key has expired"));
         }
-        Ok(Caller(Some(Arc::clone(known))))
+        if let Some(most) = key.per_minute {
+            let mut calls = key.calls.lock().unwrap_or_else(PoisonError::into_inner);
+            calls.take(most, Instant::now()).map_err(|wait| {
+                let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                Fault::too_many("over the key's calls per minute", seconds)
+            })?;
+        }
+        Ok(Caller(Some(key)))
     }
 }
 
@@ -118,7 +166,7 @@ impl Caller {
     }
 
     /// How many open requests they may have, and the turn that a submission has to wait for.
-    pub(super) fn open_limit(&self) -> Option<(u32, &Mutex<()>)> {
+    pub(super) fn open_limit(&self) -> Option<(u32, &tokio::sync::Mutex<()>)> {
         let key = self.0.as_ref()?;
         Some((key.open_requests?, &key.submitting))
     }
@@ -126,30 +174,47 @@ impl Caller {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::path::Path;
 
-    fn keys(key: ApiKey) -> Keys {
-        Keys::new(&[key])
+    use super::*;
+    use crate::config::{Environment, check};
+    use crate::requests::ManualClock;
+
+    fn config(keys: &str) -> Config {
+        let nothing: Environment = std::iter::empty::<(String, String)>().collect();
+        let text = format!("[api]\nlisten = \"127.0.0.1:1\"\n{keys}");
+        check(&text, Path::new("jobs.toml"), &nothing, &["course"]).unwrap()
     }
 
-    fn key() -> ApiKey {
-        ApiKey {
-            name: "tenant".to_owned(),
-            sha256: Sha256::digest(b"hush").into(),
-            tags: vec!["client-*".to_owned()],
-            channels: Vec::new(),
-            per_minute: None,
-            open_requests: None,
-        }
+    fn section(more: &str) -> String {
+        let sha256 = Sha256::digest(b"hush").iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+        format!("[[api.keys]]\nname = \"tenant\"\nsha256 = \"{sha256}\"\ntags = [\"client-*\"]\n{more}\n")
+    }
+
+    fn begin() -> DateTime<Utc> {
+        "2026-03-01T12:00:00Z".parse().unwrap()
+    }
+
+    fn of(text: &str) -> (Keys, Live, Arc<ManualClock>) {
+        let (live, clock) = (Live::new(config(text)), Arc::new(ManualClock::new(begin())));
+        (Keys::new(live.clone(), Arc::clone(&clock) as Arc<dyn Clock>), live, clock)
+    }
+
+    fn keys(more: &str) -> Keys {
+        of(&section(more)).0
     }
 
     fn with(name: &'static str, value: &str) -> HeaderMap {
         HeaderMap::from_iter([(axum::http::HeaderName::from_static(name), value.parse().unwrap())])
     }
 
+    fn hush() -> HeaderMap {
+        with("x-api-key", "hush")
+    }
+
     #[test]
     fn a_key_comes_in_either_header() {
-        let keys = keys(key());
+        let keys = keys("");
         for headers in
             [with("authorization", "Bearer hush"), with("authorization", "bearer  hush"), with("x-api-key", "hush")]
         {
@@ -164,31 +229,56 @@ mod tests {
         for headers in refused {
             assert_eq!(keys.caller(&headers).unwrap_err().kind, Kind::Unauthorized, "{headers:?}");
         }
-        assert_eq!(Keys::new(&[]).caller(&HeaderMap::new()).unwrap().reader(), Reader::everything());
+        assert_eq!(of("").0.caller(&HeaderMap::new()).unwrap().reader(), Reader::everything());
     }
 
     #[test]
     fn a_key_covers_its_tags_and_channels_only() {
-        let caller = |channels: &[&str]| {
-            let channels = channels.iter().map(|c| (*c).to_owned()).collect();
-            keys(ApiKey { channels, ..key() }).caller(&with("x-api-key", "hush")).unwrap()
-        };
-        let all = caller(&[]);
+        let caller = |channels: &str| keys(&format!("channels = {channels}")).caller(&hush()).unwrap();
+        let all = caller("[\"*\"]");
         assert_eq!(all.covers_tag("client-1"), Ok(()));
         assert_eq!(all.covers_tag("other").unwrap_err().kind, Kind::Forbidden);
         assert_eq!(all.channel(None), Ok(None));
-        assert_eq!(caller(&["c1"]).channel(None), Ok(Some("c1".to_owned())));
-        assert_eq!(caller(&["c1", "c2"]).channel(None).unwrap_err().kind, Kind::BadRequest);
-        assert_eq!(caller(&["c*"]).channel(Some("c9".to_owned())), Ok(Some("c9".to_owned())));
-        assert_eq!(caller(&["c1"]).channel(Some("c2".to_owned())).unwrap_err().kind, Kind::Forbidden);
+        assert_eq!(caller("[\"c1\"]").channel(None), Ok(Some("c1".to_owned())));
+        assert_eq!(caller("[\"c1\", \"c2\"]").channel(None).unwrap_err().kind, Kind::BadRequest);
+        assert_eq!(caller("[\"c*\"]").channel(Some("c9".to_owned())), Ok(Some("c9".to_owned())));
+        assert_eq!(caller("[\"c1\"]").channel(Some("c2".to_owned())).unwrap_err().kind, Kind::Forbidden);
     }
 
     #[test]
     fn calls_over_the_rate_are_told_when_to_come_back() {
-        let keys = keys(ApiKey { per_minute: Some(2), ..key() });
-        let headers = with("x-api-key", "hush");
-        assert!(keys.caller(&headers).is_ok() && keys.caller(&headers).is_ok());
-        let fault = keys.caller(&headers).unwrap_err();
-        assert_eq!(fault, Fault::too_many("over the key's calls per minute", 30));
+        let keys = keys("per_minute = 2");
+        assert!(keys.caller(&hush()).is_ok() && keys.caller(&hush()).is_ok());
+        let fault = keys.caller(&hush()).unwrap_err();
+        assert_eq!(fault, Fault::too_many("over the key's calls per minute", 60));
+    }
+
+    #[test]
+    fn a_key_is_refused_after_its_end() {
+        let (keys, _, clock) = of(&section("not_after = 2026-03-01"));
+        assert!(keys.caller(&hush()).is_ok());
+        clock.advance(std::time::Duration::from_secs(12 * 3600 - 1));
+        assert!(keys.caller(&hush()).is_ok(), "the last second of its last day");
+        clock.advance(std::time::Duration::from_secs(1));
+        assert_eq!(keys.caller(&hush()).unwrap_err(), Fault::new(Kind::Unauthorized, "the key has expired"));
+        assert_eq!(keys.caller(&with("x-api-key", "hus")).unwrap_err().message, "the key is not known");
+    }
+
+    /// From the next call on; what a key has called already still counts.
+    #[test]
+    fn a_change_of_keys_takes_effect() {
+        let (keys, live, _) = of("");
+        assert!(keys.caller(&HeaderMap::new()).is_ok());
+        assert!(live.replace(config(&section("per_minute = 3"))).in_force);
+        assert_eq!(keys.caller(&HeaderMap::new()).unwrap_err().kind, Kind::Unauthorized);
+        assert!(keys.caller(&hush()).is_ok() && keys.caller(&hush()).is_ok());
+        assert!(live.replace(config(&section("per_minute = 2"))).in_force);
+        assert_eq!(keys.caller(&hush()).unwrap_err().kind, Kind::TooMany, "two calls were made");
+        assert!(live.replace(config(&section("channels = [\"c\"]"))).in_force);
+        assert_eq!(keys.caller(&hush()).unwrap().reader().channels, Some(vec!["c".to_owned()]));
+        assert!(live.replace(config("")).in_force);
+        for headers in [hush(), HeaderMap::new()] {
+            assert_eq!(keys.caller(&headers).unwrap_err().kind, Kind::Unauthorized, "nobody may call");
+        }
     }
 }

@@ -15,6 +15,7 @@ mod jobs;
 mod keys;
 mod list;
 mod operate;
+mod rate;
 mod read;
 mod search;
 mod server;
@@ -103,7 +104,7 @@ struct Api {
 impl Api {
     fn new(parts: Parts, settings: checked::Api) -> Self {
         Self {
-            keys: Keys::new(&settings.keys),
+            keys: Keys::new(parts.config.clone(), Arc::clone(&parts.clock)),
             health: health::Health::new(&parts),
             config: parts.config,
             settings,

@@ -50,13 +50,19 @@ async fn submit(asked: Asked) -> Answer {
         output_format: text(request, &["output_format", "outputFormat"])?.unwrap_or("csv"),
         requested_by: text(request, &["requestedBy"])?,
         requested_channel: requested_channel.as_deref(),
+        allowed_channels: None,
         encryption_key: encryption_key.as_ref(),
     };
     // What is wrong by itself comes before what this key may not.
     intake::submission(job, &given, asked.now).map_err(|error| Fault::bad(error.to_string()))?;
     asked.caller.covers_tag(tag)?;
     let requested_channel = asked.caller.channel(requested_channel.clone())?;
-    let given = Submission { requested_channel: requested_channel.as_deref(), ..given };
+    let allowed_channels = asked.caller.reader().allowed_channels();
+    let given = Submission {
+        requested_channel: requested_channel.as_deref(),
+        allowed_channels: allowed_channels.as_deref(),
+        ..given
+    };
     let row = intake::submission(job, &given, asked.now).map_err(|error| Fault::bad(error.to_string()))?;
     let key = RequestKey { tag: tag.to_owned(), request_id: row.request_id };
     let new = NewRequest {
@@ -66,7 +72,7 @@ async fn submit(asked: Asked) -> Answer {
         request_data: row.request_data,
         requested_by: given.requested_by.map(str::to_owned),
         requested_channel: requested_channel.clone(),
-        allowed_channels: asked.caller.reader().allowed_channels(),
+        allowed_channels: allowed_channels.clone(),
     };
     let row = put(&asked, new).await?;
     api.status(&row, asked.now).await

@@ -23,7 +23,7 @@ use crate::worker::{self, World};
 ///
 /// Dependencies that are down are waited for. The first SIGTERM or Ctrl-C takes no new work and ends or hands back
 /// what is in progress within `stop_timeout`; a second one, 200 ms later or more, ends at once. A change of jobs.toml is seen at once, or on
-/// SIGHUP: jobs and limits of [worker] take effect without a restart.
+/// SIGHUP: jobs, limits of [worker] and [[api.keys]] take effect without a restart.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Work until nothing claimable is left, whatever the schedules, then exit: for cron and Kubernetes Jobs. Exit

@@ -107,6 +107,7 @@ fn new_request(arguments: &Arguments, config: &Config) -> Result<NewRequest, End
         output_format: &filters.format,
         requested_by: requested_by.as_deref(),
         requested_channel: requested_channel.as_deref(),
+        allowed_channels: None,
         encryption_key: encryption_key.as_ref(),
     };
     let row = intake::submission(job, &given, SystemClock.now()).map_err(|error| {

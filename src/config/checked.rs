@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use sha2::{Digest as _, Sha256};
 
@@ -292,6 +293,8 @@ pub struct Api {
     pub metrics_public: bool,
     /// `[[api.keys]]`
     pub keys: Vec<ApiKey>,
+    /// Whether calls need a key. With no key left nobody may call then.
+    pub keyed: bool,
 }
 
 impl Api {
@@ -322,6 +325,8 @@ pub struct ApiKey {
     pub per_minute: Option<u32>,
     /// Open requests at a time.
     pub open_requests: Option<u32>,
+    /// The last instant at which it is accepted; `None`: it never expires.
+    pub not_after: Option<DateTime<Utc>>,
 }
 
 /// Text that is never shown: `Debug` prints `***`.

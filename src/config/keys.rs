@@ -67,7 +67,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("worker.per_tag", &["requests", "bytes"]),
     ("worker.per_channel", &["requests", "bytes"]),
     ("api", &["listen", "public_url", "metrics_public", "keys"]),
-    ("api.keys", &["name", "sha256", "tags", "channels", "per_minute", "open_requests"]),
+    ("api.keys", &["name", "sha256", "tags", "channels", "per_minute", "open_requests", "not_after"]),
     ("secrets", &["key"]),
 ];
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::checked::{Config, Worker};
+use super::checked::{Api, Config, Worker};
 
 /// The configuration in force; clones share it. It is replaced as a whole: whoever has got one works on with that,
 /// whatever comes after.
@@ -22,21 +22,22 @@ impl Live {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes over what can change while the program runs: the jobs, and the limits of `[worker]`. What else is different
-    /// stays as it was.
+    /// Takes over what can change while the program runs: the jobs, the limits of `[worker]`, and `[[api.keys]]`. What else
+    /// is different stays as it was.
     pub fn replace(&self, new: Config) -> Changes {
         let mut place = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let old = Arc::clone(&place);
         let worker = Worker { threads: old.worker.threads, ..new.worker };
+        let api = api_in_force(old.api.as_ref(), new.api.as_ref());
         let changes = Changes {
-            in_force: old.jobs != new.jobs || old.worker != worker,
+            in_force: old.jobs != new.jobs || old.worker != worker || old.api != api,
             need_restart: [
                 ("timezone", old.timezone != new.timezone),
                 ("[database]", old.database != new.database),
                 ("[source]", old.source != new.source),
                 ("[store]", old.store != new.store),
                 ("[worker] threads", old.worker.threads != new.worker.threads),
-                ("[api]", old.api != new.api),
+                ("[api]", api != new.api),
                 ("[secrets]", old.secrets_key != new.secrets_key),
             ]
             .into_iter()
@@ -44,10 +45,18 @@ impl Live {
             .collect(),
         };
         if changes.in_force {
-            *place = Arc::new(Config { jobs: new.jobs, worker, ..old.as_ref().clone() });
+            *place = Arc::new(Config { jobs: new.jobs, worker, api, ..old.as_ref().clone() });
         }
         changes
     }
+}
+
+/// The API as it was, with the keys of the new file. An API that asks for keys never becomes one that does not: where the
+/// new file has none, nobody may call until the program is started anew.
+fn api_in_force(old: Option<&Api>, new: Option<&Api>) -> Option<Api> {
+    let (Some(old), Some(new)) = (old, new) else { return old.cloned() };
+    let keyed = old.keyed || !new.keys.is_empty();
+    Some(Api { keys: new.keys.clone(), keyed, ..old.clone() })
 }
 
 /// What became of a configuration that was read again.
@@ -93,6 +102,30 @@ mod tests {
         };
         assert_eq!(&undone, before.as_ref(), "nothing else is in force");
         assert_eq!(before.jobs[0].max_attempts, 3, "whoever has the old one goes on with it");
+    }
+
+    /// The one change that would open an API to everybody is not taken over.
+    #[test]
+    fn keys_change_and_an_api_with_keys_never_becomes_one_without() {
+        let key =
+            |name: &str, byte: &str| format!("[[api.keys]]\nname = \"{name}\"\nsha256 = \"{}\"\n", byte.repeat(32));
+        let api = |keys: &str| config(&format!("[api]\nlisten = \"127.0.0.1:1\"\n{keys}"));
+        let in_force = |live: &Live| {
+            let api = live.get().api.clone().unwrap();
+            (api.keys.iter().map(|key| key.name.clone()).collect::<Vec<_>>(), api.keyed)
+        };
+        let live = Live::new(api(""));
+        assert_eq!(in_force(&live), (vec![], false));
+        let taken_over = Changes { in_force: true, need_restart: Vec::new() };
+        assert_eq!(live.replace(api(&[key("a", "aa"), key("b", "bb")].concat())), taken_over);
+        assert_eq!(in_force(&live), (vec!["a".to_owned(), "b".to_owned()], true));
+        assert_eq!(live.replace(api(&key("b", "cc"))), taken_over);
+        assert_eq!(in_force(&live), (vec!["b".to_owned()], true));
+        assert_eq!(live.replace(api("")), Changes { in_force: true, need_restart: vec!["[api]"] });
+        assert_eq!(in_force(&live), (vec![], true), "nobody may call");
+        let moved = config(&format!("[api]\nlisten = \"127.0.0.1:2\"\n{}", key("d", "dd")));
+        assert_eq!(live.replace(moved).need_restart, ["[api]"]);
+        assert_eq!(in_force(&live), (vec!["d".to_owned()], true));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! whether anything that is named can be reached, and when the file is read again.
 
 mod api;
+mod api_keys;
 pub mod checked;
 pub mod cron;
 mod environment;

@@ -217,8 +217,8 @@ fn keys_of_the_api() {
     let api = good(&format!(
         "[api]\nlisten = '0.0.0.0:80'\npublic_url = 'https://x.example/r/'\n[[api.keys]]\nname = 'a'\n\
          sha256 = '{sha256}'\n[[api.keys]]\nname = 'b'\nsha256 = '{}'\ntags = ['t-*']\nchannels = ['c']\n\
-         per_minute = 1\nopen_requests = 2",
-        sha256.to_uppercase(),
+         per_minute = 1\nopen_requests = 2\nnot_after = 2027-01-31T00:00:00Z",
+        "AbCd".repeat(16),
     ))
     .api
     .unwrap();
@@ -230,7 +230,12 @@ fn keys_of_the_api() {
         (a.tags.as_slice(), a.channels.len(), a.per_minute, a.open_requests),
         (&["*".to_owned()][..], 0, None, None)
     );
+    let bytes: [u8; 32] = std::array::from_fn(|i| if i % 2 == 0 { 0xab } else { 0xcd });
     assert_eq!((b.name.as_str(), b.sha256), ("b", bytes));
+    assert_eq!(
+        (a.not_after, b.not_after.map(|end| end.to_string())),
+        (None, Some("2027-01-31 00:00:00 UTC".to_owned()))
+    );
     assert_eq!((b.tags.as_slice(), b.channels.as_slice()), (&["t-*".to_owned()][..], &["c".to_owned()][..]));
     assert_eq!((b.per_minute, b.open_requests), (Some(1), Some(2)));
 }

@@ -1,96 +1,111 @@
-//! Canonical JSON by RFC 8785: keys sorted by UTF-16 code units, numbers as ECMAScript writes them.
+//! What a jobConfig means, as text: equal for two that mean the same, different for all others.
 //!
-//! One deviation, for numbers that RFC 8785 does not admit: an integer that a double cannot hold keeps its digits.
-//! Rounded, two requests for different 19-digit ids would be one.
+//! Request ids are hashes of it, so two submissions that could give different files must never have one text. What is not
+//! known here to mean the same therefore differs, even where no report shows it. The same are:
+//!
+//! - objects with their keys in another order, except `sort_by`, whose first key leads;
+//! - numbers of equal decimal value, compared exactly; but after `contains`, `startsWith` and `endsWith` a number is a text,
+//!   as it is written;
+//! - lists with their values in another order or repeated, where the list means a set: `batchFilter`, the lists in
+//!   `batchFilters`, and the values of a content filter (one of, none of);
+//! - a key at its default and no key: `includeExpired`, `sort_by`, `reportPath`. The default of the latter is the job's, so
+//!   the path that counts is always a part of the meaning: another default gives other files;
+//! - `contentFilters` and `searchFilter`, which are two names of one thing.
 
-use serde_json::{Number, Value};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The canonical text of a value.
-pub(super) fn to_string(value: &Value) -> String {
-    let mut out = String::new();
-    write(value, &mut out);
-    out
+use serde_json::{Map, Value};
+
+use super::number;
+
+/// The meaning of an accepted jobConfig for a job whose files go to `report_path` by default.
+pub(super) fn meaning(job_config: &Value, report_path: &str) -> String {
+    let Value::Object(given) = job_config else { return plain(job_config) };
+    let mut fields = BTreeMap::from([("reportPath", text(report_path))]);
+    for (name, value) in given {
+        let (name, meaning) = match (name.as_str(), value) {
+            ("reportPath", Value::String(path)) if path.is_empty() => continue,
+            ("includeExpired" | "reportPath", Value::Null) | ("includeExpired", Value::Bool(false)) => continue,
+            ("batchFilter", ids) => ("batchFilter", set(ids)),
+            ("batchFilters", Value::Object(by_key)) => ("batchFilters", object(by_key, |_, values| Some(set(values)))),
+            ("batchFilters", frameworks) => ("batchFilters", set(frameworks)),
+            ("contentFilters", search) => ("contentFilters", of_search(search)),
+            // Where both are given they are equal, and the daemon takes the other.
+            ("searchFilter", _) if given.contains_key("contentFilters") => continue,
+            ("searchFilter", search) => ("contentFilters", of_search(search)),
+            (name, value) => (name, plain(value)),
+        };
+        fields.insert(name, meaning);
+    }
+    joined(fields.into_iter())
 }
 
-fn write(value: &Value, out: &mut String) {
+/// `{"request": {"filters": …, "sort_by": …, …}}`
+fn of_search(search: &Value) -> String {
+    let Value::Object(outer) = search else { return plain(search) };
+    object(outer, |_, request| {
+        let Value::Object(request) = request else { return Some(plain(request)) };
+        Some(object(request, |name, value| match (name, value) {
+            ("sort_by", Value::Object(keys)) if keys.is_empty() => None,
+            ("sort_by", Value::Object(keys)) => Some(list(keys.iter().map(|(field, way)| pair(field, &plain(way))))),
+            ("filters", Value::Object(filters)) => Some(object(filters, |_, filter| Some(of_filter(filter)))),
+            (_, value) => Some(plain(value)),
+        }))
+    })
+}
+
+/// What a metadata field must be.
+fn of_filter(filter: &Value) -> String {
+    let Value::Object(operators) = filter else { return set(filter) };
+    object(operators, |operator, value| {
+        Some(match (operator, value) {
+            ("contains" | "startsWith" | "endsWith", Value::Number(number)) => number.to_string(),
+            (_, value) => set(value),
+        })
+    })
+}
+
+/// A list that means a set; anything else as it is.
+fn set(value: &Value) -> String {
+    let Value::Array(values) = value else { return plain(value) };
+    list(values.iter().map(plain).collect::<BTreeSet<_>>().into_iter())
+}
+
+/// A value in which only the order of keys and the spelling of numbers are free.
+fn plain(value: &Value) -> String {
     match value {
-        Value::Null | Value::Bool(_) => out.push_str(&value.to_string()),
-        // serde_json escapes exactly what RFC 8785 wants escaped, in the same way.
-        Value::String(_) => out.push_str(&value.to_string()),
-        Value::Number(number) => out.push_str(&canonical_number(number)),
-        Value::Array(items) => {
-            out.push('[');
-            for (i, item) in items.iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                write(item, out);
-            }
-            out.push(']');
-        }
-        Value::Object(fields) => {
-            let mut sorted: Vec<_> = fields.iter().collect();
-            sorted.sort_by(|a, b| a.0.encode_utf16().cmp(b.0.encode_utf16()));
-            out.push('{');
-            for (i, (key, item)) in sorted.into_iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                write(&Value::String(key.clone()), out);
-                out.push(':');
-                write(item, out);
-            }
-            out.push('}');
-        }
+        Value::Null => "null".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::Number(number) => number::canonical(&number.to_string()),
+        Value::String(value) => text(value),
+        Value::Array(values) => list(values.iter().map(plain)),
+        Value::Object(fields) => object(fields, |_, value| Some(plain(value))),
     }
 }
 
-fn canonical_number(number: &Number) -> String {
-    let text = number.to_string();
-    let digits = text.strip_prefix('-').unwrap_or(&text);
-    let whole = digits.bytes().all(|b| b.is_ascii_digit());
-    match number.as_f64() {
-        // Below 2^53 every integer is a double, and no other integer rounds to it.
-        Some(float) if float.is_finite() && !(whole && float.abs() >= 9_007_199_254_740_992.0) => {
-            ryu_js::Buffer::new().format(float).to_owned()
-        }
-        _ => text,
-    }
+/// An object by its keys' order, each value as `meaning` has it; without those that mean nothing.
+fn object(fields: &Map<String, Value>, meaning: impl Fn(&str, &Value) -> Option<String>) -> String {
+    let sorted: BTreeMap<&str, String> =
+        fields.iter().filter_map(|(name, value)| Some((name.as_str(), meaning(name, value)?))).collect();
+    joined(sorted.into_iter())
+}
+
+fn joined<'a>(fields: impl Iterator<Item = (&'a str, String)>) -> String {
+    format!("{{{}}}", fields.map(|(name, value)| pair(name, &value)).collect::<Vec<_>>().join(","))
+}
+
+fn pair(name: &str, value: &str) -> String {
+    format!("{}:{value}", text(name))
+}
+
+fn list(values: impl Iterator<Item = String>) -> String {
+    format!("[{}]", values.collect::<Vec<_>>().join(","))
+}
+
+/// With everything escaped that could end it.
+pub(super) fn text(text: &str) -> String {
+    Value::from(text).to_string()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::to_string;
-
-    fn canonical(json: &str) -> String {
-        to_string(&serde_json::from_str(json).unwrap())
-    }
-
-    /// The examples of RFC 8785, sections 3.2.2 and 3.2.3.
-    #[test]
-    fn the_examples_of_the_rfc() {
-        assert_eq!(
-            canonical(
-                r#"{"numbers": [333333333.33333329, 1E30, 4.50, 2e-3, 0.000000000000000000000000001],
-                    "string": "\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/",
-                    "literals": [null, true, false]}"#
-            ),
-            r#"{"literals":[null,true,false],"numbers":[333333333.3333333,1e+30,4.5,0.002,1e-27],"string":"€$\u000f\nA'B\"\\\\\"/"}"#
-        );
-        assert_eq!(
-            canonical(
-                r#"{"\u20ac": "Euro Sign", "\r": "Carriage Return", "\ufb33": "Hebrew Letter Dalet With Dagesh",
-                    "1": "One", "\ud83d\ude00": "Emoji: Grinning Face", "\u0080": "Control", "\u00f6": "Latin Small Letter O With Diaeresis"}"#
-            ),
-            "{\"\\r\":\"Carriage Return\",\"1\":\"One\",\"\u{80}\":\"Control\",\"ö\":\"Latin Small Letter O With Diaeresis\",\"€\":\"Euro Sign\",\"😀\":\"Emoji: Grinning Face\",\"\u{fb33}\":\"Hebrew Letter Dalet With Dagesh\"}"
-        );
-    }
-
-    #[test]
-    fn integers_that_no_double_holds_stay_apart() {
-        assert_eq!(
-            canonical("[9007199254740993, 1234567890123456789, -0, 10.0]"),
-            "[9007199254740993,1234567890123456789,0,10]"
-        );
-    }
-}
+mod tests;

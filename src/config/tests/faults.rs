@@ -144,8 +144,6 @@ fn fifty_characters_are_not_too_many() {
 
 #[test]
 fn one_fault_each_elsewhere() {
-    let sha = "ab".repeat(32);
-    let key = |more: &str| format!("[api]\n[[api.keys]]\nname = 'k'\nsha256 = '{sha}'\n{more}");
     let on = |more: &str| format!("[api]\nlisten = '127.0.0.1:1'\n{more}");
     for (text, fault) in [
         ("[wroker]", "1:2: unknown key `wroker` at the top level; did you mean `worker`?"),
@@ -223,6 +221,18 @@ fn one_fault_each_elsewhere() {
             "3:14: `public_url` must not hold a user or a password: it is a part of every link",
         ),
         (&on("public_url = 'https://x/?a'"), "3:14: `public_url` must not hold `?` or `#`: links go on after it"),
+    ] {
+        assert_eq!(faults(text), [fault], "{text}");
+    }
+}
+
+#[test]
+fn one_fault_each_of_keys() {
+    let sha = "ab".repeat(32);
+    let key = |more: &str| format!("[api]\n[[api.keys]]\nname = 'k'\nsha256 = '{sha}'\n{more}");
+    let not_after = "5:13: `not_after` must be a date (the key's last day, in UTC) or a time with its offset, such as \
+                     2027-01-31 or 2027-01-31T18:00:00+05:30";
+    for (text, fault) in [
         ("[api.keys]\nname = 'k'", "1:1: there may be several, write [[api.keys]]"),
         ("[[api.keys]]\nname = 'k'", "1:1: [[api.keys]] needs `sha256`"),
         (
@@ -234,11 +244,36 @@ fn one_fault_each_elsewhere() {
         (&key("channels = []"), "5:12: `channels` is empty: name some, or leave it out for all"),
         (&key("per_minute = 0"), "5:14: `per_minute` must be a whole number of at least 1"),
         (
-            &key(&format!("[[api.keys]]\nname = 'k'\nsha256 = '{sha}'")),
+            &key(&format!("[[api.keys]]\nname = 'k'\nsha256 = '{}'", "cd".repeat(32))),
             "6:8: the key name `k` is taken already, at 3:8",
         ),
+        (
+            &key(&format!("[[api.keys]]\nname = 'l'\nsha256 = '{}'", "AB".repeat(32))),
+            "7:10: this `sha256` is taken already, at 4:10: a key has one name",
+        ),
+        (&key("not_after = 'soon'"), not_after),
+        (&key("not_after = 2027-01-31T18:00:00"), not_after),
+        (&key("not_after = 7"), "5:13: `not_after` must be a date or a time, this is a whole number"),
     ] {
         assert_eq!(faults(text), [fault], "{text}");
+    }
+}
+
+/// Hashes of keys that everybody can find. As computed by `sha256sum` of nothing, of a line end, and of the page's example.
+#[test]
+fn hashes_of_known_keys_are_refused() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md")).unwrap();
+    let examples = page.split("sha256 = \"").skip(1).filter_map(|after| after.split('"').next());
+    let examples: Vec<&str> = examples.filter(|hash| hash.len() == 64).collect();
+    assert_eq!(examples.len(), 1, "{examples:?}");
+    for (hash, why) in [
+        ("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "is the hash of an empty key"),
+        ("E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855", "is the hash of an empty key"),
+        ("01ba4719c80b6fe911b091a7c05124b64eeece964e09c058ef8f9805daca546b", "is the hash of an empty line"),
+        (examples[0], "is the example of the documentation"),
+    ] {
+        let shown = faults(&format!("[[api.keys]]\nname = 'k'\nsha256 = '{hash}'"));
+        assert!(shown.len() == 1 && shown[0].starts_with(&format!("3:10: `sha256` {why}")), "{shown:?}");
     }
 }
 
@@ -275,7 +310,8 @@ fn one_fault_each_of_single_tables() {
 fn every_known_key_is_read() {
     // A date fits no key, so that each known one must give one fault, and at its own line.
     let date = "1979-05-27";
-    for key in known_keys() {
+    // But for a key's last day, which is one.
+    for key in known_keys().into_iter().filter(|key| key != "api.keys.not_after") {
         let (section, name) = key.rsplit_once('.').unwrap_or(("", &key));
         let text = match section {
             "" => format!("{name} = {date}"),
