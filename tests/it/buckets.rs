@@ -6,11 +6,11 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use exhaust::objects::{Bucket, Headers, Location, Place};
 
-use crate::faulty::{self, Fault};
+use crate::faulty::{self, Calls, Fault};
 use crate::proxy::Proxy;
 
 /// Which server.
@@ -103,7 +103,7 @@ impl TestBucket {
     }
 
     /// The same by way of a proxy that spoils calls, and how many there were.
-    pub(crate) fn spoilt(&self, fault: Fault) -> (Self, Arc<AtomicUsize>) {
+    pub(crate) fn spoilt(&self, fault: Fault) -> (Self, Arc<Calls>) {
         let (address, calls) = faulty::before(&self.address.to_string(), fault);
         (Self { address: address.parse().unwrap(), ..self.clone() }, calls)
     }

@@ -5,8 +5,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 /// What it does.
@@ -22,27 +21,98 @@ pub(crate) enum Fault {
     Slow(Duration),
     /// Each call is answered 403.
     Refused,
+    /// Each call that writes a report waits for [`Calls::release`].
+    ReportsHeld,
+}
+
+/// The calls that a proxy has seen.
+#[derive(Default)]
+pub(crate) struct Calls {
+    seen: Mutex<Seen>,
+    released: Condvar,
+}
+
+#[derive(Default)]
+struct Seen {
+    made: usize,
+    under_way: usize,
+    most: usize,
+    is_released: bool,
+}
+
+impl Calls {
+    /// How many there were.
+    pub(crate) fn made(&self) -> usize {
+        self.seen.lock().unwrap().made
+    }
+
+    /// How many have no answer yet.
+    pub(crate) fn under_way(&self) -> usize {
+        self.seen.lock().unwrap().under_way
+    }
+
+    /// How many had no answer yet at one moment, at most.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.seen.lock().unwrap().most
+    }
+
+    /// Lets go on what [`Fault::ReportsHeld`] holds, and all that comes.
+    pub(crate) fn release(&self) {
+        self.seen.lock().unwrap().is_released = true;
+        self.released.notify_all();
+    }
+
+    /// Counts a call that begins; its number, from 0.
+    fn begin(&self) -> usize {
+        let mut seen = self.seen.lock().unwrap();
+        seen.made += 1;
+        seen.under_way += 1;
+        seen.most = seen.most.max(seen.under_way);
+        seen.made - 1
+    }
+
+    fn end(&self) {
+        self.seen.lock().unwrap().under_way -= 1;
+    }
+
+    fn wait_for_release(&self) {
+        drop(self.released.wait_while(self.seen.lock().unwrap(), |seen| !seen.is_released).unwrap());
+    }
 }
 
 /// Starts one before this `host:port`; its own. It ends with the process.
-pub(crate) fn before(target: &str, fault: Fault) -> (String, Arc<AtomicUsize>) {
+pub(crate) fn before(target: &str, fault: Fault) -> (String, Arc<Calls>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let (target, calls) = (target.to_owned(), Arc::new(AtomicUsize::new(0)));
+    let (target, calls) = (target.to_owned(), Arc::new(Calls::default()));
     let counted = Arc::clone(&calls);
     std::thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
             let (target, calls) = (target.clone(), Arc::clone(&calls));
             // A client that goes away is no failure of the proxy.
-            std::thread::spawn(move || drop(carry(client, &target, fault, &calls)));
+            std::thread::spawn(move || drop(serve(client, &target, fault, &calls)));
         }
     });
     (address, counted)
 }
 
-fn carry(mut client: TcpStream, target: &str, fault: Fault, calls: &AtomicUsize) -> std::io::Result<()> {
+fn serve(mut client: TcpStream, target: &str, fault: Fault, calls: &Calls) -> std::io::Result<()> {
     let Some(call) = call(&mut client)? else { return Ok(()) };
-    let is_third = calls.fetch_add(1, Ordering::SeqCst) % 3 == 2;
+    let number = calls.begin();
+    let carried = carry(&mut client, &call, target, fault, number, calls);
+    calls.end();
+    carried
+}
+
+fn carry(
+    client: &mut TcpStream,
+    call: &[u8],
+    target: &str,
+    fault: Fault,
+    number: usize,
+    calls: &Calls,
+) -> std::io::Result<()> {
+    let is_third = number % 3 == 2;
     let answer = |status: &str, code: &str| {
         let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code></Error>");
         format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
@@ -54,13 +124,20 @@ fn carry(mut client: TcpStream, target: &str, fault: Fault, calls: &AtomicUsize)
         Fault::Refused => return client.write_all(answer("403 Forbidden", "AccessDenied").as_bytes()),
         Fault::ThirdCut if is_third => return Ok(()),
         Fault::Slow(delay) => std::thread::sleep(delay),
+        Fault::ReportsHeld if writes_a_report(call) => calls.wait_for_release(),
         _ => {}
     }
     let mut server = TcpStream::connect(target)?;
-    server.write_all(&call)?;
+    server.write_all(call)?;
     let mut told = Vec::new();
     server.read_to_end(&mut told)?;
     if is_third && matches!(fault, Fault::ThirdAnswerLost) { Ok(()) } else { client.write_all(&told) }
+}
+
+fn writes_a_report(call: &[u8]) -> bool {
+    let line = call.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    line.starts_with("PUT ") && line.contains("/reports-")
 }
 
 /// Reads one call; it asks for the end of the connection after it.

@@ -7,6 +7,7 @@ mod sas;
 mod slow;
 
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use exhaust::objects::{Bucket, Location, Place, Settings};
@@ -15,7 +16,7 @@ use exhaust::requests::{Clock as _, SystemClock};
 
 use crate::daemon::wait_for;
 use crate::databases::TestDatabase;
-use crate::faulty::{self, Fault};
+use crate::faulty::{self, Calls, Fault};
 use crate::http::fetch;
 use crate::site::{JOBS, Site, fixture, told};
 
@@ -39,10 +40,15 @@ impl Remote {
 
     /// The same through a proxy that spoils calls.
     fn through(&self, fault: Fault) -> Self {
+        self.counted(fault).0
+    }
+
+    /// The same, and what the proxy counts.
+    fn counted(&self, fault: Fault) -> (Self, Arc<Calls>) {
         let (name, endpoint) = self.environment.iter().find(|(name, _)| name.contains("ENDPOINT")).unwrap();
         let target = endpoint.strip_prefix("http://").unwrap().split('/').next().unwrap();
-        let (address, _) = faulty::before(target, fault);
-        self.with(name, &endpoint.replace(target, &address))
+        let (address, calls) = faulty::before(target, fault);
+        (self.with(name, &endpoint.replace(target, &address)), calls)
     }
 
     fn with(&self, name: &'static str, value: &str) -> Self {

@@ -125,7 +125,7 @@ fn one_batch_of_many_opens_its_own_partition_only() {
     });
 }
 
-/// Lists and reads of 500 partitions, 100 ms each: one after the other they would take 100 s.
+/// Lists and reads of 500 partitions, 100 ms each: enough for many to be under way at once.
 #[test]
 fn many_small_partitions_are_fetched_side_by_side() {
     let directory = tempfile::tempdir().unwrap();
@@ -140,17 +140,13 @@ fn many_small_partitions_are_fetched_side_by_side() {
     buckets::each(|bucket| {
         bucket.fill(directory.path());
         let (slow, calls) = bucket.spoilt(Fault::Slow(Duration::from_millis(100)));
-        let start = Instant::now();
         assert!(read(&source(slow.open()), &wanted(None)).unwrap() == expected);
-        let (spent, calls) = (start.elapsed(), calls.load(Ordering::SeqCst));
-        eprintln!("{:?}: {calls} calls in {spent:?}", bucket.server);
-        assert_eq!(calls, 2 + 500 + 500, "the source, the table, its partitions, their files");
-        assert!(spent < Duration::from_secs(50), "{spent:?}");
+        assert_eq!(calls.made(), 2 + 500 + 500, "the source, the table, its partitions, their files");
+        assert!(calls.most_at_once() >= 4, "{} at once", calls.most_at_once());
     });
 }
 
-/// A row group whose columns lie far from each other, 1 s a call: its end, then all columns together. One by one they
-/// take 12 s.
+/// A row group whose columns lie far from each other, 1 s a call: its end, then all columns together.
 #[test]
 fn columns_of_a_row_group_come_side_by_side() {
     const NAMES: [&str; 20] =
@@ -173,12 +169,9 @@ fn columns_of_a_row_group_come_side_by_side() {
     buckets::each(|bucket| {
         bucket.fill(directory.path());
         let (slow, calls) = bucket.spoilt(Fault::Slow(Duration::from_secs(1)));
-        let start = Instant::now();
         assert!(read(&source(slow.open()), &scan).unwrap() == expected);
-        let (spent, calls) = (start.elapsed(), calls.load(Ordering::SeqCst));
-        eprintln!("{:?}: {calls} calls in {spent:?}", bucket.server);
-        assert_eq!(calls, 1 + 1 + 10, "a list, the end, ten columns");
-        assert!(spent < Duration::from_secs(10), "{spent:?}");
+        assert_eq!(calls.made(), 1 + 1 + 10, "a list, the end, ten columns");
+        assert!(calls.most_at_once() >= 4, "{} at once", calls.most_at_once());
     });
 }
 
@@ -195,7 +188,7 @@ fn lists_of_several_pages_are_read_to_their_end() {
     let (counting, calls) = bucket.spoilt(Fault::Slow(Duration::ZERO));
     let (rows, _) = read(&source(counting.open()), &wanted(None)).unwrap();
     assert!(rows.into_iter().eq((0..1_050).map(|n| format!("{}|c|u", name(n)))));
-    assert_eq!(calls.load(Ordering::SeqCst), 1 + 2 + 1_050 + 1_050);
+    assert_eq!(calls.made(), 1 + 2 + 1_050 + 1_050);
 }
 
 /// Azure's pages have 5,000 names.

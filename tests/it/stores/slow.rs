@@ -35,7 +35,7 @@ fn batches(count: usize, directory: &Path) -> String {
     serde_json::json!({ "batchFilter": ids }).to_string()
 }
 
-/// How long the program takes for all of them, with these lines in jobs.toml.
+/// Makes all of them with these lines in jobs.toml; how long that takes.
 fn spent(data: &Path, request: &str, remote: &Remote, files: usize, worker: &str) -> Duration {
     let database = TestDatabase::sqlite();
     let site = Site::new(&database, data, JOBS, "");
@@ -51,8 +51,8 @@ fn spent(data: &Path, request: &str, remote: &Remote, files: usize, worker: &str
     spent
 }
 
-/// One after the other the calls alone would take `files` × 200 ms. `EXHAUST_TEST_FILES=1000` measures so many, at 20 and
-/// 100 ms a call: the figures of docs/stores.md.
+/// 200 files at 200 ms a call. `EXHAUST_TEST_FILES=1000` measures as many files, at 20 and 100 ms a call: the figures of
+/// docs/stores.md.
 #[test]
 fn many_small_files_go_to_a_slow_store_at_a_time() {
     let more = std::env::var("EXHAUST_TEST_FILES").ok().map(|files| files.parse::<usize>().unwrap());
@@ -63,11 +63,10 @@ fn many_small_files_go_to_a_slow_store_at_a_time() {
         for latency in latencies.iter().copied().map(Duration::from_millis) {
             // All at once, and so little memory that they are loaded in many parts.
             for worker in ["", "[worker]\nmemory = \"60KiB\"\n"] {
-                let slow = remote.through(Fault::Slow(latency));
+                let (slow, calls) = remote.counted(Fault::Slow(latency));
                 let spent = spent(directory.path(), &request, &slow, files, worker);
                 eprintln!("{files} files at {latency:?} a call, {worker:?}: {spent:?} with all that belongs to a run");
-                let one_by_one = latency * u32::try_from(files).unwrap();
-                assert!(spent < one_by_one * 2 / 3, "{spent:?} of {one_by_one:?}");
+                assert!(calls.most_at_once() >= 4, "{} at once", calls.most_at_once());
             }
         }
     }
@@ -85,23 +84,23 @@ fn a_stop_does_not_wait_for_what_is_not_yet_on_its_way() {
         let site = Site::new(&database, directory.path(), &jobs, "");
         site.insert("t", "r", "course-report", &request);
         let text = fs::read_to_string(site.path("jobs.toml")).unwrap();
-        let worker = "[worker]\nstop_timeout = \"6s\"\n";
+        // Half of it passes before the daemon hands back, the other half is there for that.
+        let worker = "[worker]\nstop_timeout = \"20s\"\n";
         fs::write(site.path("jobs.toml"), text.replace("file://reports", &remote.url) + worker).unwrap();
-        // 64 of them at a time: all would take a minute.
-        let slow = remote.through(Fault::Slow(Duration::from_secs(4)));
-        let mut command = site.command(&["run"]);
-        let mut daemon = Daemon::spawn(command.envs(slow.environment.iter().map(|(name, value)| (name, value))));
         let stored = || Store::remote(remote.bucket()).reports().count();
-        wait_for("files", || (stored() > 0).then_some(()));
+        let (held, calls) = remote.counted(Fault::ReportsHeld);
+        let mut command = site.command(&["run"]);
+        let mut daemon = Daemon::spawn(command.envs(held.environment.iter().map(|(name, value)| (name, value))));
+        wait_for("files on their way", || (calls.under_way() >= 16).then_some(()));
         daemon.signal("TERM");
-        let told = Instant::now();
+        daemon.logs("handing back what is not finished");
+        calls.release();
         assert!(daemon.wait().success(), "{}", daemon.log());
-        assert!(told.elapsed() < Duration::from_secs(40), "{:?}: {}", told.elapsed(), daemon.log());
         let row = database.query_text("SELECT status, iteration, processed_batches FROM job_request").remove(0);
         assert_eq!(row[..2], [Some("SUBMITTED".to_owned()), Some("0".to_owned())], "{}", daemon.log());
         let noted: serde_json::Value = serde_json::from_str(row[2].as_ref().unwrap()).unwrap();
         let noted = noted["batches"].as_array().unwrap().len();
-        assert!(noted < FILES && noted == stored(), "{noted} noted, {} there", stored());
+        assert!((16..FILES).contains(&noted) && noted == stored(), "{noted} noted, {} there", stored());
         let log = run(&site, Some(remote));
         let row = &site.rows()["r"];
         assert_eq!(row.status, "COMPLETED", "{log}");
