@@ -1,17 +1,23 @@
 //! `GET /files/{key}?expires=…&signature=…`: a file of a local store, by signed link.
 
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path as InPath, Query, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use tower::ServiceExt;
-use tower_http::services::ServeFile;
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use bytes::BytesMut;
+use futures_util::stream::try_unfold;
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use super::envelope::{Fault, Kind};
+use super::ranges::{Part, Version};
 use super::{Api, fault};
 use crate::outputs::{content_disposition, content_type};
+
+/// How many bytes of a file are read at a time.
+const PIECE: usize = 64 << 10;
 
 /// The parts of a link after its path.
 #[derive(Debug, Default, serde::Deserialize)]
@@ -39,41 +45,73 @@ async fn opened(api: &Api, request: Request) -> Result<Response<Body>, Fault> {
         .map_err(|error| forbidden(&error))?;
     let missing = || Fault::new(Kind::NotFound, "the file is not there any more");
     let path = api.store.path(&key).ok_or_else(missing)?;
-    // Ranges, HEAD and conditions are the crate's; a file is streamed, never held.
-    understandable(&mut parts.headers, &path).await;
-    let request = Request::from_parts(parts, Body::empty());
-    let served = ServeFile::new(path).oneshot(request).await;
-    let Ok(served) = served;
-    match served.status() {
-        StatusCode::NOT_FOUND => return Err(missing()),
-        StatusCode::RANGE_NOT_SATISFIABLE => {
-            return Err(Fault::range_not_satisfiable(served.headers().get(header::CONTENT_RANGE).cloned()));
+    // A directory opens, too, and is no file.
+    let (file, about) = match File::open(path).await {
+        Ok(file) => {
+            let about = file.metadata().await.map_err(|error| unreadable(&error))?;
+            (file, about)
         }
-        _ => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing()),
+        Err(error) => return Err(unreadable(&error)),
+    };
+    if !about.is_file() {
+        return Err(missing());
     }
-    let mut response = served.map(Body::new);
+    let version = Version::new(about.len(), about.modified().ok());
+    let mut response = match version.part(&parts.method, &parts.headers) {
+        Part::Whole => bytes(file, 0, version.len).await?,
+        Part::Bytes(first, last) => {
+            let mut response = bytes(file, first, last - first + 1).await?;
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            let range = HeaderValue::try_from(format!("bytes {first}-{last}/{}", version.len));
+            response.headers_mut().extend(range.ok().map(|range| (header::CONTENT_RANGE, range)));
+            response
+        }
+        Part::NotModified => nothing(StatusCode::NOT_MODIFIED),
+        Part::Changed => nothing(StatusCode::PRECONDITION_FAILED),
+        Part::Outside => {
+            return Err(Fault::range_not_satisfiable(HeaderValue::try_from(format!("bytes */{}", version.len)).ok()));
+        }
+    };
     let headers = response.headers_mut();
+    headers.extend(version.headers());
     let disposition = HeaderValue::try_from(content_disposition(&key));
     headers.insert(header::CONTENT_DISPOSITION, disposition.unwrap_or(HeaderValue::from_static("attachment")));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(key.as_str())));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(response)
 }
 
-/// Makes of a `Range` what the crate understands as RFC 9110 does: several ranges may be answered by the whole file
-/// (14.2), and more last bytes than there are mean all of them (14.1.2).
-async fn understandable(headers: &mut HeaderMap, file: &Path) {
-    let Some(range) = headers.get(header::RANGE).and_then(|range| range.to_str().ok()) else { return };
-    if range.contains(',') {
-        headers.remove(header::RANGE);
-        return;
+fn unreadable(error: &io::Error) -> Fault {
+    Fault::new(Kind::Unavailable, format!("the file cannot be read: {error}"))
+}
+
+fn nothing(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// `length` bytes of a file from `first` on. They are streamed, never held; a file that turns out shorter breaks the
+/// connection off, so that nobody takes it for whole.
+async fn bytes(mut file: File, first: u64, length: u64) -> Result<Response<Body>, Fault> {
+    if first > 0 {
+        file.seek(io::SeekFrom::Start(first)).await.map_err(|error| unreadable(&error))?;
     }
-    let last: Option<u64> = range.trim().strip_prefix("bytes=-").and_then(|bytes| bytes.trim().parse().ok());
-    if let Some(last) = last
-        && last > 0
-        && tokio::fs::metadata(file).await.is_ok_and(|file| last > file.len())
-    {
-        headers.insert(header::RANGE, HeaderValue::from_static("bytes=0-"));
-    }
+    let stream = try_unfold((file, length), |(mut file, left)| async move {
+        if left == 0 {
+            return Ok(None);
+        }
+        let mut piece = BytesMut::with_capacity(usize::try_from(left).map_or(PIECE, |left| left.min(PIECE)));
+        let read = (&mut file).take(left).read_buf(&mut piece).await?;
+        if read == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+        }
+        Ok(Some((piece.freeze(), (file, left - read as u64))))
+    });
+    let mut response = Response::new(Body::from_stream(stream));
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    Ok(response)
 }

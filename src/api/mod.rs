@@ -15,6 +15,7 @@ mod jobs;
 mod keys;
 mod list;
 mod operate;
+mod ranges;
 mod rate;
 mod read;
 mod search;

@@ -51,6 +51,38 @@ fn a_link_gives_the_store_s_bytes_whole_and_in_part() {
             let answer = server.call("GET", path, &[("range", &range)], b"");
             assert!(answer.status == status && answer.body == stored, "{range}: {}", answer.status);
         }
+        // Only who has a part of this very file gets another part of it.
+        let (tag, modified) = (whole.header("etag").unwrap(), whole.header("last-modified").unwrap());
+        for (name, value, status) in [
+            ("if-range", tag, 206),
+            ("if-range", modified, 206),
+            ("if-range", "\"another\"", 200),
+            ("if-range", "Sat, 01 Jan 2000 00:00:00 GMT", 200),
+            ("if-none-match", tag, 304),
+            ("if-match", "\"another\"", 412),
+            ("if-modified-since", modified, 304),
+            ("if-modified-since", "Fri, 31 Dec 99999 23:59:59 GMT", 206),
+            ("if-unmodified-since", "Mon, 01 Jan 0001 00:00:00 GMT", 206),
+            ("if-unmodified-since", "Sat, 01 Jan 2000 00:00:00 GMT", 412),
+        ] {
+            let answer = server.call("GET", path, &[("range", "bytes=0-9"), (name, value)], b"");
+            assert_eq!(answer.status, status, "{name}: {value}");
+        }
+        let huge = "9".repeat(40);
+        for (range, status) in [
+            (format!("bytes=0-{huge}"), 206),
+            (format!("bytes={huge}-"), 416),
+            ("bytes=9-5".to_owned(), 200),
+            ("bytes=-0".to_owned(), 416),
+            ("bytes=a-b".to_owned(), 200),
+        ] {
+            assert_eq!(server.call("GET", path, &[("range", &range)], b"").status, status, "{range}");
+        }
+        // A time of the file that no HTTP date can say.
+        let file = std::fs::File::options().write(true).open(site.path("reports").join(&site.rows()[&id].urls[0]));
+        file.unwrap().set_modified(std::time::UNIX_EPOCH - std::time::Duration::from_hours(24)).unwrap();
+        let undated = server.call("GET", path, &[("if-modified-since", modified)], b"");
+        assert_eq!((undated.status, undated.header("last-modified"), &undated.body), (200, None, &stored));
         let head = server.call("HEAD", path, &[], b"");
         assert_eq!((head.status, head.body.len()), (200, 0));
         assert_eq!(head.header("content-length"), Some(stored.len().to_string().as_str()));
