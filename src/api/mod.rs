@@ -23,6 +23,7 @@ mod server;
 mod status;
 mod submit;
 mod watch;
+mod withheld;
 
 use std::future::Ready;
 use std::sync::Arc;
@@ -99,6 +100,7 @@ struct Api {
     turns: Semaphore,
     waiting: watch::Waiting,
     counts: watch::Counts,
+    withheld: withheld::Told,
     health: health::Health,
 }
 
@@ -118,6 +120,7 @@ impl Api {
             turns: Semaphore::new(DATABASE_CALLS),
             waiting: watch::Waiting::default(),
             counts: watch::Counts::default(),
+            withheld: withheld::Told::default(),
         }
     }
 
@@ -174,7 +177,12 @@ impl Api {
         };
         let signed = signed.map_err(|error| Fault::new(Kind::Unavailable, error.to_string()))?;
         let expires = self.links.expires(now);
-        Ok(SignedLinks { links: keys.into_iter().map(|key| key.to_string()).zip(signed).collect(), expires })
+        let hosts = self.config.get().api.as_ref().map(|api| api.link_hosts.clone()).unwrap_or_default();
+        for row in rows {
+            self.withheld.tell(row, &hosts);
+        }
+        let links = keys.iter().map(|own| own.key().to_string()).zip(signed).collect();
+        Ok(SignedLinks { links, expires, hosts })
     }
 
     /// The status object of a row.

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::outputs::ObjectKey;
+use crate::outputs::{LinkHost, OwnKey, Target, Withheld};
 use crate::requests::{RequestRow, Status};
 
 /// One request.
@@ -33,6 +33,10 @@ pub(super) struct StatusObject {
     /// Signed links, one per batch, ordered by batch id; none unless COMPLETED.
     #[serde(rename = "downloadURLs")]
     download_urls: Vec<String>,
+    /// Entries of the row that are not among downloadURLs: they name files that were not made for this request, or URLs
+    /// on hosts that the operator does not allow. Absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    links_withheld: Option<usize>,
     /// Epoch milliseconds: when these links end.
     #[serde(rename = "expiresAt", skip_serializing_if = "Option::is_none")]
     expires_at: Option<i64>,
@@ -94,24 +98,24 @@ pub(super) struct SignedLinks {
     pub(super) links: HashMap<String, String>,
     /// When they end.
     pub(super) expires: DateTime<Utc>,
+    /// Where URLs of rows may lead.
+    pub(super) hosts: Vec<LinkHost>,
 }
 
-/// The keys of all files of these rows. What is a link already was put there by the system that made this file.
-pub(super) fn keys(rows: &[RequestRow]) -> Vec<ObjectKey> {
-    let completed = rows.iter().filter(|row| Status::parse(&row.status) == Some(Status::Completed));
-    let keys =
-        completed.flat_map(|row| row.download_urls.iter().filter(|url| !is_link(url)).map(move |url| (row, url)));
-    let read = keys.filter_map(|(row, url)| {
-        let key = ObjectKey::parse(url).inspect_err(|error| {
-            log::warn!("a download url is no key request={}/{} error={error}", row.tag, row.request_id);
-        });
-        key.ok()
-    });
-    read.collect()
+/// What each text of a row's download_urls leads to; nothing unless it is COMPLETED.
+pub(super) fn targets<'a>(
+    row: &'a RequestRow,
+    hosts: &'a [LinkHost],
+) -> impl Iterator<Item = (&'a String, Result<Target, Withheld>)> {
+    let completed = Status::parse(&row.status) == Some(Status::Completed);
+    let urls = row.download_urls.iter().filter(move |_| completed);
+    urls.map(|url| (url, Target::parse(url, &row.tag, &row.request_id, hosts)))
 }
 
-fn is_link(url: &str) -> bool {
-    url.starts_with("https://") || url.starts_with("http://")
+/// The files of these rows that may be signed.
+pub(super) fn keys(rows: &[RequestRow]) -> Vec<OwnKey> {
+    let all = rows.iter().flat_map(|row| targets(row, &[]));
+    all.filter_map(|(_, target)| if let Ok(Target::File(own)) = target { Some(own) } else { None }).collect()
 }
 
 /// What is known besides the row.
@@ -135,6 +139,7 @@ pub(super) fn status_object(row: &RequestRow, around: &Around<'_>) -> StatusObje
     let completed = status == Some(Status::Completed);
     let submitted = status == Some(Status::Submitted);
     let left_out = told.get("batches_left_out").and_then(Value::as_object).filter(|_| completed);
+    let (download_urls, withheld) = links(row, around.links);
     let latency = row.processing.zip(row.submitted).map(|(taken, given)| (taken - given).num_milliseconds().max(0));
     StatusObject {
         request_id: row.request_id.clone(),
@@ -154,7 +159,8 @@ pub(super) fn status_object(row: &RequestRow, around: &Around<'_>) -> StatusObje
             bytes: number("bytes", Status::Completed),
             batches_left_out: left_out.cloned(),
         },
-        download_urls: if completed { links(row, around) } else { Vec::new() },
+        download_urls,
+        links_withheld: (withheld > 0).then_some(withheld),
         expires_at: completed.then(|| around.links.expires.timestamp_millis()),
         attempts: row.iteration,
         err_message: row.err_message.clone().filter(|_| status == Some(Status::Failed)),
@@ -184,10 +190,22 @@ fn request(row: &RequestRow) -> Map<String, Value> {
     request
 }
 
-/// In place of each key its link.
-fn links(row: &RequestRow, around: &Around<'_>) -> Vec<String> {
-    let link = |url: &String| if is_link(url) { Some(url.clone()) } else { around.links.links.get(url).cloned() };
-    row.download_urls.iter().filter_map(link).collect()
+/// In place of each of the row's own keys its link, and how many texts are no links.
+fn links(row: &RequestRow, signed: &SignedLinks) -> (Vec<String>, usize) {
+    let (mut links, mut withheld) = (Vec::new(), 0);
+    for (url, target) in targets(row, &signed.hosts) {
+        let link = match target {
+            // Asked row by row: another row among these may have had the same key signed.
+            Ok(Target::File(own)) => signed.links.get(own.key().as_str()).cloned(),
+            Ok(Target::Url) => Some(url.clone()),
+            Err(_) => None,
+        };
+        match link {
+            Some(link) => links.push(link),
+            None => withheld += 1,
+        }
+    }
+    (links, withheld)
 }
 
 #[cfg(test)]
@@ -208,8 +226,9 @@ mod tests {
         let now = at("2026-03-01T12:00:00.250Z");
         let keys = keys(std::slice::from_ref(row));
         let signed = links.sign(&keys, now).unwrap();
-        let signed = keys.iter().map(ToString::to_string).zip(signed).collect();
-        let links = SignedLinks { links: signed, expires: links.expires(now) };
+        let signed = keys.iter().map(|own| own.key().to_string()).zip(signed).collect();
+        let hosts = vec![LinkHost::parse("elsewhere").unwrap()];
+        let links = SignedLinks { links: signed, expires: links.expires(now), hosts };
         let around = Around { links: &links, now, queue_position: Some(3) };
         serde_json::to_value(status_object(row, &around)).unwrap()
     }
@@ -259,8 +278,10 @@ mod tests {
         let completed = RequestRow {
             completed: Some(at("2026-03-01T11:59:03Z")),
             download_urls: vec![
-                "r/t/1/c/reports-1.csv".to_owned(),
+                "r/client-1/6a54/0123456789abcdef/reports-1.csv".to_owned(),
+                "r/client-2/6a54/0123456789abcdef/reports-1.csv".to_owned(),
                 "https://elsewhere/2.csv".to_owned(),
+                "https://evil/2.csv".to_owned(),
                 "../x".to_owned(),
             ],
             job_stats: Some(stats.to_string()),
@@ -270,9 +291,11 @@ mod tests {
         };
         let shown = shown_as(&completed);
         let links = shown["downloadURLs"].as_array().unwrap();
-        assert_eq!(links.len(), 2, "what is neither a key nor a link is left out");
+        assert_eq!((links.len(), &shown["links_withheld"]), (2, &json!(3)));
         let first = links[0].as_str().unwrap();
-        assert!(first.starts_with("https://reports.example/files/r/t/1/c/reports-1.csv?expires=1772366460&signature="));
+        assert!(first.starts_with(
+            "https://reports.example/files/r/client-1/6a54/0123456789abcdef/reports-1.csv?expires=1772366460&signature="
+        ));
         assert_eq!(links[1], "https://elsewhere/2.csv");
         assert_eq!(shown["expiresAt"], json!(1_772_366_460_000_i64));
         assert_eq!(

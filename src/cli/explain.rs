@@ -120,7 +120,8 @@ fn explain(config: &Config, asked: &Asked, progress: &Progress) -> Result<Explan
         own_channel: job.own_channel_only.then_some(channel),
         key_channels: key_channels.as_deref(),
     };
-    let selection = resolve(&order.config, &catalog, &scope).map_err(|error| Ended::Failed(error.to_string()))?;
+    let selection = resolve(&order.config, &catalog, &scope, &|batch| order.can_name(batch))
+        .map_err(|error| Ended::Failed(error.to_string()))?;
     progress.say("reading the data of these batches");
     count(source.as_ref(), &Arc::new(catalog), selection, job, config, stats)
 }

@@ -3,12 +3,12 @@
 use super::Ended;
 use crate::config::Config;
 use crate::config::checked::StorePlace;
-use crate::outputs::ObjectKey;
+use crate::outputs::OwnKey;
 use crate::requests::{Clock, RequestRow, Status, SystemClock};
 use crate::worker::open;
 
 /// The files of a COMPLETED request, ordered by batch id: paths on this machine, or links to an object store, signed now;
-/// none of any other.
+/// none of any other. What the row names and was not made for it is left out, as in the API.
 ///
 /// # Errors
 /// The store cannot be opened, or gives nothing to sign with.
@@ -16,7 +16,14 @@ pub(super) fn files(config: &Config, row: &RequestRow) -> Result<Vec<String>, En
     if Status::parse(&row.status) != Some(Status::Completed) {
         return Ok(Vec::new());
     }
-    let keys: Vec<ObjectKey> = row.download_urls.iter().filter_map(|key| ObjectKey::parse(key).ok()).collect();
+    let own = |text: &String| match OwnKey::parse(text, &row.tag, &row.request_id) {
+        Ok(key) => Some(key),
+        Err(why) => {
+            log::warn!("a download url is withheld request={}/{} url={text:?} reason={why}", row.tag, row.request_id);
+            None
+        }
+    };
+    let keys: Vec<OwnKey> = row.download_urls.iter().filter_map(own).collect();
     if keys.is_empty() {
         return Ok(Vec::new());
     }
@@ -25,5 +32,5 @@ pub(super) fn files(config: &Config, row: &RequestRow) -> Result<Vec<String>, En
         return signed.map_err(|error| Ended::Unreachable(error.to_string()));
     }
     let store = open::store(config)?;
-    Ok(keys.iter().filter_map(|key| store.path(key)).map(|path| path.display().to_string()).collect())
+    Ok(keys.iter().filter_map(|own| store.path(own.key())).map(|path| path.display().to_string()).collect())
 }

@@ -8,6 +8,7 @@ use super::checked::Api;
 use super::errors::Place;
 use super::raw::Value;
 use super::section::Section;
+use crate::outputs::LinkHost;
 
 /// The API, `None` where it does not listen. All of the section is checked either way.
 pub(super) fn api(section: &Section<'_>, file: &Path) -> Option<Api> {
@@ -15,6 +16,7 @@ pub(super) fn api(section: &Section<'_>, file: &Path) -> Option<Api> {
     let keys = keys(&section.sections("keys", "api.keys"), file);
     let public_url = public_url(section);
     let metrics_public = section.boolean("metrics_public");
+    let link_hosts = link_hosts(section);
     let (listen, place) = listen?;
     let is_loopback = listen.ip().to_canonical().is_loopback();
     let no_keys = section.node("keys").is_none_or(|node| matches!(&node.value, Value::List(keys) if keys.is_empty()));
@@ -33,6 +35,7 @@ pub(super) fn api(section: &Section<'_>, file: &Path) -> Option<Api> {
         public_url: public_url.unwrap_or_else(|| format!("http://{listen}")),
         metrics_public: metrics_public.unwrap_or(is_loopback),
         keyed: !keys.is_empty(),
+        link_hosts,
         keys,
     })
 }
@@ -61,4 +64,11 @@ fn public_url(section: &Section<'_>) -> Option<String> {
     };
     section.faults.add(place, format!("`public_url` {what}"));
     None
+}
+
+fn link_hosts(section: &Section<'_>) -> Vec<LinkHost> {
+    let read = |(text, place): (&str, &Place)| {
+        LinkHost::parse(text).map_err(|what| section.faults.add(place, format!("`link_hosts` {what}"))).ok()
+    };
+    section.texts("link_hosts").unwrap_or_default().into_iter().filter_map(read).collect()
 }

@@ -11,6 +11,7 @@ use chrono_tz::Tz;
 use sha2::{Digest as _, Sha256};
 
 use crate::objects;
+use crate::outputs::LinkHost;
 use crate::outputs::csv::CsvOptions;
 pub use crate::outputs::{Compress, Zip};
 use crate::reports::Options;
@@ -291,6 +292,8 @@ pub struct Api {
     pub public_url: String,
     /// Whether `/metrics` needs no key.
     pub metrics_public: bool,
+    /// Hosts that URLs in rows of others may lead to. Changes while the program runs.
+    pub link_hosts: Vec<LinkHost>,
     /// `[[api.keys]]`
     pub keys: Vec<ApiKey>,
     /// Whether calls need a key. With no key left nobody may call then.

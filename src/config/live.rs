@@ -22,8 +22,8 @@ impl Live {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes over what can change while the program runs: the jobs, the limits of `[worker]`, and `[[api.keys]]`. What else
-    /// is different stays as it was.
+    /// Takes over what can change while the program runs: the jobs, the limits of `[worker]`, and of `[api]` the keys and
+    /// `link_hosts`. What else is different stays as it was.
     pub fn replace(&self, new: Config) -> Changes {
         let mut place = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let old = Arc::clone(&place);
@@ -51,12 +51,12 @@ impl Live {
     }
 }
 
-/// The API as it was, with the keys of the new file. An API that asks for keys never becomes one that does not: where the
+/// The API as it was, with the keys and link hosts of the new file. An API that asks for keys never becomes one that does not: where the
 /// new file has none, nobody may call until the program is started anew.
 fn api_in_force(old: Option<&Api>, new: Option<&Api>) -> Option<Api> {
     let (Some(old), Some(new)) = (old, new) else { return old.cloned() };
     let keyed = old.keyed || !new.keys.is_empty();
-    Some(Api { keys: new.keys.clone(), keyed, ..old.clone() })
+    Some(Api { keys: new.keys.clone(), keyed, link_hosts: new.link_hosts.clone(), ..old.clone() })
 }
 
 /// What became of a configuration that was read again.
@@ -126,6 +126,19 @@ mod tests {
         let moved = config(&format!("[api]\nlisten = \"127.0.0.1:2\"\n{}", key("d", "dd")));
         assert_eq!(live.replace(moved).need_restart, ["[api]"]);
         assert_eq!(in_force(&live), (vec!["d".to_owned()], true));
+    }
+
+    #[test]
+    fn link_hosts_change_and_the_rest_of_the_api_needs_a_restart() {
+        let api = |lines: &str| config(&format!("{JOB}[api]\nlisten = \"127.0.0.1:1\"\n{lines}\n"));
+        let live = Live::new(api(""));
+        let hosts = |live: &Live| live.get().api.as_ref().map(|api| api.link_hosts.len());
+        let changes = live.replace(api("link_hosts = [\"a.example\", \"b.example:81\"]"));
+        assert_eq!((changes, hosts(&live)), (Changes { in_force: true, need_restart: Vec::new() }, Some(2)));
+        let changes = live.replace(api("public_url = \"https://c.example\""));
+        assert_eq!((changes, hosts(&live)), (Changes { in_force: true, need_restart: vec!["[api]"] }, Some(0)));
+        let changes = live.replace(config(JOB));
+        assert_eq!((changes, hosts(&live)), (Changes { in_force: false, need_restart: vec!["[api]"] }, Some(0)));
     }
 
     #[test]

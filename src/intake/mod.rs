@@ -12,7 +12,7 @@ mod submission;
 
 use crate::config::checked::Job;
 use crate::outputs::protect;
-use crate::outputs::{Compress, Format, Password, PathError, Protection, ReportPath, Shape};
+use crate::outputs::{Compress, Format, Password, PathError, Protection, ReportPath, Shape, can_name};
 use crate::reports::job_config::{JobConfig, JobConfigError};
 
 use encryption::{LONGEST_KEY, SHORTEST_KEY};
@@ -105,6 +105,12 @@ impl Order {
     #[must_use]
     pub fn extension(&self) -> &'static str {
         if self.protection.is_some() { protect::EXTENSION } else { self.shape.extension() }
+    }
+
+    /// Whether a batch id can stand in the name of its file, and of what is inside a protected one.
+    #[must_use]
+    pub fn can_name(&self, batch: &str) -> bool {
+        can_name(batch, self.shape.extension()) && can_name(batch, self.extension())
     }
 }
 

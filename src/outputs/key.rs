@@ -14,8 +14,14 @@ const CLAIM: usize = 16;
 
 /// The longest name that file systems take, in bytes.
 const LONGEST_SEGMENT: usize = 255;
+/// The longest report path, in bytes.
+const LONGEST_PATH: usize = 300;
+/// The most segments of a report path.
+const MOST_SEGMENTS: usize = 16;
+/// The longest key that every object store takes, in bytes.
+const LONGEST_KEY: usize = 1024;
 
-/// Why a path is refused, to be said after the name of the path: `reportPath must not begin with a slash`.
+/// Why a path is refused. The text goes on after the name of the path: `reportPath must not begin with a slash`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     /// `/reports`
@@ -27,20 +33,40 @@ pub enum PathError {
     /// `a/../b`
     #[error("must not contain a segment '{0}'")]
     DotSegment(&'static str),
+    /// `a/.b`
+    #[error("has a segment that begins with a dot")]
+    LeadingDot,
     /// A line end, a NUL, …
     #[error("contains a control character")]
     ControlCharacter,
-    /// No file system would take it.
+    /// No file system takes it.
     #[error("has a segment of {0} bytes, {LONGEST_SEGMENT} are allowed")]
     LongSegment(usize),
+    /// The path leaves no room for the rest of a key.
+    #[error("has {0} bytes, {LONGEST_PATH} are allowed")]
+    LongPath(usize),
+    /// The path is nested too deeply.
+    #[error("has {0} segments, {MOST_SEGMENTS} are allowed")]
+    ManySegments(usize),
 }
 
-/// A tag, request id or batch id that makes no file name.
+/// Why the file of a batch has no key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} is too long for a file name: {bytes} bytes, {LONGEST_SEGMENT} are allowed")]
-pub struct KeyError {
-    what: &'static str,
-    bytes: usize,
+pub enum KeyError {
+    /// A tag, request id or batch id is longer than a file name.
+    #[error("{what} is too long for a file name: {bytes} bytes, {LONGEST_SEGMENT} are allowed")]
+    LongSegment {
+        /// Which of them.
+        what: &'static str,
+        /// Its length, encoded.
+        bytes: usize,
+    },
+    /// The batch id is empty.
+    #[error("the batch id is empty")]
+    EmptyBatch,
+    /// All segments together are too long.
+    #[error("the key of a file has {0} bytes, {LONGEST_KEY} are allowed: shorten reportPath")]
+    LongKey(usize),
 }
 
 /// A directory within the store, checked segment by segment; without slashes at its ends.
@@ -50,27 +76,41 @@ pub struct ReportPath(String);
 impl ReportPath {
     /// Checks a `reportPath`. One slash at the end is allowed, and empty text means the store's root.
     pub fn parse(text: &str) -> Result<Self, PathError> {
-        if text.starts_with('/') {
-            return Err(PathError::LeadingSlash);
+        let path = checked(text)?;
+        if text.len() > LONGEST_PATH {
+            return Err(PathError::LongPath(text.len()));
         }
-        let path = text.strip_suffix('/').unwrap_or(text);
-        if path.is_empty() {
-            return Ok(Self(String::new()));
+        let segments = path.split('/');
+        if segments.clone().any(|segment| segment.starts_with('.')) {
+            return Err(PathError::LeadingDot);
         }
-        for segment in path.split('/') {
-            match segment {
-                "" => return Err(PathError::EmptySegment),
-                "." => return Err(PathError::DotSegment(".")),
-                ".." => return Err(PathError::DotSegment("..")),
-                _ if segment.chars().any(char::is_control) => return Err(PathError::ControlCharacter),
-                _ if segment.len() > LONGEST_SEGMENT => {
-                    return Err(PathError::LongSegment(segment.len()));
-                }
-                _ => {}
-            }
+        match segments.count() {
+            many if many > MOST_SEGMENTS => Err(PathError::ManySegments(many)),
+            _ => Ok(Self(path.to_owned())),
         }
-        Ok(Self(path.to_owned()))
     }
+}
+
+/// Checks what holds for report paths and for keys, those of earlier versions too; without the slash at the end.
+fn checked(text: &str) -> Result<&str, PathError> {
+    if text.starts_with('/') {
+        return Err(PathError::LeadingSlash);
+    }
+    let path = text.strip_suffix('/').unwrap_or(text);
+    if path.is_empty() {
+        return Ok(path);
+    }
+    for segment in path.split('/') {
+        match segment {
+            "" => return Err(PathError::EmptySegment),
+            "." => return Err(PathError::DotSegment(".")),
+            ".." => return Err(PathError::DotSegment("..")),
+            _ if segment.chars().any(char::is_control) => return Err(PathError::ControlCharacter),
+            _ if segment.len() > LONGEST_SEGMENT => return Err(PathError::LongSegment(segment.len())),
+            _ => {}
+        }
+    }
+    Ok(path)
 }
 
 impl fmt::Display for ReportPath {
@@ -95,11 +135,16 @@ impl ObjectKey {
         extension: &str,
     ) -> Result<Self, KeyError> {
         let file = report_name(batch, extension);
+        if batch.is_empty() {
+            return Err(KeyError::EmptyBatch);
+        }
         if file.len() > LONGEST_SEGMENT {
-            return Err(KeyError { what: "the batch id", bytes: file.len() });
+            return Err(KeyError::LongSegment { what: "the batch id", bytes: file.len() });
         }
         let mut key = String::new();
-        for segment in [path.0.as_str(), &segment(tag, "tag")?, &segment(request_id, "request_id")?, claim, &file] {
+        for segment in
+            [path.0.as_str(), &segment(tag, "the tag")?, &segment(request_id, "the request_id")?, claim, &file]
+        {
             if !segment.is_empty() {
                 if !key.is_empty() {
                     key.push('/');
@@ -107,18 +152,31 @@ impl ObjectKey {
                 key.push_str(segment);
             }
         }
-        Ok(Self(key))
+        if key.len() > LONGEST_KEY { Err(KeyError::LongKey(key.len())) } else { Ok(Self(key)) }
     }
 
-    /// Reads a key that was written to a row.
+    /// Reads a key that was written to a row, also by an earlier version: those had report paths of any length, and
+    /// segments that begin with a dot.
     pub fn parse(text: &str) -> Result<Self, PathError> {
-        let path = ReportPath::parse(text)?;
-        if path.0.is_empty() || text.ends_with('/') { Err(PathError::EmptySegment) } else { Ok(Self(path.0)) }
+        let path = checked(text)?;
+        if path.is_empty() || text.ends_with('/') { Err(PathError::EmptySegment) } else { Ok(Self(path.to_owned())) }
+    }
+
+    /// Whether a segment begins with a dot. The store keeps its own files under such names, so none is ever given out.
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        self.0.split('/').any(|segment| segment.starts_with('.'))
+    }
+
+    /// Whether the file was made for this request, as its key says.
+    #[must_use]
+    pub fn is_of(&self, tag: &str, request_id: &str) -> bool {
+        self.origin().is_some_and(|origin| origin.tag == tag && origin.request_id == request_id)
     }
 
     /// Reads back what [`ObjectKey::of_report`] made of a request and its claim. `None`: we never made this key. That is
-    /// strict, since files are removed by it: tag and request id are encoded as we encode them, and the claim is sixteen
-    /// hexadecimal digits, as all are that the queue gives.
+    /// strict, since files are removed by it: tag and request id are encoded as this or an earlier version encodes them,
+    /// and the claim is sixteen hexadecimal digits, as all are that the queue gives.
     #[must_use]
     pub fn origin(&self) -> Option<Origin> {
         let mut segments = self.0.rsplit('/');
@@ -141,7 +199,13 @@ impl ObjectKey {
 /// What the file of a batch is called, without the directories it is in.
 #[must_use]
 pub fn report_name(batch: &str, extension: &str) -> String {
-    format!("{REPORT}{}.{extension}", utf8_percent_encode(batch, SEGMENT))
+    format!("{REPORT}{}.{extension}", encoded(batch))
+}
+
+/// Whether a batch id can stand in a file's name: it is not empty and not too long.
+#[must_use]
+pub fn can_name(batch: &str, extension: &str) -> bool {
+    !batch.is_empty() && report_name(batch, extension).len() <= LONGEST_SEGMENT
 }
 
 /// Whose file a report is, as its key says.
@@ -161,122 +225,40 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// One segment, encoded. `.` and `..` consist of allowed characters but mean directories, and an empty one would
-/// vanish: they are encoded in full.
-fn segment(text: &str, what: &'static str) -> Result<String, KeyError> {
-    let encoded = match text {
-        "" => "%00".to_owned(),
-        "." => "%2E".to_owned(),
-        ".." => "%2E%2E".to_owned(),
-        _ => utf8_percent_encode(text, SEGMENT).to_string(),
-    };
-    if encoded.len() > LONGEST_SEGMENT { Err(KeyError { what, bytes: encoded.len() }) } else { Ok(encoded) }
+/// Percent-encoded, the dot at the beginning too: no name is hidden, and none means a directory.
+fn encoded(text: &str) -> String {
+    match text.strip_prefix('.') {
+        Some(rest) => format!("%2E{}", utf8_percent_encode(rest, SEGMENT)),
+        None => utf8_percent_encode(text, SEGMENT).to_string(),
+    }
 }
 
-/// The text that [`segment`] made this of; `None` where it made it of none.
+/// One segment, encoded. An empty one would vanish, so it is written as a character that no text column holds.
+fn segment(text: &str, what: &'static str) -> Result<String, KeyError> {
+    let segment = if text.is_empty() { "%00".to_owned() } else { encoded(text) };
+    let bytes = segment.len();
+    if bytes > LONGEST_SEGMENT { Err(KeyError::LongSegment { what, bytes }) } else { Ok(segment) }
+}
+
+/// One segment as earlier versions encoded it: of leading dots only those of `.` and `..`.
+fn formerly_encoded(text: &str) -> String {
+    match text {
+        ".." => "%2E%2E".to_owned(),
+        "." => "%2E".to_owned(),
+        _ => utf8_percent_encode(text, SEGMENT).to_string(),
+    }
+}
+
+/// The text that [`segment`], of this or an earlier version, made this of; `None` where none did.
 fn decoded(encoded: &str) -> Option<String> {
-    let text = match encoded {
-        "%00" => String::new(),
-        _ => percent_decode_str(encoded).decode_utf8().ok()?.into_owned(),
-    };
-    segment(&text, "").is_ok_and(|again| again == encoded).then_some(text)
+    if encoded == "%00" {
+        return Some(String::new());
+    }
+    let text = percent_decode_str(encoded).decode_utf8().ok()?.into_owned();
+    let is_ours = segment(&text, "").is_ok_and(|again| again == encoded)
+        || (encoded.len() <= LONGEST_SEGMENT && formerly_encoded(&text) == encoded);
+    is_ours.then_some(text)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn report_paths_are_checked_segment_by_segment() {
-        for (text, error) in [
-            ("/abs", PathError::LeadingSlash),
-            ("/", PathError::LeadingSlash),
-            ("a//b", PathError::EmptySegment),
-            ("a//", PathError::EmptySegment),
-            ("../x", PathError::DotSegment("..")),
-            ("a/../b", PathError::DotSegment("..")),
-            ("a/..", PathError::DotSegment("..")),
-            ("a/./b", PathError::DotSegment(".")),
-            ("a\nb", PathError::ControlCharacter),
-            ("a/\u{0}", PathError::ControlCharacter),
-        ] {
-            assert_eq!(ReportPath::parse(text), Err(error), "{text:?}");
-        }
-        let long = "x".repeat(256);
-        assert!(matches!(ReportPath::parse(&long), Err(PathError::LongSegment(256))));
-        for (text, path) in [("course-progress-v2/", "course-progress-v2"), ("a/b", "a/b"), ("", ""), ("..a", "..a")] {
-            assert_eq!(ReportPath::parse(text).map(|p| p.to_string()), Ok(path.to_owned()));
-        }
-    }
-
-    fn key(path: &str, tag: &str, request: &str, batch: &str) -> String {
-        let path = ReportPath::parse(path).unwrap();
-        ObjectKey::of_report(&path, tag, request, "c1", batch, "csv").unwrap().to_string()
-    }
-
-    #[test]
-    fn keys_are_segments_joined_by_single_slashes() {
-        assert_eq!(
-            key("course-progress-v2/", "client-1", "6a54", "0192"),
-            "course-progress-v2/client-1/6a54/c1/reports-0192.csv"
-        );
-        assert_eq!(key("", "t", "r", "b"), "t/r/c1/reports-b.csv");
-    }
-
-    #[test]
-    fn a_tag_or_batch_cannot_climb_or_split() {
-        assert_eq!(key("r", "..", ".", "../x"), "r/%2E%2E/%2E/c1/reports-..%2Fx.csv");
-        assert_eq!(key("r", "a/b", "é %", ""), "r/a%2Fb/%C3%A9%20%25/c1/reports-.csv");
-        assert_eq!(key("r", "", "r", "b"), "r/%00/r/c1/reports-b.csv");
-        assert_eq!(key("r", "a:b_c-d.e", "r", "b"), "r/a:b_c-d.e/r/c1/reports-b.csv");
-    }
-
-    #[test]
-    fn a_batch_id_that_no_file_system_takes_is_refused() {
-        let path = ReportPath::parse("r").unwrap();
-        let error = ObjectKey::of_report(&path, "t", "r", "c", &"ä".repeat(50), "csv").unwrap_err();
-        assert_eq!(error.to_string(), "the batch id is too long for a file name: 312 bytes, 255 are allowed");
-    }
-
-    #[test]
-    fn a_key_tells_whose_file_it_is() {
-        let claim = "0123456789abcdef";
-        for path in ["", "r", "a/b/c", "reports-x"] {
-            for (tag, request_id) in [("t", "r"), ("", "."), ("..", "a/b"), ("é %", "%00"), ("a:b", "漢字")] {
-                let path = ReportPath::parse(path).unwrap();
-                let key = ObjectKey::of_report(&path, tag, request_id, claim, "../b", "csv.gz").unwrap();
-                let origin = Origin { tag: tag.to_owned(), request_id: request_id.to_owned(), claim: claim.to_owned() };
-                assert_eq!(key.origin(), Some(origin), "{key}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_key_that_we_never_made_is_nobody_s() {
-        for foreign in [
-            "reports-b.csv",
-            "t/0123456789abcdef/reports-b.csv",
-            "r/t/1/c/reports-b.csv",
-            "r/t/1/0123456789ABCDEF/reports-b.csv",
-            "r/t/1/0123456789abcde/reports-b.csv",
-            "r/t/1/0123456789abcdef/report-b.csv",
-            "r/t/1/0123456789abcdef/Reports-b.csv",
-            "r/t t/1/0123456789abcdef/reports-b.csv",
-            "r/t/é/0123456789abcdef/reports-b.csv",
-            "r/t/%2e/0123456789abcdef/reports-b.csv",
-            "r/t/%41/0123456789abcdef/reports-b.csv",
-            "r/t/%FF/0123456789abcdef/reports-b.csv",
-            "r/t/%/0123456789abcdef/reports-b.csv",
-        ] {
-            assert_eq!(ObjectKey::parse(foreign).unwrap().origin(), None, "{foreign}");
-        }
-    }
-
-    #[test]
-    fn keys_read_back_from_rows_are_checked_again() {
-        assert!(ObjectKey::parse("r/t/1/c/reports-b.csv").is_ok());
-        for bad in ["", "/r", "r/../x", "r/"] {
-            assert!(ObjectKey::parse(bad).is_err(), "{bad:?}");
-        }
-    }
-}
+mod tests;

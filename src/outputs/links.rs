@@ -1,9 +1,11 @@
 //! Signed download links: of a local store by a scheme of our own (`local`), of an object store by its own: presigned
 //! URLs of S3, SAS of Azure, signed URLs of Google.
 //!
-//! They are made when somebody reads a status; rows hold keys. Not here: serving a local file (`api`).
+//! They are made when somebody reads a status; rows hold keys. Which of them are signed is in `targets`. Not here:
+//! serving a local file (`api`).
 
 mod local;
+mod targets;
 
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use super::store::StoreError;
 use crate::objects::Bucket;
 
 pub use local::{LinkError, kept_link_key};
+pub use targets::{LinkHost, OwnKey, Target, Withheld};
 
 /// Makes and checks links.
 #[derive(Clone, Debug)]
@@ -52,12 +55,12 @@ impl Links {
     ///
     /// # Errors
     /// The object store gives nothing to sign with.
-    pub fn sign(&self, keys: &[ObjectKey], now: DateTime<Utc>) -> Result<Vec<String>, StoreError> {
+    pub fn sign(&self, keys: &[OwnKey], now: DateTime<Utc>) -> Result<Vec<String>, StoreError> {
         match &self.scheme {
-            Scheme::Local(links) => Ok(keys.iter().map(|key| links.link(key, self.expires(now))).collect()),
+            Scheme::Local(links) => Ok(keys.iter().map(|own| links.link(own.key(), self.expires(now))).collect()),
             Scheme::Remote(_) if keys.is_empty() => Ok(Vec::new()),
             Scheme::Remote(bucket) => {
-                let keys: Vec<&str> = keys.iter().map(ObjectKey::as_str).collect();
+                let keys: Vec<&str> = keys.iter().map(|own| own.key().as_str()).collect();
                 bucket.sign(&keys, self.holds).map_err(|error| StoreError::remote("sign links", error))
             }
         }

@@ -48,6 +48,8 @@ pub struct LeftOut {
     /// Named, but its course belongs to another channel. (One that is not named and belongs to another channel is
     /// treated as not existing: its id is nobody else's business.)
     pub channel: Vec<String>,
+    /// Meets all conditions, but its id cannot be a file's name: it is empty or too long. Long ids are cut.
+    pub bad_name: Vec<String>,
     /// Every row of one of its tables is unusable; known only once the batch is loaded.
     pub broken: Vec<String>,
 }
@@ -55,13 +57,14 @@ pub struct LeftOut {
 impl LeftOut {
     /// The lists by the names that `job_stats` has for them.
     #[must_use]
-    pub fn by_reason(&self) -> [(&'static str, &[String]); 6] {
+    pub fn by_reason(&self) -> [(&'static str, &[String]); 7] {
         [
             ("unknown", &self.unknown),
             ("expired", &self.expired),
             ("unreadable_end", &self.unreadable_end),
             ("no_content", &self.no_content),
             ("channel", &self.channel),
+            ("bad_name", &self.bad_name),
             ("broken", &self.broken),
         ]
     }
@@ -94,8 +97,17 @@ pub enum ResolveError {
     },
 }
 
-/// The batches that a request wants, those that can be delivered and those that cannot.
-pub fn resolve(config: &JobConfig, catalog: &Catalog, scope: &Scope<'_>) -> Result<Selection, ResolveError> {
+/// The most characters of a batch id that cannot be a name, in what is said of it: it may have megabytes.
+const LONGEST_SHOWN: usize = 100;
+
+/// The batches that a request wants, those that can be delivered and those that cannot. `can_be_named` says whether a
+/// batch id can stand in the name of a file of this request.
+pub fn resolve(
+    config: &JobConfig,
+    catalog: &Catalog,
+    scope: &Scope<'_>,
+    can_be_named: &dyn Fn(&str) -> bool,
+) -> Result<Selection, ResolveError> {
     let contents = config.content.as_ref().map(|filter| filter.select(catalog.contents(), scope.timezone));
     let yesterday = scope.today.checked_sub_days(Days::new(1)).unwrap_or(scope.today);
     let mut selection = Selection::default();
@@ -133,6 +145,12 @@ pub fn resolve(config: &JobConfig, catalog: &Catalog, scope: &Scope<'_>) -> Resu
             left_out.expired.push(batch.id.clone());
         } else if named.is_none() && !config.include_expired && batch.unreadable_end {
             left_out.unreadable_end.push(batch.id.clone());
+        } else if !can_be_named(&batch.id) {
+            let mut shown: String = batch.id.chars().take(LONGEST_SHOWN).collect();
+            if shown.len() < batch.id.len() {
+                shown.push('…');
+            }
+            left_out.bad_name.push(shown);
         } else {
             selection.batches.push(at);
         }
@@ -182,6 +200,7 @@ fn why(left_out: &LeftOut) -> String {
         (&left_out.unreadable_end, "has an end that does not read", "have an end that does not read"),
         (&left_out.no_content, "has no course in content", "have no course in content"),
         (&left_out.channel, "belongs to another channel", "belong to another channel"),
+        (&left_out.bad_name, "has an id that cannot be a file name", "have ids that cannot be file names"),
     ];
     let mut given = reasons.into_iter().filter(|(ids, _, _)| !ids.is_empty());
     match (given.next(), given.next()) {

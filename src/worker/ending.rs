@@ -75,10 +75,10 @@ impl Reason {
         Self::new(error, Origin::Request, false)
     }
 
-    /// A file name that cannot be.
+    /// Its files have no keys: its tag or request id, or all of a key, is too long.
     #[must_use]
     pub fn key(error: &KeyError) -> Self {
-        Self::new(error, Origin::Program, false)
+        Self::new(error, Origin::Request, false)
     }
 
     /// The report's rules forbid it.

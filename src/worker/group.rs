@@ -164,12 +164,12 @@ impl<'a> Group<'a> {
                 own_channel: self.job.own_channel_only.then_some(own_channel),
                 key_channels: key_channels.as_deref(),
             };
-            let made = resolve(&order.config, catalog, &scope).map_err(|error| Reason::resolve(&error)).and_then(
-                |selection| {
+            let made = resolve(&order.config, catalog, &scope, &|batch| order.can_name(batch))
+                .map_err(|error| Reason::resolve(&error))
+                .and_then(|selection| {
                     Ready::new(&request, order, selection, catalog, self.lease.short_name())
                         .map_err(|error| Reason::key(&error))
-                },
-            );
+                });
             match made {
                 Ok(made) => ready.push(made),
                 Err(reason) => self.end(&request.key, Ending::Failed(reason), summary).await,
@@ -187,10 +187,9 @@ impl<'a> Group<'a> {
             let processed = processed.and_then(Processed::parse).unwrap_or_default();
             let alike = processed.made_as == self.made_as(one);
             let files = processed.batches.into_iter().filter(|_| alike);
-            // The row may have been written by anybody: only this request's own files are delivered.
-            let is_own = |object: &ObjectKey| {
-                object.origin().is_some_and(|of| of.tag == one.key.tag && of.request_id == one.key.request_id)
-            };
+            // The row may have been written by anybody: only this request's own files are delivered. Hidden ones, of
+            // earlier versions, are never given out, so they are made again.
+            let is_own = |object: &ObjectKey| object.is_of(&one.key.tag, &one.key.request_id) && !object.is_hidden();
             let own = |file: StoredBatch| Some((ObjectKey::parse(&file.key).ok().filter(is_own)?, file));
             noted.push(files.filter_map(own).collect());
         }

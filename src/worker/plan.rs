@@ -28,7 +28,10 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// Names the request's files. A batch id that no store can hold fails the request alone.
+    /// Names the request's files, of batches that can be named.
+    ///
+    /// # Errors
+    /// A key is too long: the request fails, and no other.
     pub fn new(
         request: &ClaimedRequest,
         order: Order,
@@ -36,12 +39,10 @@ impl Ready {
         catalog: &Catalog,
         claim: &str,
     ) -> Result<Self, KeyError> {
-        let of = |batch: usize, extension: &str| {
-            let (id, key) = (&catalog.batches()[batch].id, &request.key);
-            ObjectKey::of_report(&order.report_path, &key.tag, &key.request_id, claim, id, extension)
+        let name = |batch: &usize| {
+            let (id, key) = (&catalog.batches()[*batch].id, &request.key);
+            ObjectKey::of_report(&order.report_path, &key.tag, &key.request_id, claim, id, order.extension())
         };
-        // What is inside a protected file must have a name as well.
-        let name = |batch: &usize| of(*batch, order.shape.extension()).and_then(|_| of(*batch, order.extension()));
         let objects: Vec<ObjectKey> = selection.batches.iter().map(name).collect::<Result<_, _>>()?;
         let channel = request.requested_channel.clone().filter(|channel| !channel.is_empty());
         Ok(Self { key: request.key.clone(), channel, order, stored: vec![None; objects.len()], selection, objects })

@@ -200,9 +200,7 @@ impl Sweep<'_> {
 /// Of what a row names, the files that were made for it. Others write rows too: a link to elsewhere is none of ours,
 /// and another request's file is not this row's to take away.
 fn own_files(row: &Finished) -> Vec<ObjectKey> {
-    let own = |key: &ObjectKey| {
-        key.origin().is_some_and(|origin| origin.tag == row.key.tag && origin.request_id == row.key.request_id)
-    };
+    let own = |key: &ObjectKey| key.is_of(&row.key.tag, &row.key.request_id);
     row.download_urls.iter().filter_map(|url| ObjectKey::parse(url).ok()).filter(own).collect()
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exhaust::objects::{Bucket, Location, Place, Settings};
-use exhaust::outputs::{Content, Links, ObjectKey, Store, StoreError};
+use exhaust::outputs::{Content, Links, ObjectKey, OwnKey, Store, StoreError};
 use exhaust::requests::{Clock as _, SystemClock};
 
 use crate::daemon::wait_for;
@@ -101,6 +101,12 @@ fn each(prefix: &str, test: impl Fn(&Store)) {
 
 fn key(text: &str) -> ObjectKey {
     ObjectKey::parse(text).unwrap()
+}
+
+/// As the row has it that the file was made for.
+fn own(key: &ObjectKey) -> OwnKey {
+    let of = key.origin().unwrap();
+    OwnKey::parse(key.as_str(), &of.tag, &of.request_id).unwrap()
 }
 
 fn put(store: &Store, key: &ObjectKey, content: &[u8]) -> Result<Content, StoreError> {
@@ -196,12 +202,12 @@ fn copies_are_listed_and_removed_like_other_files() {
 fn links_are_the_stores_own_and_end() {
     for remote in remotes("links") {
         let store = Store::remote(remote.bucket());
-        let keys = [key("r/a%2Fb é/1/0123456789abcdef/reports-1.csv"), key("r/t/2/0123456789abcdef/reports-2.csv")];
+        let keys = [key("r é/a%2Fb/1/0123456789abcdef/reports-1.csv"), key("r/t/2/0123456789abcdef/reports-2.csv")];
         put(&store, &keys[0], b"x,y\n").unwrap();
         put(&store, &keys[1], &large()).unwrap();
         let copy = key("r/t/3/0123456789abcdef/reports-2.csv");
         store.copy(&keys[1], &copy).unwrap();
-        let keys = [&keys[..], &[copy]].concat();
+        let keys: Vec<OwnKey> = keys.iter().chain([&copy]).map(own).collect();
         let signed = |holds| Links::remote(remote.bucket(), holds).sign(&keys, SystemClock.now()).unwrap();
         let links = signed(Duration::from_hours(1));
         for (link, content, name) in
@@ -294,7 +300,7 @@ fn files(site: &Site<'_>, store: Option<&Remote>) -> Vec<Vec<u8>> {
         None => site.file(url).into_bytes(),
         Some(remote) => {
             let links = Links::remote(remote.bucket(), Duration::from_mins(1));
-            fetch(&links.sign(&[key(url)], SystemClock.now()).unwrap()[0]).body
+            fetch(&links.sign(&[own(&key(url))], SystemClock.now()).unwrap()[0]).body
         }
     };
     site.rows().values().flat_map(|seen| seen.urls.iter().map(file)).collect()
@@ -353,7 +359,8 @@ fn parts_that_fail_are_sent_again() {
         for (n, fault) in [Fault::ThirdUnavailable, Fault::ThirdCut, Fault::ThirdAnswerLost].into_iter().enumerate() {
             let key = key(&format!("r/t/{n}/0123456789abcdef/reports-b.csv"));
             put(&Store::remote(remote.through(fault).bucket()), &key, &large()).unwrap();
-            let link = Links::remote(remote.bucket(), Duration::from_mins(1)).sign(&[key], SystemClock.now()).unwrap();
+            let link =
+                Links::remote(remote.bucket(), Duration::from_mins(1)).sign(&[own(&key)], SystemClock.now()).unwrap();
             assert!(fetch(&link[0]).body == large(), "{} {fault:?}: other bytes", remote.url);
         }
     }
@@ -382,8 +389,10 @@ fn google_links_are_signed_by_the_service_account() {
         environment: vec![("GOOGLE_APPLICATION_CREDENTIALS", path("account.json"))],
     };
     let object = key("r/a%2Fb/1/0123456789abcdef/reports-é 1.csv");
-    let link =
-        Links::remote(remote.bucket(), Duration::from_hours(1)).sign(&[object], SystemClock.now()).unwrap().remove(0);
+    let link = Links::remote(remote.bucket(), Duration::from_hours(1))
+        .sign(&[own(&object)], SystemClock.now())
+        .unwrap()
+        .remove(0);
     // https://cloud.google.com/storage/docs/authentication/canonical-requests, written down by hand.
     let (resource, query) = link.strip_prefix("https://storage.googleapis.com").unwrap().split_once('?').unwrap();
     assert_eq!(resource, "/bucket/prefix/r/a%252Fb/1/0123456789abcdef/reports-%C3%A9%201.csv");

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::Sha256;
@@ -22,6 +22,8 @@ const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'_')
 const KEY_FILE: &str = ".link-key";
 /// Bytes of a made link key.
 const KEY_BYTES: usize = 32;
+/// The longest that a link holds. `[store] signed_url_ttl` is at most as much, so a later end was not made here.
+const LONGEST: TimeDelta = TimeDelta::days(7);
 
 /// Makes and checks links.
 #[derive(Clone)]
@@ -42,6 +44,9 @@ pub enum LinkError {
     /// Its time is over.
     #[error("the link has expired: read the request's status again for a new one")]
     Expired,
+    /// It ends later than any link that is made here.
+    #[error("the link ends more than seven days from now: read the request's status again for a new one")]
+    TooLong,
     /// It was not made here, or was changed.
     #[error("the link is not valid")]
     Altered,
@@ -82,7 +87,12 @@ impl Links {
         if now.timestamp() > until {
             return Err(LinkError::Expired);
         }
-        ObjectKey::parse(key).map_err(|_| LinkError::Altered)
+        if until > (now + LONGEST).timestamp() {
+            return Err(LinkError::TooLong);
+        }
+        // Whoever has the link key can sign anything: only reports are ever given out.
+        let key = ObjectKey::parse(key).map_err(|_| LinkError::Altered)?;
+        if key.is_hidden() || key.origin().is_none() { Err(LinkError::Altered) } else { Ok(key) }
     }
 
     fn over(&self, key: &str, expires: &str) -> Hmac<Sha256> {
@@ -178,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_link_opens_its_file_until_it_expires() {
-        let key = ObjectKey::parse("r/é %/1/c/reports-b.csv").unwrap();
+        let key = ObjectKey::parse("é %/t/1/0123456789abcdef/reports-b.csv").unwrap();
         let (path, expires, signature) = parts(&links().link(&key, at(1060)));
         let open = |now| links().open(&path, Some(&expires), Some(&signature), at(now));
         assert_eq!(open(1060), Ok(key));
@@ -203,9 +213,26 @@ mod tests {
         ] {
             assert_eq!(links().open(path, expires, signature, at(1000)), Err(LinkError::Altered), "{path}");
         }
-        // Signed by somebody who has the key, and yet not a path in the store.
-        let signature = hex(&links().over("../x", "1060").finalize().into_bytes());
-        assert_eq!(links().open("../x", Some("1060"), Some(&signature), at(1000)), Err(LinkError::Altered));
+    }
+
+    #[test]
+    fn a_valid_signature_opens_nothing_but_reports() {
+        let open = |key: &str, expires: i64| {
+            let expires = expires.to_string();
+            let signature = hex(&links().over(key, &expires).finalize().into_bytes());
+            links().open(key, Some(&expires), Some(&signature), at(1000))
+        };
+        let report = "r/t/1/0123456789abcdef/reports-b.csv";
+        assert_eq!(open(report, 1060), Ok(ObjectKey::parse(report).unwrap()));
+        for key in
+            ["../x", "/x", ".link-key", "r/.t/1/0123456789abcdef/reports-b.csv", "jobs.toml", "r/t/1/c/reports-b.csv"]
+        {
+            assert_eq!(open(key, 1060), Err(LinkError::Altered), "{key}");
+        }
+        let week = 7 * 24 * 3600;
+        assert!(open(report, 1000 + week).is_ok());
+        assert_eq!(open(report, 1001 + week), Err(LinkError::TooLong));
+        assert_eq!(open(report, i64::MAX), Err(LinkError::TooLong));
     }
 
     #[test]

@@ -3,9 +3,8 @@
 
 use serde_json::{Value, json};
 
-/// What `outputs::ReportPath` takes, but for the length of a segment.
-const REPORT_PATH: &str =
-    r"^((?!\.{1,2}(/|$))[^/\u0000-\u001f\u007f-\u009f]+(/(?!\.{1,2}(/|$))[^/\u0000-\u001f\u007f-\u009f]+)*/?)?$";
+/// What `outputs::ReportPath` takes, but for lengths in bytes.
+const REPORT_PATH: &str = r"^((?!\.)[^/\u0000-\u001f\u007f-\u009f]+(/(?!\.)[^/\u0000-\u001f\u007f-\u009f]+){0,15}/?)?$";
 
 /// The schema (JSON Schema 2020-12).
 #[must_use]
@@ -41,8 +40,10 @@ pub fn json_schema() -> Value {
             "reportPath": {
                 "type": ["string", "null"],
                 "pattern": REPORT_PATH,
-                "description": "Where the files go within the store: segments of at most 255 bytes, joined by single \
-                                slashes; no `.` or `..`, no control characters, no slash in front.",
+                "maxLength": 300,
+                "description": "Where the files go within the store: at most 300 bytes and 16 segments of at most 255 \
+                                bytes, joined by single slashes; no segment begins with a dot, no control characters, \
+                                no slash in front.",
             },
             "includeExpired": {
                 "type": ["boolean", "null"],
