@@ -81,6 +81,16 @@ struct JobPhase {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfAct {
+    act: &'static str,
+}
+
+/// What clients and operators do through the API, as the audit log names it.
+const ACTS: [&str; 4] = ["submit", "cancel", "retry", "download"];
+/// Statuses of refusals.
+const REFUSALS: [u16; 3] = [401, 403, 429];
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Answer {
     call: &'static str,
     status: u16,
@@ -100,6 +110,9 @@ pub struct Metrics {
     rows: Family<OfJob, Counter>,
     bytes: Family<OfJob, Counter>,
     answers: Family<Answer, Histogram>,
+    acts: Family<OfAct, Counter>,
+    refusals: Family<Answer, Counter>,
+    displaced: Counter,
     last_runs: Family<OfJob, Gauge>,
     scans: Family<JobOutcome, Counter>,
     usable: Family<OfDependency, Gauge>,
@@ -146,6 +159,9 @@ impl Default for Metrics {
             scans: Family::default(),
             usable: Family::default(),
             failures: Family::default(),
+            acts: Family::default(),
+            refusals: Family::default(),
+            displaced: Counter::default(),
             known: Mutex::default(),
             // From a status read of a warm database to a search through a large table.
             answers: Family::new_with_constructor(|| {
@@ -178,6 +194,20 @@ impl Default for Metrics {
             metrics.bytes.clone(),
         );
         registry.register_with_unit("http_request", "Time to answer API calls", Unit::Seconds, metrics.answers.clone());
+        registry.register(
+            "acts",
+            "Submissions taken, requests cancelled and tried again, and downloads, through the API",
+            metrics.acts.clone(),
+        );
+        registry.register("refusals", "Calls answered 401, 403 or 429", metrics.refusals.clone());
+        registry.register(
+            "connections_displaced",
+            "Waiting connections that were closed because another one needed the place",
+            metrics.displaced.clone(),
+        );
+        for act in ACTS {
+            drop(metrics.acts.get_or_create(&OfAct { act }));
+        }
         registry.register(
             "job_last_run_timestamp_seconds",
             "When a scan of this process last ended well for a job, or last made a standalone job's request; 0 before the first",
@@ -324,6 +354,30 @@ impl Metrics {
     /// An API call was answered.
     pub fn answered(&self, call: &'static str, status: u16, spent: Duration) {
         self.answers.get_or_create(&Answer { call, status }).observe(spent.as_secs_f64());
+    }
+
+    /// Makes the series of refusals of these calls, at zero.
+    pub fn know_calls(&self, calls: impl IntoIterator<Item = &'static str>) {
+        for call in calls {
+            for status in REFUSALS {
+                drop(self.refusals.get_or_create(&Answer { call, status }));
+            }
+        }
+    }
+
+    /// Something was done through the API: `submit`, `cancel`, `retry` or `download`.
+    pub fn acted(&self, act: &'static str) {
+        self.acts.get_or_create(&OfAct { act }).inc();
+    }
+
+    /// A call was answered 401, 403 or 429.
+    pub fn refused(&self, call: &'static str, status: u16) {
+        self.refusals.get_or_create(&Answer { call, status }).inc();
+    }
+
+    /// A waiting connection was closed for another one.
+    pub fn connection_displaced(&self) {
+        self.displaced.inc();
     }
 
     /// Everything in Prometheus' own text format (0.0.4), which every scraper reads.

@@ -1,4 +1,7 @@
 //! Bodies: how large, how long, what they must be, and the fields in them.
+//!
+//! What a body takes of memory is counted before it is taken: its bytes as they come, and then, by an estimate from its
+//! punctuation, what becomes of them when they are read. Fields that no call knows are dropped unread.
 
 use std::time::Duration;
 
@@ -8,28 +11,50 @@ use http_body_util::BodyExt;
 use serde_json::{Map, Value};
 
 use super::envelope::{Fault, Kind};
+use super::parse;
+use super::shares::{Held, Turn};
 
 /// The most bytes of a body.
 const MOST: usize = 1 << 20;
-/// Of a larger one so many are read and dropped, so that the client has sent all and sees the answer.
-const DRAINED: usize = 4 << 20;
 /// How long a body may take to come.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Bodies up to this size are read at once; larger ones leave the threads that answer calls.
+const SMALL: usize = 16 << 10;
+/// Room that a body gets beforehand, and then so much more each time that it needs more.
+const STEP: usize = 16 << 10;
 
-/// Reads a JSON body.
-pub(super) async fn json(headers: &HeaderMap, body: Body) -> Result<Value, Fault> {
-    let read = tokio::time::timeout(PATIENCE, read(body)).await;
-    let bytes = read.map_err(|_| Fault::new(Kind::TimedOut, "the body did not come in time"))??;
+/// Reads a JSON body. Of its `request` these fields are kept, of all else `params.msgid`. What it takes of memory is held
+/// as long as the second value lives.
+pub(super) async fn json(
+    headers: &HeaderMap,
+    body: Body,
+    turn: &Turn,
+    fields: &'static [&'static str],
+) -> Result<(Value, Held), Fault> {
     let named = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
     if !named.is_none_or(is_json) {
         return Err(Fault::new(Kind::NotJson, "the body must be application/json"));
     }
+    let read = tokio::time::timeout(PATIENCE, read(headers, body, turn)).await;
+    let (bytes, held) = read.map_err(|_| Fault::new(Kind::TimedOut, "the body did not come in time"))??;
+    let weight = parse::weight(&bytes);
+    let held = turn.resize(held, bytes.capacity() + weight).await?;
+    let value = if bytes.len() <= SMALL {
+        parsed(&bytes, fields)
+    } else {
+        let parsing = tokio::task::spawn_blocking(move || parsed(&bytes, fields)).await;
+        parsing.map_err(|panic| Fault::new(Kind::Internal, format!("the call broke off: {panic}")))?
+    }?;
+    Ok((value, turn.resize(held, weight).await?))
+}
+
+fn parsed(bytes: &[u8], fields: &'static [&'static str]) -> Result<Value, Fault> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(Fault::bad("the body is empty"));
     }
-    let text = std::str::from_utf8(&bytes)
+    let text = std::str::from_utf8(bytes)
         .map_err(|error| Fault::bad(format!("the body is not UTF-8 at byte {}", error.valid_up_to())))?;
-    serde_json::from_str(text).map_err(|error| Fault::bad(format!("the body is not JSON: {error}")))
+    parse::body(text, fields).map_err(|error| Fault::bad(format!("the body is not JSON: {error}")))
 }
 
 /// `application/json`, or one of the types that say that they are JSON inside.
@@ -38,24 +63,32 @@ fn is_json(content_type: &str) -> bool {
     essence == "application/json" || essence.starts_with("application/") && essence.ends_with("+json")
 }
 
-async fn read(mut body: Body) -> Result<Vec<u8>, Fault> {
+/// The bytes, as they come: a client that says how many it will send has no memory for them before it has sent them. What
+/// is too large is not read to its end; the connection does that, within bounds, when it closes.
+async fn read(headers: &HeaderMap, mut body: Body, turn: &Turn) -> Result<(Vec<u8>, Held), Fault> {
     let too_large = || Fault::new(Kind::TooLarge, format!("the body has more than {MOST} bytes"));
-    let mut bytes = Vec::new();
-    let mut seen = 0;
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > MOST as u64) {
+        return Err(too_large());
+    }
+    let mut held = turn.hold(STEP).await?;
+    let mut bytes = Vec::with_capacity(STEP);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Fault::bad("the body broke off"))?;
         let Some(data) = frame.data_ref() else { continue };
-        seen += data.len();
-        if seen > DRAINED {
+        let size = bytes.len() + data.len();
+        if size > MOST {
             return Err(too_large());
         }
-        if seen <= MOST {
-            bytes.extend_from_slice(data);
+        if size > bytes.capacity() {
+            let room = (2 * bytes.capacity()).clamp(size, MOST.max(size)).next_multiple_of(STEP);
+            held = turn.resize(held, room).await?;
+            bytes.reserve_exact(room - bytes.len());
         }
+        bytes.extend_from_slice(data);
     }
-    if seen > MOST { Err(too_large()) } else { Ok(bytes) }
+    Ok((bytes, held))
 }
-
 /// The object that everything is in.
 pub(super) fn request(body: &Value) -> Result<&Map<String, Value>, Fault> {
     let Value::Object(envelope) = body else { return Err(Fault::bad("the body must be an object")) };
@@ -98,25 +131,30 @@ pub(super) fn whole(value: &Value) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::shares::Shares;
 
     async fn of(content_type: &str, bytes: &[u8]) -> Result<Value, Kind> {
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, content_type.parse().unwrap())]);
-        json(&headers, Body::from(bytes.to_vec())).await.map_err(|fault| fault.kind)
+        let turn = Shares::default().turn(None).unwrap();
+        let read = json(&headers, Body::from(bytes.to_vec()), &turn, &["x"]).await;
+        read.map(|(value, _)| value).map_err(|fault| fault.kind)
     }
 
     #[tokio::test]
     async fn a_body_is_json_of_at_most_a_mebibyte() {
         assert_eq!(of("application/json; charset=utf-8", b" {} ").await, Ok(serde_json::json!({})));
-        assert_eq!(of("application/vnd.api+json", b"1").await, Ok(serde_json::json!(1)));
         assert_eq!(of("text/plain", b"{}").await, Err(Kind::NotJson));
         for bad in [&b""[..], b" \n", b"{", b"\xff\xfe", b"{\"a\": \"\xff\"}"] {
             assert_eq!(of("application/json", bad).await, Err(Kind::BadRequest), "{bad:?}");
         }
         let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
+        assert_eq!(of("application/vnd.api+json", &deep).await, Ok(serde_json::json!([])), "passed over");
+        let deep = [b"{\"request\":{\"x\":".to_vec(), deep, b"}}".to_vec()].concat();
         assert_eq!(of("application/json", &deep).await, Err(Kind::BadRequest));
-        let exactly = format!("\"{}\"", "x".repeat(MOST - 2));
+        let exactly = format!("{{\"request\":{{\"x\":\"{}\"}}}}", "x".repeat(MOST - 20));
+        assert_eq!(exactly.len(), MOST);
         assert!(of("application/json", exactly.as_bytes()).await.is_ok());
-        for size in [MOST + 1, DRAINED, DRAINED + 1] {
+        for size in [MOST + 1, 4 * MOST] {
             assert_eq!(of("application/json", &vec![b' '; size]).await, Err(Kind::TooLarge), "{size}");
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,8 +13,12 @@ use axum::http::{HeaderMap, Response};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
+use super::audit::About;
+use super::clients::ClientAddress;
 use super::envelope::{Envelope, Fault, Kind};
 use super::keys::Caller;
+use super::server::Kept;
+use super::shares::Held;
 use super::{Api, body};
 
 /// How long a call may take, its body aside.
@@ -29,6 +34,8 @@ pub(super) struct Call {
     pub(super) id: &'static str,
     pub(super) method: Method,
     pub(super) path: &'static str,
+    /// The fields of `request` in its body that it reads; all others are passed over.
+    pub(super) fields: &'static [&'static str],
     pub(super) handle: fn(Asked) -> Handling,
     pub(super) describe: fn(&Api) -> Operation,
 }
@@ -68,6 +75,8 @@ pub(super) struct Asked {
     /// Parameters of the path, in order, decoded.
     pub(super) path: Vec<String>,
     pub(super) query: HashMap<String, String>,
+    /// Where the call comes from.
+    pub(super) address: IpAddr,
     /// `X-Channel-ID`.
     pub(super) channel: Option<String>,
     /// `null` for GET.
@@ -78,40 +87,63 @@ pub(super) struct Asked {
 pub(super) async fn run(api: Arc<Api>, call: &'static Call, request: Request) -> Response<Body> {
     let started = Instant::now();
     let mut envelope = Envelope::new(call.id);
-    let answer = handled(&api, call, request, &mut envelope).await;
+    let mut about = About { call: call.name, ..About::default() };
+    let mut kept = None;
+    let answer = handled(&api, call, request, &mut envelope, &mut about, &mut kept).await;
     let now = api.now();
-    let response = match answer {
+    let mut response = match answer {
         Ok(result) => envelope.answer(result, now),
         Err(fault) => {
             if matches!(fault.kind, Kind::Internal | Kind::Unavailable) {
                 log::error!("call failed call={} resmsgid={} error={:?}", call.name, envelope.resmsgid, fault.message);
             }
-            envelope.fault(&fault, now)
+            let mut response = envelope.fault(&fault, now);
+            about.reason = fault.message;
+            response.extensions_mut().insert(about);
+            response
         }
     };
+    // Its place among the calls of its key is free when the answer has left.
+    if let Some(kept) = kept {
+        response.extensions_mut().insert(kept);
+    }
     let (status, spent) = (response.status().as_u16(), started.elapsed());
     api.metrics.answered(call.name, status, spent);
     log::debug!("call call={} status={status} micros={}", call.name, spent.as_micros());
     response
 }
 
-async fn handled(api: &Arc<Api>, call: &Call, request: Request, envelope: &mut Envelope) -> Answer {
+async fn handled(
+    api: &Arc<Api>,
+    call: &Call,
+    request: Request,
+    envelope: &mut Envelope,
+    about: &mut About,
+    kept: &mut Option<Kept>,
+) -> Answer {
     let (mut parts, body) = request.into_parts();
-    let caller = api.keys.caller(&parts.headers);
-    // The body is read either way: a client that is still sending would not see the answer.
-    let body = match call.method {
-        Method::Get => Ok(Value::Null),
-        Method::Post => body::json(&parts.headers, body).await,
-        Method::Act => Ok(body::json(&parts.headers, body).await.unwrap_or(Value::Null)),
+    let address = parts.extensions.get::<ClientAddress>().map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.0);
+    let caller = api.caller(&parts.headers, address);
+    let caller = caller.inspect_err(|_| about.key = api.refused_key(&parts.headers))?;
+    about.key = api.key_name(&caller).map(str::to_owned);
+    let turn = api.shares.turn(about.key.as_deref())?;
+    // Only now: who has no key, or has too many calls under way, makes nobody read a body.
+    let read = match call.method {
+        Method::Get => None,
+        Method::Post => Some(body::json(&parts.headers, body, &turn, call.fields).await?),
+        Method::Act => body::json(&parts.headers, body, &turn, call.fields).await.ok(),
     };
-    envelope.msgid = body.as_ref().ok().and_then(msgid);
-    let caller = caller?;
+    *kept = Some(Kept::new(turn));
+    let (body, _held): (Value, Option<Held>) = read.map_or((Value::Null, None), |(body, held)| (body, Some(held)));
+    envelope.msgid = msgid(&body);
     let params = RawPathParams::from_request_parts(&mut parts, &()).await;
     let params = params.map_err(|_| Fault::new(Kind::NotFound, "the path is not UTF-8"))?;
-    let path = params.iter().map(|(_, value)| value.to_owned()).collect();
+    let path: Vec<String> = params.iter().map(|(_, value)| value.to_owned()).collect();
+    let tag = || body.get("request")?.get("tag")?.as_str().map(str::to_owned);
+    about.request = if path.is_empty() { tag() } else { Some(path.join("/")) };
     let query = Query::try_from_uri(&parts.uri).map_err(|_| Fault::bad("the query does not read"))?.0;
     let channel = channel(&parts.headers)?;
-    let asked = Asked { api: Arc::clone(api), caller, now: api.now(), path, query, channel, body: body? };
+    let asked = Asked { api: Arc::clone(api), caller, now: api.now(), path, query, address, channel, body };
     tokio::time::timeout(PATIENCE, (call.handle)(asked))
         .await
         .unwrap_or_else(|_| Err(Fault::new(Kind::Unavailable, "no answer in time")))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{Response, StatusCode};
+use axum::http::{HeaderMap, Response, StatusCode};
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
@@ -20,8 +20,30 @@ use crate::reports::job_config::json_schema;
 /// Errors that every call may have.
 const ALWAYS: [u16; 2] = [500, 503];
 
-pub(super) async fn openapi(State(api): State<Arc<Api>>) -> Response<Body> {
-    respond(StatusCode::OK, &document(&api))
+pub(super) async fn openapi(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response<Body> {
+    let mut document = document(&api);
+    if !api.is_known(&headers) {
+        hide_jobs(&mut document);
+    }
+    respond(StatusCode::OK, &document)
+}
+
+/// Takes the ids of configured jobs out of the description: who has no key does not learn them.
+fn hide_jobs(document: &mut Value) {
+    let Some(body) = document
+        .pointer_mut("/paths/~1job~1request~1submit/post/requestBody/content/application~1json/schema")
+        .and_then(Value::as_object_mut)
+    else {
+        return;
+    };
+    let example = body.get_mut("examples").and_then(|examples| examples.pointer_mut("/0/request/jobId"));
+    if let Some(job) = example {
+        *job = json!("JOB_ID");
+    }
+    let job = body.get_mut("properties").and_then(|fields| fields.pointer_mut("/request/properties/jobId"));
+    if let Some(job) = job.and_then(Value::as_object_mut) {
+        job.remove("enum");
+    }
 }
 
 /// The whole description (OpenAPI 3.1).
@@ -50,10 +72,16 @@ fn document(api: &Api) -> Value {
             ),
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
-        "servers": [{ "url": "/" }],
+        "servers": [{ "url": prefix(&api.settings.public_url) }],
         "paths": paths,
         "components": components,
     })
+}
+
+/// The path under which a proxy shows the API: that of `public_url`.
+fn prefix(public_url: &str) -> &str {
+    let rest = public_url.split_once("://").map_or("", |(_, rest)| rest);
+    rest.find('/').map_or("/", |path| &rest[path..])
 }
 
 fn operation(api: &Api, call: &Call) -> Value {
@@ -247,6 +275,7 @@ fn outside(api: &Api) -> Map<String, Value> {
     if !api.settings.metrics_public {
         metrics["get"]["security"] = security(api);
         metrics["get"]["responses"]["401"] = error(401);
+        metrics["get"]["responses"]["403"] = error(403);
         metrics["get"]["responses"]["429"] = error(429);
     }
     paths.insert("/metrics".to_owned(), metrics);
@@ -290,6 +319,8 @@ fn file() -> Value {
             "404": error(404),
             "412": { "description": "Changed." },
             "416": error(416),
+            "429": error(429),
+            "503": error(503),
         },
         "security": [],
     } })

@@ -4,10 +4,12 @@ use std::io::{Cursor, Read as _};
 use std::sync::{Arc, LazyLock};
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderValue, Response, StatusCode, header};
 
+use super::clients::ClientAddress;
 use super::envelope::{Fault, Kind};
+use super::server::Kept;
 use super::{Api, fault};
 
 /// The page's files and their types; all others of the distribution are variants of these.
@@ -72,20 +74,30 @@ pub(super) async fn page() -> Response<Body> {
 }
 
 /// `GET /docs/`
-pub(super) async fn start(State(api): State<Arc<Api>>) -> Response<Body> {
-    asset(&api, "")
+pub(super) async fn start(State(api): State<Arc<Api>>, Extension(from): Extension<ClientAddress>) -> Response<Body> {
+    asset(&api, "", from)
 }
 
 /// `GET /docs/{file}`
-pub(super) async fn file(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Response<Body> {
-    asset(&api, &name)
+pub(super) async fn file(
+    State(api): State<Arc<Api>>,
+    Extension(from): Extension<ClientAddress>,
+    Path(name): Path<String>,
+) -> Response<Body> {
+    asset(&api, &name, from)
 }
 
-fn asset(api: &Api, name: &str) -> Response<Body> {
+fn asset(api: &Api, name: &str, ClientAddress(address): ClientAddress) -> Response<Body> {
     let Some((_, kind, bytes)) = ASSETS.iter().find(|(known, _, _)| *known == name) else {
         return fault(api, &Fault::new(Kind::NotFound, "there is no such path"));
     };
+    // More than a connection buffers: a client that does not read it has a place among those only.
+    let kept = match api.shares.download(address) {
+        Ok(download) => Kept::new(download),
+        Err(refused) => return fault(api, &refused),
+    };
     let mut response = Response::new(Body::from(bytes.clone()));
+    response.extensions_mut().insert(kept);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }

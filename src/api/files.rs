@@ -1,6 +1,7 @@
 //! `GET /files/{key}?expires=…&signature=…`: a file of a local store, by signed link.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -11,8 +12,10 @@ use futures_util::stream::try_unfold;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
+use super::clients::ClientAddress;
 use super::envelope::{Fault, Kind};
 use super::ranges::{Part, Version};
+use super::server::Kept;
 use super::{Api, fault};
 use crate::outputs::{content_disposition, content_type};
 
@@ -43,6 +46,8 @@ async fn opened(api: &Api, request: Request) -> Result<Response<Body>, Fault> {
         .links
         .open(&key, signed.expires.as_deref(), signed.signature.as_deref(), api.now())
         .map_err(|error| forbidden(&error))?;
+    let address = parts.extensions.get::<ClientAddress>().map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.0);
+    let download = api.shares.download(address)?;
     let missing = || Fault::new(Kind::NotFound, "the file is not there any more");
     let path = api.store.path(&key).ok_or_else(missing)?;
     // A directory opens, too, and is no file.
@@ -79,8 +84,10 @@ async fn opened(api: &Api, request: Request) -> Result<Response<Body>, Fault> {
     headers.insert(header::CONTENT_DISPOSITION, disposition.unwrap_or(HeaderValue::from_static("attachment")));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(key.as_str())));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response.extensions_mut().insert(Kept::new(download));
+    // By its key: whose request the file was made for.
+    let request = key.origin().map(|origin| format!("{}/{}", origin.tag, origin.request_id));
+    api.audit.downloaded(request.as_deref().unwrap_or("none"), key.as_str(), address, response.status());
     Ok(response)
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{Response, StatusCode};
+use axum::http::{HeaderMap, Response, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -56,7 +56,8 @@ pub(super) struct HealthReport {
     /// database, store, and where reports are made, source.
     dependencies: BTreeMap<&'static str, Dependency>,
     /// What does not work as it should although the process is ready, and why: `source`, or `job ID` where the scans of a
-    /// job do not end well. Absent where there is nothing.
+    /// job do not end well. Without a key, where keys are configured, only that something is `degraded`: `source`, `jobs`.
+    /// Absent where there is nothing.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(default)]
     degraded: BTreeMap<String, String>,
@@ -67,8 +68,9 @@ pub(super) struct HealthReport {
 struct Dependency {
     /// Whether it can be used.
     ok: bool,
-    /// Why not.
-    message: String,
+    /// Why not. Only told to callers with a key, where keys are configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
 }
 
 impl Health {
@@ -115,12 +117,14 @@ impl Health {
     fn report(&self) -> HealthReport {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let dependency = |name| match seen.get(name) {
-            None => Dependency { ok: false, message: "not looked at yet".to_owned() },
-            Some((at, _)) if at.elapsed() > STALE => {
-                Dependency { ok: false, message: format!("no answer for {} s", at.elapsed().as_secs()) }
-            }
-            Some((_, Ok(()))) => Dependency { ok: true, message: "ok".to_owned() },
-            Some((_, Err(why))) => Dependency { ok: false, message: why.clone() },
+            None => (false, "not looked at yet".to_owned()),
+            Some((at, _)) if at.elapsed() > STALE => (false, format!("no answer for {} s", at.elapsed().as_secs())),
+            Some((_, Ok(()))) => (true, "ok".to_owned()),
+            Some((_, Err(why))) => (false, why.clone()),
+        };
+        let dependency = |name| {
+            let (ok, message) = dependency(name);
+            Dependency { ok, message: Some(message) }
         };
         let dependencies: BTreeMap<_, _> = self.looks.iter().map(|(name, _)| (*name, dependency(*name))).collect();
         // Without the source requests are still taken, and wait. What was never looked at may be anything.
@@ -128,7 +132,7 @@ impl Health {
         let ready = dependencies.iter().all(|(name, one)| one.ok || !is_needed(name));
         let mut degraded = BTreeMap::new();
         if let Some(source) = dependencies.get(SOURCE).filter(|one| !one.ok && !is_needed(SOURCE)) {
-            degraded.insert(SOURCE.to_owned(), source.message.clone());
+            degraded.insert(SOURCE.to_owned(), source.message.clone().unwrap_or_default());
         }
         if let Some(trouble) = &self.scans {
             for job in &self.config.get().jobs {
@@ -136,6 +140,18 @@ impl Health {
             }
         }
         HealthReport { live: true, ready, dependencies, degraded }
+    }
+}
+
+impl HealthReport {
+    /// Names and states only: messages name hosts, files and jobs.
+    fn without_messages(mut self) -> Self {
+        for dependency in self.dependencies.values_mut() {
+            dependency.message = None;
+        }
+        let kind = |name: String| if name == SOURCE { name } else { "jobs".to_owned() };
+        self.degraded = self.degraded.into_keys().map(|name| (kind(name), "degraded".to_owned())).collect();
+        self
     }
 }
 
@@ -167,8 +183,9 @@ pub(super) async fn look(api: Arc<Api>) {
 }
 
 /// `GET /health`
-pub(super) async fn health(State(api): State<Arc<Api>>) -> Response<Body> {
+pub(super) async fn health(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response<Body> {
     let report = api.health.report();
+    let report = if api.is_known(&headers) { report } else { report.without_messages() };
     let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     respond(status, &serde_json::to_value(report).unwrap_or_default())
 }

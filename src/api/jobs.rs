@@ -14,6 +14,7 @@ pub(super) const CALL: Call = Call {
     id: "ekstep.analytics.job.list",
     method: Method::Get,
     path: "/job/list",
+    fields: &[],
     handle: |asked| Box::pin(std::future::ready(Ok(jobs(&asked)))),
     describe: |_| Operation {
         summary: "The configured jobs",

@@ -102,6 +102,19 @@ impl Keys {
 
     /// Who calls, within their rate. Without any key configured everybody may: the API is on loopback then.
     pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Caller, Fault> {
+        let caller = self.known_caller(headers)?;
+        if let Some((key, most)) = caller.0.as_ref().and_then(|key| Some((key, key.per_minute?))) {
+            let mut calls = key.calls.lock().unwrap_or_else(PoisonError::into_inner);
+            calls.take(most, Instant::now()).map_err(|wait| {
+                let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                Fault::too_many("over the key's calls per minute", seconds)
+            })?;
+        }
+        Ok(caller)
+    }
+
+    /// Who calls, whatever their rate; it costs no call.
+    pub(super) fn known_caller(&self, headers: &HeaderMap) -> Result<Caller, Fault> {
         if !self.needed() {
             return Ok(Caller(None));
         }
@@ -123,13 +136,6 @@ impl Keys {
         // Told to nobody but who has the key.
         if key.not_after.is_some_and(|last| self.clock.now() > last) {
             return Err(Fault::new(Kind::Unauthorized, "the key has expired"));
-        }
-        if let Some(most) = key.per_minute {
-            let mut calls = key.calls.lock().unwrap_or_else(PoisonError::into_inner);
-            calls.take(most, Instant::now()).map_err(|wait| {
-                let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-                Fault::too_many("over the key's calls per minute", seconds)
-            })?;
         }
         Ok(Caller(Some(key)))
     }

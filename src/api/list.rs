@@ -16,6 +16,7 @@ pub(super) const CALL: Call = Call {
     id: "ekstep.analytics.job.request.list",
     method: Method::Get,
     path: "/job/request/list/{tag}",
+    fields: &[],
     handle: |asked| Box::pin(list(asked)),
     describe: |_| Operation {
         summary: "The requests of a tag, newest first",

@@ -4,43 +4,49 @@
 //! Not here: what a request means (`intake`), rows (`requests`), links (`outputs`). Database calls go through
 //! [`Api::ask`], never on a tokio thread.
 
+mod audit;
 mod body;
 mod call;
+mod clients;
 mod describe;
 mod docs;
 mod envelope;
 mod files;
+mod guard;
 mod health;
 mod jobs;
 mod keys;
 mod list;
 mod operate;
+mod parse;
 mod ranges;
 mod rate;
 mod read;
 mod search;
 mod server;
+mod shares;
 mod status;
 mod submit;
 mod watch;
 mod withheld;
 
 use std::future::Ready;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::Response;
+use axum::http::{HeaderMap, Response};
 use axum::routing::{MethodFilter, get, on};
 use chrono::{DateTime, Utc};
 use tokio::sync::Semaphore;
 
 use self::call::{Answer, Call, Method};
 use self::envelope::{Envelope, Fault, Kind, OUTSIDE};
-use self::keys::Keys;
+use self::keys::{Caller, Keys};
 use self::status::{Around, SignedLinks, status_object};
 use crate::config::Live;
 use crate::config::checked::{self, Job};
@@ -50,6 +56,7 @@ use crate::outputs::{Links, Store};
 use crate::requests::{Clock, Queue, QueueError, RequestKey, RequestRow, Status};
 use crate::sources::Source;
 
+pub use audit::{AUDIT, fields as audit_fields};
 pub use health::Troubles;
 pub use server::{Bound, ServeError, bind};
 
@@ -98,6 +105,9 @@ struct Api {
     prepared: Arc<AtomicBool>,
     keys: Keys,
     turns: Semaphore,
+    shares: shares::Shares,
+    strangers: clients::Strangers,
+    audit: audit::Audit,
     waiting: watch::Waiting,
     counts: watch::Counts,
     withheld: withheld::Told,
@@ -106,6 +116,7 @@ struct Api {
 
 impl Api {
     fn new(parts: Parts, settings: checked::Api) -> Self {
+        parts.metrics.know_calls(CALLS.iter().map(|call| call.name).chain(["download", "metrics", "other"]));
         Self {
             keys: Keys::new(parts.config.clone(), Arc::clone(&parts.clock)),
             health: health::Health::new(&parts),
@@ -114,10 +125,13 @@ impl Api {
             queue: parts.queue,
             store: parts.store,
             clock: parts.clock,
-            metrics: parts.metrics,
             links: parts.links,
             prepared: parts.prepared,
             turns: Semaphore::new(DATABASE_CALLS),
+            shares: shares::Shares::default(),
+            strangers: clients::Strangers::default(),
+            audit: audit::Audit::new(Arc::clone(&parts.metrics)),
+            metrics: parts.metrics,
             waiting: watch::Waiting::default(),
             counts: watch::Counts::default(),
             withheld: withheld::Told::default(),
@@ -141,6 +155,34 @@ impl Api {
     /// Ids and aliases of all jobs.
     fn job_names(&self) -> Vec<String> {
         self.jobs().iter().flat_map(|job| job.names()).map(str::to_owned).collect()
+    }
+
+    /// Who calls from there. One address hears only so often that its key is not valid.
+    fn caller(&self, headers: &HeaderMap, address: IpAddr) -> Result<Caller, Fault> {
+        self.keys.caller(headers).map_err(|fault| {
+            if fault.kind != Kind::Unauthorized {
+                return fault;
+            }
+            self.strangers
+                .count(address, Instant::now())
+                .err()
+                .map_or(fault, |wait| Fault::too_many("too many calls without a valid key", wait.as_secs() + 1))
+        })
+    }
+
+    /// The name of a caller's key; `None` where no keys are configured.
+    fn key_name<'c>(&self, caller: &'c Caller) -> Option<&'c str> {
+        self.keys.needed().then(|| caller.name())
+    }
+
+    /// The name of the key of a call that was refused, if it is a valid one.
+    fn refused_key(&self, headers: &HeaderMap) -> Option<String> {
+        self.keys.known_caller(headers).ok().and_then(|caller| self.key_name(&caller).map(str::to_owned))
+    }
+
+    /// Whether a call may see what is wrong inside: who has a key, and everybody where none is needed.
+    fn is_known(&self, headers: &HeaderMap) -> bool {
+        self.keys.known_caller(headers).is_ok()
     }
 
     /// The API's one door to the database.
@@ -255,5 +297,8 @@ fn fault(api: &Api, fault: &Fault) -> Response<Body> {
     if matches!(fault.kind, Kind::Internal | Kind::Unavailable) {
         log::error!("call failed resmsgid={} error={:?}", envelope.resmsgid, fault.message);
     }
-    envelope.fault(fault, api.now())
+    let mut response = envelope.fault(fault, api.now());
+    let about = audit::About { reason: fault.message.clone(), ..audit::About::default() };
+    response.extensions_mut().insert(about);
+    response
 }

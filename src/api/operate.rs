@@ -13,6 +13,7 @@ pub(super) const CANCEL: Call = Call {
     id: "ekstep.analytics.job.request.cancel",
     method: Method::Act,
     path: "/job/request/cancel/{tag}/{request_id}",
+    fields: &[],
     handle: |asked| {
         Box::pin(async move {
             let by = asked.caller.name().to_owned();
@@ -31,6 +32,7 @@ pub(super) const RETRY: Call = Call {
     id: "ekstep.analytics.job.request.retry",
     method: Method::Act,
     path: "/job/request/retry/{tag}/{request_id}",
+    fields: &[],
     handle: |asked| {
         Box::pin(operate(asked, "retry", "only a FAILED request can be tried again", |queue, key| queue.resubmit(key)))
     },
@@ -56,7 +58,7 @@ fn operation(summary: &'static str, description: &'static str) -> Operation {
     }
 }
 
-async fn operate<F>(asked: Asked, what: &str, rule: &str, verb: F) -> Answer
+async fn operate<F>(asked: Asked, what: &'static str, rule: &str, verb: F) -> Answer
 where
     F: FnOnce(&dyn Queue, &RequestKey) -> Result<bool, QueueError> + Send + 'static,
 {
@@ -77,6 +79,7 @@ where
     if !changed {
         return Err(Fault::new(Kind::Conflict, format!("the request is {}: {rule}", row.status)));
     }
-    log::info!("{what} request={asked_for} caller={}", asked.caller.name());
+    let key = asked.api.key_name(&asked.caller);
+    asked.api.audit.acted(what, key, &asked_for.to_string(), asked.address);
     asked.api.status(&row, asked.now).await
 }

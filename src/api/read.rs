@@ -11,6 +11,7 @@ pub(super) const CALL: Call = Call {
     id: "ekstep.analytics.job.request.info",
     method: Method::Get,
     path: "/job/request/read/{tag}/{request_id}",
+    fields: &[],
     handle: |asked| Box::pin(read(asked)),
     describe: |_| Operation {
         summary: "One request",

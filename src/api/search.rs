@@ -20,6 +20,7 @@ pub(super) const CALL: Call = Call {
     id: "ekstep.analytics.job.request.search",
     method: Method::Post,
     path: "/job/request/search",
+    fields: &["filters", "limit", "after"],
     handle: |asked| Box::pin(search(asked)),
     describe: |_| Operation {
         summary: "Find requests by job, status, channel or day",

@@ -1,36 +1,57 @@
 //! The listener: connections in, each by itself. A client that is slow, silent or broken costs its own connection and
-//! no more, and that not for ever.
+//! no more, and that not for ever; where connections are too many, [`places`] says which has to go.
 
-use std::net::SocketAddr;
+mod places;
+mod wire;
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, Request, Response, header};
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio_io_timeout::TimeoutStream;
+use tower::ServiceExt as _;
 
-use super::{Api, Parts, health, router};
+use self::places::{Entered, Place, Places, RESERVED};
+use self::wire::Wire;
+use super::clients::{self, ClientAddress};
+use super::envelope::{Envelope, Fault, Kind, OUTSIDE};
+use super::{Api, Parts, fault, guard, health, router};
 use crate::config::checked;
 
-/// Connections at a time; more wait in the listener's own queue. Well below the usual limit of 1,024 open files.
+/// Connections at a time, beside those that are kept for health checks.
 const CONNECTIONS: usize = 512;
+/// Open files that are not connections: databases, sources, reports on their way.
+const OTHER_FILES: u64 = 256;
+/// Open files that are asked for where the system's soft limit is lower. A download is a file beside its connection.
+const FILES: u64 = 4096;
 /// How long a client may take for the head of a request, and how long a connection may idle between two.
 const HEAD: Duration = Duration::from_secs(20);
-/// How long a connection may pass no byte while one is due.
-const SILENCE: Duration = Duration::from_mins(1);
+/// The most bytes of a head, and of each buffer of a connection.
+const BUFFER: usize = 64 << 10;
 /// How long a listener that has no more files to open rests.
-const REST: Duration = Duration::from_millis(200);
+const REST: Duration = Duration::from_millis(50);
+/// How often the audit log tells what was left out of it.
+const SWEEP: Duration = Duration::from_secs(15);
 
 /// Why the API does not listen.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address} (`[api] listen` in jobs.toml): {cause}")]
 pub struct ServeError {
     address: SocketAddr,
-    cause: std::io::Error,
+    cause: io::Error,
 }
 
 /// A listener whose address is bound.
@@ -61,57 +82,253 @@ impl Bound {
     pub async fn serve(self, parts: Parts, settings: checked::Api, stop: impl Future<Output = ()>, patience: Duration) {
         let Self { listener, address } = self;
         let api = Arc::new(Api::new(parts, settings));
+        let connections = connections();
         log::info!("api ready address={address}");
-        let looking = tokio::spawn(health::look(Arc::clone(&api)));
+        let beside = [tokio::spawn(health::look(Arc::clone(&api))), tokio::spawn(sweep(Arc::clone(&api)))];
         let (router, graceful) = (router(&api), GracefulShutdown::new());
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let places = Places::new(connections, connections / 2);
         tokio::pin!(stop);
         loop {
-            let accepted = async {
-                // Never closed, so there is always a place in the end.
-                let place = Arc::clone(&places).acquire_owned().await.ok();
-                (place, listener.accept().await)
-            };
-            let (place, stream) = tokio::select! {
+            let accepted = tokio::select! {
                 () = &mut stop => break,
-                accepted = accepted => accepted,
+                accepted = listener.accept() => accepted,
             };
-            match stream {
-                Ok((stream, _)) => {
-                    let connection = graceful.watch(connection(stream, router.clone()));
-                    tokio::spawn(async move {
-                        // A client that goes away in mid-sentence is no event.
-                        if let Err(error) = connection.await {
-                            log::debug!("connection broke off error={error}");
-                        }
-                        drop(place);
-                    });
-                }
+            let (stream, peer) = match accepted {
+                Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
                 Err(error) => {
-                    log::warn!("cannot accept a connection error={error}");
-                    tokio::time::sleep(REST).await;
+                    not_accepted(&error, &places).await;
+                    continue;
                 }
+            };
+            let limited = !clients::is_trusted(&api.settings.trusted_proxies, peer);
+            // Where every place, of the reserved ones too, has a request under way, the connection is closed unheard.
+            let Some(Entered { place, closed, displaced }) = places.enter(peer, limited) else { continue };
+            if displaced {
+                api.metrics.connection_displaced();
             }
+            let connection = graceful.watch(connection(stream, Arc::new(place), Arc::clone(&api), router.clone()));
+            tokio::spawn(async move {
+                tokio::select! {
+                    // A client that goes away in mid-sentence is no event.
+                    ended = connection => if let Err(error) = ended {
+                        log::debug!("connection broke off error={error}");
+                    },
+                    _ = closed => log::debug!("connection closed for another one"),
+                }
+            });
         }
         drop(listener);
-        looking.abort();
+        beside.iter().for_each(tokio::task::JoinHandle::abort);
         if tokio::time::timeout(patience, graceful.shutdown()).await.is_err() {
             log::warn!("stop_timeout is over, connections are cut");
+        }
+        api.audit.tell_all();
+    }
+}
+
+/// How many connections the limit of open files allows, beside the reserved ones.
+fn connections() -> usize {
+    let files = open_files();
+    let possible = usize::try_from(files.saturating_sub(OTHER_FILES) / 2).unwrap_or(CONNECTIONS);
+    let connections = possible.saturating_sub(RESERVED).clamp(RESERVED, CONNECTIONS);
+    if connections < CONNECTIONS {
+        log::warn!(
+            "few open files are allowed, so fewer connections are connections={connections} files={files}: raise the limit \
+             (ulimit -n, LimitNOFILE=)"
+        );
+    }
+    connections
+}
+
+/// How many files may be open. A low soft limit is raised first, as far as the hard one lets it.
+#[cfg(target_os = "linux")]
+fn open_files() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    let files = limit.current.unwrap_or(FILES);
+    let wanted = FILES.min(limit.maximum.unwrap_or(FILES));
+    let raised = wanted > files && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).is_ok();
+    if raised { wanted } else { files }
+}
+
+/// Elsewhere the usual limit is taken for granted.
+#[cfg(not(target_os = "linux"))]
+const fn open_files() -> u64 {
+    1024
+}
+
+/// A connection that could not be accepted: most often it is gone already. Where there are no more files, waiting
+/// connections make room.
+async fn not_accepted(error: &io::Error, places: &Places) {
+    let no_files = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM].map(Some).contains(&error.raw_os_error());
+    if no_files {
+        log::warn!("cannot accept a connection error={error}");
+        places.make_room();
+        tokio::time::sleep(REST).await;
+    } else {
+        log::debug!("a connection was gone before it was accepted error={error}");
+    }
+}
+
+async fn sweep(api: Arc<Api>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        api.audit.sweep(Instant::now());
+    }
+}
+
+/// Serves one connection.
+fn connection(
+    stream: TcpStream,
+    place: Arc<Place>,
+    api: Arc<Api>,
+    router: Router,
+) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> {
+    let wire = Wire::new(stream, Arc::clone(&place));
+    let service = service_fn(move |request| {
+        let (place, api, router) = (Arc::clone(&place), Arc::clone(&api), router.clone());
+        // Before anything is awaited: from here on the connection is not closed for another.
+        let came = place.request_came();
+        Box::pin(async move {
+            let mut response = answer(&api, router, &place, came, request).await;
+            let kept = response.extensions_mut().remove::<Kept>();
+            Ok::<_, Infallible>(response.map(|body| Leaving { body, place, _kept: kept }))
+        })
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(wire), service)
+}
+
+/// Answers one request.
+async fn answer(
+    api: &Arc<Api>,
+    router: Router,
+    place: &Arc<Place>,
+    came: bool,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let (mut parts, body) = request.into_parts();
+    let address: IpAddr = clients::address(place.peer, &parts.headers, &api.settings.trusted_proxies);
+    parts.extensions.insert(ClientAddress(address));
+    let path = parts.uri.path();
+    let is_page = path == "/docs" || path.starts_with("/docs/");
+    let call = if path.starts_with("/files/") {
+        "download"
+    } else if path == "/metrics" {
+        "metrics"
+    } else {
+        "other"
+    };
+    let full = !came || place.is_reserved && !guard::is_for_reserved_places(&parts.uri);
+    let refused = if full {
+        Err(Fault::new(Kind::Unavailable, "all connections are taken"))
+    } else if api.keys.needed() {
+        Ok(())
+    } else {
+        guard::without_keys(&parts.uri, &parts.headers)
+    };
+    let body = Arriving { ended: body.is_end_stream(), body, place: Arc::clone(place) };
+    let mut response = match refused {
+        Ok(()) => {
+            let Ok(response) = router.oneshot(Request::from_parts(parts, Body::new(body))).await;
+            response
+        }
+        Err(refused) => {
+            drop(body);
+            // No event for the log: it may happen as often as clients wish.
+            let mut response =
+                if full { Envelope::new(OUTSIDE).fault(&refused, api.now()) } else { fault(api, &refused) };
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response
+        }
+    };
+    guard::protect(is_page, response.headers_mut());
+    api.audit.answered(&response, call, address);
+    response
+}
+
+/// What must live until an answer has left; an extension of it.
+#[derive(Clone)]
+pub(super) struct Kept {
+    _what: Arc<dyn Any + Send + Sync>,
+}
+
+impl Kept {
+    pub(super) fn new(what: impl Any + Send + Sync) -> Self {
+        Self { _what: Arc::new(what) }
+    }
+}
+
+/// A request's body; tells its place if it is given up before its end.
+struct Arriving {
+    body: Incoming,
+    ended: bool,
+    place: Arc<Place>,
+}
+
+impl hyper::body::Body for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        self.ended |= frame.is_none();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        if !self.ended && !self.body.is_end_stream() {
+            self.place.body_left_unread();
         }
     }
 }
 
-type Served =
-    http1::Connection<TokioIo<std::pin::Pin<Box<TimeoutStream<TcpStream>>>>, TowerToHyperService<axum::Router>>;
+/// An answer's body; tells its place when all of it has been taken.
+struct Leaving {
+    body: Body,
+    place: Arc<Place>,
+    _kept: Option<Kept>,
+}
 
-fn connection(stream: TcpStream, router: axum::Router) -> Served {
-    // Small answers go out at once.
-    let _ = stream.set_nodelay(true);
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_read_timeout(Some(SILENCE));
-    stream.set_write_timeout(Some(SILENCE));
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(router))
+impl hyper::body::Body for Leaving {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.place.answer_is_buffered();
+    }
 }

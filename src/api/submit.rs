@@ -16,6 +16,18 @@ pub(super) const CALL: Call = Call {
     id: "ekstep.analytics.job.request.submit",
     method: Method::Post,
     path: "/job/request/submit",
+    fields: &[
+        "tag",
+        "jobId",
+        "dataset",
+        "jobConfig",
+        "datasetConfig",
+        "output_format",
+        "outputFormat",
+        "requestedBy",
+        "requestedChannel",
+        "encryptionKey",
+    ],
     handle: |asked| Box::pin(submit(asked)),
     describe: |api| Operation {
         summary: "Make a request, or find it",
@@ -122,7 +134,8 @@ async fn put(asked: &Asked, new: NewRequest) -> Result<RequestRow, Fault> {
     if submitted == Submitted::OtherKey {
         return Err(Fault::new(Kind::Conflict, "already submitted with another encryptionKey"));
     }
-    log::info!("submission request={key} job={} caller={} state={submitted:?}", row.job_id, caller.name());
+    let state = format!("{submitted:?}");
+    api.audit.submitted(api.key_name(caller), &key.to_string(), asked.address, &row.job_id, &state);
     Ok(row)
 }
 

@@ -2,15 +2,18 @@
 //! read at most once in its time, however many ask.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, Response, header};
 use tokio::sync::Mutex;
 
-use super::envelope::Fault;
+use super::audit::About;
+use super::clients::ClientAddress;
+use super::envelope::{Fault, Kind};
 use super::{Api, fault};
 use crate::config::checked::Job;
 use crate::requests::{self, Overview, RequestKey};
@@ -71,11 +74,18 @@ impl Waiting {
 pub(super) struct Counts(Mutex<Option<(Instant, Overview)>>);
 
 /// `GET /metrics`
-pub(super) async fn metrics(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response<Body> {
+pub(super) async fn metrics(
+    State(api): State<Arc<Api>>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let mut key = None;
     if !api.settings.metrics_public
-        && let Err(refused) = api.keys.caller(&headers)
+        && let Err(refused) = may_read(&api, &headers, address, &mut key)
     {
-        return fault(&api, &refused);
+        let mut response = fault(&api, &refused);
+        response.extensions_mut().insert(About { call: "metrics", key, request: None, reason: refused.message });
+        return response;
     }
     let jobs = api.jobs();
     api.metrics.know_jobs(jobs.iter().map(|job| job.id.as_str()));
@@ -92,6 +102,16 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>, headers: HeaderMap) -> 
     let mut response = Response::new(Body::from(text));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+/// Metrics tell of all tags, so they are for keys without a limit to some. `key` gets the name of the caller's.
+fn may_read(api: &Api, headers: &HeaderMap, address: IpAddr, key: &mut Option<String>) -> Result<(), Fault> {
+    let caller = api.caller(headers, address).inspect_err(|_| *key = api.refused_key(headers))?;
+    *key = api.key_name(&caller).map(str::to_owned);
+    if caller.reader().tags.is_empty() {
+        return Ok(());
+    }
+    Err(Fault::new(Kind::Forbidden, "the key is limited to certain tags, and metrics tell of all"))
 }
 
 async fn refresh(api: &Api) -> Result<(), Fault> {

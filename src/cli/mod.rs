@@ -161,7 +161,8 @@ fn log_to_stderr(arguments: &Arguments) {
         _ => true,
     };
     let level = match (arguments.verbose, quiet) {
-        (0, true) => "warn",
+        // What is done to requests is always told.
+        (0, true) => "warn,audit=info",
         (0, false) | (1, true) => "info,tokio_cron_scheduler=warn",
         _ => "debug",
     };

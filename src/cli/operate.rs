@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::print::outln;
 use super::{Ended, load_config, open_queue};
+use crate::api::{AUDIT, audit_fields};
 use crate::config::Config;
 use crate::intake;
 use crate::intake::encryption::SealError;
@@ -40,6 +41,9 @@ pub(super) fn retry(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     let key = arguments.key();
     refuse_foreign(queue.as_ref(), &config, &key)?;
     let changed = queue.resubmit(&key)?;
+    if changed {
+        audit("retry", &key, "operator");
+    }
     answer(queue.as_ref(), &key, changed, "only a FAILED request can be tried again")
 }
 
@@ -49,7 +53,23 @@ pub(super) fn cancel(arguments: &CancelArguments, config: &Path) -> Result<(), E
     let key = arguments.request.key();
     refuse_foreign(queue.as_ref(), &config, &key)?;
     let changed = queue.cancel(&key, &arguments.by)?;
+    if changed {
+        audit("cancel", &key, &arguments.by);
+    }
     answer(queue.as_ref(), &key, changed, "only a SUBMITTED request can be cancelled")
+}
+
+/// Tells who did what to a request, on standard error: the audit log of the command line.
+pub(super) fn audit(act: &str, request: &RequestKey, by: &str) {
+    // Behind sudo the one who typed it.
+    let user = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    let fields = [
+        ("request", request.to_string()),
+        ("by", by.to_owned()),
+        ("user", user.unwrap_or_else(|| "unknown".to_owned())),
+        ("address", "local".to_owned()),
+    ];
+    log::info!(target: AUDIT, "{act} {}", audit_fields(&fields.each_ref().map(|(name, value)| (*name, value.as_str()))));
 }
 
 /// Rows of jobs that are not configured belong to another system.

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::files::files;
 use super::filters::{FilterArguments, find_job};
+use super::operate::audit;
 use super::print::outln;
 use super::progress::Progress;
 use super::{Ended, daemons, load_config, open_queue, print};
@@ -71,6 +72,9 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     let submitted = queue.submit(&request)?;
     if submitted == Submitted::OtherKey {
         return Err(Ended::Failed(format!("request {}: already submitted with another encryptionKey", request.key)));
+    }
+    if submitted != Submitted::Exists {
+        audit("submission", &request.key, "operator");
     }
     let row = if arguments.wait { wait(queue.as_ref(), &request.key)? } else { find(queue.as_ref(), &request.key)? };
     let files = files(&config, &row)?;

@@ -1,11 +1,14 @@
 //! `[api]`: where it listens, and who may call it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+
+use ipnet::IpNet;
 
 use super::api_keys::keys;
 use super::checked::Api;
 use super::errors::Place;
+use super::loopback::names_loopback;
 use super::raw::Value;
 use super::section::Section;
 use crate::outputs::LinkHost;
@@ -17,6 +20,7 @@ pub(super) fn api(section: &Section<'_>, file: &Path) -> Option<Api> {
     let public_url = public_url(section);
     let metrics_public = section.boolean("metrics_public");
     let link_hosts = link_hosts(section);
+    let trusted_proxies = trusted_proxies(section);
     let (listen, place) = listen?;
     let is_loopback = listen.ip().to_canonical().is_loopback();
     let no_keys = section.node("keys").is_none_or(|node| matches!(&node.value, Value::List(keys) if keys.is_empty()));
@@ -30,10 +34,17 @@ pub(super) fn api(section: &Section<'_>, file: &Path) -> Option<Api> {
             ),
         );
     }
+    if is_loopback && no_keys {
+        refuse_strangers(section, public_url.as_deref());
+    }
+    // Behind a proxy on this machine loopback is no sign that nobody else calls.
+    let is_for_this_machine =
+        is_loopback && trusted_proxies.is_empty() && public_url.as_deref().is_none_or(names_loopback);
     Some(Api {
         listen,
         public_url: public_url.unwrap_or_else(|| format!("http://{listen}")),
-        metrics_public: metrics_public.unwrap_or(is_loopback),
+        metrics_public: metrics_public.unwrap_or(is_for_this_machine),
+        trusted_proxies,
         keyed: !keys.is_empty(),
         link_hosts,
         keys,
@@ -48,6 +59,41 @@ fn listen<'a>(section: &Section<'a>) -> Option<(SocketAddr, &'a Place)> {
         return None;
     };
     Some((address, place))
+}
+
+/// Where no key is needed only this machine is meant to call: what makes others come is refused.
+fn refuse_strangers(section: &Section<'_>, public_url: Option<&str>) {
+    let why = "and nobody would need a key: add [[api.keys]], or leave it out";
+    if let Some(node) =
+        section.node("trusted_proxies").filter(|node| !matches!(&node.value, Value::List(all) if all.is_empty()))
+    {
+        section.faults.add(&node.place, format!("behind `trusted_proxies` others can reach the API, {why}"));
+    }
+    if let (Some(url), Some(node)) = (public_url, section.node("public_url"))
+        && !names_loopback(url)
+    {
+        section.faults.add(&node.place, format!("under `public_url` others are to reach the API, {why}"));
+    }
+}
+
+/// Networks (`10.0.0.0/8`) or single addresses.
+fn trusted_proxies(section: &Section<'_>) -> Vec<IpNet> {
+    let read = |(text, place): (&str, &Place)| {
+        let net = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        let what = match net {
+            Err(_) => "`trusted_proxies` are addresses and networks, such as \"10.0.0.5\" or \"10.0.0.0/8\"".to_owned(),
+            Ok(net) if net.prefix_len() == 0 => {
+                "`trusted_proxies` must not be everybody: then each client could name any address as its own".to_owned()
+            }
+            Ok(net) if net.trunc() != net => {
+                format!("`{net}` has bits behind its prefix; did you mean {}?", net.trunc())
+            }
+            Ok(net) => return Some(net),
+        };
+        section.faults.add(place, what);
+        None
+    };
+    section.texts("trusted_proxies").unwrap_or_default().into_iter().filter_map(read).collect()
 }
 
 /// Without a slash at its end: links go on with `/files/…`.

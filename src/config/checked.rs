@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
+use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 
 use crate::objects;
@@ -294,6 +295,8 @@ pub struct Api {
     pub metrics_public: bool,
     /// Hosts that URLs in rows of others may lead to. Changes while the program runs.
     pub link_hosts: Vec<LinkHost>,
+    /// Proxies whose `X-Forwarded-For` says where a call comes from.
+    pub trusted_proxies: Vec<IpNet>,
     /// `[[api.keys]]`
     pub keys: Vec<ApiKey>,
     /// Whether calls need a key. With no key left nobody may call then.

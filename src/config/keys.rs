@@ -66,7 +66,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ),
     ("worker.per_tag", &["requests", "bytes"]),
     ("worker.per_channel", &["requests", "bytes"]),
-    ("api", &["listen", "public_url", "metrics_public", "link_hosts", "keys"]),
+    ("api", &["listen", "public_url", "metrics_public", "trusted_proxies", "link_hosts", "keys"]),
     ("api.keys", &["name", "sha256", "tags", "channels", "per_minute", "open_requests", "not_after"]),
     ("secrets", &["key"]),
 ];
@@ -90,6 +90,7 @@ const STRUCTURED: &[&str] = &[
     "source.tables.user_activity_agg",
     "source.tables.assessment_aggregator",
     "api.link_hosts",
+    "api.trusted_proxies",
     "api.keys",
     "api.keys.tags",
     "api.keys.channels",

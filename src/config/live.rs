@@ -135,7 +135,7 @@ mod tests {
         let hosts = |live: &Live| live.get().api.as_ref().map(|api| api.link_hosts.len());
         let changes = live.replace(api("link_hosts = [\"a.example\", \"b.example:81\"]"));
         assert_eq!((changes, hosts(&live)), (Changes { in_force: true, need_restart: Vec::new() }, Some(2)));
-        let changes = live.replace(api("public_url = \"https://c.example\""));
+        let changes = live.replace(api("metrics_public = false"));
         assert_eq!((changes, hosts(&live)), (Changes { in_force: true, need_restart: vec!["[api]"] }, Some(0)));
         let changes = live.replace(config(JOB));
         assert_eq!((changes, hosts(&live)), (Changes { in_force: false, need_restart: vec!["[api]"] }, Some(0)));

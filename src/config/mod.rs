@@ -13,6 +13,7 @@ mod errors;
 mod jobs;
 mod keys;
 mod live;
+mod loopback;
 mod raw;
 mod read;
 mod section;
@@ -27,6 +28,7 @@ pub use environment::Environment;
 pub use errors::{ConfigErrors, Fault, Place};
 pub use keys::known_keys;
 pub use live::{Changes, Live};
+pub use loopback::is_loopback_host;
 pub use values::parse_duration;
 
 use errors::Faults;

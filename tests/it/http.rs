@@ -87,6 +87,13 @@ impl Server {
         }
     }
 
+    /// Its resident memory now, in KiB.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Calls of it, for other threads too.
     pub(crate) fn client(&self) -> Client {
         Client { address: self.address.clone() }

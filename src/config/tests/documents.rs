@@ -124,6 +124,7 @@ fn the_pages_defaults_are_all_that_are_not_nothing() {
         "keys",
         "key",
         "tables",
+        "trusted_proxies",
     ];
     let are_left_out = |section: &str| matches!(section, "" | "api.keys" | "worker.per_tag" | "worker.per_channel");
     let is_of_tables = |section: &str| section.starts_with("source.tables");

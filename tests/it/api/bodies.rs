@@ -17,7 +17,8 @@ fn a_wrong_body_is_answered_and_changes_nothing() {
         assert_eq!(server.post(SUBMIT, &submission("t", BATCH)).status, 200);
         let json_type = [("content-type", "application/json")];
         let large = |bytes: usize| json!({ "x": "x".repeat(bytes - 8) }).to_string().into_bytes();
-        let deep = [b"{\"request\":".repeat(10_000), b"1".to_vec(), b"}".repeat(10_000)].concat();
+        let deep = [b"{\"request\":{\"jobConfig\":".to_vec(), b"[".repeat(10_000), b"]".repeat(10_000), b"}}".to_vec()]
+            .concat();
         let text = submission("t", "other").to_string().into_bytes();
         for (what, body, status, message) in [
             ("empty", Vec::new(), 400, "the body is empty"),
@@ -38,7 +39,7 @@ fn a_wrong_body_is_answered_and_changes_nothing() {
         // A client that says more than it sends.
         let mut stream = TcpStream::connect(&server.address).unwrap();
         let head = format!(
-            "POST {SUBMIT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 900\r\n\r\n"
+            "POST {SUBMIT} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 900\r\n\r\n"
         );
         stream.write_all(&[head.as_bytes(), &text].concat()).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();

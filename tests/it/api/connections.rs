@@ -43,7 +43,9 @@ fn silent_and_slow_clients_hold_up_nobody() {
     let silent: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(&server.address).unwrap()).collect();
     let mut slow: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(&server.address).unwrap()).collect();
     for stream in &mut slow {
-        stream.write_all(b"POST /job/request/submit HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{").unwrap();
+        stream
+            .write_all(b"POST /job/request/submit HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{")
+            .unwrap();
     }
     let asked = Instant::now();
     assert_eq!(server.get("/job/list").status, 200);
@@ -87,7 +89,7 @@ fn a_stop_lets_answers_end() {
     });
     let body = submission("t", BATCH).to_string();
     let mut asking = TcpStream::connect(&server.address).unwrap();
-    let head = format!("POST {SUBMIT} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!("POST {SUBMIT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());
     asking.write_all(&[head.as_bytes(), &body.as_bytes()[..10]].concat()).unwrap();
     let mut idle = TcpStream::connect(&server.address).unwrap();
     // The call is under way once its connection is known to the server.

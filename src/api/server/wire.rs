@@ -1,0 +1,107 @@
+//! The bytes of one connection. It tells its place when an answer has left, gives up on peers that are silent, and at the
+//! end reads what the client is still sending: closing over unread bytes would reset the connection, and the client might
+//! never see the answer.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_io_timeout::TimeoutStream;
+
+use super::places::Place;
+
+/// How long a connection may pass no byte while one is due.
+const SILENCE: Duration = Duration::from_mins(1);
+/// How long what a client sends after its answer is read, and how much of it.
+const LINGER: Duration = Duration::from_secs(5);
+const DRAINED: usize = 4 << 20;
+
+/// A connection that has a place.
+pub(super) struct Wire {
+    stream: Pin<Box<TimeoutStream<TcpStream>>>,
+    place: Arc<Place>,
+    /// Bytes were read that belong to no answered request.
+    open_ended: bool,
+    /// The end: until when, and how many bytes more, the client is listened to.
+    lingering: Option<(Pin<Box<Sleep>>, usize)>,
+}
+
+impl Wire {
+    pub(super) fn new(stream: TcpStream, place: Arc<Place>) -> Self {
+        // Small answers go out at once.
+        let _ = stream.set_nodelay(true);
+        let mut stream = Box::pin(TimeoutStream::new(stream));
+        stream.as_mut().set_read_timeout_pinned(Some(SILENCE));
+        stream.as_mut().set_write_timeout_pinned(Some(SILENCE));
+        Self { stream, place, open_ended: false, lingering: None }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        ready!(self.stream.as_mut().poll_read(context, into))?;
+        self.open_ended |= into.filled().len() > before;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream.as_mut().poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream.as_mut().poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.stream.as_mut().poll_flush(context))?;
+        if self.place.flushed() {
+            self.open_ended = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let me = &mut *self;
+        if me.lingering.is_none() {
+            ready!(me.stream.as_mut().poll_shutdown(context))?;
+            if !me.open_ended {
+                return Poll::Ready(Ok(()));
+            }
+            me.place.waits();
+            me.lingering = Some((Box::pin(sleep_until(Instant::now() + LINGER)), DRAINED));
+        }
+        let Some((until, left)) = &mut me.lingering else { return Poll::Ready(Ok(())) };
+        let mut dropped = [0; 8 << 10];
+        loop {
+            if until.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            let mut into = ReadBuf::new(&mut dropped);
+            // The end of what the client sends, of its patience or of ours.
+            let read = match ready!(me.stream.as_mut().poll_read(context, &mut into)) {
+                Ok(()) => into.filled().len(),
+                Err(_) => 0,
+            };
+            *left = left.saturating_sub(read);
+            if read == 0 || *left == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
