@@ -7,12 +7,13 @@ use std::time::Instant;
 use axum::http::{HeaderMap, header};
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 
 use super::envelope::{Fault, Kind};
 use super::rate::Calls;
 use crate::config::Live;
 use crate::config::checked::{ApiKey, Config};
-use crate::requests::{Clock, Reader};
+use crate::requests::{Client, Clock, Reader};
 
 /// The keys of the configuration in force. A change of jobs.toml counts from the next call on.
 pub(super) struct Keys {
@@ -32,12 +33,22 @@ struct KnownKey {
     name: String,
     reader: Reader,
     per_minute: Option<u32>,
-    /// What it called, which a change of the configuration does not forget.
-    calls: Arc<Mutex<Calls>>,
     open_requests: Option<u32>,
     not_after: Option<DateTime<Utc>>,
-    /// One submission of a key at a time, where its open requests are limited: counting and inserting are two steps.
-    submitting: tokio::sync::Mutex<()>,
+    doing: Arc<Doing>,
+}
+
+/// What a key is doing, which a change of the configuration does not forget.
+#[derive(Debug)]
+struct Doing {
+    calls: Mutex<Calls>,
+    marking: Arc<Semaphore>,
+}
+
+impl Default for Doing {
+    fn default() -> Self {
+        Self { calls: Mutex::default(), marking: Arc::new(Semaphore::new(1)) }
+    }
 }
 
 /// Somebody who may call.
@@ -45,7 +56,7 @@ struct KnownKey {
 pub(super) struct Caller(Option<Arc<KnownKey>>);
 
 impl KnownKey {
-    fn new(key: &ApiKey, calls: Arc<Mutex<Calls>>) -> Self {
+    fn new(key: &ApiKey, doing: Arc<Doing>) -> Self {
         let tags = if key.tags.iter().any(|tag| tag == "*") { Vec::new() } else { key.tags.clone() };
         let mut channels = key.channels.clone();
         channels.sort();
@@ -55,21 +66,20 @@ impl KnownKey {
             name: key.name.clone(),
             reader: Reader { tags, channels: (!everywhere).then_some(channels) },
             per_minute: key.per_minute,
-            calls,
             open_requests: key.open_requests,
             not_after: key.not_after,
-            submitting: tokio::sync::Mutex::default(),
+            doing,
         }
     }
 }
 
 impl Known {
-    /// The keys of a configuration; those that were there before go on with what they have called.
+    /// The keys of a configuration; those that were there before go on with what they are doing.
     fn new(config: Arc<Config>, before: Option<&Self>) -> Self {
         let keys = config.api.iter().flat_map(|api| &api.keys);
         let known = |key: &ApiKey| {
-            let calls = before.and_then(|before| before.keys.get(&key.sha256)).map(|known| Arc::clone(&known.calls));
-            (key.sha256, Arc::new(KnownKey::new(key, calls.unwrap_or_default())))
+            let doing = before.and_then(|before| before.keys.get(&key.sha256)).map(|known| Arc::clone(&known.doing));
+            (key.sha256, Arc::new(KnownKey::new(key, doing.unwrap_or_default())))
         };
         Self { keys: keys.map(known).collect(), of: config }
     }
@@ -104,7 +114,7 @@ impl Keys {
     pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Caller, Fault> {
         let caller = self.known_caller(headers)?;
         if let Some((key, most)) = caller.0.as_ref().and_then(|key| Some((key, key.per_minute?))) {
-            let mut calls = key.calls.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut calls = key.doing.calls.lock().unwrap_or_else(PoisonError::into_inner);
             calls.take(most, Instant::now()).map_err(|wait| {
                 let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
                 Fault::too_many("over the key's calls per minute", seconds)
@@ -171,10 +181,14 @@ impl Caller {
         }
     }
 
-    /// How many open requests they may have, and the turn that a submission has to wait for.
-    pub(super) fn open_limit(&self) -> Option<(u32, &tokio::sync::Mutex<()>)> {
-        let key = self.0.as_ref()?;
-        Some((key.open_requests?, &key.submitting))
+    /// Which rows they see and how many of them may be open.
+    pub(super) fn client(&self) -> Client {
+        Client { reader: self.reader(), open_requests: self.0.as_ref().and_then(|key| key.open_requests) }
+    }
+
+    /// The turn of those who wait for a mark with the same key; without keys there is nobody to be told from others.
+    pub(super) fn marking(&self) -> Option<Arc<Semaphore>> {
+        self.0.as_ref().map(|key| Arc::clone(&key.doing.marking))
     }
 }
 

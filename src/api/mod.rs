@@ -17,6 +17,7 @@ mod health;
 mod jobs;
 mod keys;
 mod list;
+mod marks;
 mod operate;
 mod parse;
 mod ranges;
@@ -104,6 +105,7 @@ struct Api {
     links: Links,
     prepared: Arc<AtomicBool>,
     keys: Keys,
+    marks: marks::Marks,
     turns: Semaphore,
     shares: shares::Shares,
     strangers: clients::Strangers,
@@ -118,6 +120,7 @@ impl Api {
     fn new(parts: Parts, settings: checked::Api) -> Self {
         parts.metrics.know_calls(CALLS.iter().map(|call| call.name).chain(["download", "metrics", "other"]));
         Self {
+            marks: marks::Marks::default(),
             keys: Keys::new(parts.config.clone(), Arc::clone(&parts.clock)),
             health: health::Health::new(&parts),
             config: parts.config,

@@ -5,8 +5,9 @@ use serde_json::json;
 use super::call::{Answer, Asked, Call, Method, Operation, path_parameter};
 use super::envelope::{Fault, Kind};
 use super::read::found;
+use super::submit::too_many;
 use crate::intake::encryption::SealError;
-use crate::requests::{Protected, Queue, QueueError, RequestKey, Status};
+use crate::requests::{Client, Protected, Queue, QueueError, RequestKey, Retried, Status};
 
 pub(super) const CANCEL: Call = Call {
     name: "cancel",
@@ -18,8 +19,8 @@ pub(super) const CANCEL: Call = Call {
         Box::pin(async move {
             let by = asked.caller.name().to_owned();
             let by = if by == "none" { "the client".to_owned() } else { by };
-            operate(asked, "cancel", "only a SUBMITTED request can be cancelled", move |queue, key| {
-                queue.cancel(key, &by)
+            operate(asked, "cancel", "only a SUBMITTED request can be cancelled", move |queue, key, _| {
+                Ok(if queue.cancel(key, &by)? { Operated::Done } else { Operated::Refused })
             })
             .await
         })
@@ -34,7 +35,13 @@ pub(super) const RETRY: Call = Call {
     path: "/job/request/retry/{tag}/{request_id}",
     fields: &[],
     handle: |asked| {
-        Box::pin(operate(asked, "retry", "only a FAILED request can be tried again", |queue, key| queue.resubmit(key)))
+        Box::pin(operate(asked, "retry", "only a FAILED request can be tried again", |queue, key, client| {
+            Ok(match queue.resubmit_for(key, client)? {
+                Retried::Done => Operated::Done,
+                Retried::NotFailed => Operated::Refused,
+                Retried::TooMany => Operated::TooMany,
+            })
+        }))
     },
     describe: |_| {
         operation(
@@ -58,9 +65,19 @@ fn operation(summary: &'static str, description: &'static str) -> Operation {
     }
 }
 
+/// What became of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operated {
+    Done,
+    /// It is in another state; nothing changed.
+    Refused,
+    /// The caller has as many requests open as they may; nothing changed.
+    TooMany,
+}
+
 async fn operate<F>(asked: Asked, what: &'static str, rule: &str, verb: F) -> Answer
 where
-    F: FnOnce(&dyn Queue, &RequestKey) -> Result<bool, QueueError> + Send + 'static,
+    F: FnOnce(&dyn Queue, &RequestKey, &Client) -> Result<Operated, QueueError> + Send + 'static,
 {
     let row = found(&asked).await?;
     if asked.api.job(&row.job_id).is_none() {
@@ -71,7 +88,13 @@ where
     }
     let key = RequestKey { tag: row.tag, request_id: row.request_id };
     let asked_for = key.clone();
-    let (changed, row) = asked.api.ask(move |queue| Ok((verb(queue, &key)?, queue.find(&key)?))).await?;
+    let client = asked.caller.client();
+    let limited = client.clone();
+    let (operated, row) = asked.api.ask(move |queue| Ok((verb(queue, &key, &limited)?, queue.find(&key)?))).await?;
+    if operated == Operated::TooMany {
+        return Err(too_many(&client));
+    }
+    let changed = operated == Operated::Done;
     let row = row.ok_or_else(|| Fault::new(Kind::NotFound, "there is no such request under this tag"))?;
     if !changed && Status::parse(&row.status) == Some(Status::Failed) && row.protected == Protected::Wiped {
         return Err(Fault::new(Kind::Conflict, SealError::Wiped.to_string()));

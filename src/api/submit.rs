@@ -1,15 +1,21 @@
 //! `POST /job/request/submit`: make a request, or find the one that is the same.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::Api;
 use super::body::{request, text, value};
 use super::call::{Answer, Asked, Call, Method, Operation};
 use super::envelope::{Fault, Kind};
-use crate::intake::encryption::{self, Kept, LONGEST_KEY, SHORTEST_KEY};
-use crate::intake::{self, LONGEST_NAME, Submission};
+use crate::config::checked::Job;
+use crate::intake::encryption::{Kept, LONGEST_KEY, SHORTEST_KEY};
+use crate::intake::{self, LONGEST_NAME, Stored, Submission};
 use crate::outputs::{Format, Password};
-use crate::requests::{EncryptionKey, NewEncryption, NewRequest, RequestKey, RequestRow, Status, Submitted};
+use crate::requests::{
+    Client, EncryptionKey, NewEncryption, NewRequest, Protected, Queue, QueueError, RequestKey, RequestRow, Status,
+    Submitted,
+};
 
 pub(super) const CALL: Call = Call {
     name: "submit",
@@ -76,82 +82,138 @@ async fn submit(asked: Asked) -> Answer {
         ..given
     };
     let row = intake::submission(job, &given, asked.now).map_err(|error| Fault::bad(error.to_string()))?;
-    let key = RequestKey { tag: tag.to_owned(), request_id: row.request_id };
     let new = NewRequest {
-        encryption: encryption(api, &key, given.encryption_key.cloned()).await?,
-        key,
+        key: RequestKey { tag: tag.to_owned(), request_id: row.request_id.clone() },
+        encryption: None,
         job_id: job.id.clone(),
-        request_data: row.request_data,
+        request_data: row.request_data.clone(),
         requested_by: given.requested_by.map(str::to_owned),
         requested_channel: requested_channel.clone(),
         allowed_channels: allowed_channels.clone(),
     };
-    let row = put(&asked, new).await?;
+    let wish = Wish { job: Arc::clone(job), row, client: asked.caller.client(), new };
+    let (submitted, row) = match &encryption_key {
+        None => wish.put(api, None).await?,
+        Some(key) => wish.put_protected(&asked, key).await?,
+    };
+    let (key, request) = (api.key_name(&asked.caller), format!("{}/{}", row.tag, row.request_id));
+    api.audit.submitted(key, &request, asked.address, &row.job_id, &format!("{submitted:?}"));
     api.status(&row, asked.now).await
 }
 
-/// What the row keeps of the key for its files. Marking it takes a while.
-async fn encryption(api: &Api, row: &RequestKey, key: Option<Password>) -> Result<Option<NewEncryption>, Fault> {
-    let Some(key) = key else { return Ok(None) };
-    let (config, row) = (api.config.get(), row.clone());
-    let kept = tokio::task::spawn_blocking(move || {
-        encryption::keep(config.secrets_key.as_ref(), &row.tag, &row.request_id, &key).map(|Kept { sealed, marks }| {
+/// A submission that is in order by itself.
+#[derive(Clone)]
+struct Wish {
+    job: Arc<Job>,
+    row: intake::Row,
+    client: Client,
+    new: NewRequest,
+}
+
+/// What is known of a request for protected files before its key is marked.
+struct Seen {
+    key: RequestKey,
+    /// The answer, where it does not depend on the key.
+    settled: Option<Submitted>,
+    /// How the row's mark was made.
+    made: Option<String>,
+}
+
+impl Wish {
+    /// Inserts the row, or finds it. What is refused changes nothing. An encryption key is sealed and marked for one row, which
+    /// comes with it.
+    async fn put(
+        &self,
+        api: &Api,
+        protected: Option<(RequestKey, NewEncryption)>,
+    ) -> Result<(Submitted, RequestRow), Fault> {
+        let (mut wish, shown) = (self.clone(), self.new.key.clone());
+        let (submitted, row) = api
+            .ask(move |queue| {
+                match protected {
+                    None => wish.new.key = wish.key(queue)?,
+                    Some((key, encryption)) => (wish.new.key, wish.new.encryption) = (key, Some(encryption)),
+                }
+                let submitted = queue.submit_for(&wish.new, &wish.client)?;
+                Ok((submitted, queue.find(&wish.new.key)?))
+            })
+            .await?;
+        self.refuse(submitted)?;
+        let vanished = || Fault::new(Kind::Unavailable, format!("request {shown} vanished while it was submitted"));
+        Ok((submitted, row.ok_or_else(vanished)?))
+    }
+
+    /// The same for protected files. Marking a key takes long, so it is done last, and for nobody who is refused anyway.
+    async fn put_protected(&self, asked: &Asked, key: &Password) -> Result<(Submitted, RequestRow), Fault> {
+        let api = &asked.api;
+        let mut seen = self.look(api).await?;
+        // A second time where the row was made meanwhile by somebody who marks in another way.
+        for is_last in [false, true] {
+            if let Some(submitted) = seen.settled {
+                self.refuse(submitted)?;
+            }
+            let config = api.config.get();
+            let (secret, made) = (config.secrets_key.as_ref(), seen.made.as_deref());
+            let Kept { sealed, marks } = api.marks.of(&asked.caller, secret, &seen.key, key, made).await?;
             let plain = || EncryptionKey::Plain(key.reveal().to_owned());
-            NewEncryption { key: sealed.map_or_else(plain, EncryptionKey::Sealed), marks }
-        })
-    });
-    match kept.await {
-        Ok(Ok(encryption)) => Ok(Some(encryption)),
-        Ok(Err(error)) => Err(Fault::new(Kind::Internal, error.to_string())),
-        Err(panic) => Err(Fault::new(Kind::Internal, format!("the call broke off: {panic}"))),
-    }
-}
-
-/// Inserts the row, within what the key may have open.
-async fn put(asked: &Asked, new: NewRequest) -> Result<RequestRow, Fault> {
-    let (api, caller) = (&asked.api, &asked.caller);
-    let key = new.key.clone();
-    let turn = match caller.open_limit() {
-        None => None,
-        Some((most, turn)) => {
-            let turn = turn.lock().await;
-            within_limit(asked, &key, most).await?;
-            Some(turn)
+            let encryption = NewEncryption { key: sealed.map_or_else(plain, EncryptionKey::Sealed), marks };
+            let put = self.put(api, Some((seen.key.clone(), encryption))).await;
+            if is_last || !put.as_ref().is_err_and(|fault| fault.kind == Kind::Conflict) {
+                return put;
+            }
+            let before = seen.made;
+            seen = self.look(api).await?;
+            if seen.made == before {
+                return put;
+            }
         }
-    };
-    let (submitted, row) = api
-        .ask(move |queue| {
-            let submitted = queue.submit(&new)?;
-            Ok((submitted, queue.find(&new.key)?))
+        Err(Fault::new(Kind::Conflict, OTHER_KEY))
+    }
+
+    /// What can be told before the key is marked.
+    async fn look(&self, api: &Api) -> Result<Seen, Fault> {
+        let wish = self.clone();
+        api.ask(move |queue| {
+            let key = wish.key(queue)?;
+            let settled = match queue.find(&key)? {
+                Some(row) if !wish.client.reader.sees(&row) => Some(Submitted::Hidden),
+                Some(row) if row.protected == Protected::No => Some(Submitted::OtherKey),
+                Some(row) if Status::parse(&row.status) != Some(Status::Failed) => None,
+                _ => queue.is_full(&wish.client)?.then_some(Submitted::TooMany),
+            };
+            Ok(Seen { made: queue.mark_made(&key)?, key, settled })
         })
-        .await?;
-    drop(turn);
-    let row =
-        row.ok_or_else(|| Fault::new(Kind::Unavailable, format!("request {key} vanished while it was submitted")))?;
-    if !caller.reader().sees(&row) {
-        return Err(Fault::new(Kind::Conflict, "already submitted with a key of other channels"));
+        .await
     }
-    if submitted == Submitted::OtherKey {
-        return Err(Fault::new(Kind::Conflict, "already submitted with another encryptionKey"));
+
+    /// The key of its row: a version before may have made it under another id today.
+    fn key(&self, queue: &dyn Queue) -> Result<RequestKey, QueueError> {
+        let of = |id: &str| RequestKey { tag: self.new.key.tag.clone(), request_id: id.to_owned() };
+        let find = |id: &str| Ok(queue.find(&of(id))?.map(stored));
+        Ok(of(&self.row.id_among(&self.job, &self.new.key.tag, find)?))
     }
-    let state = format!("{submitted:?}");
-    api.audit.submitted(api.key_name(caller), &key.to_string(), asked.address, &row.job_id, &state);
-    Ok(row)
+
+    fn refuse(&self, submitted: Submitted) -> Result<(), Fault> {
+        match submitted {
+            Submitted::Created | Submitted::Exists | Submitted::Resubmitted => Ok(()),
+            Submitted::OtherKey => Err(Fault::new(Kind::Conflict, OTHER_KEY)),
+            Submitted::Hidden => Err(Fault::new(Kind::Conflict, "already submitted with a key of other channels")),
+            Submitted::TooMany => Err(too_many(&self.client)),
+        }
+    }
 }
 
-/// Refuses one more open request than the key may have. One that is open already is none more.
-async fn within_limit(asked: &Asked, key: &RequestKey, most: u32) -> Result<(), Fault> {
-    let key = key.clone();
-    let (row, open) = asked.api.ask(move |queue| Ok((queue.find(&key)?, queue.open_by_tag()?))).await?;
-    if row.is_some_and(|row| Status::parse(&row.status) != Some(Status::Failed)) {
-        return Ok(());
-    }
-    let of_key = open.iter().filter(|(tag, _)| asked.caller.covers_tag(tag).is_ok());
-    let open: u64 = of_key.map(|(_, n)| n).sum();
-    if open < u64::from(most) {
-        return Ok(());
-    }
-    Err(Fault::too_many(format!("{open} requests of this key are open, {most} are allowed"), 30))
+fn stored(row: RequestRow) -> Stored {
+    let RequestRow { job_id, request_data, requested_by, requested_channel, allowed_channels, .. } = row;
+    Stored { job_id, request_data, requested_by, requested_channel, allowed_channels }
+}
+
+const OTHER_KEY: &str = "already submitted with another encryptionKey";
+
+/// As many requests as the key may have are open.
+pub(super) fn too_many(client: &Client) -> Fault {
+    let most = client.open_requests.unwrap_or_default();
+    Fault::too_many(format!("{most} requests of this key are open, {most} are allowed"), 30)
 }
 
 fn body(jobs: &[String]) -> Value {

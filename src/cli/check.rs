@@ -1,6 +1,6 @@
 //! `exhaustd check`: is jobs.toml right, and can everything it names be reached?
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -9,7 +9,8 @@ use super::print::{out, outln};
 use super::text::table;
 use super::{Ended, load_config};
 use crate::config::Config;
-use crate::config::checked::{DatabaseUrl, Job, Mode, SourcePlace, Zip};
+use crate::config::checked::{DatabaseUrl, Job, Mode, SourcePlace, StorePlace, Zip};
+use crate::outputs::KEY_FILE;
 use crate::reports::{self, schema::Table};
 use crate::requests::{Clock, Pooling, Queue, QueueError, SystemClock};
 use crate::worker::open;
@@ -161,6 +162,7 @@ fn warnings(config: &Config) -> Vec<String> {
     {
         warnings.push(format!("store: {}; `submit --wait` and an API would be refused", error.cause));
     }
+    warnings.extend(private_files(config).iter().filter_map(|file| open_to_others(file)));
     for job in &config.jobs {
         if job.zip == Zip::Legacy {
             warnings.push(format!(
@@ -177,6 +179,31 @@ fn warnings(config: &Config) -> Vec<String> {
         }
     }
     warnings
+}
+
+/// Files that hold what only the daemon is to know: requests with their data, and the key of links.
+fn private_files(config: &Config) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    if let DatabaseUrl::Sqlite(file) = &config.database.url {
+        files.extend(["", "-wal", "-shm"].map(|end| {
+            let mut name = file.clone().into_os_string();
+            name.push(end);
+            PathBuf::from(name)
+        }));
+    }
+    if let (StorePlace::Directory(directory), None) = (&config.store.place, &config.store.link_key) {
+        files.push(directory.join(KEY_FILE));
+    }
+    files
+}
+
+/// A warning where more than the owner has rights on a file. They are left as they are: an operator may want them.
+fn open_to_others(file: &Path) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::metadata(file).ok()?.permissions().mode() & 0o7777;
+    let shown = file.display();
+    (mode & 0o077 != 0)
+        .then(|| format!("{shown} can be read by others (mode {mode:04o}); chmod 600 {shown} if nobody else needs it"))
 }
 
 fn next_runs(config: &Config, job: &Job) -> Vec<String> {

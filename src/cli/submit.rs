@@ -17,7 +17,8 @@ use crate::intake::encryption::{self, Kept};
 use crate::intake::{self, Refusal, Submission, SubmissionError};
 use crate::outputs::Password;
 use crate::requests::{
-    Clock, EncryptionKey, NewEncryption, NewRequest, Queue, RequestKey, RequestRow, Status, Submitted, SystemClock,
+    Clock, EncryptionKey, NewEncryption, NewRequest, Queue, QueueError, RequestKey, RequestRow, Status, Submitted,
+    SystemClock,
 };
 use crate::worker::open::{self, OpenError};
 
@@ -64,11 +65,18 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     let config = load_config(config)?;
-    let request = new_request(arguments, &config)?;
+    let (row, mut request, encryption_key) = new_request(arguments, &config)?;
     if arguments.wait {
         open::check_links(&config).map_err(OpenError::Store)?;
     }
     let queue = open_queue(&config)?;
+    if arguments.request_id.is_none() {
+        let job = find_job(&config, &arguments.job)?;
+        request.key.request_id = row.id_among(job, &arguments.tag, |id| stored(queue.as_ref(), &arguments.tag, id))?;
+    }
+    if let Some(key) = encryption_key {
+        request.encryption = Some(encryption(&config, queue.as_ref(), &request.key, &key)?);
+    }
     let submitted = queue.submit(&request)?;
     if submitted == Submitted::OtherKey {
         return Err(Ended::Failed(format!("request {}: already submitted with another encryptionKey", request.key)));
@@ -81,7 +89,7 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     if arguments.json {
         let state = match submitted {
             Submitted::Created => "created",
-            Submitted::Exists | Submitted::OtherKey => "exists",
+            Submitted::Exists | Submitted::OtherKey | Submitted::Hidden | Submitted::TooMany => "exists",
             Submitted::Resubmitted => "resubmitted",
         };
         let answer = json!({
@@ -101,7 +109,8 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     }
 }
 
-fn new_request(arguments: &Arguments, config: &Config) -> Result<NewRequest, Ended> {
+/// The submission, its row without a key for its files, and that key.
+fn new_request(arguments: &Arguments, config: &Config) -> Result<(intake::Row, NewRequest, Option<Password>), Ended> {
     let Arguments { tag, requested_by, requested_channel, filters, .. } = arguments;
     let job = find_job(config, &arguments.job)?;
     let encryption_key = encryption_key(arguments.encryption_key_file.as_deref())?;
@@ -125,17 +134,26 @@ fn new_request(arguments: &Arguments, config: &Config) -> Result<NewRequest, End
             error => error.to_string(),
         })
     })?;
-    let request_id = arguments.request_id.clone().unwrap_or(row.request_id);
-    let encryption = encryption_key.map(|key| encryption(config, tag, &request_id, &key)).transpose()?;
-    Ok(NewRequest {
+    let request_id = arguments.request_id.as_ref().unwrap_or(&row.request_id).clone();
+    let request = NewRequest {
         key: RequestKey { tag: tag.clone(), request_id },
         job_id: job.id.clone(),
-        request_data: row.request_data,
+        request_data: row.request_data.clone(),
         requested_by: requested_by.clone(),
         requested_channel: requested_channel.clone(),
         allowed_channels: None,
-        encryption,
-    })
+        encryption: None,
+    };
+    Ok((row, request, encryption_key))
+}
+
+/// What the row of this id has of a submission.
+fn stored(queue: &dyn Queue, tag: &str, id: &str) -> Result<Option<intake::Stored>, QueueError> {
+    let found = queue.find(&RequestKey { tag: tag.to_owned(), request_id: id.to_owned() })?;
+    Ok(found.map(|row| {
+        let RequestRow { job_id, request_data, requested_by, requested_channel, allowed_channels, .. } = row;
+        intake::Stored { job_id, request_data, requested_by, requested_channel, allowed_channels }
+    }))
 }
 
 /// The key for its files, from where no list of processes shows it.
@@ -153,8 +171,9 @@ fn encryption_key(file: Option<&Path>) -> Result<Option<Password>, Ended> {
 }
 
 /// What the row keeps of it.
-fn encryption(config: &Config, tag: &str, request_id: &str, key: &Password) -> Result<NewEncryption, Ended> {
-    let kept = encryption::keep(config.secrets_key.as_ref(), tag, request_id, key);
+fn encryption(config: &Config, queue: &dyn Queue, row: &RequestKey, key: &Password) -> Result<NewEncryption, Ended> {
+    let made = queue.mark_made(row)?;
+    let kept = encryption::keep(config.secrets_key.as_ref(), &row.tag, &row.request_id, key, made.as_deref());
     let Kept { sealed, marks } = kept.map_err(|error| Ended::Failed(error.to_string()))?;
     let plain = || EncryptionKey::Plain(key.reveal().to_owned());
     Ok(NewEncryption { key: sealed.map_or_else(plain, EncryptionKey::Sealed), marks })

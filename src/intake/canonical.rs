@@ -9,8 +9,11 @@
 //! - lists with their values in another order or repeated, where the list means a set: `batchFilter`, the lists in
 //!   `batchFilters`, and the values of a content filter (one of, none of);
 //! - a key at its default and no key: `includeExpired`, `sort_by`, `reportPath`. The default of the latter is the job's, so
-//!   the path that counts is always a part of the meaning: another default gives other files;
+//!   the path that counts is a part of the meaning: another default gives other files;
 //! - `contentFilters` and `searchFilter`, which are two names of one thing.
+//!
+//! Where nothing of that matters the text is canonical JSON by RFC 8785, as it was before meanings were compared: processes of
+//! both versions give one id then. Each part decides by itself how it reads, so no two meanings meet in one text.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,14 +21,20 @@ use serde_json::{Map, Value};
 
 use super::number;
 
+/// The path that is not written: that of jobs which say none. Another one would change the ids of all others.
+const USUAL_PATH: &str = "reports/";
+
 /// The meaning of an accepted jobConfig for a job whose files go to `report_path` by default.
 pub(super) fn meaning(job_config: &Value, report_path: &str) -> String {
     let Value::Object(given) = job_config else { return plain(job_config) };
-    let mut fields = BTreeMap::from([("reportPath", text(report_path))]);
+    let path = given.get("reportPath").and_then(Value::as_str).filter(|path| !path.is_empty()).unwrap_or(report_path);
+    let mut fields = BTreeMap::new();
+    if path != USUAL_PATH {
+        fields.insert("reportPath", text(path));
+    }
     for (name, value) in given {
         let (name, meaning) = match (name.as_str(), value) {
-            ("reportPath", Value::String(path)) if path.is_empty() => continue,
-            ("includeExpired" | "reportPath", Value::Null) | ("includeExpired", Value::Bool(false)) => continue,
+            ("reportPath", _) | ("includeExpired", Value::Null | Value::Bool(false)) => continue,
             ("batchFilter", ids) => ("batchFilter", set(ids)),
             ("batchFilters", Value::Object(by_key)) => ("batchFilters", object(by_key, |_, values| Some(set(values)))),
             ("batchFilters", frameworks) => ("batchFilters", set(frameworks)),
@@ -47,7 +56,10 @@ fn of_search(search: &Value) -> String {
         let Value::Object(request) = request else { return Some(plain(request)) };
         Some(object(request, |name, value| match (name, value) {
             ("sort_by", Value::Object(keys)) if keys.is_empty() => None,
-            ("sort_by", Value::Object(keys)) => Some(list(keys.iter().map(|(field, way)| pair(field, &plain(way))))),
+            // In its own order, which no other object has.
+            ("sort_by", Value::Object(keys)) => {
+                Some(joined(keys.iter().map(|(field, way)| (field.as_str(), plain(way)))))
+            }
             ("filters", Value::Object(filters)) => Some(object(filters, |_, filter| Some(of_filter(filter)))),
             (_, value) => Some(plain(value)),
         }))
@@ -83,19 +95,18 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// An object by its keys' order, each value as `meaning` has it; without those that mean nothing.
+/// An object by its keys' order (of UTF-16 code units, as RFC 8785 has it), each value as `meaning` has it; without those
+/// that mean nothing.
 fn object(fields: &Map<String, Value>, meaning: impl Fn(&str, &Value) -> Option<String>) -> String {
-    let sorted: BTreeMap<&str, String> =
+    let mut sorted: Vec<(&str, String)> =
         fields.iter().filter_map(|(name, value)| Some((name.as_str(), meaning(name, value)?))).collect();
+    sorted.sort_by(|one, other| one.0.encode_utf16().cmp(other.0.encode_utf16()));
     joined(sorted.into_iter())
 }
 
 fn joined<'a>(fields: impl Iterator<Item = (&'a str, String)>) -> String {
-    format!("{{{}}}", fields.map(|(name, value)| pair(name, &value)).collect::<Vec<_>>().join(","))
-}
-
-fn pair(name: &str, value: &str) -> String {
-    format!("{}:{value}", text(name))
+    let pairs: Vec<String> = fields.map(|(name, value)| format!("{}:{value}", text(name))).collect();
+    format!("{{{}}}", pairs.join(","))
 }
 
 fn list(values: impl Iterator<Item = String>) -> String {

@@ -12,6 +12,7 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 
+use super::stretch::stretch;
 use super::{KeyLength, Refusal};
 use crate::config::checked::Secret;
 use crate::outputs::Password;
@@ -26,9 +27,13 @@ const SEALED: &str = "v1:";
 const NONCE: usize = 24;
 /// What a mark begins with: how it is made.
 const KEYED: &str = "hmac1:";
-const SALTED: &str = "pbkdf2-1:";
-/// A mark is no easier to guess by than the file itself, whose format has a thousand rounds.
-const ROUNDS: u32 = 50_000;
+const SALTED: &str = "pbkdf2-2:";
+/// Marks of earlier versions, which stay valid.
+const SALTED_BEFORE: &str = "pbkdf2-1:";
+/// Whoever reads the table guesses no faster than by this, for years: a mark outlives its file. OWASP's number for
+/// PBKDF2-HMAC-SHA256.
+const ROUNDS: u32 = 600_000;
+const ROUNDS_BEFORE: u32 = 50_000;
 
 /// Why an encryption key cannot be had from its row, or not be put there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,25 +65,41 @@ impl SealError {
 pub struct Kept {
     /// The key sealed, where `[secrets] key` is configured. Otherwise the row has to hold it plain.
     pub sealed: Option<String>,
-    /// What it is known by; the first is to be written. A row may have one from before `[secrets] key` was configured.
+    /// What it is known by; the first is to be written. The second is made as the row's own mark is, where that is another
+    /// way: the row may be from before `[secrets] key` was configured, or from an earlier version.
     pub marks: Vec<String>,
 }
 
-/// Seals and marks a key for one row. Takes some milliseconds of processor time.
+/// Whether [`keep`] takes long: a good part of a second of processor time, not some microseconds.
+#[must_use]
+pub fn takes_long(secret: Option<&Secret>, made: Option<&str>) -> bool {
+    secret.is_none()
+        || made.is_some_and(|made| [SALTED, SALTED_BEFORE].iter().any(|way| way.trim_end_matches(':') == made))
+}
+
+/// Seals and marks a key for one row. `made`: how the mark was made that the row has already, what comes before its last
+/// colon.
 ///
 /// # Errors
 /// No random numbers.
-pub fn keep(secret: Option<&Secret>, tag: &str, request_id: &str, key: &Password) -> Result<Kept, SealError> {
+pub fn keep(
+    secret: Option<&Secret>,
+    tag: &str,
+    request_id: &str,
+    key: &Password,
+    made: Option<&str>,
+) -> Result<Kept, SealError> {
     let row = row(tag, request_id);
-    let salted = format!("{SALTED}{}", BASE64.encode(salted_mark(&row, key)));
-    let Some(secret) = secret else { return Ok(Kept { sealed: None, marks: vec![salted] }) };
-    let keyed = mac(&derive(secret, "encryption_mark"), &[&row, key.reveal().as_bytes()]);
-    // Under another secret the same key has another mark: which secret it was is said with it, so that nobody takes that for
-    // another key.
-    let [a, b, c, d, ..] = derive(secret, "name of the secret");
-    let name = BASE64.encode([a, b, c, d]);
-    let marks = vec![format!("{KEYED}{name}:{}", BASE64.encode(keyed)), salted];
-    Ok(Kept { sealed: Some(seal(secret, &row, key)?), marks })
+    let salted = |way: &str, rounds| format!("{way}{}", BASE64.encode(salted_mark(&row, key, rounds)));
+    let sealed = secret.map(|secret| seal(secret, &row, key)).transpose()?;
+    let first = secret.map_or_else(|| salted(SALTED, ROUNDS), |secret| keyed_mark(secret, &row, key));
+    let is_made = |way: &str| made.is_some_and(|made| made == way.trim_end_matches(':'));
+    let second = if is_made(SALTED) && secret.is_some() {
+        Some(salted(SALTED, ROUNDS))
+    } else {
+        is_made(SALTED_BEFORE).then(|| salted(SALTED_BEFORE, ROUNDS_BEFORE))
+    };
+    Ok(Kept { sealed, marks: std::iter::once(first).chain(second).collect() })
 }
 
 /// Opens what [`keep`] sealed for this row.
@@ -145,10 +166,18 @@ fn mac(key: &[u8], message: &[&[u8]]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
+/// Under another secret the same key has another mark: which secret it was is said with it, so that nobody takes that for
+/// another key.
+fn keyed_mark(secret: &Secret, row: &[u8], key: &Password) -> String {
+    let keyed = mac(&derive(secret, "encryption_mark"), &[row, key.reveal().as_bytes()]);
+    let [a, b, c, d, ..] = derive(secret, "name of the secret");
+    format!("{KEYED}{}:{}", BASE64.encode([a, b, c, d]), BASE64.encode(keyed))
+}
+
 /// The row is the salt: there are no two of one name.
-fn salted_mark(row: &[u8], key: &Password) -> [u8; 32] {
+fn salted_mark(row: &[u8], key: &Password, rounds: u32) -> [u8; 32] {
     let salt = [b"exhaustd encryption_mark ".as_slice(), row].concat();
-    pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(key.reveal().as_bytes(), &salt, ROUNDS)
+    stretch(key.reveal().as_bytes(), &salt, rounds)
 }
 
 /// No two keys of rows read the same.
@@ -172,10 +201,10 @@ mod tests {
     fn a_sealed_key_opens_in_its_row_under_its_secret_only() {
         let ours = secret("sixteen characters or more");
         let key = password("hush-hush · 漢字");
-        let sealed = keep(Some(&ours), "t", "1", &key).unwrap().sealed.unwrap();
+        let sealed = keep(Some(&ours), "t", "1", &key, None).unwrap().sealed.unwrap();
         assert!(sealed.starts_with("v1:") && sealed.is_ascii(), "{sealed}");
         assert_eq!(open(Some(&ours), "t", "1", &sealed), Ok(key.clone()));
-        assert_ne!(keep(Some(&ours), "t", "1", &key).unwrap().sealed, Some(sealed.clone()), "a fresh nonce");
+        assert_ne!(keep(Some(&ours), "t", "1", &key, None).unwrap().sealed, Some(sealed.clone()), "a fresh nonce");
         let unopened = Err(SealError::DoesNotOpen);
         assert_eq!(open(Some(&secret("sixteen characters or less")), "t", "1", &sealed), unopened);
         for (tag, id) in [("t", "2"), ("u", "1"), ("t ", "1"), ("", "t 1")] {
@@ -195,15 +224,37 @@ mod tests {
     /// Computed by Python: `hmac`, `hashlib.pbkdf2_hmac`.
     #[test]
     fn marks_are_what_others_compute() {
-        let kept = keep(Some(&secret("sixteen characters or more")), "t", "1", &password("hush-hush")).unwrap();
-        assert_eq!(kept.marks, [HMAC_MARK, PBKDF2_MARK]);
-        let plain = keep(None, "t", "1", &password("hush-hush")).unwrap();
-        assert_eq!((plain.sealed, plain.marks), (None, vec![PBKDF2_MARK.to_owned()]));
-        assert_ne!(keep(None, "t", "2", &password("hush-hush")).unwrap().marks, [PBKDF2_MARK], "another row");
+        let ours = secret("sixteen characters or more");
+        let marks = |secret: Option<&Secret>, id: &str, made: Option<&str>| {
+            keep(secret, "t", id, &password("hush-hush"), made).unwrap().marks
+        };
+        assert_eq!(marks(None, "1", None), [MARK]);
+        assert_eq!(marks(Some(&ours), "1", None), [HMAC_MARK]);
+        // As the row's own mark is made, so that the two can be compared.
+        assert_eq!(marks(None, "1", Some("pbkdf2-1")), [MARK, MARK_BEFORE]);
+        assert_eq!(marks(None, "1", Some("pbkdf2-2")), [MARK]);
+        assert_eq!(marks(Some(&ours), "1", Some("pbkdf2-1")), [HMAC_MARK, MARK_BEFORE]);
+        assert_eq!(marks(Some(&ours), "1", Some("pbkdf2-2")), [HMAC_MARK, MARK]);
+        for made in ["hmac1:d5oT0w==", "hmac1:AAAAAA==", "unknown", ""] {
+            assert_eq!(marks(Some(&ours), "1", Some(made)), [HMAC_MARK], "{made}");
+        }
+        assert_ne!(marks(Some(&ours), "2", None), [HMAC_MARK], "another row");
+        assert_ne!(marks(None, "2", None), [MARK], "another row");
+        assert_eq!(keep(None, "t", "1", &password("hush-hush"), None).unwrap().sealed, None);
+        for (secret, made, long) in [
+            (None, None, true),
+            (Some(&ours), None, false),
+            (Some(&ours), Some("hmac1:d5oT0w=="), false),
+            (Some(&ours), Some("pbkdf2-1"), true),
+            (Some(&ours), Some("pbkdf2-2"), true),
+        ] {
+            assert_eq!(takes_long(secret, made), long, "{made:?}");
+        }
     }
 
     const HMAC_MARK: &str = "hmac1:d5oT0w==:o8ALmxyHf5gjhK14gsUsVToRJHVtdRZ7BccZ8N7Am7Y=";
-    const PBKDF2_MARK: &str = "pbkdf2-1:D6LJt+PGOZ+8BlDavF8s7S7nHG7cvOELJaWSIyVrNgQ=";
+    const MARK: &str = "pbkdf2-2:44EHXoxysTvXrehUIlTRYz2oDWP8ZyR/T1dHpCrRH+U=";
+    const MARK_BEFORE: &str = "pbkdf2-1:D6LJt+PGOZ+8BlDavF8s7S7nHG7cvOELJaWSIyVrNgQ=";
 
     #[test]
     fn a_key_has_eight_to_fifty_characters_of_text() {

@@ -9,9 +9,6 @@ use sha1::{Digest, Sha1};
 use super::canonical::{self, meaning};
 use super::former;
 
-/// The form of what is hashed: another form gives other ids.
-const FORM: &str = "exhaustd request 2";
-
 /// What makes two submissions the same one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Identity<'a> {
@@ -38,19 +35,28 @@ pub(super) struct Identity<'a> {
 impl Identity<'_> {
     /// Lower-case hex SHA-1 over the canonical form of all of it.
     pub(super) fn request_id(&self) -> String {
+        sha1_hex(&format!("[{}]", self.parts().join(",")))
+    }
+
+    /// The id where a row has the usual one and means something else: an earlier version rounded numbers, and others may
+    /// insert rows under any id.
+    pub(super) fn other_request_id(&self) -> String {
+        sha1_hex(&format!("[\"another\",{}]", self.parts().join(",")))
+    }
+
+    fn parts(&self) -> Vec<String> {
         let optional = |value: Option<&str>| value.map_or_else(|| "null".to_owned(), canonical::text);
-        let parts = [
-            canonical::text(FORM),
+        let mut parts = vec![
             canonical::text(self.tag),
             canonical::text(self.job_id),
             meaning(self.job_config, self.report_path),
             canonical::text(self.output_format),
             optional(self.requested_by),
             optional(self.requested_channel),
-            optional(self.allowed_channels),
             canonical::text(&self.day.to_string()),
         ];
-        sha1_hex(&format!("[{}]", parts.join(",")))
+        parts.extend(self.allowed_channels.map(canonical::text));
+        parts
     }
 
     /// The id that earlier versions gave. It rounds numbers, so that a row may have it that means something else.

@@ -8,6 +8,7 @@ pub mod encryption;
 mod former;
 mod identity;
 mod number;
+mod stretch;
 mod submission;
 
 use crate::config::checked::Job;

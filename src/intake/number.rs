@@ -1,7 +1,28 @@
 //! Numbers in one spelling each, exactly: 1, 1.0 and 1e0 are one number, and no two numbers are.
 
-/// The canonical text of a JSON number: `0`, or the significant digits and a power of ten, as in `-15e-1`.
+/// The longest integer that is written out.
+const LONGEST: usize = 40;
+
+/// The canonical text of a JSON number. Whichever of the three spellings it is, it says the exact value, and the value
+/// decides which: as RFC 8785 has it, if a double holds the number as exactly as that says; a large integer by its digits;
+/// anything else by its significant digits and a power of ten, as in `-15e-1`.
 pub(super) fn canonical(text: &str) -> String {
+    let exact = exact(text);
+    if let Some(float) = text.parse::<f64>().ok().filter(|float| float.is_finite()) {
+        let short = ryu_js::Buffer::new().format(float).to_owned();
+        if self::exact(&short) == exact {
+            return short;
+        }
+    }
+    let (digits, exponent) = exact.split_once('e').unwrap_or((&exact, "0"));
+    match exponent.parse::<usize>() {
+        Ok(zeros) if digits.len() + zeros <= LONGEST => format!("{digits}{}", "0".repeat(zeros)),
+        _ => exact,
+    }
+}
+
+/// `0`, or the significant digits and a power of ten.
+fn exact(text: &str) -> String {
     let (sign, unsigned) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
     let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -64,6 +85,25 @@ mod tests {
             ("1e99999999999999999999999999999999999999999", "1e-99999999999999999999999999999999999999999"),
         ] {
             assert_ne!(canonical(one), canonical(other), "{one} ≠ {other}");
+        }
+    }
+
+    /// The ids of ordinary submissions stay as they were.
+    #[test]
+    fn what_a_double_holds_is_written_as_rfc_8785_has_it() {
+        for (text, written) in [
+            ("1", "1"),
+            ("10.0", "10"),
+            ("2.50", "2.5"),
+            ("-0", "0"),
+            ("1E30", "1e+30"),
+            ("0.000000000000000000000000001", "1e-27"),
+            ("9007199254740993", "9007199254740993"),
+            ("1234567890123456789.0", "1234567890123456789"),
+            ("0.1000000000000000055511151231257827", "1000000000000000055511151231257827e-34"),
+            ("1e400", "1e400"),
+        ] {
+            assert_eq!(canonical(text), written);
         }
     }
 

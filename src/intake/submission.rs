@@ -64,6 +64,8 @@ pub struct Row {
     pub request_id: String,
     /// What earlier versions called it.
     former_id: String,
+    /// What it is called where a row of another meaning has its name.
+    other_id: String,
     day: NaiveDate,
     /// JSON.
     pub request_data: String,
@@ -85,27 +87,36 @@ pub struct Stored {
 }
 
 impl Row {
-    /// The id to submit it under: its own, unless the same submission was made earlier this day under the id that a version
-    /// before gave it. `find` looks for a row of the tag by its id.
+    /// The id to submit it under: its own; or that of a version before, where the same submission was made under it earlier
+    /// this day; or another one, where a row that means something else has its own. `find` looks for a row of the tag by its
+    /// id.
     ///
     /// # Errors
     /// Whatever `find` fails with.
     pub fn id_among<E>(
         &self,
         job: &Job,
-        given: &Submission<'_>,
+        tag: &str,
         mut find: impl FnMut(&str) -> Result<Option<Stored>, E>,
     ) -> Result<String, E> {
-        if find(&self.request_id)?.is_some() {
+        let own = find(&self.request_id)?;
+        if own.as_ref().is_some_and(|stored| self.means(job, tag, stored)) {
             return Ok(self.request_id.clone());
         }
-        let former = find(&self.former_id)?;
-        let is_same = former.is_some_and(|stored| self.names(job, given.tag, &stored).is_some_and(|same| same));
-        Ok(if is_same { self.former_id.clone() } else { self.request_id.clone() })
+        if self.former_id != self.request_id
+            && find(&self.former_id)?.is_some_and(|stored| self.means(job, tag, &stored))
+        {
+            return Ok(self.former_id.clone());
+        }
+        Ok(if own.is_some() { &self.other_id } else { &self.request_id }.clone())
     }
 
-    /// Whether a stored row would have this id. `None`: it does not read.
-    fn names(&self, job: &Job, tag: &str, stored: &Stored) -> Option<bool> {
+    fn means(&self, job: &Job, tag: &str, stored: &Stored) -> bool {
+        self.would_be(job, tag, stored).is_some_and(|id| id == self.request_id)
+    }
+
+    /// The id of a stored row, made anew. `None`: it does not read.
+    fn would_be(&self, job: &Job, tag: &str, stored: &Stored) -> Option<String> {
         let data: Value = serde_json::from_str(stored.request_data.as_deref()?).ok()?;
         let id = Identity {
             tag,
@@ -118,7 +129,7 @@ impl Row {
             allowed_channels: stored.allowed_channels.as_deref(),
             day: self.day,
         };
-        Some(id.request_id() == self.request_id)
+        Some(id.request_id())
     }
 }
 
@@ -168,7 +179,13 @@ pub fn submission(job: &Job, given: &Submission<'_>, now: DateTime<Utc>) -> Resu
         allowed_channels: given.allowed_channels,
         day,
     };
-    Ok(Row { request_id: identity.request_id(), former_id: identity.former_request_id(), day, request_data })
+    Ok(Row {
+        request_id: identity.request_id(),
+        former_id: identity.former_request_id(),
+        other_id: identity.other_request_id(),
+        day,
+        request_data,
+    })
 }
 
 fn check_tag(tag: &str) -> Result<(), SubmissionError> {

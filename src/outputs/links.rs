@@ -15,7 +15,7 @@ use super::key::ObjectKey;
 use super::store::StoreError;
 use crate::objects::Bucket;
 
-pub use local::{LinkError, kept_link_key};
+pub use local::{KEY_FILE, LinkError, kept_link_key};
 pub use targets::{LinkHost, OwnKey, Target, Withheld};
 
 /// Makes and checks links.

@@ -14,6 +14,7 @@ use super::key::{ObjectKey, Origin};
 use crate::objects::{self, Bucket, ObjectError};
 
 use local::Local;
+pub(super) use local::make_directories;
 use remote::Remote;
 
 /// Why a file could not be stored or read.

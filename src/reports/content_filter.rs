@@ -123,5 +123,32 @@ impl ContentFilter {
     }
 }
 
+/// For tests that judge whether two filters mean the same: as it was read, without orders that mean nothing.
+#[cfg(test)]
+impl ContentFilter {
+    pub(super) fn normal_form(&self) -> String {
+        use std::collections::BTreeSet;
+
+        let value = |scalar: &Scalar| match scalar {
+            Scalar::Number(number, _) => format!("{number:?}"),
+            other => format!("{other:?}"),
+        };
+        let condition = |condition: &Condition| match condition {
+            Condition::OneOf(scalars) => format!("one of {:?}", scalars.iter().map(value).collect::<BTreeSet<_>>()),
+            Condition::NoneOf(scalars) => format!("none of {:?}", scalars.iter().map(value).collect::<BTreeSet<_>>()),
+            Condition::AtLeast(scalar) => format!(">= {}", value(scalar)),
+            Condition::AtMost(scalar) => format!("<= {}", value(scalar)),
+            Condition::Above(scalar) => format!("> {}", value(scalar)),
+            Condition::Below(scalar) => format!("< {}", value(scalar)),
+            other => format!("{other:?}"),
+        };
+        let filter = |filter: &FieldFilter| {
+            (filter.field.clone(), filter.conditions.iter().map(condition).collect::<BTreeSet<_>>())
+        };
+        let filters: BTreeSet<_> = self.filters.iter().map(filter).collect();
+        format!("{filters:?} {:?} {:?}", self.sort_by, self.limit)
+    }
+}
+
 #[cfg(test)]
 mod tests;

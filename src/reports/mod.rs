@@ -28,6 +28,8 @@ pub mod shared;
 pub mod spelling;
 pub mod table;
 #[cfg(test)]
+pub(crate) mod test_meaning;
+#[cfg(test)]
 mod test_tables;
 
 use serde::{Deserialize, Serialize};

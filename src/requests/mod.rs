@@ -34,12 +34,12 @@ pub use encryption::{EncryptionKey, NewEncryption, Protected};
 pub use finished::{Bookmark, Finished, FinishedPage};
 pub use listening::Listener;
 pub use postgres::{PostgresPlace, PostgresQueue, open_postgres};
-pub use reading::{Found, Progress, Reader, Search, Waiting};
+pub use reading::{Client, Found, Progress, Reader, Search, Waiting};
 pub use sqlite::{SqliteQueue, open_sqlite};
 pub use times::read_time;
 pub use types::{
     Claim, ClaimWish, ClaimedRequest, Completion, Failure, NewRequest, Overview, Pooling, QueueError, RequestKey,
-    RequestRow, SUSPECT, Status, Submitted, Suspects, WriteBack,
+    RequestRow, Retried, SUSPECT, Status, Submitted, Suspects, WriteBack,
 };
 
 /// Connections of a daemon to its database, at most: its calls are few and short.
@@ -138,15 +138,34 @@ pub trait Queue: Send + Sync {
 
     /// Inserts a SUBMITTED row, or finds the one that has the key. A row with another password for its files, or where
     /// only one of the two has any, is not the same, and stays as it is. A FAILED one that is tried again gets its
-    /// password anew.
-    fn submit(&self, request: &NewRequest) -> Result<Submitted, QueueError>;
+    /// password anew. What is refused changes nothing; and however many submissions come at once, to however many
+    /// processes, none opens a request beyond its client's limit.
+    fn submit_for(&self, request: &NewRequest, client: &Client) -> Result<Submitted, QueueError>;
+
+    /// The same for somebody who may everything.
+    fn submit(&self, request: &NewRequest) -> Result<Submitted, QueueError> {
+        self.submit_for(request, &Client::default())
+    }
+
+    /// How the mark of a row's password was made, what comes before its last colon; `None`: the row has none, or is not
+    /// there.
+    fn mark_made(&self, key: &RequestKey) -> Result<Option<String>, QueueError>;
+
+    /// Whether a client has as many requests open as they may. Another submission may change that at once: what counts
+    /// is `submit_for`.
+    fn is_full(&self, client: &Client) -> Result<bool, QueueError>;
 
     /// SUBMITTED → FAILED, "cancelled by …". `false`: the row is not SUBMITTED (or not there).
     fn cancel(&self, key: &RequestKey, by: &str) -> Result<bool, QueueError>;
 
-    /// FAILED → SUBMITTED with everything of earlier attempts cleared. `false`: the row is not FAILED (or not there), or
-    /// the password for its files is wiped, without which they would be plain ones.
-    fn resubmit(&self, key: &RequestKey) -> Result<bool, QueueError>;
+    /// FAILED → SUBMITTED with everything of earlier attempts cleared, within the client's limit as `submit_for`. Which
+    /// rows they see is for the caller to know.
+    fn resubmit_for(&self, key: &RequestKey, client: &Client) -> Result<Retried, QueueError>;
+
+    /// The same for somebody who may everything. `false`: nothing changed.
+    fn resubmit(&self, key: &RequestKey) -> Result<bool, QueueError> {
+        Ok(self.resubmit_for(key, &Client::default())? == Retried::Done)
+    }
 
     /// One row.
     fn find(&self, key: &RequestKey) -> Result<Option<RequestRow>, QueueError>;

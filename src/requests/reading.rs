@@ -77,6 +77,16 @@ pub(super) fn like_pattern(glob: &str) -> String {
     pattern
 }
 
+/// Who submits or tries again, and what they may.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    /// Which rows they see: of others they change nothing.
+    pub reader: Reader,
+    /// Most requests under the reader's tags that are SUBMITTED or PROCESSING at a time, over all processes on one
+    /// database; `None`: any number.
+    pub open_requests: Option<u32>,
+}
+
 /// What is looked for; everything given holds, and of a list one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Search {

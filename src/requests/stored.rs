@@ -18,6 +18,12 @@ use super::types::{Claim, ClaimedRequest, Completion, Overview, RequestKey, Requ
 #[derive(Debug, diesel::deserialize::FromSqlRow)]
 pub(super) struct Loose(String);
 
+impl Loose {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl<DB> FromSql<Binary, DB> for Loose
 where
     DB: Backend,
@@ -156,6 +162,19 @@ pub(super) struct StoredTotal {
     tag: Option<Loose>,
     #[diesel(sql_type = BigInt)]
     total: i64,
+}
+
+/// One text of one row.
+#[derive(Debug, QueryableByName)]
+pub(super) struct StoredText {
+    #[diesel(sql_type = Nullable<Binary>)]
+    text: Option<Loose>,
+}
+
+impl StoredText {
+    pub(super) fn into_text(self) -> Option<String> {
+        text(self.text)
+    }
 }
 
 /// Rows of one job in one state.

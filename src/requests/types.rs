@@ -197,6 +197,22 @@ pub enum Submitted {
     Resubmitted,
     /// The row is there already, with another password for its files or as the only one with any; nothing changed.
     OtherKey,
+    /// The row is there already, and the client does not see it; nothing changed.
+    Hidden,
+    /// The client has as many requests open as they may; nothing changed.
+    TooMany,
+}
+
+/// What became of a wish to try a request again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retried {
+    /// The row was FAILED and is SUBMITTED again.
+    Done,
+    /// The row is not FAILED (or not there), or the password for its files is wiped, without which they would be plain
+    /// ones; nothing changed.
+    NotFailed,
+    /// The client has as many requests open as they may; nothing changed.
+    TooMany,
 }
 
 /// A row as readers see it.

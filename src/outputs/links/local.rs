@@ -14,12 +14,13 @@ use sha2::Sha256;
 use tempfile::NamedTempFile;
 
 use super::super::key::ObjectKey;
+use super::super::store::make_directories;
 
 /// A key in a URL's path: its slashes stay, its percent signs are encoded once more.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'_').remove(b'~').remove(b':').remove(b'-');
 
 /// The name of a made link key's file in the store's directory. No report can have it: keys have at least two segments.
-const KEY_FILE: &str = ".link-key";
+pub const KEY_FILE: &str = ".link-key";
 /// Bytes of a made link key.
 const KEY_BYTES: usize = 32;
 /// The longest that a link holds. `[store] signed_url_ttl` is at most as much, so a later end was not made here.
@@ -113,7 +114,7 @@ pub fn kept_link_key(store: &Path) -> io::Result<Vec<u8>> {
     }
     let mut key = [0; KEY_BYTES];
     getrandom::fill(&mut key).map_err(io::Error::other)?;
-    fs::create_dir_all(store)?;
+    make_directories(store)?;
     // Temporary files are private to their owner from the start, and stay so.
     let mut made = NamedTempFile::new_in(store)?;
     made.write_all(hex(&key).as_bytes())?;

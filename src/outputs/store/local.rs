@@ -7,7 +7,7 @@ mod file;
 mod removal;
 mod settle;
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,8 +41,8 @@ impl Local {
     /// Begins a file that is meant for this key. It is not there for anybody until it is published.
     pub(super) fn create(&self, key: &ObjectKey) -> Result<NewFile, StoreError> {
         let incoming = self.root.join(INCOMING);
-        let temporary = fs::create_dir_all(&incoming)
-            .and_then(|()| NamedTempFile::new_in(&incoming))
+        let temporary = make_directories(&incoming)
+            .and_then(|()| new_file(&incoming))
             .map_err(|cause| StoreError::new("create a file", key, cause))?;
         Ok(NewFile::new(key.clone(), temporary))
     }
@@ -68,9 +68,8 @@ impl Local {
 
     /// For file systems without hard links.
     fn copy_bytes(&self, source: &Path, target: &Path) -> io::Result<()> {
-        let mut temporary = NamedTempFile::new_in(self.root.join(INCOMING))?;
+        let mut temporary = new_file(&self.root.join(INCOMING))?;
         io::copy(&mut File::open(source)?, temporary.as_file_mut())?;
-        make_readable(temporary.as_file())?;
         persist(temporary, target)
     }
 
@@ -86,7 +85,7 @@ impl Local {
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let probe = || {
             let incoming = self.root.join(INCOMING);
-            fs::create_dir_all(&incoming)?;
+            make_directories(&incoming)?;
             let mut file = NamedTempFile::new_in(&incoming)?;
             file.write_all(b"probe")?;
             file.as_file().sync_data()
@@ -104,12 +103,12 @@ impl Local {
 fn make_parent(path: &Path) -> io::Result<()> {
     let Some(parent) = path.parent() else { return Ok(()) };
     for _ in 0..TRIES {
-        match fs::create_dir_all(parent) {
+        match make_directories(parent) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             other => return other,
         }
     }
-    fs::create_dir_all(parent)
+    make_directories(parent)
 }
 
 /// Files are immutable: an existing one is never replaced.
@@ -117,16 +116,21 @@ fn persist(file: NamedTempFile, place: &Path) -> io::Result<()> {
     file.persist_noclobber(place).map(drop).map_err(|error| error.error)
 }
 
-/// Temporary files are private to their owner; reports are as readable as any file of the daemon.
-#[cfg(unix)]
-fn make_readable(file: &File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(fs::Permissions::from_mode(0o640))
+/// A file of reports: its owner writes it, the group may read it, and the umask may take that away.
+fn new_file(directory: &Path) -> io::Result<NamedTempFile> {
+    let mut file = tempfile::Builder::new();
+    #[cfg(unix)]
+    file.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o640));
+    file.tempfile_in(directory)
 }
 
-#[cfg(not(unix))]
-fn make_readable(_: &File) -> io::Result<()> {
-    Ok(())
+/// Directories of reports, as their files.
+pub(in super::super) fn make_directories(path: &Path) -> io::Result<()> {
+    let mut directories = DirBuilder::new();
+    directories.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut directories, 0o750);
+    directories.create(path)
 }
 
 #[cfg(test)]

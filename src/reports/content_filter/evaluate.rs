@@ -146,7 +146,13 @@ fn number(scalar: &Scalar) -> Option<Decimal> {
 fn truth(scalar: &Scalar) -> Option<bool> {
     let text = match scalar {
         Scalar::Bool(value) => return Some(*value),
-        Scalar::Text(text) | Scalar::Number(_, text) => text.trim(),
+        // By value: 1.0 is 1.
+        Scalar::Number(number, _) => match number.millionths() {
+            Some(0) => return Some(false),
+            Some(1_000_000) => return Some(true),
+            _ => return None,
+        },
+        Scalar::Text(text) => text.trim(),
     };
     if text == "1" || text.eq_ignore_ascii_case("true") {
         return Some(true);

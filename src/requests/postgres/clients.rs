@@ -3,13 +3,14 @@
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Nullable, Text};
 
-use super::super::encryption::{StoredKeeping, columns_of, protected, still_has_its_key, wiped};
+use super::super::encryption::{self, Standing, StoredKeeping, columns_of, protected, still_has_its_key, wiped};
 use super::super::kept::kept;
-use super::super::stored::{self, StoredCount, StoredRow, Value, time};
+use super::super::reading::like_pattern;
+use super::super::stored::{self, StoredCount, StoredRow, StoredTotal, Value, time};
 use super::super::text::{clean, clean_option, err_message};
-use super::super::{NewRequest, Overview, RequestKey, RequestRow, Submitted};
+use super::super::{Client, NewRequest, Overview, RequestKey, RequestRow, Retried, Submitted};
 use super::{columns, now};
 
 /// The primary key decides which of a hundred at once makes the row.
@@ -21,34 +22,92 @@ const INSERT: &str = concat!(
     ") ON CONFLICT DO NOTHING"
 );
 
-pub(super) fn submit(conn: &mut PgConnection, shift: i64, request: &NewRequest) -> QueryResult<Submitted> {
+pub(super) fn submit(
+    conn: &mut PgConnection,
+    shift: i64,
+    request: &NewRequest,
+    client: &Client,
+) -> QueryResult<Submitted> {
     conn.transaction(|conn| {
+        if let Some(Standing::Settled(answer)) = standing(conn, request, client)? {
+            return Ok(answer);
+        }
+        if client.open_requests.is_some() {
+            take_turn(conn)?;
+            // Somebody else may have had the turn before, with the same submission.
+            if let Some(Standing::Settled(answer)) = standing(conn, request, client)? {
+                return Ok(answer);
+            }
+            if is_full(conn, client)? {
+                return Ok(Submitted::TooMany);
+            }
+        }
         if insert(conn, shift, request)? {
             return Ok(Submitted::Created);
         }
-        if !is_same(conn, request)? {
-            return Ok(Submitted::OtherKey);
+        // Asked again before and after: somebody else may make the row, or resubmit it, in between.
+        if let Some(Standing::Settled(answer)) = standing(conn, request, client)? {
+            return Ok(answer);
         }
         if resubmit_anew(conn, shift, request)? {
             return Ok(Submitted::Resubmitted);
         }
-        // Somebody else may have resubmitted it in between, with a password of their own.
-        Ok(if is_same(conn, request)? { Submitted::Exists } else { Submitted::OtherKey })
+        Ok(match standing(conn, request, client)? {
+            Some(Standing::Settled(answer)) => answer,
+            Some(Standing::Failed) | None => Submitted::Exists,
+        })
     })
 }
 
+/// Until the end of the transaction nobody else whose open requests are limited opens one: what is counted now stays true
+/// until it is acted on. One lock for all keys, since the tags of several may overlap. Submissions without a limit do not
+/// wait for it.
+fn take_turn(conn: &mut PgConnection) -> QueryResult<()> {
+    sql_query("SELECT pg_advisory_xact_lock(hashtext('exhaust_open_requests'))").execute(conn).map(drop)
+}
+
+/// $1 patterns of tags, $2 how many are enough. No more are counted. Each part by an index of its own, as in `open_by_tag`.
+const OPEN: &str = "SELECT NULL::text AS tag, count(*) AS total FROM (
+        SELECT 1 FROM (
+            SELECT tag FROM job_request WHERE status = 'SUBMITTED' AND tag >= ''
+            UNION ALL
+            SELECT tag FROM job_request WHERE status = 'PROCESSING' AND tag >= ''
+        ) AS open WHERE tag LIKE ANY($1::text[]) LIMIT $2) AS counted";
+
+/// Whether the client has as many requests open as they may.
+pub(super) fn is_full(conn: &mut PgConnection, client: &Client) -> QueryResult<bool> {
+    let Some(most) = client.open_requests else { return Ok(false) };
+    let mut patterns: Vec<String> = client.reader.tags.iter().map(|glob| like_pattern(&clean(glob))).collect();
+    if patterns.is_empty() {
+        patterns.push("%".to_owned());
+    }
+    let values = (patterns.into_sql::<Array<Text>>(), i64::from(most).into_sql::<BigInt>());
+    let open: StoredTotal = kept(OPEN, values).get_result(conn)?;
+    Ok(open.total() >= u64::from(most))
+}
+
 const KEEPING: &str = concat!(
-    "SELECT j.status::text AS status, j.encryption_mark::text AS mark, ",
+    "SELECT j.status::text AS status, j.encryption_mark::text AS mark,
+        j.requested_channel::text AS requested_channel, j.allowed_channels::text AS allowed_channels, ",
     protected!("j."),
     " FROM job_request AS j WHERE j.tag = $1 AND j.request_id = $2"
 );
 
-/// Whether the row is this submission's, password and all. It is not locked: a claim would pass over it.
-fn is_same(conn: &mut PgConnection, request: &NewRequest) -> QueryResult<bool> {
+/// What the row that has a submission's key means for it; `None`: there is none. It is not locked: a claim would pass over
+/// it.
+fn standing(conn: &mut PgConnection, request: &NewRequest, client: &Client) -> QueryResult<Option<Standing>> {
     let key = &request.key;
     let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
     let row: Option<StoredKeeping> = kept(KEEPING, values).get_result(conn).optional()?;
-    Ok(row.is_none_or(|row| row.agrees_with(request.encryption.as_ref())))
+    Ok(row.map(|row| row.standing(request, client)))
+}
+
+const MARK: &str =
+    "SELECT j.encryption_mark::text AS text FROM job_request AS j WHERE j.tag = $1 AND j.request_id = $2";
+
+pub(super) fn mark_made(conn: &mut PgConnection, key: &RequestKey) -> QueryResult<Option<String>> {
+    let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
+    Ok(encryption::made(kept(MARK, values).get_result(conn).optional()?))
 }
 
 /// Inserts the row and wakes the daemons when the transaction commits; `false` if the key is taken.
@@ -113,8 +172,25 @@ macro_rules! resubmitted {
 const RESUBMIT: &str =
     concat!(resubmitted!(), " WHERE tag = $2 AND request_id = $3 AND status = 'FAILED' AND ", still_has_its_key!());
 
-pub(super) fn resubmit(conn: &mut PgConnection, shift: i64, key: &RequestKey) -> QueryResult<bool> {
+const CAN_BE_RETRIED: &str = concat!(
+    "SELECT NULL::text AS tag, count(*) AS total FROM job_request WHERE tag = $1 AND request_id = $2
+        AND status = 'FAILED' AND ",
+    still_has_its_key!()
+);
+
+pub(super) fn resubmit(conn: &mut PgConnection, shift: i64, key: &RequestKey, client: &Client) -> QueryResult<Retried> {
     conn.transaction(|conn| {
+        if client.open_requests.is_some() {
+            take_turn(conn)?;
+            let can: StoredTotal = sql_query(CAN_BE_RETRIED)
+                .bind::<Text, _>(&key.tag)
+                .bind::<Text, _>(&key.request_id)
+                .get_result(conn)?;
+            // What cannot be tried again is told as that, whatever else is open.
+            if can.total() > 0 && is_full(conn, client)? {
+                return Ok(Retried::TooMany);
+            }
+        }
         let changed = sql_query(RESUBMIT)
             .bind::<BigInt, _>(shift)
             .bind::<Text, _>(&key.tag)
@@ -123,7 +199,7 @@ pub(super) fn resubmit(conn: &mut PgConnection, shift: i64, key: &RequestKey) ->
         if changed == 1 {
             wake(conn)?;
         }
-        Ok(changed == 1)
+        Ok(if changed == 1 { Retried::Done } else { Retried::NotFailed })
     })
 }
 

@@ -33,9 +33,9 @@ use super::failures;
 use super::text::{can_exist, token};
 use super::times::microseconds;
 use super::{
-    Bookmark, Claim, ClaimWish, Clock, Completion, Daemon, Failure, FinishedPage, Found, Heartbeat, Listener,
-    NewRequest, Overview, Pooling, Progress, Queue, QueueError, Reader, RequestKey, RequestRow, Search, Submitted,
-    Waiting, WriteBack, stored,
+    Bookmark, Claim, ClaimWish, Client, Clock, Completion, Daemon, Failure, FinishedPage, Found, Heartbeat, Listener,
+    NewRequest, Overview, Pooling, Progress, Queue, QueueError, Reader, RequestKey, RequestRow, Retried, Search,
+    Submitted, Waiting, WriteBack, stored,
 };
 
 pub(super) const MIGRATIONS: [&str; 12] = [
@@ -360,11 +360,22 @@ impl Queue for PostgresQueue {
         self.write_back("hand back", key, |conn| ends::hand_back(conn, token, key, processed_batches))
     }
 
-    fn submit(&self, request: &NewRequest) -> Result<Submitted, QueueError> {
+    fn submit_for(&self, request: &NewRequest, client: &Client) -> Result<Submitted, QueueError> {
         if !can_exist(&request.key) {
             return Err(QueueError::Refused("submit: a key with a NUL character".to_owned()));
         }
-        self.run(format_args!("submit {}", request.key), |conn| clients::submit(conn, self.shift(), request))
+        self.run(format_args!("submit {}", request.key), |conn| clients::submit(conn, self.shift(), request, client))
+    }
+
+    fn mark_made(&self, key: &RequestKey) -> Result<Option<String>, QueueError> {
+        if !can_exist(key) {
+            return Ok(None);
+        }
+        self.read(format_args!("look at {key}"), |conn| clients::mark_made(conn, key))
+    }
+
+    fn is_full(&self, client: &Client) -> Result<bool, QueueError> {
+        self.read("count open rows of job_request", |conn| clients::is_full(conn, client))
     }
 
     fn cancel(&self, key: &RequestKey, by: &str) -> Result<bool, QueueError> {
@@ -372,9 +383,11 @@ impl Queue for PostgresQueue {
         Ok(can_exist(key) && self.run(what, |conn| clients::cancel(conn, self.shift(), key, by))?)
     }
 
-    fn resubmit(&self, key: &RequestKey) -> Result<bool, QueueError> {
-        let what = format!("resubmit {key}");
-        Ok(can_exist(key) && self.run(what, |conn| clients::resubmit(conn, self.shift(), key))?)
+    fn resubmit_for(&self, key: &RequestKey, client: &Client) -> Result<Retried, QueueError> {
+        if !can_exist(key) {
+            return Ok(Retried::NotFailed);
+        }
+        self.run(format_args!("resubmit {key}"), |conn| clients::resubmit(conn, self.shift(), key, client))
     }
 
     fn find(&self, key: &RequestKey) -> Result<Option<RequestRow>, QueueError> {

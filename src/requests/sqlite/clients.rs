@@ -2,14 +2,16 @@
 
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{Nullable, Text};
+use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
+use serde_json::json;
 
-use super::super::encryption::{StoredKeeping, columns_of, protected, still_has_its_key, wiped};
+use super::super::encryption::{self, Standing, StoredKeeping, columns_of, protected, still_has_its_key, wiped};
 use super::super::kept::kept;
-use super::super::stored::{self, StoredCount, StoredRow};
+use super::super::reading::sqlite_glob;
+use super::super::stored::{self, StoredCount, StoredRow, StoredTotal};
 use super::super::text::{clean, clean_option, err_message};
-use super::super::{NewRequest, Overview, RequestKey, RequestRow, Submitted};
+use super::super::{Client, NewRequest, Overview, RequestKey, RequestRow, Retried, Submitted};
 use super::columns;
 
 /// The primary key decides which of a hundred at once makes the row.
@@ -17,30 +19,67 @@ const INSERT: &str = "INSERT INTO job_request (tag, request_id, job_id, status, 
         requested_channel, dt_job_submitted, allowed_channels, encryption_key, encryption_key_sealed, encryption_mark)
     VALUES (?1, ?2, ?3, 'SUBMITTED', ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING";
 
-pub(super) fn submit(conn: &mut SqliteConnection, now: &str, request: &NewRequest) -> QueryResult<Submitted> {
+pub(super) fn submit(
+    conn: &mut SqliteConnection,
+    now: &str,
+    request: &NewRequest,
+    client: &Client,
+) -> QueryResult<Submitted> {
+    // What is there already is most often asked for again, and then nobody has to wait for the writer's place.
+    if let Some(Standing::Settled(answer)) = standing(conn, request, client)? {
+        return Ok(answer);
+    }
     conn.immediate_transaction(|conn| {
-        if insert(conn, now, request)? {
-            return Ok(Submitted::Created);
+        let found = standing(conn, request, client)?;
+        if let Some(Standing::Settled(answer)) = found {
+            return Ok(answer);
         }
-        if !is_same(conn, request)? {
-            return Ok(Submitted::OtherKey);
+        // Only one transaction writes at a time: nothing is counted that another one adds to.
+        if is_full(conn, client)? {
+            return Ok(Submitted::TooMany);
+        }
+        if found.is_none() && insert(conn, now, request)? {
+            return Ok(Submitted::Created);
         }
         Ok(if resubmit_anew(conn, now, request)? { Submitted::Resubmitted } else { Submitted::Exists })
     })
 }
 
 const KEEPING: &str = concat!(
-    "SELECT status, encryption_mark AS mark, ",
+    "SELECT status, encryption_mark AS mark, requested_channel, allowed_channels, ",
     protected!(""),
     " FROM job_request WHERE tag = ?1 AND request_id = ?2"
 );
 
-/// Whether the row is this submission's, password and all.
-fn is_same(conn: &mut SqliteConnection, request: &NewRequest) -> QueryResult<bool> {
+/// What the row that has a submission's key means for it; `None`: there is none.
+fn standing(conn: &mut SqliteConnection, request: &NewRequest, client: &Client) -> QueryResult<Option<Standing>> {
     let key = &request.key;
     let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
     let row: Option<StoredKeeping> = kept(KEEPING, values).get_result(conn).optional()?;
-    Ok(row.is_none_or(|row| row.agrees_with(request.encryption.as_ref())))
+    Ok(row.map(|row| row.standing(request, client)))
+}
+
+const MARK: &str = "SELECT encryption_mark AS text FROM job_request WHERE tag = ?1 AND request_id = ?2";
+
+pub(super) fn mark_made(conn: &mut SqliteConnection, key: &RequestKey) -> QueryResult<Option<String>> {
+    let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
+    Ok(encryption::made(kept(MARK, values).get_result(conn).optional()?))
+}
+
+/// ?1 globs of tags, ?2 how many are enough. No more are counted. The condition of the index `job_request_open`.
+pub(super) const OPEN: &str = "SELECT NULL AS tag, count(*) AS total FROM (
+        SELECT 1 FROM job_request WHERE status IN ('SUBMITTED', 'PROCESSING')
+            AND EXISTS (SELECT 1 FROM json_each(?1) WHERE job_request.tag GLOB value)
+        LIMIT ?2)";
+
+/// Whether the client has as many requests open as they may.
+pub(super) fn is_full(conn: &mut SqliteConnection, client: &Client) -> QueryResult<bool> {
+    let Some(most) = client.open_requests else { return Ok(false) };
+    let globs: Vec<String> = client.reader.tags.iter().map(|glob| sqlite_glob(glob)).collect();
+    let globs = if globs.is_empty() { json!(["*"]) } else { json!(globs) };
+    let open: StoredTotal =
+        kept(OPEN, (globs.to_string().into_sql::<Text>(), i64::from(most).into_sql::<BigInt>())).get_result(conn)?;
+    Ok(open.total() >= u64::from(most))
 }
 
 /// `false` if the key is taken.
@@ -93,13 +132,33 @@ macro_rules! resubmitted {
 const RESUBMIT: &str =
     concat!(resubmitted!(), " WHERE tag = ?2 AND request_id = ?3 AND status = 'FAILED' AND ", still_has_its_key!());
 
-pub(super) fn resubmit(conn: &mut SqliteConnection, now: &str, key: &RequestKey) -> QueryResult<bool> {
-    let changed = sql_query(RESUBMIT)
-        .bind::<Text, _>(now)
-        .bind::<Text, _>(&key.tag)
-        .bind::<Text, _>(&key.request_id)
-        .execute(conn)?;
-    Ok(changed == 1)
+const CAN_BE_RETRIED: &str = concat!(
+    "SELECT NULL AS tag, count(*) AS total FROM job_request WHERE tag = ?1 AND request_id = ?2 AND status = 'FAILED' AND ",
+    still_has_its_key!()
+);
+
+pub(super) fn resubmit(
+    conn: &mut SqliteConnection,
+    now: &str,
+    key: &RequestKey,
+    client: &Client,
+) -> QueryResult<Retried> {
+    conn.immediate_transaction(|conn| {
+        let can: StoredTotal =
+            sql_query(CAN_BE_RETRIED).bind::<Text, _>(&key.tag).bind::<Text, _>(&key.request_id).get_result(conn)?;
+        if can.total() == 0 {
+            return Ok(Retried::NotFailed);
+        }
+        if is_full(conn, client)? {
+            return Ok(Retried::TooMany);
+        }
+        let changed = sql_query(RESUBMIT)
+            .bind::<Text, _>(now)
+            .bind::<Text, _>(&key.tag)
+            .bind::<Text, _>(&key.request_id)
+            .execute(conn)?;
+        Ok(if changed == 1 { Retried::Done } else { Retried::NotFailed })
+    })
 }
 
 const RESUBMIT_ANEW: &str = concat!(

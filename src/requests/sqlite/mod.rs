@@ -25,6 +25,8 @@ mod taking;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -40,9 +42,9 @@ use diesel::sqlite::SqliteConnection;
 use super::text::{can_exist, token};
 use super::times::sqlite_text;
 use super::{
-    Bookmark, Claim, ClaimWish, Clock, Completion, Daemon, Failure, FinishedPage, Found, Heartbeat, Listener,
-    NewRequest, Overview, Pooling, Progress, Queue, QueueError, Reader, RequestKey, RequestRow, Search, Submitted,
-    Waiting, WriteBack, failures, stored,
+    Bookmark, Claim, ClaimWish, Client, Clock, Completion, Daemon, Failure, FinishedPage, Found, Heartbeat, Listener,
+    NewRequest, Overview, Pooling, Progress, Queue, QueueError, Reader, RequestKey, RequestRow, Retried, Search,
+    Submitted, Waiting, WriteBack, failures, stored,
 };
 
 pub(super) const MIGRATIONS: [&str; 10] = [
@@ -131,9 +133,13 @@ pub fn open_sqlite(path: &Path, clock: Arc<dyn Clock>, connections: u32) -> Resu
         .filter(|name| !name.is_empty() && !name.contains('\0'))
         .ok_or_else(|| QueueError::Refused(format!("{} cannot be the name of a database", path.display())))?;
     if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory)
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o750)
+            .create(directory)
             .map_err(|e| failures::not_writable(&format!("cannot make the directory {}: {e}", directory.display())))?;
     }
+    make_private(path);
     // Not by the pool, which would try again for as long as a caller waits.
     let first =
         ConnectionManager::<SqliteConnection>::new(name).connect().and_then(|mut conn| Session.on_acquire(&mut conn));
@@ -153,6 +159,13 @@ pub fn open_sqlite(path: &Path, clock: Arc<dyn Clock>, connections: u32) -> Resu
         .error_handler(Box::new(NopErrorHandler))
         .build_unchecked(ConnectionManager::new(name));
     Ok(SqliteQueue { name: name.to_owned(), pool, clock })
+}
+
+/// Makes the file where there is none, for its owner alone: SQLite's own is as the umask has it, and its log and index get
+/// the rights of the file. One that is there is left as it is: to open and close it would drop the locks that this process
+/// may have on it. What fails here fails again, and is told, when SQLite opens it.
+fn make_private(path: &Path) {
+    let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
 }
 
 impl SqliteQueue {
@@ -321,11 +334,22 @@ impl Queue for SqliteQueue {
         self.write_back("hand back", key, |conn| ends::hand_back(conn, token, key, processed_batches))
     }
 
-    fn submit(&self, request: &NewRequest) -> Result<Submitted, QueueError> {
+    fn submit_for(&self, request: &NewRequest, client: &Client) -> Result<Submitted, QueueError> {
         if !can_exist(&request.key) {
             return Err(QueueError::Refused("submit: a key with a NUL character".to_owned()));
         }
-        self.run(format_args!("submit {}", request.key), |conn| clients::submit(conn, &self.now(), request))
+        self.run(format_args!("submit {}", request.key), |conn| clients::submit(conn, &self.now(), request, client))
+    }
+
+    fn mark_made(&self, key: &RequestKey) -> Result<Option<String>, QueueError> {
+        if !can_exist(key) {
+            return Ok(None);
+        }
+        self.run(format_args!("look at {key}"), |conn| clients::mark_made(conn, key))
+    }
+
+    fn is_full(&self, client: &Client) -> Result<bool, QueueError> {
+        self.run("count open rows of job_request", |conn| clients::is_full(conn, client))
     }
 
     fn cancel(&self, key: &RequestKey, by: &str) -> Result<bool, QueueError> {
@@ -333,9 +357,11 @@ impl Queue for SqliteQueue {
         Ok(can_exist(key) && self.run(what, |conn| clients::cancel(conn, &self.now(), key, by))?)
     }
 
-    fn resubmit(&self, key: &RequestKey) -> Result<bool, QueueError> {
-        let what = format!("resubmit {key}");
-        Ok(can_exist(key) && self.run(what, |conn| clients::resubmit(conn, &self.now(), key))?)
+    fn resubmit_for(&self, key: &RequestKey, client: &Client) -> Result<Retried, QueueError> {
+        if !can_exist(key) {
+            return Ok(Retried::NotFailed);
+        }
+        self.run(format_args!("resubmit {key}"), |conn| clients::resubmit(conn, &self.now(), key, client))
     }
 
     fn find(&self, key: &RequestKey) -> Result<Option<RequestRow>, QueueError> {

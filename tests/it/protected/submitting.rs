@@ -47,7 +47,7 @@ fn submit_takes_a_key_from_where_no_list_of_processes_shows_it() {
         assert!(by_file.status.success() && told(&by_file).contains("\"created\""), "{}", told(&by_file));
         let [key, sealed, mark] = kept(database);
         assert_eq!((key.as_deref(), sealed), (Some("the key of a file"), None));
-        assert!(mark.unwrap().starts_with("pbkdf2-1:"));
+        assert!(mark.unwrap().starts_with("pbkdf2-2:"));
         let by_stdin = run(&site, &with(&submit, &["--encryption-key-file", "-"]), &[], "the key of a file");
         assert!(told(&by_stdin).contains("\"exists\""), "{}", told(&by_stdin));
         let other = run(&site, &submit, &[(KEY, "another key")], "");

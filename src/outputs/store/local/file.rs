@@ -65,10 +65,7 @@ impl NewFile {
         let content = Content { bytes, crc32: crc32.finalize() };
         out.into_inner()
             .map_err(io::IntoInnerError::into_error)
-            .and_then(|temporary| {
-                super::make_readable(temporary.as_file())?;
-                Ok(FinishedFile { temporary, content })
-            })
+            .map(|temporary| FinishedFile { temporary, content })
             .map_err(|cause| StoreError::new("store a file", &key, cause))
     }
 
