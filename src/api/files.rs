@@ -17,7 +17,7 @@ use super::envelope::{Fault, Kind};
 use super::ranges::{Part, Version};
 use super::server::Kept;
 use super::{Api, fault};
-use crate::outputs::{content_disposition, content_type};
+use crate::outputs::{StoreError, content_disposition, content_type};
 
 /// How many bytes of a file are read at a time.
 const PIECE: usize = 64 << 10;
@@ -49,19 +49,20 @@ async fn opened(api: &Api, request: Request) -> Result<Response<Body>, Fault> {
     let address = parts.extensions.get::<ClientAddress>().map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.0);
     let download = api.shares.download(address)?;
     let missing = || Fault::new(Kind::NotFound, "the file is not there any more");
-    let path = api.store.path(&key).ok_or_else(missing)?;
-    // A directory opens, too, and is no file.
-    let (file, about) = match File::open(path).await {
-        Ok(file) => {
-            let about = file.metadata().await.map_err(|error| unreadable(&error))?;
-            (file, about)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing()),
-        Err(error) => return Err(unreadable(&error)),
+    let (store, wanted) = (api.store.clone(), key.clone());
+    let opening = tokio::task::spawn_blocking(move || {
+        let file = store.open(&wanted)?;
+        Ok::<_, StoreError>(file.map(|file| (file.metadata(), file)))
+    });
+    let found = match opening.await {
+        Ok(Ok(found)) => found,
+        // A directory or a symbolic link is in its place: nothing that a report can be.
+        Ok(Err(error)) if error.is_no_file() => None,
+        Ok(Err(error)) => return Err(unreadable(&error)),
+        Err(panic) => return Err(Fault::new(Kind::Internal, format!("the call broke off: {panic}"))),
     };
-    if !about.is_file() {
-        return Err(missing());
-    }
+    let (about, file) = found.ok_or_else(missing)?;
+    let (about, file) = (about.map_err(|error| unreadable(&error))?, File::from_std(file));
     let version = Version::new(about.len(), about.modified().ok());
     let mut response = match version.part(&parts.method, &parts.headers) {
         Part::Whole => bytes(file, 0, version.len).await?,
@@ -91,7 +92,7 @@ async fn opened(api: &Api, request: Request) -> Result<Response<Body>, Fault> {
     Ok(response)
 }
 
-fn unreadable(error: &io::Error) -> Fault {
+fn unreadable(error: &dyn std::fmt::Display) -> Fault {
     Fault::new(Kind::Unavailable, format!("the file cannot be read: {error}"))
 }
 

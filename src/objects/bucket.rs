@@ -112,11 +112,11 @@ impl Bucket {
     }
 
     /// Stores an object whole, over whatever has this key.
-    pub fn put(&self, key: &str, bytes: Vec<u8>, headers: Headers) -> Result<(), ObjectError> {
+    pub fn put(&self, key: &str, bytes: impl Into<Bytes>, headers: Headers) -> Result<(), ObjectError> {
         let action = "store";
         let path = self.path(action, key)?;
         let options = PutOptions { attributes: headers.attributes(), ..PutOptions::default() };
-        wait(self.store.put_opts(&path, PutPayload::from(bytes), options)).map_err(failed(action, key))?;
+        wait(self.store.put_opts(&path, PutPayload::from(bytes.into()), options)).map_err(failed(action, key))?;
         Ok(())
     }
 
@@ -328,6 +328,21 @@ impl Upload {
                     drop(room);
                     sent
                 });
+            }
+            Ok(())
+        })
+        .map_err(failed("store", &self.key))
+    }
+
+    /// Waits until all parts so far have arrived.
+    ///
+    /// # Errors
+    /// That of any part.
+    pub fn arrived(&mut self) -> Result<(), ObjectError> {
+        let parts = &mut self.parts;
+        wait(async {
+            while let Some(done) = parts.join_next().await {
+                sent(done)?;
             }
             Ok(())
         })

@@ -49,6 +49,9 @@ pub enum Cause {
     /// What no store can do, such as a name that it does not take.
     #[error("{0}")]
     Impossible(String),
+    /// More than an object can hold.
+    #[error("{0}")]
+    TooLarge(&'static str),
 }
 
 impl ObjectError {
@@ -67,7 +70,16 @@ impl Cause {
     /// As [`ObjectError::may_pass`].
     #[must_use]
     pub const fn may_pass(&self) -> bool {
-        !matches!(self, Self::Impossible(_))
+        !matches!(self, Self::Impossible(_) | Self::TooLarge(_))
+    }
+
+    /// Whether it says by itself that the same would happen to any object.
+    #[must_use]
+    pub const fn is_of_the_store(&self) -> bool {
+        matches!(
+            self,
+            Self::NoCredentials | Self::NoBucket(_) | Self::Unreachable(_) | Self::Settings(_) | Self::TooLarge(_)
+        )
     }
 
     fn of(error: &Error) -> Self {
@@ -82,6 +94,9 @@ impl Cause {
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Self::Refused(told.answer()),
             Error::InvalidPath { .. } | Error::NotSupported { .. } | Error::NotImplemented { .. } => {
                 Self::Impossible(plain(&error.to_string()))
+            }
+            _ if told.code.as_deref() == Some("KeyTooLongError") => {
+                Self::Impossible(format!("the store does not take this name ({})", told.answer()))
             }
             _ if told.status.is_some() => match told.status.as_deref().map(|status| &status[..3]) {
                 // Amazon answers 400 to an access key that is no access key, Google to a token request.

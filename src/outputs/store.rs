@@ -6,6 +6,7 @@
 mod local;
 mod remote;
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -25,6 +26,20 @@ pub struct StoreError {
     /// The key or directory concerned, for operators.
     pub place: String,
     cause: Cause,
+    extent: Extent,
+}
+
+/// How much of a store fails alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// Perhaps only what was asked about this key.
+    Key,
+    /// One file is not there: others are not concerned.
+    OneFile,
+    /// Something else is where a file should be.
+    NoFile,
+    /// The same would have failed under any key.
+    AnyKey,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -37,11 +52,36 @@ enum Cause {
 
 impl StoreError {
     fn new(action: &'static str, place: &dyn std::fmt::Display, cause: io::Error) -> Self {
-        Self { action, place: place.to_string(), cause: Cause::Local(cause) }
+        Self { action, place: place.to_string(), cause: Cause::Local(cause), extent: Extent::Key }
     }
 
     pub(super) fn remote(action: &'static str, error: ObjectError) -> Self {
-        Self { action, place: error.place, cause: Cause::Remote(error.cause) }
+        let extent = if error.cause.is_of_the_store() { Extent::AnyKey } else { Extent::Key };
+        Self { action, place: error.place, cause: Cause::Remote(error.cause), extent }
+    }
+
+    fn whatever_the_key(self) -> Self {
+        Self { extent: Extent::AnyKey, ..self }
+    }
+
+    fn no_file(self) -> Self {
+        Self { extent: Extent::NoFile, ..self }
+    }
+
+    fn of_one_file(self) -> Self {
+        Self { extent: Extent::OneFile, ..self }
+    }
+
+    /// Whether something else is where a file should be: a directory, or a symbolic link on the way to it.
+    #[must_use]
+    pub fn is_no_file(&self) -> bool {
+        self.extent == Extent::NoFile
+    }
+
+    /// Whether it is that one file is not there.
+    #[must_use]
+    pub fn is_of_one_file(&self) -> bool {
+        self.extent == Extent::OneFile
     }
 
     /// Whether trying again later may help: a full, unreachable or locked store, and one that refuses the credentials, is
@@ -108,14 +148,15 @@ enum New {
     Remote(Box<remote::NewFile>),
 }
 
-/// A file that is written and has no name yet. Dropped, it leaves nothing behind.
+/// A file that is written: it has no name yet, or those under which it was published. Dropped, it leaves nothing else
+/// behind; one that goes to an object store should be given to [`Store::discard`].
 #[derive(Debug)]
 pub struct FinishedFile(Finished);
 
 #[derive(Debug)]
 enum Finished {
     Local(local::FinishedFile),
-    Remote(remote::FinishedFile),
+    Remote(Box<remote::FinishedFile>),
 }
 
 /// The reports of a store: files of one request come one after the other. Files may come and go meanwhile. What cannot
@@ -156,21 +197,46 @@ impl Store {
         }))
     }
 
-    /// Puts a finished file of this store in its place, whole. Until [`Store::settle`] a loss of power may take it away
-    /// again, or leave other content under its name.
-    pub fn publish(&self, file: FinishedFile, key: &ObjectKey) -> Result<(), StoreError> {
-        match (&self.0, file.0) {
-            (Kind::Local(local), Finished::Local(file)) => local.publish(file, key),
+    /// Puts a finished file of this store in a place, whole. It stays, for further places, unless this one `is_last`.
+    /// Files never change once stored, so all places may share one content. Until [`Store::settle`] a loss of power may
+    /// take the file away again, or leave other content under its name.
+    ///
+    /// # Errors
+    /// It is not in this place. It can still be put in others, unless it [is spent](FinishedFile::is_spent).
+    pub fn publish(&self, file: &mut FinishedFile, key: &ObjectKey, is_last: bool) -> Result<(), StoreError> {
+        match (&self.0, &mut file.0) {
+            (Kind::Local(local), Finished::Local(file)) => local.publish(file, key, is_last),
             (Kind::Remote(remote), Finished::Remote(file)) => remote.publish(file, key),
             _ => Err(StoreError::new("store a file", key, io::Error::other("it belongs to another store"))),
         }
     }
 
-    /// Gives a stored file a second name. Files never change once stored, so both names may share one content.
-    pub fn copy(&self, from: &ObjectKey, to: &ObjectKey) -> Result<(), StoreError> {
+    /// Removes what else than its places a finished file has in the store. A failure is only logged: retention finds it.
+    pub fn discard(&self, file: FinishedFile) {
+        if let (Kind::Remote(remote), Finished::Remote(file)) = (&self.0, file.0) {
+            remote.discard(&file);
+        }
+    }
+
+    /// Whether a failure is the store's and not only that of the file or key at which it was met. An object store is
+    /// asked for it, unless the error says enough; in a directory every file is tried by itself.
+    #[must_use]
+    pub fn fails_for_all(&self, error: &StoreError) -> bool {
+        match (error.extent, &self.0) {
+            (Extent::AnyKey, _) => true,
+            (Extent::OneFile | Extent::NoFile, _) | (_, Kind::Local(_)) => false,
+            (Extent::Key, Kind::Remote(remote)) => error.may_pass() && remote.check().is_err(),
+        }
+    }
+
+    /// A file of a local store, open for reading; `None`: there is none on this machine.
+    ///
+    /// # Errors
+    /// It cannot be opened, is no plain file, or a symbolic link leads to it.
+    pub fn open(&self, key: &ObjectKey) -> Result<Option<File>, StoreError> {
         match &self.0 {
-            Kind::Local(local) => local.copy(from, to),
-            Kind::Remote(remote) => remote.copy(from, to),
+            Kind::Local(local) => local.open(key),
+            Kind::Remote(_) => Ok(None),
         }
     }
 
@@ -267,7 +333,7 @@ impl NewFile {
     pub fn finish(self) -> Result<FinishedFile, StoreError> {
         Ok(FinishedFile(match self.0 {
             New::Local(file) => Finished::Local(file.finish()?),
-            New::Remote(file) => Finished::Remote(file.finish()?),
+            New::Remote(file) => Finished::Remote(Box::new(file.finish()?)),
         }))
     }
 
@@ -304,6 +370,24 @@ impl FinishedFile {
         match &self.0 {
             Finished::Local(file) => file.content(),
             Finished::Remote(file) => file.content(),
+        }
+    }
+
+    /// Waits until what was sent of it has arrived: parts of a large file go to an object store under the key under which
+    /// it was begun, and whoever wants the file under another one should know whether that went well.
+    pub fn arrived(&mut self) -> Result<(), StoreError> {
+        match &mut self.0 {
+            Finished::Local(_) => Ok(()),
+            Finished::Remote(file) => file.arrived(),
+        }
+    }
+
+    /// Whether it cannot be put in any further place: it was in its last one, or what was sent of it is lost.
+    #[must_use]
+    pub const fn is_spent(&self) -> bool {
+        match &self.0 {
+            Finished::Local(file) => file.is_spent(),
+            Finished::Remote(file) => file.is_spent(),
         }
     }
 

@@ -135,6 +135,7 @@ impl Way {
                 for request in owners {
                     self.desk.fail(request, reason.clone());
                 }
+                // What one key failed with says nothing of other files: this is told where nothing can be stored.
                 if reason.may_pass {
                     self.lock().down.get_or_insert(reason);
                 }

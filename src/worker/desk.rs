@@ -11,12 +11,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::cpu::caught;
-use super::ending::Reason;
+use super::ending::{Postponed, Reason};
 use super::generate::{Meter, Workshop, timed};
 use super::ledger::Ledger;
 use super::plan::Ready;
 use super::stop::Stop;
-use super::tenants::Exceeded;
 use super::verdict;
 use crate::config::checked::MaxBadRows;
 use crate::outputs::Store;
@@ -39,8 +38,8 @@ pub enum Outcome {
     Delivered(Delivered),
     /// No report.
     Failed(Reason),
-    /// Nothing yet: its tenant has as much in work as it may.
-    Exceeds(Exceeded),
+    /// Nothing yet: a later scan goes on with it.
+    Postponed(Postponed),
 }
 
 /// What one request got: every file is stored and will survive a loss of power.
@@ -198,9 +197,9 @@ impl Desk {
         self.give_up(request, Outcome::Failed(reason));
     }
 
-    /// Its tenant has as much in work as it may: a later scan goes on with it.
-    pub(super) fn hand_back(&self, request: usize, exceeded: Exceeded) {
-        self.give_up(request, Outcome::Exceeds(exceeded));
+    /// A later scan goes on with it.
+    pub(super) fn hand_back(&self, request: usize, why: Postponed) {
+        self.give_up(request, Outcome::Postponed(why));
     }
 
     fn give_up(&self, request: usize, outcome: Outcome) {
@@ -240,21 +239,17 @@ impl Settler<'_> {
     }
 
     fn settle(&self, together: Vec<Whole>) {
-        let objects = together.iter().flat_map(|one| {
-            let objects = self.requests[one.request].objects.iter().enumerate();
-            objects.filter(|(position, _)| !one.delivered.broken.contains(position)).map(|(_, object)| object)
-        });
-        let (settled, spent) = timed(|| caught(|| self.store.settle(objects)));
-        self.meter.add_store(spent);
-        let failure = match settled {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(Reason::store(&error)),
-            Err(panic) => Some(Reason::panicked(&panic)),
-        };
-        for Whole { request, delivered } in together {
-            let outcome = match &failure {
-                None => Outcome::Delivered(delivered),
-                Some(reason) => {
+        let mut settled = self.settled(&together);
+        // A file is not there any more. That is its own request's matter: each is asked for by itself, until a disk fails.
+        let one_by_one = together.len() > 1 && matches!(settled, Err((_, Extent::OneFile)));
+        for whole in together {
+            if one_by_one && !matches!(settled, Err((_, Extent::All))) {
+                settled = self.settled(std::slice::from_ref(&whole));
+            }
+            let Whole { request, delivered } = whole;
+            let outcome = match &settled {
+                Ok(()) => Outcome::Delivered(delivered),
+                Err((reason, _)) => {
                     // Whose file it was nobody can ask again: the system has told its failure, and would now say that
                     // all is well.
                     self.ledger.forget(&self.requests[request].key);
@@ -264,6 +259,32 @@ impl Settler<'_> {
             end(&self.ended, request, outcome);
         }
     }
+
+    fn settled(&self, together: &[Whole]) -> Result<(), (Reason, Extent)> {
+        let objects = together.iter().flat_map(|one| {
+            let objects = self.requests[one.request].objects.iter().enumerate();
+            objects.filter(|(position, _)| !one.delivered.broken.contains(position)).map(|(_, object)| object)
+        });
+        let (settled, spent) = timed(|| caught(|| self.store.settle(objects)));
+        self.meter.add_store(spent);
+        match settled {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                let extent = if error.is_of_one_file() { Extent::OneFile } else { Extent::All };
+                Err((Reason::store(&error), extent))
+            }
+            Err(panic) => Err((Reason::panicked(&panic), Extent::All)),
+        }
+    }
+}
+
+/// Whom a failure to settle concerns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// The request of a file that is not there any more.
+    OneFile,
+    /// All that were to be settled.
+    All,
 }
 
 /// The requests that are whole by now, and if there are any, what becomes whole `within` a time; no more than are `missing`
@@ -314,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_end_together_are_settled_together_and_a_failure_is_not_asked_away() {
+    fn requests_that_end_together_are_settled_together_and_a_file_that_is_gone_fails_its_own() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::local(directory.path().to_owned());
         let requests: Vec<Ready> = (0..3)
@@ -329,7 +350,7 @@ mod tests {
         for one in &requests {
             let mut file = store.create(&one.objects[0]).unwrap();
             file.write_all(b"content").unwrap();
-            store.publish(file.finish().unwrap(), &one.objects[0]).unwrap();
+            store.publish(&mut file.finish().unwrap(), &one.objects[0], true).unwrap();
             let counts = Counts::default();
             let (key, quality) = (one.objects[0].to_string(), Quality::default());
             let batch = StoredBatch { batch: "b".to_owned(), key, bytes: 7, crc32: 1, counts, quality };
@@ -340,18 +361,18 @@ mod tests {
         let (stored, settled) = std::sync::mpsc::channel();
         let settler =
             Settler { requests: &requests, store: &store, ledger: &ledger, stop: &stop, meter: &meter, ended };
-        for (these, fine) in [(vec![0], true), (vec![1, 2], false)] {
-            if !fine {
-                // Stands for a disk that does not write.
-                std::fs::remove_file(store.path(&requests[1].objects[0]).unwrap()).unwrap();
-            }
+        // A file that is gone concerns its own request only.
+        std::fs::remove_file(store.path(&requests[1].objects[0]).unwrap()).unwrap();
+        let mut settle = |these: &[usize]| -> Vec<(usize, bool)> {
             settler.settle(these.iter().map(|&request| Whole { request, delivered: Delivered::default() }).collect());
-            for request in these {
-                let one = told.try_recv().unwrap();
-                assert_eq!((one.request, matches!(one.outcome, Outcome::Delivered(_))), (request, fine));
-                let processed = ledger.processed(&requests[request].key);
-                assert_eq!(processed.is_none(), fine, "what cannot be relied on the row is told to forget");
-            }
+            let ended = these.iter().map(|_| told.try_recv().unwrap());
+            ended.map(|one| (one.request, matches!(one.outcome, Outcome::Delivered(_)))).collect()
+        };
+        assert_eq!(settle(&[0]), [(0, true)]);
+        assert_eq!(settle(&[1, 2, 0]), [(1, false), (2, true), (0, true)]);
+        for (request, is_relied_on) in [(0, true), (1, false), (2, true)] {
+            let processed = ledger.processed(&requests[request].key);
+            assert_eq!(processed.is_none(), is_relied_on, "what cannot be relied on the row is told to forget");
         }
         stored.send(Stored::Much).unwrap();
         stored.send(Stored::Whole(Whole { request: 0, delivered: Delivered::default() })).unwrap();

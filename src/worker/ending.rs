@@ -162,8 +162,26 @@ pub enum Ending {
     Failed(Reason),
     /// Unfinished because the daemon stops: the row goes back as it was.
     HandedBack,
-    /// Its tenant has enough in work: the row goes back as it was, for one of the next scans.
-    Postponed(Exceeded),
+    /// The row goes back as it was, for one of the next scans.
+    Postponed(Postponed),
+}
+
+/// Why a request is left to one of the next scans, which costs it no attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Postponed {
+    /// Its tenant has enough in work.
+    Tenant(Exceeded),
+    /// A file that it shares with others was lost on its way to the store, and not by its doing.
+    FileLost,
+}
+
+impl std::fmt::Display for Postponed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tenant(_) => f.write_str("its tenant has enough in work"),
+            Self::FileLost => f.write_str("a file that it shares was lost on its way to the store"),
+        }
+    }
 }
 
 /// What became of the rows of one or several scans.
@@ -179,7 +197,7 @@ pub struct Summary {
     pub backing_off: u64,
     /// … handed back because of a stop.
     pub handed_back: u64,
-    /// … handed back because their tenants had enough in work; the next scans claim them again.
+    /// … handed back because their tenants had enough in work, or a shared file was lost; the next scans claim them again.
     pub postponed: u64,
     /// … whose claim was lost before they could be written back.
     pub lost: u64,
@@ -221,13 +239,13 @@ pub async fn write_back(
     ending: Ending,
     summary: &mut Summary,
 ) {
-    let (reason, exceeded) = match ending {
+    let (reason, postponed) = match ending {
         Ending::Completed { .. } => {
             return Box::pin(write_back_all(world, lease, job, vec![(request.clone(), ending)], summary)).await;
         }
         Ending::Failed(reason) => (Some(reason), None),
         Ending::HandedBack => (None, None),
-        Ending::Postponed(exceeded) => (None, Some(exceeded)),
+        Ending::Postponed(why) => (None, Some(why)),
     };
     let execution_ms = lease.age_ms();
     let attempt = request.iteration.saturating_add(1);
@@ -276,9 +294,10 @@ pub async fn write_back(
         }
         None => {
             world.metrics.request_ended(job_id, "handed_back");
-            if let Some(exceeded) = exceeded {
+            if let Some(why) = postponed {
                 summary.postponed += 1;
-                log::info!("request handed back, its tenant has enough in work request={key} job={job_id} {exceeded}");
+                let limit = if let Postponed::Tenant(exceeded) = &why { format!(" {exceeded}") } else { String::new() };
+                log::info!("request handed back, {why} request={key} job={job_id}{limit}");
             } else {
                 summary.handed_back += 1;
                 log::info!("request handed back request={key} job={job_id}");

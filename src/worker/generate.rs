@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::Progress;
 use super::carrying::Way;
-use super::cpu::caught;
+use super::cpu::{Panicked, caught};
 use super::desk::Desk;
-use super::ending::Reason;
+use super::ending::{Postponed, Reason};
 use super::ledger::{Ledger, StoredBatch};
 use super::load::Loaded;
 use super::plan::{Ready, Unit};
@@ -17,7 +17,7 @@ use super::stats::LoadStats;
 use super::stop::Stop;
 use super::table::{Broken, Data, Making};
 use crate::config::checked::{Job, MaxBadRows};
-use crate::outputs::{Content, FinishedFile, Store, WriteError, report_name, write_protected, write_table};
+use crate::outputs::{Content, FinishedFile, Store, StoreError, WriteError, report_name, write_protected, write_table};
 use crate::reports::quality::Quality;
 use crate::reports::{Counts, Report};
 
@@ -160,82 +160,115 @@ impl Made {
 }
 
 /// Makes one file for everybody who still wants it. `None`: nobody does, or it failed.
+///
+/// A file for an object store may be sent while it is made, under the key of the first who wants it. Where that fails and
+/// may be this key's doing, only this one fails, and the file is made for the next.
 fn make(workshop: &Workshop, desk: &Desk, data: &Data<'_>, unit: &Unit) -> Option<Made> {
-    let wanted: Vec<_> = unit.wanted.iter().copied().filter(|(request, _)| desk.wants(*request)).collect();
-    let first = *wanted.first()?;
+    let mut wanted = unit.wanted.clone();
     let batch = &data.catalog().batches()[unit.batch].id;
-    let is_wanted = || wanted.iter().any(|(request, _)| desk.wants(*request));
-    let made = caught(|| generate(workshop, data, unit, first, &is_wanted));
-    match made.unwrap_or_else(|panic| Err(Broken::Failed(Reason::panicked(&panic)))) {
-        Ok((file, counts, quality)) => Some(Made { batch: batch.clone(), file, counts, quality, wanted }),
-        Err(Broken::GivenUp) => None,
-        Err(Broken::Unusable(quality, error)) => {
-            log::warn!("batch left out, it is broken batch={batch} error={:?}", error.detail);
-            let reason = Reason::source(&error).in_batch(batch);
-            for owner in wanted {
-                desk.leave_out(owner, &quality, &reason);
+    loop {
+        wanted.retain(|(request, _)| desk.wants(*request));
+        let first = *wanted.first()?;
+        let is_wanted = || wanted.iter().any(|(request, _)| desk.wants(*request));
+        let made = caught(|| {
+            let (mut file, counts, quality) = generate(workshop, data, unit, first, &is_wanted)?;
+            if wanted.len() > 1 {
+                file.arrived().map_err(Broken::Store)?;
             }
-            None
-        }
-        Err(broken) => {
-            let reason = broken.reason(batch).in_batch(batch);
-            for (request, _) in wanted {
-                desk.fail(request, reason.clone());
+            Ok((file, counts, quality))
+        });
+        match made.unwrap_or_else(|panic| Err(Broken::Failed(Reason::panicked(&panic)))) {
+            Ok((file, counts, quality)) => return Some(Made { batch: batch.clone(), file, counts, quality, wanted }),
+            Err(Broken::GivenUp) => return None,
+            Err(Broken::Unusable(quality, error)) => {
+                log::warn!("batch left out, it is broken batch={batch} error={:?}", error.detail);
+                let reason = Reason::source(&error).in_batch(batch);
+                for owner in wanted {
+                    desk.leave_out(owner, &quality, &reason);
+                }
+                return None;
             }
-            None
+            Err(Broken::Store(error)) if wanted.len() > 1 && !workshop.store.fails_for_all(&error) => {
+                desk.fail(first.0, Reason::store(&error).in_batch(batch));
+                wanted.remove(0);
+            }
+            Err(broken) => {
+                let reason = broken.reason(batch).in_batch(batch);
+                for (request, _) in wanted {
+                    desk.fail(request, reason.clone());
+                }
+                return None;
+            }
         }
     }
 }
 
-/// Gives a file to everybody who wants it.
+/// Gives a file to everybody who wants it, each under its own key. Where one key cannot be, only its request fails: the
+/// file is there until the last of them was tried.
 ///
 /// # Errors
-/// Why it could not be stored; those who want it and have not got it were told.
+/// Why nothing can be stored now. Those who want the file and have not got it were told.
 pub(super) fn place(workshop: &Workshop, desk: &Desk, made: Made) -> Result<(), Reason> {
     let Workshop { requests, store, meter, .. } = workshop;
-    let Made { batch, file, counts, quality, wanted } = made;
-    let object = |(request, position): (usize, usize)| &requests[request].objects[position];
-    let content = file.content();
-    let (mut file, mut original) = (Some(file), object(wanted[0]));
-    for (at, &owner) in wanted.iter().enumerate() {
-        let (key, object) = (&requests[owner.0].key, object(owner));
-        let Content { bytes, crc32 } = content;
+    let Made { batch, mut file, counts, quality, wanted } = made;
+    let Content { bytes, crc32 } = file.content();
+    let (mut is_copy, mut down) = (false, Ok(()));
+    for (at, &(request, position)) in wanted.iter().enumerate() {
+        if let Err(reason) = &down {
+            desk.fail(request, Reason::clone(reason));
+            continue;
+        }
+        if file.is_spent() {
+            desk.hand_back(request, Postponed::FileLost);
+            continue;
+        }
+        let Ready { key, objects, .. } = &requests[request];
+        let object = &objects[position];
         let (batch_id, object_key) = (batch.clone(), object.to_string());
         let stored = StoredBatch { batch: batch_id, key: object_key, bytes, crc32, counts, quality: quality.clone() };
-        let is_copy = file.is_none();
+        let is_last = at + 1 == wanted.len();
         let place = || {
-            let (placed, spent) = timed(|| match file.take() {
-                Some(file) => store.publish(file, object),
-                None => store.copy(original, object),
-            });
+            let (placed, spent) = timed(|| caught(|| store.publish(&mut file, object, is_last)));
             meter.add_store(spent);
             points::reach("placed", &batch);
-            placed
+            placed.map_or_else(|panic| Err(Unplaced::Panicked(panic)), |placed| placed.map_err(Unplaced::Store))
         };
         match workshop.ledger.place(key, stored, place) {
             // The request has ended meanwhile: the next one gets the file.
             None => {}
             Some(Ok(())) => {
                 if !is_copy {
-                    original = object;
                     desk.stored(bytes);
                 }
                 let counter = if is_copy { &meter.shared } else { &meter.generated };
                 counter.fetch_add(1, Ordering::Relaxed);
+                is_copy = true;
                 points::reach("stored", &batch);
-                desk.deliver(owner.0, bytes, &counts, &quality);
+                desk.deliver(request, bytes, &counts, &quality);
             }
-            Some(Err(error)) if is_copy => desk.fail(owner.0, Reason::store(&error)),
-            Some(Err(error)) => {
+            // The file was sent under another key and is lost, which is not the doing of whoever was to get a copy.
+            Some(Err(Unplaced::Store(error))) if error.is_of_one_file() && file.is_spent() => {
+                log::warn!("a shared file is lost request={key} batch={batch} error={error}");
+                desk.hand_back(request, Postponed::FileLost);
+            }
+            Some(Err(Unplaced::Store(error))) => {
                 let reason = Reason::store(&error).in_batch(&batch);
-                for (request, _) in &wanted[at..] {
-                    desk.fail(*request, reason.clone());
+                desk.fail(request, reason.clone());
+                if store.fails_for_all(&error) {
+                    down = Err(reason);
                 }
-                return Err(reason);
             }
+            Some(Err(Unplaced::Panicked(panic))) => desk.fail(request, Reason::panicked(&panic).in_batch(&batch)),
         }
     }
-    Ok(())
+    store.discard(file);
+    down
+}
+
+/// Why a file is not in its place.
+enum Unplaced {
+    Store(StoreError),
+    Panicked(Panicked),
 }
 
 /// Generates one file, which has no name yet, for whom it is named first: a protected one is under their password, and
@@ -251,7 +284,7 @@ fn generate(
     let Ready { objects, order, .. } = &requests[request];
     let batch = &data.catalog().batches()[unit.batch].id;
     points::reach("generating", batch);
-    let mut file = store.create(&objects[position]).map_err(|error| Reason::store(&error))?;
+    let mut file = store.create(&objects[position]).map_err(Broken::Store)?;
     let (counts, quality) = (Counts::default(), Quality::default());
     let mut table = Making { workshop, batch: unit.batch, data, is_wanted, counts, quality, broken: None };
     let before = meter.spent_loading();
@@ -271,12 +304,12 @@ fn generate(
         (Ok(rows), _) if rows == counts.rows => {}
         (Ok(rows), _) => return Err(Reason::short_file(rows, counts.rows).into()),
         (Err(WriteError::NotMade), Some(broken)) => return Err(broken),
-        (Err(WriteError::Store(error)), _) => return Err(Reason::store(&file.failed(error)).into()),
+        (Err(WriteError::Store(error)), _) => return Err(Broken::Store(file.failed(error))),
         (Err(error), _) => return Err(Broken::Write(error)),
     }
     let (finished, spent) = timed(|| file.finish());
     meter.add_store(spent);
-    Ok((finished.map_err(|error| Reason::store(&error))?, counts, quality))
+    Ok((finished.map_err(Broken::Store)?, counts, quality))
 }
 
 impl Meter {

@@ -288,7 +288,7 @@ impl<'a> Group<'a> {
                         self.completed(&ready[request], &delivered, meter, &catalog)
                     }
                     Outcome::Failed(reason) => Ending::Failed(reason),
-                    Outcome::Exceeds(limit) => Ending::Postponed(limit),
+                    Outcome::Postponed(why) => Ending::Postponed(why),
                 };
                 ends.extend(self.open.remove(&ready[request].key).map(|claimed| (claimed, ending)));
                 // What else has ended by now.

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::carrying::{Carriers, Way};
 use super::cpu::Panicked;
 use super::desk::{Desk, Ended, Settler};
-use super::ending::Reason;
+use super::ending::{Postponed, Reason};
 use super::generate::{Workshop, all};
 use super::load::{self, Learners, Loaded};
 use super::memory::Share;
@@ -125,7 +125,7 @@ impl Maker {
                         let fewer = plan::units(&workshop.requests, |request| !back.contains_key(&request));
                         world.progress.planned.fetch_sub((units.len() - fewer.len()) as u64, Ordering::Relaxed);
                         for (request, exceeded) in back {
-                            desk.hand_back(request, exceeded);
+                            desk.hand_back(request, Postponed::Tenant(exceeded));
                         }
                         units = Arc::new(fewer);
                         plan::parts(&units, &heavy, total)

@@ -4,7 +4,7 @@ use super::ending::Reason;
 use super::generate::Workshop;
 use super::stretches::Stretches;
 use super::verdict;
-use crate::outputs::{TablePieces, WriteError};
+use crate::outputs::{StoreError, TablePieces, WriteError};
 use crate::reports::catalog::Catalog;
 use crate::reports::quality::Quality;
 use crate::reports::schema::Table;
@@ -59,6 +59,8 @@ pub(super) enum Broken {
     GivenUp,
     /// It could not be written.
     Write(WriteError),
+    /// The store did not take it.
+    Store(StoreError),
 }
 
 impl Broken {
@@ -66,6 +68,7 @@ impl Broken {
     pub(super) fn reason(self, batch: &str) -> Reason {
         match self {
             Self::Failed(reason) => reason,
+            Self::Store(error) => Reason::store(&error),
             Self::Write(WriteError::DoesNotFit(limit)) => Reason::does_not_fit(batch, &limit),
             // The store's own failure is told before, and who gives up tells nobody.
             Self::Write(error) => Reason::unexplained(&error),

@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     Slow(Duration),
     /// Each call is answered 403.
     Refused,
+    /// Each call on a key with `hostile` in it is answered with this status and code.
+    HostileRefused(&'static str, &'static str),
     /// Each call that writes a report waits for [`Calls::release`].
     ReportsHeld,
 }
@@ -122,6 +124,9 @@ fn carry(
             return client.write_all(answer("503 Service Unavailable", "SlowDown").as_bytes());
         }
         Fault::Refused => return client.write_all(answer("403 Forbidden", "AccessDenied").as_bytes()),
+        Fault::HostileRefused(status, code) if line(call).contains("hostile") => {
+            return client.write_all(answer(status, code).as_bytes());
+        }
         Fault::ThirdCut if is_third => return Ok(()),
         Fault::Slow(delay) => std::thread::sleep(delay),
         Fault::ReportsHeld if writes_a_report(call) => calls.wait_for_release(),
@@ -135,9 +140,13 @@ fn carry(
 }
 
 fn writes_a_report(call: &[u8]) -> bool {
-    let line = call.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    let line = String::from_utf8_lossy(line);
+    let line = line(call);
     line.starts_with("PUT ") && line.contains("/reports-")
+}
+
+/// The first line of a call.
+fn line(call: &[u8]) -> String {
+    String::from_utf8_lossy(call.split(|byte| *byte == b'\r').next().unwrap_or_default()).into_owned()
 }
 
 /// Reads one call; it asks for the end of the connection after it.

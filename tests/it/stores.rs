@@ -114,9 +114,24 @@ fn put(store: &Store, key: &ObjectKey, content: &[u8]) -> Result<Content, StoreE
     if let Err(error) = file.write_all(content) {
         return Err(file.failed(error));
     }
-    let file = file.finish()?;
+    let mut file = file.finish()?;
     let content = file.content();
-    store.publish(file, key).map(|()| content)
+    let published = store.publish(&mut file, key, true).map(|()| content);
+    store.discard(file);
+    published
+}
+
+/// Stores one file for several requests.
+fn put_for(store: &Store, keys: &[&ObjectKey], content: &[u8]) -> Content {
+    let mut file = store.create(keys[0]).unwrap();
+    file.write_all(content).unwrap();
+    let mut file = file.finish().unwrap();
+    for (n, key) in keys.iter().enumerate() {
+        store.publish(&mut file, key, n + 1 == keys.len()).unwrap();
+    }
+    let content = file.content();
+    store.discard(file);
+    content
 }
 
 /// Bytes without a pattern that a swapped part would keep.
@@ -154,10 +169,8 @@ fn an_object_of_the_right_length_and_other_bytes_is_not_ours() {
     for remote in remotes("other") {
         let (bucket, store) = (remote.bucket(), Store::remote(remote.bucket()));
         let keys = ["1", "2", "3", "4"].map(|id| key(&format!("r/t/{id}/0123456789abcdef/reports-b.csv")));
-        let small = put(&store, &keys[0], b"a,b\n1,2\n").unwrap();
-        let big = put(&store, &keys[1], &large()).unwrap();
-        store.copy(&keys[0], &keys[2]).unwrap();
-        store.copy(&keys[1], &keys[3]).unwrap();
+        let small = put_for(&store, &[&keys[0], &keys[2]], b"a,b\n1,2\n");
+        let big = put_for(&store, &[&keys[1], &keys[3]], &large());
         let all = [(&keys[0], small), (&keys[1], big), (&keys[2], small), (&keys[3], big)];
         assert_eq!(store.has(&all), [true; 4], "{}", remote.url);
         for copy in [&keys[0], &keys[2]] {
@@ -181,9 +194,7 @@ fn an_object_of_the_right_length_and_other_bytes_is_not_ours() {
 fn copies_are_listed_and_removed_like_other_files() {
     each("copies", |store| {
         let keys = ["1", "2", "3"].map(|id| key(&format!("r/t/{id}/0123456789abcdef/reports-b.csv.gz")));
-        put(store, &keys[0], b"content").unwrap();
-        store.copy(&keys[0], &keys[1]).unwrap();
-        store.copy(&keys[0], &keys[2]).unwrap();
+        put_for(store, &[&keys[0], &keys[1], &keys[2]], b"content");
         put(store, &key("other.csv"), b"not ours").unwrap();
         let listed = || {
             let mut found: Vec<_> = store.reports().map(Result::unwrap).map(|one| (one.key, one.bytes)).collect();
@@ -198,15 +209,43 @@ fn copies_are_listed_and_removed_like_other_files() {
     });
 }
 
+/// Whatever becomes of the places of the first, those who come later get the file, or hear that it is not their doing.
+#[test]
+fn a_shared_file_does_not_depend_on_the_first_who_wants_it() {
+    each("shared", |store| {
+        for (size, content) in [("small", b"content".to_vec()), ("large", large())] {
+            let keys = ["1", "2", "3", "4"].map(|id| key(&format!("{size}/t/{id}/0123456789abcdef/reports-b.csv")));
+            let mut file = store.create(&keys[0]).unwrap();
+            file.write_all(&content).unwrap();
+            let mut file = file.finish().unwrap();
+            // The request for which it was begun has ended meanwhile.
+            store.publish(&mut file, &keys[1], false).unwrap();
+            store.publish(&mut file, &keys[2], false).unwrap();
+            for gone in &keys[..3] {
+                store.remove(gone).unwrap();
+            }
+            let last = store.publish(&mut file, &keys[3], true);
+            if store.is_remote() && size == "large" {
+                let error = last.unwrap_err();
+                assert!(error.is_of_one_file() && file.is_spent() && !store.fails_for_all(&error), "{error}");
+            } else {
+                last.unwrap();
+                assert_eq!(store.size(&keys[3]).unwrap(), Some(content.len() as u64), "{size}");
+            }
+            store.discard(file);
+            assert!(keys[..3].iter().all(|key| store.size(key).unwrap().is_none()), "{size}: nothing is left over");
+        }
+    });
+}
+
 #[test]
 fn links_are_the_stores_own_and_end() {
     for remote in remotes("links") {
         let store = Store::remote(remote.bucket());
         let keys = [key("r é/a%2Fb/1/0123456789abcdef/reports-1.csv"), key("r/t/2/0123456789abcdef/reports-2.csv")];
         put(&store, &keys[0], b"x,y\n").unwrap();
-        put(&store, &keys[1], &large()).unwrap();
         let copy = key("r/t/3/0123456789abcdef/reports-2.csv");
-        store.copy(&keys[1], &copy).unwrap();
+        put_for(&store, &[&keys[1], &copy], &large());
         let keys: Vec<OwnKey> = keys.iter().chain([&copy]).map(own).collect();
         let signed = |holds| Links::remote(remote.bucket(), holds).sign(&keys, SystemClock.now()).unwrap();
         let links = signed(Duration::from_hours(1));

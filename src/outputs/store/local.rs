@@ -1,13 +1,15 @@
-//! A directory with files that appear whole or not at all.
+//! A directory with files that appear whole or not at all. Every file in it is reached by open directories
+//! (`directory`), so that no symbolic link below the root is followed.
 //!
 //! What is removed and listed is in `removal`, how files come to survive a loss of power in `settle`, what is written
 //! into one in `file`.
 
+mod directory;
 mod file;
 mod removal;
 mod settle;
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{DirBuilder, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,10 +21,11 @@ pub(super) use removal::Reports;
 
 use super::super::key::ObjectKey;
 use super::{Content, StoreError};
+use directory::{Directory, cannot_link, is_no_file};
 
 /// Files are written here first and then renamed, so that a reader never sees half of one.
 const INCOMING: &str = ".incoming";
-/// How often directories are made that somebody else removes.
+/// How often a file is put in its place while somebody else removes the directories above it.
 const TRIES: u32 = 10;
 
 /// A directory that holds finished files.
@@ -43,42 +46,91 @@ impl Local {
         let incoming = self.root.join(INCOMING);
         let temporary = make_directories(&incoming)
             .and_then(|()| new_file(&incoming))
-            .map_err(|cause| StoreError::new("create a file", key, cause))?;
+            .map_err(|cause| StoreError::new("create a file", key, cause).whatever_the_key())?;
         Ok(NewFile::new(key.clone(), temporary))
     }
 
-    /// Puts a finished file in its place, whole. Until [`Local::settle`] a loss of power may take it away again, or
-    /// leave other content under its name.
-    pub(super) fn publish(&self, file: FinishedFile, key: &ObjectKey) -> Result<(), StoreError> {
-        let place = self.path(key);
-        make_parent(&place)
-            .and_then(|()| persist(file.temporary, &place))
-            .map_err(|cause| StoreError::new("store a file", key, cause))
+    /// Puts a finished file in a place of this key, whole. It stays, for further places, unless this one is its last.
+    /// Until [`Local::settle`] a loss of power may take it away again, or leave other content under its name.
+    pub(super) fn publish(&self, file: &mut FinishedFile, key: &ObjectKey, is_last: bool) -> Result<(), StoreError> {
+        let placed = match &file.temporary {
+            Some(temporary) => self.place(temporary, key, is_last),
+            None => Err(io::Error::other("it was put in its last place")),
+        };
+        if placed.is_ok() && is_last {
+            file.temporary = None;
+        }
+        placed.map_err(|cause| StoreError::new("store a file", key, cause))
     }
 
-    /// Gives a stored file a second name. Files never change once stored, so both names may share one content.
-    pub(super) fn copy(&self, from: &ObjectKey, to: &ObjectKey) -> Result<(), StoreError> {
-        let (source, target) = (self.path(from), self.path(to));
-        let linked = make_parent(&target).and_then(|()| match fs::hard_link(&source, &target) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => self.copy_bytes(&source, &target),
-            other => other,
-        });
-        linked.map_err(|cause| StoreError::new("copy a file", to, cause))
+    fn place(&self, file: &NamedTempFile, key: &ObjectKey, is_last: bool) -> io::Result<()> {
+        self.in_parent(key, |parent, name| {
+            if is_last {
+                return parent.take(file.path(), name);
+            }
+            match parent.link(file.path(), name) {
+                Err(error) if cannot_link(&error) => parent.take(self.copied(file)?.path(), name),
+                linked => linked,
+            }
+        })
     }
 
-    /// For file systems without hard links.
-    fn copy_bytes(&self, source: &Path, target: &Path) -> io::Result<()> {
-        let mut temporary = new_file(&self.root.join(INCOMING))?;
-        io::copy(&mut File::open(source)?, temporary.as_file_mut())?;
-        persist(temporary, target)
+    /// The same bytes in another file, for file systems without hard links. Where it is not taken it vanishes.
+    fn copied(&self, file: &NamedTempFile) -> io::Result<NamedTempFile> {
+        let mut copy = new_file(&self.root.join(INCOMING))?;
+        io::copy(&mut File::open(file.path())?, copy.as_file_mut())?;
+        Ok(copy)
+    }
+
+    /// Runs `place` with the directory that a key's file is in, which is made, and the file's name. Once more where the
+    /// directory vanishes meanwhile: retention removes those that it finds empty.
+    fn in_parent(&self, key: &ObjectKey, place: impl Fn(&Directory, &str) -> io::Result<()>) -> io::Result<()> {
+        let (above, name) = key.as_str().rsplit_once('/').unwrap_or(("", key.as_str()));
+        let once = || {
+            make_directories(&self.root)?;
+            let mut directory = Directory::root(&self.root)?;
+            for segment in above.split('/').filter(|segment| !segment.is_empty()) {
+                directory = directory.made_below(segment)?;
+            }
+            place(&directory, name)
+        };
+        for _ in 1..TRIES {
+            match once() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => return other,
+            }
+        }
+        once()
+    }
+
+    /// A stored file, open for reading; `None`: there is none.
+    pub(super) fn open(&self, key: &ObjectKey) -> Result<Option<File>, StoreError> {
+        match self.opened(key) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(cause) if is_no_file(&cause) => Err(StoreError::new("open a file", key, cause).no_file()),
+            Err(cause) => Err(StoreError::new("open a file", key, cause)),
+        }
+    }
+
+    fn opened(&self, key: &ObjectKey) -> io::Result<File> {
+        let (above, name) = key.as_str().rsplit_once('/').unwrap_or(("", key.as_str()));
+        self.directory(above)?.file(name)
+    }
+
+    /// A directory of this name below the root; empty: the root.
+    fn directory(&self, name: &str) -> io::Result<Directory> {
+        let root = Directory::root(&self.root)?;
+        name.split('/').filter(|segment| !segment.is_empty()).try_fold(root, |above, segment| above.below(segment))
     }
 
     /// Whether this very content is stored under this key. It is read: after a loss of power a file that was not settled
     /// may have the right name and size, and other bytes.
     pub(super) fn has(&self, key: &ObjectKey, content: Content) -> bool {
-        let path = self.path(key);
-        fs::metadata(&path).is_ok_and(|file| file.is_file() && file.len() == content.bytes)
-            && Content::of(&path).is_ok_and(|found| found == content)
+        self.opened(key).is_ok_and(|file| {
+            file.metadata().is_ok_and(|file| file.len() == content.bytes)
+                && Content::of(file).is_ok_and(|found| found == content)
+        })
     }
 
     /// Whether files can be stored here now: writes one and removes it.
@@ -97,23 +149,6 @@ impl Local {
     pub(super) fn path(&self, key: &ObjectKey) -> PathBuf {
         self.root.join(key.as_str())
     }
-}
-
-/// Tried again where a directory vanishes meanwhile: retention removes those that it finds empty.
-fn make_parent(path: &Path) -> io::Result<()> {
-    let Some(parent) = path.parent() else { return Ok(()) };
-    for _ in 0..TRIES {
-        match make_directories(parent) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => return other,
-        }
-    }
-    make_directories(parent)
-}
-
-/// Files are immutable: an existing one is never replaced.
-fn persist(file: NamedTempFile, place: &Path) -> io::Result<()> {
-    file.persist_noclobber(place).map(drop).map_err(|error| error.error)
 }
 
 /// A file of reports: its owner writes it, the group may read it, and the umask may take that away.
@@ -135,6 +170,8 @@ pub(in super::super) fn make_directories(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const LONG: usize = 512 * 1024;
@@ -155,9 +192,9 @@ mod tests {
     fn put(store: &Local, key: &ObjectKey, content: &str) -> Result<Content, StoreError> {
         let mut file = store.create(key).unwrap();
         file.write_all(content.as_bytes()).unwrap();
-        let file = file.finish()?;
+        let mut file = file.finish()?;
         let content = file.content();
-        store.publish(file, key).map(|()| content)
+        store.publish(&mut file, key, true).map(|()| content)
     }
 
     #[test]
@@ -168,10 +205,11 @@ mod tests {
 
         let mut file = store.create(&a).unwrap();
         file.write_all(&vec![b'x'; LONG]).unwrap();
-        let file = file.finish().unwrap();
+        let mut file = file.finish().unwrap();
         assert!(!store.path(&a).exists(), "visible before it is published");
         assert_eq!(file.content().bytes, LONG as u64);
-        store.publish(file, &a).unwrap();
+        store.publish(&mut file, &a, true).unwrap();
+        assert!(file.is_spent());
         assert_eq!(fs::metadata(store.path(&a)).unwrap().len(), LONG as u64);
 
         let mut dropped = store.create(&b).unwrap();
@@ -192,18 +230,72 @@ mod tests {
         assert_eq!(fs::read_to_string(store.path(&a)).unwrap(), "first");
     }
 
+    /// A file for several requests is there until the last of them has it, whatever becomes of the others' files.
     #[test]
-    fn copies_have_the_same_bytes_under_another_name() {
+    fn a_file_is_stored_under_several_names_and_a_name_that_cannot_be_costs_the_others_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Local::new(directory.path().join("reports"));
+        let (a, b, c, d) = (key("x/a.csv"), key("x/a.csv/b.csv"), key("y/c.csv"), key("z/d.csv"));
+        let mut file = store.create(&a).unwrap();
+        file.write_all(b"content").unwrap();
+        let mut file = file.finish().unwrap();
+        store.publish(&mut file, &a, false).unwrap();
+        assert!(store.publish(&mut file, &b, false).unwrap_err().may_pass(), "a file where a directory should be");
+        assert!(store.publish(&mut file, &a, false).is_err(), "never replaced");
+        fs::remove_file(store.path(&a)).unwrap();
+        store.publish(&mut file, &c, false).unwrap();
+        assert!(!file.is_spent());
+        store.publish(&mut file, &d, true).unwrap();
+        assert!(file.is_spent() && store.publish(&mut file, &a, true).is_err());
+        assert_eq!(files(directory.path()).len(), 2, "nothing is left in .incoming");
+        for stored in [&c, &d] {
+            assert_eq!(fs::read_to_string(store.path(stored)).unwrap(), "content");
+        }
+    }
+
+    #[test]
+    fn without_hard_links_the_bytes_are_copied() {
         let directory = tempfile::tempdir().unwrap();
         let store = Local::new(directory.path().to_owned());
-        let (a, b, c) = (key("x/a.csv"), key("y/b.csv"), key("z/c.csv"));
-        put(&store, &a, "content").unwrap();
-        store.copy(&a, &b).unwrap();
-        make_parent(&store.path(&c)).unwrap();
-        store.copy_bytes(&store.path(&a), &store.path(&c)).unwrap();
-        for copied in [&b, &c] {
-            assert_eq!(fs::read_to_string(store.path(copied)).unwrap(), "content");
+        let mut file = store.create(&key("a.csv")).unwrap();
+        file.write_all(b"content").unwrap();
+        let file = file.finish().unwrap();
+        let copy = store.copied(file.temporary.as_ref().unwrap()).unwrap();
+        assert_eq!(fs::read_to_string(copy.path()).unwrap(), "content");
+        assert!(
+            cannot_link(&io::Error::from(rustix::io::Errno::MLINK)) && !cannot_link(&io::ErrorKind::NotFound.into())
+        );
+    }
+
+    /// Neither for writing nor for reading.
+    #[test]
+    fn no_symbolic_link_below_the_root_is_followed() {
+        use std::os::unix::fs::symlink;
+        let directory = tempfile::tempdir().unwrap();
+        let (root, outside) = (directory.path().join("reports"), directory.path().join("outside"));
+        fs::create_dir_all(&root).unwrap();
+        fs::create_dir_all(outside.join("t")).unwrap();
+        fs::write(outside.join("t/secret"), "secret").unwrap();
+        symlink(&outside, root.join("link")).unwrap();
+        symlink(outside.join("t/secret"), root.join("secret")).unwrap();
+        symlink("nowhere", root.join("dangling")).unwrap();
+        // The root itself may be one.
+        symlink(&root, directory.path().join("root")).unwrap();
+        let store = Local::new(directory.path().join("root"));
+        for name in ["link/t/secret", "secret", "dangling", "dangling/x"] {
+            let refused = store.open(&key(name)).unwrap_err().to_string();
+            assert_eq!(refused, "cannot open a file in the store: a symbolic link is not followed", "{name}");
+            assert!(!store.has(&key(name), Content { bytes: 6, crc32: crc32fast::hash(b"secret") }));
+            assert!(put(&store, &key(name), "overwritten").is_err() && store.settle([&key(name)]).is_err(), "{name}");
         }
+        assert!(put(&store, &key("link/t/new"), "x").is_err() && put(&store, &key("link/new"), "x").is_err());
+        assert_eq!(files(&outside), [outside.join("t/secret")]);
+        assert_eq!(fs::read_to_string(outside.join("t/secret")).unwrap(), "secret");
+        assert!(store.open(&key("none/x")).unwrap().is_none() && store.open(&key("none")).unwrap().is_none());
+        fs::create_dir_all(root.join("directory")).unwrap();
+        assert!(store.open(&key("directory")).unwrap_err().to_string().contains("it is no file"));
+        put(&store, &key("r/a.csv"), "content").unwrap();
+        assert_eq!(io::read_to_string(store.open(&key("r/a.csv")).unwrap().unwrap()).unwrap(), "content");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 
+use bytes::Bytes;
 use crc32fast::Hasher;
 
 use super::super::format::content_type;
@@ -42,15 +43,25 @@ pub(super) struct NewFile {
 /// A file that is written.
 #[derive(Debug)]
 pub(super) struct FinishedFile {
+    /// The key under which it was begun.
     key: ObjectKey,
     content: Content,
     body: Body,
+    /// Bytes that are in memory.
+    held: u64,
+    /// Where it is in the store, as far as that is needed to copy it from there: the first place, and the last one.
+    copies_of: Vec<ObjectKey>,
+    /// It is under the key under which it was begun, and nobody has asked for that.
+    is_left_over: bool,
 }
 
 #[derive(Debug)]
 enum Body {
-    Whole(Vec<u8>),
-    Parts(Box<Upload>),
+    Whole(Bytes),
+    /// Never `None`, but while they are put together.
+    Parts(Option<Upload>),
+    /// The parts were put together, or lost.
+    Sent,
 }
 
 impl Remote {
@@ -70,24 +81,54 @@ impl Remote {
         }
     }
 
-    pub(super) fn publish(&self, file: FinishedFile, key: &ObjectKey) -> Result<(), StoreError> {
-        let published = match file.body {
-            Body::Whole(bytes) => {
-                self.bucket.put(key.as_str(), bytes, Headers { crc32: Some(file.content.crc32), ..headers(key) })
+    /// The first time the file is sent, then the store copies it. Its headers are those of the first: all files of a batch
+    /// are called the same.
+    pub(super) fn publish(&self, file: &mut FinishedFile, key: &ObjectKey) -> Result<(), StoreError> {
+        let failed = |error| StoreError::remote("store a file", error);
+        if let Body::Parts(upload) = &mut file.body {
+            let upload = upload.take();
+            file.body = Body::Sent;
+            // Parts cannot be renamed: they become a file under the key under which it was begun, and others get copies.
+            upload.map_or(Ok(()), Upload::complete).map_err(|error| {
+                let error = failed(error);
+                if file.key == *key { error } else { error.of_one_file() }
+            })?;
+            file.is_left_over = true;
+            file.copies_of.push(file.key.clone());
+        }
+        if file.is_left_over && file.key == *key {
+            file.is_left_over = false;
+            return Ok(());
+        }
+        while let Some(from) = file.copies_of.last() {
+            match self.bucket.copy(from.as_str(), key.as_str()) {
+                // Somebody removed it, perhaps with the request that it was for.
+                Err(ObjectError { cause: Cause::NotThere, .. }) => drop(file.copies_of.pop()),
+                Err(error) => return Err(StoreError::remote("copy a file", error)),
+                Ok(()) => {
+                    file.copies_of.truncate(1);
+                    file.copies_of.push(key.clone());
+                    return Ok(());
+                }
             }
-            Body::Parts(upload) if file.key == *key => upload.complete(),
-            // Its request has ended meanwhile, and another one wants it under its own name: parts cannot be renamed.
-            Body::Parts(upload) => upload.complete().and_then(|()| {
-                self.bucket.copy(file.key.as_str(), key.as_str())?;
-                self.bucket.remove(file.key.as_str())
-            }),
+        }
+        let Body::Whole(bytes) = &file.body else {
+            let cause = Cause::NotThere;
+            let gone = ObjectError { action: "copy", place: file.key.to_string(), cause };
+            return Err(StoreError::remote("copy a file", gone).of_one_file());
         };
-        published.map_err(|error| StoreError::remote("store a file", error))
+        let headers = Headers { crc32: Some(file.content.crc32), ..headers(key) };
+        self.bucket.put(key.as_str(), bytes.clone(), headers).map_err(failed)?;
+        file.copies_of.push(key.clone());
+        Ok(())
     }
 
-    /// The store's own copy. Its headers are those of the first: both files are called the same.
-    pub(super) fn copy(&self, from: &ObjectKey, to: &ObjectKey) -> Result<(), StoreError> {
-        self.bucket.copy(from.as_str(), to.as_str()).map_err(|error| StoreError::remote("copy a file", error))
+    pub(super) fn discard(&self, file: &FinishedFile) {
+        if file.is_left_over
+            && let Err(error) = self.bucket.remove(file.key.as_str())
+        {
+            log::warn!("a file that nobody wants any more could not be removed error={error}");
+        }
     }
 
     /// Whether the objects have the lengths and checksums; what cannot be looked at is not there. A small object tells its
@@ -170,7 +211,7 @@ impl NewFile {
     /// Sends the buffer as the next part.
     fn send(&mut self) -> Result<(), ObjectError> {
         if self.bytes > PARTS * PART as u64 {
-            let cause = Cause::Impossible("a file of more than 80 GiB".to_owned());
+            let cause = Cause::TooLarge("a file of more than 80 GiB");
             return Err(ObjectError { action: "store", place: self.key.to_string(), cause });
         }
         let upload = match &mut self.upload {
@@ -188,8 +229,11 @@ impl NewFile {
             self.send().map_err(|error| StoreError::remote("write a file", error))?;
         }
         let Self { key, buffer, upload, bytes, crc32, .. } = self;
-        let body = upload.map_or(Body::Whole(buffer), |upload| Body::Parts(Box::new(upload)));
-        Ok(FinishedFile { key, content: Content { bytes, crc32: crc32.finalize() }, body })
+        // Parts under way are counted where they are sent.
+        let held = if upload.is_some() { 0 } else { buffer.capacity() as u64 };
+        let body = upload.map_or_else(|| Body::Whole(Bytes::from(buffer)), |upload| Body::Parts(Some(upload)));
+        let content = Content { bytes, crc32: crc32.finalize() };
+        Ok(FinishedFile { key, content, body, held, copies_of: Vec::new(), is_left_over: false })
     }
 
     pub(super) fn failed(&self, cause: io::Error) -> StoreError {
@@ -231,12 +275,20 @@ impl FinishedFile {
         self.content
     }
 
-    pub(super) fn held(&self) -> u64 {
-        match &self.body {
-            Body::Whole(bytes) => bytes.capacity() as u64,
-            // Parts under way are counted where they are sent.
-            Body::Parts(_) => 0,
+    pub(super) const fn held(&self) -> u64 {
+        self.held
+    }
+
+    /// Waits until all of it has arrived.
+    pub(super) fn arrived(&mut self) -> Result<(), StoreError> {
+        match &mut self.body {
+            Body::Parts(Some(upload)) => upload.arrived().map_err(|error| StoreError::remote("write a file", error)),
+            _ => Ok(()),
         }
+    }
+
+    pub(super) const fn is_spent(&self) -> bool {
+        matches!(self.body, Body::Sent) && self.copies_of.is_empty()
     }
 }
 

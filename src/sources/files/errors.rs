@@ -160,7 +160,7 @@ const fn of_store(cause: &Cause) -> &'static str {
         Cause::Changed => "was changed while it was read",
         Cause::Unreachable(_) => "cannot be read: the object store cannot be reached",
         Cause::Answered(_) => "cannot be read: the object store answers with an error",
-        Cause::Settings(_) | Cause::Impossible(_) => "cannot be read from the object store",
+        Cause::Settings(_) | Cause::Impossible(_) | Cause::TooLarge(_) => "cannot be read from the object store",
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Write};
-use std::path::Path;
 
 use crc32fast::Hasher;
 use tempfile::NamedTempFile;
@@ -13,9 +12,9 @@ use super::{Content, StoreError};
 const BUFFER: usize = 256 * 1024;
 
 impl Content {
-    /// That of the file at this place.
-    pub(super) fn of(path: &Path) -> io::Result<Self> {
-        let (mut file, mut buffer) = (File::open(path)?, vec![0; BUFFER]);
+    /// That of this file, from where it stands on.
+    pub(super) fn of(mut file: File) -> io::Result<Self> {
+        let mut buffer = vec![0; BUFFER];
         let (mut bytes, mut crc32) = (0, Hasher::new());
         loop {
             match file.read(&mut buffer) {
@@ -40,10 +39,11 @@ pub(in super::super) struct NewFile {
     crc32: Hasher,
 }
 
-/// A file that is written and has no name yet. Dropped, it leaves nothing behind.
+/// A file that is written. Dropped, it leaves nothing behind but the names that it was given.
 #[derive(Debug)]
 pub(in super::super) struct FinishedFile {
-    pub(super) temporary: NamedTempFile,
+    /// `None`: it was put in its last place.
+    pub(super) temporary: Option<NamedTempFile>,
     content: Content,
 }
 
@@ -51,6 +51,11 @@ impl FinishedFile {
     /// What it holds.
     pub(in super::super) const fn content(&self) -> Content {
         self.content
+    }
+
+    /// Whether it cannot be put anywhere any more.
+    pub(in super::super) const fn is_spent(&self) -> bool {
+        self.temporary.is_none()
     }
 }
 
@@ -65,13 +70,13 @@ impl NewFile {
         let content = Content { bytes, crc32: crc32.finalize() };
         out.into_inner()
             .map_err(io::IntoInnerError::into_error)
-            .map(|temporary| FinishedFile { temporary, content })
-            .map_err(|cause| StoreError::new("store a file", &key, cause))
+            .map(|temporary| FinishedFile { temporary: Some(temporary), content })
+            .map_err(|cause| StoreError::new("store a file", &key, cause).whatever_the_key())
     }
 
     /// What writing to the file failed with, as the store's error.
     pub(in super::super) fn failed(&self, cause: io::Error) -> StoreError {
-        StoreError::new("write a file", &self.key, cause)
+        StoreError::new("write a file", &self.key, cause).whatever_the_key()
     }
 }
 

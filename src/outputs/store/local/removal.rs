@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use super::super::super::key::{ObjectKey, REPORT};
 use super::super::{Abandoned, StoredReport};
+use super::directory::Directory;
 use super::{INCOMING, Local, StoreError};
 
 /// What temporary files begin with, and how long their names are: `.tmpXXXXXX`.
@@ -44,23 +45,11 @@ impl Local {
     }
 
     fn look(&self, key: &ObjectKey) -> io::Result<Option<u64>> {
-        let mut path = self.root.clone();
-        let mut segments = key.as_str().split('/').peekable();
-        while let Some(segment) = segments.next() {
-            path.push(segment);
-            let found = match fs::symlink_metadata(&path) {
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-                found => found?,
-            };
-            match segments.peek() {
-                Some(_) if found.is_dir() => {}
-                None if found.is_file() => return Ok(Some(found.len())),
-                _ if found.is_symlink() => return Err(io::Error::other("a symbolic link is not followed")),
-                Some(_) => return Err(ErrorKind::NotADirectory.into()),
-                None => return Err(io::Error::other("it is no file")),
-            }
+        let (above, name) = key.as_str().rsplit_once('/').unwrap_or(("", key.as_str()));
+        match self.directory(above).and_then(|directory| directory.length(name)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            found => found.map(Some),
         }
-        Ok(None)
     }
 
     /// Removes a file, and the directories that are empty without it. Returns its length in bytes; `None`: it was not
@@ -69,19 +58,38 @@ impl Local {
     /// # Errors
     /// As [`Local::size`], or it cannot be removed. Directories that stay are no error.
     pub(in super::super) fn remove(&self, key: &ObjectKey) -> Result<Option<u64>, StoreError> {
-        let path = self.path(key);
-        let removed = self.look(key).and_then(|bytes| match bytes.map(|_| fs::remove_file(&path)) {
-            Some(Err(error)) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Some(Err(error)) => Err(error),
-            Some(Ok(())) | None => Ok(bytes),
-        });
-        let bytes = removed.map_err(|cause| StoreError::new("remove a file", key, cause))?;
-        for directory in path.ancestors().skip(1).take_while(|above| *above != self.root) {
-            match fs::remove_dir(directory) {
-                Ok(()) => {}
-                // Gone already, perhaps with a process that was killed here.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(_) => break,
+        self.removed(key).map_err(|cause| StoreError::new("remove a file", key, cause))
+    }
+
+    fn removed(&self, key: &ObjectKey) -> io::Result<Option<u64>> {
+        let absent = |error: &io::Error| error.kind() == ErrorKind::NotFound;
+        let (mut names, mut bytes) = (key.as_str().split('/').peekable(), None);
+        // Each directory with the name of the one in it that leads to the file.
+        let mut open = Vec::new();
+        let mut directory = match Directory::root(&self.root) {
+            Err(error) if absent(&error) => return Ok(None),
+            root => root?,
+        };
+        while let Some(name) = names.next() {
+            if names.peek().is_none() {
+                let length = directory.length(name);
+                match length.and_then(|length| directory.remove_file(name).map(|()| length)) {
+                    Err(error) if absent(&error) => {}
+                    removed => bytes = Some(removed?),
+                }
+                break;
+            }
+            match directory.below(name) {
+                Ok(below) => open.push((std::mem::replace(&mut directory, below), name)),
+                // Gone already, perhaps with a process that was killed here; those above it may be empty.
+                Err(error) if absent(&error) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        while let Some((above, name)) = open.pop() {
+            match above.remove_directory(name) {
+                Err(error) if !absent(&error) => break,
+                _ => {}
             }
         }
         Ok(bytes)
@@ -95,27 +103,24 @@ impl Local {
         dry_run: bool,
     ) -> Result<Abandoned, StoreError> {
         let incoming = self.root.join(INCOMING);
-        abandoned(&incoming, before, dry_run)
+        abandoned(&self.root, before, dry_run)
             .map_err(|cause| StoreError::new("remove abandoned files", &incoming.display(), cause))
     }
 }
 
-fn abandoned(incoming: &Path, before: SystemTime, dry_run: bool) -> io::Result<Abandoned> {
+fn abandoned(root: &Path, before: SystemTime, dry_run: bool) -> io::Result<Abandoned> {
     let mut found = Abandoned::default();
-    let entries = match fs::symlink_metadata(incoming) {
-        Ok(directory) if directory.is_dir() => fs::read_dir(incoming)?,
-        _ => return Ok(found),
-    };
-    for entry in entries {
+    let Ok(directory) = Directory::root(root).and_then(|root| root.below(INCOMING)) else { return Ok(found) };
+    // Only names come from the list, should it be that of another directory by now.
+    for entry in fs::read_dir(root.join(INCOMING))? {
         let entry = entry?;
         let name = entry.file_name();
-        if !name.to_str().is_some_and(|name| name.starts_with(TEMPORARY) && name.len() == TEMPORARY_LENGTH) {
-            continue;
-        }
+        let is_temporary = |name: &&str| name.starts_with(TEMPORARY) && name.len() == TEMPORARY_LENGTH;
+        let Some(name) = name.to_str().filter(is_temporary) else { continue };
         let outcome = entry.metadata().and_then(|file| {
             let is_old = file.is_file() && file.modified()? < before;
             if is_old && !dry_run {
-                fs::remove_file(entry.path())?;
+                directory.remove_file(name)?;
             }
             Ok(is_old.then_some(file.len()))
         });

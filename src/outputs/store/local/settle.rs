@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use super::super::super::key::ObjectKey;
@@ -32,29 +32,32 @@ impl Local {
     /// Makes these files survive a loss of power, contents and names; copies as well, which have names of their own. After
     /// a failure a second call proves nothing: the system may have forgotten what it could not write.
     pub(in super::super) fn settle<'k>(&self, keys: impl IntoIterator<Item = &'k ObjectKey>) -> Result<(), StoreError> {
-        let files: BTreeSet<PathBuf> = keys.into_iter().map(|key| self.path(key)).collect();
-        let above = |file: &PathBuf| -> Vec<PathBuf> {
-            file.ancestors().skip(1).take_while(|above| above.starts_with(&self.root)).map(Path::to_owned).collect()
-        };
-        let directories = || -> BTreeSet<PathBuf> { files.iter().flat_map(above).collect() };
-        if files.len() >= MANY || files.len() + directories().len() >= MANY {
+        let files: BTreeSet<&ObjectKey> = keys.into_iter().collect();
+        let directories: BTreeSet<&str> = files.iter().flat_map(|key| above(key.as_str())).collect();
+        if files.len() + directories.len() >= MANY {
             let settled = self.settling.all_at_once(|| whole_file_system(&self.root));
             if settled.map_err(|cause| StoreError::new("settle files", &self.root.display(), cause))? {
                 return Ok(());
             }
         }
-        for file in &files {
-            File::open(file)
-                .and_then(|handle| handle.sync_data())
-                .map_err(|cause| StoreError::new("settle a file", &file.display(), cause))?;
+        for key in files {
+            let file = self.opened(key).map_err(|cause| StoreError::new("find a file", key, cause).of_one_file())?;
+            file.sync_data().map_err(|cause| StoreError::new("settle a file", key, cause))?;
         }
-        for directory in directories() {
-            File::open(&directory)
-                .and_then(|handle| handle.sync_all())
-                .map_err(|cause| StoreError::new("settle a directory", &directory.display(), cause))?;
+        for name in directories {
+            let directory = self.directory(name);
+            let directory =
+                directory.map_err(|cause| StoreError::new("find a directory", &name, cause).of_one_file())?;
+            directory.sync().map_err(|cause| StoreError::new("settle a directory", &name, cause))?;
         }
         Ok(())
     }
+}
+
+/// The directories that a key's file is in, the root (empty) last.
+fn above(key: &str) -> impl Iterator<Item = &str> {
+    let ends = key.rmatch_indices('/').map(|(end, _)| &key[..end]);
+    ends.chain([""])
 }
 
 impl Local {
@@ -124,8 +127,10 @@ mod tests {
         for pair in keys.chunks(2) {
             let mut file = store.create(&pair[0]).unwrap();
             file.write_all(b"content").unwrap();
-            store.publish(file.finish().unwrap(), &pair[0]).unwrap();
-            pair[1..].iter().for_each(|copy| store.copy(&pair[0], copy).unwrap());
+            let mut file = file.finish().unwrap();
+            for key in pair {
+                store.publish(&mut file, key, false).unwrap();
+            }
         }
         (directory, store, keys)
     }
@@ -136,8 +141,8 @@ mod tests {
         store.settle(&keys).unwrap();
         std::fs::remove_file(store.path(&keys[1])).unwrap();
         let error = store.settle(&keys).unwrap_err();
-        assert!(error.to_string().starts_with("cannot settle a file in the store: "), "{error}");
-        assert!(error.place.ends_with("p/0/1.csv") && error.may_pass());
+        assert!(error.to_string().starts_with("cannot find a file in the store: "), "{error}");
+        assert!(error.place.ends_with("p/0/1.csv") && error.may_pass() && error.is_of_one_file());
         store.settle(&[]).unwrap();
     }
 
