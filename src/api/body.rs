@@ -54,7 +54,11 @@ fn parsed(bytes: &[u8], fields: &'static [&'static str]) -> Result<Value, Fault>
     }
     let text = std::str::from_utf8(bytes)
         .map_err(|error| Fault::bad(format!("the body is not UTF-8 at byte {}", error.valid_up_to())))?;
-    parse::body(text, fields).map_err(|error| Fault::bad(format!("the body is not JSON: {error}")))
+    parse::body(text, fields).map_err(|error| {
+        // What is JSON and refused all the same is our own word.
+        let what = if error.is_data() { "has" } else { "is not JSON:" };
+        Fault::bad(format!("the body {what} {error}"))
+    })
 }
 
 /// `application/json`, or one of the types that say that they are JSON inside.

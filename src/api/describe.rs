@@ -1,31 +1,55 @@
 //! `GET /openapi.json`: the description of all this, made from the list of calls and from the types that are answered.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Response, StatusCode};
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, Method};
-use super::envelope::respond;
+use super::envelope::respond_written;
 use super::health::HealthReport;
 use super::jobs::{self, JobDescription};
 use super::list;
 use super::status::StatusObject;
 use super::{Api, CALLS, PREFIX};
+use crate::config::Config;
 use crate::reports::job_config::json_schema;
 
 /// Errors that every call may have.
 const ALWAYS: [u16; 2] = [500, 503];
 
 pub(super) async fn openapi(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response<Body> {
-    let mut document = document(&api);
-    if !api.is_known(&headers) {
-        hide_jobs(&mut document);
+    let is_known = api.is_known(&headers);
+    respond_written(StatusCode::OK, api.described.text(&api, is_known))
+}
+
+/// The description as it was written last, without ids of jobs and with them: writing it takes milliseconds, and nobody
+/// needs a key to ask for it.
+#[derive(Debug, Default)]
+pub(super) struct Described(Mutex<[Option<Written>; 2]>);
+
+/// What was written of which configuration.
+type Written = (Arc<Config>, Bytes);
+
+impl Described {
+    fn text(&self, api: &Api, is_known: bool) -> Bytes {
+        let config = api.config.get();
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = &mut kept[usize::from(is_known)];
+        if let Some((_, text)) = place.as_ref().filter(|(of, _)| Arc::ptr_eq(of, &config)) {
+            return text.clone();
+        }
+        let mut document = document(api);
+        if !is_known {
+            hide_jobs(&mut document);
+        }
+        let text = Bytes::from(document.to_string());
+        *place = Some((config, text.clone()));
+        text
     }
-    respond(StatusCode::OK, &document)
 }
 
 /// Takes the ids of configured jobs out of the description: who has no key does not learn them.

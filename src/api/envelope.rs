@@ -193,7 +193,12 @@ pub(super) fn timestamp(at: DateTime<Utc>) -> String {
 
 /// A JSON answer.
 pub(super) fn respond(status: StatusCode, body: &Value) -> Response<Body> {
-    let mut response = Response::new(Body::from(body.to_string()));
+    respond_written(status, body.to_string())
+}
+
+/// The same of JSON that is written already.
+pub(super) fn respond_written(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -68,6 +68,8 @@ const CALLS: [Call; 7] =
 const PREFIX: &str = "/data/v3";
 /// Database calls of the API at one time; more wait for their turn. Each needs a thread while it lasts.
 const DATABASE_CALLS: usize = 32;
+/// So many links are signed at once; more leave the threads that answer calls.
+const FEW_LINKS: usize = 500;
 /// How long a call waits for its turn.
 const TURN: Duration = Duration::from_secs(10);
 
@@ -112,6 +114,7 @@ struct Api {
     audit: audit::Audit,
     waiting: watch::Waiting,
     counts: watch::Counts,
+    described: describe::Described,
     withheld: withheld::Told,
     health: health::Health,
 }
@@ -137,6 +140,7 @@ impl Api {
             metrics: parts.metrics,
             waiting: watch::Waiting::default(),
             counts: watch::Counts::default(),
+            described: describe::Described::default(),
             withheld: withheld::Told::default(),
         }
     }
@@ -213,7 +217,8 @@ impl Api {
     /// The links of all files of these rows, by their keys.
     async fn links(&self, rows: &[RequestRow], now: DateTime<Utc>) -> Result<SignedLinks, Fault> {
         let keys = status::keys(rows);
-        let signed = if self.links.may_wait() {
+        // Thousands of signatures take a thread for as long as others would wait for an answer.
+        let signed = if self.links.may_wait() || keys.len() > FEW_LINKS {
             let (links, keys) = (self.links.clone(), keys.clone());
             let signing = tokio::task::spawn_blocking(move || links.sign(&keys, now)).await;
             signing.map_err(|panic| Fault::new(Kind::Internal, format!("the call broke off: {panic}")))?

@@ -115,10 +115,12 @@ impl<'de> Visitor<'de> for Keep<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut kept = Map::new();
+        let mut is_first = true;
         while let Some(name) = entries.next_key::<String>()? {
-            if name == NUMBER {
+            if std::mem::take(&mut is_first) && name == NUMBER {
                 let digits: String = entries.next_value()?;
-                return digits.parse().map(|number: Number| Value::Number(number)).map_err(A::Error::custom);
+                let number: Result<Number, _> = digits.parse();
+                return number.map(Value::Number).map_err(|_| A::Error::custom("a name that numbers alone may have"));
             }
             match self.what.of(&name) {
                 Some(what) => {
@@ -161,6 +163,9 @@ mod tests {
         ] {
             assert_eq!(body(text, FIELDS).unwrap(), expected, "{text}");
         }
+        // That name means a number only where it comes first, as it does in `serde_json`'s own reading.
+        let odd = format!("{{\"request\": {{\"jobConfig\": {{\"a\": 1, \"{NUMBER}\": \"5\"}}}}}}");
+        assert_eq!(body(&odd, FIELDS).unwrap(), serde_json::from_str::<Value>(&odd).unwrap());
         for wrong in ["{\"a\": 1} x", "{\"unknown\": [1,}", "{\"unknown\": 01}", "{", "", "{\"a\" 1}", "[1,]"] {
             assert!(body(wrong, FIELDS).is_err(), "{wrong}");
         }

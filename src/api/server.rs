@@ -119,6 +119,8 @@ impl Bound {
         }
         drop(listener);
         beside.iter().for_each(tokio::task::JoinHandle::abort);
+        // Heads that are not whole yet are not waited for.
+        while places.make_room() {}
         if tokio::time::timeout(patience, graceful.shutdown()).await.is_err() {
             log::warn!("stop_timeout is over, connections are cut");
         }
