@@ -162,6 +162,11 @@ fn warnings(config: &Config) -> Vec<String> {
     {
         warnings.push(format!("store: {}; `submit --wait` and an API would be refused", error.cause));
     }
+    for key in config.api.iter().flat_map(|api| &api.keys) {
+        if let Some(last) = key.not_after.filter(|last| SystemClock.now() > *last) {
+            warnings.push(format!("key {}: not_after is over since {}", key.name, last.format("%Y-%m-%dT%H:%M:%SZ")));
+        }
+    }
     warnings.extend(private_files(config).iter().filter_map(|file| open_to_others(file)));
     for job in &config.jobs {
         if job.zip == Zip::Legacy {

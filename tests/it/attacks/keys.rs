@@ -49,6 +49,11 @@ fn rewrite(site: &Site<'_>, change: impl Fn(&str) -> String) {
     fs::rename(site.path("jobs.new"), site.path("jobs.toml")).unwrap();
 }
 
+/// What `check` says.
+fn told_of(site: &Site<'_>) -> String {
+    told(&site.run(&["check"]))
+}
+
 /// Without a restart, and without a signal.
 #[test]
 fn a_change_of_keys_takes_effect_in_a_running_api() {
@@ -70,6 +75,8 @@ fn a_change_of_keys_takes_effect_in_a_running_api() {
     server.wait_for("was read again: in force");
     let expired = is(401, "the key has expired");
     assert_eq!(["a", "b", "c"].map(|name| told(&server, name)), [unknown.clone(), expired, is(200, "")]);
+    let checked = told_of(&site);
+    assert!(checked.contains("warning: key b: not_after is over since 2020-02-29T06:30:00Z"), "{checked}");
     let refused = call(&server, "c", SUBMIT, &submission("a-1", BATCH));
     assert_eq!((refused.status, refused.errmsg().as_str()), (403, "the key does not cover this tag"));
     // Without any key nobody may call; an API that is started with such a file is open.
@@ -265,6 +272,94 @@ fn the_same_submission_in_other_words_is_one_row() {
         ];
         let ids: std::collections::BTreeSet<String> = others.iter().map(|other| id(other)).chain([one]).collect();
         assert_eq!((ids.len(), rows(database)), (5, 5));
+    });
+}
+
+/// A jobConfig in one of its many spellings, and what it means, so that the two can be compared without the program.
+fn said(rng: &mut Rng) -> (String, String) {
+    const NUMBERS: [&[&str]; 6] = [
+        &["1", "1.0", "1e0", "10E-1"],
+        &["0.1", "0.10", "1e-1"],
+        &["0.1000000000000000055511151231257827"],
+        &["9007199254740993", "9007199254740993.0"],
+        &["9007199254740992", "9.007199254740992e15"],
+        &["1e400", "10e399"],
+    ];
+    let pick = |rng: &mut Rng, from: &[&str]| from[rng.usize(..from.len())].to_owned();
+    // A set of batches, in any order and with repetitions.
+    let ids: std::collections::BTreeSet<u8> = (0..2).map(|_| rng.u8(..3)).collect();
+    let mut listed: Vec<u8> = ids.iter().copied().chain((0..rng.usize(..3)).map(|_| *ids.first().unwrap())).collect();
+    rng.shuffle(&mut listed);
+    let listed: Vec<String> = listed.iter().map(|id| format!("\"{id}\"")).collect();
+    let (number, kind) = (rng.usize(..NUMBERS.len()), rng.usize(..3));
+    let spelled = pick(rng, NUMBERS[number]);
+    // The number itself, the number as text, or one of two.
+    let value = match kind {
+        0 => spelled.clone(),
+        1 => format!("\"{}\"", NUMBERS[number][0]),
+        _ => [format!("[{spelled}, \"x\", {spelled}]"), format!("[\"x\", {}]", NUMBERS[number][0])][rng.usize(..2)]
+            .clone(),
+    };
+    let sort = rng.usize(..3);
+    let sort_by =
+        [r#""sort_by": {"a": "asc", "b": "asc"}"#, r#""sort_by": {"b": "asc", "a": "asc"}"#, r#""sort_by": {}"#][sort];
+    let expired = rng.usize(..3);
+    let path = rng.usize(..3);
+    let mut fields = vec![
+        format!("\"batchFilter\": [{}]", listed.join(",")),
+        format!(
+            "\"{}\": {{\"request\": {{\"filters\": {{\"a\": {value}}}, \"limit\": 3, {sort_by}}}}}",
+            ["contentFilters", "searchFilter"][rng.usize(..2)]
+        ),
+    ];
+    fields.extend(
+        [None, Some(r#""includeExpired": false"#), Some(r#""includeExpired": true"#)][expired].map(str::to_owned),
+    );
+    fields.extend(
+        [None, Some(r#""reportPath": "reports/""#), Some(r#""reportPath": "other/""#)][path].map(str::to_owned),
+    );
+    rng.shuffle(&mut fields);
+    let meaning = format!("{ids:?} {number} {kind} {sort} {} {}", expired == 2, path == 2);
+    (format!("{{{}}}", fields.join(", ")), meaning)
+}
+
+/// A thousand submissions from four clients at once, in many words for few meanings: one row for each meaning.
+#[test]
+fn each_meaning_has_one_row_however_it_is_said() {
+    each(|database| {
+        let site = site(database, "");
+        let server = Server::start(&site, "serve");
+        let answered: Vec<(String, String, String)> = thread::scope(|scope| {
+            let client = |seed: u64| {
+                let client = server.client();
+                scope.spawn(move || {
+                    let mut rng = Rng::with_seed(seed);
+                    let submit = |_| {
+                        let (config, meaning) = said(&mut rng);
+                        let body = format!(
+                            r#"{{"request": {{"tag": "t", "jobId": "course-report", "jobConfig": {config}}}}}"#
+                        );
+                        let headers = [("content-type", "application/json")];
+                        let answer = client.call("POST", SUBMIT, &headers, body.as_bytes());
+                        assert_eq!(answer.status, 200, "{config}: {}", answer.errmsg());
+                        (meaning, answer.json()["result"]["request_id"].as_str().unwrap().to_owned(), config)
+                    };
+                    (0..250).map(submit).collect::<Vec<_>>()
+                })
+            };
+            // Two and two say the same at the same time.
+            let clients: Vec<_> = [1, 1, 2, 2].map(client).into_iter().collect();
+            clients.into_iter().flat_map(|one| one.join().unwrap()).collect()
+        });
+        let (mut ids, mut meanings) = (std::collections::BTreeMap::new(), std::collections::BTreeMap::new());
+        for (meaning, id, config) in &answered {
+            let (one, said) = ids.entry(meaning).or_insert((id, config));
+            assert_eq!(*one, id, "{meaning}\n{said}\n{config}");
+            let other = meanings.entry(id).or_insert(meaning);
+            assert_eq!(*other, meaning, "{config}");
+        }
+        assert_eq!((answered.len(), rows(database)), (1000, ids.len()));
+        assert!(ids.len() > 100, "{}", ids.len());
     });
 }
 
