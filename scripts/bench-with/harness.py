@@ -153,8 +153,12 @@ class Exhaustd:
             f'[[job]]\nid = "{job}-report"\nreport = "{job}"\nmax_batches = 1000000\n' for job in ["course", "assessment"]
         )
         source = json.dumps(str(self.room / "data"))
-        worker = f"[worker]\nthreads = {THREADS}\nclaim = 5000\n{self.worker}\n"
+        plain = f"[worker]\nthreads = {THREADS}\nclaim = 5000\n{self.worker}\n"
+        worker = f'{plain}max_request_data = "4MiB"\n'
         (self.home / "jobs.toml").write_text(f"{jobs}[source]\nurl = {source}\n{worker}")
+        if subprocess.run([self.binary, "check"], cwd=self.home, capture_output=True).returncode == 2:
+            # A program of before it had bounds on requests.
+            (self.home / "jobs.toml").write_text(f"{jobs}[source]\nurl = {source}\n{plain}")
         run(self.binary, "migrate", cwd=self.home, stdout=NOTHING)
         rows = json.dumps([json.dumps({"batchFilter": batches}) for batches in self.requests])
         with sqlite3.connect(self.home / "var" / "exhaust.db") as db:

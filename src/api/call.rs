@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::audit::About;
 use super::clients::ClientAddress;
-use super::envelope::{Envelope, Fault, Kind};
+use super::envelope::{Envelope, Fault, Kind, Told};
 use super::keys::Caller;
 use super::server::Kept;
 use super::shares::Held;
@@ -64,7 +64,7 @@ pub(super) struct Operation {
 }
 
 /// The result that goes into the envelope.
-pub(super) type Answer = Result<Value, Fault>;
+pub(super) type Answer = Result<Told, Fault>;
 pub(super) type Handling = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// A call that came in order: its caller is known, its body has been read.

@@ -12,7 +12,7 @@ use super::call::{Call, Method};
 use super::envelope::respond_written;
 use super::health::HealthReport;
 use super::jobs::{self, JobDescription};
-use super::list;
+use super::paging;
 use super::status::StatusObject;
 use super::{Api, CALLS, PREFIX};
 use crate::config::Config;
@@ -248,7 +248,7 @@ fn schemas(api: &Api) -> Value {
         "Params".to_owned(),
         json!({ "description": "Of all that may be here, msgid comes back in the answer, if it is text." }),
     );
-    schemas.insert("RequestList".to_owned(), list::result());
+    schemas.insert("RequestList".to_owned(), paging::result());
     schemas.insert("JobList".to_owned(), jobs::result());
     schemas.insert("AnswerParams".to_owned(), params("successful", &json!({ "type": ["string", "null"] })));
     schemas.insert("FaultParams".to_owned(), params("failed", &json!({ "type": "string" })));

@@ -1,10 +1,16 @@
 //! The envelope around every answer of `/job/…`, and around every error anywhere.
 
-use axum::body::Body;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use chrono::{DateTime, Utc};
+use hyper::body::{Frame, SizeHint};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
+
+use super::places::Place;
 
 /// The `id` of errors outside `/job/…`.
 pub(super) const OUTSIDE: &str = "ekstep.analytics.api";
@@ -38,6 +44,8 @@ pub(super) enum Kind {
     Internal,
     /// Our fault, and it may pass.
     Unavailable,
+    /// It asks for more than is done for one call.
+    TooSlow,
 }
 
 impl Kind {
@@ -55,7 +63,7 @@ impl Kind {
             Self::Range => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::TooSlow => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -73,7 +81,7 @@ impl Kind {
             Self::Forbidden => "FORBIDDEN",
             Self::NotFound => "RESOURCE_NOT_FOUND",
             Self::TooMany => "TOO_MANY_REQUESTS",
-            Self::Internal | Self::Unavailable => "SERVER_ERROR",
+            Self::Internal | Self::Unavailable | Self::TooSlow => "SERVER_ERROR",
         }
     }
 }
@@ -92,7 +100,7 @@ impl Fault {
     pub(super) fn new(kind: Kind, message: impl Into<String>) -> Self {
         let header = match kind {
             Kind::Unauthorized => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-            Kind::Unavailable => Some((header::RETRY_AFTER, HeaderValue::from_static("5"))),
+            Kind::Unavailable | Kind::TooSlow => Some((header::RETRY_AFTER, HeaderValue::from_static("5"))),
             _ => None,
         };
         Self { kind, message: message.into(), header }
@@ -138,8 +146,22 @@ impl Envelope {
     }
 
     /// The answer as asked.
-    pub(super) fn answer(&self, result: Value, now: DateTime<Utc>) -> Response<Body> {
-        respond(StatusCode::OK, &self.around("OK", None, result, now))
+    pub(super) fn answer(&self, result: Told, now: DateTime<Utc>) -> Response<Body> {
+        // The envelope's last field is what it is around: not parsed, and not copied but once.
+        let mut text = self.around("OK", None, Value::Null, now).to_string();
+        debug_assert!(text.ends_with("null}"), "{text}");
+        text.truncate(text.len() - "null}".len());
+        text.reserve_exact(result.text.len() + 1);
+        text.push_str(&result.text);
+        text.push('}');
+        let body = Body::from(text);
+        respond_written(
+            StatusCode::OK,
+            match result.place {
+                None => body,
+                Some(place) => Body::new(Holding { body, _place: place }),
+            },
+        )
     }
 
     /// An error. What is our own fault stays with us; the client gets what to quote.
@@ -189,6 +211,61 @@ impl Envelope {
 /// `2016-12-07T12:43:23.890+00:00`
 pub(super) fn timestamp(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%dT%H:%M:%S%.3f+00:00").to_string()
+}
+
+/// A result as JSON, and its place among the large answers that are held for their clients.
+#[derive(Debug)]
+pub(super) struct Told {
+    text: String,
+    place: Option<Place>,
+}
+
+impl Told {
+    /// What is JSON already.
+    pub(super) const fn text(text: String) -> Self {
+        Self { text, place: None }
+    }
+
+    /// Its bytes.
+    pub(super) fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    pub(super) fn holding(self, place: Option<Place>) -> Self {
+        Self { place, ..self }
+    }
+}
+
+impl From<Value> for Told {
+    fn from(value: Value) -> Self {
+        Self::text(value.to_string())
+    }
+}
+
+/// A body whose place is free when it has been sent, or is given up.
+struct Holding {
+    body: Body,
+    _place: Place,
+}
+
+impl HttpBody for Holding {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// A JSON answer.

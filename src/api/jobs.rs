@@ -15,7 +15,7 @@ pub(super) const CALL: Call = Call {
     method: Method::Get,
     path: "/job/list",
     fields: &[],
-    handle: |asked| Box::pin(std::future::ready(Ok(jobs(&asked)))),
+    handle: |asked| Box::pin(std::future::ready(Ok(jobs(&asked).into()))),
     describe: |_| Operation {
         summary: "The configured jobs",
         description: "What can be requested, and when requests are looked for.",

@@ -1,10 +1,10 @@
 //! `GET /job/request/list/{tag}`: a tag's requests, newest first.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::call::{Answer, Asked, Call, Method, Operation, path_parameter};
 use super::envelope::Fault;
-use crate::requests::RequestRow;
+use super::paging::{self, Count, Wanted};
 
 /// How many are listed unless the call says so.
 const USUAL: u32 = 100;
@@ -20,13 +20,15 @@ pub(super) const CALL: Call = Call {
     handle: |asked| Box::pin(list(asked)),
     describe: |_| Operation {
         summary: "The requests of a tag, newest first",
-        description: "`count` is the number of jobs returned. An unknown tag is an empty list.",
+        description: "`count` is the number of jobs returned. An unknown tag is an empty list. An answer has at most 4 MiB \
+                      of them; `next` is there where more follow, taken as `after`.",
         parameters: vec![
             path_parameter("tag", "The client's key."),
             json!({
                 "name": "limit", "in": "query", "description": "How many at most.",
                 "schema": { "type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL },
             }),
+            json!({ "name": "after", "in": "query", "description": "Where it begins.", "schema": paging::after() }),
         ],
         body: None,
         result: json!({ "$ref": "#/components/schemas/RequestList" }),
@@ -44,36 +46,12 @@ async fn list(asked: Asked) -> Answer {
     if !(1..=MOST).contains(&limit) {
         return Err(wrong_limit());
     }
+    let wanted = Wanted::new(limit, asked.query.get("after").map(String::as_str))?;
     let reader = asked.caller.reader();
-    let rows = asked.api.ask(move |queue| queue.list(Some(&tag), &reader, limit)).await?;
-    let count = rows.len() as u64;
-    shown(&asked, count, &rows).await
-}
-
-/// `{"count", "jobs"}`
-pub(super) async fn shown(asked: &Asked, count: u64, rows: &[RequestRow]) -> Answer {
-    let mut jobs = Vec::with_capacity(rows.len());
-    // All at once: an object store may be asked for a key to sign with.
-    let links = asked.api.links(rows, asked.now).await?;
-    for row in rows {
-        jobs.push(asked.api.status_with(row, &links, asked.now).await?);
-    }
-    Ok(json!({ "count": count, "jobs": jobs }))
+    let entries = asked.api.ask(move |queue| queue.list(Some(&tag), &reader, &wanted.page())).await?;
+    paging::shown(&asked, Count::Returned, entries, limit).await
 }
 
 pub(super) fn wrong_limit() -> Fault {
     Fault::bad(format!("limit must be a whole number from 1 to {MOST}"))
-}
-
-/// The schema of `{"count", "jobs"}`.
-pub(super) fn result() -> Value {
-    json!({
-        "type": "object",
-        "required": ["count", "jobs"],
-        "additionalProperties": false,
-        "properties": {
-            "count": { "type": "integer", "minimum": 0 },
-            "jobs": { "type": "array", "items": { "$ref": "#/components/schemas/StatusObject" } },
-        },
-    })
 }

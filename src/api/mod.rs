@@ -19,7 +19,9 @@ mod keys;
 mod list;
 mod marks;
 mod operate;
+mod paging;
 mod parse;
+mod places;
 mod ranges;
 mod rate;
 mod read;
@@ -46,15 +48,17 @@ use chrono::{DateTime, Utc};
 use tokio::sync::Semaphore;
 
 use self::call::{Answer, Call, Method};
-use self::envelope::{Envelope, Fault, Kind, OUTSIDE};
+use self::envelope::{Envelope, Fault, Kind, OUTSIDE, Told};
 use self::keys::{Caller, Keys};
-use self::status::{Around, SignedLinks, status_object};
+use self::status::{Around, Cut, SignedLinks, status_object};
 use crate::config::Live;
 use crate::config::checked::{self, Job};
 use crate::intake;
 use crate::metrics::Metrics;
 use crate::outputs::{Links, Store};
-use crate::requests::{Clock, Queue, QueueError, RequestKey, RequestRow, Status};
+use crate::requests::{
+    Clock, Found, Page, Patience, Queue, QueueError, Reader, RequestKey, RequestRow, Search, Status,
+};
 use crate::sources::Source;
 
 pub use audit::{AUDIT, fields as audit_fields};
@@ -70,8 +74,12 @@ const PREFIX: &str = "/data/v3";
 const DATABASE_CALLS: usize = 32;
 /// So many links are signed at once; more leave the threads that answer calls.
 const FEW_LINKS: usize = 500;
-/// How long a call waits for its turn.
-const TURN: Duration = Duration::from_secs(10);
+/// How long the database may look for what a search asks for.
+const SEARCHING: Duration = Duration::from_secs(5);
+/// Files of a request from which on its status object takes a place among the large answers that are made.
+const MANY_FILES: usize = 2000;
+/// Bytes of the status object of one request that is asked for by its key.
+const LONGEST_STATUS: usize = 32 << 20;
 
 /// What the API works with.
 #[derive(Clone)]
@@ -108,10 +116,11 @@ struct Api {
     prepared: Arc<AtomicBool>,
     keys: Keys,
     marks: marks::Marks,
-    turns: Semaphore,
     shares: shares::Shares,
     strangers: clients::Strangers,
     audit: audit::Audit,
+    turns: Arc<Semaphore>,
+    places: places::Places,
     waiting: watch::Waiting,
     counts: watch::Counts,
     described: describe::Described,
@@ -133,11 +142,12 @@ impl Api {
             clock: parts.clock,
             links: parts.links,
             prepared: parts.prepared,
-            turns: Semaphore::new(DATABASE_CALLS),
             shares: shares::Shares::default(),
             strangers: clients::Strangers::default(),
             audit: audit::Audit::new(Arc::clone(&parts.metrics)),
             metrics: parts.metrics,
+            turns: Arc::new(Semaphore::new(DATABASE_CALLS)),
+            places: places::Places::default(),
             waiting: watch::Waiting::default(),
             counts: watch::Counts::default(),
             described: describe::Described::default(),
@@ -198,20 +208,51 @@ impl Api {
         T: Send + 'static,
         F: FnOnce(&dyn Queue) -> Result<T, QueueError> + Send + 'static,
     {
+        let turn = places::turn(&self.turns).await;
+        let turn = turn.ok_or_else(|| Fault::new(Kind::Unavailable, "too many calls wait for the database"))?;
+        self.ask_in(turn, question).await
+    }
+
+    /// The same in this place. It is free again when the database has answered, whether the caller still waits or not.
+    async fn ask_in<T, F>(&self, place: impl Send + 'static, question: F) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        F: FnOnce(&dyn Queue) -> Result<T, QueueError> + Send + 'static,
+    {
         if !self.prepared.load(Ordering::SeqCst) {
             return Err(Fault::new(Kind::Unavailable, "the database is not ready yet"));
         }
-        let turn = tokio::time::timeout(TURN, self.turns.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
-            return Err(Fault::new(Kind::Unavailable, "too many calls wait for the database"));
-        };
-        let queue = Arc::clone(&self.queue);
-        match tokio::task::spawn_blocking(move || question(queue.as_ref())).await {
+        let (queue, most) = (Arc::clone(&self.queue), self.config.get().worker.max_request_data);
+        let asked = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            queue.show_request_data(most);
+            question(queue.as_ref())
+        });
+        match asked.await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) if error.may_pass() => Err(Fault::new(Kind::Unavailable, error.to_string())),
-            Ok(Err(error)) => Err(Fault::new(Kind::Internal, error.to_string())),
+            Ok(Err(error)) => Err(paging::fault(&error).unwrap_or_else(|| {
+                let kind = if error.may_pass() { Kind::Unavailable } else { Kind::Internal };
+                match error {
+                    QueueError::TooLong => Fault::new(Kind::TooSlow, "the search takes too long: give more filters"),
+                    error => Fault::new(kind, error.to_string()),
+                }
+            })),
             Err(panic) => Err(Fault::new(Kind::Internal, format!("the call broke off: {panic}"))),
         }
+    }
+
+    /// A search. It ends when its client leaves, and after a while.
+    async fn search(&self, key: Option<&str>, search: Search, reader: Reader, page: Page) -> Result<Found, Fault> {
+        let place = self.places.search(key).await?;
+        let patience = Patience::of(SEARCHING);
+        let _leaves = Leaves(patience.clone());
+        self.ask_in(place, move |queue| queue.search(&search, &reader, &page, &patience)).await
+    }
+
+    /// An answer with its place among those that are held, if it is a large one.
+    async fn held(&self, key: Option<&str>, told: Told) -> Answer {
+        let place = self.places.answer(key, told.len()).await?;
+        Ok(told.holding(place))
     }
 
     /// The links of all files of these rows, by their keys.
@@ -235,20 +276,33 @@ impl Api {
         Ok(SignedLinks { links, expires, hosts })
     }
 
-    /// The status object of a row.
+    /// The status object of a row, as it is answered.
     async fn status(&self, row: &RequestRow, now: DateTime<Utc>) -> Answer {
-        let links = self.links(std::slice::from_ref(row), now).await?;
-        self.status_with(row, &links, now).await
+        let many = row.download_urls.len() > MANY_FILES;
+        let _building = if many { Some(self.places.building().await?) } else { None };
+        let text = self.text(row, now, LONGEST_STATUS, Cut::Files).await?;
+        self.held(None, Told::text(text)).await
     }
 
-    /// The status object of a row, its links among these.
-    async fn status_with(&self, row: &RequestRow, links: &SignedLinks, now: DateTime<Utc>) -> Answer {
+    /// The status object of a row as JSON, of about `most` bytes at most: beyond it lacks what is cut first, and then what
+    /// else may be long.
+    async fn text(&self, row: &RequestRow, now: DateTime<Utc>, most: usize, first: Cut) -> Result<String, Fault> {
+        let links = self.links(std::slice::from_ref(row), now).await?;
         let queue_position = match Status::parse(&row.status) {
             Some(Status::Submitted) => self.position(row).await?,
             _ => None,
         };
-        let object = status_object(row, &Around { links, now, queue_position });
-        serde_json::to_value(object).map_err(|error| Fault::new(Kind::Internal, error.to_string()))
+        let mut object = status_object(row, &Around { links: &links, now, queue_position });
+        for cut in [None, Some(first), Some(Cut::LeftOut), Some(Cut::Request)] {
+            if let Some(cut) = cut {
+                object.cut(cut);
+            }
+            let text = serde_json::to_string(&object).map_err(|error| Fault::new(Kind::Internal, error.to_string()))?;
+            if text.len() <= most || cut == Some(Cut::Request) {
+                return Ok(text);
+            }
+        }
+        Err(Fault::new(Kind::Internal, "a status object that cannot be shortened"))
     }
 
     /// The place of a row that waits; `None` for jobs that are not ours.
@@ -257,6 +311,19 @@ impl Api {
         let line = self.waiting.line(self, &job).await?;
         let key = RequestKey { tag: row.tag.clone(), request_id: row.request_id.clone() };
         Ok(Some(line.position(&key)))
+    }
+}
+
+/// Ends a search when it is dropped: its client has left, or has got its answer, which it does no harm to.
+struct Leaves(Patience);
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        let patience = self.0.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            // It may ask the database to cancel the statement.
+            drop(runtime.spawn_blocking(move || patience.leave()));
+        }
     }
 }
 

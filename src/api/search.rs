@@ -3,10 +3,11 @@
 use chrono::{Datelike, NaiveDate};
 use serde_json::{Map, Value, json};
 
-use super::body::{request, value, whole};
+use super::body::{request, text, value, whole};
 use super::call::{Answer, Asked, Call, Method, Operation};
 use super::envelope::Fault;
-use super::list::{MOST, shown, wrong_limit};
+use super::list::{MOST, wrong_limit};
+use super::paging::{self, Count, Wanted};
 
 use crate::requests::{Search, Status};
 
@@ -25,7 +26,9 @@ pub(super) const CALL: Call = Call {
     describe: |_| Operation {
         summary: "Find requests by job, status, channel or day",
         description: "All given filters hold, of a list any value does; filters of other names are ignored as long as \
-                      there is one of these. `count` is the number of all requests that match, `jobs` are the newest.",
+                      there is one of these. `count` is the number of all requests that match; from 10,001 on it says \
+                      10,001 and `count_is_lower_bound`. `jobs` are the newest, at most 4 MiB of them; `next` is there \
+                      where more follow, taken as `after`. A search that takes longer than 5 s is given up: 503.",
         parameters: Vec::new(),
         body: Some(body()),
         result: json!({ "$ref": "#/components/schemas/RequestList" }),
@@ -41,9 +44,10 @@ async fn search(asked: Asked) -> Answer {
         Some(limit) => whole(limit).ok_or_else(wrong_limit)?,
     };
     let limit = u32::try_from(limit).ok().filter(|limit| (1..=MOST).contains(limit)).ok_or_else(wrong_limit)?;
-    let reader = asked.caller.reader();
-    let found = asked.api.ask(move |queue| queue.search(&search, &reader, limit)).await?;
-    shown(&asked, found.total, &found.rows).await
+    let wanted = Wanted::new(limit, text(request, &["after"])?)?;
+    let found =
+        asked.api.search(asked.api.key_name(&asked.caller), search, asked.caller.reader(), wanted.page()).await?;
+    paging::shown(&asked, Count::Matching(found.total), found.entries, limit).await
 }
 
 fn filters(asked: &Asked, request: &Map<String, Value>) -> Result<Search, Fault> {
@@ -150,6 +154,7 @@ fn body() -> Value {
                         ],
                     },
                     "limit": { "type": ["integer", "null"], "minimum": 1, "maximum": MOST, "default": USUAL },
+                    "after": paging::after(),
                 },
             },
         },

@@ -57,6 +57,31 @@ pub(super) struct StatusObject {
     /// While PROCESSING, as soon as it is known: files that there will be.
     #[serde(skip_serializing_if = "Option::is_none")]
     batches_total: Option<u64>,
+    /// `true` where the object would be too large: downloadURLs, or what else is long, is left out. Absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    truncated: Option<bool>,
+}
+
+/// What a status object that is too large goes without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// `downloadURLs`
+    Files,
+    /// `job_stats.batches_left_out`
+    LeftOut,
+    /// The fields of `request`, but jobId.
+    Request,
+}
+
+impl StatusObject {
+    pub(super) fn cut(&mut self, cut: Cut) {
+        self.truncated = Some(true);
+        match cut {
+            Cut::Files => (self.download_urls, self.expires_at) = (Vec::new(), None),
+            Cut::LeftOut => self.job_stats.batches_left_out = None,
+            Cut::Request => self.request.retain(|key, _| key == "jobId"),
+        }
+    }
 }
 
 /// When what happened to a request, and how much it was.
@@ -168,6 +193,7 @@ pub(super) fn status_object(row: &RequestRow, around: &Around<'_>) -> StatusObje
         next_attempt_at: seconds(row.next_attempt.filter(|at| submitted && *at > around.now)),
         batches_done: number("batches_done", Status::Processing),
         batches_total: number("batches_total", Status::Processing),
+        truncated: row.truncated.then_some(true),
     }
 }
 

@@ -65,6 +65,7 @@ async fn submit(asked: Asked) -> Answer {
     let given = Submission {
         tag,
         job_config: value(request, &["jobConfig", "datasetConfig"])?.unwrap_or(&Value::Null),
+        max_request_data: api.config.get().worker.max_request_data,
         output_format: text(request, &["output_format", "outputFormat"])?.unwrap_or("csv"),
         requested_by: text(request, &["requestedBy"])?,
         requested_channel: requested_channel.as_deref(),

@@ -90,6 +90,10 @@ fn asked(arguments: &Arguments, config: &Config) -> Result<Asked, Ended> {
             let row =
                 open_to_read(config)?.find(&key)?.ok_or_else(|| Ended::Failed(format!("there is no request {key}")))?;
             let key_channels = row.allowed_channels.as_deref().map(intake::key_channels);
+            if let Some(bytes) = row.unread_data {
+                let most = config.worker.max_request_data;
+                return Err(Ended::Usage(intake::Refusal::TooLarge { bytes, most }.to_string()));
+            }
             (row.job_id, row.request_data, row.requested_channel, key_channels)
         }
         (_, Some(job)) => (job.clone(), Some(arguments.filters.request_data()?), None, None),
@@ -98,7 +102,12 @@ fn asked(arguments: &Arguments, config: &Config) -> Result<Asked, Ended> {
     let job = Arc::clone(find_job(config, &name)?);
     // No file is made, so it does not matter which key a job wants for it.
     let any = Password::new("no file is made".to_owned());
-    let terms = Terms { request_data: request_data.as_deref(), encryption_key: Some(&any), key_length: KeyLength::Any };
+    let terms = Terms {
+        request_data: request_data.as_deref(),
+        max_request_data: config.worker.max_request_data,
+        encryption_key: Some(&any),
+        key_length: KeyLength::Any,
+    };
     let order = intake::accept(&job, terms).map_err(|refusal| Ended::Usage(refusal.to_string()))?;
     Ok(Asked { job, order, channel: channel.unwrap_or_default(), key_channels })
 }

@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
         }
         return Ok(());
     }
-    let rows = queue.list(arguments.tag.as_deref(), &Reader::everything(), arguments.limit)?;
+    let rows = queue.newest(arguments.tag.as_deref(), &Reader::everything(), arguments.limit)?;
     let overview = if arguments.tag.is_none() { Some(queue.overview()?) } else { None };
     let daemons = daemons::find(queue.as_ref())?;
     if arguments.json {
@@ -137,7 +137,10 @@ fn whole(row: &RequestRow) -> Value {
         "request_id": row.request_id,
         "job_id": row.job_id,
         "status": row.status,
-        "request_data": parsed(&row.request_data),
+        "request_data": match row.unread_data {
+            Some(bytes) => Some(json!(format!("not read: {bytes} bytes, more than [worker] max_request_data"))),
+            None => parsed(&row.request_data),
+        },
         "requested_by": row.requested_by,
         "requested_channel": row.requested_channel,
         "download_urls": row.download_urls,
@@ -154,6 +157,7 @@ fn whole(row: &RequestRow) -> Value {
         "lease_expires_at": iso(row.lease_expires),
         "next_attempt_at": iso(row.next_attempt),
         "job_stats": parsed(&row.job_stats),
+        "truncated": row.truncated.then_some(true),
     })
 }
 

@@ -117,6 +117,7 @@ fn new_request(arguments: &Arguments, config: &Config) -> Result<(intake::Row, N
     let given = Submission {
         tag,
         job_config: &filters.job_config()?,
+        max_request_data: config.worker.max_request_data,
         output_format: &filters.format,
         requested_by: requested_by.as_deref(),
         requested_channel: requested_channel.as_deref(),

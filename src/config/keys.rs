@@ -56,6 +56,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
             "lease",
             "threads",
             "memory",
+            "max_request_data",
             "max_crashes",
             "adopt_after",
             "stop_timeout",

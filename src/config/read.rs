@@ -155,6 +155,7 @@ fn worker(section: &Section<'_>, environment: &Environment) -> Worker {
         lease: duration("lease", false).unwrap_or(Duration::from_mins(2)),
         threads: threads.unwrap_or_else(|| environment.cores()),
         memory: section.size("memory").unwrap_or(2 << 30),
+        max_request_data: section.size("max_request_data").unwrap_or(64 << 10),
         max_crashes: section.number("max_crashes", 1).unwrap_or(5),
         adopt_after: section.duration_or_off("adopt_after"),
         stop_timeout: duration("stop_timeout", true).unwrap_or(Duration::from_secs(30)),

@@ -56,6 +56,7 @@ fn an_empty_file_runs() {
         lease: Duration::from_mins(2),
         threads: 6,
         memory: 2 * 1024 * 1024 * 1024,
+        max_request_data: 65_536,
         max_crashes: 5,
         adopt_after: None,
         stop_timeout: Duration::from_secs(30),
@@ -152,6 +153,7 @@ fn every_key_of_the_sections_is_taken() {
         lease = "500ms"
         threads = 3
         memory = 1024
+        max_request_data = "4MiB"
         max_crashes = 2
         adopt_after = "1h"
         stop_timeout = "0s"
@@ -184,6 +186,7 @@ fn every_key_of_the_sections_is_taken() {
         lease: Duration::from_millis(500),
         threads: 3,
         memory: 1024,
+        max_request_data: 4 << 20,
         max_crashes: 2,
         adopt_after: Some(Duration::from_hours(1)),
         stop_timeout: Duration::ZERO,

@@ -39,6 +39,14 @@ pub enum Refusal {
     /// The row has no `request_data`.
     #[error("request_data is empty: it must be a JSON object with the filters of the request")]
     NoData,
+    /// More than a row may hold.
+    #[error("request_data is too large: {bytes} bytes, at most {most} are allowed")]
+    TooLarge {
+        /// How many it has.
+        bytes: u64,
+        /// `[worker] max_request_data`
+        most: u64,
+    },
     /// The filters are wrong.
     #[error(transparent)]
     JobConfig(#[from] JobConfigError),
@@ -64,6 +72,8 @@ pub enum Refusal {
 pub struct Terms<'a> {
     /// The JSON text of the row.
     pub request_data: Option<&'a str>,
+    /// Bytes that it may have.
+    pub max_request_data: u64,
     /// The password for its files, where it brings one.
     pub encryption_key: Option<&'a Password>,
     /// How long that may be.
@@ -82,7 +92,10 @@ pub enum KeyLength {
 /// Judges a row for its job.
 pub fn accept(job: &Job, terms: Terms<'_>) -> Result<Order, Refusal> {
     let text = terms.request_data.filter(|text| !text.trim().is_empty()).ok_or(Refusal::NoData)?;
-    let config = JobConfig::parse(text)?;
+    if text.len() as u64 > terms.max_request_data {
+        return Err(Refusal::TooLarge { bytes: text.len() as u64, most: terms.max_request_data });
+    }
+    let config = JobConfig::parse_within(text, job.max_batches)?;
     let format = match &config.output_format {
         None => Format::Csv,
         Some(name) => Format::parse(name).ok_or_else(|| Refusal::Format(shorten(name)))?,

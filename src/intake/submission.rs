@@ -20,6 +20,8 @@ pub struct Submission<'a> {
     pub tag: &'a str,
     /// The filters.
     pub job_config: &'a Value,
+    /// Bytes that its row's `request_data` may have.
+    pub max_request_data: u64,
     /// The file format.
     pub output_format: &'a str,
     /// Who asks.
@@ -41,6 +43,14 @@ pub enum SubmissionError {
     /// A field with more than its column holds.
     #[error("{0} has more than {LONGEST_NAME} characters")]
     TooLong(&'static str),
+    /// More filters than a row may hold.
+    #[error("jobConfig is too large: {bytes} bytes as it would be stored, at most {most} are allowed")]
+    TooLarge {
+        /// What its row's `request_data` would have, which is compact JSON.
+        bytes: u64,
+        /// `[worker] max_request_data`
+        most: u64,
+    },
     /// A tag that could not stand in a path or a file name as it is.
     #[error("tag must be letters, digits and . _ : - only")]
     Tag,
@@ -152,7 +162,7 @@ pub fn find_job<'a>(jobs: &'a [Arc<Job>], name: &str) -> Result<&'a Arc<Job>, Su
 /// # Errors
 /// Whatever the daemon would refuse, in the same words, and what the table's columns do not hold.
 pub fn submission(job: &Job, given: &Submission<'_>, now: DateTime<Utc>) -> Result<Row, SubmissionError> {
-    let Submission { tag, job_config, output_format, requested_by, requested_channel, .. } = *given;
+    let Submission { tag, job_config, output_format, requested_by, requested_channel, encryption_key, .. } = *given;
     // `CSV` is `csv`: the same submission.
     let output_format = Format::parse(output_format).map_or(output_format, |format| format.name());
     check_tag(tag)?;
@@ -165,8 +175,11 @@ pub fn submission(job: &Job, given: &Submission<'_>, now: DateTime<Utc>) -> Resu
         return Err(SubmissionError::Empty("jobConfig"));
     }
     let request_data = json!({ "jobConfig": job_config, "output_format": output_format }).to_string();
-    let key_length = KeyLength::Submitted;
-    accept(job, Terms { request_data: Some(&request_data), encryption_key: given.encryption_key, key_length })?;
+    let (key_length, max_request_data) = (KeyLength::Submitted, given.max_request_data);
+    if request_data.len() as u64 > max_request_data {
+        return Err(SubmissionError::TooLarge { bytes: request_data.len() as u64, most: max_request_data });
+    }
+    accept(job, Terms { request_data: Some(&request_data), max_request_data, encryption_key, key_length })?;
     let day = now.date_naive();
     let identity = Identity {
         tag,

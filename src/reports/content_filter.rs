@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::catalog::Contents;
 use super::decimal::Decimal;
 use evaluate::{Prepared, SortValue};
+pub(super) use parse::{MOST_FIELDS, MOST_SORT_KEYS};
 
 /// A composite-search request.
 #[derive(Clone, Debug, PartialEq)]

@@ -31,6 +31,11 @@ const BESIDE: [&str; 10] = [
     "output_format",
 ];
 
+/// Most levels of objects and lists in a jobConfig. What it may hold has six.
+pub const MOST_LEVELS: usize = 16;
+/// Most values of all lists in a content filter together, and of each list of channels or frameworks.
+pub const MOST_VALUES: usize = 2000;
+
 /// Which batches a request wants, and how they are delivered. All conditions hold together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JobConfig {
@@ -106,6 +111,18 @@ pub enum JobConfigError {
         /// Which value.
         what: String,
     },
+    /// More of something than a request may have.
+    #[error("{what} is too large: {found} {of}, at most {most} are allowed")]
+    TooLarge {
+        /// Which value.
+        what: String,
+        /// How many it has.
+        found: usize,
+        /// Of what.
+        of: &'static str,
+        /// How many are allowed.
+        most: usize,
+    },
     /// A condition with nothing in it.
     #[error("{what} is empty")]
     Empty {
@@ -127,19 +144,25 @@ impl JobConfig {
     /// Reads a row's `request_data`: the fields at its top level, with what a request carries beside them, or under
     /// `jobConfig`.
     pub fn parse(request_data: &str) -> Result<Self, JobConfigError> {
-        let value: Value = serde_json::from_str(request_data)
-            .map_err(|error| JobConfigError::NotJson { line: error.line(), column: error.column() })?;
-        Self::from_request_data(&value)
+        Self::parse_within(request_data, usize::MAX)
+    }
+
+    /// The same, with at most `max_batches` ids in each list of batches: no request is delivered more.
+    pub fn parse_within(request_data: &str, max_batches: usize) -> Result<Self, JobConfigError> {
+        let value: Value = serde_json::from_str(request_data).map_err(|error| not_json(request_data, &error))?;
+        Self::from_request_data(&value, max_batches)
     }
 
     /// The same from a value that is parsed already.
-    pub fn from_request_data(value: &Value) -> Result<Self, JobConfigError> {
+    pub fn from_request_data(value: &Value, max_batches: usize) -> Result<Self, JobConfigError> {
         let data = object(value, "request_data")?;
+        let wrapped = matches!(data.get("jobConfig"), Some(value) if !value.is_null());
+        check_levels(levels(value) - usize::from(wrapped))?;
         let known: Vec<&'static str> = KEYS.into_iter().chain(BESIDE).collect();
         known_keys(data, &known, "request_data")?;
         let mut config = match data.get("jobConfig") {
-            Some(Value::Null) | None => Self::from_fields(data)?,
-            Some(nested) => Self::from_value(nested)?,
+            Some(Value::Null) | None => Self::from_fields(data, max_batches)?,
+            Some(nested) => Self::from_config(nested, max_batches)?,
         };
         let format = optional_text(data, "output_format")?;
         let later_name = optional_text(data, "outputFormat")?;
@@ -152,12 +175,17 @@ impl JobConfig {
 
     /// Reads a jobConfig by itself, as a submission or jobs.toml has it: its seven keys and no others.
     pub fn from_value(value: &Value) -> Result<Self, JobConfigError> {
-        let fields = object(value, "jobConfig")?;
-        known_keys(fields, &KEYS, "jobConfig")?;
-        Self::from_fields(fields)
+        check_levels(levels(value))?;
+        Self::from_config(value, usize::MAX)
     }
 
-    fn from_fields(fields: &Map<String, Value>) -> Result<Self, JobConfigError> {
+    fn from_config(value: &Value, max_batches: usize) -> Result<Self, JobConfigError> {
+        let fields = object(value, "jobConfig")?;
+        known_keys(fields, &KEYS, "jobConfig")?;
+        Self::from_fields(fields, max_batches)
+    }
+
+    fn from_fields(fields: &Map<String, Value>, max_batches: usize) -> Result<Self, JobConfigError> {
         let mut config = Self { report_path: optional_text(fields, "reportPath")?, ..Self::default() };
         config.include_expired = match fields.get("includeExpired") {
             None | Some(Value::Null) => false,
@@ -165,13 +193,13 @@ impl JobConfig {
             Some(other) => return Err(wrong_type("includeExpired", "true or false", other)),
         };
         if let Some(filters) = fields.get("batchFilters") {
-            config.batch_filters(filters)?;
+            config.batch_filters(filters, max_batches)?;
         }
         if let Some(id) = fields.get("batchId") {
             config.ids.push(BTreeSet::from([id_text(id, "batchId")?]));
         }
         if let Some(ids) = fields.get("batchFilter") {
-            config.ids.push(texts(ids, "batchFilter")?);
+            config.ids.push(texts(ids, "batchFilter", max_batches)?);
         }
         let searches = [fields.get("contentFilters"), fields.get("searchFilter")];
         if matches!(searches, [Some(one), Some(other)] if one != other) {
@@ -188,9 +216,9 @@ impl JobConfig {
     }
 
     /// `batchFilters`: a list of frameworks, or an object of `ids`, `channels`, `frameworks`.
-    fn batch_filters(&mut self, filters: &Value) -> Result<(), JobConfigError> {
+    fn batch_filters(&mut self, filters: &Value, max_batches: usize) -> Result<(), JobConfigError> {
         let frameworks = |value: &Value, what: &str| -> Result<BTreeSet<String>, JobConfigError> {
-            Ok(texts(value, what)?.iter().map(|name| name.to_lowercase()).collect())
+            Ok(texts(value, what, MOST_VALUES)?.iter().map(|name| name.to_lowercase()).collect())
         };
         let by_key = match filters {
             Value::Array(_) => {
@@ -205,10 +233,10 @@ impl JobConfig {
             return Err(JobConfigError::Empty { what: "batchFilters".to_owned() });
         }
         if let Some(ids) = by_key.get("ids") {
-            self.ids.push(texts(ids, "batchFilters.ids")?);
+            self.ids.push(texts(ids, "batchFilters.ids", max_batches)?);
         }
         if let Some(channels) = by_key.get("channels") {
-            self.channels = Some(texts(channels, "batchFilters.channels")?);
+            self.channels = Some(texts(channels, "batchFilters.channels", MOST_VALUES)?);
         }
         if let Some(names) = by_key.get("frameworks") {
             self.frameworks = Some(frameworks(names, "batchFilters.frameworks")?);
@@ -244,13 +272,51 @@ pub(super) fn known_keys(
     Err(JobConfigError::UnknownKey { key: cut(key), place, hint: hint(key, known) })
 }
 
-/// A non-empty list of non-empty texts.
-pub(super) fn texts(value: &Value, what: &str) -> Result<BTreeSet<String>, JobConfigError> {
+/// A non-empty list of non-empty texts, at most so many different ones.
+pub(super) fn texts(value: &Value, what: &str, most: usize) -> Result<BTreeSet<String>, JobConfigError> {
     let list = value.as_array().ok_or_else(|| wrong_type(what, "a list of texts", value))?;
     if list.is_empty() {
         return Err(JobConfigError::Empty { what: what.to_owned() });
     }
-    list.iter().map(|item| id_text(item, &format!("{what}[…]"))).collect()
+    let item = format!("{what}[…]");
+    let texts: BTreeSet<String> = list.iter().map(|text| id_text(text, &item)).collect::<Result<_, _>>()?;
+    within(what, texts.len(), "values", most)?;
+    Ok(texts)
+}
+
+/// Refuses more of something than a request may have.
+pub(super) fn within(what: &str, found: usize, of: &'static str, most: usize) -> Result<(), JobConfigError> {
+    if found <= most {
+        return Ok(());
+    }
+    Err(JobConfigError::TooLarge { what: what.to_owned(), found, of, most })
+}
+
+fn check_levels(found: usize) -> Result<(), JobConfigError> {
+    within("jobConfig", found, "levels", MOST_LEVELS)
+}
+
+/// How many objects and lists are within each other at the deepest place. The parser has bounded it (128).
+fn levels(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(levels).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(levels).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// The parser stops at 128 levels: then the nesting is what is wrong, not the text.
+fn not_json(text: &str, error: &serde_json::Error) -> JobConfigError {
+    if error.to_string().starts_with("recursion limit") {
+        let opened = text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count();
+        return JobConfigError::TooLarge {
+            what: "jobConfig".to_owned(),
+            found: opened.min(128),
+            of: "levels",
+            most: MOST_LEVELS,
+        };
+    }
+    JobConfigError::NotJson { line: error.line(), column: error.column() }
 }
 
 /// A non-empty text. A number is refused by a message of its own: it is an id that lost its quotes.

@@ -15,6 +15,8 @@ mod finished;
 mod kept;
 mod listening;
 mod migrations;
+mod paging;
+mod patience;
 mod postgres;
 mod reading;
 mod sqlite;
@@ -33,17 +35,28 @@ pub use daemons::{Daemon, Heartbeat};
 pub use encryption::{EncryptionKey, NewEncryption, Protected};
 pub use finished::{Bookmark, Finished, FinishedPage};
 pub use listening::Listener;
+pub use paging::{Entry, Page, Place};
+pub use patience::Patience;
 pub use postgres::{PostgresPlace, PostgresQueue, open_postgres};
-pub use reading::{Client, Found, Progress, Reader, Search, Waiting};
+pub use reading::{COUNTED, Client, Found, Progress, Reader, Search, Waiting};
 pub use sqlite::{SqliteQueue, open_sqlite};
 pub use times::read_time;
 pub use types::{
-    Claim, ClaimWish, ClaimedRequest, Completion, Failure, NewRequest, Overview, Pooling, QueueError, RequestKey,
-    RequestRow, Retried, SUSPECT, Status, Submitted, Suspects, WriteBack,
+    Claim, ClaimWish, ClaimedRequest, ClaimedText, Completion, Failure, INLINE, NewRequest, Overview, Pooling,
+    QueueError, RequestKey, RequestRow, Retried, SUSPECT, Status, Submitted, Suspects, WriteBack,
 };
 
 /// Connections of a daemon to its database, at most: its calls are few and short.
 pub const DAEMON_CONNECTIONS: u32 = 4;
+
+/// Bytes of `request_data` that readers are shown until [`Queue::show_request_data`] is called.
+const SHOWN_DATA: u64 = 64 << 10;
+
+/// Rows that are read at once, at most.
+pub const ROWS_AT_ONCE: usize = 100;
+
+/// Bytes of rows that are read at once, about.
+pub const BYTES_AT_ONCE: u64 = 512 << 10;
 
 /// The queue in domain verbs. All calls block; the worker makes them through its one door.
 pub trait Queue: Send + Sync {
@@ -90,6 +103,14 @@ pub trait Queue: Send + Sync {
 
     /// Takes SUBMITTED rows whose back-off is over, atomically, oldest first.
     fn claim(&self, wish: &ClaimWish) -> Result<Claim, QueueError>;
+
+    /// A text of a claimed row that did not come with the claim; `None`: there is none, it has more than so many bytes, or
+    /// the row is not there any more.
+    fn claimed_text(&self, key: &RequestKey, which: ClaimedText, most: u64) -> Result<Option<String>, QueueError>;
+
+    /// From now on rows are read with a `request_data` of at most so many bytes; a longer one is not read from the
+    /// database at all. 64 KiB until this is called.
+    fn show_request_data(&self, most: u64);
 
     /// Prolongs the claim on these rows, noting what was stored (`processed_batches` JSON, where given). Returns the
     /// keys still held.
@@ -170,11 +191,33 @@ pub trait Queue: Send + Sync {
     /// One row.
     fn find(&self, key: &RequestKey) -> Result<Option<RequestRow>, QueueError>;
 
-    /// Rows that the reader may see, newest submission first, of one tag or of all.
-    fn list(&self, tag: Option<&str>, reader: &Reader, limit: u32) -> Result<Vec<RequestRow>, QueueError>;
+    /// Which rows the reader may see, newest submission first, of one tag or of all: a page of them.
+    /// [`QueueError::NoPlace`] where the page begins nowhere.
+    fn list(&self, tag: Option<&str>, reader: &Reader, page: &Page) -> Result<Vec<Entry>, QueueError>;
 
-    /// Rows that match and that the reader may see: how many there are, and the newest of them.
-    fn search(&self, search: &Search, reader: &Reader, limit: u32) -> Result<Found, QueueError>;
+    /// Which rows match and may be seen by the reader: how many there are, and a page of them. [`QueueError::TooLong`] when
+    /// the patience is over; [`QueueError::NoPlace`] as for `list`.
+    fn search(&self, search: &Search, reader: &Reader, page: &Page, patience: &Patience) -> Result<Found, QueueError>;
+
+    /// The rows with these keys, each with its place among them, until they are about so many bytes: at least the first that
+    /// is there. What is missing after the last one may be asked for again.
+    fn rows(&self, keys: &[RequestKey], bytes: u64) -> Result<Vec<(usize, RequestRow)>, QueueError>;
+
+    /// The newest rows that the reader may see, of one tag or of all.
+    fn newest(&self, tag: Option<&str>, reader: &Reader, limit: u32) -> Result<Vec<RequestRow>, QueueError> {
+        let entries = self.list(tag, reader, &Page::first(limit))?;
+        let keys: Vec<RequestKey> = entries.into_iter().map(|entry| entry.key).collect();
+        let mut rows = Vec::with_capacity(keys.len());
+        let mut begin = 0;
+        while begin < keys.len() {
+            let end = keys.len().min(begin + ROWS_AT_ONCE);
+            let found = self.rows(&keys[begin..end], BYTES_AT_ONCE)?;
+            begin = found.last().map_or(end, |(at, _)| begin + at + 1);
+            rows.extend(found.into_iter().map(|(_, row)| row));
+        }
+        paging::newest_first(&mut rows);
+        Ok(rows)
+    }
 
     /// SUBMITTED rows of these jobs in the order in which they are claimed; those that back off after all others.
     fn waiting(&self, job_ids: &[String]) -> Result<Vec<Waiting>, QueueError>;

@@ -4,6 +4,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::json;
 use wildmatch::WildMatch;
 
+use super::paging::Entry;
 use super::types::{RequestKey, RequestRow};
 
 /// Which rows somebody may see. In globs `*` is any run of characters and `?` one.
@@ -100,13 +101,19 @@ pub struct Search {
     pub submitted_on: Option<NaiveDate>,
 }
 
+/// So many rows of a search are counted, and not one more than one beyond them.
+pub const COUNTED: u64 = 10_000;
+
+/// Up to so many rows that match are read all and sorted; of more the newest are soon found.
+pub(super) const FEW: u64 = 1000;
+
 /// What was found.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// How many rows match.
+    /// How many rows match, on all pages; more than [`COUNTED`] means that there may be any number more.
     pub total: u64,
-    /// The newest of them.
-    pub rows: Vec<RequestRow>,
+    /// The rows of this page, the newest first.
+    pub entries: Vec<Entry>,
 }
 
 /// A row that waits for its job.

@@ -48,6 +48,12 @@ pub(super) struct StoredRow {
     status: Option<Loose>,
     #[diesel(sql_type = Nullable<Binary>)]
     request_data: Option<Loose>,
+    /// Bytes of a `request_data` that is too long to be read.
+    #[diesel(sql_type = Nullable<Binary>)]
+    unread_data: Option<Loose>,
+    /// Not NULL where another column is too long to be read.
+    #[diesel(sql_type = Nullable<Binary>)]
+    truncated: Option<Loose>,
     #[diesel(sql_type = Nullable<Binary>)]
     requested_by: Option<Loose>,
     #[diesel(sql_type = Nullable<Binary>)]
@@ -103,6 +109,10 @@ pub(super) struct StoredClaimed {
     #[diesel(sql_type = Nullable<Binary>)]
     request_data: Option<Loose>,
     #[diesel(sql_type = Nullable<Binary>)]
+    unread_data: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    unread_batches: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
     requested_by: Option<Loose>,
     #[diesel(sql_type = Nullable<Binary>)]
     requested_channel: Option<Loose>,
@@ -124,6 +134,22 @@ pub(super) struct StoredClaimed {
     encryption_key_sealed: Option<Loose>,
     #[diesel(sql_type = Nullable<Binary>)]
     encryption_mark: Option<Loose>,
+}
+
+/// A row and which of the asked-for ones it is.
+#[derive(Debug, QueryableByName)]
+pub(super) struct StoredNth {
+    #[diesel(embed)]
+    stored: StoredRow,
+    #[diesel(sql_type = BigInt)]
+    n: i64,
+}
+
+impl StoredNth {
+    /// The row, and which it is, where the database counts from `first` on.
+    pub(super) fn nth(self, first: i64) -> (usize, RequestRow) {
+        (usize::try_from(self.n - first).unwrap_or(0), RequestRow::from(self.stored))
+    }
 }
 
 /// One text, under the name `value`.
@@ -204,8 +230,26 @@ pub(super) fn number<T: std::str::FromStr>(value: Option<Loose>) -> Option<T> {
 
 /// The array's texts; anything that is no JSON array reads as none.
 pub(super) fn urls(value: Option<Loose>) -> Vec<String> {
-    let array: Vec<serde_json::Value> = value.and_then(|v| serde_json::from_str(&v.0).ok()).unwrap_or_default();
-    array.iter().filter_map(|url| url.as_str().map(str::to_owned)).collect()
+    let array: Vec<Url> = value.and_then(|v| serde_json::from_str(&v.0).ok()).unwrap_or_default();
+    array.into_iter().filter_map(|url| url.0).collect()
+}
+
+/// A text; what is none is passed over without being kept.
+struct Url(Option<String>);
+
+impl<'de> serde::Deserialize<'de> for Url {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(untagged)]
+        enum Item {
+            Text(String),
+            Other(serde::de::IgnoredAny),
+        }
+        Ok(Self(match Item::deserialize(deserializer)? {
+            Item::Text(text) => Some(text),
+            Item::Other(_) => None,
+        }))
+    }
 }
 
 impl From<StoredKey> for RequestKey {
@@ -222,8 +266,10 @@ impl From<StoredRow> for RequestRow {
             job_id: text(row.job_id).unwrap_or_default(),
             status: status(row.status),
             request_data: text(row.request_data),
+            unread_data: number(row.unread_data),
             requested_by: text(row.requested_by),
             requested_channel: text(row.requested_channel),
+            truncated: row.truncated.is_some(),
             download_urls: urls(row.download_urls),
             file_created: time(row.dt_file_created),
             submitted: time(row.dt_job_submitted),
@@ -265,6 +311,7 @@ impl From<StoredClaimed> for ClaimedRequest {
             key: RequestKey::from(key),
             job_id: text(row.job_id).unwrap_or_default(),
             request_data: text(row.request_data),
+            unread_data: number(row.unread_data),
             requested_by: text(row.requested_by),
             requested_channel: text(row.requested_channel),
             submitted: time(row.dt_job_submitted),
@@ -278,6 +325,7 @@ impl From<StoredClaimed> for ClaimedRequest {
                 text(row.encryption_mark),
             ),
             processed_batches: text(row.processed_batches),
+            unread_batches: number(row.unread_batches),
             allowed_channels: text(row.allowed_channels),
         }
     }
@@ -314,16 +362,6 @@ impl StoredTotal {
     pub(super) fn total(&self) -> u64 {
         u64::try_from(self.total).unwrap_or(0)
     }
-}
-
-/// Newest submission first, those that do not read last; at most `limit`.
-pub(super) fn newest(rows: Vec<StoredRow>, limit: u32) -> Vec<RequestRow> {
-    let mut rows: Vec<RequestRow> = rows.into_iter().map(RequestRow::from).collect();
-    rows.sort_by(|a, b| {
-        b.submitted.cmp(&a.submitted).then_with(|| (&a.tag, &a.request_id).cmp(&(&b.tag, &b.request_id)))
-    });
-    rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    rows
 }
 
 pub(super) fn overview(counts: Vec<StoredCount>) -> Overview {

@@ -17,6 +17,18 @@ pub(super) fn clean_option(text: Option<&str>) -> Option<String> {
     text.map(clean)
 }
 
+/// Bytes of `download_urls` that are read of one row that is asked for by its key: more than a request of a hundred thousand
+/// files has.
+pub(super) const URLS_OF_ONE: u64 = 32 << 20;
+/// The same of each row of many.
+pub(super) const URLS_OF_MANY: u64 = 4 << 20;
+
+/// A statement with the bytes of `request_data` (`{most}`) and of `download_urls` (`{urls}`) that are read. They are no values
+/// to be bound: they are the same for all calls, and a statement is kept by its text.
+pub(super) fn within(sql: &str, most: u64, urls: u64) -> String {
+    sql.replace("{most}", &most.to_string()).replace("{urls}", &urls.to_string())
+}
+
 /// What `err_message` can hold of it.
 pub(super) fn err_message(text: &str) -> String {
     clean(text).chars().take(ERR_MESSAGE).collect()

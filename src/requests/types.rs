@@ -107,8 +107,11 @@ pub struct ClaimedRequest {
     pub key: RequestKey,
     /// Job id or alias as written in the row.
     pub job_id: String,
-    /// The JSON text as stored.
+    /// The JSON text as stored, where it is short: see `unread_data`.
     pub request_data: Option<String>,
+    /// Bytes of a `request_data` that did not come with the claim, because it is longer than [`INLINE`]:
+    /// [`Queue::claimed_text`](super::Queue::claimed_text) reads it.
+    pub unread_data: Option<u64>,
     /// Who asked.
     pub requested_by: Option<String>,
     /// For which channel.
@@ -123,10 +126,34 @@ pub struct ClaimedRequest {
     pub crashes: u32,
     /// The password for its files, where it has or had one.
     pub encryption_key: Option<EncryptionKey>,
-    /// JSON: batches stored by an earlier attempt.
+    /// JSON: batches stored by an earlier attempt, where it is short: see `unread_batches`.
     pub processed_batches: Option<String>,
+    /// Bytes of a `processed_batches` that did not come with the claim, as for `unread_data`.
+    pub unread_batches: Option<u64>,
     /// JSON list of globs: the channels that the API key which made the row covers. `None`: no limit.
     pub allowed_channels: Option<String>,
+}
+
+/// Bytes of the longest text that comes with a claim; longer ones are read row by row, so that a claim of many rows does
+/// not hold all of them.
+pub const INLINE: u64 = 4096;
+
+/// A text of a claimed row that may be long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimedText {
+    /// `request_data`
+    RequestData,
+    /// `processed_batches`
+    ProcessedBatches,
+}
+
+impl ClaimedText {
+    pub(super) const fn column(self) -> &'static str {
+        match self {
+            Self::RequestData => "request_data",
+            Self::ProcessedBatches => "processed_batches",
+        }
+    }
 }
 
 /// What a completed request is written back with.
@@ -226,14 +253,19 @@ pub struct RequestRow {
     pub job_id: String,
     /// As written, whatever it is; but `SUCCESS` is COMPLETED.
     pub status: String,
-    /// JSON text.
+    /// JSON text, where it is within the bound: see `unread_data`.
     pub request_data: Option<String>,
+    /// Bytes of a `request_data` that was not read, because it has more than
+    /// [`Queue::show_request_data`](super::Queue::show_request_data) said.
+    pub unread_data: Option<u64>,
     /// Who asked.
     pub requested_by: Option<String>,
     /// For which channel.
     pub requested_channel: Option<String>,
     /// Object keys.
     pub download_urls: Vec<String>,
+    /// Whether `download_urls` or `job_stats` has more than is read, and is left out.
+    pub truncated: bool,
     /// When the last file was stored.
     pub file_created: Option<DateTime<Utc>>,
     /// When it was submitted.
@@ -301,6 +333,12 @@ pub enum QueueError {
     /// migration.
     #[error("{0}")]
     Unfit(String),
+    /// What was to be the place at which a list goes on is none of this database's.
+    #[error("it is no place at which a list goes on")]
+    NoPlace,
+    /// A search took longer than anybody waits for it.
+    #[error("the search took too long")]
+    TooLong,
 }
 
 impl QueueError {

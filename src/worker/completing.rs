@@ -73,7 +73,7 @@ impl Made {
         let written = if self.rows.len() > 1 {
             match complete(world, lease, self.rows.clone()).await {
                 // One row that the database does not take must not cost the others their reports.
-                Err(QueueError::Refused(_) | QueueError::Unfit(_)) => None,
+                Err(QueueError::Refused(_) | QueueError::Unfit(_) | QueueError::NoPlace | QueueError::TooLong) => None,
                 written => Some(written),
             }
         } else {
@@ -143,5 +143,11 @@ async fn complete(
 async fn is_completed(world: &World, key: &RequestKey, made: &Completion) -> bool {
     let wanted = key.clone();
     let row = world.ask(move |queue| queue.find(&wanted)).await;
-    row.is_ok_and(|row| row.is_some_and(|row| row.download_urls == made.download_urls && row.completed.is_some()))
+    row.is_ok_and(|row| {
+        row.is_some_and(|row| {
+            // Of a request with very many files the row does not tell which: then it counts that it has ended.
+            let same = row.download_urls == made.download_urls || row.truncated && row.download_urls.is_empty();
+            same && row.completed.is_some()
+        })
+    })
 }

@@ -1,5 +1,7 @@
 //! The steps of one group of requests, in the order in which [`super::scan`] takes them.
 
+mod judging;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,18 +22,20 @@ use super::stats::{GroupStats, LoadStats, RequestStats, job_stats};
 use super::{load, making};
 use crate::config::Config;
 use crate::config::checked::Job;
-use crate::intake::encryption::{self, SealError};
-use crate::intake::{self, KeyLength, Order, Terms};
+use crate::intake::{self, Order};
 use crate::metrics::GroupWork;
-use crate::outputs::{ObjectKey, Password};
+use crate::outputs::ObjectKey;
 use crate::reports::catalog::Catalog;
 use crate::reports::filters::{LeftOut, Scope, resolve};
 use crate::reports::{self, Report};
-use crate::requests::{ClaimedRequest, EncryptionKey, Progress, RequestKey, SUSPECT};
+use crate::requests::{ClaimedRequest, ClaimedText, Progress, RequestKey};
 use crate::sources::SourceError;
 
 /// How often a request's progress is noted in its row.
 const TELL: Duration = Duration::from_secs(2);
+
+/// Bytes of a `processed_batches` that is read: of some ten thousand batches.
+const MOST_NOTED: u64 = 16 << 20;
 
 /// The requests of one job that were claimed together.
 pub(super) struct Group<'a> {
@@ -75,53 +79,17 @@ impl<'a> Group<'a> {
         Self { world, config, lease, job, report, open, told: BTreeMap::new(), stats, load: LoadStats::default() }
     }
 
-    /// Judges each row by itself; those that are refused end here, and those that crashed their daemon too often.
-    pub(super) async fn accept(&mut self, summary: &mut Summary) -> Vec<Accepted> {
-        let mut accepted = Vec::new();
-        let mut oldest_first: Vec<ClaimedRequest> = self.open.values().cloned().collect();
-        oldest_first.sort_by(|a, b| (a.submitted, &a.key).cmp(&(b.submitted, &b.key)));
-        for request in oldest_first {
-            // Up to there it was in company, and any of them may have done it.
-            let crashed_alone = request.crashes.saturating_sub(SUSPECT);
-            if crashed_alone >= self.config.worker.max_crashes {
-                self.end(&request.key, Ending::Failed(Reason::crashes(crashed_alone)), summary).await;
-                continue;
-            }
-            match self.order(&request) {
-                Ok(order) => accepted.push(Accepted { request, order }),
-                Err(reason) => self.end(&request.key, Ending::Failed(reason), summary).await,
-            }
-        }
-        accepted
-    }
-
-    fn order(&self, request: &ClaimedRequest) -> Result<Order, Reason> {
-        let password = self.password(request).map_err(Reason::sealed)?;
-        let terms = Terms {
-            request_data: request.request_data.as_deref(),
-            encryption_key: password.as_ref(),
-            key_length: KeyLength::Any,
-        };
-        intake::accept(self.job, terms).map_err(|refusal| Reason::refused(&refusal))
-    }
-
-    /// What opens a request's files. None only where there never was one.
-    fn password(&self, request: &ClaimedRequest) -> Result<Option<Password>, SealError> {
-        let RequestKey { tag, request_id } = &request.key;
-        Ok(match &request.encryption_key {
-            None => None,
-            Some(EncryptionKey::Plain(key)) => Some(Password::new(key.clone())),
-            Some(EncryptionKey::Sealed(sealed)) => {
-                Some(encryption::open(self.config.secrets_key.as_ref(), tag, request_id, sealed)?)
-            }
-            Some(EncryptionKey::Wiped) => return Err(SealError::Wiped),
-        })
-    }
-
     /// How a request's files are made.
     fn made_as(&self, one: &Ready) -> String {
         let key = self.open.get(&one.key).and_then(|request| request.encryption_key.as_ref());
         made_as(self.job, one.order.shape, key)
+    }
+
+    /// The same group with these requests alone.
+    fn with(&self, open: BTreeMap<RequestKey, ClaimedRequest>) -> Self {
+        let Self { world, config, lease, job, report, .. } = *self;
+        let stats = GroupStats { requests: open.len(), ..self.stats.clone() };
+        Self { world, config, lease, job, report, open, told: BTreeMap::new(), stats, load: LoadStats::default() }
     }
 
     pub(super) async fn load_catalog(&mut self, accepted: &[Accepted], summary: &mut Summary) -> Option<Arc<Catalog>> {
@@ -154,22 +122,40 @@ impl<'a> Group<'a> {
         let timezone = self.config.timezone;
         let today = self.world.clock.now().with_timezone(&timezone).date_naive();
         let mut ready = Vec::new();
-        for Accepted { request, order } in accepted {
-            let own_channel = request.requested_channel.as_deref().unwrap_or_default();
-            let key_channels = request.allowed_channels.as_deref().map(intake::key_channels);
-            let scope = Scope {
-                today,
-                timezone,
-                max_batches: self.job.max_batches,
-                own_channel: self.job.own_channel_only.then_some(own_channel),
-                key_channels: key_channels.as_deref(),
-            };
-            let made = resolve(&order.config, catalog, &scope, &|batch| order.can_name(batch))
-                .map_err(|error| Reason::resolve(&error))
-                .and_then(|selection| {
-                    Ready::new(&request, order, selection, catalog, self.lease.short_name())
-                        .map_err(|error| Reason::key(&error))
-                });
+        // A content filter is looked up in every content there is: on the CPU pool, one request after the other.
+        let (job, contents) = (Arc::clone(self.job), Arc::clone(catalog));
+        let resolving = self.world.cpu.run(move || {
+            let resolved = accepted.into_iter().map(|one| {
+                let own_channel = one.request.requested_channel.as_deref().unwrap_or_default();
+                let key_channels = one.request.allowed_channels.as_deref().map(intake::key_channels);
+                let scope = Scope {
+                    today,
+                    timezone,
+                    max_batches: job.max_batches,
+                    own_channel: job.own_channel_only.then_some(own_channel),
+                    key_channels: key_channels.as_deref(),
+                };
+                let selection = resolve(&one.order.config, &contents, &scope, &|batch| one.order.can_name(batch));
+                (one, selection)
+            });
+            resolved.collect::<Vec<_>>()
+        });
+        let resolved = match self.unless_halted(resolving).await {
+            Some(Ok(resolved)) => resolved,
+            Some(Err(panic)) => {
+                self.end_all(&Ending::Failed(Reason::panicked(&panic)), summary).await;
+                return ready;
+            }
+            None => {
+                self.end_all(&Ending::HandedBack, summary).await;
+                return ready;
+            }
+        };
+        for (Accepted { request, order }, selection) in resolved {
+            let made = selection.map_err(|error| Reason::resolve(&error)).and_then(|selection| {
+                Ready::new(&request, order, selection, catalog, self.lease.short_name())
+                    .map_err(|error| Reason::key(&error))
+            });
             match made {
                 Ok(made) => ready.push(made),
                 Err(reason) => self.end(&request.key, Ending::Failed(reason), summary).await,
@@ -183,8 +169,8 @@ impl<'a> Group<'a> {
     pub(super) async fn resume(&mut self, mut ready: Vec<Ready>, catalog: &Catalog) -> Vec<Ready> {
         let mut noted: Vec<Vec<(ObjectKey, StoredBatch)>> = Vec::new();
         for one in &ready {
-            let processed = self.open.get(&one.key).and_then(|request| request.processed_batches.as_deref());
-            let processed = processed.and_then(Processed::parse).unwrap_or_default();
+            let processed = self.processed(&one.key).await;
+            let processed = processed.as_deref().and_then(Processed::parse).unwrap_or_default();
             let alike = processed.made_as == self.made_as(one);
             let files = processed.batches.into_iter().filter(|_| alike);
             // The row may have been written by anybody: only this request's own files are delivered. Hidden ones, of
@@ -219,6 +205,21 @@ impl<'a> Group<'a> {
             self.lease.ledger().resume(&one.key, Processed { made_as, batches });
         }
         ready
+    }
+
+    /// What the row says of files that are stored. What cannot be read is nothing: those files are made again.
+    async fn processed(&mut self, key: &RequestKey) -> Option<String> {
+        let request = self.open.get_mut(key)?;
+        if request.unread_batches.is_none_or(|bytes| bytes > MOST_NOTED) {
+            return request.processed_batches.take();
+        }
+        let asked = key.clone();
+        let which = ClaimedText::ProcessedBatches;
+        let read = self.world.ask(move |queue| queue.claimed_text(&asked, which, MOST_NOTED)).await;
+        read.unwrap_or_else(|error| {
+            log::warn!("what is stored is not known, it is made again request={key} error={error}");
+            None
+        })
     }
 
     /// What was loaded, or the end of all requests that needed it.

@@ -56,7 +56,7 @@ pub fn world(config: Config, clock: Arc<dyn Clock>) -> Result<World, OpenError> 
 
 /// The `job_request` table, by at most so many connections.
 pub fn queue(config: &Config, clock: Arc<dyn Clock>, connections: u32) -> Result<Arc<dyn Queue>, QueueError> {
-    Ok(match &config.database.url {
+    let queue: Arc<dyn Queue> = match &config.database.url {
         DatabaseUrl::Sqlite(path) => Arc::new(requests::open_sqlite(path, clock, connections)?),
         DatabaseUrl::Postgres(url) => {
             let place = PostgresPlace {
@@ -70,7 +70,9 @@ pub fn queue(config: &Config, clock: Arc<dyn Clock>, connections: u32) -> Result
             };
             Arc::new(requests::open_postgres(place, clock, connections)?)
         }
-    })
+    };
+    queue.show_request_data(config.worker.max_request_data);
+    Ok(queue)
 }
 
 /// The platform's tables. The error says what is wrong with the URL, without showing it.

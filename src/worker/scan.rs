@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::World;
 use super::ending::Summary;
-use super::group::Group;
+use super::group::{Accepted, Group};
 use super::lease::Lease;
 use super::points;
 use crate::config::Config;
@@ -97,6 +97,13 @@ fn group_by_job(jobs: &[Arc<Job>], requests: Vec<ClaimedRequest>) -> Vec<(Arc<Jo
 /// reason, and no others; a stop that cannot wait hands back what is left.
 async fn work(mut group: Group<'_>, summary: &mut Summary) {
     let accepted = group.accept(summary).await;
+    for (part, accepted) in group.parts(accepted) {
+        work_on(part, accepted, summary).await;
+    }
+}
+
+/// Requests that are loaded for together, from orders to written-back rows.
+async fn work_on(mut group: Group<'_>, accepted: Vec<Accepted>, summary: &mut Summary) {
     let Some(catalog) = group.load_catalog(&accepted, summary).await else { return };
     let ready = group.resolve(accepted, &catalog, summary).await;
     let ready = group.resume(ready, &catalog).await;

@@ -183,7 +183,7 @@ impl TestDatabase {
         conn
     }
 
-    fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         let mut client = Client::connect(&self.direct_url().unwrap_or_else(|| self.url()), NoTls).unwrap();
         client.batch_execute("SET TIME ZONE 'UTC'").unwrap();
         client

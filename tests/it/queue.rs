@@ -12,6 +12,7 @@ mod line;
 mod listening;
 mod migrations;
 mod outages;
+mod paging;
 mod properties;
 mod reading;
 mod retention;
@@ -23,7 +24,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use exhaust::requests::{Claim, ClaimWish, Failure, ManualClock, NewRequest, Queue, RequestKey, Suspects};
+use exhaust::requests::{
+    Claim, ClaimWish, Failure, Found, ManualClock, NewRequest, Page, Patience, Queue, Reader, RequestKey, RequestRow,
+    Search, Suspects,
+};
 
 use super::daemon::wait_for;
 use super::databases::TestDatabase;
@@ -119,6 +123,22 @@ pub(crate) fn wish(limit: u32) -> ClaimWish {
         per_tag: None,
         per_channel: None,
     }
+}
+
+/// What a search finds.
+pub(crate) struct FoundRows {
+    pub(crate) total: u64,
+    pub(crate) rows: Vec<RequestRow>,
+}
+
+/// A search with its rows, the newest first.
+pub(crate) fn found(queue: &dyn Queue, search: &Search, reader: &Reader, limit: u32) -> FoundRows {
+    let patience = Patience::of(Duration::from_mins(1));
+    let Found { total, entries } = queue.search(search, reader, &Page::first(limit), &patience).unwrap();
+    let keys: Vec<RequestKey> = entries.into_iter().map(|entry| entry.key).collect();
+    let rows = queue.rows(&keys, u64::MAX).unwrap();
+    assert_eq!(rows.iter().map(|(at, _)| *at).collect::<Vec<_>>(), (0..keys.len()).collect::<Vec<_>>());
+    FoundRows { total, rows: rows.into_iter().map(|(_, row)| row).collect() }
 }
 
 /// Takes back what nobody works on any more, and then claims, as daemons do.

@@ -82,6 +82,13 @@ impl<'a> Site<'a> {
         self
     }
 
+    /// With further sections of jobs.toml.
+    pub(crate) fn with(self, sections: &str) -> Self {
+        let file = self.path("jobs.toml");
+        fs::write(&file, format!("{}\n{sections}", fs::read_to_string(&file).unwrap())).unwrap();
+        self
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

@@ -26,11 +26,21 @@ enum Test<'a> {
     Exists(bool),
 }
 
-/// The values of a filter: texts are looked up by their bytes, and only those that may equal something of other bytes
-/// (numbers, dates, booleans) are compared one by one.
+/// The values of a filter by everything that they may equal, so that a value of a content is looked up and not compared
+/// with each of them.
+#[derive(Default)]
 struct Wanted<'a> {
     texts: HashSet<&'a str>,
-    others: Vec<Operand<'a>>,
+    /// What texts that are dates mean.
+    instants: HashSet<i64>,
+    /// What numbers, and texts that are numbers, mean.
+    numbers: HashSet<Decimal>,
+    /// What numbers mean.
+    plain_numbers: HashSet<Decimal>,
+    /// What any value means that is true or false in some spelling.
+    truths: HashSet<bool>,
+    /// What true and false mean.
+    plain_truths: HashSet<bool>,
 }
 
 /// One value with everything that it may be.
@@ -53,23 +63,44 @@ impl<'a> Operand<'a> {
 
 impl<'a> Wanted<'a> {
     fn new(scalars: &'a [Scalar], tz: Tz) -> Self {
-        let mut wanted = Self { texts: HashSet::new(), others: Vec::new() };
+        let mut wanted = Self::default();
         for scalar in scalars {
-            let value = Operand::new(scalar, tz);
-            if let Scalar::Text(text) = scalar {
-                wanted.texts.insert(text);
-                if value.number.is_none() && value.instant.is_none() && value.truth.is_none() {
+            let Operand { number, instant, truth, .. } = Operand::new(scalar, tz);
+            wanted.truths.extend(truth);
+            match scalar {
+                Scalar::Bool(_) => {
+                    wanted.plain_truths.extend(truth);
                     continue;
                 }
+                Scalar::Number(..) => wanted.plain_numbers.extend(number.clone()),
+                Scalar::Text(text) => drop(wanted.texts.insert(text)),
             }
-            wanted.others.push(value);
+            wanted.numbers.extend(number);
+            wanted.instants.extend(instant);
         }
         wanted
     }
 
+    /// Whether a value equals one of these: true and false whatever is spelled like them, numbers what is the same number,
+    /// texts the same bytes, the same number where the other one is no text, and the same instant where both are dates.
     fn holds(&self, found: &Scalar, tz: Tz) -> bool {
-        matches!(found, Scalar::Text(text) if self.texts.contains(text.as_str()))
-            || self.others.iter().any(|wanted| equal(found, wanted, tz))
+        if let Scalar::Bool(_) = found {
+            return truth(found).is_some_and(|found| self.truths.contains(&found));
+        }
+        let is_true_or_false =
+            !self.plain_truths.is_empty() && truth(found).is_some_and(|found| self.plain_truths.contains(&found));
+        is_true_or_false
+            || match found {
+                Scalar::Bool(_) => false,
+                Scalar::Number(number, _) => self.numbers.contains(number),
+                Scalar::Text(text) => {
+                    self.texts.contains(text.as_str())
+                        || !self.plain_numbers.is_empty()
+                            && number(found).is_some_and(|found| self.plain_numbers.contains(&found))
+                        || !self.instants.is_empty()
+                            && parse_instant(text, tz).is_some_and(|found| self.instants.contains(&found))
+                }
+            }
     }
 }
 
@@ -160,17 +191,6 @@ fn truth(scalar: &Scalar) -> Option<bool> {
     (text == "0" || text.eq_ignore_ascii_case("false")).then_some(false)
 }
 
-fn equal(found: &Scalar, wanted: &Operand<'_>, tz: Tz) -> bool {
-    match (found, wanted.scalar) {
-        (Scalar::Bool(_), _) | (_, Scalar::Bool(_)) => truth(found).is_some() && truth(found) == wanted.truth,
-        (Scalar::Number(found, _), _) => wanted.number.as_ref() == Some(found),
-        (Scalar::Text(_), Scalar::Number(..)) => number(found).is_some() && number(found) == wanted.number,
-        (Scalar::Text(found), Scalar::Text(text)) => {
-            found == text || wanted.instant.is_some() && parse_instant(found, tz) == wanted.instant
-        }
-    }
-}
-
 /// `None` where the two cannot be ordered.
 fn order(found: &Scalar, wanted: &Operand<'_>, tz: Tz) -> Option<Ordering> {
     match (found, wanted.scalar) {
@@ -217,6 +237,50 @@ impl SortValue {
         match direction {
             Direction::Ascending => values.min(),
             Direction::Descending => values.max(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Whether two values are equal, compared by themselves: what `Wanted` looks up.
+    fn equal(found: &Scalar, wanted: &Operand<'_>, tz: Tz) -> bool {
+        match (found, wanted.scalar) {
+            (Scalar::Bool(_), _) | (_, Scalar::Bool(_)) => truth(found).is_some() && truth(found) == wanted.truth,
+            (Scalar::Number(found, _), _) => wanted.number.as_ref() == Some(found),
+            (Scalar::Text(_), Scalar::Number(..)) => number(found).is_some() && number(found) == wanted.number,
+            (Scalar::Text(found), Scalar::Text(text)) => {
+                found == text || wanted.instant.is_some() && parse_instant(found, tz) == wanted.instant
+            }
+        }
+    }
+
+    fn scalar() -> impl Strategy<Value = Scalar> {
+        const TEXTS: &[&str] =
+            &["", "a", "1", "01", "1.0", "1e0", "0", "true", "False", " true ", "2020-01-01", "2020-01-01T00:00:00Z"];
+        const NUMBERS: &[&str] =
+            &["1", "1.0", "10e-1", "0", "-0", "7", "123456789012345678901", "123456789012345678902"];
+        let number = |text: &str| Decimal::parse(text).map(|number| Scalar::Number(number, text.to_owned()));
+        prop_oneof![
+            proptest::sample::select(TEXTS).prop_map(|text| Scalar::Text(text.to_owned())),
+            proptest::sample::select(NUMBERS).prop_filter_map("a number", number),
+            any::<bool>().prop_map(Scalar::Bool),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn a_value_is_looked_up_as_it_would_be_compared(
+            wanted in proptest::collection::vec(scalar(), 0..5), found in scalar()
+        ) {
+            let one_by_one = wanted.iter().any(|wanted| equal(&found, &Operand::new(wanted, Tz::UTC), Tz::UTC));
+            prop_assert_eq!(Wanted::new(&wanted, Tz::UTC).holds(&found, Tz::UTC), one_by_one);
         }
     }
 }

@@ -3,7 +3,12 @@
 use serde_json::Value;
 
 use super::{Condition, ContentFilter, Direction, FieldFilter, Scalar};
-use crate::reports::job_config::{JobConfigError, cut, hint, known_keys, object, wrong_type};
+use crate::reports::job_config::{JobConfigError, MOST_VALUES, cut, hint, known_keys, object, within, wrong_type};
+
+/// Most fields that are filtered by. Each is a column of `content` that is read.
+pub(in crate::reports) const MOST_FIELDS: usize = 50;
+/// Most fields that are sorted by.
+pub(in crate::reports) const MOST_SORT_KEYS: usize = 5;
 
 const OPERATORS: [&str; 13] =
     ["min", "max", ">=", "<=", ">", "<", "!=", "contains", "startsWith", "endsWith", "notEquals", "notIn", "exists"];
@@ -21,9 +26,12 @@ impl ContentFilter {
         if filters.is_empty() {
             return Err(empty("contentFilters.request.filters"));
         }
+        within("contentFilters.request.filters", filters.len(), "fields", MOST_FIELDS)?;
         if let Some(fields) = request.get("fields") {
             check_fields(fields)?;
         }
+        let values = filters.values().map(values).sum();
+        within("contentFilters.request.filters", values, "values", MOST_VALUES)?;
         Ok(Self {
             filters: filters.iter().map(|(field, value)| field_filter(field, value)).collect::<Result<_, _>>()?,
             sort_by: request.get("sort_by").map(sort_by).transpose()?.unwrap_or_default(),
@@ -34,6 +42,15 @@ impl ContentFilter {
 
 fn empty(what: &str) -> JobConfigError {
     JobConfigError::Empty { what: what.to_owned() }
+}
+
+/// How many values a filter has: a scalar is one, and of an object each operator has its own.
+fn values(filter: &Value) -> usize {
+    match filter {
+        Value::Array(list) => list.len(),
+        Value::Object(operators) => operators.values().map(values).sum(),
+        _ => 1,
+    }
 }
 
 fn field_filter(field: &str, value: &Value) -> Result<FieldFilter, JobConfigError> {
@@ -93,6 +110,7 @@ fn scalar(value: &Value, what: &str) -> Result<Scalar, JobConfigError> {
 
 fn sort_by(value: &Value) -> Result<Vec<(String, Direction)>, JobConfigError> {
     let keys = object(value, "sort_by")?;
+    within("sort_by", keys.len(), "fields", MOST_SORT_KEYS)?;
     let direction = |(field, value): (&String, &Value)| {
         let what = || format!("sort_by '{}'", cut(field));
         let text = value.as_str().ok_or_else(|| wrong_type(&what(), "\"asc\" or \"desc\"", value))?;
@@ -117,6 +135,7 @@ fn limit(value: &Value) -> Result<usize, JobConfigError> {
 
 fn check_fields(value: &Value) -> Result<(), JobConfigError> {
     let list = value.as_array().ok_or_else(|| wrong_type("fields", "a list of texts", value))?;
+    within("fields", list.len(), "values", MOST_VALUES)?;
     match list.iter().find(|item| !item.is_string()) {
         Some(item) => Err(wrong_type("fields[…]", "text", item)),
         None => Ok(()),

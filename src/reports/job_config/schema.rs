@@ -3,6 +3,9 @@
 
 use serde_json::{Value, json};
 
+use super::MOST_VALUES;
+use crate::reports::content_filter::{MOST_FIELDS, MOST_SORT_KEYS};
+
 /// What `outputs::ReportPath` takes, but for lengths in bytes.
 const REPORT_PATH: &str = r"^((?!\.)[^/\u0000-\u001f\u007f-\u009f]+(/(?!\.)[^/\u0000-\u001f\u007f-\u009f]+){0,15}/?)?$";
 
@@ -11,6 +14,12 @@ const REPORT_PATH: &str = r"^((?!\.)[^/\u0000-\u001f\u007f-\u009f]+(/(?!\.)[^/\u
 pub fn json_schema() -> Value {
     let text = || json!({ "type": "string", "minLength": 1 });
     let texts = |of: &str| json!({ "type": "array", "items": text(), "minItems": 1, "description": of });
+    let names = |of: &str| {
+        let mut names = texts(of);
+        // Of different ones; who repeats some may give more.
+        names["maxItems"] = json!(MOST_VALUES);
+        names
+    };
     json!({
         "type": "object",
         "description": "Which batches. All given conditions hold; at least one is needed.",
@@ -19,15 +28,15 @@ pub fn json_schema() -> Value {
             "batchFilters": {
                 "description": "A list of frameworks of the batch's course, or an object.",
                 "oneOf": [
-                    texts("The course has one of these frameworks; letter case aside."),
+                    names("The course has one of these frameworks; letter case aside."),
                     {
                         "type": "object",
                         "additionalProperties": false,
                         "minProperties": 1,
                         "properties": {
                             "ids": texts("Batch ids."),
-                            "channels": texts("The course belongs to one of these channels."),
-                            "frameworks": texts("The course has one of these frameworks; letter case aside."),
+                            "channels": names("The course belongs to one of these channels."),
+                            "frameworks": names("The course has one of these frameworks; letter case aside."),
                         },
                     },
                 ],
@@ -72,8 +81,8 @@ fn content_filters(description: &str) -> Value {
     // its operator, and `>=` is none.
     let scalar = json!({ "type": ["string", "number", "boolean"], "minLength": 1 });
     let text = json!({ "type": ["string", "number"], "minLength": 1 });
-    let one_or_more =
-        json!({ "type": ["string", "number", "boolean", "array"], "minLength": 1, "items": scalar, "minItems": 1 });
+    let one_or_more = json!({ "type": ["string", "number", "boolean", "array"], "minLength": 1, "items": scalar, "minItems": 1,
+        "maxItems": MOST_VALUES });
     let operators = json!({
         "type": "object",
         "additionalProperties": false,
@@ -100,16 +109,19 @@ fn content_filters(description: &str) -> Value {
                     "filters": {
                         "type": "object",
                         "minProperties": 1,
+                        "maxProperties": MOST_FIELDS,
                         "propertyNames": { "minLength": 1 },
                         "additionalProperties": filter,
-                        "description": "Metadata field to value (equals), list (one of) or object of operators.",
+                        "description": "Metadata field to value (equals), list (one of) or object of operators; at most \
+                                        2,000 values in all.",
                     },
                     "sort_by": {
                         "type": "object",
+                        "maxProperties": MOST_SORT_KEYS,
                         "additionalProperties": { "type": "string", "pattern": "^([aA][sS][cC]|[dD][eE][sS][cC])$" },
                     },
                     "limit": { "type": "integer", "minimum": 1 },
-                    "fields": { "type": "array", "items": { "type": "string" } },
+                    "fields": { "type": "array", "items": { "type": "string" }, "maxItems": MOST_VALUES },
                 },
             },
         },

@@ -8,10 +8,10 @@ use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Nullable, Text};
 
 use super::super::kept::kept;
-use super::super::stored::{StoredKey, Value, time};
+use super::super::stored::{StoredKey, Value, text, time};
 use super::super::text::{can_exist, clean_option};
 use super::super::times::microseconds;
-use super::super::{Progress, RequestKey, SUSPECT};
+use super::super::{ClaimedText, Progress, RequestKey, SUSPECT};
 use super::now;
 
 /// PROCESSING without any lease is another system's work, taken over only where `$3` says after how long. Rows that another
@@ -121,6 +121,31 @@ pub(super) fn note_progress(conn: &mut PgConnection, token: &str, rows: &[(Reque
         .bind::<Text, _>(super::super::text::clean(token))
         .execute(conn)
         .map(drop)
+}
+
+pub(super) fn text_of(
+    conn: &mut PgConnection,
+    key: &RequestKey,
+    which: ClaimedText,
+    most: u64,
+) -> QueryResult<Option<String>> {
+    let sql = match which {
+        ClaimedText::RequestData => {
+            "SELECT CASE WHEN octet_length(request_data::text) <= $3 THEN request_data::text END AS value
+            FROM job_request WHERE tag = $1 AND request_id = $2"
+        }
+        ClaimedText::ProcessedBatches => {
+            "SELECT CASE WHEN octet_length(processed_batches) <= $3 THEN processed_batches END AS value
+            FROM job_request WHERE tag = $1 AND request_id = $2"
+        }
+    };
+    let values = (
+        key.tag.as_str().into_sql::<Text>(),
+        key.request_id.as_str().into_sql::<Text>(),
+        i64::try_from(most).unwrap_or(i64::MAX).into_sql::<BigInt>(),
+    );
+    let row: Option<Value> = kept(sql, values).get_result(conn).optional()?;
+    Ok(row.and_then(|row| text(row.value)))
 }
 
 /// Back-offs are ours alone, so they may be compared and are never infinite.

@@ -9,9 +9,9 @@ use super::super::encryption::{self, Standing, StoredKeeping, columns_of, protec
 use super::super::kept::kept;
 use super::super::reading::like_pattern;
 use super::super::stored::{self, StoredCount, StoredRow, StoredTotal, Value, time};
-use super::super::text::{clean, clean_option, err_message};
+use super::super::text::{URLS_OF_ONE, clean, clean_option, err_message, within};
 use super::super::{Client, NewRequest, Overview, RequestKey, RequestRow, Retried, Submitted};
-use super::{columns, now};
+use super::{columns, now, rows};
 
 /// The primary key decides which of a hundred at once makes the row.
 const INSERT: &str = concat!(
@@ -226,11 +226,12 @@ fn resubmit_anew(conn: &mut PgConnection, shift: i64, request: &NewRequest) -> Q
     Ok(changed == 1)
 }
 
-const FIND: &str = concat!("SELECT ", columns!(), " FROM job_request AS j WHERE j.tag = $1 AND j.request_id = $2");
+const FIND: &str =
+    concat!("SELECT ", columns!(), " FROM ", rows!("job_request AS j"), " WHERE j.tag = $1 AND j.request_id = $2");
 
-pub(super) fn find(conn: &mut PgConnection, key: &RequestKey) -> QueryResult<Option<RequestRow>> {
+pub(super) fn find(conn: &mut PgConnection, key: &RequestKey, most: u64) -> QueryResult<Option<RequestRow>> {
     let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
-    let row: Option<StoredRow> = kept(FIND, values).get_result(conn).optional()?;
+    let row: Option<StoredRow> = kept(within(FIND, most, URLS_OF_ONE), values).get_result(conn).optional()?;
     Ok(row.map(RequestRow::from))
 }
 
@@ -253,11 +254,13 @@ pub(super) fn overview(conn: &mut PgConnection) -> QueryResult<Overview> {
 
 /// Names every column that is ever read or written.
 pub(super) fn check(conn: &mut PgConnection) -> QueryResult<()> {
-    sql_query(concat!(
+    const EVERY: &str = concat!(
         "SELECT ",
         columns!(),
-        ", j.encryption_key, j.encryption_key_sealed, j.encryption_mark FROM job_request AS j LIMIT 0"
-    ))
-    .load::<StoredRow>(conn)?;
+        ", j.encryption_key, j.encryption_key_sealed, j.encryption_mark FROM ",
+        rows!("job_request AS j"),
+        " LIMIT 0"
+    );
+    sql_query(within(EVERY, 0, 0)).load::<StoredRow>(conn)?;
     sql_query("SELECT job_id, schedule, slot FROM exhaust_slot LIMIT 0").execute(conn).map(drop)
 }

@@ -11,6 +11,7 @@ mod ends;
 mod finished;
 mod listen;
 mod migrate;
+mod patience;
 mod reading;
 mod rights;
 mod slots;
@@ -19,6 +20,7 @@ mod url;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -33,9 +35,9 @@ use super::failures;
 use super::text::{can_exist, token};
 use super::times::microseconds;
 use super::{
-    Bookmark, Claim, ClaimWish, Client, Clock, Completion, Daemon, Failure, FinishedPage, Found, Heartbeat, Listener,
-    NewRequest, Overview, Pooling, Progress, Queue, QueueError, Reader, RequestKey, RequestRow, Retried, Search,
-    Submitted, Waiting, WriteBack, stored,
+    Bookmark, Claim, ClaimWish, ClaimedText, Client, Clock, Completion, Daemon, Entry, Failure, FinishedPage, Found,
+    Heartbeat, Listener, NewRequest, Overview, Page, Patience, Pooling, Progress, Queue, QueueError, Reader,
+    RequestKey, RequestRow, Retried, SHOWN_DATA, Search, Submitted, Waiting, WriteBack, stored,
 };
 
 pub(super) const MIGRATIONS: [&str; 12] = [
@@ -66,22 +68,42 @@ macro_rules! now {
     };
 }
 
-/// What [`stored::StoredRow`] reads, of the table under the name `j`.
+/// What [`stored::StoredRow`] reads, of the table under the name `j` and of [`rows`]. No column is read beyond a bound;
+/// [`within`](super::text::within) says what `{most}` and `{urls}` are. A list of channels that is cut is no JSON, and then
+/// allows none; files and statistics are left out whole.
 macro_rules! columns {
     () => {
         concat!(protected!("j."), ", j.tag::text AS tag, j.request_id::text AS request_id, j.job_id::text AS job_id, j.status::text AS status, \
-         j.request_data::text AS request_data, j.requested_by::text AS requested_by, \
-         j.requested_channel::text AS requested_channel, to_json(j.download_urls)::text AS download_urls, \
+         CASE WHEN octet_length(l.data) <= {most} THEN l.data END AS request_data, \
+         CASE WHEN octet_length(l.data) > {most} THEN octet_length(l.data)::text END AS unread_data, \
+         CASE WHEN octet_length(l.urls) > {urls} OR octet_length(l.stats) > 2097152 \
+            THEN '1' END AS truncated, \
+         j.requested_by::text AS requested_by, j.requested_channel::text AS requested_channel, \
+         CASE WHEN octet_length(l.urls) <= {urls} THEN l.urls END \
+            AS download_urls, \
          j.dt_file_created::text AS dt_file_created, j.dt_job_submitted::text AS dt_job_submitted, \
          j.dt_job_processing::text AS dt_job_processing, j.dt_job_completed::text AS dt_job_completed, \
          j.execution_time::text AS execution_time, j.err_message::text AS err_message, \
-         j.err_detail::text AS err_detail, j.iteration::text AS iteration, j.crashes::text AS crashes, \
+         left(j.err_detail, 100000) AS err_detail, j.iteration::text AS iteration, j.crashes::text AS crashes, \
          j.lease_owner::text AS lease_owner, j.lease_expires_at::text AS lease_expires_at, \
-         j.next_attempt_at::text AS next_attempt_at, j.processed_batches::text AS processed_batches, \
-         j.job_stats::text AS job_stats, j.allowed_channels::text AS allowed_channels")
+         j.next_attempt_at::text AS next_attempt_at, left(j.processed_batches, 4096) AS processed_batches, \
+         CASE WHEN octet_length(l.stats) <= 2097152 THEN l.stats END AS job_stats, \
+         left(j.allowed_channels, 65536) AS allowed_channels")
     };
 }
-use {columns, now};
+
+/// What [`columns`] are selected from: each long column is made text once, however often it is looked at (OFFSET keeps the
+/// planner from writing the expression into all these places).
+macro_rules! rows {
+    ($from:literal) => {
+        concat!(
+            $from,
+            " CROSS JOIN LATERAL (SELECT j.request_data::text AS data, to_json(j.download_urls)::text AS urls, \
+             j.job_stats::text AS stats OFFSET 0) AS l"
+        )
+    };
+}
+use {columns, now, rows};
 
 type Connections = Pool<Manager>;
 type Connection = PooledConnection<Manager>;
@@ -93,6 +115,8 @@ pub struct PostgresQueue {
     direct: Option<Arc<Route>>,
     /// Replaced by [`Queue::reconnect`].
     pool: RwLock<Connections>,
+    /// [`Queue::show_request_data`]
+    shown_data: AtomicU64,
     clock: Arc<dyn Clock>,
 }
 
@@ -133,7 +157,7 @@ pub fn open_postgres(
     let route = Route::new(place.url, place.pooling)?;
     let direct = place.direct_url.map(|url| Route::new(url, None)).transpose()?;
     let pool = RwLock::new(pool(&route, connections));
-    Ok(PostgresQueue { route, direct, pool, clock })
+    Ok(PostgresQueue { route, direct, pool, shown_data: AtomicU64::new(SHOWN_DATA), clock })
 }
 
 fn pool(route: &Arc<Route>, connections: u32) -> Connections {
@@ -242,6 +266,26 @@ impl PostgresQueue {
         Ok(if changed == 1 { WriteBack::Done } else { WriteBack::Lost })
     }
 
+    /// What ends the statement of a server process, by another connection. A pooler gives the process to nobody else while the
+    /// transaction lasts in which it is asked.
+    fn canceller(&self) -> impl Fn(i32) + Send + 'static {
+        let (pool, route) = (self.pool(), Arc::clone(&self.route));
+        move |process| {
+            // Where there is none the statement ends by its time-out.
+            let Ok(mut link) = pool.get() else { return };
+            if link.begin(&route).is_ok() {
+                let asked = patience::cancel(&mut link.conn, process);
+                if let Err(error) = link.end(asked) {
+                    log::debug!("a search could not be ended early error={error}");
+                }
+            }
+        }
+    }
+
+    fn shown_data(&self) -> u64 {
+        self.shown_data.load(Ordering::Relaxed)
+    }
+
     /// What the test's clock has been moved ahead, in microseconds.
     fn shift(&self) -> i64 {
         microseconds(self.clock.shift())
@@ -320,6 +364,15 @@ impl Queue for PostgresQueue {
         Ok(stored::claim(token, rows))
     }
 
+    fn claimed_text(&self, key: &RequestKey, which: ClaimedText, most: u64) -> Result<Option<String>, QueueError> {
+        let what = format!("read {} of {key}", which.column());
+        if can_exist(key) { self.read(what, |conn| claim::text_of(conn, key, which, most)) } else { Ok(None) }
+    }
+
+    fn show_request_data(&self, most: u64) {
+        self.shown_data.store(most, Ordering::Relaxed);
+    }
+
     fn renew(
         &self,
         token: &str,
@@ -394,20 +447,35 @@ impl Queue for PostgresQueue {
         if !can_exist(key) {
             return Ok(None);
         }
-        self.read(format_args!("find {key}"), |conn| clients::find(conn, key))
+        self.read(format_args!("find {key}"), |conn| clients::find(conn, key, self.shown_data()))
     }
 
-    fn list(&self, tag: Option<&str>, reader: &Reader, limit: u32) -> Result<Vec<RequestRow>, QueueError> {
+    fn list(&self, tag: Option<&str>, reader: &Reader, page: &Page) -> Result<Vec<Entry>, QueueError> {
+        let begin = reading::begin(page.after.as_ref())?;
         if tag.is_some_and(|tag| tag.contains('\0')) {
             return Ok(Vec::new());
         }
-        let rows = self.read("list job_request", |conn| reading::list(conn, tag, reader, limit))?;
-        Ok(stored::newest(rows, limit))
+        self.read("list job_request", |conn| reading::list(conn, tag, reader, &begin, page.limit))
     }
 
-    fn search(&self, search: &Search, reader: &Reader, limit: u32) -> Result<Found, QueueError> {
-        let (total, rows) = self.read("search job_request", |conn| reading::search(conn, search, reader, limit))?;
-        Ok(Found { total, rows: stored::newest(rows, limit) })
+    fn search(&self, search: &Search, reader: &Reader, page: &Page, patience: &Patience) -> Result<Found, QueueError> {
+        let begin = reading::begin(page.after.as_ref())?;
+        let found = self.read("search job_request", |conn| {
+            patience::bounded(conn, patience, self.canceller(), |conn| {
+                let total = reading::count(conn, search, reader)?;
+                patience::time_out(conn, patience)?;
+                let entries = reading::search(conn, search, reader, (&begin, page.limit, total))?;
+                Ok(Found { total, entries })
+            })
+        });
+        found.map_err(|error| if patience.is_over() { QueueError::TooLong } else { error })
+    }
+
+    fn rows(&self, keys: &[RequestKey], bytes: u64) -> Result<Vec<(usize, RequestRow)>, QueueError> {
+        if !keys.iter().all(can_exist) {
+            return Err(QueueError::Refused("read rows: a key with a NUL character".to_owned()));
+        }
+        self.read("read rows of job_request", |conn| reading::rows(conn, keys, self.shown_data(), bytes))
     }
 
     fn waiting(&self, job_ids: &[String]) -> Result<Vec<Waiting>, QueueError> {

@@ -21,12 +21,17 @@ const BY_AGE: &str = "since NULLS FIRST, tag COLLATE \"C\", request_id COLLATE \
 /// Not before its back-off is over.
 const DUE: &str = "(next_attempt_at IS NULL OR next_attempt_at <= (SELECT now FROM clock))";
 
-/// What a worker needs of a row.
+/// What a worker needs of a row, long texts aside ([`INLINE`](super::super::INLINE)): a list of channels that is cut is no
+/// JSON, and then allows none.
 const COLUMNS: &str = "j.tag::text AS tag, j.request_id::text AS request_id, j.job_id::text AS job_id,
-        j.request_data::text AS request_data, j.requested_by::text AS requested_by,
+        CASE WHEN octet_length(j.request_data::text) <= 4096 THEN j.request_data::text END AS request_data,
+        CASE WHEN octet_length(j.request_data::text) > 4096 THEN octet_length(j.request_data::text)::text END AS unread_data,
+        j.requested_by::text AS requested_by,
         j.requested_channel::text AS requested_channel, j.dt_job_submitted::text AS dt_job_submitted,
         j.dt_job_processing::text AS dt_job_processing, j.iteration::text AS iteration, j.crashes::text AS crashes,
-        j.processed_batches::text AS processed_batches, j.allowed_channels::text AS allowed_channels,
+        CASE WHEN octet_length(j.processed_batches) <= 4096 THEN j.processed_batches END AS processed_batches,
+        CASE WHEN octet_length(j.processed_batches) > 4096 THEN octet_length(j.processed_batches)::text END AS unread_batches,
+        left(j.allowed_channels, 65536) AS allowed_channels,
         j.encryption_key::text AS encryption_key, j.encryption_key_sealed::text AS encryption_key_sealed,
         j.encryption_mark::text AS encryption_mark";
 

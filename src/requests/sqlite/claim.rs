@@ -9,10 +9,10 @@ use diesel::sql_types::{BigInt, Binary, Bool, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 
 use super::super::kept::kept;
-use super::super::stored::{Loose, Value, time};
+use super::super::stored::{Loose, Value, text, time};
 use super::super::text::{can_exist, clean, clean_option};
 use super::super::times::{later, sqlite_text};
-use super::super::{Progress, RequestKey, SUSPECT};
+use super::super::{ClaimedText, Progress, RequestKey, SUSPECT};
 
 /// PROCESSING rows that nobody works on, as far as SQL can tell: a lease that ran out, or none at all. Names come as a
 /// JSON array. A key that is not text (SQLite lets a primary key be NULL) names no row, so such a row is left alone.
@@ -139,6 +139,31 @@ pub(super) fn note_progress(
         }
         Ok(())
     })
+}
+
+pub(super) fn text_of(
+    conn: &mut SqliteConnection,
+    key: &RequestKey,
+    which: ClaimedText,
+    most: u64,
+) -> QueryResult<Option<String>> {
+    let sql = match which {
+        ClaimedText::RequestData => {
+            "SELECT CASE WHEN octet_length(request_data) <= ?3 THEN request_data END AS value
+            FROM job_request WHERE tag = ?1 AND request_id = ?2"
+        }
+        ClaimedText::ProcessedBatches => {
+            "SELECT CASE WHEN octet_length(processed_batches) <= ?3 THEN processed_batches END AS value
+            FROM job_request WHERE tag = ?1 AND request_id = ?2"
+        }
+    };
+    let values = (
+        key.tag.as_str().into_sql::<Text>(),
+        key.request_id.as_str().into_sql::<Text>(),
+        i64::try_from(most).unwrap_or(i64::MAX).into_sql::<BigInt>(),
+    );
+    let row: Option<Value> = kept(sql, values).get_result(conn).optional()?;
+    Ok(row.and_then(|row| text(row.value)))
 }
 
 /// Back-offs are ours alone, so they may be compared.

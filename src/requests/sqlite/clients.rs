@@ -10,7 +10,7 @@ use super::super::encryption::{self, Standing, StoredKeeping, columns_of, protec
 use super::super::kept::kept;
 use super::super::reading::sqlite_glob;
 use super::super::stored::{self, StoredCount, StoredRow, StoredTotal};
-use super::super::text::{clean, clean_option, err_message};
+use super::super::text::{URLS_OF_ONE, clean, clean_option, err_message, within};
 use super::super::{Client, NewRequest, Overview, RequestKey, RequestRow, Retried, Submitted};
 use super::columns;
 
@@ -183,9 +183,9 @@ fn resubmit_anew(conn: &mut SqliteConnection, now: &str, request: &NewRequest) -
 
 const FIND: &str = concat!("SELECT ", columns!(), " FROM job_request WHERE tag = ?1 AND request_id = ?2");
 
-pub(super) fn find(conn: &mut SqliteConnection, key: &RequestKey) -> QueryResult<Option<RequestRow>> {
+pub(super) fn find(conn: &mut SqliteConnection, key: &RequestKey, most: u64) -> QueryResult<Option<RequestRow>> {
     let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
-    let row: Option<StoredRow> = kept(FIND, values).get_result(conn).optional()?;
+    let row: Option<StoredRow> = kept(within(FIND, most, URLS_OF_ONE), values).get_result(conn).optional()?;
     Ok(row.map(RequestRow::from))
 }
 
@@ -201,11 +201,11 @@ pub(super) fn overview(conn: &mut SqliteConnection) -> QueryResult<Overview> {
 
 /// Names every column that is ever read or written.
 pub(super) fn check(conn: &mut SqliteConnection) -> QueryResult<()> {
-    sql_query(concat!(
+    const EVERY: &str = concat!(
         "SELECT ",
         columns!(),
         ", encryption_key, encryption_key_sealed, encryption_mark FROM job_request LIMIT 0"
-    ))
-    .load::<StoredRow>(conn)?;
+    );
+    sql_query(within(EVERY, 0, 0)).load::<StoredRow>(conn)?;
     sql_query("SELECT job_id, schedule, slot FROM exhaust_slot LIMIT 0").execute(conn).map(drop)
 }

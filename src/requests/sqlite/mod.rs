@@ -29,6 +29,7 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -42,9 +43,9 @@ use diesel::sqlite::SqliteConnection;
 use super::text::{can_exist, token};
 use super::times::sqlite_text;
 use super::{
-    Bookmark, Claim, ClaimWish, Client, Clock, Completion, Daemon, Failure, FinishedPage, Found, Heartbeat, Listener,
-    NewRequest, Overview, Pooling, Progress, Queue, QueueError, Reader, RequestKey, RequestRow, Retried, Search,
-    Submitted, Waiting, WriteBack, failures, stored,
+    Bookmark, Claim, ClaimWish, ClaimedText, Client, Clock, Completion, Daemon, Entry, Failure, FinishedPage, Found,
+    Heartbeat, Listener, NewRequest, Overview, Page, Patience, Pooling, Progress, Queue, QueueError, Reader,
+    RequestKey, RequestRow, Retried, SHOWN_DATA, Search, Submitted, Waiting, WriteBack, failures, stored,
 };
 
 pub(super) const MIGRATIONS: [&str; 10] = [
@@ -71,13 +72,28 @@ const SESSION: &str = "PRAGMA busy_timeout = 5000; PRAGMA synchronous = FULL; PR
 const TRIES: u32 = 100;
 const APART: Duration = Duration::from_millis(20);
 
-/// What [`stored::StoredRow`] reads, of the table under its own name.
+/// What [`stored::StoredRow`] reads, of the table under its own name. [`within`](super::text::within) says what `{most}` and `{urls}`
+/// are. No column is
+/// read beyond a bound: SQLite holds up to a gigabyte in any of them. A list of channels that is cut is no JSON, and then allows
+/// none; files and statistics are left out whole.
 macro_rules! columns {
     () => {
-        concat!(protected!(""), ", tag, request_id, job_id, status, request_data, requested_by, requested_channel, download_urls, \
-         dt_file_created, dt_job_submitted, dt_job_processing, dt_job_completed, execution_time, err_message, \
-         err_detail, iteration, crashes, lease_owner, lease_expires_at, next_attempt_at, processed_batches, job_stats, \
-         allowed_channels")
+        concat!(protected!(""), ", substr(tag, 1, 1000) AS tag, substr(request_id, 1, 1000) AS request_id, substr(job_id, 1, 1000) AS \
+         job_id, substr(status, 1, 1000) AS status, substr(requested_by, 1, 1000) AS requested_by, \
+         substr(requested_channel, 1, 1000) AS requested_channel, substr(dt_file_created, 1, 1000) AS \
+         dt_file_created, substr(dt_job_submitted, 1, 1000) AS dt_job_submitted, substr(dt_job_processing, 1, \
+         1000) AS dt_job_processing, substr(dt_job_completed, 1, 1000) AS dt_job_completed, \
+         substr(execution_time, 1, 1000) AS execution_time, substr(err_message, 1, 1000) AS err_message, \
+         substr(iteration, 1, 1000) AS iteration, substr(crashes, 1, 1000) AS crashes, substr(lease_owner, 1, \
+         1000) AS lease_owner, substr(lease_expires_at, 1, 1000) AS lease_expires_at, substr(next_attempt_at, \
+         1, 1000) AS next_attempt_at, \
+         CASE WHEN octet_length(request_data) <= {most} THEN request_data END AS request_data, \
+         CASE WHEN octet_length(request_data) > {most} THEN octet_length(request_data) END AS unread_data, \
+         CASE WHEN octet_length(download_urls) <= {urls} THEN download_urls END AS download_urls, \
+         CASE WHEN octet_length(job_stats) <= 2097152 THEN job_stats END AS job_stats, \
+         CASE WHEN octet_length(download_urls) > {urls} OR octet_length(job_stats) > 2097152 THEN 1 END AS truncated, \
+         substr(err_detail, 1, 100000) AS err_detail, substr(processed_batches, 1, 4096) AS processed_batches, \
+         substr(allowed_channels, 1, 65536) AS allowed_channels")
     };
 }
 use columns;
@@ -86,6 +102,8 @@ use columns;
 pub struct SqliteQueue {
     name: String,
     pool: Pool<ConnectionManager<SqliteConnection>>,
+    /// [`Queue::show_request_data`]
+    shown_data: AtomicU64,
     clock: Arc<dyn Clock>,
 }
 
@@ -102,7 +120,7 @@ impl CustomizeConnection<SqliteConnection, diesel::r2d2::Error> for Session {
     fn on_acquire(&self, conn: &mut SqliteConnection) -> Result<(), diesel::r2d2::Error> {
         conn.batch_execute(SESSION)
             .and_then(|()| write_ahead(conn))
-            .and_then(|()| reading::know_days(conn))
+            .and_then(|()| reading::know_functions(conn))
             .map_err(diesel::r2d2::Error::QueryError)
     }
 }
@@ -147,7 +165,7 @@ pub fn open_sqlite(path: &Path, clock: Arc<dyn Clock>, connections: u32) -> Resu
         Err(QueueError::Refused(why)) => return Err(QueueError::Refused(format!("{}: {why}", path.display()))),
         Err(QueueError::Unfit(why)) => return Err(QueueError::Unfit(format!("{why}: {name}{}", owner(name)))),
         // A full disk, a lock: each call says so until it has passed.
-        Err(QueueError::Unreachable(_)) | Ok(()) => {}
+        Err(_) | Ok(()) => {}
     }
     let pool = Pool::builder()
         .max_size(connections)
@@ -158,7 +176,7 @@ pub fn open_sqlite(path: &Path, clock: Arc<dyn Clock>, connections: u32) -> Resu
         .connection_customizer(Box::new(Session))
         .error_handler(Box::new(NopErrorHandler))
         .build_unchecked(ConnectionManager::new(name));
-    Ok(SqliteQueue { name: name.to_owned(), pool, clock })
+    Ok(SqliteQueue { name: name.to_owned(), pool, shown_data: AtomicU64::new(SHOWN_DATA), clock })
 }
 
 /// Makes the file where there is none, for its owner alone: SQLite's own is as the umask has it, and its log and index get
@@ -211,6 +229,10 @@ impl SqliteQueue {
             }
             told => failures::not_writable(&format!("{}: {told}{}", self.name, owner(&self.name))),
         })
+    }
+
+    fn shown_data(&self) -> u64 {
+        self.shown_data.load(Ordering::Relaxed)
     }
 
     /// Now, as rows hold it.
@@ -294,6 +316,15 @@ impl Queue for SqliteQueue {
         Ok(stored::claim(token, rows))
     }
 
+    fn claimed_text(&self, key: &RequestKey, which: ClaimedText, most: u64) -> Result<Option<String>, QueueError> {
+        let what = format!("read {} of {key}", which.column());
+        if can_exist(key) { self.run(what, |conn| claim::text_of(conn, key, which, most)) } else { Ok(None) }
+    }
+
+    fn show_request_data(&self, most: u64) {
+        self.shown_data.store(most, Ordering::Relaxed);
+    }
+
     fn renew(
         &self,
         token: &str,
@@ -368,20 +399,34 @@ impl Queue for SqliteQueue {
         if !can_exist(key) {
             return Ok(None);
         }
-        self.run(format_args!("find {key}"), |conn| clients::find(conn, key))
+        self.run(format_args!("find {key}"), |conn| clients::find(conn, key, self.shown_data()))
     }
 
-    fn list(&self, tag: Option<&str>, reader: &Reader, limit: u32) -> Result<Vec<RequestRow>, QueueError> {
+    fn list(&self, tag: Option<&str>, reader: &Reader, page: &Page) -> Result<Vec<Entry>, QueueError> {
+        let begin = reading::begin(page.after.as_ref())?;
         if tag.is_some_and(|tag| tag.contains('\0')) {
             return Ok(Vec::new());
         }
-        let rows = self.run("list job_request", |conn| reading::list(conn, tag, reader, limit))?;
-        Ok(stored::newest(rows, limit))
+        self.run("list job_request", |conn| reading::list(conn, tag, reader, begin, page.limit))
     }
 
-    fn search(&self, search: &Search, reader: &Reader, limit: u32) -> Result<Found, QueueError> {
-        let (total, rows) = self.run("search job_request", |conn| reading::search(conn, search, reader, limit))?;
-        Ok(Found { total, rows: stored::newest(rows, limit) })
+    fn search(&self, search: &Search, reader: &Reader, page: &Page, patience: &Patience) -> Result<Found, QueueError> {
+        let begin = reading::begin(page.after.as_ref())?;
+        let mut conn = self.connection()?;
+        let found = reading::while_waiting(patience, || {
+            let total = reading::count(&mut conn, search, reader)?;
+            let entries = reading::search(&mut conn, search, reader, (begin, page.limit, total))?;
+            Ok(Found { total, entries })
+        });
+        found.map_err(|error| match failures::statement("search job_request", &error) {
+            // Its statement ended because nobody waits, and what it failed with is only how that is done.
+            _ if patience.is_over() => QueueError::TooLong,
+            error => error,
+        })
+    }
+
+    fn rows(&self, keys: &[RequestKey], bytes: u64) -> Result<Vec<(usize, RequestRow)>, QueueError> {
+        self.run("read rows of job_request", |conn| reading::rows(conn, keys, self.shown_data(), bytes))
     }
 
     fn waiting(&self, job_ids: &[String]) -> Result<Vec<Waiting>, QueueError> {

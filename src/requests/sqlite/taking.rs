@@ -99,14 +99,22 @@ struct Held {
     channel: Option<Loose>,
 }
 
-/// The keys come as a JSON array of pairs. What a worker needs of the rows comes back.
+/// The keys come as a JSON array of pairs. What a worker needs of the rows comes back, long texts aside
+/// ([`INLINE`](super::super::INLINE)): a list of channels that is cut is no JSON, and then allows none.
 pub(super) const TAKE: &str = "UPDATE job_request
     SET crashes = CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END,
         status = 'PROCESSING', dt_job_processing = ?1, lease_owner = ?2, lease_expires_at = ?3, job_stats = NULL
     WHERE (tag, request_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4))
-    RETURNING tag, request_id, job_id, request_data, requested_by, requested_channel, dt_job_submitted,
-        dt_job_processing, iteration, crashes, processed_batches, allowed_channels,
-        encryption_key, encryption_key_sealed, encryption_mark";
+    RETURNING tag, request_id, substr(job_id, 1, 1000) AS job_id,
+        CASE WHEN octet_length(request_data) <= 4096 THEN request_data END AS request_data,
+        CASE WHEN octet_length(request_data) > 4096 THEN octet_length(request_data) END AS unread_data,
+        substr(requested_by, 1, 1000) AS requested_by, substr(requested_channel, 1, 1000) AS requested_channel,
+        substr(dt_job_submitted, 1, 1000) AS dt_job_submitted, dt_job_processing,
+        substr(iteration, 1, 1000) AS iteration, crashes,
+        CASE WHEN octet_length(processed_batches) <= 4096 THEN processed_batches END AS processed_batches,
+        CASE WHEN octet_length(processed_batches) > 4096 THEN octet_length(processed_batches) END AS unread_batches,
+        substr(allowed_channels, 1, 65536) AS allowed_channels,
+        encryption_key, encryption_key_sealed, substr(encryption_mark, 1, 1000) AS encryption_mark";
 
 pub(super) fn claim(
     conn: &mut SqliteConnection,

@@ -95,7 +95,9 @@ impl Sweep<'_> {
     /// may go on from files that only `processed_batches` names. A COMPLETED row that seems to name nothing was changed
     /// by somebody else.
     fn is_over(&self, row: &RequestRow) -> bool {
-        self.is_our_job(&row.job_id)
+        // What was not read may name the file.
+        !row.truncated
+            && self.is_our_job(&row.job_id)
             && match Status::parse(&row.status) {
                 Some(Status::Failed) => true,
                 Some(Status::Completed) => !row.download_urls.is_empty(),

@@ -76,7 +76,7 @@ fn a_hundred_at_once_make_one_row() {
             clients.into_iter().map(|client| client.join().unwrap()).sum()
         });
         assert_eq!(created, 1);
-        assert_eq!(queue.list(Some("t"), &Reader::everything(), 10).unwrap().len(), 1);
+        assert_eq!(queue.newest(Some("t"), &Reader::everything(), 10).unwrap().len(), 1);
     });
 }
 
@@ -91,7 +91,7 @@ fn text_with_nul_breaks_nothing() {
         // Never another row's key.
         assert!(queue.find(&key("t\0", "1")).unwrap().is_none());
         assert!(!queue.cancel(&key("t", "1\0"), "me").unwrap() && !queue.resubmit(&key("t", "1\0")).unwrap());
-        assert!(queue.list(Some("t\0"), &Reader::everything(), 10).unwrap().is_empty());
+        assert!(queue.newest(Some("t\0"), &Reader::everything(), 10).unwrap().is_empty());
     });
 }
 
@@ -167,7 +167,7 @@ fn a_list_has_its_tags_newest_rows_first() {
         }
         let list = |tag, limit| -> String {
             queue
-                .list(tag, &Reader::everything(), limit)
+                .newest(tag, &Reader::everything(), limit)
                 .unwrap()
                 .into_iter()
                 .map(|row| row.request_id)

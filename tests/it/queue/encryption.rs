@@ -63,7 +63,7 @@ fn a_claim_brings_the_password_and_debug_output_does_not() {
             assert_eq!((kept(database), protected(&*queue)), (texts(row), Protected::Yes));
             let claim = queue.claim(&wish(10)).unwrap();
             assert_eq!(claim.requests[0].encryption_key, Some(key));
-            let shown = format!("{new:?} {claim:?} {:?}", queue.list(None, &Reader::everything(), 9).unwrap());
+            let shown = format!("{new:?} {claim:?} {:?}", queue.newest(None, &Reader::everything(), 9).unwrap());
             assert!(
                 !shown.contains("\"first key\"") && !shown.contains("v1:xyz") && shown.contains("(***)"),
                 "{shown}"

@@ -38,8 +38,8 @@ fn cut_before_each_verb(database: &TestDatabase) {
     // Each verb meets a pool whose connections are all gone: as after a restart of the server.
     let reads: [&dyn Fn() -> bool; 8] = [
         &|| queue.find(&key("t", "1")).unwrap().is_some(),
-        &|| queue.list(None, &everything, 10).unwrap().len() == 1,
-        &|| queue.search(&Search::default(), &everything, 10).unwrap().total == 1,
+        &|| queue.newest(None, &everything, 10).unwrap().len() == 1,
+        &|| super::found(queue.as_ref(), &Search::default(), &everything, 10).total == 1,
         &|| queue.waiting(&wish(1).job_ids).unwrap().len() == 1,
         &|| queue.open_by_tag().unwrap().len() == 1,
         &|| queue.overview().unwrap().counts.len() == 1,

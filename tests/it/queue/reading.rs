@@ -7,7 +7,7 @@ use chrono::NaiveDate;
 use exhaust::requests::{NewRequest, Progress, Queue, Reader, RequestRow, Search};
 
 use super::super::databases::{TestDatabase, each_way};
-use super::{LEASE, failure, ids, index_reads, key, migrated, request, take, wish};
+use super::{LEASE, failure, found, ids, index_reads, key, migrated, request, take, wish};
 
 /// Tags, channels and allowed channels with every character that a pattern language might take for its own.
 const NAMES: [&str; 9] = ["a-1", "a-2", "a[1]", "a_1", "a%1", "a\\1", "é1", "A-1", "b"];
@@ -79,13 +79,13 @@ fn a_reader_sees_the_same_rows_in_sql_and_in_rust() {
                 let reader = Reader { tags: texts(tags), channels: channels.map(texts) };
                 let seen: Vec<RequestRow> = rows.iter().filter(|row| reader.sees(row)).cloned().collect();
                 let expected = newest(seen);
-                let all = queue.search(&Search::default(), &reader, 1000).unwrap();
+                let all = found(queue.as_ref(), &Search::default(), &reader, 1000);
                 assert_eq!((keys(&all.rows), all.total), (expected.clone(), expected.len() as u64), "{reader:?}");
-                let listed = queue.list(None, &reader, 5).unwrap();
+                let listed = queue.newest(None, &reader, 5).unwrap();
                 assert_eq!(keys(&listed), expected[..expected.len().min(5)], "{reader:?}");
                 for tag in NAMES {
                     let of_tag: Vec<_> = expected.iter().filter(|(t, _)| t == tag).take(3).cloned().collect();
-                    assert_eq!(keys(&queue.list(Some(tag), &reader, 3).unwrap()), of_tag, "{tag} {reader:?}");
+                    assert_eq!(keys(&queue.newest(Some(tag), &reader, 3).unwrap()), of_tag, "{tag} {reader:?}");
                 }
             }
         }
@@ -126,7 +126,7 @@ fn a_search_finds_what_matches_and_counts_all_of_it() {
                     .collect();
                 let expected = newest(matching);
                 found_some += usize::from(!expected.is_empty());
-                let found = queue.search(&search, &Reader::everything(), 4).unwrap();
+                let found = super::found(queue.as_ref(), &search, &Reader::everything(), 4);
                 assert_eq!(
                     (found.total, keys(&found.rows)),
                     (expected.len() as u64, expected[..expected.len().min(4)].to_vec()),
@@ -163,7 +163,7 @@ fn a_search_by_day_reads_every_form_of_time() {
         database.execute(&format!("UPDATE job_request SET dt_job_submitted = {form} WHERE request_id = '{n:02}'"));
     }
     let search = Search { submitted_on: NaiveDate::from_ymd_opt(2020, 11, 24), ..Search::default() };
-    let found = queue.search(&search, &Reader::everything(), 100).unwrap();
+    let found = super::found(queue.as_ref(), &search, &Reader::everything(), 100);
     assert_eq!(found.total, forms.len() as u64);
     let mut ids: Vec<String> = found.rows.into_iter().map(|row| row.request_id).collect();
     ids.sort();
@@ -269,11 +269,12 @@ fn postgres_reads_a_list_in_its_order() {
              timestamp '2026-01-01' + n * interval '1 second'
          FROM generate_series(1, 30000) AS n; ANALYZE job_request",
     );
-    let listed = queue.list(Some("t"), &Reader::everything(), 4).unwrap();
+    let listed = queue.newest(Some("t"), &Reader::everything(), 4).unwrap();
     let ids: Vec<&str> = listed.iter().map(|row| row.request_id.as_str()).collect();
     assert_eq!(ids, ["30000", "29999", "29998", "29997"]);
     for part in ["waiting", "working", "ended"] {
         let (scans, rows) = index_reads(&database, &format!("job_request_newest_{part}"));
-        assert!(scans == 1 && (1..=4).contains(&rows), "{part}: {scans} scans read {rows} rows");
+        // One for rows with a time, and three for those without any or with one of another age of the world.
+        assert!((1..=4).contains(&scans) && (1..=4).contains(&rows), "{part}: {scans} scans read {rows} rows");
     }
 }

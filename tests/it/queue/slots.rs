@@ -32,7 +32,7 @@ fn a_slot_becomes_a_row_once() {
         let at = |hours| start() + TimeDelta::hours(hours);
         assert!(queue.make_slot("nightly", at(1), &request("exhaustd", "0")).is_err_and(|e| !e.may_pass()));
         assert!(
-            queue.list(None, &Reader::everything(), 10).unwrap().is_empty(),
+            queue.newest(None, &Reader::everything(), 10).unwrap().is_empty(),
             "nothing is made of a job that was never seen"
         );
         queue.last_slot("nightly", SCHEDULE, start()).unwrap();
@@ -72,7 +72,7 @@ fn daemons_at_the_same_time_make_a_slot_once() {
                 .collect();
             daemons.into_iter().map(|daemon| daemon.join().unwrap()).sum()
         });
-        let rows = queue.list(Some("exhaustd"), &Reader::everything(), 100).unwrap().len();
+        let rows = queue.newest(Some("exhaustd"), &Reader::everything(), 100).unwrap().len();
         assert_eq!(made, rows, "each row was made by one of them");
         assert_eq!(queue.last_slot("nightly", SCHEDULE, start()).unwrap(), start() + TimeDelta::hours(5));
         assert!((1..=5).contains(&rows));
