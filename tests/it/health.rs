@@ -173,6 +173,10 @@ fn a_sqlite_file_that_cannot_be_written_is_named() {
         command.env("EXHAUST__STORE__LINK_KEY", "k");
         command
     };
+    // Made for its owner alone; then an operator lets others read it.
+    let private = format!("database not writable: {file}: permission denied (the file belongs to user 0, mode 0600)");
+    refuses(&mut as_nobody(&["check"]), &private);
+    open_to(Path::new(&file), 0o644);
     let says = "database not writable: ";
     refuses(&mut as_nobody(&["check"]), says);
     refuses(&mut as_nobody(&["run", "--once"]), says);

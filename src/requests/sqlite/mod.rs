@@ -25,7 +25,8 @@ mod taking;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -164,6 +165,9 @@ pub fn open_sqlite(path: &Path, clock: Arc<dyn Clock>, connections: u32) -> Resu
     match first.map_err(|error| failures::connecting(&error.to_string())) {
         Err(QueueError::Refused(why)) => return Err(QueueError::Refused(format!("{}: {why}", path.display()))),
         Err(QueueError::Unfit(why)) => return Err(QueueError::Unfit(format!("{why}: {name}{}", owner(name)))),
+        Err(QueueError::Unreachable(_)) if is_denied(path) => {
+            return Err(failures::not_writable(&format!("{name}: permission denied{}", owner(name))));
+        }
         // A full disk, a lock: each call says so until it has passed.
         Err(_) | Ok(()) => {}
     }
@@ -184,6 +188,12 @@ pub fn open_sqlite(path: &Path, clock: Arc<dyn Clock>, connections: u32) -> Resu
 /// may have on it. What fails here fails again, and is told, when SQLite opens it.
 fn make_private(path: &Path) {
     let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+}
+
+/// Whether this user may not open the file: SQLite says so in the same words as of what may pass. Asked only where it could not
+/// be opened, since closing it again would drop the locks that this process has on it.
+fn is_denied(path: &Path) -> bool {
+    File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 impl SqliteQueue {
