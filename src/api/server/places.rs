@@ -160,6 +160,11 @@ impl Place {
         true
     }
 
+    /// Whether an answer is being made or sent.
+    pub(super) fn is_answering(&self) -> bool {
+        self.answer.load(Ordering::SeqCst) != NONE
+    }
+
     /// The request's body was given up before its end.
     pub(super) fn body_left_unread(&self) {
         self.unread.store(true, Ordering::SeqCst);

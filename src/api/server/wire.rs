@@ -15,7 +15,7 @@ use tokio_io_timeout::TimeoutStream;
 
 use super::places::Place;
 
-/// How long a connection may pass no byte while one is due.
+/// How long a connection may pass no byte while one is due: of a request, or of an answer.
 const SILENCE: Duration = Duration::from_mins(1);
 /// How long what a client sends after its answer is read, and how much of it.
 const LINGER: Duration = Duration::from_secs(5);
@@ -45,7 +45,16 @@ impl Wire {
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = into.filled().len();
-        ready!(self.stream.as_mut().poll_read(context, into))?;
+        let mut read = self.stream.as_mut().poll_read(context, into);
+        // While an answer is under way nothing has to come: a download may take hours, as long as it goes on.
+        if matches!(&read, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut)
+            && self.place.is_answering()
+        {
+            // Begins the time anew.
+            self.stream.as_mut().set_read_timeout_pinned(Some(SILENCE));
+            read = self.stream.as_mut().poll_read(context, into);
+        }
+        ready!(read)?;
         self.open_ended |= into.filled().len() > before;
         Poll::Ready(Ok(()))
     }
@@ -103,5 +112,33 @@ impl AsyncWrite for Wire {
                 return Poll::Ready(Ok(()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::super::places::Places;
+    use super::*;
+
+    /// Time is the test's own: it passes where everybody waits.
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_a_wait_and_no_download() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let place = Arc::new(Places::new(1, 1).enter(peer.ip(), true).unwrap().place);
+        let mut wire = Wire::new(stream, Arc::clone(&place));
+        let mut byte = [0];
+        assert!(place.request_came());
+        assert!(timeout(10 * SILENCE, wire.read(&mut byte)).await.is_err(), "the answer goes on");
+        place.answer_is_buffered();
+        place.flushed();
+        let silent = timeout(10 * SILENCE, wire.read(&mut byte)).await.unwrap();
+        assert_eq!(silent.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }
