@@ -57,20 +57,27 @@ impl Local {
             Some(temporary) => self.place(temporary, key, is_last),
             None => Err(io::Error::other("it was put in its last place")),
         };
-        if placed.is_ok() && is_last {
-            file.temporary = None;
+        let moved = placed.map_err(|cause| StoreError::new("store a file", key, cause))?;
+        if is_last && let Some(temporary) = file.temporary.take() {
+            given_up(temporary, moved);
         }
-        placed.map_err(|cause| StoreError::new("store a file", key, cause))
+        Ok(())
     }
 
-    fn place(&self, file: &NamedTempFile, key: &ObjectKey, is_last: bool) -> io::Result<()> {
+    /// `true`: the file has lost its temporary name.
+    fn place(&self, file: &NamedTempFile, key: &ObjectKey, is_last: bool) -> io::Result<bool> {
         self.in_parent(key, |parent, name| {
             if is_last {
                 return parent.take(file.path(), name);
             }
             match parent.link(file.path(), name) {
-                Err(error) if cannot_link(&error) => parent.take(self.copied(file)?.path(), name),
-                linked => linked,
+                Err(error) if cannot_link(&error) => {
+                    let copy = self.copied(file)?;
+                    let moved = parent.take(copy.path(), name)?;
+                    given_up(copy, moved);
+                    Ok(false)
+                }
+                linked => linked.map(|()| false),
             }
         })
     }
@@ -84,11 +91,15 @@ impl Local {
 
     /// Runs `place` with the directory that a key's file is in, which is made, and the file's name. Once more where the
     /// directory vanishes meanwhile: retention removes those that it finds empty.
-    fn in_parent(&self, key: &ObjectKey, place: impl Fn(&Directory, &str) -> io::Result<()>) -> io::Result<()> {
+    fn in_parent<T>(&self, key: &ObjectKey, place: impl Fn(&Directory, &str) -> io::Result<T>) -> io::Result<T> {
         let (above, name) = key.as_str().rsplit_once('/').unwrap_or(("", key.as_str()));
         let once = || {
-            make_directories(&self.root)?;
-            let mut directory = Directory::root(&self.root)?;
+            let mut directory = match Directory::root(&self.root) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    make_directories(&self.root).and_then(|()| Directory::root(&self.root))?
+                }
+                root => root?,
+            };
             for segment in above.split('/').filter(|segment| !segment.is_empty()) {
                 directory = directory.made_below(segment)?;
             }
@@ -148,6 +159,14 @@ impl Local {
     /// Where the file of a key is on this machine.
     pub(super) fn path(&self, key: &ObjectKey) -> PathBuf {
         self.root.join(key.as_str())
+    }
+}
+
+/// Removes a temporary file, unless it has another name by now: then its old one may be somebody else's.
+fn given_up(file: NamedTempFile, moved: bool) {
+    if moved {
+        // On Unix this only forgets the name.
+        drop(file.into_temp_path().keep());
     }
 }
 

@@ -288,6 +288,11 @@ fn a_batch_id_that_cannot_be_a_name_is_left_out() {
         site.insert("t", "all", "course-report", r#"{"batchFilters": ["tpd"]}"#);
         site.insert("t", "odd", "course-report", &json!({ "batchId": "c".repeat(244) }).to_string());
         site.insert("t", "one", "course-report", &json!({ "batchId": BATCH }).to_string());
+        // All parts within their bounds, and too much together.
+        let path = format!("{}/{}", "p".repeat(150), "q".repeat(149));
+        let request = json!({ "batchId": "d".repeat(243), "reportPath": path }).to_string();
+        let name = "漢".repeat(28);
+        site.insert(&name, &name, "course-report", &request);
         let log = told(&site.run(&["run", "--once"]));
         let rows = site.rows();
         let all = &rows["all"];
@@ -298,6 +303,10 @@ fn a_batch_id_that_cannot_be_a_name_is_left_out() {
         names.retain(|name| !name.contains("01300000"));
         let longest = format!("reports-{}.csv", "d".repeat(243));
         assert_eq!(names, ["reports-%2E..csv", "reports-%2E.%2Fup.csv", "reports-%2Ehidden.csv", &longest]);
+        let whole = &rows[name.as_str()];
+        let key = 300 + 2 * 252 + 16 + 255 + 4;
+        let message = format!("the key of a file has {key} bytes, 1024 are allowed: shorten reportPath");
+        assert_eq!((whole.status.as_str(), whole.message.as_str()), ("FAILED", message.as_str()));
         let odd = &rows["odd"];
         let message = "No data found: batch ccccccccccccccccccccccc… has an id that cannot be a file name";
         assert_eq!((odd.status.as_str(), odd.message.as_str()), ("FAILED", message));

@@ -82,20 +82,16 @@ impl Directory {
         Ok(fs::linkat(CWD, from, &self.0, name, AtFlags::empty())?)
     }
 
-    /// Moves the file at a path into this directory. An existing one is never replaced.
-    #[cfg(target_os = "linux")]
-    pub(super) fn take(&self, from: &Path, name: &str) -> io::Result<()> {
+    /// Gives the file at a path a name in this directory. It may lose the other one with it: `true`. An existing file is
+    /// never replaced.
+    pub(super) fn take(&self, from: &Path, name: &str) -> io::Result<bool> {
+        #[cfg(target_os = "linux")]
         match fs::renameat_with(CWD, from, &self.0, name, fs::RenameFlags::NOREPLACE) {
             // Some file systems cannot do both at once.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.link(from, name),
-            moved => Ok(moved?),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+            moved => return Ok(moved.map(|()| true)?),
         }
-    }
-
-    /// Moves the file at a path into this directory. An existing one is never replaced.
-    #[cfg(not(target_os = "linux"))]
-    pub(super) fn take(&self, from: &Path, name: &str) -> io::Result<()> {
-        self.link(from, name)
+        self.link(from, name).map(|()| false)
     }
 
     /// Makes its entries survive a loss of power.

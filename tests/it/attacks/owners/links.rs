@@ -302,3 +302,42 @@ fn a_directory_that_becomes_a_link_is_not_followed() {
     });
     assert!(seen.keys().all(|status| [200, 404].contains(status)), "{seen:?}");
 }
+
+/// Versions before had no bounds for report paths and no rule for leading dots. Their reports are read, unless hidden, and
+/// retention removes all of them.
+#[test]
+fn reports_of_earlier_versions_are_read_and_removed() {
+    each(|database| {
+        let site = site(database);
+        database.execute(ORIGINAL_TABLE);
+        let deep = format!("{}/deep/1/{CLAIM}/reports-1.csv", vec!["segment"; 60].join("/"));
+        let dotted = format!("reports/.dotted/1/{CLAIM}/reports-.1.csv");
+        let dots = format!("reports/%2E%2E/1/{CLAIM}/reports-1.csv");
+        for (tag, key) in [("deep", &deep), (".dotted", &dotted), ("..", &dots)] {
+            store(&site, key, key);
+            let urls = if database.is_postgres() { format!("ARRAY['{key}']") } else { format!("'[\"{key}\"]'") };
+            database.execute(&format!(
+                "INSERT INTO job_request (tag, request_id, job_id, status, download_urls, dt_job_submitted, dt_job_completed) \
+                 VALUES ('{tag}', '1', 'course-report', 'COMPLETED', {urls}, '2020-01-01 00:00:00', '2020-01-01 00:00:00')"
+            ));
+        }
+        let server = serve(&site);
+        for (tag, key, given) in [("deep", &deep, true), (".dotted", &dotted, false), ("%2E%2E", &dots, true)] {
+            let read = server.get(&format!("/job/request/read/{tag}/1")).json();
+            let links = read["result"]["downloadURLs"].as_array().unwrap();
+            assert_eq!((links.len(), read["result"]["links_withheld"] == 1), (usize::from(given), !given), "{read}");
+            for link in links {
+                let file = server.fetch(link.as_str().unwrap());
+                assert_eq!((file.status, String::from_utf8(file.body).unwrap()), (200, key.clone()));
+            }
+        }
+        drop(server);
+        let mut sweep = site.command(&["retention", "--json"]);
+        let output = sweep.env("EXHAUST__WORKER__RETENTION", "1d").output().unwrap();
+        let swept: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&swept["rows"], &swept["files"], &swept["kept"]), (&json!(3), &json!(3), &json!(0)));
+        let mut left = site.stored();
+        left.retain(|key| key.contains("reports-"));
+        assert!(left.is_empty(), "{left:?}");
+    });
+}
