@@ -37,7 +37,8 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     let config = load_config(config)?;
     let reached = [database(&config), source(&config), store(&config)];
     let runs: Vec<(&Arc<Job>, Vec<String>)> = config.jobs.iter().map(|job| (job, next_runs(&config, job))).collect();
-    let warnings = warnings(&config);
+    let mut warnings = warnings(&config);
+    warnings.extend(unclaimable(&config));
     if arguments.json {
         outln!("{}", as_json(&reached, &runs, &warnings));
     } else {
@@ -209,6 +210,24 @@ fn open_to_others(file: &Path) -> Option<String> {
     let shown = file.display();
     (mode & 0o077 != 0)
         .then(|| format!("{shown} can be read by others (mode {mode:04o}); chmod 600 {shown} if nobody else needs it"))
+}
+
+/// Rows that wait for ever. Where the database cannot be asked that is said already.
+fn unclaimable(config: &Config) -> Option<String> {
+    if let DatabaseUrl::Sqlite(file) = &config.database.url
+        && !file.exists()
+    {
+        return None;
+    }
+    let queue = open::queue(config, Arc::new(SystemClock), 1).ok()?;
+    let names: Vec<String> = config.jobs.iter().flat_map(|job| job.names().map(str::to_owned)).collect();
+    let found = queue.unclaimable(&names).ok().filter(|found| found.rows > 0)?;
+    let more = if found.rows > found.first.len() as u64 { ", …" } else { "" };
+    Some(format!(
+        "{} rows of job_request can never be claimed: {}{more}; give them a key of text, or remove them",
+        found.rows,
+        found.first.join("; ")
+    ))
 }
 
 fn next_runs(config: &Config, job: &Job) -> Vec<String> {

@@ -43,7 +43,7 @@ pub use sqlite::{SqliteQueue, open_sqlite};
 pub use times::read_time;
 pub use types::{
     Claim, ClaimWish, ClaimedRequest, ClaimedText, Completion, Failure, INLINE, NewRequest, Overview, Pooling,
-    QueueError, RequestKey, RequestRow, Retried, SUSPECT, Status, Submitted, Suspects, WriteBack,
+    QueueError, RequestKey, RequestRow, Retried, SUSPECT, Status, Submitted, Suspects, Unclaimable, WriteBack,
 };
 
 /// Connections of a daemon to its database, at most: its calls are few and short.
@@ -227,6 +227,9 @@ pub trait Queue: Send + Sync {
 
     /// Counts by job and status.
     fn overview(&self) -> Result<Overview, QueueError>;
+
+    /// Rows of these jobs that wait or are in work and can never be claimed, since nothing can name them.
+    fn unclaimable(&self, job_ids: &[String]) -> Result<Unclaimable, QueueError>;
 
     /// When the next row of these jobs that is SUBMITTED may be claimed: `None` if there is none at all.
     fn next_claimable(&self, job_ids: &[String]) -> Result<Option<DateTime<Utc>>, QueueError>;

@@ -348,3 +348,24 @@ impl QueueError {
         matches!(self, Self::Unreachable(_))
     }
 }
+
+/// Rows that can never be claimed: their keys are no text, so that no statement can name them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unclaimable {
+    /// How many there are.
+    pub rows: u64,
+    /// The first few: where they are in the table, and why.
+    pub first: Vec<String>,
+}
+
+impl Unclaimable {
+    /// So many are described.
+    pub const DESCRIBED: usize = 5;
+
+    pub(super) fn count(&mut self, describe: impl FnOnce() -> String) {
+        self.rows += 1;
+        if self.first.len() < Self::DESCRIBED {
+            self.first.push(describe());
+        }
+    }
+}

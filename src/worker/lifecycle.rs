@@ -92,6 +92,7 @@ pub async fn run(world: &World) -> Result<(), RunError> {
     log::info!("daemon ready jobs={} threads={}", config.jobs.len(), config.worker.threads);
     supervisor::status("working");
     tokio::spawn(tell_what_is_left_alone(world.clone()));
+    tokio::spawn(tell_what_can_never_be_claimed(world.clone()));
     while !world.stop.is_set() {
         tokio::select! {
             () = world.stop.told() => break,
@@ -146,6 +147,29 @@ async fn tell_what_is_left_alone(world: World) {
     for (job, rows) in overview.without_lease.iter().filter(|(job, _)| ours(job)) {
         let what = if config.worker.adopt_after.is_some() { "adopt_after takes them over" } else { "left alone" };
         log::warn!("rows are PROCESSING without a claim of ours: {what} job={job} rows={rows}");
+    }
+}
+
+/// Says of rows that can never be claimed that they are there: at the start, and once more where there are more of them.
+async fn tell_what_can_never_be_claimed(world: World) {
+    /// How often the table is looked over.
+    const EVERY: Duration = Duration::from_mins(10);
+    let mut told = 0;
+    loop {
+        let names: Vec<String> =
+            world.config.get().jobs.iter().flat_map(|job| job.names().map(str::to_owned)).collect();
+        match world.ask(move |queue| queue.unclaimable(&names)).await {
+            Ok(found) if found.rows > told => {
+                log::warn!("rows can never be claimed rows={} first={:?}", found.rows, found.first);
+                told = found.rows;
+            }
+            Ok(_) => {}
+            Err(error) => log::debug!("the table was not looked over error={error}"),
+        }
+        tokio::select! {
+            () = world.stop.told() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
     }
 }
 

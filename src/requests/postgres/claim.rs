@@ -11,10 +11,11 @@ use super::super::kept::kept;
 use super::super::stored::{StoredKey, Value, text, time};
 use super::super::text::{can_exist, clean_option};
 use super::super::times::microseconds;
-use super::super::{ClaimedText, Progress, RequestKey, SUSPECT};
+use super::super::{ClaimedText, Progress, RequestKey, SUSPECT, Unclaimable};
 use super::now;
 
-/// PROCESSING without any lease is another system's work, taken over only where `$3` says after how long. Rows that another
+/// A lease that ends never is nobody's. PROCESSING without any lease is another system's work, taken over only where `$3`
+/// says after how long. Rows that another
 /// daemon is just taking back are passed over. The conditions on status and tag are those of the index
 /// `job_request_newest_working`.
 const RECLAIM: &str = concat!(
@@ -26,7 +27,7 @@ const RECLAIM: &str = concat!(
             coalesce(crashes, 0) + CASE WHEN lease_expires_at IS NULL THEN 0 ELSE 1 END AS crashes
         FROM job_request
         WHERE status = 'PROCESSING' AND tag >= '' AND job_id = ANY($2)
-            AND (lease_expires_at <= (SELECT now FROM clock)
+            AND (lease_expires_at <= (SELECT now FROM clock) OR lease_expires_at = 'infinity'
                 OR lease_expires_at IS NULL AND lease_owner IS NULL
                     AND coalesce(dt_job_processing, dt_job_submitted, '-infinity')
                         <= (SELECT now FROM clock) - $3 * interval '1 microsecond')
@@ -148,11 +149,11 @@ pub(super) fn text_of(
     Ok(row.and_then(|row| text(row.value)))
 }
 
-/// Back-offs are ours alone, so they may be compared and are never infinite.
+/// Back-offs are ours alone, so they may be compared; one that somebody made infinite is over.
 const NEXT_CLAIMABLE: &str = concat!(
-    "SELECT min(coalesce(next_attempt_at, ",
+    "SELECT min(CASE WHEN isfinite(next_attempt_at) THEN next_attempt_at ELSE ",
     now!(),
-    "))::text AS value FROM job_request
+    " END)::text AS value FROM job_request
     WHERE job_id = ANY($2) AND status = 'SUBMITTED'"
 );
 
@@ -170,4 +171,18 @@ pub(super) fn next_claimable(
 
 pub(super) fn without_nul(job_ids: &[String]) -> Vec<&str> {
     job_ids.iter().map(String::as_str).filter(|id| !id.contains('\0')).collect()
+}
+
+/// A key is NULL only where the table was made without its primary key.
+const WITHOUT_KEY: &str = "SELECT ctid::text AS value FROM job_request
+    WHERE job_id = ANY($1) AND status IN ('SUBMITTED', 'PROCESSING') AND (tag IS NULL OR request_id IS NULL)
+    ORDER BY ctid";
+
+pub(super) fn unclaimable(conn: &mut PgConnection, job_ids: &[String]) -> QueryResult<Unclaimable> {
+    let rows: Vec<Value> = sql_query(WITHOUT_KEY).bind::<Array<Text>, _>(without_nul(job_ids)).load(conn)?;
+    let mut found = Unclaimable::default();
+    for row in rows {
+        found.count(|| format!("ctid {}: its key is NULL", text(row.value).unwrap_or_default()));
+    }
+    Ok(found)
 }

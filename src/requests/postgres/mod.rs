@@ -37,7 +37,7 @@ use super::times::microseconds;
 use super::{
     Bookmark, Claim, ClaimWish, ClaimedText, Client, Clock, Completion, Daemon, Entry, Failure, FinishedPage, Found,
     Heartbeat, Listener, NewRequest, Overview, Page, Patience, Pooling, Progress, Queue, QueueError, Reader,
-    RequestKey, RequestRow, Retried, SHOWN_DATA, Search, Submitted, Waiting, WriteBack, stored,
+    RequestKey, RequestRow, Retried, SHOWN_DATA, Search, Submitted, Unclaimable, Waiting, WriteBack, stored,
 };
 
 pub(super) const MIGRATIONS: [&str; 12] = [
@@ -489,6 +489,10 @@ impl Queue for PostgresQueue {
 
     fn overview(&self) -> Result<Overview, QueueError> {
         self.read("count job_request", clients::overview)
+    }
+
+    fn unclaimable(&self, job_ids: &[String]) -> Result<Unclaimable, QueueError> {
+        self.read("look for rows that cannot be claimed", |conn| claim::unclaimable(conn, job_ids))
     }
 
     fn next_claimable(&self, job_ids: &[String]) -> Result<Option<DateTime<Utc>>, QueueError> {

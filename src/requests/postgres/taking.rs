@@ -18,8 +18,9 @@ const SINCE: &str = "CASE WHEN isfinite(dt_job_submitted) THEN dt_job_submitted 
 /// agree.
 const BY_AGE: &str = "since NULLS FIRST, tag COLLATE \"C\", request_id COLLATE \"C\"";
 
-/// Not before its back-off is over.
-const DUE: &str = "(next_attempt_at IS NULL OR next_attempt_at <= (SELECT now FROM clock))";
+/// Not before its back-off is over. One that is infinite would never be.
+const DUE: &str =
+    "(next_attempt_at IS NULL OR next_attempt_at <= (SELECT now FROM clock) OR next_attempt_at = 'infinity')";
 
 /// What a worker needs of a row, long texts aside ([`INLINE`](super::super::INLINE)): a list of channels that is cut is no
 /// JSON, and then allows none.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use diesel::connection::DefaultLoadingMode;
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary, Bool, Nullable, Text};
@@ -12,17 +13,22 @@ use super::super::kept::kept;
 use super::super::stored::{Loose, Value, text, time};
 use super::super::text::{can_exist, clean, clean_option};
 use super::super::times::{later, sqlite_text};
-use super::super::{ClaimedText, Progress, RequestKey, SUSPECT};
+use super::super::{ClaimedText, Progress, RequestKey, SUSPECT, Unclaimable};
 
-/// PROCESSING rows that nobody works on, as far as SQL can tell: a lease that ran out, or none at all. Names come as a
-/// JSON array. A key that is not text (SQLite lets a primary key be NULL) names no row, so such a row is left alone.
-const LOST: &str = "SELECT tag, request_id,
+/// PROCESSING rows that nobody works on, as far as SQL can tell: a lease that ran out, or whose end is no
+/// time, or none at all. Names come as a JSON array. A key that is not text (SQLite lets a primary key be NULL) names no row,
+/// so such a row is left alone.
+const LOST: &str = concat!(
+    "SELECT tag, request_id,
         CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END + (lease_expires_at IS NOT NULL) AS crashes,
         CASE WHEN lease_expires_at IS NULL THEN coalesce(dt_job_processing, dt_job_submitted, 0) END AS left_since
     FROM job_request
     WHERE job_id IN (SELECT value FROM json_each(?1)) AND status IN ('SUBMITTED', 'PROCESSING') AND status = 'PROCESSING'
-        AND (lease_expires_at <= ?2 OR lease_expires_at IS NULL AND lease_owner IS NULL AND ?3)
-        AND typeof(tag) = 'text' AND typeof(request_id) = 'text'";
+        AND (lease_expires_at <= ?2 OR lease_expires_at IS NOT NULL AND NOT ",
+    is_time!("lease_expires_at"),
+    " OR lease_expires_at IS NULL AND lease_owner IS NULL AND ?3)
+        AND typeof(tag) = 'text' AND typeof(request_id) = 'text'"
+);
 
 #[derive(QueryableByName)]
 struct Lost {
@@ -166,10 +172,14 @@ pub(super) fn text_of(
     Ok(row.and_then(|row| text(row.value)))
 }
 
-/// Back-offs are ours alone, so they may be compared.
-const NEXT_CLAIMABLE: &str = "SELECT min(coalesce(next_attempt_at, ?1)) AS value FROM job_request
+/// Back-offs are ours alone, so they may be compared; one that somebody made no time is over.
+const NEXT_CLAIMABLE: &str = concat!(
+    "SELECT min(CASE WHEN ",
+    is_time!("next_attempt_at"),
+    " THEN next_attempt_at ELSE ?1 END) AS value FROM job_request
     WHERE job_id IN (SELECT value FROM json_each(?2)) AND status IN ('SUBMITTED', 'PROCESSING')
-        AND status = 'SUBMITTED'";
+        AND status = 'SUBMITTED'"
+);
 
 pub(super) fn next_claimable(
     conn: &mut SqliteConnection,
@@ -181,4 +191,43 @@ pub(super) fn next_claimable(
         .bind::<Text, _>(serde_json::json!(job_ids).to_string())
         .get_result(conn)?;
     Ok(time(next.value))
+}
+
+/// Rows of these jobs that wait or are in work, with the kinds of their keys.
+const OPEN: &str = "SELECT rowid AS place, CAST(tag AS BLOB) AS tag, CAST(request_id AS BLOB) AS request_id,
+        typeof(tag) AS kind_of_tag, typeof(request_id) AS kind_of_id
+    FROM job_request
+    WHERE job_id IN (SELECT value FROM json_each(?1)) AND status IN ('SUBMITTED', 'PROCESSING')
+    ORDER BY rowid";
+
+#[derive(QueryableByName)]
+struct Open {
+    #[diesel(sql_type = BigInt)]
+    place: i64,
+    #[diesel(sql_type = Nullable<Binary>)]
+    tag: Option<Vec<u8>>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    request_id: Option<Vec<u8>>,
+    #[diesel(sql_type = Text)]
+    kind_of_tag: String,
+    #[diesel(sql_type = Text)]
+    kind_of_id: String,
+}
+
+/// Rows whose key names no row: it is no text, or text that no statement can hold.
+pub(super) fn unclaimable(conn: &mut SqliteConnection, job_ids: &[String]) -> QueryResult<Unclaimable> {
+    let rows = sql_query(OPEN)
+        .bind::<Text, _>(serde_json::json!(job_ids).to_string())
+        .load_iter::<Open, DefaultLoadingMode>(conn)?;
+    let mut found = Unclaimable::default();
+    for row in rows {
+        let Open { place, tag, request_id, kind_of_tag, kind_of_id } = row?;
+        if kind_of_tag != "text" || kind_of_id != "text" {
+            let (name, kind) = if kind_of_tag == "text" { ("request_id", kind_of_id) } else { ("tag", kind_of_tag) };
+            found.count(|| format!("rowid {place}: {name} is {kind}, not text"));
+        } else if named(tag.unwrap_or_default(), request_id.unwrap_or_default()).is_none() {
+            found.count(|| format!("rowid {place}: its key is not UTF-8, or has NUL"));
+        }
+    }
+    Ok(found)
 }

@@ -10,6 +10,22 @@
 //! Columns hold whatever was put into them, so every column is read as bytes (`stored`) and times are compared in SQL
 //! only where we alone write them.
 
+/// Whether a column has a time, in the form that we write or one that sorts like it. Of what is none (a blob sorts behind
+/// every time) nobody should wait for the end.
+macro_rules! is_time {
+    ($column:literal) => {
+        concat!(
+            "(typeof(",
+            $column,
+            ") = 'text' AND ",
+            $column,
+            " GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*' AND datetime(",
+            $column,
+            ") IS NOT NULL)"
+        )
+    };
+}
+
 mod claim;
 mod clients;
 mod daemons;
@@ -46,7 +62,7 @@ use super::times::sqlite_text;
 use super::{
     Bookmark, Claim, ClaimWish, ClaimedText, Client, Clock, Completion, Daemon, Entry, Failure, FinishedPage, Found,
     Heartbeat, Listener, NewRequest, Overview, Page, Patience, Pooling, Progress, Queue, QueueError, Reader,
-    RequestKey, RequestRow, Retried, SHOWN_DATA, Search, Submitted, Waiting, WriteBack, failures, stored,
+    RequestKey, RequestRow, Retried, SHOWN_DATA, Search, Submitted, Unclaimable, Waiting, WriteBack, failures, stored,
 };
 
 pub(super) const MIGRATIONS: [&str; 10] = [
@@ -450,6 +466,10 @@ impl Queue for SqliteQueue {
 
     fn overview(&self) -> Result<Overview, QueueError> {
         self.run("count job_request", clients::overview)
+    }
+
+    fn unclaimable(&self, job_ids: &[String]) -> Result<Unclaimable, QueueError> {
+        self.run("look for rows that cannot be claimed", |conn| claim::unclaimable(conn, job_ids))
     }
 
     fn next_claimable(&self, job_ids: &[String]) -> Result<Option<DateTime<Utc>>, QueueError> {

@@ -14,14 +14,19 @@ use super::super::times::{later, sqlite_text};
 use super::super::{ClaimWish, RequestKey, SUSPECT, Suspects};
 use super::claim::named;
 
-/// The few columns of a row by which it is chosen. A key that is not text names no row.
+/// The few columns of a row by which it is chosen. A key that is not text names no row. A back-off that is no time is
+/// over.
 macro_rules! claimable {
     () => {
-        "SELECT tag, request_id, requested_channel AS channel, dt_job_submitted AS submitted,
+        concat!(
+            "SELECT tag, request_id, requested_channel AS channel, dt_job_submitted AS submitted,
         CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END AS crashes
     FROM job_request
-    WHERE (next_attempt_at IS NULL OR next_attempt_at <= ?2)
+    WHERE (next_attempt_at IS NULL OR next_attempt_at <= ?2 OR NOT ",
+            is_time!("next_attempt_at"),
+            ")
         AND typeof(tag) = 'text' AND typeof(request_id) = 'text' AND "
+        )
     };
 }
 
