@@ -47,10 +47,11 @@ static PLATFORM: LazyLock<Platform> = LazyLock::new(|| {
     let directory = tempfile::tempdir().unwrap();
     let small = SampleOptions::small(directory.path());
     sample_data::generate(&SampleOptions { scale: 0.02, format: SampleFormat::Parquet, ..small }, &|_, _| ()).unwrap();
-    let settings = Settings { timezone: TZ };
+    let settings = Settings::new(TZ);
     let source = FilesSource::new(directory.path().to_owned(), CsvDialect::Rfc4180, settings);
     let needs = find("course").unwrap().needs(&Options::default());
-    let catalog = load::catalog(&source, &[].into(), &needs, (TZ, MAX_BAD_ROWS), &mut LoadStats::default()).unwrap();
+    let catalog =
+        load::catalog(&source, &[].into(), &needs, (TZ, MAX_BAD_ROWS, u64::MAX), &mut LoadStats::default()).unwrap();
     let batches = (0..catalog.batches().len()).filter(|batch| catalog.batches()[*batch].course.is_some()).step_by(2);
     Platform {
         batches: batches.collect(),

@@ -154,7 +154,8 @@ pub fn request_data(data: &[u8]) {
          \"/tmp/x\"\n[store]\nurl = \"file:///tmp/x\"\n",
     );
     let config = config.expect("it is a configuration");
-    let terms = Terms { request_data: Some(text), encryption_key: None, key_length: KeyLength::Any };
+    let max_request_data = 64 << 10;
+    let terms = Terms { request_data: Some(text), encryption_key: None, key_length: KeyLength::Any, max_request_data };
     if let Ok(order) = intake::accept(&config.jobs[0], terms) {
         assert_eq!(JobConfig::parse(text).as_ref(), Ok(&order.config));
         let _: BTreeSet<&str> = order.config.named_batches().unwrap_or_default();

@@ -27,7 +27,7 @@ use crate::worker::generate::Meter;
 use crate::worker::load::{self, Learners};
 use crate::worker::stats::LoadStats;
 use crate::worker::stretches::{LEAST, Large, Stretches};
-use crate::worker::{open, plan, verdict};
+use crate::worker::{memory, open, plan, verdict};
 
 /// Dry run of a request: which batches it means, what would be loaded, how many learners each report would list.
 /// Reads the source; writes nothing.
@@ -120,8 +120,8 @@ fn explain(config: &Config, asked: &Asked, progress: &Progress) -> Result<Explan
     let report = reports::find(job.report).ok_or_else(|| Ended::Usage(format!("no report '{}'", job.report)))?;
     let needs = report.needs(&job.options);
     progress.say("reading batches and contents");
-    let catalog =
-        load::catalog(source.as_ref(), &metadata, &needs, (timezone, config.source.max_bad_rows), &mut stats)?;
+    let rules = (timezone, config.source.max_bad_rows, memory::for_catalog(config.worker.memory));
+    let catalog = load::catalog(source.as_ref(), &metadata, &needs, rules, &mut stats)?;
     let scope = Scope {
         today: SystemClock.now().with_timezone(&timezone).date_naive(),
         timezone,

@@ -5,6 +5,7 @@
 mod contents;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use chrono::NaiveDate;
@@ -58,6 +59,14 @@ impl Catalog {
         self.batches.binary_search_by(|batch| batch.id.as_str().cmp(id)).ok()
     }
 
+    /// Bytes of memory in use, nearly.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let batch = |batch: &Batch| batch.id.capacity() + batch.course_id.capacity() + batch.name.capacity();
+        let batches: usize = self.batches.iter().map(batch).sum();
+        batches + self.batches.capacity() * size_of::<Batch>() + self.contents.memory()
+    }
+
     /// The contents.
     #[must_use]
     pub const fn contents(&self) -> &Contents {
@@ -81,6 +90,23 @@ pub struct CatalogBuilder {
     contents: Mutex<ContentsBuilder>,
     /// Batches of which an end does not read.
     unreadable_ends: HashSet<String>,
+    /// Bytes of text that may be kept, and those that were asked for.
+    limit: u64,
+    bytes: AtomicU64,
+    /// A metadata value is too large.
+    large: AtomicBool,
+}
+
+/// Bytes of a metadata value, at most: filters take it apart, into many times its bytes.
+const VALUE: usize = 1 << 20;
+
+/// Why there is no catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TooMuch {
+    /// All of it is more than it may be.
+    All,
+    /// A metadata value of a content has more than 1 MiB.
+    Value,
 }
 
 #[derive(Debug, Default)]
@@ -114,7 +140,41 @@ impl CatalogBuilder {
             content_columns,
             batches: Mutex::default(),
             unreadable_ends: HashSet::new(),
+            limit: u64::MAX,
+            bytes: AtomicU64::new(0),
+            large: AtomicBool::new(false),
         }
+    }
+
+    /// Keeps no more than so many bytes of text.
+    #[must_use]
+    pub const fn within(mut self, bytes: u64) -> Self {
+        self.limit = bytes;
+        self
+    }
+
+    /// Whether something was too much. What was taken is then not all.
+    pub fn too_much(&self) -> Option<TooMuch> {
+        if self.large.load(Ordering::Relaxed) {
+            return Some(TooMuch::Value);
+        }
+        (self.bytes.load(Ordering::Relaxed) > self.limit).then_some(TooMuch::All)
+    }
+
+    /// Whether the texts of a chunk are borne.
+    fn bears(&self, chunk: Named<'_>, columns: &[Column]) -> bool {
+        let mut bytes = 0;
+        for column in columns.iter().filter(|column| matches!(column.kind, Kind::Text | Kind::Json)) {
+            let texts = chunk.texts(&column.name);
+            for length in chunk.rows().map(|row| texts.get(row).len()) {
+                bytes += length as u64;
+                if column.kind == Kind::Json && length > VALUE {
+                    self.large.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.too_much().is_none()
     }
 
     /// Makes columns of `content` as strictly required as a report's [`Needs::content`](super::Needs::content) says,
@@ -145,7 +205,13 @@ impl CatalogBuilder {
     /// If the columns are not those of the scan.
     pub fn take(&self, table: Table, chunk: &Chunk) {
         match table {
-            Table::CourseBatch => self.take_batches(Named::new(chunk, &self.batch_columns)),
+            Table::CourseBatch => {
+                let chunk = Named::new(chunk, &self.batch_columns);
+                if self.bears(chunk, &self.batch_columns) {
+                    self.take_batches(chunk);
+                }
+            }
+            Table::Content if !self.bears(Named::new(chunk, &self.content_columns), &self.content_columns) => {}
             Table::Content => {
                 let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
                 contents.take(Named::new(chunk, &self.content_columns));

@@ -180,6 +180,9 @@ impl<'a> Texts<'a> {
     }
 }
 
+/// Bytes of a dictionary that is kept. Writers give theirs up where they exceed a megabyte or two.
+const KEPT: usize = 8 << 20;
+
 /// What texts mean, remembered from chunk to chunk: the chunks of a row group share one dictionary, and each of its texts
 /// is looked at once. Of texts that come otherwise, neighbours tend to be alike.
 #[derive(Debug, Default)]
@@ -200,6 +203,10 @@ impl<T: Copy> Meanings<T> {
         meanings: impl FnOnce(&[&'a str]) -> Vec<T>,
     ) -> Vec<T> {
         let Texts::Coded(keys, dictionary) = texts else { return of_runs(texts, rows, meanings) };
+        // What is kept from chunk to chunk is counted nowhere.
+        if dictionary.value_data().len() > KEPT {
+            return of_runs(texts, rows, meanings);
+        }
         if !self.is_of(dictionary) {
             // Whoever reads a row group twice has its dictionary twice.
             if self.dictionary.as_ref() != Some(dictionary) {

@@ -69,6 +69,12 @@ impl Lines {
         self.marks.is_empty()
     }
 
+    /// Bytes of all of them.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Makes room for so many lines of so many bytes.
     pub fn reserve(&mut self, lines: usize, bytes: usize) {
         self.marks.reserve(lines);

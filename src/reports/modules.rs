@@ -1,10 +1,10 @@
 //! The level-1 modules of courses, from the JSON text of `content_hierarchy`.
 
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashMap;
-use serde::Deserialize;
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::catalog::Catalog;
 use super::columns::Named;
@@ -26,26 +26,134 @@ pub(super) struct Module {
 #[derive(Debug)]
 struct Broken;
 
-/// The root of a hierarchy; of its children's children nothing is kept.
-#[derive(Deserialize)]
+/// The root of a hierarchy: the modules among its children. Of everything else nothing is kept while it is read, since a
+/// tree of it would be many times the text.
+#[derive(serde::Deserialize)]
 struct Root {
     #[serde(default)]
-    children: Option<Vec<Node>>,
+    children: Option<Children>,
 }
 
-#[derive(Deserialize)]
+/// A member of a node: text, a number as it is spelled, or something else.
+enum Member {
+    Text(String),
+    Number(String),
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Member {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Of;
+        impl<'de> Visitor<'de> for Of {
+            type Value = Member;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Member, E> {
+                Ok(Member::Text(text.to_owned()))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Member, E> {
+                Ok(Member::Other)
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Member, E> {
+                Ok(Member::Number(number.to_string()))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Member, E> {
+                Ok(Member::Number(number.to_string()))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Member, E> {
+                Ok(Member::Number(number.to_string()))
+            }
+
+            fn visit_unit<E>(self) -> Result<Member, E> {
+                Ok(Member::Other)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Member, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Member::Other)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Member, A::Error> {
+                // A number of any length comes as a map, of a name that the crate keeps to itself.
+                let mut number = None;
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == "$serde_json::private::Number" {
+                        number = Some(map.next_value()?);
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(number.map_or(Member::Other, Member::Number))
+            }
+        }
+        from.deserialize_any(Of)
+    }
+}
+
+#[derive(serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Node {
     #[serde(default)]
-    identifier: Value,
+    identifier: Option<Member>,
     #[serde(default)]
-    mime_type: Value,
+    mime_type: Option<Member>,
     #[serde(default)]
-    content_type: Value,
+    content_type: Option<Member>,
     #[serde(default)]
-    visibility: Value,
+    visibility: Option<Member>,
     #[serde(default)]
-    leaf_nodes_count: Value,
+    leaf_nodes_count: Option<Member>,
+}
+
+impl Node {
+    /// The module that it is, if it is one.
+    fn module(self) -> Option<Module> {
+        let is = |member: &Option<Member>, expected: &str| matches!(member, Some(Member::Text(text)) if text.eq_ignore_ascii_case(expected));
+        let qualifies =
+            is(&self.mime_type, MIME_TYPE) && is(&self.content_type, CONTENT_TYPE) && is(&self.visibility, VISIBILITY);
+        match self.identifier {
+            Some(Member::Text(identifier)) if qualifies && !identifier.is_empty() => {
+                Some(Module { identifier, leaf_nodes: whole(self.leaf_nodes_count.as_ref()) })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The children of the root, of which modules are kept. Null is none.
+struct Children(Vec<Module>);
+
+impl<'de> Deserialize<'de> for Children {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Of;
+        impl<'de> Visitor<'de> for Of {
+            type Value = Children;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of nodes")
+            }
+
+            fn visit_unit<E>(self) -> Result<Children, E> {
+                Ok(Children(Vec::new()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut nodes: A) -> Result<Children, A::Error> {
+                let mut modules = Vec::new();
+                while let Some(node) = nodes.next_element::<Node>()? {
+                    modules.extend(node.module());
+                }
+                Ok(Children(modules))
+            }
+        }
+        from.deserialize_any(Of)
+    }
 }
 
 /// The modules of a hierarchy, ordered by identifier: direct children of the root that are courses of their own,
@@ -59,14 +167,7 @@ fn modules(json: &str) -> Result<Vec<Module>, Broken> {
         return Err(Broken);
     }
     let root: Root = serde_json::from_str(json).map_err(|_| Broken)?;
-    let is = |value: &Value, text: &str| value.as_str().is_some_and(|value| value.eq_ignore_ascii_case(text));
-    let module = |node: Node| {
-        let qualifies =
-            is(&node.mime_type, MIME_TYPE) && is(&node.content_type, CONTENT_TYPE) && is(&node.visibility, VISIBILITY);
-        let identifier = node.identifier.as_str().filter(|identifier| qualifies && !identifier.is_empty())?;
-        Some(Module { identifier: identifier.to_owned(), leaf_nodes: whole(&node.leaf_nodes_count) })
-    };
-    let mut modules: Vec<Module> = root.children.unwrap_or_default().into_iter().filter_map(module).collect();
+    let mut modules = root.children.map_or_else(Vec::new, |children| children.0);
     // Stable: of one identifier the first node stays first.
     modules.sort_by(|left, right| left.identifier.cmp(&right.identifier));
     modules.dedup_by(|next, kept| next.identifier == kept.identifier);
@@ -74,13 +175,13 @@ fn modules(json: &str) -> Result<Vec<Module>, Broken> {
 }
 
 /// A whole number, as a number or as text.
-fn whole(value: &Value) -> Option<i64> {
-    let text = match value {
-        Value::Number(number) => number.to_string(),
-        Value::String(text) => text.trim().to_owned(),
-        _ => return None,
+fn whole(member: Option<&Member>) -> Option<i64> {
+    let text = match member? {
+        Member::Number(number) => number,
+        Member::Text(text) => text.trim(),
+        Member::Other => return None,
     };
-    let millionths = Decimal::parse(&text)?.millionths()?;
+    let millionths = Decimal::parse(text)?.millionths()?;
     (millionths % 1_000_000 == 0).then_some(millionths / 1_000_000)
 }
 
@@ -95,27 +196,52 @@ struct Taken {
     duplicates: u64,
     /// By course: rows that do not read.
     broken: HashMap<usize, u64>,
+    /// Bytes of text that were to be kept.
+    bytes: usize,
+}
+
+/// Bytes of text that are not counted: hierarchies come with each part of a load, however small it is made.
+const FREE: usize = 32 << 20;
+
+impl Taken {
+    const fn counted(&self) -> usize {
+        self.bytes.saturating_sub(FREE)
+    }
 }
 
 impl Hierarchies {
-    /// Takes a chunk. A row whose JSON does not read is skipped and counted, as every unusable row is.
-    pub(super) fn take(&self, chunk: Named<'_>, catalog: &Catalog) {
+    /// Takes a chunk. A row whose JSON does not read is skipped and counted, as every unusable row is. `bears`: whether so
+    /// many bytes more may be kept until all rows have come.
+    pub(super) fn take(&self, chunk: Named<'_>, catalog: &Catalog, bears: &dyn Fn(usize) -> bool) {
         let (identifiers, hierarchies) = (chunk.texts("identifier"), chunk.texts("hierarchy"));
         for row in chunk.rows() {
             let Some(course) = catalog.contents().position(identifiers.get(row)) else { continue };
             let json = hierarchies.get(row);
             let read = modules(json);
-            let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut taken = self.taken();
             let Ok(modules) = read else {
                 *taken.broken.entry(course).or_default() += 1;
                 continue;
             };
             let known = taken.courses.get(&course).map(|(known, _)| json > known.as_str());
             if known != Some(false) {
-                taken.courses.insert(course, (json.to_owned(), modules));
+                let before = taken.counted();
+                taken.bytes += json.len();
+                if bears(taken.counted() - before) {
+                    taken.courses.insert(course, (json.to_owned(), modules));
+                }
             }
             taken.duplicates += u64::from(known.is_some());
         }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes of text that were counted.
+    pub(super) fn counted(&self) -> usize {
+        self.taken().counted()
     }
 
     /// The modules by course, how many rows were duplicates, and by course how many are broken.
@@ -179,6 +305,19 @@ mod tests {
         assert_eq!(found(&deep), [("x".to_owned(), None)]);
         let nested = format!("{}{}", r#"{"children":["#.repeat(500), "]}".repeat(500));
         assert_eq!(found(&nested), []);
+    }
+
+    #[test]
+    fn values_of_other_kinds_qualify_nothing_and_numbers_are_read_as_spelled() {
+        let json = format!(
+            r#"{{"children":[{{{NODE},"identifier":7}},{{{NODE},"identifier":["x"]}},{{{NODE},"identifier":{{"a":1}}}},
+                {{{NODE},"identifier":"a","leafNodesCount":4.0}},{{{NODE},"identifier":"b","leafNodesCount":1e2}},
+                {{{NODE},"identifier":"c","leafNodesCount":[4]}},{{{NODE},"identifier":"d","leafNodesCount":true}},
+                {{{NODE},"identifier":"e","leafNodesCount":4.5}},{{{NODE},"identifier":"f","leafNodesCount":null}},
+                {{"mimeType":null,"identifier":"g"}}]}}"#
+        );
+        let numbers = [("a", Some(4)), ("b", Some(100)), ("c", None), ("d", None), ("e", None), ("f", None)];
+        assert_eq!(found(&json), numbers.map(|(name, leaves)| (name.to_owned(), leaves)));
     }
 
     #[test]

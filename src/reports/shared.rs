@@ -182,8 +182,10 @@ impl SharedBuilder {
                 let of = enrolments::Of { slots, learners: &self.learners, usable: &self.usable, dates: &self.dates };
                 builder.take(Named::new(chunk, &needs.enrolments), &of, &self.budget);
             }
-            Stage::Users(builder) => builder.take(chunk, &self.people),
-            Stage::Hierarchy(builder) => builder.take(Named::new(chunk, &needs.hierarchy), catalog),
+            Stage::Users(builder) => builder.take(chunk, &self.people, &self.budget),
+            Stage::Hierarchy(builder) => {
+                builder.take(Named::new(chunk, &needs.hierarchy), catalog, &|bytes| self.budget.bears_texts(bytes));
+            }
             Stage::Activity(builder) => {
                 let of =
                     activity::Of { slots, activities: &self.activities, people: &self.people, usable: &self.usable };
@@ -225,6 +227,7 @@ impl SharedBuilder {
                 Stage::Hierarchy(Hierarchies::default())
             }
             Stage::Hierarchy(builder) => {
+                budget.release_texts(builder.counted() as u64);
                 let (modules, duplicates, broken) = builder.finish();
                 shared.broken_hierarchies = broken.values().sum();
                 shared.count_hierarchies(&modules, &broken);
@@ -304,6 +307,13 @@ fn weights(stage: Stage, shared: &Shared, budget: &Budget) -> Vec<u64> {
         _ => (shared.enrolled.iter().map(enrolments).collect(), None),
     };
     let others = others.unwrap_or_else(|| vec![0; counts.len()]);
+    // Whose long texts are is not known: everybody's, by their number.
+    let all = counts.iter().sum::<u64>().max(1);
+    let texts = |count: u64| {
+        u64::try_from(u128::from(budget.texts()) * u128::from(count) / u128::from(all)).unwrap_or(u64::MAX)
+    };
+    let others = counts.iter().zip(others).map(|(count, others)| others.saturating_add(texts(*count)));
+    let others: Vec<u64> = others.collect();
     counts.into_iter().zip(others).map(|(enrolments, others)| budget.weight(enrolments, others)).collect()
 }
 

@@ -22,6 +22,31 @@ use crate::reports::schema::{Scan, Table};
 pub struct Settings {
     /// Where a date or time without zone is local.
     pub timezone: chrono_tz::Tz,
+    /// How large what is read may be.
+    pub bounds: Bounds,
+}
+
+impl Settings {
+    /// With the bounds that everybody has.
+    #[must_use]
+    pub const fn new(timezone: chrono_tz::Tz) -> Self {
+        Self { timezone, bounds: Bounds::DEFAULT }
+    }
+}
+
+/// How large what is read may be. Data that exceeds a bound fails its load for good, by file and place. There is none on
+/// how much smaller it is when compressed: a column that has one value throughout is honest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Bytes of a line, a cell or a page of a Parquet file, decompressed.
+    pub unit: usize,
+    /// Bytes of pages that all readers of a source hold at a time. Where it is exceeded they take turns.
+    pub held: usize,
+}
+
+impl Bounds {
+    /// What holds where nothing else is said.
+    pub const DEFAULT: Self = Self { unit: 64 << 20, held: 256 << 20 };
 }
 
 /// Takes the chunks of a scan, from several threads at once and in no particular order.

@@ -228,9 +228,9 @@ pub fn json_of_text(text: &str) -> Option<String> {
         return None;
     }
     let read = |list: &str| {
-        let mut tree = literal::tree(literal::span(list.as_bytes(), Spelling::Tolerant)?, Spelling::Tolerant)?;
-        tree.sort_all_objects();
-        Some(tree.to_string())
+        let mut out = String::new();
+        literal::canonical(literal::span(list.as_bytes(), Spelling::Tolerant)?, Spelling::Tolerant, &mut out)?;
+        Some(out)
     };
     let list = text.trim();
     if list.starts_with('[')
@@ -248,10 +248,10 @@ pub fn json_of_json(json: &str) -> Option<String> {
     match literal::span(json.as_bytes(), Spelling::Json)? {
         Span::Null | Span::Text(b"", _) => None,
         Span::Number(digits) => Some(digits.to_owned()),
-        span => literal::tree(span, Spelling::Json).map(|mut tree| {
-            tree.sort_all_objects();
-            tree.to_string()
-        }),
+        span => {
+            let mut out = String::with_capacity(json.len());
+            literal::canonical(span, Spelling::Json, &mut out).map(|()| out)
+        }
     }
 }
 

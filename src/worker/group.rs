@@ -19,7 +19,7 @@ use super::lease::Lease;
 use super::ledger::{Processed, StoredBatch, made_as};
 use super::plan::Ready;
 use super::stats::{GroupStats, LoadStats, RequestStats, job_stats};
-use super::{load, making};
+use super::{load, making, memory};
 use crate::config::Config;
 use crate::config::checked::Job;
 use crate::intake::{self, Order};
@@ -99,7 +99,8 @@ impl<'a> Group<'a> {
         let metadata: BTreeSet<String> =
             accepted.iter().flat_map(|one| one.order.config.metadata_fields()).map(str::to_owned).collect();
         let source = Arc::clone(&self.world.source);
-        let rules = (self.config.timezone, self.config.source.max_bad_rows);
+        let bytes = memory::for_catalog(self.config.worker.memory);
+        let rules = (self.config.timezone, self.config.source.max_bad_rows, bytes);
         let needs = self.report.needs(&self.job.options);
         let started = Instant::now();
         let loaded = self.world.cpu.run(move || {

@@ -10,25 +10,33 @@ use chrono_tz::Tz;
 use super::stats::LoadStats;
 use super::verdict;
 use crate::config::checked::MaxBadRows;
-use crate::reports::catalog::{Catalog, CatalogBuilder};
+use crate::reports::catalog::{Catalog, CatalogBuilder, TooMuch};
 use crate::reports::schema::{Scan, Table};
 use crate::reports::shared::{BROKEN_HIERARCHY, Borders, Heavy, Shared, SharedBuilder, Stretch, Survey};
 use crate::reports::{Needs, Options};
 use crate::sources::{Sink, Source, SourceError, Tally};
 
 /// Reads batches and contents, which are the same for all requests. `metadata` names further columns that content filters
-/// look at.
+/// look at; `bytes` is what the catalogue may be.
 pub fn catalog(
     source: &dyn Source,
     metadata: &BTreeSet<String>,
     needs: &Needs,
-    (timezone, max_bad_rows): (Tz, MaxBadRows),
+    (timezone, max_bad_rows, bytes): (Tz, MaxBadRows, u64),
     stats: &mut LoadStats,
 ) -> Result<Catalog, SourceError> {
-    let mut builder = CatalogBuilder::new(metadata, timezone).needing(&needs.content);
+    let mut builder = CatalogBuilder::new(metadata, timezone).needing(&needs.content).within(bytes);
     for scan in builder.scans() {
         let table = scan.table;
         let tally = read(source, scan, &|chunk| builder.take(table, chunk), stats)?;
+        if let Some(too_much) = builder.too_much() {
+            let what = match too_much {
+                TooMuch::All => "has more text than half of [worker] memory",
+                TooMuch::Value => "has a metadata value of more than 1 MiB",
+            };
+            let message = format!("table {table}: {what}");
+            return Err(SourceError { table, detail: message.clone(), message, may_pass: false });
+        }
         verdict::whole_table(table, &tally, max_bad_rows)?;
         builder.add_faults(table, &tally.faults);
     }

@@ -13,7 +13,7 @@ use super::desk::{Desk, Ended, Settler};
 use super::ending::{Postponed, Reason};
 use super::generate::{Workshop, all};
 use super::load::{self, Learners, Loaded};
-use super::memory::Share;
+use super::memory::{self, Share};
 use super::plan::{self, Unit};
 use super::stretches::{LEAST, Large, Stretches};
 use super::table::Data;
@@ -90,7 +90,7 @@ impl Part {
 
 impl Maker {
     async fn make_parts(&self) -> Result<(), Panicked> {
-        let Self { world, workshop, desk, .. } = self;
+        let Self { world, workshop, desk, catalog, .. } = self;
         let limits = Limits::of(&world.config.get().worker);
         let mut units = Arc::new(plan::units(&workshop.requests, |_| true));
         world.progress.planned.fetch_add(units.len() as u64, Ordering::Relaxed);
@@ -101,7 +101,7 @@ impl Maker {
             if workshop.stop.is_halted() {
                 break;
             }
-            let total = world.config.get().worker.memory;
+            let total = memory::for_loads(world.config.get().worker.memory, catalog.memory() as u64);
             let share = match part.bytes {
                 None => world.memory.share_of_unknown(total).await,
                 Some(bytes) => world.memory.share_of(bytes, total).await,

@@ -8,6 +8,32 @@ use tokio::sync::{Mutex as Turns, Notify};
 /// A load of which the size is unknown waits for so much of the whole, and takes all that is left.
 const LEAST: u64 = 8;
 
+/// What the process takes beside `[worker] memory`, of which sources may hold so much.
+const BESIDE: u64 = 128 << 20;
+/// Sources hold so much of the whole, at most.
+const OF_SOURCES: u64 = 8;
+
+/// Bytes that a source may hold while it reads: pages of Parquet files, mostly. They are part of the memory, but for
+/// what they have beside it.
+#[must_use]
+pub const fn for_sources(memory: u64) -> u64 {
+    let share = memory / OF_SOURCES;
+    if share > BESIDE { share } else { BESIDE }
+}
+
+/// What is left of the memory for loaded data: without what sources may hold, and without the catalogue.
+#[must_use]
+pub const fn for_loads(memory: u64, catalog: u64) -> u64 {
+    memory.saturating_sub(for_sources(memory) - BESIDE).saturating_sub(catalog)
+}
+
+/// What a catalogue may be.
+#[must_use]
+pub const fn for_catalog(memory: u64) -> u64 {
+    let half = memory / 2;
+    if half > BESIDE { half } else { BESIDE }
+}
+
 /// What there is, and who has it.
 #[derive(Debug, Default)]
 pub struct Room {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::dependencies::Down;
 use super::stop::Stop;
-use super::{World, cpu};
+use super::{World, cpu, memory};
 use crate::config::Live;
 use crate::config::checked::{Config, DatabaseUrl, Pooler, Secret, SourcePlace, StorePlace};
 use crate::objects::{Bucket, ObjectError};
@@ -12,7 +12,7 @@ use crate::outputs::{Links, Store, kept_link_key};
 use crate::requests::{self, Clock, DAEMON_CONNECTIONS, Pooling, PostgresPlace, Queue, QueueError};
 use crate::sources::files::FilesSource;
 use crate::sources::postgres::PostgresSource;
-use crate::sources::{Settings, Source};
+use crate::sources::{Bounds, Settings, Source};
 
 /// Why the program cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +77,8 @@ pub fn queue(config: &Config, clock: Arc<dyn Clock>, connections: u32) -> Result
 
 /// The platform's tables. The error says what is wrong with the URL, without showing it.
 pub fn source(config: &Config) -> Result<Arc<dyn Source>, String> {
-    let settings = Settings { timezone: config.timezone };
+    let held = usize::try_from(memory::for_sources(config.worker.memory)).unwrap_or(usize::MAX);
+    let settings = Settings { timezone: config.timezone, bounds: Bounds { held, ..Bounds::DEFAULT } };
     Ok(match &config.source.place {
         SourcePlace::Files { directory, csv_dialect } => {
             Arc::new(FilesSource::new(directory.clone(), config.source.csv_dialects(*csv_dialect), settings))

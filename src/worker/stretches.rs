@@ -23,6 +23,9 @@ use crate::sources::{Source, SourceError};
 /// No stretch is made smaller than about so many bytes, whatever the memory: each reads all tables anew.
 pub(crate) const LEAST: u64 = 64 << 10;
 
+/// What cannot be divided any more may weigh so many bytes.
+const INDIVISIBLE: u64 = 64 << 20;
+
 /// A batch, and what its report needs.
 #[derive(Clone, Copy)]
 pub(crate) struct Large<'a> {
@@ -94,8 +97,8 @@ impl<'a> Stretches<'a> {
             let stretch = self.borders.stretch(&pieces);
             let learners = Learners::Some { stretch: &stretch, assessments: self.assessments.as_deref() };
             let wish = Wish { batches: &[batch], needs, options, timezone, learners };
-            // What cannot be divided any more is loaded whatever it weighs.
-            let most = if pieces.len() == 1 { u64::MAX } else { bytes };
+            // What cannot be divided any more is loaded although it weighs more, but not whatever it weighs.
+            let most = if pieces.len() == 1 { bytes.max(INDIVISIBLE) } else { bytes };
             let bounds = Bounds { bytes: most, weighed: &|_| (), agrees: None };
             let loaded = self.meter.loading(|stats| {
                 let loaded = load::shared(source, catalog, &wish, bounds, stats);
@@ -104,6 +107,7 @@ impl<'a> Stretches<'a> {
             });
             match loaded? {
                 Ok(shared) => take(&shared)?,
+                Err(_) if pieces.len() == 1 => return Err(too_heavy(&catalog.batches()[batch].id).into()),
                 Err(heavy) => {
                     let parts = divide(&pieces, heavy.of(&[batch]).div_ceil(bytes).max(2));
                     parts.into_iter().rev().for_each(|part| waiting.push_front(part));
@@ -127,6 +131,14 @@ impl<'a> Stretches<'a> {
             });
         }
     }
+}
+
+/// A few learners have more text than memory is there for.
+fn too_heavy(batch: &str) -> SourceError {
+    let table = Table::UserEnrolments;
+    let message = format!("table {table}: a few learners of one batch, or its course, are more than [worker] memory");
+    let detail = format!("{message}: batch {batch}, which cannot be divided any further");
+    SourceError { table, message, detail, may_pass: false }
 }
 
 /// So many ranges of about the same length, fewer where there is not enough.

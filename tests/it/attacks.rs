@@ -3,5 +3,7 @@
 mod bounds;
 mod connections;
 mod files;
+mod fuzzed;
 mod keys;
 mod owners;
+mod rows;

@@ -29,7 +29,7 @@ use crate::databases::TestDatabase;
 
 /// Times without zone are those of Kolkata, 5:30 h ahead of UTC.
 fn settings() -> Settings {
-    Settings { timezone: chrono_tz::Asia::Kolkata }
+    Settings::new(chrono_tz::Asia::Kolkata)
 }
 
 fn files(directory: &Path, dialect: CsvDialect, settings: Settings) -> FilesSource {

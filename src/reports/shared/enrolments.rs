@@ -7,7 +7,7 @@ use super::people::{Arrivals, People};
 use super::shelves::Shelves;
 use super::stretch::Stretch;
 use super::usable::SlotCounts;
-use super::weight::Budget;
+use super::weight::{Budget, ID};
 use super::{NONE, NOTHING, Slots};
 use crate::reports::columns::{Named, SharedMeanings};
 use crate::reports::interner::Numbers;
@@ -172,7 +172,8 @@ impl EnrolmentsBuilder {
             Verdict::OtherCourse | Verdict::Inactive => None,
         };
         let ids: Vec<&str> = judged.iter().filter_map(id).collect();
-        if !budget.bears_enrolments(ids.len()) {
+        let long = ids.iter().map(|id| id.len().saturating_sub(ID)).sum();
+        if !budget.bears_enrolments(ids.len()) || !budget.bears_texts(long) {
             // Too many to be kept.
             return self.slots.put(&judged, |batch, _| {
                 batch.all += 1;

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::NONE;
 use super::people::People;
+use super::weight::Budget;
 use crate::reports::columns::{Chunk, Meanings, Named, Texts};
 use crate::reports::common::{Common, From, layout, users};
 use crate::reports::interner::Interner;
@@ -116,17 +117,17 @@ impl LearnersBuilder {
     }
 
     /// Takes a chunk; rows of people of no interest are passed over.
-    pub(super) fn take(&self, chunk: &Chunk, people: &People) {
+    pub(super) fn take(&self, chunk: &Chunk, people: &People, budget: &Budget) {
         let chunk = Named::new(chunk, &self.columns);
         let ids = chunk.texts("userid");
         let ranks = people.ranks(chunk.rows().map(|row| ids.get(row)));
         let known: Vec<(usize, u32)> = chunk.rows().zip(ranks).filter(|(_, rank)| *rank != NONE).collect();
         for some in known.chunks(PIECE) {
-            self.take_some(chunk, some);
+            self.take_some(chunk, some, budget);
         }
     }
 
-    fn take_some(&self, chunk: Named<'_>, rows: &[(usize, u32)]) {
+    fn take_some(&self, chunk: Named<'_>, rows: &[(usize, u32)], budget: &Budget) {
         let first_names = chunk.texts("firstname");
         let mut lines = Lines::new(&self.layout);
         lines.reserve(rows.len(), rows.len() * LINE_BYTES);
@@ -139,6 +140,10 @@ impl LearnersBuilder {
         }
         lines.shrink_to_fit();
         let channels = chunk.texts("userchannel");
+        let long = rows.iter().map(|(row, _)| channels.get(*row).len().saturating_sub(LINE_BYTES)).sum::<usize>();
+        if !budget.bears_texts(long.saturating_add(lines.bytes().saturating_sub(rows.len() * LINE_BYTES))) {
+            return;
+        }
         let mut learners = self.learners.lock().unwrap_or_else(PoisonError::into_inner);
         let learners = &mut *learners;
         let rows_of = rows.iter().map(|(row, _)| *row);

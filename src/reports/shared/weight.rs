@@ -9,6 +9,8 @@ use crate::reports::Needs;
 /// times full scale it is about 240 with the activity rows (`docs/performance.md`, peak memory), since learners are in
 /// several batches there.
 const ENROLMENT: u64 = 350;
+/// Bytes of an id that an enrolment commonly has at most.
+pub(super) const ID: usize = 64;
 /// Bytes of an activity row.
 pub(super) const ACTIVITY: u64 = 32;
 /// Bytes of an attempt.
@@ -26,6 +28,8 @@ pub(super) struct Budget {
     enrolments: AtomicU64,
     /// Bytes of the rows that came with them.
     others: AtomicU64,
+    /// Bytes of text beyond what rows commonly have: a name may be as long as anything.
+    texts: AtomicU64,
 }
 
 impl Budget {
@@ -33,7 +37,7 @@ impl Budget {
         let of = |columns: &[_], rows: u64, bytes: u64| if columns.is_empty() { 0 } else { rows * bytes };
         let each =
             ENROLMENT + of(&needs.activity, ACTIVITY_ROWS, ACTIVITY) + of(&needs.attempts, ATTEMPT_ROWS, ATTEMPT);
-        Self { limit, each, enrolments: AtomicU64::new(0), others: AtomicU64::new(0) }
+        Self { limit, each, enrolments: AtomicU64::new(0), others: AtomicU64::new(0), texts: AtomicU64::new(0) }
     }
 
     /// Whether so many more enrolments are borne.
@@ -44,9 +48,32 @@ impl Budget {
 
     /// Whether so many more rows of this size are borne: what was expected of them may be exceeded by a quarter of all.
     pub(super) fn bears(&self, rows: usize, bytes: u64) -> bool {
-        let more = rows as u64 * bytes;
-        let others = self.others.fetch_add(more, Ordering::Relaxed) + more;
-        others + self.enrolments.load(Ordering::Relaxed) * ENROLMENT <= self.limit.saturating_add(self.limit / 4)
+        self.others.fetch_add(rows as u64 * bytes, Ordering::Relaxed);
+        self.fits()
+    }
+
+    /// Whether so many more bytes of text are borne, beyond what rows commonly have.
+    pub(super) fn bears_texts(&self, bytes: usize) -> bool {
+        if bytes > 0 {
+            self.texts.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+        self.fits()
+    }
+
+    /// Texts are let go of.
+    pub(super) fn release_texts(&self, bytes: u64) {
+        self.texts.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of text beyond what rows commonly have.
+    pub(super) fn texts(&self) -> u64 {
+        self.texts.load(Ordering::Relaxed)
+    }
+
+    fn fits(&self) -> bool {
+        let others = self.others.load(Ordering::Relaxed).saturating_add(self.texts());
+        let enrolments = self.enrolments.load(Ordering::Relaxed).saturating_mul(ENROLMENT);
+        others.saturating_add(enrolments) <= self.limit.saturating_add(self.limit / 4)
     }
 
     /// Whether something was not borne.
@@ -61,7 +88,8 @@ impl Budget {
 
     /// Bytes of everything so far, with what is commonly still to come.
     pub(super) fn used(&self) -> u64 {
-        self.weight(self.enrolments.load(Ordering::Relaxed), self.others.load(Ordering::Relaxed))
+        let others = self.others.load(Ordering::Relaxed).saturating_add(self.texts());
+        self.weight(self.enrolments.load(Ordering::Relaxed), others)
     }
 }
 

@@ -1,11 +1,13 @@
 //! CSV and TSV files, with a header line.
 
 use std::io::BufRead as _;
+use std::sync::Arc;
 
+use super::allowance::Allowance;
 use super::errors::{Place, quoted_names};
 use super::layout::Part;
 use super::names::Format;
-use super::records::{Fault, Read, Record, Records};
+use super::records::{COLUMNS, Fault, Read, Record, Records};
 use super::text::TextFile;
 use super::{PartRead, from_path, is_left_out, key_by_path};
 use crate::config::checked::CsvDialect;
@@ -20,27 +22,40 @@ const SEPARATORS: [(u8, &str); 4] = [(b';', "';'"), (b'\t', "tabs"), (b'|', "'|'
 ///
 /// # Errors
 /// It cannot be read or lacks a column that must be there.
-pub(super) fn read(part: &Part, reading: &Reading<'_>, dialect: CsvDialect) -> Result<PartRead, SourceError> {
+pub(super) fn read(
+    part: &Part,
+    reading: &Reading<'_>,
+    dialect: CsvDialect,
+    allowance: &Arc<Allowance>,
+) -> Result<PartRead, SourceError> {
     let scan = reading.scan;
     let place = Place::of(scan.table, part);
-    let Some(file) = TextFile::open(part, place)? else { return Ok(PartRead::empty()) };
+    let Some(file) = TextFile::open(part, place, allowance)? else { return Ok(PartRead::empty()) };
     let delimiter = if part.format == Format::Tsv { b'\t' } else { b',' };
     let marked = file.start.starts_with(b"\xEF\xBB\xBF");
-    let mut input = file.into_bytes();
+    let (mut input, reserved) = file.into_bytes();
     if marked {
         input.consume(3);
     }
-    let mut records = Records::new(input, dialect, delimiter);
+    let most = reading.settings.bounds.unit;
+    let mut records = Records::new(input, dialect, delimiter, most);
+    if reserved.is_none() {
+        records = records.taking_turns(allowance);
+    }
     let mut record = Record::default();
     match records.next(&mut record).map_err(|error| place.io(&error))? {
         Read::Record => (),
         Read::End => return Ok(PartRead::empty()),
         Read::Open => return Err(place.broken("line 1: breaks off inside quotes")),
-        Read::TooLong => return Err(too_long(place, &record)),
+        Read::TooLong => return Err(place.too_long(record.line, most)),
     }
     if let Some(fault) = record.fault {
         return Err(place.broken(&format!("line {}: {}", record.line, fault.reason())));
     }
+    if record.len() > COLUMNS {
+        return Err(place.broken(&format!("line {}: more than {COLUMNS} columns", record.line)));
+    }
+    records.keep(record.len());
     let header: Vec<Vec<u8>> = record.fields().map(|field| field.trim_ascii().to_vec()).collect();
     let spellings = reading.spellings();
     let places = spellings.among(|| header.iter().map(Vec::as_slice));
@@ -61,7 +76,7 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>, dialect: CsvDialect) -> R
             Read::Open => {
                 return Err(place.broken(&format!("line {}: breaks off inside quotes", record.line)));
             }
-            Read::TooLong => return Err(too_long(place, &record)),
+            Read::TooLong => return Err(place.too_long(record.line, most)),
             // A quote in the wrong place swallows lines: each is a row that is lost.
             Read::Record if record.fault.is_some() || record.len() != header.len() => {
                 let reason = record.fault.map_or("broken CSV line", Fault::reason);
@@ -74,10 +89,6 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>, dialect: CsvDialect) -> R
         }
     }
     Ok(PartRead::of(rows.finish(), has))
-}
-
-fn too_long(place: Place<'_>, record: &Record) -> SourceError {
-    place.broken(&format!("line {}: a record of more than 256 MiB: is a quote not closed?", record.line))
 }
 
 /// What is said where a column is missing: what the first line is instead, as far as it can be told. A line that is no

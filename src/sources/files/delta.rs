@@ -6,19 +6,21 @@
 //! <https://github.com/delta-io/delta/blob/master/PROTOCOL.md>
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
+use std::io::BufReader;
 
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::BUFFER;
 use super::ahead;
-use super::errors::Place;
+use super::errors::{Place, size};
 use super::layout::{self, Part};
 use super::names::{Format, Packed};
 use super::spot::{Directory, Entries, Entry, Spot};
+use super::text::{Line, Lines};
 use crate::reports::schema::Scan;
-use crate::sources::SourceError;
+use crate::sources::values::literal::{self, Span, Spelling};
+use crate::sources::{Bounds, SourceError};
 
 /// The log's directory, below the table's.
 pub(super) const LOG: &str = "_delta_log";
@@ -27,6 +29,18 @@ pub(super) const LOG: &str = "_delta_log";
 const DIGITS: usize = 20;
 /// Commits under way at a time, of a table in a bucket.
 const AHEAD: usize = 32;
+/// Of each action what is needed. Everything else (statistics of columns, mostly) is passed over where it stands: a tree of
+/// it would take many times its bytes.
+const NEEDED: [(&str, &[&str]); 4] = [
+    ("add", &["path", "deletionVector", "partitionValues", "size"]),
+    ("remove", &["path", "deletionVector"]),
+    ("metaData", &["partitionColumns", "configuration", "format"]),
+    ("protocol", &["minReaderVersion", "readerFeatures"]),
+];
+/// Bytes of a line, at most.
+const MOST: usize = Bounds::DEFAULT.unit;
+/// Bytes of one of these, at most.
+const MEMBER: usize = 1 << 20;
 /// Features of readers that change nothing in how we read.
 const HARMLESS: [&str; 5] = ["timestampNtz", "vacuumProtocolCheck", "v2Checkpoint", "columnMapping", "deletionVectors"];
 
@@ -99,32 +113,36 @@ struct Table {
 
 impl Table {
     fn commit(&mut self, spot: &Spot, place: Place<'_>) -> Result<(), SourceError> {
-        let mut file = BufReader::with_capacity(BUFFER, spot.stream().map_err(|error| place.io(&error))?);
-        let (mut line, mut number) = (Vec::new(), 0);
+        let file = BufReader::with_capacity(BUFFER, spot.stream().map_err(|error| place.io(&error))?);
+        let (mut lines, mut number) = (Lines::new(file, MOST, None), 0);
         // In one commit what is removed was there before it, in whatever order its lines stand.
         let (mut added, mut removed) = (Vec::new(), Vec::new());
-        while file.read_until(b'\n', &mut line).map_err(|error| place.io(&error))? > 0 {
+        while let Some(line) = lines.next().map_err(|error| place.io(&error))? {
             number += 1;
+            let Line::Whole(line) = line else { return Err(place.too_long(number, MOST)) };
             let text = line.trim_ascii();
-            if !text.is_empty() {
-                let broken = || place.broken(&format!("line {number} is broken JSON"));
-                let Ok(Value::Object(action)) = serde_json::from_slice(text) else { return Err(broken()) };
-                for (name, value) in action {
-                    match (name.as_str(), value) {
-                        (_, Value::Null) => (),
-                        ("add", Value::Object(file)) => added.push((key(&file).ok_or_else(broken)?, file)),
-                        ("remove", Value::Object(file)) => removed.push(key(&file).ok_or_else(broken)?),
-                        ("metaData", Value::Object(metadata)) => self.metadata = Some(metadata),
-                        ("protocol", Value::Object(protocol)) => self.protocol = Some(protocol),
-                        // Nothing of these is in the table's rows.
-                        ("commitInfo" | "txn" | "cdc" | "domainMetadata", _) => (),
-                        (other, _) => {
-                            return Err(place.broken(&format!("has an action '{other}', which is not understood")));
-                        }
+            if text.is_empty() {
+                continue;
+            }
+            let broken = || place.broken(&format!("line {number} is broken JSON"));
+            for (name, fields) in actions(text).ok_or_else(broken)? {
+                match (name.as_str(), fields) {
+                    (_, Fields::Null) => (),
+                    (_, Fields::TooLong(member)) => {
+                        let what = format!("line {number}: '{member}' has more than {}", size(MEMBER));
+                        return Err(place.broken(&what));
+                    }
+                    ("add", Fields::Of(file)) => added.push((key(&file).ok_or_else(broken)?, file)),
+                    ("remove", Fields::Of(file)) => removed.push(key(&file).ok_or_else(broken)?),
+                    ("metaData", Fields::Of(metadata)) => self.metadata = Some(metadata),
+                    ("protocol", Fields::Of(protocol)) => self.protocol = Some(protocol),
+                    // Nothing of these is in the table's rows.
+                    ("commitInfo" | "txn" | "cdc" | "domainMetadata", _) => (),
+                    (other, _) => {
+                        return Err(place.broken(&format!("has an action '{other}', which is not understood")));
                     }
                 }
             }
-            line.clear();
         }
         if number == 0 {
             return Err(place.broken("is empty: its upload probably broke off"));
@@ -184,6 +202,63 @@ impl Table {
             _ => Err(place.broken(&format!("has a file without a value of its partition column '{column}'"))),
         };
         columns.map(of).collect()
+    }
+}
+
+/// What an action says, as far as it is needed.
+enum Fields {
+    Null,
+    Of(Map<String, Value>),
+    /// A member of it that is needed has too many bytes.
+    TooLong(&'static str),
+    /// It is no object.
+    Other,
+}
+
+/// The actions of a line, `None` where it is no JSON object.
+fn actions(line: &[u8]) -> Option<Vec<(String, Fields)>> {
+    let mut actions = Vec::new();
+    let mut is_broken = false;
+    literal::members(line, Spelling::Json, |name, action| {
+        let Some(name) = text(name) else { return is_broken = true };
+        let needed = NEEDED.iter().find(|(of, _)| *of == name).map_or(&[][..], |(_, needed)| needed);
+        let fields = match action {
+            Span::Null => Fields::Null,
+            Span::Map(action) => fields(action, needed),
+            Span::Text(..) | Span::Number(_) | Span::Bool(_) | Span::List(_) => Fields::Other,
+        };
+        actions.push((name, fields));
+    })?;
+    (!is_broken).then_some(actions)
+}
+
+fn fields(action: &[u8], needed: &[&'static str]) -> Fields {
+    let (mut fields, mut too_long) = (Map::new(), None);
+    let read = literal::members(action, Spelling::Json, |name, value| {
+        let Some(name) = needed.iter().find(|needed| name.is_text(needed)) else { return };
+        let bytes = match value {
+            Span::Text(text, _) | Span::List(text) | Span::Map(text) => text.len(),
+            Span::Number(digits) => digits.len(),
+            Span::Bool(_) | Span::Null => 0,
+        };
+        if bytes > MEMBER {
+            too_long = Some(*name);
+        } else if let Some(value) = literal::tree(value, Spelling::Json) {
+            fields.insert((*name).to_owned(), value);
+        }
+    });
+    match (read, too_long) {
+        (_, Some(name)) => Fields::TooLong(name),
+        (Some(_), None) => Fields::Of(fields),
+        (None, None) => Fields::Other,
+    }
+}
+
+/// The name of an action, which is short.
+fn text(name: Span<'_>) -> Option<String> {
+    match literal::tree(name, Spelling::Json) {
+        Some(Value::String(text)) if text.len() <= MEMBER => Some(text),
+        _ => None,
     }
 }
 

@@ -37,6 +37,11 @@ impl<'a> Place<'a> {
         self.error(what, what, false)
     }
 
+    /// A line of text is longer than a line may be; this does not pass.
+    pub(super) fn too_long(self, line: u64, most: usize) -> SourceError {
+        self.broken(&format!("line {line}: more than {} (is a quote not closed?)", size(most)))
+    }
+
     /// Reading failed. A file that is not there, may not be read or breaks off stays so; everything else may pass.
     pub(super) fn io(self, error: &io::Error) -> SourceError {
         use io::ErrorKind::{
@@ -102,6 +107,12 @@ impl<'a> Place<'a> {
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
         self.error(NO_PARQUET, &format!("{NO_PARQUET}: its reader panicked: {text}"), false)
     }
+}
+
+/// A bound on bytes as it is told.
+pub(super) fn size(bytes: usize) -> String {
+    const MIB: usize = 1 << 20;
+    if bytes.is_multiple_of(MIB) { format!("{} MiB", bytes / MIB) } else { format!("{bytes} bytes") }
 }
 
 /// A table is there twice; nothing tells which one counts.

@@ -3,11 +3,12 @@
 //! Only the needed values are looked at; they stay where they are in the line. Not a general JSON parser: see
 //! `values::literal`.
 
-use std::io::BufRead as _;
+use std::sync::Arc;
 
+use super::allowance::Allowance;
 use super::errors::Place;
 use super::layout::Part;
-use super::text::TextFile;
+use super::text::{LARGE, Line, Lines, TextFile};
 use super::{PartRead, from_path};
 use crate::sources::SourceError;
 use crate::sources::rows::{Cell, Reading, Rows, key_of};
@@ -18,13 +19,15 @@ use crate::sources::values::literal::{self, Escapes, Span, Spelling as Syntax};
 ///
 /// # Errors
 /// It cannot be read.
-pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, SourceError> {
+pub(super) fn read(part: &Part, reading: &Reading<'_>, allowance: &Arc<Allowance>) -> Result<PartRead, SourceError> {
     let place = Place::of(reading.scan.table, part);
-    let Some(file) = TextFile::open(part, place)? else { return Ok(PartRead::empty()) };
+    let Some(file) = TextFile::open(part, place, allowance)? else { return Ok(PartRead::empty()) };
     if let Some(what) = no_lines(&file.start) {
         return Err(place.broken(what));
     }
-    let mut file = file.into_bytes();
+    let most = reading.settings.bounds.unit;
+    let (bytes, reserved) = file.into_bytes();
+    let mut lines = Lines::new(bytes, most, reserved.is_none().then_some(allowance));
     let spellings = reading.spellings();
     let given = from_path(part, reading)?;
     let mut has: Vec<bool> = given.iter().map(Option::is_some).collect();
@@ -34,10 +37,11 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, Sourc
     let mut rows = Rows::new(reading, &part.label);
     let mut any = false;
     let mut texts = vec![Vec::new(); spellings.all().len()];
-    let (mut line, mut number, mut any_line) = (Vec::new(), 0, false);
-    while file.read_until(b'\n', &mut line).map_err(|error| place.io(&error))? > 0 {
+    let (mut number, mut any_line) = (0, false);
+    while let Some(line) = lines.next().map_err(|error| place.io(&error))? {
         number += 1;
-        let text = if number == 1 { line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&line) } else { &line };
+        let Line::Whole(line) = line else { return Err(place.too_long(number, most)) };
+        let text = if number == 1 { line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line) } else { line };
         if !text.trim_ascii().is_empty() {
             any_line = true;
             if let Some(found) = members(text, spellings) {
@@ -48,7 +52,6 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, Sourc
                 rows.broken(number, "broken JSON", 1, key.as_deref().unwrap_or_default());
             }
         }
-        line.clear();
     }
     if !any_line {
         return Ok(PartRead::empty());
@@ -120,6 +123,9 @@ fn push(
     for ((value, has), text) in found.iter().zip(has).zip(&mut *texts) {
         *has |= value.is_some();
         if let Some(Span::Text(inner, escapes @ (Escapes::Backslashes | Escapes::DoubledQuotes))) = value {
+            if text.capacity() > LARGE {
+                *text = Vec::new();
+            }
             text.clear();
             literal::unescape(inner, *escapes, text);
         }

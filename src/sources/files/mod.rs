@@ -4,6 +4,7 @@
 //! Not here: what a value means (`values`), what an unusable row is (`rows`).
 
 mod ahead;
+mod allowance;
 mod csv;
 mod delta;
 mod errors;
@@ -22,9 +23,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use self::allowance::Allowance;
 use self::errors::Place;
 use self::layout::Part;
 use self::names::Format;
@@ -46,19 +49,24 @@ pub struct FilesSource {
     directory: Directory,
     dialects: CsvDialects,
     settings: Settings,
+    allowance: Arc<Allowance>,
 }
 
 impl FilesSource {
     /// A source over `directory`; nothing is looked at yet.
     #[must_use]
     pub fn new(directory: PathBuf, dialects: impl Into<CsvDialects>, settings: Settings) -> Self {
-        Self { directory: Directory::Local(directory), dialects: dialects.into(), settings }
+        Self::of(Directory::Local(directory), dialects.into(), settings)
     }
 
     /// A source over what is in `bucket`; nothing is looked at yet.
     #[must_use]
     pub fn stored(bucket: Bucket, dialects: impl Into<CsvDialects>, settings: Settings) -> Self {
-        Self { directory: Directory::Stored(bucket, String::new()), dialects: dialects.into(), settings }
+        Self::of(Directory::Stored(bucket, String::new()), dialects.into(), settings)
+    }
+
+    fn of(directory: Directory, dialects: CsvDialects, settings: Settings) -> Self {
+        Self { directory, dialects, settings, allowance: Allowance::new(settings.bounds.held) }
     }
 
     /// Reads the files of a table, all cores busy; what each came to, in their order.
@@ -90,11 +98,13 @@ impl FilesSource {
             }
         }
         match part.format {
-            Format::Csv | Format::Tsv => csv::read(part, reading, self.dialects.of(reading.scan.table)),
-            Format::Jsonl => jsonl::read(part, reading),
+            Format::Csv | Format::Tsv => {
+                csv::read(part, reading, self.dialects.of(reading.scan.table), &self.allowance)
+            }
+            Format::Jsonl => jsonl::read(part, reading, &self.allowance),
             // Whatever a broken file does to its decoder, the file is named.
             Format::Parquet if is_empty() => Ok(PartRead::empty()),
-            Format::Parquet => catch_unwind(AssertUnwindSafe(|| parquet::read(part, reading)))
+            Format::Parquet => catch_unwind(AssertUnwindSafe(|| parquet::read(part, reading, &self.allowance)))
                 .unwrap_or_else(|panic| Err(place.panicked(panic.as_ref()))),
         }
     }

@@ -7,37 +7,44 @@
 mod batches;
 mod canonical;
 mod cells;
+mod codec;
 mod held;
 mod input;
 mod levels;
 mod merged;
+mod pages;
+mod sizes;
 mod text;
+mod thrift;
 mod types;
 mod wanted;
 
 use std::io::Read as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::ArrowError;
-use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelectionPolicy,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection, RowSelector,
 };
+use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::basic::Type as Physical;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use rayon::prelude::*;
 
-use self::batches::{Batches, Open};
+use self::batches::{Batches, Open, bearable};
 use self::canonical::{Wish, constant, taken};
 use self::held::{Held, Origin};
-use self::input::Opened;
+use self::input::{Description, Input, Opened, has_index};
 use self::levels::Levels;
 use self::merged::{filled_up, without_value};
+use self::pages::{Group as Pages, Stop, Watch, few_leaves};
 use self::text::refused;
 use self::types::{Described, only_leaf};
 use self::wanted::{are_few, may_have_row, selection, sorted, with_wanted_key};
+use super::allowance::{Allowance, Turn};
 use super::errors::Place;
 use super::found::no_parquet;
 use super::layout::Part;
@@ -60,19 +67,19 @@ const KEYS: usize = 10_000;
 ///
 /// # Errors
 /// It cannot be read or lacks a column that must be there.
-pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, SourceError> {
+pub(super) fn read(part: &Part, reading: &Reading<'_>, allowance: &Arc<Allowance>) -> Result<PartRead, SourceError> {
     let scan = reading.scan;
     let place = Place::of(scan.table, part);
     let file = Opened::new(&part.spot).map_err(|error| place.io(&error))?;
-    let description = file.description().map_err(|error| place.io(&error))?;
-    // The page index lets the reader jump over pages of which no row is wanted. Of an encrypted column it cannot be read.
-    let mut options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-    let mut metadata = ArrowReaderMetadata::load(&description, options.clone());
-    if metadata.is_err() {
-        options = options.with_page_index_policy(PageIndexPolicy::Skip);
-        metadata = ArrowReaderMetadata::load(&description, options.clone());
-    }
-    let metadata = metadata.map_err(|error| undescribed(part, place, &error))?;
+    let input = file.description().map_err(|error| place.io(&error))?;
+    let description = Description::new(&input);
+    let options = ArrowReaderOptions::new();
+    let metadata =
+        ArrowReaderMetadata::load(&description, options.clone()).map_err(|error| match description.refused.get() {
+            Some(what) => place.broken(what),
+            None => undescribed(part, place, &error),
+        })?;
+    let metadata = with_index(&input, metadata, &options);
     let described = Described::new(&metadata, options).map_err(|error| place.parquet(&error))?;
     let metadata = described.checked();
     let names = || metadata.schema().fields().iter().map(|field| field.name().as_bytes());
@@ -84,18 +91,34 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>) -> Result<PartRead, Sourc
     if is_left_out(reading, &places, &given) {
         return Ok(PartRead::of(Tally::default(), has));
     }
-    if let Some(what) = refused(metadata, reading, &places) {
+    let roots = places.iter().copied().flatten();
+    if let Some(what) = refused(metadata, reading, &places).or_else(|| few_leaves(metadata, roots)) {
         return Err(place.broken(&what));
     }
     let columns = held::columns(spellings, &places, &given);
     let groups = groups(metadata, &columns, reading);
-    let table = FilePlan { part, file: &file, reading, metadata, described: &described, columns: &columns };
+    let rows = AtomicUsize::new(BATCH);
+    let table =
+        FilePlan { part, file: &file, reading, metadata, described: &described, columns: &columns, allowance, rows };
     let tallies: Vec<Tally> = groups.par_iter().map(|group| table.group(*group)).collect::<Result<_, _>>()?;
     let mut tally = Tally::default();
     for group in &tallies {
         tally.add(group);
     }
     Ok(PartRead::of(tally, has))
+}
+
+/// The same with the index of pages, which lets the reader jump over pages of which no row is wanted. Of an encrypted column
+/// it cannot be read.
+fn with_index(input: &Input, metadata: ArrowReaderMetadata, options: &ArrowReaderOptions) -> ArrowReaderMetadata {
+    if !has_index(metadata.metadata()) {
+        return metadata;
+    }
+    let mut reader = ParquetMetaDataReader::new_with_metadata(metadata.metadata().as_ref().clone())
+        .with_page_index_policy(PageIndexPolicy::Optional);
+    let read = reader.read_page_indexes(input).and_then(|()| reader.finish());
+    let with_index = read.and_then(|read| ArrowReaderMetadata::try_new(Arc::new(read), options.clone()));
+    with_index.unwrap_or(metadata)
 }
 
 /// A file does not describe itself: perhaps it is something else than its name says.
@@ -144,6 +167,9 @@ struct FilePlan<'a> {
     described: &'a Described,
     /// For each column of the scan, its spellings that the file has.
     columns: &'a [Vec<Held<'a>>],
+    allowance: &'a Arc<Allowance>,
+    /// Rows decoded at a time, at most, by what was found so far.
+    rows: AtomicUsize,
 }
 
 impl<'a> FilePlan<'a> {
@@ -152,7 +178,31 @@ impl<'a> FilePlan<'a> {
         self.read(group).map_err(|failure| match (self.part.spot.failure(), failure) {
             (Some(error), _) | (None, Failure::Io(error)) => place.io(&error),
             (None, Failure::Parquet(error)) => place.parquet(&error),
+            (None, Failure::TooLarge(what)) => place.broken(&what),
         })
+    }
+
+    /// Reads with `read`, as often as it takes: where others hold what it needs, once more when it has the turn; where rows
+    /// become too large, fewer at a time. `read` goes on where it was.
+    fn attempt<T>(&self, rows: usize, mut read: impl FnMut(&Arc<Watch>) -> Result<T, Failure>) -> Result<T, Failure> {
+        let mut rows = rows.min(self.rows.load(Ordering::Relaxed));
+        let mut turn: Option<Turn<'_>> = None;
+        loop {
+            let watch = Watch::new(self.allowance, self.reading.settings.bounds.unit, rows, turn.is_some());
+            let failure = match read(&watch) {
+                Ok(read) => return Ok(read),
+                Err(failure) => failure,
+            };
+            match watch.stopped() {
+                None => return Err(failure),
+                Some(Stop::TooLarge(what)) => return Err(Failure::TooLarge(what)),
+                Some(Stop::Busy) => turn = turn.or_else(|| Some(self.allowance.turn())),
+                Some(Stop::Fewer(fewer)) => {
+                    rows = fewer.min(rows - 1).max(1);
+                    self.rows.fetch_min(rows, Ordering::Relaxed);
+                }
+            }
+        }
     }
 
     fn read(&self, group: Group) -> Result<Tally, Failure> {
@@ -182,17 +232,20 @@ impl<'a> FilePlan<'a> {
         let Some((held, keys)) = self.key(columns) else { return Ok(None) };
         let roots = held::roots(&[held]);
         let all = self.rows_of(group);
-        let (mut rows, mut before) = (Vec::new(), 0);
-        for batch in self.batches(group, &roots, BATCH, None)? {
-            let batch = batch?;
-            let texts = self.keys_of(&batch, &roots, held)?;
-            rows.extend(with_wanted_key(&texts, keys, known)?.into_iter().map(|row| before + row));
-            before += length(&batch);
-            if !are_few(rows.len(), before as usize) {
-                return Ok(None);
+        self.attempt(BATCH, |watch| {
+            let (mut rows, mut before) = (Vec::new(), 0);
+            for batch in self.batches(group, &roots, Rows::From(0), watch)? {
+                for batch in bearable(&batch?, watch) {
+                    let texts = self.keys_of(&batch, &roots, held)?;
+                    rows.extend(with_wanted_key(&texts, keys, known)?.into_iter().map(|row| before + row));
+                    before += length(&batch);
+                }
+                if !are_few(rows.len(), before as usize) {
+                    return Ok(None);
+                }
             }
-        }
-        Ok(are_few(rows.len(), all).then_some(rows))
+            Ok(are_few(rows.len(), all).then_some(rows))
+        })
     }
 
     /// The keys of the rows of a chunk that has these root columns.
@@ -215,46 +268,58 @@ impl<'a> FilePlan<'a> {
         if rows.is_empty() {
             return Ok(typed.finish());
         }
-        let (roots, selection) = (held::roots(held), selection(rows, self.rows_of(group)));
-        let mut rest = rows;
-        for batch in self.batches(group, &roots, self.batch_rows(group), Some(&selection))? {
-            let batch = batch?;
-            let all: Vec<u32> = (0..length(&batch)).collect();
-            let (these, others) = rest.split_at_checked(all.len()).unwrap_or((rest, &[]));
-            rest = others;
-            let columns = self.columns(held, &batch, &roots, &all, &mut [])?;
-            typed.take(columns, all, |row| {
-                let in_group = these.get(row as usize).copied().unwrap_or_default();
-                group.before + u64::from(in_group) + 1
-            });
-        }
+        let roots = held::roots(held);
+        let mut done = 0;
+        self.attempt(self.batch_rows(group), |watch| {
+            for batch in self.batches(group, &roots, Rows::These(&rows[done..]), watch)? {
+                for batch in bearable(&batch?, watch) {
+                    let these = rows.get(done..done + batch.num_rows()).ok_or_else(|| fewer_rows(done, rows.len()))?;
+                    let all: Vec<u32> = (0..length(&batch)).collect();
+                    let columns = self.columns(held, &batch, &roots, &all, &mut [])?;
+                    typed.take(columns, all, |row| group.before + u64::from(these[row as usize]) + 1);
+                    done += batch.num_rows();
+                }
+            }
+            if done < rows.len() { Err(fewer_rows(done, rows.len())) } else { Ok(()) }
+        })?;
         Ok(typed.finish())
     }
 
     /// Decodes every row, and says which of them are wanted.
     fn read_all(&self, group: Group, held: &[&[Held<'a>]], known: &mut Meanings<bool>) -> Result<Tally, Failure> {
         let mut typed = Typed::new(self.reading, &self.part.label);
-        let mut levels = self.levels(group, held)?;
-        let mut roots = held::roots(held);
-        roots.retain(|root| !levels.iter().any(|(by_levels, _)| by_levels == root));
-        let mut before = 0;
-        for batch in self.batches(group, &roots, self.batch_rows(group), None)? {
-            let batch = batch?;
-            let rows = match self.key(held) {
-                Some((held, keys)) => with_wanted_key(&self.keys_of(&batch, &roots, held)?, keys, known)?,
-                None => (0..length(&batch)).collect(),
-            };
-            let columns = self.columns(held, &batch, &roots, &rows, &mut levels)?;
-            let first = group.before + u64::from(before) + 1;
-            typed.take(columns, rows, |row| first + u64::from(row));
-            before += length(&batch);
-        }
+        let all = self.rows_of(group);
+        let mut done = 0;
+        self.attempt(self.batch_rows(group), |watch| {
+            let mut levels = self.levels(group, held, done, watch)?;
+            let mut roots = held::roots(held);
+            roots.retain(|root| !levels.iter().any(|(by_levels, _)| by_levels == root));
+            for batch in self.batches(group, &roots, Rows::From(done), watch)? {
+                for batch in bearable(&batch?, watch) {
+                    let rows = match self.key(held) {
+                        Some((held, keys)) => with_wanted_key(&self.keys_of(&batch, &roots, held)?, keys, known)?,
+                        None => (0..length(&batch)).collect(),
+                    };
+                    let columns = self.columns(held, &batch, &roots, &rows, &mut levels)?;
+                    let first = group.before + done as u64 + 1;
+                    typed.take(columns, rows, |row| first + u64::from(row));
+                    done += batch.num_rows();
+                }
+            }
+            if done < all { Err(fewer_rows(done, all)) } else { Ok(()) }
+        })?;
         Ok(typed.finish())
     }
 
     /// The root columns that can be read by their levels. One column at least is read as a whole, since it says where a
     /// chunk ends.
-    fn levels(&self, group: Group, held: &[&[Held<'a>]]) -> Result<Vec<(usize, Levels)>, Failure> {
+    fn levels(
+        &self,
+        group: Group,
+        held: &[&[Held<'a>]],
+        from: usize,
+        watch: &Arc<Watch>,
+    ) -> Result<Vec<(usize, Levels)>, Failure> {
         let mut levels = Vec::new();
         let columns = self.reading.scan.columns.iter().zip(held);
         let all = columns.flat_map(|(column, held)| held.iter().map(move |held| (column, held)));
@@ -266,7 +331,8 @@ impl<'a> FilePlan<'a> {
         for uses in used {
             let by_levels = match uses {
                 [(column, held, root)] => {
-                    Levels::of(self.file, self.metadata, (group.place, *root), self.wish(column, held))?
+                    let wish = self.wish(column, held);
+                    Levels::of(self.file, self.metadata, (group.place, *root, from), wish, watch)?
                 }
                 _ => None,
             };
@@ -289,32 +355,41 @@ impl<'a> FilePlan<'a> {
         &self,
         group: Group,
         roots: &[usize],
-        batch: usize,
-        selection: Option<&RowSelection>,
+        rows: Rows<'_>,
+        watch: &Arc<Watch>,
     ) -> Result<Batches<impl Open>, Failure> {
-        Batches::new(move |text, from| {
+        let open = move |text, from: usize| {
             // What its store failed with is no matter of text.
             if let Some(error) = self.part.spot.failure() {
                 return Err(Failure::Io(error));
             }
             let metadata = batches::of(self.described, text)?;
-            let file = self.file.columns(metadata, group.place, roots, selection)?;
-            let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
-                .with_row_groups(vec![group.place])
-                .with_batch_size(batch)
-                .with_projection(ProjectionMask::roots(metadata.parquet_schema(), roots.iter().copied()));
-            if from > 0 {
-                builder = builder.with_offset(from);
-            }
-            if let Some(selection) = selection {
-                builder = builder.with_row_selection(selection.clone());
-                if self.file.is_stored() {
-                    // The other policy decodes pages without any of these rows; they would have to be fetched.
-                    builder = builder.with_row_selection_policy(RowSelectionPolicy::Selectors);
+            let all = self.rows_of(group);
+            let (lanes, selected) = match rows {
+                Rows::From(start) if start + from == 0 => (None, None),
+                Rows::From(start) => {
+                    let skipped = start + from;
+                    let rest = [RowSelector::skip(skipped), RowSelector::select(all.saturating_sub(skipped))];
+                    (None, Some(RowSelection::from(rest.to_vec())))
                 }
-            }
-            Ok(builder.build()?)
-        })
+                Rows::These(rows) => {
+                    let rows = &rows[from..];
+                    let lanes = selection(rows, all);
+                    // Where pages would have to be fetched, those without any of these rows must not be decoded: the
+                    // reader's other way to select, which it does not take for long runs.
+                    let far = if self.file.is_stored() { all + LONG_RUN * (2 * rows.len() + 1) } else { all };
+                    (Some(lanes), Some(selection(rows, far)))
+                }
+            };
+            let input = self.file.columns(metadata, group.place, roots, lanes.as_ref())?;
+            let mask = ProjectionMask::roots(metadata.parquet_schema(), roots.iter().copied());
+            let fields = Some(metadata.schema().fields());
+            let levels = parquet_to_arrow_field_levels(metadata.parquet_schema(), mask, fields)?;
+            let pages = Pages::new(input, metadata, group.place, watch);
+            let rows = watch.rows().min(all.max(1));
+            Ok(ParquetRecordBatchReader::try_new_with_row_groups(&levels, &pages, rows, selected)?)
+        };
+        Batches::new(open, watch)
     }
 
     /// As many rows at a time as keep a chunk small: a course's tree may be a megabyte of text.
@@ -372,6 +447,22 @@ impl<'a> FilePlan<'a> {
     }
 }
 
+/// Runs of so many rows on average are selected by jumping, not by a mask (a choice of the crate's).
+const LONG_RUN: usize = 64;
+
+/// Rows of a group, by their numbers in it.
+#[derive(Clone, Copy)]
+enum Rows<'r> {
+    /// From this one on.
+    From(usize),
+    /// These, ascending.
+    These(&'r [u32]),
+}
+
+fn fewer_rows(read: usize, all: usize) -> Failure {
+    Failure::Parquet(ParquetError::EOF(format!("{read} rows of {all} are there")))
+}
+
 /// How many rows a chunk has.
 fn length(batch: &RecordBatch) -> u32 {
     u32::try_from(batch.num_rows()).unwrap_or(u32::MAX)
@@ -381,6 +472,8 @@ fn length(batch: &RecordBatch) -> u32 {
 enum Failure {
     Io(std::io::Error),
     Parquet(ParquetError),
+    /// Something is larger than anything may be; as it follows the file's name.
+    TooLarge(String),
 }
 
 impl From<std::io::Error> for Failure {

@@ -6,6 +6,8 @@
 use std::io::{self, BufRead};
 use std::ops::Range;
 
+use super::allowance::{Allowance, Turn};
+use super::text::LARGE;
 use crate::config::checked::CsvDialect;
 
 /// One record; used again and again.
@@ -13,8 +15,12 @@ use crate::config::checked::CsvDialect;
 pub(super) struct Record {
     /// The fields, one after the other.
     text: Vec<u8>,
-    /// Where each field ends.
+    /// Where each field ends, as far as ends are kept: a line of nothing but delimiters has one for each of its bytes.
     ends: Vec<usize>,
+    /// How many fields there are.
+    count: usize,
+    /// So many ends are kept.
+    kept: usize,
     /// The line on which it begins, from 1.
     pub(super) line: u64,
     /// Lines of the file that it takes.
@@ -51,17 +57,18 @@ impl Fault {
 }
 
 impl Record {
-    pub(super) fn len(&self) -> usize {
-        self.ends.len()
+    /// How many fields it has; of more than are kept (see [`Records::keep`]) only the number is known.
+    pub(super) const fn len(&self) -> usize {
+        self.count
     }
 
-    /// A field, by its number.
+    /// A field that is kept, by its number.
     pub(super) fn field(&self, number: usize) -> &[u8] {
         &self.text[self.range(number)]
     }
 
     pub(super) fn fields(&self) -> impl Iterator<Item = &[u8]> {
-        (0..self.len()).map(|number| self.field(number))
+        (0..self.ends.len()).map(|number| self.field(number))
     }
 
     fn range(&self, number: usize) -> Range<usize> {
@@ -69,9 +76,13 @@ impl Record {
         start..self.ends[number]
     }
 
-    fn clear(&mut self, line: u64) {
+    fn clear(&mut self, line: u64, kept: usize) {
+        if self.text.capacity() > LARGE {
+            self.text = Vec::new();
+        }
         self.text.clear();
         self.ends.clear();
+        (self.count, self.kept) = (0, kept);
         (self.line, self.lines, self.fault) = (line, 1, None);
         (self.any_quoted, self.any_bare) = (false, false);
     }
@@ -81,7 +92,10 @@ impl Record {
     }
 
     fn end_field(&mut self) {
-        self.ends.push(self.text.len());
+        self.count += 1;
+        if self.ends.len() < self.kept {
+            self.ends.push(self.text.len());
+        }
     }
 
     fn end(&mut self) {
@@ -116,13 +130,15 @@ pub(super) enum Read {
     End,
     /// The file ends inside quotes.
     Open,
-    /// It is longer than any record should be, and would take all memory.
+    /// It has more bytes than a record may have.
     TooLong,
 }
 
 /// Takes records from a file.
-pub(super) struct Records<R> {
+pub(super) struct Records<'a, R> {
     input: R,
+    allowance: Option<&'a Allowance>,
+    turn: Option<Turn<'a>>,
     dialect: CsvDialect,
     delimiter: u8,
     /// Bytes at which a field without quotes is looked at.
@@ -132,21 +148,36 @@ pub(super) struct Records<R> {
     /// A carriage return was the last byte: a line feed belongs to it.
     returned: bool,
     state: State,
-    /// Bytes of a record, at most.
+    /// Bytes of a record, at most: a quote that is not closed takes the rest of the file into one field.
     most: usize,
+    /// Fields of which the ends are kept.
+    kept: usize,
 }
 
-/// Bytes of a record, at most: a quote that is not closed takes the rest of the file into one field.
-const MOST: usize = 256 << 20;
+/// Columns of a file, at most.
+pub(super) const COLUMNS: usize = 65_536;
 
-impl<R: BufRead> Records<R> {
-    pub(super) fn new(input: R, dialect: CsvDialect, delimiter: u8) -> Self {
+impl<'a, R: BufRead> Records<'a, R> {
+    /// `most`: bytes of a record, as they stand in the file, its end included.
+    pub(super) fn new(input: R, dialect: CsvDialect, delimiter: u8, most: usize) -> Self {
         let mut special = [false; 256];
         for byte in [delimiter, b'"', b'\r', b'\n'] {
             special[usize::from(byte)] = true;
         }
         special[usize::from(b'\\')] = dialect == CsvDialect::Cqlsh;
-        Self { input, dialect, delimiter, special, line: 1, returned: false, state: State::Between, most: MOST }
+        let (line, returned, state, kept) = (1, false, State::Between, COLUMNS);
+        Self { input, allowance: None, turn: None, dialect, delimiter, special, line, returned, state, most, kept }
+    }
+
+    /// Large records take turns by this allowance, until the next one is read.
+    pub(super) const fn taking_turns(mut self, allowance: &'a Allowance) -> Self {
+        self.allowance = Some(allowance);
+        self
+    }
+
+    /// From now on only so many fields of each record are needed.
+    pub(super) const fn keep(&mut self, fields: usize) {
+        self.kept = fields;
     }
 
     /// Reads the next record; empty lines are none.
@@ -154,8 +185,11 @@ impl<R: BufRead> Records<R> {
     /// # Errors
     /// The file cannot be read.
     pub(super) fn next(&mut self, record: &mut Record) -> io::Result<Read> {
-        record.clear(self.line);
+        record.clear(self.line, self.kept);
+        self.turn = None;
         self.state = State::Between;
+        // Bytes of the record, those that leave nothing in a field too.
+        let mut taken = 0;
         loop {
             let bytes = self.input.fill_buf()?;
             if bytes.is_empty() {
@@ -171,6 +205,7 @@ impl<R: BufRead> Records<R> {
             let mut step = Step {
                 bytes,
                 at: 0,
+                began: 0,
                 dialect: self.dialect,
                 delimiter: self.delimiter,
                 special: &self.special,
@@ -179,12 +214,18 @@ impl<R: BufRead> Records<R> {
             };
             let ended = step.through(&mut self.state, record);
             let used = step.at;
+            if self.state != State::Between {
+                taken += used - step.began;
+            }
             self.input.consume(used);
+            if taken > self.most {
+                return Ok(Read::TooLong);
+            }
             if ended {
                 return Ok(Read::Record);
             }
-            if record.text.len() > self.most {
-                return Ok(Read::TooLong);
+            if taken > LARGE && self.turn.is_none() {
+                self.turn = self.allowance.map(Allowance::turn);
             }
         }
     }
@@ -194,6 +235,8 @@ impl<R: BufRead> Records<R> {
 struct Step<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// Where the record begins, if it does in these bytes.
+    began: usize,
     dialect: CsvDialect,
     delimiter: u8,
     special: &'a [bool; 256],
@@ -212,6 +255,7 @@ impl Step<'_> {
                         record.line = *self.line;
                     } else {
                         *self.returned = false;
+                        self.began = self.at;
                         *state = State::FieldStart;
                     }
                 }

@@ -49,7 +49,7 @@ fn scan(table: Table, columns: Vec<Column>, only: Option<&[&str]>) -> Scan {
 }
 
 fn read_as(directory: &Path, dialect: CsvDialect, scan: &Scan) -> Result<Read, SourceError> {
-    let settings = Settings { timezone: chrono_tz::Tz::Asia__Kolkata };
+    let settings = Settings::new(chrono_tz::Tz::Asia__Kolkata);
     let rows = Mutex::new(Vec::new());
     let sink = |chunk: &Chunk| {
         for row in chunk.rows() {
@@ -104,7 +104,7 @@ fn bad(tally: &Tally) -> Vec<(&str, u64)> {
 #[test]
 fn tables_are_those_that_are_there() {
     let directory = holding(&[("user.csv", b""), ("content/part.jsonl", b""), ("other.csv", b"")]);
-    let settings = Settings { timezone: chrono_tz::Tz::UTC };
+    let settings = Settings::new(chrono_tz::Tz::UTC);
     let source = |path| FilesSource::new(path, CsvDialect::Rfc4180, settings);
     assert_eq!(source(directory.path().to_owned()).tables(), Ok(vec![Table::Content, Table::User]));
     assert!(source(directory.path().join("nowhere")).tables().is_err());

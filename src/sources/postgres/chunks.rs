@@ -3,9 +3,13 @@
 //! Not here: where the rows come from, and what is in them.
 
 use super::failure::Failure;
+use crate::sources::Bounds;
 
 /// Bytes of rows that are fetched before they are taken apart.
 const CHUNK: usize = 4 << 20;
+
+/// Bytes of a row, at most: as of a line of text.
+const ROW: usize = Bounds::DEFAULT.unit;
 
 /// Appends rows until there are at least so many bytes. `false`: nothing more comes.
 pub(super) type Fetch<'a> = dyn FnMut(&mut Vec<u8>, usize) -> Result<bool, Failure> + Send + 'a;
@@ -14,6 +18,10 @@ pub(super) type Fetch<'a> = dyn FnMut(&mut Vec<u8>, usize) -> Result<bool, Failu
 pub(super) fn fill(fetch: &mut Fetch<'_>, chunk: &mut Vec<u8>, rest: &mut Vec<u8>) -> Result<bool, Failure> {
     let mut size = CHUNK;
     while fetch(chunk, size)? {
+        // A message of the server is a row, so that the last one is longer than a row may be.
+        if chunk.len() > CHUNK + ROW {
+            return Err(Failure::lasting(format!("a row has more than {} MiB", ROW >> 20)));
+        }
         // The server sends whole rows, but does not promise it.
         if let Some(end) = memchr::memrchr(b'\n', chunk) {
             rest.extend_from_slice(&chunk[end + 1..]);
@@ -59,6 +67,17 @@ mod tests {
             assert_eq!(pieces.concat(), chunk);
         }
         assert!(pieces(b"", 2).is_empty());
+    }
+
+    #[test]
+    fn a_row_that_is_too_long_is_refused() {
+        let row = [vec![b'x'; CHUNK + ROW], b"\n".to_vec()].concat();
+        let mut fetch = |chunk: &mut Vec<u8>, _| {
+            chunk.extend_from_slice(&row);
+            Ok(true)
+        };
+        let failure = fill(&mut fetch, &mut Vec::new(), &mut Vec::new()).unwrap_err();
+        assert_eq!((failure.message.as_str(), failure.may_pass), ("a row has more than 64 MiB", false));
     }
 
     #[test]

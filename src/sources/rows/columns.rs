@@ -13,6 +13,9 @@ use super::values::{self, Unreadable};
 use crate::reports::schema::Kind;
 use crate::sources::Settings;
 
+/// A buffer that grew beyond this is not used again.
+const LARGE: usize = 1 << 20;
+
 /// One column: the cell of the row at hand, and those of the rows before it.
 pub(in crate::sources) enum Filling {
     /// Text; the cell at hand is there or not, and waits in a buffer that is used again and again.
@@ -91,7 +94,11 @@ impl Filling {
         match self {
             Self::Text { at_hand, there, kept, .. } => {
                 kept.append_option(there.then_some(at_hand.as_str()));
-                return at_hand.len();
+                let bytes = at_hand.len();
+                if bytes > LARGE {
+                    *at_hand = String::new();
+                }
+                return bytes;
             }
             Self::Bool { at_hand, kept } => kept.append_option(*at_hand),
             Self::Number { at_hand, kept, .. } => kept.append_option(*at_hand),

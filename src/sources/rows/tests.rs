@@ -7,7 +7,7 @@ use arrow_array::types::Int64Type;
 use super::*;
 use crate::reports::schema::{Column, Table, keys as keys_of};
 
-const SETTINGS: Settings = Settings { timezone: chrono_tz::Tz::UTC };
+const SETTINGS: Settings = Settings::new(chrono_tz::Tz::UTC);
 
 fn enrolments(only: Option<&[&str]>) -> Scan {
     Scan {

@@ -5,10 +5,12 @@
 //! Works on the bytes as they are: values come as spans of the text, so that counting the entries of a map or picking
 //! one of them allocates nothing. Not here: what a value means.
 
+mod canonical;
 mod cells;
 
 use serde_json::Value;
 
+pub use canonical::canonical;
 pub use cells::{spark_elements, spark_members, unescaped_cell};
 
 /// Nesting beyond this does not read, so that no text can exhaust the stack.
@@ -285,15 +287,20 @@ impl<'a> Scanner<'a> {
 
     fn map(&mut self, each: &mut dyn FnMut(Span<'a>, Span<'a>)) -> Option<usize> {
         self.entries(b'{', b'}', &mut |scanner| {
-            let key = scanner.key()?;
-            scanner.blanks();
-            if !scanner.take(b':') {
-                return None;
-            }
-            let value = scanner.value()?;
+            let (key, value) = scanner.member()?;
             each(key, value);
             Some(())
         })
+    }
+
+    /// A key and its value.
+    fn member(&mut self) -> Option<(Span<'a>, Span<'a>)> {
+        let key = self.key()?;
+        self.blanks();
+        if !self.take(b':') {
+            return None;
+        }
+        Some((key, self.value()?))
     }
 
     /// What is between two brackets, with commas between; a last comma before the closing bracket is borne in Python's

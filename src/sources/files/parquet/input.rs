@@ -5,16 +5,18 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, RowSelection};
 use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::page_index::offset_index::OffsetIndexMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::super::ahead::{Cursor, Window};
 use super::super::spot::{Spot, Stored};
+use super::thrift::refused;
 use super::types::leaves;
 
 /// A file that is there.
@@ -116,7 +118,11 @@ impl ChunkReader for Input {
         })
     }
 
+    /// A file that claims to have more than it has must not make anybody take memory for it.
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
+        if start.checked_add(length as u64).is_none_or(|end| end > self.len()) {
+            return Err(ParquetError::EOF(format!("{length} bytes at {start} are not in the file")));
+        }
         match self {
             Self::Local(file) => file.get_bytes(start, length),
             Self::Stored(window) => {
@@ -133,4 +139,66 @@ impl Read for Header {
             Self::Stored(cursor) => cursor.read(buffer),
         }
     }
+}
+
+/// A file's bytes to read what describes it.
+pub(super) struct Description<'i> {
+    pub(super) input: &'i Input,
+    /// Why it is not taken apart, once that is known.
+    pub(super) refused: OnceLock<&'static str>,
+}
+
+/// Bytes of a description, and of the index of pages, at most.
+const DESCRIPTION: usize = 64 << 20;
+const INDEX: u64 = 16 << 20;
+/// A file ends with the length of its description and a mark.
+const END: u64 = 8;
+
+impl<'i> Description<'i> {
+    pub(super) const fn new(input: &'i Input) -> Self {
+        Self { input, refused: OnceLock::new() }
+    }
+
+    fn refuse(&self, what: &'static str) -> ParquetError {
+        ParquetError::General((*self.refused.get_or_init(|| what)).to_owned())
+    }
+}
+
+impl Length for Description<'_> {
+    fn len(&self) -> u64 {
+        self.input.len()
+    }
+}
+
+impl ChunkReader for Description<'_> {
+    type T = Header;
+
+    fn get_read(&self, start: u64) -> Result<Header> {
+        self.input.get_read(start)
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
+        if length > DESCRIPTION {
+            return Err(self.refuse("has too large a description: write fewer and larger row groups"));
+        }
+        let bytes = self.input.get_bytes(start, length)?;
+        // With what stands at its end, or without.
+        let behind = self.input.len() - (start + length as u64);
+        let end = length.saturating_sub(usize::try_from(END.saturating_sub(behind)).unwrap_or(0));
+        if behind <= END
+            && end > 0
+            && let Some(what) = refused(&bytes[..end])
+        {
+            return Err(self.refuse(what));
+        }
+        Ok(bytes)
+    }
+}
+
+/// Whether there is an index of pages, and it is not too much: several columns may claim the same bytes.
+pub(super) fn has_index(metadata: &ParquetMetaData) -> bool {
+    let columns = metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);
+    let lengths = columns.map(|column| [column.column_index_length(), column.offset_index_length()]);
+    let bytes = lengths.flatten().flatten().map(|length| u64::try_from(length).unwrap_or(u64::MAX));
+    (1..=INDEX).contains(&bytes.fold(0, u64::saturating_add))
 }

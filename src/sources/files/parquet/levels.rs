@@ -15,11 +15,11 @@ use parquet::basic::{Repetition, Type as Physical};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type as Long};
 use parquet::errors::ParquetError;
-use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::Type;
 
 use super::canonical::{Wish, whole_numbers};
 use super::input::Opened;
+use super::pages::{Group, Watch};
 use super::types::leaves;
 use crate::reports::schema::Kind;
 use crate::sources::rows::typed::Taken;
@@ -62,12 +62,13 @@ enum Leaf {
 }
 
 impl Levels {
-    /// For a root column of a row group; `None` if it cannot be read so, or not rightly.
+    /// For a root column of a row group, from this row on; `None` if it cannot be read so, or not rightly.
     pub(super) fn of(
         file: &Opened<'_>,
         metadata: &ArrowReaderMetadata,
-        (group, root): (usize, usize),
+        (group, root, from): (usize, usize, usize),
         wish: Wish<'_>,
+        watch: &Arc<Watch>,
     ) -> Result<Option<Self>, ParquetError> {
         let schema = metadata.parquet_schema();
         let field = &schema.root_schema().get_fields()[root];
@@ -82,18 +83,25 @@ impl Levels {
         }
         let there = i16::from(field.is_optional());
         let input = file.leaf(metadata, group, leaf)?;
-        let group = metadata.metadata().row_group(group);
-        let column = group.column(leaf);
-        let rows = usize::try_from(group.num_rows()).unwrap_or(0);
-        let pages = SerializedPageReader::new(Arc::new(input), column, rows, None)?;
+        let pages = Group::new(input, metadata, group, watch).pages(leaf)?;
         let description = schema.column(leaf);
         let value = description.max_def_level();
-        let leaf = match get_column_reader(description, Box::new(pages)) {
+        let mut leaf = match get_column_reader(description, Box::new(pages)) {
             ColumnReader::ByteArrayColumnReader(reader) => Leaf::Bytes(Box::new(reader), Vec::new()),
             ColumnReader::Int64ColumnReader(reader) => Leaf::Long(Box::new(reader), Vec::new()),
             ColumnReader::DoubleColumnReader(reader) => Leaf::Double(Box::new(reader), Vec::new()),
             _ => return Ok(None),
         };
+        if from > 0 {
+            let skipped = match &mut leaf {
+                Leaf::Bytes(reader, _) => reader.skip_records(from)?,
+                Leaf::Long(reader, _) => reader.skip_records(from)?,
+                Leaf::Double(reader, _) => reader.skip_records(from)?,
+            };
+            if skipped != from {
+                return Err(ParquetError::EOF(format!("{skipped} rows of {from}")));
+            }
+        }
         let (definitions, repetitions) = (Vec::new(), Vec::new());
         let (entry, spelling) = (there + 1, wish.spelling);
         Ok(Some(Self { leaf, there, entry, value, what, spelling, definitions, repetitions }))

@@ -3,7 +3,7 @@ use super::*;
 /// Every record as `line: a|b`, with its fault; read through buffers of each of some sizes, alike.
 fn read(text: &str, dialect: CsvDialect) -> Vec<String> {
     let read = |size| {
-        let mut records = Records::new(io::BufReader::with_capacity(size, text.as_bytes()), dialect, b',');
+        let mut records = Records::new(io::BufReader::with_capacity(size, text.as_bytes()), dialect, b',', 1 << 20);
         let (mut record, mut found) = (Record::default(), Vec::new());
         loop {
             match records.next(&mut record).unwrap() {
@@ -75,13 +75,39 @@ fn backslashes_escape() {
     assert_eq!(read("\"a\\\nb\",c\nd,e", Spark)[1], "3: d|e");
 }
 
+/// Records are measured as they stand in the file, whatever is left of them: quotes and delimiters too.
 #[test]
 fn a_record_does_not_take_all_memory() {
+    const MOST: usize = 1_000;
+    let long = |bytes: usize| [format!("\"{}\"", "c".repeat(bytes - 2)), "x".repeat(bytes), ",".repeat(bytes)];
+    for size in [1, 64, 4_096] {
+        for (bytes, expected) in [(MOST, Read::Record), (MOST + 1, Read::TooLong)] {
+            for record in long(bytes) {
+                for (end, bytes_of_end) in [("\n", 1), ("", 0)] {
+                    let text = format!("\n\n{record}{end}");
+                    let input = io::BufReader::with_capacity(size, text.as_bytes());
+                    let most = MOST + bytes_of_end;
+                    let mut records = Records::new(input, CsvDialect::Rfc4180, b',', most);
+                    let mut found = Record::default();
+                    assert_eq!(records.next(&mut found).unwrap(), expected, "{bytes} {size}");
+                    assert_eq!(found.line, 3);
+                }
+            }
+        }
+    }
     let text = format!("a,b\n\"{}", "c,d\n".repeat(1_000));
-    let mut records = Records::new(io::BufReader::with_capacity(64, text.as_bytes()), CsvDialect::Rfc4180, b',');
-    records.most = 1_000;
+    let mut records = Records::new(text.as_bytes(), CsvDialect::Rfc4180, b',', MOST);
     let mut record = Record::default();
     assert_eq!(records.next(&mut record).unwrap(), Read::Record);
     assert_eq!(records.next(&mut record).unwrap(), Read::TooLong);
-    assert_eq!(record.line, 2);
+}
+
+#[test]
+fn of_many_fields_only_some_are_kept() {
+    let text = ",".repeat(1_000);
+    let mut records = Records::new(text.as_bytes(), CsvDialect::Rfc4180, b',', 1 << 20);
+    records.keep(3);
+    let mut record = Record::default();
+    assert_eq!(records.next(&mut record).unwrap(), Read::Record);
+    assert_eq!((record.len(), record.fields().count()), (1_001, 3));
 }

@@ -265,7 +265,7 @@ fn keys_in_two_columns() {
     )
     .unwrap();
     let columns = vec![Column::key("batch_id"), Column::key("user_id")];
-    let settings = Settings { timezone: chrono_tz::Tz::UTC };
+    let settings = Settings::new(chrono_tz::Tz::UTC);
     for keys in [&["b00"][..], &["b10", "b11", "b12"], &["b29"], &["b30", "x"], &["nowhere"]] {
         let scan = scan(Table::AssessmentAggregator, columns.clone(), Some(keys));
         let rows = Mutex::new(Vec::new());
