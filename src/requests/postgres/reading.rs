@@ -263,6 +263,9 @@ pub(super) fn search(
     reader: &Reader,
     (begin, limit, total): (&Begin, u32, u64),
 ) -> QueryResult<Vec<Entry>> {
+    if total == 0 {
+        return Ok(Vec::new());
+    }
     let mut values = Values::default();
     let conditions = [searched(search, &mut values), visible(reader, &mut values)].concat();
     let order = "j.tag, j.request_id";

@@ -65,6 +65,10 @@ fn claims_lists_and_retention_are_planned_on_their_indexes() {
         steps_on(reading::of_search(&search, &everything, begin, 9, 10_001).sql, newest);
         search.submitted_on = DateTime::UNIX_EPOCH.date_naive().into();
         steps_on(reading::of_search(&search, &everything, begin, 9, 10_001).sql, newest);
+        let [all, day] =
+            [Search::default(), search.clone()].map(|search| plan(&reading::count_of(&search, &everything).sql));
+        assert!(all.len() == 1 && day.len() == 6, "{all:?} {day:?}");
+        assert!(day[0].contains("job_request_newest_of_all (dt_job_submitted>? AND dt_job_submitted<?)"), "{day:?}");
         search.submitted_on = None;
         search.job_ids = Some(Vec::new());
         search.statuses = Some(vec!["FAILED".to_owned()]);

@@ -407,6 +407,14 @@ pub(super) fn list(
 
 /// What counts the rows that match, up to one more than [`COUNTED`].
 pub(super) fn count_of(search: &Search, reader: &Reader) -> Statement {
+    if search.submitted_on.is_some() {
+        // The rows of a day are found by the index on times.
+        let most = u32::try_from(COUNTED + 1).unwrap_or(u32::MAX);
+        let mut statement = of_search(search, reader, &Begin::default(), most, COUNTED + 1);
+        let rows = std::mem::take(&mut statement.sql);
+        statement.sql = format!("SELECT NULL AS tag, count(*) AS total FROM (SELECT 1 FROM ({rows}) LIMIT {most})");
+        return statement;
+    }
     let mut statement = Statement::default();
     let (mut conditions, status) = searched(search, &mut statement);
     conditions.extend(visible(reader, &mut statement));
@@ -456,6 +464,9 @@ pub(super) fn search(
     reader: &Reader,
     (begin, limit, total): (Begin, u32, u64),
 ) -> QueryResult<Vec<Entry>> {
+    if total == 0 {
+        return Ok(Vec::new());
+    }
     let statement = of_search(search, reader, &begin, limit, total);
     Ok(merged(statement.load(conn)?, begin, limit))
 }
