@@ -84,6 +84,21 @@ fn what_can_be_decided_without_data_is_refused_at_submit() {
         (with(&|r| r["jobConfig"] = json!({ "batchFilters": [] })), "batchFilters is empty"),
         (with(&|r| r["jobConfig"]["reportPath"] = json!("../x")), "reportPath must not contain a segment '..'"),
         (
+            with(&|r| r["jobConfig"]["reportPath"] = json!("/x")),
+            "reportPath must not begin with a slash: it is a path inside the store",
+        ),
+        (with(&|r| r["jobConfig"]["reportPath"] = json!("a//x")), "reportPath has an empty segment"),
+        (with(&|r| r["jobConfig"]["reportPath"] = json!("a/.x")), "reportPath has a segment that begins with a dot"),
+        (with(&|r| r["jobConfig"]["reportPath"] = json!("a\u{7f}")), "reportPath contains a control character"),
+        (
+            with(&|r| r["jobConfig"]["reportPath"] = json!("x/".repeat(17))),
+            "reportPath has 17 segments, 16 are allowed",
+        ),
+        (
+            with(&|r| r["jobConfig"]["reportPath"] = json!("x".repeat(200) + "/" + &"é".repeat(50))),
+            "reportPath has 301 bytes, 300 are allowed",
+        ),
+        (
             with(&|r| r["output_format"] = json!("pdf")),
             "output_format 'pdf' is unknown; use one of: csv, json, parquet, xlsx",
         ),
