@@ -5,14 +5,16 @@
 //! password, so nothing stretches it. Sealed is with XChaCha20-Poly1305 under a random nonce; tag and request id go with
 //! it, so that a sealed key opens in its own row only.
 
+use std::num::NonZeroU32;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, Mac as _};
+use ring::pbkdf2;
 use sha2::Sha256;
 
-use super::stretch::stretch;
 use super::{KeyLength, Refusal};
 use crate::config::checked::Secret;
 use crate::outputs::Password;
@@ -32,8 +34,8 @@ const SALTED: &str = "pbkdf2-2:";
 const SALTED_BEFORE: &str = "pbkdf2-1:";
 /// Whoever reads the table guesses no faster than by this, for years: a mark outlives its file. OWASP's number for
 /// PBKDF2-HMAC-SHA256.
-const ROUNDS: u32 = 600_000;
-const ROUNDS_BEFORE: u32 = 50_000;
+const ROUNDS: NonZeroU32 = NonZeroU32::new(600_000).unwrap();
+const ROUNDS_BEFORE: NonZeroU32 = NonZeroU32::new(50_000).unwrap();
 
 /// Why an encryption key cannot be had from its row, or not be put there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -175,9 +177,11 @@ fn keyed_mark(secret: &Secret, row: &[u8], key: &Password) -> String {
 }
 
 /// The row is the salt: there are no two of one name.
-fn salted_mark(row: &[u8], key: &Password, rounds: u32) -> [u8; 32] {
+fn salted_mark(row: &[u8], key: &Password, rounds: NonZeroU32) -> [u8; 32] {
     let salt = [b"exhaustd encryption_mark ".as_slice(), row].concat();
-    stretch(key.reveal().as_bytes(), &salt, rounds)
+    let mut mark = [0; 32];
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, rounds, &salt, key.reveal().as_bytes(), &mut mark);
+    mark
 }
 
 /// No two keys of rows read the same.

@@ -8,7 +8,6 @@ pub mod encryption;
 mod former;
 mod identity;
 mod number;
-mod stretch;
 mod submission;
 
 use crate::config::checked::Job;
