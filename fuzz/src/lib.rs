@@ -169,9 +169,8 @@ pub fn link(data: &[u8]) {
     let (key, expires, signature) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
     let links = Links::local(&[7; 32], "http://localhost/files", Duration::from_mins(1));
     assert!(links.open(key, expires, signature, DateTime::<Utc>::UNIX_EPOCH).is_err());
-    if let Ok(path) = ReportPath::parse(key) {
-        let path = format!("{path:?}");
-        assert!(!path.contains("/../") && !path.contains("\"../"), "{path}");
+    if ReportPath::parse(key).is_ok() {
+        assert!(key.trim_matches('/').split('/').all(|name| name != "." && name != ".."), "{key:?}");
     }
 }
 
