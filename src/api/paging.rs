@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::call::{Answer, Asked};
 use super::envelope::{Fault, Told};
 use super::status::Cut;
-use crate::requests::{BYTES_AT_ONCE, COUNTED, Entry, Place, QueueError, ROWS_AT_ONCE, RequestKey};
+use crate::requests::{BYTES_AT_ONCE, COUNTED, Entry, Place, QueueError, RequestKey, Steps};
 
 /// Bytes of the requests of one answer, at most. One that is more by itself is shortened.
 const MOST: usize = 4 << 20;
@@ -65,13 +65,15 @@ pub(super) async fn shown(asked: &Asked, count: Count, mut entries: Vec<Entry>, 
         entries.get(limit.saturating_sub(1)).filter(|_| entries.len() > limit).map(|last| last.place.clone());
     entries.truncate(limit);
     let (mut pieces, mut size) = (Vec::new(), 0);
-    let mut begin = 0;
+    let (mut begin, mut steps) = (0, Steps::default());
     'page: while begin < entries.len() {
-        let end = entries.len().min(begin + ROWS_AT_ONCE);
+        let end = steps.end(begin, entries.len());
         let keys: Vec<RequestKey> = entries[begin..end].iter().map(|entry| entry.key.clone()).collect();
         let rows = asked.api.ask(move |queue| queue.rows(&keys, BYTES_AT_ONCE)).await?;
         let asked_for = begin;
-        begin = rows.last().map_or(end, |(at, _)| asked_for + at + 1);
+        let through = rows.last().map_or(end - begin, |(at, _)| at + 1);
+        steps.went(end - begin, through);
+        begin += through;
         for (at, row) in rows {
             let text = asked.api.text(&row, asked.now, MOST, Cut::Files).await?;
             size += text.len() + 1;

@@ -35,7 +35,7 @@ pub use daemons::{Daemon, Heartbeat};
 pub use encryption::{EncryptionKey, NewEncryption, Protected};
 pub use finished::{Bookmark, Finished, FinishedPage};
 pub use listening::Listener;
-pub use paging::{Entry, Page, Place};
+pub use paging::{Entry, Page, Place, Steps};
 pub use patience::Patience;
 pub use postgres::{PostgresPlace, PostgresQueue, open_postgres};
 pub use reading::{COUNTED, Client, Found, Progress, Reader, Search, Waiting};
@@ -51,9 +51,6 @@ pub const DAEMON_CONNECTIONS: u32 = 4;
 
 /// Bytes of `request_data` that readers are shown until [`Queue::show_request_data`] is called.
 const SHOWN_DATA: u64 = 64 << 10;
-
-/// Rows that are read at once, at most.
-pub const ROWS_AT_ONCE: usize = 100;
 
 /// Bytes of rows that are read at once, about.
 pub const BYTES_AT_ONCE: u64 = 512 << 10;
@@ -208,11 +205,13 @@ pub trait Queue: Send + Sync {
         let entries = self.list(tag, reader, &Page::first(limit))?;
         let keys: Vec<RequestKey> = entries.into_iter().map(|entry| entry.key).collect();
         let mut rows = Vec::with_capacity(keys.len());
-        let mut begin = 0;
+        let (mut begin, mut steps) = (0, Steps::default());
         while begin < keys.len() {
-            let end = keys.len().min(begin + ROWS_AT_ONCE);
+            let end = steps.end(begin, keys.len());
             let found = self.rows(&keys[begin..end], BYTES_AT_ONCE)?;
-            begin = found.last().map_or(end, |(at, _)| begin + at + 1);
+            let through = found.last().map_or(end - begin, |(at, _)| at + 1);
+            steps.went(end - begin, through);
+            begin += through;
             rows.extend(found.into_iter().map(|(_, row)| row));
         }
         paging::newest_first(&mut rows);

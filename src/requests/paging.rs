@@ -26,6 +26,34 @@ impl Page {
     }
 }
 
+/// Rows that are asked for at a time, at most.
+const ROWS_AT_ONCE: usize = 100;
+
+/// How many rows to ask for at a time. The database measures each row that it is asked for, and that may take longer than
+/// to read it (PostgreSQL unpacks `download_urls`): where rows are so large that few come at a time, few are asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Steps(usize);
+
+impl Default for Steps {
+    fn default() -> Self {
+        Self(ROWS_AT_ONCE)
+    }
+}
+
+impl Steps {
+    /// Where a step that begins here ends, of so many rows in all.
+    #[must_use]
+    pub fn end(self, begin: usize, all: usize) -> usize {
+        all.min(begin + self.0)
+    }
+
+    /// What to ask for after so many were asked for and so many were gone through.
+    pub fn went(&mut self, asked: usize, through: usize) {
+        let more = if through < asked { through } else { self.0 };
+        self.0 = (2 * more).clamp(1, ROWS_AT_ONCE);
+    }
+}
+
 /// A row of a page.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -65,4 +93,27 @@ pub(super) fn newest_first(rows: &mut [RequestRow]) {
     rows.sort_by(|a, b| {
         b.submitted.cmp(&a.submitted).then_with(|| (&a.tag, &a.request_id).cmp(&(&b.tag, &b.request_id)))
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Of rows of which `large` is true one comes at a time, of others as many as are asked for.
+        #[test]
+        fn few_rows_are_measured_in_vain(large in prop::collection::vec(any::<bool>(), 1..1000), all_large: bool) {
+            let (mut steps, mut begin, mut measured) = (Steps::default(), 0, 0);
+            while begin < large.len() {
+                let end = steps.end(begin, large.len());
+                let stop = (begin..end).find(|at| all_large || large[*at]).map_or(end, |at| at + 1);
+                steps.went(end - begin, stop - begin);
+                measured += end - begin;
+                begin = stop;
+            }
+            prop_assert!(measured <= 3 * large.len() + ROWS_AT_ONCE, "{measured} of {}", large.len());
+        }
+    }
 }
