@@ -143,7 +143,7 @@ impl Keys {
         let Some(key) = self.known().keys.get(&hash).cloned() else {
             return Err(Fault::new(Kind::Unauthorized, "the key is not known"));
         };
-        // Told to nobody but who has the key.
+        // Only a caller who has the key is told.
         if key.not_after.is_some_and(|last| self.clock.now() > last) {
             return Err(Fault::new(Kind::Unauthorized, "the key has expired"));
         }

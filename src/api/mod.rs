@@ -72,7 +72,7 @@ const CALLS: [Call; 7] =
 const PREFIX: &str = "/data/v3";
 /// Database calls of the API at one time; more wait for their turn. Each needs a thread while it lasts.
 const DATABASE_CALLS: usize = 32;
-/// So many links are signed at once; more leave the threads that answer calls.
+/// The most links that are signed on a thread that answers calls.
 const FEW_LINKS: usize = 500;
 /// How long the database may look for what a search asks for.
 const SEARCHING: Duration = Duration::from_secs(5);

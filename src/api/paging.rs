@@ -21,7 +21,7 @@ pub(super) enum Count {
     Matching(u64),
 }
 
-/// The page that a call asks for: so many rows, and one more that tells whether there is a next page.
+/// The page that a call asks for: its limit of rows, and one more that tells whether there is a next page.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) limit: u32,

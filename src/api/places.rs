@@ -13,7 +13,7 @@ use super::envelope::{Fault, Kind};
 const SEARCHES: usize = 4;
 /// Lists and searches whose answers are made at one time; and status objects of requests with very many files.
 const BUILDING: usize = 8;
-/// Answers that are held: so many parts of [`PART`] bytes.
+/// Answers that are held, in parts of [`PART`] bytes.
 const PARTS: usize = 1024;
 /// Smaller answers are not counted.
 const PART: usize = 64 << 10;
@@ -66,7 +66,7 @@ impl Places {
         turn(&self.building).await.ok_or_else(|| busy("too many large answers are being made"))
     }
 
-    /// A place for an answer of so many bytes until it has left; `None`: it is a small one.
+    /// A place for an answer of this many bytes until it has left; `None`: it is a small one.
     pub(super) async fn answer(&self, key: Option<&str>, bytes: usize) -> Result<Option<Place>, Fault> {
         // The largest is within what one key has.
         let parts = u32::try_from((bytes / PART).min(PARTS / 2)).unwrap_or(u32::MAX);
@@ -86,7 +86,7 @@ impl Places {
         let own = key.map(|key| Arc::clone(which(&self.of(key))));
         let all = Arc::clone(which(&self.all));
         let taking = async {
-            // Its own first: whoever waits for that holds nothing of the others'.
+            // Its own first: a call that waits for that holds nothing of the others'.
             let own = match own {
                 Some(own) => Some(own.acquire_many_owned(parts).await.ok()?),
                 None => None,

@@ -78,7 +78,7 @@ impl Shares {
     /// A place among the calls of a key; `None`: no keys are configured.
     ///
     /// # Errors
-    /// 429: so many are under way already.
+    /// 429: the most that may be under way are.
     pub(super) fn turn(&self, key: Option<&str>) -> Result<Turn, Fault> {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         // As many as there are keys in jobs.toml; those that were removed are not worth looking for.
@@ -127,7 +127,7 @@ impl Turn {
     pub(super) async fn hold(&self, bytes: usize) -> Result<Held, Fault> {
         let units = units(bytes);
         let taking = async {
-            // Its own share first: whoever waits for that holds nothing of the others'.
+            // Its own share first: a call that waits for that holds nothing of the others'.
             let own = Arc::clone(&self.share.bodies).acquire_many_owned(units).await.ok()?;
             let all = Arc::clone(&self.bodies).acquire_many_owned(units).await.ok()?;
             Some(Held { all, own })

@@ -146,7 +146,7 @@ impl CatalogBuilder {
         }
     }
 
-    /// Keeps no more than so many bytes of text.
+    /// Keeps at most this many bytes of text.
     #[must_use]
     pub const fn within(mut self, bytes: u64) -> Self {
         self.limit = bytes;

@@ -21,7 +21,7 @@ pub(super) const RESERVED: usize = 16;
 pub(super) struct Places {
     /// For connections of all kinds.
     general: usize,
-    /// Of these, at most so many for one address.
+    /// The most of these for one address.
     per_address: usize,
     table: Mutex<Table>,
 }

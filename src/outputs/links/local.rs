@@ -91,7 +91,7 @@ impl Links {
         if until > (now + LONGEST).timestamp() {
             return Err(LinkError::TooLong);
         }
-        // Whoever has the link key can sign anything: only reports are ever given out.
+        // Who has the link key can sign anything: only reports are ever given out.
         let key = ObjectKey::parse(key).map_err(|_| LinkError::Altered)?;
         if key.is_hidden() || key.origin().is_none() { Err(LinkError::Altered) } else { Ok(key) }
     }
