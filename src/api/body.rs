@@ -20,7 +20,7 @@ const MOST: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bodies up to this size are read at once; larger ones leave the threads that answer calls.
 const SMALL: usize = 16 << 10;
-/// Room that a body gets beforehand, and then so much more each time that it needs more.
+/// Bytes that a body is given before it comes; its buffer grows to multiples of this.
 const STEP: usize = 16 << 10;
 
 /// Reads a JSON body. Of its `request` these fields are kept, of all else `params.msgid`. What it takes of memory is held

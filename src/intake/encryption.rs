@@ -32,8 +32,8 @@ const KEYED: &str = "hmac1:";
 const SALTED: &str = "pbkdf2-2:";
 /// Marks of earlier versions, which stay valid.
 const SALTED_BEFORE: &str = "pbkdf2-1:";
-/// Whoever reads the table guesses no faster than by this, for years: a mark outlives its file. OWASP's number for
-/// PBKDF2-HMAC-SHA256.
+/// Slows down a reader of the table who guesses keys from marks: a mark outlives its file by years. OWASP's number of
+/// rounds for PBKDF2-HMAC-SHA256.
 const ROUNDS: NonZeroU32 = NonZeroU32::new(600_000).unwrap();
 const ROUNDS_BEFORE: NonZeroU32 = NonZeroU32::new(50_000).unwrap();
 

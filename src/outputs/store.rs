@@ -374,7 +374,7 @@ impl FinishedFile {
     }
 
     /// Waits until what was sent of it has arrived: parts of a large file go to an object store under the key under which
-    /// it was begun, and whoever wants the file under another one should know whether that went well.
+    /// it was begun, and a request that wants the file under another key has to know whether it was stored.
     pub fn arrived(&mut self) -> Result<(), StoreError> {
         match &mut self.0 {
             Finished::Local(_) => Ok(()),

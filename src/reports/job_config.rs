@@ -272,7 +272,7 @@ pub(super) fn known_keys(
     Err(JobConfigError::UnknownKey { key: cut(key), place, hint: hint(key, known) })
 }
 
-/// A non-empty list of non-empty texts, at most so many different ones.
+/// A non-empty list of non-empty texts, at most `most` different ones.
 pub(super) fn texts(value: &Value, what: &str, most: usize) -> Result<BTreeSet<String>, JobConfigError> {
     let list = value.as_array().ok_or_else(|| wrong_type(what, "a list of texts", value))?;
     if list.is_empty() {

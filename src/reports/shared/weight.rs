@@ -52,7 +52,7 @@ impl Budget {
         self.fits()
     }
 
-    /// Whether so many more bytes of text are borne, beyond what rows commonly have.
+    /// Counts `bytes` of text beyond what rows commonly have; whether the load still fits.
     pub(super) fn bears_texts(&self, bytes: usize) -> bool {
         if bytes > 0 {
             self.texts.fetch_add(bytes as u64, Ordering::Relaxed);
