@@ -14,14 +14,14 @@ use divan::counter::ItemsCount;
 use exhaust::config::checked::{CsvDialect, MaxBadRows};
 use exhaust::outputs::csv::CsvOptions;
 use exhaust::outputs::{Compress, Format, Shape, write_table};
-use exhaust::reports::catalog::Catalog;
-use exhaust::reports::schema::{Scan, Table};
-use exhaust::reports::shared::{Shared, SharedBuilder};
 use exhaust::reports::{self, Options, Report, ReportError, find};
 use exhaust::requests::{ClaimWish, NewRequest, Queue, RequestKey, Suspects, SystemClock, open_sqlite};
 use exhaust::sample_data::{self, Format as SampleFormat, SampleOptions};
 use exhaust::sources::files::FilesSource;
 use exhaust::sources::{Settings, Source};
+use exhaust::tables::catalog::Catalog;
+use exhaust::tables::loaded::{Shared, SharedBuilder};
+use exhaust::tables::schema::{Scan, Table};
 use exhaust::worker::load::{self, Bounds, Learners, Wish};
 use exhaust::worker::stats::LoadStats;
 

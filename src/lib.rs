@@ -2,7 +2,7 @@
 //!
 //! One page for the whole way of a request is [`worker::scan`]; `ARCHITECTURE.md` walks it through the rooms:
 //! [`config`] (jobs.toml), [`requests`] (the `job_request` table), [`intake`] (one row of it understood),
-//! [`sources`] (the platform's tables in), [`reports`] (batch and shared data to table, pure),
+//! [`sources`] (the platform's tables in), [`tables`] (those in memory), [`reports`] (batch and shared data to table, pure),
 //! [`outputs`] (a table out, to a store), [`worker`] (schedules and scans), [`cli`] (the commands).
 
 #![deny(clippy::print_stdout, clippy::print_stderr, reason = "they panic where nobody reads; see cli/print.rs")]
@@ -10,6 +10,7 @@
 pub mod allocator;
 pub mod api;
 pub mod cli;
+pub mod columnar;
 pub mod config;
 pub mod intake;
 pub mod metrics;
@@ -19,4 +20,5 @@ pub mod reports;
 pub mod requests;
 pub mod sample_data;
 pub mod sources;
+pub mod tables;
 pub mod worker;

@@ -17,11 +17,11 @@ use exhaust::config::checked::{Config, CsvDialect};
 use exhaust::config::cron::Cron;
 use exhaust::intake::{self, KeyLength, Terms};
 use exhaust::outputs::{Links, ReportPath};
-use exhaust::reports::columns::Texts;
 use exhaust::reports::job_config::JobConfig;
-use exhaust::reports::schema::{Column, Kind, Scan, Table, keys};
 use exhaust::sources::files::FilesSource;
 use exhaust::sources::{Bounds, Settings, Source, SourceError, Tally, values};
+use exhaust::tables::chunk::Texts;
+use exhaust::tables::schema::{Column, Kind, Scan, Table, keys};
 
 /// What a target does with its bytes.
 pub type Body = fn(&[u8]);

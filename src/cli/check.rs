@@ -11,8 +11,9 @@ use super::{Ended, load_config};
 use crate::config::Config;
 use crate::config::checked::{DatabaseUrl, Job, Mode, SourcePlace, StorePlace, Zip};
 use crate::outputs::KEY_FILE;
-use crate::reports::{self, schema::Table};
+use crate::reports;
 use crate::requests::{Clock, Pooling, Queue, QueueError, SystemClock};
+use crate::tables::schema::Table;
 use crate::worker::open;
 
 /// How many of a schedule's next runs are shown.

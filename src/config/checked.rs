@@ -16,7 +16,7 @@ use crate::outputs::LinkHost;
 use crate::outputs::csv::CsvOptions;
 pub use crate::outputs::{Compress, Zip};
 use crate::reports::Options;
-use crate::reports::schema::Table;
+use crate::tables::schema::Table;
 
 /// The whole of jobs.toml.
 #[derive(Clone, Debug, PartialEq)]

@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn every_table_has_a_section() {
-        let names = crate::reports::schema::Table::ALL.map(crate::reports::schema::Table::name);
+        let names = crate::tables::schema::Table::ALL.map(crate::tables::schema::Table::name);
         assert_eq!(keys_of("source.tables"), names);
         for name in names {
             assert_eq!(of_table(name), format!("source.tables.{name}"));

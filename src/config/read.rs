@@ -20,7 +20,7 @@ use super::raw::{Table, Value};
 use super::section::Section;
 use super::urls::Urls;
 use super::zones;
-use crate::reports::schema::Table as PlatformTable;
+use crate::tables::schema::Table as PlatformTable;
 
 /// What S3 allows for signed links.
 const LONGEST_LINK: Duration = Duration::from_hours(7 * 24);

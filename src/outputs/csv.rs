@@ -8,8 +8,8 @@ use std::io::Write;
 use chrono::{Datelike, NaiveDate};
 
 use super::format::{TablePieces, WriteError};
-use crate::reports::spelling;
-use crate::reports::table::{Finished, Listed, TableColumn, Values};
+use crate::columnar::spelling;
+use crate::tables::finished::{Finished, Listed, TableColumn, Values};
 
 /// What changes the bytes of a CSV file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

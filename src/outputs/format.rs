@@ -6,7 +6,7 @@ use flate2::write::GzEncoder;
 
 use super::csv::{self, CsvOptions};
 use super::{jsonl, parquet, xlsx};
-use crate::reports::table::Finished;
+use crate::tables::finished::Finished;
 
 /// A file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

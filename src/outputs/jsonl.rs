@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::format::{TablePieces, WriteError};
-use crate::reports::table::{Finished, TableColumn, Values};
+use crate::tables::finished::{Finished, TableColumn, Values};
 
 /// Bytes are handed on in pieces of about this size.
 const PIECE: usize = 64 * 1024;

@@ -15,7 +15,7 @@ use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 
 use super::format::{TablePieces, WriteError};
-use crate::reports::table::{Finished, Listed, TableColumn, Values};
+use crate::tables::finished::{Finished, Listed, TableColumn, Values};
 
 /// A batch of rows has at most so many …
 const BATCH_ROWS: usize = 8 * 1024;

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use chrono::NaiveDate;
 
-use crate::reports::lines::{Layout, LineBlock, Lines};
-use crate::reports::table::{Finished, Listed, TableColumn, Values};
+use crate::columnar::encoded_rows::{Layout, LineBlock, Lines};
+use crate::tables::finished::{Finished, Listed, TableColumn, Values};
 
 /// Two rows; the first cell of the second one is hidden.
 pub(super) fn with<T>(work: impl FnOnce(&Finished<'_>) -> T) -> T {

@@ -10,7 +10,7 @@ use zip::write::{SimpleFileOptions, StreamWriter, ZipWriter};
 use zip::{CompressionMethod, DateTime};
 
 use super::format::{DoesNotFit, TablePieces, WriteError};
-use crate::reports::table::{Finished, TableColumn, Values};
+use crate::tables::finished::{Finished, TableColumn, Values};
 
 /// What a sheet holds, its heading included.
 const MOST_ROWS: usize = 1_048_576;

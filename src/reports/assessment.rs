@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use super::common::COMMON;
 use super::headings::{Named, distinct};
 use super::roster::{Roster, enrolments};
-use super::schema::{Column, Kind};
-use super::scores::{Unreadable, per_cent};
-use super::shared::attempts::{Attempts, Counted};
-use super::table::{TableColumn, Values};
 use super::{Needs, Options, Report, ReportError};
+use crate::tables::finished::{TableColumn, Values};
+use crate::tables::loaded::attempts::{Attempts, Counted};
+use crate::tables::schema::{Column, Kind};
+use crate::tables::scores::{Unreadable, per_cent};
 
 const TOTAL: &str = "Total Score";
 

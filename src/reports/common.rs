@@ -1,20 +1,20 @@
 //! The columns that all reports share: what they are called, where they come from, and who may see them.
 
-use super::lines::Layout;
-use super::schema::{Column, Kind};
+use crate::columnar::encoded_rows::Layout;
+use crate::tables::schema::{Column, Kind};
 
 /// A column that reports share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Common {
     /// Its heading.
     pub heading: &'static str,
-    pub(super) from: From,
+    pub(crate) from: From,
     /// Empty for learners of other channels, under the privacy policy.
     private: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
+pub(crate) enum From {
     UserId,
     Name,
     /// A column of `user`.

@@ -15,8 +15,8 @@ use std::cmp::Reverse;
 use chrono_tz::Tz;
 use serde_json::Value;
 
-use super::catalog::Contents;
-use super::decimal::Decimal;
+use crate::tables::catalog::Contents;
+use crate::tables::decimal::Decimal;
 use evaluate::{Prepared, SortValue};
 pub(super) use parse::{MOST_FIELDS, MOST_SORT_KEYS};
 

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 
 use super::common::COMMON;
 use super::roster::{Roster, enrolments};
-use super::schema::{Column, Kind};
-use super::shared::activity::Progress;
-use super::shared::enrolments::Enrolment;
-use super::table::{TableColumn, Values};
-use super::{Needs, Options, Report, ReportError, dates};
+use super::{Needs, Options, Report, ReportError};
+use crate::tables::dates;
+use crate::tables::finished::{TableColumn, Values};
+use crate::tables::loaded::activity::Progress;
+use crate::tables::loaded::enrolments::Enrolment;
+use crate::tables::schema::{Column, Kind};
 
 /// See the module.
 pub(super) struct Course;

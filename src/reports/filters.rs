@@ -6,8 +6,8 @@ use chrono::{Days, NaiveDate};
 use chrono_tz::Tz;
 use wildmatch::WildMatch;
 
-use super::catalog::{Batch, Catalog};
 use super::job_config::JobConfig;
+use crate::tables::catalog::{Batch, Catalog};
 
 /// What else decides over batches.
 #[derive(Clone, Copy, Debug)]

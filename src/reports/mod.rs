@@ -1,42 +1,28 @@
 //! From filters to batches, and from (batch, shared data) to one table. Pure: no I/O, no clock, no async.
 //!
 //! The template: a request's [`JobConfig`](job_config::JobConfig) is [resolved](filters::resolve) over the
-//! [`Catalog`](catalog::Catalog) to batches; what their reports need is loaded once, for all requests of a group, into
+//! [`Catalog`](crate::tables::catalog::Catalog) to batches; what their reports need is loaded once, for all requests of a group, into
 //! [`Shared`]; then [`generate`] makes one table per batch. A report is one file that says what it loads and
 //! how a batch becomes a table, and one line in [`registry`]: see `docs/adding-a-report.md`.
 
 mod assessment;
-pub mod catalog;
-pub mod columns;
 pub mod common;
 mod content_filter;
 mod course;
-pub mod dates;
-mod decimal;
 pub mod filters;
-pub mod formula;
 mod headings;
-mod interner;
 pub mod job_config;
-pub mod lines;
-mod modules;
-pub mod quality;
 pub mod roster;
-pub mod schema;
-mod scores;
-pub mod shared;
-pub mod spelling;
-pub mod table;
 #[cfg(test)]
 pub(crate) mod test_meaning;
 #[cfg(test)]
-mod test_tables;
+pub(crate) mod test_tables;
 
 use serde::{Deserialize, Serialize};
 
+use crate::tables::loaded::Shared;
+use crate::tables::schema::{Column, Table};
 use common::Common;
-use schema::{Column, Table};
-use shared::Shared;
 
 /// Every report there is, one line each.
 #[rustfmt::skip]
@@ -62,14 +48,14 @@ pub trait Report: Send + Sync {
         &self,
         roster: &mut roster::Roster<'a>,
         options: &Options,
-    ) -> Result<Vec<table::TableColumn<'a>>, ReportError>;
+    ) -> Result<Vec<crate::tables::finished::TableColumn<'a>>, ReportError>;
 }
 
 /// A piece of a batch's table has at most so many rows. Most batches are one piece; of larger ones no more than that is laid
 /// out at a time, however many there are.
 pub const PIECE_ROWS: usize = 1 << 16;
 
-/// Makes the table of one batch, given by its index in [`catalog::Catalog::batches`], and gives it away piece by piece: the
+/// Makes the table of one batch, given by its index in [`crate::tables::catalog::Catalog::batches`], and gives it away piece by piece: the
 /// same columns each time, and the rows that follow, in order; at least one piece. Returns what became of the enrolments.
 /// This is the template's part: who is listed, and that no row is lost without being counted.
 ///
@@ -80,7 +66,7 @@ pub fn generate<E: From<ReportError>>(
     batch: usize,
     shared: &Shared,
     options: &Options,
-    take: impl FnMut(&table::Finished<'_>) -> Result<(), E>,
+    take: impl FnMut(&crate::tables::finished::Finished<'_>) -> Result<(), E>,
 ) -> Result<Counts, E> {
     generate_by(PIECE_ROWS, report, batch, shared, options, take)
 }
@@ -92,7 +78,7 @@ fn generate_by<E: From<ReportError>>(
     batch: usize,
     shared: &Shared,
     options: &Options,
-    mut take: impl FnMut(&table::Finished<'_>) -> Result<(), E>,
+    mut take: impl FnMut(&crate::tables::finished::Finished<'_>) -> Result<(), E>,
 ) -> Result<Counts, E> {
     let mut all = Counts::default();
     for piece in roster::pieces(batch, shared, rows) {

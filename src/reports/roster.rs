@@ -9,12 +9,12 @@ use std::ops::Range;
 
 use hashbrown::HashSet;
 
-use super::catalog::Batch;
-use super::schema::{Column, Kind};
-use super::shared::Shared;
-use super::shared::enrolments::Enrolment;
-use super::table::{Finished, Listed, TableColumn, Values};
 use super::{Counts, Options, ReportError};
+use crate::tables::catalog::Batch;
+use crate::tables::finished::{Finished, Listed, TableColumn, Values};
+use crate::tables::loaded::Shared;
+use crate::tables::loaded::enrolments::Enrolment;
+use crate::tables::schema::{Column, Kind};
 
 /// What every roster needs of `user_enrolments`. A report may append `enrolleddate`, `completedon`, `certificates`
 /// and `issued_certificates`.

@@ -6,8 +6,8 @@ use std::cell::LazyCell;
 use serde_json::Value;
 
 use super::job_config::JobConfig;
-use super::schema::Table;
 use super::test_tables::Tables;
+use crate::tables::schema::Table;
 
 /// What an accepted jobConfig was read as, with the order taken out of everything that has none.
 pub(crate) fn normal_form(config: &JobConfig) -> String {

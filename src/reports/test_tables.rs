@@ -11,39 +11,39 @@ use arrow_array::{
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 
-use super::catalog::{Catalog, CatalogBuilder};
-use super::columns::Chunk;
-use super::dates::parse_instant;
-use super::decimal::Decimal;
 use super::filters::{ResolveError, Scope, Selection, resolve};
 use super::job_config::JobConfig;
-use super::schema::{Column, Kind, Scan, Table};
-use super::shared::{Shared, SharedBuilder};
-use super::table::Finished;
 use super::{Counts, Options, PIECE_ROWS, Report, ReportError, find, generate_by};
 use crate::outputs::csv::{CsvOptions, write};
 use crate::outputs::{TablePieces, WriteError};
+use crate::tables::catalog::{Catalog, CatalogBuilder};
+use crate::tables::chunk::Chunk;
+use crate::tables::dates::parse_instant;
+use crate::tables::decimal::Decimal;
+use crate::tables::finished::Finished;
+use crate::tables::loaded::{Shared, SharedBuilder};
+use crate::tables::schema::{Column, Kind, Scan, Table};
 
-pub(super) const TZ: Tz = Tz::Asia__Kolkata;
+pub(crate) const TZ: Tz = Tz::Asia__Kolkata;
 
 type Row = BTreeMap<String, String>;
 
 /// How rows are fed: mixed by this seed (0: as written), this many in a chunk.
 #[derive(Clone, Copy)]
-pub(super) struct Feed {
-    pub(super) seed: u64,
-    pub(super) size: usize,
+pub(crate) struct Feed {
+    pub(crate) seed: u64,
+    pub(crate) size: usize,
 }
 
-pub(super) const AS_WRITTEN: Feed = Feed { seed: 0, size: 1000 };
+pub(crate) const AS_WRITTEN: Feed = Feed { seed: 0, size: 1000 };
 
 /// Tables of a platform.
 #[derive(Clone, Default)]
-pub(super) struct Tables(BTreeMap<Table, Vec<Row>>);
+pub(crate) struct Tables(BTreeMap<Table, Vec<Row>>);
 
 impl Tables {
     /// Appends rows; columns and cells are separated by `|`, blanks around them do not count, an empty cell is null.
-    pub(super) fn add(mut self, table: Table, columns: &str, rows: &[&str]) -> Self {
+    pub(crate) fn add(mut self, table: Table, columns: &str, rows: &[&str]) -> Self {
         let names: Vec<String> = columns.split('|').map(|name| name.trim().to_ascii_lowercase()).collect();
         for row in rows {
             let cells: Vec<&str> = row.split('|').map(str::trim).collect();
@@ -55,20 +55,20 @@ impl Tables {
     }
 
     /// The same with one row given cell by cell, blanks and all.
-    pub(super) fn row(mut self, table: Table, cells: &[(&str, &str)]) -> Self {
+    pub(crate) fn row(mut self, table: Table, cells: &[(&str, &str)]) -> Self {
         let row = cells.iter().map(|(name, cell)| (name.to_ascii_lowercase(), (*cell).to_owned())).collect();
         self.0.entry(table).or_default().push(row);
         self
     }
 
     /// Every so-manieth row of each table.
-    pub(super) fn part(&self, part: usize, of: usize) -> Self {
+    pub(crate) fn part(&self, part: usize, of: usize) -> Self {
         let rows = |rows: &Vec<Row>| rows.iter().skip(part).step_by(of).cloned().collect();
         Self(self.0.iter().map(|(table, all)| (*table, rows(all))).collect())
     }
 
     /// Feeds a scan to `take`.
-    pub(super) fn read(&self, scan: &Scan, feed: Feed, take: impl Fn(Table, &Chunk)) {
+    pub(crate) fn read(&self, scan: &Scan, feed: Feed, take: impl Fn(Table, &Chunk)) {
         let mut rows: Vec<&Row> = self.0.get(&scan.table).into_iter().flatten().collect();
         if feed.seed != 0 {
             fastrand::Rng::with_seed(feed.seed).shuffle(&mut rows);
@@ -82,7 +82,7 @@ impl Tables {
         }
     }
 
-    pub(super) fn catalog(&self, config: &JobConfig, feed: Feed) -> Catalog {
+    pub(crate) fn catalog(&self, config: &JobConfig, feed: Feed) -> Catalog {
         let metadata: BTreeSet<String> = config.metadata_fields().into_iter().map(str::to_owned).collect();
         let builder = CatalogBuilder::new(&metadata, TZ);
         for scan in builder.scans() {
@@ -91,7 +91,7 @@ impl Tables {
         builder.finish()
     }
 
-    pub(super) fn shared(
+    pub(crate) fn shared(
         &self,
         catalog: Catalog,
         batches: &[usize],
@@ -107,12 +107,12 @@ impl Tables {
     }
 
     /// What a request selects, with `today` 2020-07-10 and at most ten batches.
-    pub(super) fn resolve(&self, config: &str, own_channel: Option<&str>) -> Result<Vec<String>, ResolveError> {
+    pub(crate) fn resolve(&self, config: &str, own_channel: Option<&str>) -> Result<Vec<String>, ResolveError> {
         self.select(config, own_channel).map(|(batches, _)| batches)
     }
 
     /// The ids of the selected batches, and the whole selection.
-    pub(super) fn select(
+    pub(crate) fn select(
         &self,
         config: &str,
         own_channel: Option<&str>,
@@ -131,7 +131,7 @@ impl Tables {
     }
 
     /// The CSV of one batch's report, its counts, and what was loaded.
-    pub(super) fn report(&self, report: &str, batch: &str, options: &Options, feed: Feed) -> (String, Counts, Shared) {
+    pub(crate) fn report(&self, report: &str, batch: &str, options: &Options, feed: Feed) -> (String, Counts, Shared) {
         let report = find(report).unwrap();
         let config = JobConfig::parse(&format!(r#"{{"batchId": "{batch}"}}"#)).unwrap();
         let catalog = self.catalog(&config, feed);
@@ -148,14 +148,14 @@ impl Tables {
     }
 
     /// The lines of one batch's report with default options, and its counts.
-    pub(super) fn lines(&self, report: &str, batch: &str) -> (Vec<String>, Counts) {
+    pub(crate) fn lines(&self, report: &str, batch: &str) -> (Vec<String>, Counts) {
         let (csv, counts, _) = self.report(report, batch, &Options::default(), AS_WRITTEN);
         (csv.lines().map(str::to_owned).collect(), counts)
     }
 }
 
 /// The CSV of one batch's report, made in pieces of so many rows, and its counts.
-pub(super) fn made(
+pub(crate) fn made(
     report: &dyn Report,
     batch: usize,
     shared: &Shared,
@@ -202,7 +202,7 @@ impl From<ReportError> for Wrong {
 }
 
 /// The cells of one column of a CSV without quotes.
-pub(super) fn column<'l>(lines: &'l [String], heading: &str) -> Vec<&'l str> {
+pub(crate) fn column<'l>(lines: &'l [String], heading: &str) -> Vec<&'l str> {
     let at = lines[0].split(',').position(|name| name == heading).unwrap_or_else(|| panic!("{heading}: {}", lines[0]));
     lines[1..].iter().map(|line| line.split(',').nth(at).unwrap()).collect()
 }

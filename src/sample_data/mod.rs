@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 pub use requests::{SampleRequest, requests};
 
-use crate::reports::schema::Table;
+use crate::tables::schema::Table;
 use plan::Plan;
 
 /// The largest scale: identifiers have room for no more.

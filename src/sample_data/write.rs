@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use super::draws::{Of, Shuffle};
 use super::plan::Plan;
 use super::{Columns, Format, Layout, SampleError, SampleOptions, courses, learning, people, text};
-use crate::reports::schema::Table;
+use crate::tables::schema::Table;
 
 /// Rows made at a time: what is in memory of each file, but for the row group of Parquet.
 const CHUNK: u64 = 8_192;

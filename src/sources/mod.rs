@@ -1,7 +1,7 @@
 //! The platform's tables, read from where the operator keeps them.
 //!
 //! A [`Source`] delivers the columns a scan names in canonical arrow types (see
-//! [`Kind`](crate::reports::schema::Kind)). All odd values of the wild are dealt with here, alike for every source:
+//! [`Kind`](crate::tables::schema::Kind)). All odd values of the wild are dealt with here, alike for every source:
 //! one conformance suite (`tests/it/sources.rs`) runs over all of them. Not here: joins, duplicates, anything a report
 //! decides.
 
@@ -13,9 +13,9 @@ pub mod values;
 
 use std::collections::BTreeMap;
 
-use crate::reports::columns::Chunk;
-use crate::reports::quality::Faults;
-use crate::reports::schema::{Scan, Table};
+use crate::tables::chunk::Chunk;
+use crate::tables::quality::Faults;
+use crate::tables::schema::{Scan, Table};
 
 /// What every source must know to take values alike.
 #[derive(Clone, Copy, Debug)]

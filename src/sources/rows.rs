@@ -14,9 +14,9 @@ use arrow_array::ArrayRef;
 use super::spellings::{COMPLETED_COUNT, Spelling, Spellings};
 use super::values::{self, Unreadable};
 use super::{Settings, Sink, Tally};
-use crate::reports::columns::Chunk;
-use crate::reports::quality::Fault;
-use crate::reports::schema::{Column, Kind, Presence, Scan};
+use crate::tables::chunk::Chunk;
+use crate::tables::quality::Fault;
+use crate::tables::schema::{Column, Kind, Presence, Scan};
 pub(in crate::sources) use columns::Filling;
 
 /// Rows of one chunk.

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::reports::schema::{Column, Kind, Presence, Scan, Table};
+use crate::tables::schema::{Column, Kind, Presence, Scan, Table};
 
 /// The counter that reports are made of: an entry of maps, and a flat column of this name.
 pub const COMPLETED_COUNT: &str = "completedCount";

@@ -12,7 +12,7 @@ use chrono_tz::Tz;
 use serde_json::Value;
 
 use super::spellings::COMPLETED_COUNT;
-use crate::reports::dates::parse_instant;
+use crate::tables::dates::parse_instant;
 use literal::{Escapes, Span, Spelling};
 
 /// A value, nothing there, or something that does not read.

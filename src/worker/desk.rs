@@ -20,7 +20,7 @@ use super::verdict;
 use crate::config::checked::MaxBadRows;
 use crate::outputs::Store;
 use crate::reports::Counts;
-use crate::reports::quality::Quality;
+use crate::tables::quality::Quality;
 
 /// How one request ended.
 #[derive(Debug)]

@@ -18,8 +18,8 @@ use super::stop::Stop;
 use super::table::{Broken, Data, Making};
 use crate::config::checked::{Job, MaxBadRows};
 use crate::outputs::{Content, FinishedFile, Store, StoreError, WriteError, report_name, write_protected, write_table};
-use crate::reports::quality::Quality;
 use crate::reports::{Counts, Report};
+use crate::tables::quality::Quality;
 
 /// What the files of a group are made with.
 pub struct Workshop {

@@ -25,11 +25,11 @@ use crate::config::checked::Job;
 use crate::intake::{self, Order};
 use crate::metrics::GroupWork;
 use crate::outputs::ObjectKey;
-use crate::reports::catalog::Catalog;
 use crate::reports::filters::{LeftOut, Scope, resolve};
 use crate::reports::{self, Report};
 use crate::requests::{ClaimedRequest, ClaimedText, Progress, RequestKey};
 use crate::sources::SourceError;
+use crate::tables::catalog::Catalog;
 
 /// How often a request's progress is noted in its row.
 const TELL: Duration = Duration::from_secs(2);

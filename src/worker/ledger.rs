@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::checked::Job;
 use crate::outputs::{Content, Shape};
 use crate::reports::Counts;
-use crate::reports::quality::Quality;
 use crate::requests::{EncryptionKey, RequestKey};
+use crate::tables::quality::Quality;
 
 /// `processed_batches`, as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,11 +10,11 @@ use chrono_tz::Tz;
 use super::stats::LoadStats;
 use super::verdict;
 use crate::config::checked::MaxBadRows;
-use crate::reports::catalog::{Catalog, CatalogBuilder, TooMuch};
-use crate::reports::schema::{Scan, Table};
-use crate::reports::shared::{BROKEN_HIERARCHY, Borders, Heavy, Shared, SharedBuilder, Stretch, Survey};
 use crate::reports::{Needs, Options};
 use crate::sources::{Sink, Source, SourceError, Tally};
+use crate::tables::catalog::{Catalog, CatalogBuilder, TooMuch};
+use crate::tables::loaded::{BROKEN_HIERARCHY, Borders, Heavy, Shared, SharedBuilder, Stretch, Survey};
+use crate::tables::schema::{Scan, Table};
 
 /// Reads batches and contents, which are the same for all requests. `metadata` names further columns that content filters
 /// look at; `bytes` is what the catalogue may be.

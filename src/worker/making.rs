@@ -19,9 +19,9 @@ use super::stretches::{LEAST, Large, Stretches};
 use super::table::Data;
 use super::tenants::{self, Limits};
 use super::{World, points};
-use crate::reports::catalog::Catalog;
-use crate::reports::shared::{Heavy, Shared};
 use crate::sources::SourceError;
+use crate::tables::catalog::Catalog;
+use crate::tables::loaded::{Heavy, Shared};
 
 /// Makes everything that the requests of a workshop miss.
 pub(super) async fn make(

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::ledger::StoredBatch;
 use crate::intake::Order;
 use crate::outputs::{KeyError, ObjectKey, Shape};
-use crate::reports::catalog::Catalog;
 use crate::reports::filters::Selection;
-use crate::reports::shared::Heavy;
 use crate::requests::{ClaimedRequest, RequestKey};
+use crate::tables::catalog::Catalog;
+use crate::tables::loaded::Heavy;
 
 /// A request that is ready to be made: its batches are known.
 #[derive(Debug)]
@@ -215,7 +215,7 @@ pub(super) mod tests {
             bytes: 1,
             crc32: 1,
             counts: crate::reports::Counts::default(),
-            quality: crate::reports::quality::Quality::default(),
+            quality: crate::tables::quality::Quality::default(),
         });
         let laid_out: Vec<_> = units(&requests, |_| true).into_iter().map(|unit| (unit.batch, unit.wanted)).collect();
         assert_eq!(laid_out, [(1, vec![(0, 0)]), (2, vec![(1, 0)])]);

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::reports::Counts;
 use crate::reports::filters::LeftOut;
-use crate::reports::schema::{Scan, Table};
 use crate::sources::Tally;
+use crate::tables::schema::{Scan, Table};
 
 /// Counts of odd rows: table → reason → number.
 pub type OddRows = BTreeMap<&'static str, BTreeMap<String, u64>>;

@@ -14,11 +14,11 @@ use super::generate::Meter;
 use super::load::{self, Bounds, Learners, Wish};
 use super::points;
 use super::stats::LoadStats;
-use crate::reports::catalog::Catalog;
-use crate::reports::schema::Table;
-use crate::reports::shared::{Borders, Shared};
 use crate::reports::{Needs, Options};
 use crate::sources::{Source, SourceError};
+use crate::tables::catalog::Catalog;
+use crate::tables::loaded::{Borders, Shared};
+use crate::tables::schema::Table;
 
 /// No stretch is made smaller than about so many bytes, whatever the memory: each reads all tables anew.
 pub(crate) const LEAST: u64 = 64 << 10;

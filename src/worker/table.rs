@@ -5,13 +5,13 @@ use super::generate::Workshop;
 use super::stretches::Stretches;
 use super::verdict;
 use crate::outputs::{StoreError, TablePieces, WriteError};
-use crate::reports::catalog::Catalog;
-use crate::reports::quality::Quality;
-use crate::reports::schema::Table;
-use crate::reports::shared::Shared;
-use crate::reports::table::Finished;
 use crate::reports::{self, Counts, ReportError};
 use crate::sources::SourceError;
+use crate::tables::catalog::Catalog;
+use crate::tables::finished::Finished;
+use crate::tables::loaded::Shared;
+use crate::tables::quality::Quality;
+use crate::tables::schema::Table;
 
 /// The column of scores that the assessment report shows.
 const GRAND_TOTAL: &str = "grand_total";

@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::plan::Ready;
 use crate::config::checked::Worker;
-use crate::reports::shared::Heavy;
+use crate::tables::loaded::Heavy;
 
 /// Most bytes of one tenant among the requests that are worked on together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

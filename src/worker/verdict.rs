@@ -2,13 +2,13 @@
 //! no report (`docs/sources.md`).
 //!
 //! Judged for a request as a whole, over all of its own batches, however they were loaded: what is wrong with a batch
-//! fails no request for other batches. Not here: counting (`reports::quality`).
+//! fails no request for other batches. Not here: counting (`tables::quality`).
 
 use crate::config::checked::MaxBadRows;
-use crate::reports::quality::{Fault, Quality, TableRows, Values};
-use crate::reports::schema::Table;
 use crate::sources::rows::short;
 use crate::sources::{SourceError, Tally};
+use crate::tables::quality::{Fault, Quality, TableRows, Values};
+use crate::tables::schema::Table;
 
 /// Tables of which a batch has rows of its own, in the order in which they are named where several are unusable.
 const OF_BATCHES: [Table; 4] =

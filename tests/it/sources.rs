@@ -20,10 +20,10 @@ use std::path::Path;
 
 use exhaust::config::checked::CsvDialect;
 use exhaust::objects::Bucket;
-use exhaust::reports::schema::{Column, Scan, Table, keys as keys_of};
 use exhaust::sources::Settings;
 use exhaust::sources::files::FilesSource;
 use exhaust::sources::postgres::PostgresSource;
+use exhaust::tables::schema::{Column, Scan, Table, keys as keys_of};
 
 use crate::databases::TestDatabase;
 

@@ -1,7 +1,7 @@
 //! The environment over the file.
 
 use super::*;
-use crate::reports::schema::Table;
+use crate::tables::schema::Table;
 
 pub(super) fn with(text: &str, variables: &[(&str, &str)]) -> Config {
     check_with(text, &variables.iter().copied().collect()).unwrap()

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use super::*;
-use crate::reports::lines::{Layout, LineBlock, Lines as NewLines};
+use crate::columnar::encoded_rows::{Layout, LineBlock, Lines as NewLines};
 
 fn column<'a>(heading: &'a str, from_data: bool, values: Values<'a>) -> TableColumn<'a> {
     TableColumn { heading: Cow::Borrowed(heading), from_data, values }

@@ -1,8 +1,8 @@
 use super::*;
-use crate::reports::schema::Table;
-use crate::reports::scores::grand_total;
 use crate::reports::test_tables::{AS_WRITTEN, Tables, column};
 use crate::reports::{Attempt as Choice, Counts};
+use crate::tables::schema::Table;
+use crate::tables::scores::grand_total;
 
 const ATTEMPT: &str = "course_id | batch_id | user_id | content_id | attempt_id | total_score | total_max_score | grand_total | last_attempted_on";
 

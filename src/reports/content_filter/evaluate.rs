@@ -7,9 +7,9 @@ use hashbrown::HashSet;
 use serde_json::Value;
 
 use super::{Condition, Direction, FieldFilter, Scalar};
-use crate::reports::catalog::{Contents, Metadata};
-use crate::reports::dates::parse_instant;
-use crate::reports::decimal::Decimal;
+use crate::tables::catalog::{Contents, Metadata};
+use crate::tables::dates::parse_instant;
+use crate::tables::decimal::Decimal;
 
 /// A filter made ready for many contents.
 pub(super) struct Prepared<'a> {

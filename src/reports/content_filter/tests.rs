@@ -1,6 +1,6 @@
 use crate::reports::job_config::JobConfig;
-use crate::reports::schema::Table;
 use crate::reports::test_tables::{AS_WRITTEN, TZ, Tables};
+use crate::tables::schema::Table;
 
 const COLUMNS: &str = "identifier | name | channel | leafNodesCount | subject | createdOn | flag | big | status";
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::reports::Counts;
-use crate::reports::schema::Table;
 use crate::reports::test_tables::{AS_WRITTEN, Tables, column};
+use crate::tables::schema::Table;
 
 const ENROLMENT: &str =
     "batchid | userid | courseid | active | enrolleddate | completedon | certificates | issued_certificates";

@@ -1,6 +1,6 @@
 use super::*;
-use crate::reports::schema::Table;
 use crate::reports::test_tables::Tables;
+use crate::tables::schema::Table;
 
 /// Today is 2020-07-10, so that yesterday is 2020-07-09.
 fn tables() -> Tables {

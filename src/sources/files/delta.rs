@@ -18,9 +18,9 @@ use super::layout::{self, Part};
 use super::names::{Format, Packed};
 use super::spot::{Directory, Entries, Entry, Spot};
 use super::text::{Line, Lines};
-use crate::reports::schema::Scan;
 use crate::sources::values::literal::{self, Span, Spelling};
 use crate::sources::{Bounds, SourceError};
+use crate::tables::schema::Scan;
 
 /// The log's directory, below the table's.
 pub(super) const LOG: &str = "_delta_log";

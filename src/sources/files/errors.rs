@@ -7,9 +7,9 @@ use std::io;
 use super::layout::Part;
 use super::names::Packed;
 use crate::objects::{Cause, ObjectError};
-use crate::reports::schema::Table;
 use crate::sources::SourceError;
 use crate::sources::rows::short;
+use crate::tables::schema::Table;
 
 /// What is said of a Parquet file where nothing better is known.
 const NO_PARQUET: &str = "is no sound Parquet file";

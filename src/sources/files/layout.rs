@@ -11,9 +11,9 @@ use super::delta;
 use super::errors::{self, Place};
 use super::names::{self, Format, NO_FORMAT, Packed, is_data, is_whole};
 use super::spot::{Directory, Entries, Entry, Spot};
-use crate::reports::schema::{Scan, Table};
 use crate::sources::SourceError;
 use crate::sources::spellings::Spellings;
+use crate::tables::schema::{Scan, Table};
 
 /// How a partition is named whose value is null.
 const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";

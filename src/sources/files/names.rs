@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::reports::schema::Table;
+use crate::tables::schema::Table;
 
 /// How a file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -49,11 +49,11 @@ use super::errors::Place;
 use super::found::no_parquet;
 use super::layout::Part;
 use super::{PartRead, check_columns, from_path, is_left_out};
-use crate::reports::columns::Meanings;
-use crate::reports::schema::{Column, Keys};
 use crate::sources::rows::typed::{Taken, Typed};
 use crate::sources::rows::{Cell, Reading};
 use crate::sources::{SourceError, Tally};
+use crate::tables::chunk::Meanings;
+use crate::tables::schema::{Column, Keys};
 
 /// Rows decoded at a time.
 const BATCH: usize = 8_192;

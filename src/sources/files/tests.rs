@@ -21,8 +21,8 @@ use flate2::write::GzEncoder;
 
 use super::*;
 use crate::config::checked::CsvDialect;
-use crate::reports::columns::{Chunk, Texts};
-use crate::reports::schema::{Column, keys as keys_of};
+use crate::tables::chunk::{Chunk, Texts};
+use crate::tables::schema::{Column, keys as keys_of};
 
 /// What a scan delivered, each row's cells with `|` between, sorted; or its error.
 struct Read {

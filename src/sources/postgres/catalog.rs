@@ -2,7 +2,7 @@
 //!
 //! Not here: which columns a scan needs.
 
-use crate::reports::schema::Table;
+use crate::tables::schema::Table;
 
 use super::connection::Connection;
 use super::failure::Failure;

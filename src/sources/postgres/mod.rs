@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use rayon::prelude::*;
 
-use crate::reports::schema::{Kind, Scan, Table};
+use crate::tables::schema::{Kind, Scan, Table};
 
 use super::rows::{Cell, Reading, Rows};
 use super::{Settings, Sink, Source, SourceError, Tally};

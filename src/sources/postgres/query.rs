@@ -4,8 +4,8 @@
 
 use std::ops::Range;
 
-use crate::reports::schema::Scan;
 use crate::sources::spellings::Spellings;
+use crate::tables::schema::Scan;
 
 use super::catalog::{Found, Shape};
 use super::copy::quoted;
@@ -103,7 +103,7 @@ fn key(found: &Found) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reports::schema::{Column, Kind, Table, keys};
+    use crate::tables::schema::{Column, Kind, Table, keys};
 
     fn found(columns: &[(&str, Shape)]) -> Vec<Found> {
         columns.iter().map(|&(name, shape)| Found { name: name.to_owned(), shape }).collect()

@@ -10,8 +10,8 @@ use arrow_array::builder::{BooleanBuilder, Int64Builder, StringBuilder, Timestam
 
 use super::Cell;
 use super::values::{self, Unreadable};
-use crate::reports::schema::Kind;
 use crate::sources::Settings;
+use crate::tables::schema::Kind;
 
 /// A buffer that grew beyond this is not used again.
 const LARGE: usize = 1 << 20;

@@ -5,7 +5,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 
 use super::*;
-use crate::reports::schema::{Column, Table, keys as keys_of};
+use crate::tables::schema::{Column, Table, keys as keys_of};
 
 const SETTINGS: Settings = Settings::new(chrono_tz::Tz::UTC);
 

@@ -10,11 +10,11 @@ use arrow_buffer::{ArrowNativeType, OffsetBuffer};
 use arrow_schema::DataType;
 
 use super::{NOT_UTF8, Reading, is_date, reason};
-use crate::reports::columns::{Chunk, Texts, is_same};
-use crate::reports::quality::Fault;
-use crate::reports::schema::Presence;
 use crate::sources::Tally;
 use crate::sources::values::Unreadable;
+use crate::tables::chunk::{Chunk, Texts, is_same};
+use crate::tables::quality::Fault;
+use crate::tables::schema::Presence;
 
 /// One column of a chunk in its canonical type.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! Tables of which every value reads, in every form.
 
 use exhaust::config::checked::CsvDialect;
-use exhaust::reports::schema::Table;
 use exhaust::sources::{Source, Tally};
+use exhaust::tables::schema::Table;
 
 use super::forms::{self, Format, Spelling};
 use super::read::read;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use exhaust::config::checked::CsvDialect;
 use exhaust::objects::Bucket;
-use exhaust::reports::schema::{Column, Kind, Scan, Table};
 use exhaust::sources::{Source, SourceError};
+use exhaust::tables::schema::{Column, Kind, Scan, Table};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use exhaust::config::checked::{CsvDialect, MaxBadRows};
-use exhaust::reports::schema::{Column, Kind, Scan, Table};
 use exhaust::sources::{Source, SourceError, Tally};
+use exhaust::tables::schema::{Column, Kind, Scan, Table};
 use exhaust::worker::verdict;
 
 use super::forms::{self, Format, Spelling, gzip};

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use exhaust::config::checked::CsvDialect;
-use exhaust::reports::schema::{Column, Kind, Table};
 use exhaust::sources::{Source, Tally};
+use exhaust::tables::schema::{Column, Kind, Table};
 
 use super::forms::{self, Format, Spelling};
 use super::read::read;

@@ -1,8 +1,8 @@
 //! What only a database has: types without a counterpart in files, many keys, roles that may not do everything.
 
-use exhaust::reports::schema::{Column, Kind, Scan, Table, keys};
 use exhaust::sources::Source;
 use exhaust::sources::postgres::PostgresSource;
+use exhaust::tables::schema::{Column, Kind, Scan, Table, keys};
 
 use super::read::read;
 use super::{database, scan, settings};

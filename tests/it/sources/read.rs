@@ -6,9 +6,9 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, TimeUnit};
-use exhaust::reports::columns::{Chunk, Texts};
-use exhaust::reports::schema::Scan;
 use exhaust::sources::{Source, SourceError, Tally};
+use exhaust::tables::chunk::{Chunk, Texts};
+use exhaust::tables::schema::Scan;
 
 use super::forms::time;
 use super::sets::Type;

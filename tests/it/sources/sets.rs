@@ -1,7 +1,7 @@
 //! The data: each cell as the text that dumps have, and as what a typed store holds; and what must come of it, written
 //! by hand. The configured time zone is Asia/Kolkata (UTC+05:30).
 
-use exhaust::reports::schema::{Column, Kind, Table};
+use exhaust::tables::schema::{Column, Kind, Table};
 
 /// What a typed column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use std::sync::{Arc, mpsc};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use exhaust::reports::schema::{Column, Kind, Scan, Table};
 use exhaust::sources::postgres::PostgresSource;
 use exhaust::sources::{Source, SourceError, Tally};
+use exhaust::tables::schema::{Column, Kind, Scan, Table};
 use rayon::prelude::*;
 
 use super::read::read;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use exhaust::config::checked::CsvDialect;
-use exhaust::reports::schema::{Column, Kind, Table};
 use exhaust::sources::Source;
+use exhaust::tables::schema::{Column, Kind, Table};
 
 use super::read::read;
 use super::{database, files, scan, settings};

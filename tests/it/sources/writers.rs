@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use exhaust::config::checked::CsvDialect;
-use exhaust::reports::schema::{Column, Kind, Table};
+use exhaust::tables::schema::{Column, Kind, Table};
 use serde_json::Value;
 
 use super::read::read;

@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use std::fs;
 
 use super::*;
-use crate::reports::schema::{Column, keys};
+use crate::tables::schema::{Column, keys};
 
 fn laid(files: &[&str]) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();

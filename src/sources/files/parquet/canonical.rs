@@ -13,12 +13,12 @@ use arrow_buffer::NullBufferBuilder;
 use arrow_schema::{ArrowError, DataType, TimeUnit};
 
 use super::cells::{Cells, UUID, length, plain, uuids};
-use crate::reports::schema::Kind;
 use crate::sources::Settings;
 use crate::sources::rows::typed::{Taken, Unread};
 use crate::sources::rows::{Cell, Filling};
 use crate::sources::spellings::COMPLETED_COUNT;
 use crate::sources::values::{self, Unreadable};
+use crate::tables::schema::Kind;
 
 /// How a column is to be taken.
 #[derive(Clone, Copy)]

@@ -21,10 +21,10 @@ use chrono::SecondsFormat;
 use chrono_tz::Tz;
 use serde_json::Value;
 
-use crate::reports::schema::Kind;
 use crate::sources::rows::Cell;
 use crate::sources::spellings::COMPLETED_COUNT;
 use crate::sources::values::local_instant;
+use crate::tables::schema::Kind;
 
 /// The bytes of a UUID. Fixed bytes of any other meaning are refused before (`text::refused`).
 pub(super) const UUID: i32 = 16;

@@ -5,9 +5,9 @@ use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::file::metadata::RowGroupMetaData;
 
 use super::types::only_leaf;
-use crate::reports::schema::{Column, Kind};
 use crate::sources::rows::{Cell, key_of};
 use crate::sources::spellings::Spellings;
+use crate::tables::schema::{Column, Kind};
 
 /// A spelling of a column that the file has.
 #[derive(Clone, Copy)]

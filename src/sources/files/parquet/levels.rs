@@ -21,10 +21,10 @@ use super::canonical::{Wish, whole_numbers};
 use super::input::Opened;
 use super::pages::{Group, Watch};
 use super::types::leaves;
-use crate::reports::schema::Kind;
 use crate::sources::rows::typed::Taken;
 use crate::sources::spellings::COMPLETED_COUNT;
 use crate::sources::values::Unreadable;
+use crate::tables::schema::Kind;
 
 /// A column of a row group that can be read so.
 pub(super) struct Levels {

@@ -8,8 +8,8 @@ use arrow_array::types::{ArrowPrimitiveType, Int64Type, TimestampMicrosecondType
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 
-use crate::reports::columns::Texts;
 use crate::sources::rows::typed::Taken;
+use crate::tables::chunk::Texts;
 
 /// Those of `rows` (ascending) in which a column has nothing. One that does not read is something.
 pub(super) fn without_value(column: &Taken, rows: &[u32]) -> Vec<u32> {

@@ -14,8 +14,8 @@ use parquet::file::metadata::{FileMetaData, ParquetMetaData, ParquetMetaDataBuil
 use parquet::schema::types::{SchemaDescriptor, Type};
 
 use super::types::leaves;
-use crate::reports::schema::Kind;
 use crate::sources::rows::Reading;
+use crate::tables::schema::Kind;
 
 /// As what text is declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

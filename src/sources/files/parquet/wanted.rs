@@ -13,9 +13,9 @@ use super::cells::Cells;
 use super::held::{Held, Origin};
 use super::text::is_uuid;
 use super::types::only_leaf;
-use crate::reports::columns::{Meanings, Texts};
-use crate::reports::schema::{Keys, Kind};
 use crate::sources::rows::key_of;
+use crate::tables::chunk::{Meanings, Texts};
+use crate::tables::schema::{Keys, Kind};
 
 /// Of fewer rows than one in so many the others are jumped over; beyond, decoding all of them is quicker.
 const FEW: usize = 8;

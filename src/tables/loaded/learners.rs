@@ -7,25 +7,25 @@ use std::sync::{Mutex, PoisonError};
 use super::NONE;
 use super::people::People;
 use super::weight::Budget;
-use crate::reports::columns::{Chunk, Meanings, Named, Texts};
+use crate::columnar::encoded_rows::{Layout, LineBlock, Lines, PIECE};
+use crate::columnar::interner::Interner;
 use crate::reports::common::{Common, From, layout, users};
-use crate::reports::interner::Interner;
-use crate::reports::lines::{Layout, LineBlock, Lines, PIECE};
-use crate::reports::schema::Column;
+use crate::tables::chunk::{Chunk, Meanings, Named, Texts};
+use crate::tables::schema::Column;
 
 /// Bytes of a line, about.
 const LINE_BYTES: usize = 256;
 
 /// The learners of a load.
 #[derive(Debug, Default)]
-pub(in crate::reports) struct Learners {
+pub(crate) struct Learners {
     common: &'static [Common],
     lines: LineBlock,
     /// By rank.
     rows: Vec<Learner>,
     channel_names: Interner,
     /// Rows of `user` that were not used because another one has their key.
-    pub(super) duplicates: u64,
+    pub(crate) duplicates: u64,
 }
 
 /// Where somebody's line is.
@@ -43,32 +43,32 @@ const NOBODY: Learner = Learner { line: NONE, channel: NONE, first_name: 0 };
 
 impl Learners {
     /// The shared columns that the lines have.
-    pub(in crate::reports) const fn common(&self) -> &'static [Common] {
+    pub(crate) const fn common(&self) -> &'static [Common] {
         self.common
     }
 
     /// The line of the user of this rank.
-    pub(in crate::reports) fn line(&self, user: u32) -> Option<u32> {
+    pub(crate) fn line(&self, user: u32) -> Option<u32> {
         self.rows.get(user as usize).map(|row| row.line).filter(|line| *line != NONE)
     }
 
     /// The lines of all learners.
-    pub(in crate::reports) const fn lines(&self) -> &LineBlock {
+    pub(crate) const fn lines(&self) -> &LineBlock {
         &self.lines
     }
 
     /// The number of this channel, to compare with [`Learners::channel`]; `None` for the empty one and for one that no
     /// learner has.
-    pub(in crate::reports) fn channel_number(&self, channel: &str) -> Option<u32> {
+    pub(crate) fn channel_number(&self, channel: &str) -> Option<u32> {
         if channel.is_empty() { None } else { self.channel_names.get(channel) }
     }
 
     /// The channel of the user of this rank.
-    pub(in crate::reports) fn channel(&self, user: u32) -> u32 {
+    pub(crate) fn channel(&self, user: u32) -> u32 {
         self.rows[user as usize].channel
     }
 
-    pub(super) fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.lines.memory() + self.rows.capacity() * size_of::<Learner>()
     }
 
@@ -100,7 +100,7 @@ fn static_name(column: &Column) -> &'static str {
 }
 
 #[derive(Debug)]
-pub(super) struct LearnersBuilder {
+pub(crate) struct LearnersBuilder {
     common: &'static [Common],
     columns: Vec<Column>,
     layout: Layout,
@@ -109,7 +109,7 @@ pub(super) struct LearnersBuilder {
 
 impl LearnersBuilder {
     /// For so many people of whom these shared columns are shown.
-    pub(super) fn new(common: &'static [Common], people: usize) -> Self {
+    pub(crate) fn new(common: &'static [Common], people: usize) -> Self {
         let layout = layout(common);
         let lines = LineBlock::new(layout.clone());
         let learners = Learners { common, lines, rows: vec![NOBODY; people], ..Learners::default() };
@@ -117,7 +117,7 @@ impl LearnersBuilder {
     }
 
     /// Takes a chunk; rows of people of no interest are passed over.
-    pub(super) fn take(&self, chunk: &Chunk, people: &People, budget: &Budget) {
+    pub(crate) fn take(&self, chunk: &Chunk, people: &People, budget: &Budget) {
         let chunk = Named::new(chunk, &self.columns);
         let ids = chunk.texts("userid");
         let ranks = people.ranks(chunk.rows().map(|row| ids.get(row)));
@@ -166,7 +166,7 @@ impl LearnersBuilder {
         }
     }
 
-    pub(super) fn finish(self) -> Learners {
+    pub(crate) fn finish(self) -> Learners {
         self.learners.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,17 +5,16 @@
 //! come from several threads and in any order; nothing in the result depends on it. Not here: how the tables are read
 //! (`sources`), what a report makes of them.
 
-pub(super) mod activity;
-pub(super) mod attempts;
-pub(super) mod enrolments;
-pub(super) mod learners;
-mod people;
-mod pieces;
-mod quality;
-mod shelves;
-mod stretch;
-mod usable;
-mod weight;
+pub(crate) mod activity;
+pub(crate) mod attempts;
+pub(crate) mod enrolments;
+pub(crate) mod learners;
+pub(crate) mod modules;
+pub(crate) mod people;
+pub(crate) mod quality;
+pub(crate) mod stretch;
+pub(crate) mod usable;
+pub(crate) mod weight;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,18 +23,18 @@ use chrono_tz::Tz;
 use hashbrown::HashMap;
 use rayon::prelude::*;
 
-use super::catalog::{Batch, Catalog};
-use super::columns::{Chunk, Named};
-use super::common::users;
-use super::interner::Numbers;
-use super::modules::{Hierarchies, Module};
-use super::quality::Quality;
-use super::schema::{Keys, Scan, Table, keys};
-use super::{Needs, Options};
+use crate::columnar::interner::Numbers;
+use crate::reports::common::users;
+use crate::reports::{Needs, Options};
+use crate::tables::catalog::{Batch, Catalog};
+use crate::tables::chunk::{Chunk, Named};
+use crate::tables::quality::Quality;
+use crate::tables::schema::{Keys, Scan, Table, keys};
 use activity::{Activities, ActivityBuilder, Progress};
 use attempts::{Attempts, AttemptsBuilder};
 use enrolments::{Enrolled, EnrolmentsBuilder};
 use learners::{Learners, LearnersBuilder};
+use modules::{Hierarchies, Module};
 use people::People;
 pub use quality::BROKEN_HIERARCHY;
 pub use stretch::{Borders, Stretch, Survey};
@@ -44,10 +43,10 @@ use weight::Budget;
 pub use weight::Heavy;
 
 /// Stands for "nothing there" among instants and decimals; smaller than any of them.
-pub(super) const NOTHING: i64 = i64::MIN;
+pub(crate) const NOTHING: i64 = i64::MIN;
 
 /// Stands for "no such number" among numbers given out here.
-pub(super) const NONE: u32 = u32::MAX;
+pub(crate) const NONE: u32 = u32::MAX;
 
 /// Takes what is loaded, table by table.
 #[derive(Debug)]
@@ -319,7 +318,7 @@ fn weights(stage: Stage, shared: &Shared, budget: &Budget) -> Vec<u64> {
 
 /// The loaded batches, numbered from 0 in the order of their ids.
 #[derive(Debug)]
-pub(super) struct Slots {
+pub(crate) struct Slots {
     /// Indices in the catalogue.
     batches: Vec<usize>,
     by_id: Numbers,
@@ -412,7 +411,7 @@ impl Shared {
     }
 
     /// The batch, and its slot if it was loaded.
-    pub(super) fn batch(&self, batch: usize) -> Option<(&Batch, usize)> {
+    pub(crate) fn batch(&self, batch: usize) -> Option<(&Batch, usize)> {
         let slot = self.slots.batches.binary_search(&batch).ok()?;
         Some((self.catalog.batches().get(batch)?, slot))
     }
@@ -423,21 +422,21 @@ impl Shared {
         self.batch(batch).map_or(0, |(_, slot)| self.enrolled[slot].rows.len())
     }
 
-    pub(super) fn enrolled(&self, slot: usize) -> &Enrolled {
+    pub(crate) fn enrolled(&self, slot: usize) -> &Enrolled {
         &self.enrolled[slot]
     }
 
-    pub(super) const fn learners(&self) -> &Learners {
+    pub(crate) const fn learners(&self) -> &Learners {
         &self.learners
     }
 
     /// Sorted by user (rank) and activity.
-    pub(super) fn activity(&self, slot: usize) -> &[Progress] {
+    pub(crate) fn activity(&self, slot: usize) -> &[Progress] {
         self.activity.get(slot).map_or(&[], Vec::as_slice)
     }
 
     /// The number by which [`Shared::activity`] calls an activity of one of the courses.
-    pub(super) fn activity_number(&self, identifier: &str) -> Option<u32> {
+    pub(crate) fn activity_number(&self, identifier: &str) -> Option<u32> {
         self.activities.number(identifier)
     }
 
@@ -448,12 +447,12 @@ impl Shared {
         attempts.map_or(&[], |attempts| &attempts.contents)
     }
 
-    pub(super) fn attempts(&self, slot: usize) -> &Attempts {
+    pub(crate) fn attempts(&self, slot: usize) -> &Attempts {
         &self.attempts[slot]
     }
 
     /// The modules of a course, ordered by identifier.
-    pub(super) fn modules(&self, course: usize) -> &[Module] {
+    pub(crate) fn modules(&self, course: usize) -> &[Module] {
         self.modules.get(&course).map_or(&[], Vec::as_slice)
     }
 }

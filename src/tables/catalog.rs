@@ -1,6 +1,6 @@
 //! The batches there are and the contents there are: `course_batch` and `content` in memory.
 //!
-//! Not here: which of them a request wants ([`filters`](super::filters)).
+//! Not here: which of them a request wants ([`filters`](crate::reports::filters)).
 
 mod contents;
 
@@ -14,12 +14,12 @@ use hashbrown::{HashMap, HashSet};
 
 pub use contents::Contents;
 use contents::ContentsBuilder;
-pub(super) use contents::Metadata;
+pub(crate) use contents::Metadata;
 
-use super::columns::{Chunk, Named};
-use super::dates;
-use super::quality::Faults;
-use super::schema::{Column, Kind, Scan, Table};
+use crate::tables::chunk::{Chunk, Named};
+use crate::tables::dates;
+use crate::tables::quality::Faults;
+use crate::tables::schema::{Column, Kind, Scan, Table};
 
 /// A batch of learners who take a course together.
 #[derive(Clone, Debug, PartialEq, Eq)]

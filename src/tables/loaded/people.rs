@@ -6,16 +6,16 @@ use std::sync::{Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::NONE;
-use super::shelves::{SHELVES, by_shelf};
-use crate::reports::interner::{self, Numbers, TOGETHER, TextHasher, hash};
-use crate::reports::schema::Keys;
+use crate::columnar::interner::{self, Numbers, TOGETHER, TextHasher, hash};
+use crate::columnar::radix_partitions::{SHELVES, by_shelf};
+use crate::tables::schema::Keys;
 
 /// The ids of people as they come, from several threads: each gets a number, the same whenever it comes.
 ///
 /// They stand in many tables, by their hashes. A table is locked by itself while somebody new is put into it, and is small
 /// enough to stay at hand when it grows.
 #[derive(Debug)]
-pub(super) struct Arrivals {
+pub(crate) struct Arrivals {
     tables: Vec<Mutex<Numbers>>,
     hasher: TextHasher,
 }
@@ -35,7 +35,7 @@ const fn table(hash: u64) -> u32 {
 
 impl Arrivals {
     /// The numbers of these ids; they do not follow one after the other.
-    pub(super) fn numbers(&self, ids: &[&str]) -> Vec<u32> {
+    pub(crate) fn numbers(&self, ids: &[&str]) -> Vec<u32> {
         let hashes: Vec<u64> = ids.iter().map(|id| hash(id, &self.hasher)).collect();
         let order = by_shelf(hashes.iter().map(|hash| table(*hash)));
         let mut numbers = vec![0; ids.len()];
@@ -60,7 +60,7 @@ const fn number(in_table: u32, table: usize) -> u32 {
 
 /// Ranks by id.
 #[derive(Debug, Default)]
-pub(super) struct People {
+pub(crate) struct People {
     /// By hash.
     tables: Vec<Numbers>,
     hasher: TextHasher,
@@ -68,7 +68,7 @@ pub(super) struct People {
 
 impl People {
     /// Puts ids in the order of their bytes; also gives their ranks by number.
-    pub(super) fn of(arrivals: Arrivals) -> (Self, Vec<u32>) {
+    pub(crate) fn of(arrivals: Arrivals) -> (Self, Vec<u32>) {
         let Arrivals { tables, hasher } = arrivals;
         let into_inner = |table: Mutex<Numbers>| table.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut tables: Vec<Numbers> = tables.into_iter().map(into_inner).collect();
@@ -87,7 +87,7 @@ impl People {
     }
 
     /// Who has each of these ids; [`NONE`]: nobody.
-    pub(super) fn ranks<'i>(&self, ids: impl Iterator<Item = &'i str>) -> Vec<u32> {
+    pub(crate) fn ranks<'i>(&self, ids: impl Iterator<Item = &'i str>) -> Vec<u32> {
         if self.tables.is_empty() {
             return ids.map(|_| NONE).collect();
         }
@@ -95,7 +95,7 @@ impl People {
     }
 
     /// How many there are.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.tables.iter().map(Numbers::len).sum()
     }
 }

@@ -6,11 +6,11 @@ use std::sync::{PoisonError, RwLock};
 use hashbrown::hash_table::Entry as Place;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
-use super::table::TextBlock;
+use crate::columnar::text_block::TextBlock;
 
 /// Distinct texts, numbered from 0 as they come.
 #[derive(Debug)]
-pub(super) struct Interner {
+pub(crate) struct Interner {
     texts: TextBlock,
     numbers: Numbers,
 }
@@ -23,12 +23,12 @@ impl Default for Interner {
 
 impl Interner {
     /// The number of a text that is known.
-    pub(super) fn get(&self, text: &str) -> Option<u32> {
+    pub(crate) fn get(&self, text: &str) -> Option<u32> {
         self.numbers.get(text)
     }
 
     /// The number of a text, a new one if need be.
-    pub(super) fn intern(&mut self, text: &str) -> u32 {
+    pub(crate) fn intern(&mut self, text: &str) -> u32 {
         let known = self.numbers.len();
         let number = self.numbers.number(text);
         if self.numbers.len() > known {
@@ -38,17 +38,17 @@ impl Interner {
     }
 
     /// The text of a number given out by this interner.
-    pub(super) fn text(&self, number: u32) -> &str {
+    pub(crate) fn text(&self, number: u32) -> &str {
         self.texts.get(number as usize, 0)
     }
 
     /// How many there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.texts.rows()
     }
 
     /// Bytes of memory in use.
-    pub(super) fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.texts.memory() + self.numbers.memory()
     }
 }
@@ -59,14 +59,14 @@ const SHORT: usize = 39;
 
 /// So many texts are looked up together: places in memory are then asked for while others are on their way. Half of the
 /// time of one by one, where a table has half a million ids.
-pub(super) const TOGETHER: usize = 64;
+pub(crate) const TOGETHER: usize = 64;
 
 /// How texts are hashed, in one table or in several.
-pub(super) type TextHasher = DefaultHashBuilder;
+pub(crate) type TextHasher = DefaultHashBuilder;
 
 /// Which number each text has.
 #[derive(Debug, Default)]
-pub(super) struct Numbers {
+pub(crate) struct Numbers {
     short: HashTable<(Short, u32)>,
     long: HashMap<String, u32>,
     hasher: TextHasher,
@@ -74,7 +74,7 @@ pub(super) struct Numbers {
 
 /// A short text: its bytes, zeros, its length.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Short([u8; SHORT + 1]);
+pub(crate) struct Short([u8; SHORT + 1]);
 
 impl Hash for Short {
     /// Word by word, which is quicker than as bytes.
@@ -116,12 +116,12 @@ impl Short {
 
 impl Numbers {
     /// None yet; `hasher` is that of other tables as well.
-    pub(super) fn hashed_by(hasher: &TextHasher) -> Self {
+    pub(crate) fn hashed_by(hasher: &TextHasher) -> Self {
         Self { hasher: hasher.clone(), ..Self::default() }
     }
 
     /// The number of a text that is known.
-    pub(super) fn get(&self, text: &str) -> Option<u32> {
+    pub(crate) fn get(&self, text: &str) -> Option<u32> {
         match Short::of(text) {
             Some(short) => self.find(self.hasher.hash_one(short), &short),
             None => self.long.get(text).copied(),
@@ -133,29 +133,29 @@ impl Numbers {
     }
 
     /// The number of each text, `unknown` for those that are not known.
-    pub(super) fn all<'t>(&self, texts: impl Iterator<Item = &'t str>, unknown: u32) -> Vec<u32> {
+    pub(crate) fn all<'t>(&self, texts: impl Iterator<Item = &'t str>, unknown: u32) -> Vec<u32> {
         look_up(texts, unknown, &self.hasher, |_| self)
     }
 
     /// Asks memory for the entries that these hashes lead to.
-    pub(super) fn fetch(&self, hashes: impl Iterator<Item = u64>) {
+    pub(crate) fn fetch(&self, hashes: impl Iterator<Item = u64>) {
         let likely = hashes.filter_map(|hash| self.short.find(hash, |_| true));
         std::hint::black_box(likely.fold(0, |sum, (short, _)| sum ^ short.ends()));
     }
 
     /// Which of these texts are known.
-    pub(super) fn contain<'t>(&self, texts: impl Iterator<Item = &'t str>) -> Vec<bool> {
+    pub(crate) fn contain<'t>(&self, texts: impl Iterator<Item = &'t str>) -> Vec<bool> {
         const UNKNOWN: u32 = u32::MAX;
         self.all(texts, UNKNOWN).into_iter().map(|number| number != UNKNOWN).collect()
     }
 
     /// The number of a text; of one that is new, how many there were before it.
-    pub(super) fn number(&mut self, text: &str) -> u32 {
+    pub(crate) fn number(&mut self, text: &str) -> u32 {
         self.number_of(hash(text, &self.hasher), text)
     }
 
     /// The number of a text that has this [`hash`].
-    pub(super) fn number_of(&mut self, hash: u64, text: &str) -> u32 {
+    pub(crate) fn number_of(&mut self, hash: u64, text: &str) -> u32 {
         #[allow(clippy::expect_used, reason = "four thousand million ids do not fit in memory")]
         let next = u32::try_from(self.len()).expect("fewer than 2^32 distinct texts");
         let Some(new) = Short::of(text) else {
@@ -170,7 +170,7 @@ impl Numbers {
     }
 
     /// Each of these texts, numbered as they come.
-    pub(super) fn of<'t>(texts: impl Iterator<Item = &'t str>) -> Self {
+    pub(crate) fn of<'t>(texts: impl Iterator<Item = &'t str>) -> Self {
         let mut numbers = Self::default();
         for text in texts {
             numbers.number(text);
@@ -179,23 +179,23 @@ impl Numbers {
     }
 
     /// Calls every text by another number.
-    pub(super) fn renumber(&mut self, new: impl Fn(u32) -> u32) {
+    pub(crate) fn renumber(&mut self, new: impl Fn(u32) -> u32) {
         self.short.iter_mut().for_each(|(_, number)| *number = new(*number));
         self.long.values_mut().for_each(|number| *number = new(*number));
     }
 
     /// How many texts there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.short.len() + self.long.len()
     }
 
     /// Every text, in no particular order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
         self.entries().map(Entry::text)
     }
 
     /// Every text with its number, in no particular order.
-    pub(super) fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         self.short.iter().map(Entry::Short).chain(self.long.iter().map(|(text, number)| Entry::Long(text, *number)))
     }
 
@@ -207,25 +207,25 @@ impl Numbers {
 
 /// A text and its number, where they are.
 #[derive(Clone, Copy)]
-pub(super) enum Entry<'a> {
+pub(crate) enum Entry<'a> {
     Short(&'a (Short, u32)),
     Long(&'a String, u32),
 }
 
 impl<'a> Entry<'a> {
-    pub(super) fn bytes(self) -> &'a [u8] {
+    pub(crate) fn bytes(self) -> &'a [u8] {
         match self {
             Self::Short((short, _)) => short.bytes(),
             Self::Long(text, _) => text.as_bytes(),
         }
     }
 
-    pub(super) fn text(self) -> &'a str {
+    pub(crate) fn text(self) -> &'a str {
         // It was made of a text.
         std::str::from_utf8(self.bytes()).unwrap_or_default()
     }
 
-    pub(super) const fn number(self) -> u32 {
+    pub(crate) const fn number(self) -> u32 {
         match self {
             Self::Short((_, number)) => *number,
             Self::Long(_, number) => number,
@@ -234,12 +234,12 @@ impl<'a> Entry<'a> {
 }
 
 /// The hash of a text.
-pub(super) fn hash(text: &str, hasher: &TextHasher) -> u64 {
+pub(crate) fn hash(text: &str, hasher: &TextHasher) -> u64 {
     Short::of(text).map_or_else(|| hasher.hash_one(text), |short| hasher.hash_one(short))
 }
 
 /// The number of each text in the table that its hash leads to, `unknown` for those that are not known.
-pub(super) fn look_up<'t, 'n>(
+pub(crate) fn look_up<'t, 'n>(
     mut texts: impl Iterator<Item = &'t str>,
     unknown: u32,
     hasher: &TextHasher,
@@ -275,12 +275,12 @@ pub(super) fn look_up<'t, 'n>(
 
 /// An interner that several threads feed.
 #[derive(Debug, Default)]
-pub(super) struct SharedInterner(RwLock<Interner>);
+pub(crate) struct SharedInterner(RwLock<Interner>);
 
 impl SharedInterner {
     /// The numbers of these texts. Most are known already, so that looking up goes on side by side and only new ones
     /// wait for each other.
-    pub(super) fn numbers(&self, texts: &[&str]) -> Vec<u32> {
+    pub(crate) fn numbers(&self, texts: &[&str]) -> Vec<u32> {
         const UNKNOWN: u32 = u32::MAX;
         let mut numbers = {
             let interner = self.0.read().unwrap_or_else(PoisonError::into_inner);
@@ -296,13 +296,13 @@ impl SharedInterner {
     }
 
     /// The number of one text.
-    pub(super) fn number(&self, text: &str) -> u32 {
+    pub(crate) fn number(&self, text: &str) -> u32 {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(text);
         known.unwrap_or_else(|| self.0.write().unwrap_or_else(PoisonError::into_inner).intern(text))
     }
 
     /// The interner, once all threads are done.
-    pub(super) fn into_inner(self) -> Interner {
+    pub(crate) fn into_inner(self) -> Interner {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,32 +3,32 @@
 use std::cmp::Reverse;
 
 use super::people::People;
-use super::shelves::Shelves;
 use super::usable::SlotCounts;
 use super::weight::{ACTIVITY, Budget};
 use super::{NONE, NOTHING, Slots};
-use crate::reports::columns::{Named, SharedMeanings};
-use crate::reports::interner::Numbers;
+use crate::columnar::interner::Numbers;
+use crate::columnar::radix_partitions::Shelves;
+use crate::tables::chunk::{Named, SharedMeanings};
 
 /// What `context_id` begins with where the context is a batch.
-pub(super) const CONTEXT: &str = "cb:";
+pub(crate) const CONTEXT: &str = "cb:";
 
 /// Stands for "no count there"; smaller than any count.
 const NO_COUNT: i32 = i32::MIN;
 
 /// How far a learner has come in a course or module.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::reports) struct Progress {
+pub(crate) struct Progress {
     /// Rank of the user.
-    pub(in crate::reports) user: u32,
+    pub(crate) user: u32,
     /// Number of the activity.
-    pub(in crate::reports) activity: u32,
+    pub(crate) activity: u32,
     count: i32,
 }
 
 impl Progress {
     /// `completedCount`.
-    pub(in crate::reports) fn count(&self) -> Option<i64> {
+    pub(crate) fn count(&self) -> Option<i64> {
         (self.count != NO_COUNT).then_some(self.count.into())
     }
 }
@@ -45,11 +45,11 @@ struct Raw {
 
 /// The activities that reports count: courses and modules, numbered.
 #[derive(Debug, Default)]
-pub(super) struct Activities(Numbers);
+pub(crate) struct Activities(Numbers);
 
 impl Activities {
     /// Adds one, unless it is known.
-    pub(super) fn add(&mut self, identifier: &str) {
+    pub(crate) fn add(&mut self, identifier: &str) {
         self.0.number(identifier);
     }
 
@@ -59,13 +59,13 @@ impl Activities {
     }
 
     /// The number of one.
-    pub(super) fn number(&self, identifier: &str) -> Option<u32> {
+    pub(crate) fn number(&self, identifier: &str) -> Option<u32> {
         self.0.get(identifier)
     }
 }
 
 #[derive(Debug)]
-pub(super) struct ActivityBuilder {
+pub(crate) struct ActivityBuilder {
     contexts_known: SharedMeanings<u32>,
     activities_known: SharedMeanings<u32>,
     /// Of each, the rows that were too many to be kept, and the others.
@@ -73,16 +73,16 @@ pub(super) struct ActivityBuilder {
 }
 
 /// What a row must be of to be kept.
-pub(super) struct Of<'a> {
-    pub(super) slots: &'a Slots,
-    pub(super) activities: &'a Activities,
-    pub(super) people: &'a People,
+pub(crate) struct Of<'a> {
+    pub(crate) slots: &'a Slots,
+    pub(crate) activities: &'a Activities,
+    pub(crate) people: &'a People,
     /// Counts every row of the batches.
-    pub(super) usable: &'a SlotCounts,
+    pub(crate) usable: &'a SlotCounts,
 }
 
 impl ActivityBuilder {
-    pub(super) fn new(slots: usize) -> Self {
+    pub(crate) fn new(slots: usize) -> Self {
         Self {
             contexts_known: SharedMeanings::new(),
             activities_known: SharedMeanings::new(),
@@ -91,7 +91,7 @@ impl ActivityBuilder {
     }
 
     /// Takes a chunk: rows of activities that are counted, of people who have an enrolment.
-    pub(super) fn take(&self, chunk: Named<'_>, of: &Of<'_>, budget: &Budget) {
+    pub(crate) fn take(&self, chunk: Named<'_>, of: &Of<'_>, budget: &Budget) {
         let (contexts, ids) = (chunk.texts("context_id"), chunk.texts("user_id"));
         let counts = chunk.integers("agg");
         let updated = chunk.instants("agg_last_updated");
@@ -124,12 +124,12 @@ impl ActivityBuilder {
     }
 
     /// The bytes of each slot's rows, kept or not.
-    pub(super) fn bytes(self) -> Vec<u64> {
+    pub(crate) fn bytes(self) -> Vec<u64> {
         self.slots.settled(|_, left, rows| (rows.len() as u64 + left) * ACTIVITY)
     }
 
     /// One row per user and activity, in their order; and how many more there were.
-    pub(super) fn finish(self) -> (Vec<Vec<Progress>>, u64) {
+    pub(crate) fn finish(self) -> (Vec<Vec<Progress>>, u64) {
         let settle = |_, _, mut raw: Vec<Raw>| {
             let key = |row: &Raw| u64::from(row.user) << 32 | u64::from(row.activity);
             raw.sort_unstable_by_key(|row| (key(row), Reverse((row.updated, row.count))));

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::reports::columns::Named;
-use crate::reports::decimal::Decimal;
-use crate::reports::interner::Interner;
-use crate::reports::schema::{Column, Kind};
-use crate::reports::table::TextBlock;
+use crate::columnar::interner::Interner;
+use crate::columnar::text_block::TextBlock;
+use crate::tables::chunk::Named;
+use crate::tables::decimal::Decimal;
+use crate::tables::schema::{Column, Kind};
 
 /// The order of the table's columns; further metadata comes after them, by name.
 const ORDER: [&str; 10] = [
@@ -39,12 +39,12 @@ fn always() -> [Column; 6] {
 }
 
 /// The columns to read where filters name these fields, each once whatever its case, in the table's order.
-pub(super) fn columns(metadata: &BTreeSet<String>) -> Vec<Column> {
+pub(crate) fn columns(metadata: &BTreeSet<String>) -> Vec<Column> {
     let mut columns: BTreeMap<(usize, String), Column> = BTreeMap::new();
     let further = metadata.iter().map(|name| Column {
         name: Cow::Owned(name.clone()),
         kind: Kind::Json,
-        presence: crate::reports::schema::Presence::Optional,
+        presence: crate::tables::schema::Presence::Optional,
     });
     for column in always().into_iter().chain(further) {
         let place = ORDER.iter().position(|name| name.eq_ignore_ascii_case(&column.name)).unwrap_or(ORDER.len());
@@ -143,7 +143,7 @@ impl Contents {
     }
 
     /// The values of a metadata field, whatever its case; one that was not read has none.
-    pub(in crate::reports) fn metadata(&self, field: &str) -> Metadata<'_> {
+    pub(crate) fn metadata(&self, field: &str) -> Metadata<'_> {
         let at = self.columns.iter().position(|column| column.name.eq_ignore_ascii_case(field));
         Metadata { contents: self, at: at.map(|at| (at, self.columns[at].kind)) }
     }
@@ -161,14 +161,14 @@ impl Contents {
 
 /// One metadata field of all contents.
 #[derive(Clone, Copy)]
-pub(in crate::reports) struct Metadata<'a> {
+pub(crate) struct Metadata<'a> {
     contents: &'a Contents,
     at: Option<(usize, Kind)>,
 }
 
 impl Metadata<'_> {
     /// The value of a content, `None` where nothing is there.
-    pub(in crate::reports) fn get(self, content: usize) -> Option<Value> {
+    pub(crate) fn get(self, content: usize) -> Option<Value> {
         let (at, kind) = self.at?;
         let text = self.contents.text(content, at);
         match kind {
@@ -193,7 +193,7 @@ fn json_value(text: &str) -> Option<Value> {
 
 /// Takes rows of `content`.
 #[derive(Debug)]
-pub(super) struct ContentsBuilder {
+pub(crate) struct ContentsBuilder {
     columns: Vec<Column>,
     texts: TextBlock,
     leaf_nodes: Vec<Option<i64>>,
@@ -204,7 +204,7 @@ pub(super) struct ContentsBuilder {
 }
 
 impl ContentsBuilder {
-    pub(super) fn new(columns: &[Column]) -> Self {
+    pub(crate) fn new(columns: &[Column]) -> Self {
         Self {
             columns: columns.to_vec(),
             texts: TextBlock::new(columns.len()),
@@ -215,7 +215,7 @@ impl ContentsBuilder {
         }
     }
 
-    pub(super) fn take(&mut self, chunk: Named<'_>) {
+    pub(crate) fn take(&mut self, chunk: Named<'_>) {
         let text = |column: &Column| (column.kind != Kind::Count).then(|| chunk.texts(&column.name));
         let texts: Vec<_> = self.columns.iter().map(text).collect();
         let leaf_nodes = chunk.integers("leafNodesCount");
@@ -253,7 +253,7 @@ impl ContentsBuilder {
     }
 
     /// The contents, and how many rows were not used because another one has their key.
-    pub(super) fn finish(self) -> (Contents, u64) {
+    pub(crate) fn finish(self) -> (Contents, u64) {
         let Self { columns, texts, leaf_nodes, identifiers, mut rows, duplicates } = self;
         let position = |name: &str| columns.iter().position(|column| column.name == name).unwrap_or_default();
         let fixed = Fixed {

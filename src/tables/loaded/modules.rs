@@ -6,9 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use hashbrown::HashMap;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::catalog::Catalog;
-use super::columns::Named;
-use super::decimal::Decimal;
+use crate::tables::catalog::Catalog;
+use crate::tables::chunk::Named;
+use crate::tables::decimal::Decimal;
 
 const MIME_TYPE: &str = "application/vnd.ekstep.content-collection";
 const CONTENT_TYPE: &str = "Course";
@@ -16,10 +16,10 @@ const VISIBILITY: &str = "Default";
 
 /// A level-1 module of a course.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Module {
-    pub(super) identifier: String,
+pub(crate) struct Module {
+    pub(crate) identifier: String,
     /// How many leaf nodes it has, where that is known.
-    pub(super) leaf_nodes: Option<i64>,
+    pub(crate) leaf_nodes: Option<i64>,
 }
 
 /// A hierarchy that is no JSON object, or whose children are no list of objects.
@@ -187,7 +187,7 @@ fn whole(member: Option<&Member>) -> Option<i64> {
 
 /// Takes the rows of `content_hierarchy`.
 #[derive(Debug, Default)]
-pub(super) struct Hierarchies(Mutex<Taken>);
+pub(crate) struct Hierarchies(Mutex<Taken>);
 
 #[derive(Debug, Default)]
 struct Taken {
@@ -212,7 +212,7 @@ impl Taken {
 impl Hierarchies {
     /// Takes a chunk. A row whose JSON does not read is skipped and counted, as every unusable row is. `bears`: whether so
     /// many bytes more may be kept until all rows have come.
-    pub(super) fn take(&self, chunk: Named<'_>, catalog: &Catalog, bears: &dyn Fn(usize) -> bool) {
+    pub(crate) fn take(&self, chunk: Named<'_>, catalog: &Catalog, bears: &dyn Fn(usize) -> bool) {
         let (identifiers, hierarchies) = (chunk.texts("identifier"), chunk.texts("hierarchy"));
         for row in chunk.rows() {
             let Some(course) = catalog.contents().position(identifiers.get(row)) else { continue };
@@ -240,12 +240,12 @@ impl Hierarchies {
     }
 
     /// Bytes of text that were counted.
-    pub(super) fn counted(&self) -> usize {
+    pub(crate) fn counted(&self) -> usize {
         self.taken().counted()
     }
 
     /// The modules by course, how many rows were duplicates, and by course how many are broken.
-    pub(super) fn finish(self) -> (HashMap<usize, Vec<Module>>, u64, HashMap<usize, u64>) {
+    pub(crate) fn finish(self) -> (HashMap<usize, Vec<Module>>, u64, HashMap<usize, u64>) {
         let taken = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         let modules = taken.courses.into_iter().map(|(course, (_, modules))| (course, modules)).collect();
         (modules, taken.duplicates, taken.broken)

@@ -10,18 +10,18 @@ use crate::reports::Needs;
 /// several batches there.
 const ENROLMENT: u64 = 350;
 /// Bytes of an id that an enrolment commonly has at most.
-pub(super) const ID: usize = 64;
+pub(crate) const ID: usize = 64;
 /// Bytes of an activity row.
-pub(super) const ACTIVITY: u64 = 32;
+pub(crate) const ACTIVITY: u64 = 32;
 /// Bytes of an attempt.
-pub(super) const ATTEMPT: u64 = 90;
+pub(crate) const ATTEMPT: u64 = 90;
 /// Of these tables there are commonly so many rows to an enrolment.
 const ACTIVITY_ROWS: u64 = 4;
 const ATTEMPT_ROWS: u64 = 3;
 
 /// Bytes for a load.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     limit: u64,
     /// Of an enrolment with everything that commonly comes with it.
     each: u64,
@@ -33,7 +33,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn new(limit: u64, needs: &Needs) -> Self {
+    pub(crate) fn new(limit: u64, needs: &Needs) -> Self {
         let of = |columns: &[_], rows: u64, bytes: u64| if columns.is_empty() { 0 } else { rows * bytes };
         let each =
             ENROLMENT + of(&needs.activity, ACTIVITY_ROWS, ACTIVITY) + of(&needs.attempts, ATTEMPT_ROWS, ATTEMPT);
@@ -41,19 +41,19 @@ impl Budget {
     }
 
     /// Whether so many more enrolments are borne.
-    pub(super) fn bears_enrolments(&self, rows: usize) -> bool {
+    pub(crate) fn bears_enrolments(&self, rows: usize) -> bool {
         let all = self.enrolments.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64;
         all.saturating_mul(self.each) <= self.limit
     }
 
     /// Whether so many more rows of this size are borne: what was expected of them may be exceeded by a quarter of all.
-    pub(super) fn bears(&self, rows: usize, bytes: u64) -> bool {
+    pub(crate) fn bears(&self, rows: usize, bytes: u64) -> bool {
         self.others.fetch_add(rows as u64 * bytes, Ordering::Relaxed);
         self.fits()
     }
 
     /// Counts `bytes` of text beyond what rows commonly have; whether the load still fits.
-    pub(super) fn bears_texts(&self, bytes: usize) -> bool {
+    pub(crate) fn bears_texts(&self, bytes: usize) -> bool {
         if bytes > 0 {
             self.texts.fetch_add(bytes as u64, Ordering::Relaxed);
         }
@@ -61,12 +61,12 @@ impl Budget {
     }
 
     /// Texts are let go of.
-    pub(super) fn release_texts(&self, bytes: u64) {
+    pub(crate) fn release_texts(&self, bytes: u64) {
         self.texts.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Bytes of text beyond what rows commonly have.
-    pub(super) fn texts(&self) -> u64 {
+    pub(crate) fn texts(&self) -> u64 {
         self.texts.load(Ordering::Relaxed)
     }
 
@@ -77,17 +77,17 @@ impl Budget {
     }
 
     /// Whether something was not borne.
-    pub(super) fn is_exceeded(&self) -> bool {
+    pub(crate) fn is_exceeded(&self) -> bool {
         !self.bears_enrolments(0) || !self.bears(0, 0)
     }
 
     /// Bytes of a batch, from its rows.
-    pub(super) fn weight(&self, enrolments: u64, others: u64) -> u64 {
+    pub(crate) fn weight(&self, enrolments: u64, others: u64) -> u64 {
         (enrolments * self.each).max(enrolments * ENROLMENT + others)
     }
 
     /// Bytes of everything so far, with what is commonly still to come.
-    pub(super) fn used(&self) -> u64 {
+    pub(crate) fn used(&self) -> u64 {
         let others = self.others.load(Ordering::Relaxed).saturating_add(self.texts());
         self.weight(self.enrolments.load(Ordering::Relaxed), others)
     }

@@ -8,29 +8,29 @@ use hashbrown::DefaultHashBuilder;
 
 use super::enrolments::Enrolled;
 use super::people::People;
-use super::pieces::{TEXTS, TextPieces};
-use super::shelves::Shelves;
 use super::stretch::Stretch;
 use super::usable::SlotCounts;
 use super::weight::{ATTEMPT, Budget};
 use super::{NONE, NOTHING, Slots};
-use crate::reports::catalog::Catalog;
-use crate::reports::columns::{Named, SharedMeanings};
-use crate::reports::interner::{Interner, SharedInterner};
-use crate::reports::scores::{Unreadable, grand_total};
-use crate::reports::table::TextBlock;
+use crate::columnar::interner::{Interner, SharedInterner};
+use crate::columnar::pieces::{TEXTS, TextPieces};
+use crate::columnar::radix_partitions::Shelves;
+use crate::columnar::text_block::TextBlock;
 use crate::reports::{Attempt as Choice, Options};
+use crate::tables::catalog::Catalog;
+use crate::tables::chunk::{Named, SharedMeanings};
+use crate::tables::scores::{Unreadable, grand_total};
 
 /// Stands for a `grand_total` that does not read.
 const UNREADABLE: i64 = NOTHING + 1;
 
 /// The attempt of a learner at an assessment that counts.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::reports) struct Counted {
+pub(crate) struct Counted {
     /// Rank of the user.
-    pub(in crate::reports) user: u32,
+    pub(crate) user: u32,
     /// The assessment in the catalogue's contents.
-    pub(in crate::reports) content: u32,
+    pub(crate) content: u32,
     /// How many attempts of theirs at it there are.
     attempts: u32,
     score: i64,
@@ -40,17 +40,17 @@ pub(in crate::reports) struct Counted {
 
 impl Counted {
     /// `total_score` in millionths, 0 where there is none.
-    pub(in crate::reports) fn score(&self) -> i64 {
+    pub(crate) fn score(&self) -> i64 {
         if self.score == NOTHING { 0 } else { self.score }
     }
 
     /// `total_max_score` in millionths, 0 where there is none.
-    pub(in crate::reports) fn max(&self) -> i64 {
+    pub(crate) fn max(&self) -> i64 {
         if self.max == NOTHING { 0 } else { self.max }
     }
 
     /// `grand_total` in whole per cents, `None` where there is none.
-    pub(in crate::reports) fn grand_total(&self) -> Result<Option<i64>, Unreadable> {
+    pub(crate) fn grand_total(&self) -> Result<Option<i64>, Unreadable> {
         match self.grand_total {
             NOTHING => Ok(None),
             UNREADABLE => Err(Unreadable),
@@ -61,18 +61,18 @@ impl Counted {
 
 /// What counts of a batch's attempts.
 #[derive(Debug, Default)]
-pub(in crate::reports) struct Attempts {
+pub(crate) struct Attempts {
     /// Of those who have an enrolment that passes; sorted by user and assessment.
-    pub(in crate::reports) rows: Vec<Counted>,
+    pub(crate) rows: Vec<Counted>,
     /// The assessments with an attempt, whoever made it, ascending.
-    pub(in crate::reports) contents: Vec<u32>,
+    pub(crate) contents: Vec<u32>,
     /// Attempts of all others.
-    pub(in crate::reports) of_others: u64,
+    pub(crate) of_others: u64,
 }
 
 impl Attempts {
     /// Leaves those who are listed.
-    pub(super) fn settle(&mut self, enrolled: &Enrolled) {
+    pub(crate) fn settle(&mut self, enrolled: &Enrolled) {
         let Self { rows, of_others, .. } = self;
         rows.retain(|row| {
             let is_listed = enrolled.lists(row.user);
@@ -81,7 +81,7 @@ impl Attempts {
         });
     }
 
-    pub(super) fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.rows.capacity() * size_of::<Counted>() + self.contents.capacity() * size_of::<u32>()
     }
 }
@@ -132,17 +132,17 @@ fn pair(row: &Raw) -> u64 {
 }
 
 /// What a row must be of to be kept.
-pub(super) struct Of<'a> {
-    pub(super) slots: &'a Slots,
-    pub(super) people: &'a People,
-    pub(super) learners: &'a Stretch,
-    pub(super) catalog: &'a Catalog,
+pub(crate) struct Of<'a> {
+    pub(crate) slots: &'a Slots,
+    pub(crate) people: &'a People,
+    pub(crate) learners: &'a Stretch,
+    pub(crate) catalog: &'a Catalog,
     /// Counts every row of the batches.
-    pub(super) usable: &'a SlotCounts,
+    pub(crate) usable: &'a SlotCounts,
 }
 
 #[derive(Debug)]
-pub(super) struct AttemptsBuilder {
+pub(crate) struct AttemptsBuilder {
     /// By content: whether attempts at it count.
     counting: Vec<bool>,
     choice: Choice,
@@ -162,7 +162,7 @@ pub(super) struct AttemptsBuilder {
 }
 
 impl AttemptsBuilder {
-    pub(super) fn new(slots: usize, catalog: &Catalog, options: &Options) -> Self {
+    pub(crate) fn new(slots: usize, catalog: &Catalog, options: &Options) -> Self {
         let contents = catalog.contents();
         let types = &options.assessment_content_types;
         let counts = |content| types.iter().any(|of| of == contents.content_type(content));
@@ -184,7 +184,7 @@ impl AttemptsBuilder {
 
     /// Takes a chunk. Attempts at contents of other types are passed over; those that name another course stay until
     /// duplicates are told apart.
-    pub(super) fn take(&self, chunk: Named<'_>, of: &Of<'_>, budget: &Budget) {
+    pub(crate) fn take(&self, chunk: Named<'_>, of: &Of<'_>, budget: &Budget) {
         let Of { slots, people, learners, catalog, usable } = of;
         let (users, everybody) = (chunk.texts("user_id"), learners.is_everybody());
         let position = |content: &str| {
@@ -260,12 +260,12 @@ impl AttemptsBuilder {
     }
 
     /// The bytes of each slot's rows, kept or not.
-    pub(super) fn bytes(self) -> Vec<u64> {
+    pub(crate) fn bytes(self) -> Vec<u64> {
         self.slots.settled(|_, left, rows| (rows.len() as u64 + left) * ATTEMPT)
     }
 
     /// What counts, slot by slot, and how many rows were duplicates. `course`: that of the batch in a slot.
-    pub(super) fn finish<'c>(self, people: &People, course: impl Fn(usize) -> &'c str + Sync) -> (Vec<Attempts>, u64) {
+    pub(crate) fn finish<'c>(self, people: &People, course: impl Fn(usize) -> &'c str + Sync) -> (Vec<Attempts>, u64) {
         let (courses, totals) = (self.courses.into_inner(), self.grand_totals.into_inner());
         #[allow(clippy::cast_possible_truncation, reason = "an interner gives out 32-bit numbers")]
         let per_cents = (0..totals.len() as u32).map(|total| match grand_total(totals.text(total)) {

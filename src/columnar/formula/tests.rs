@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::reports::spelling;
+use crate::columnar::spelling;
 
 /// The text as it stands in a CSV.
 fn spelled(text: &str) -> String {

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 /// A decimal number, `±0.d1d2d3… × 10^magnitude`, digits without zeros at either end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Decimal {
+pub(crate) struct Decimal {
     negative: bool,
     magnitude: i64,
     digits: Box<[u8]>,
@@ -12,7 +12,7 @@ pub(super) struct Decimal {
 
 impl Decimal {
     /// Reads `[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?`; `None` for anything else.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (negative, unsigned) = match text.as_bytes().first()? {
             b'-' => (true, &text[1..]),
             b'+' => (false, &text[1..]),
@@ -40,7 +40,7 @@ impl Decimal {
     }
 
     /// The number in millionths, where it is a whole number of them that fits.
-    pub(super) fn millionths(&self) -> Option<i64> {
+    pub(crate) fn millionths(&self) -> Option<i64> {
         // Digits stand before the point of the scaled number, or there is something smaller than a millionth.
         let places = self.magnitude.saturating_add(6);
         let given = i64::try_from(self.digits.len()).ok()?;

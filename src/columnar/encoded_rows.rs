@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::spelling;
+use crate::columnar::spelling;
 
 /// Lines of one piece: their numbers are the piece's place and 10 bits. A piece is a quarter of a megabyte: room that others
 /// left is found again for it.

@@ -1,4 +1,4 @@
-//! What a source delivers: some rows of some columns, in the canonical types of [`Kind`](super::schema::Kind).
+//! What a source delivers: some rows of some columns, in the canonical types of [`Kind`](crate::tables::schema::Kind).
 //!
 //! A reader of Parquet hands over whole columns as it decoded them and says which of their rows count: copying the
 //! wanted cells out of millions of others would be most of the work. Not here: where the columns come from.
@@ -12,7 +12,7 @@ use arrow_array::{Array, ArrayRef, BooleanArray, Int32Array, StringArray, String
 use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 
-use super::schema::Column;
+use crate::tables::schema::Column;
 
 /// Some rows of a table: one array for each column of the scan, all of one length, and which of their rows count.
 ///
@@ -77,18 +77,18 @@ impl Chunk {
 
 /// A chunk with the names of its columns.
 #[derive(Clone, Copy)]
-pub(super) struct Named<'a> {
+pub(crate) struct Named<'a> {
     chunk: &'a Chunk,
     columns: &'a [Column],
 }
 
 impl<'a> Named<'a> {
-    pub(super) const fn new(chunk: &'a Chunk, columns: &'a [Column]) -> Self {
+    pub(crate) const fn new(chunk: &'a Chunk, columns: &'a [Column]) -> Self {
         Self { chunk, columns }
     }
 
     /// Where the rows are that count.
-    pub(super) fn rows(self) -> impl Iterator<Item = usize> + Clone + 'a {
+    pub(crate) fn rows(self) -> impl Iterator<Item = usize> + Clone + 'a {
         self.chunk.rows()
     }
 
@@ -98,12 +98,12 @@ impl<'a> Named<'a> {
     }
 
     /// A column of kind text or JSON; one that was not asked for has nothing in it.
-    pub(super) fn texts(self, name: &str) -> Texts<'a> {
+    pub(crate) fn texts(self, name: &str) -> Texts<'a> {
         self.array(name).map_or(Texts::Nothing, Texts::of)
     }
 
     /// A column of whole numbers, counts or decimals.
-    pub(super) fn integers(self, name: &str) -> Integers<'a> {
+    pub(crate) fn integers(self, name: &str) -> Integers<'a> {
         Integers(self.array(name).map(|array| {
             let array = array.as_primitive::<Int64Type>();
             (&array.values()[..], array.nulls())
@@ -111,7 +111,7 @@ impl<'a> Named<'a> {
     }
 
     /// A column of instants.
-    pub(super) fn instants(self, name: &str) -> Integers<'a> {
+    pub(crate) fn instants(self, name: &str) -> Integers<'a> {
         Integers(self.array(name).map(|array| {
             let array = array.as_primitive::<TimestampMicrosecondType>();
             (&array.values()[..], array.nulls())
@@ -119,7 +119,7 @@ impl<'a> Named<'a> {
     }
 
     /// A column of booleans.
-    pub(super) fn booleans(self, name: &str) -> Booleans<'a> {
+    pub(crate) fn booleans(self, name: &str) -> Booleans<'a> {
         Booleans(self.array(name).map(AsArray::as_boolean))
     }
 }
@@ -261,11 +261,11 @@ fn of_runs<'a, T: Copy>(
 
 /// The same for what several threads look at, each with its own row group at hand.
 #[derive(Debug)]
-pub(super) struct SharedMeanings<T>(Vec<Mutex<Meanings<T>>>);
+pub(crate) struct SharedMeanings<T>(Vec<Mutex<Meanings<T>>>);
 
 impl<T: Copy> SharedMeanings<T> {
     /// For the threads of the current pool.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(
             (0..=rayon::current_num_threads())
                 .map(|_| Mutex::new(Meanings { dictionary: None, known: Vec::new() }))
@@ -274,7 +274,7 @@ impl<T: Copy> SharedMeanings<T> {
     }
 
     /// See [`Meanings::each`].
-    pub(super) fn each<'a>(
+    pub(crate) fn each<'a>(
         &self,
         texts: Texts<'a>,
         rows: impl Iterator<Item = usize>,
@@ -288,10 +288,10 @@ impl<T: Copy> SharedMeanings<T> {
 
 /// Whole numbers or instants.
 #[derive(Clone, Copy)]
-pub(super) struct Integers<'a>(Option<(&'a [i64], Option<&'a NullBuffer>)>);
+pub(crate) struct Integers<'a>(Option<(&'a [i64], Option<&'a NullBuffer>)>);
 
 impl Integers<'_> {
-    pub(super) fn get(self, row: usize) -> Option<i64> {
+    pub(crate) fn get(self, row: usize) -> Option<i64> {
         let (values, nulls) = self.0?;
         nulls.is_none_or(|nulls| nulls.is_valid(row)).then(|| values[row])
     }
@@ -299,10 +299,10 @@ impl Integers<'_> {
 
 /// Booleans; nothing there is false.
 #[derive(Clone, Copy)]
-pub(super) struct Booleans<'a>(Option<&'a BooleanArray>);
+pub(crate) struct Booleans<'a>(Option<&'a BooleanArray>);
 
 impl Booleans<'_> {
-    pub(super) fn get(self, row: usize) -> bool {
+    pub(crate) fn get(self, row: usize) -> bool {
         self.0.is_some_and(|array| array.is_valid(row) && array.value(row))
     }
 }

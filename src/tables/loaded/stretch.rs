@@ -5,9 +5,9 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use crate::reports::catalog::Catalog;
-use crate::reports::columns::{Chunk, Named};
-use crate::reports::schema::{Column, Scan, Table, keys};
+use crate::tables::catalog::Catalog;
+use crate::tables::chunk::{Chunk, Named};
+use crate::tables::schema::{Column, Scan, Table, keys};
 
 /// Ids that are kept of all: as many learners of a batch as there are, stretches differ by a few in a hundred.
 const SAMPLE: usize = 16_384;

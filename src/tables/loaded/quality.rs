@@ -6,9 +6,9 @@ use hashbrown::HashMap;
 
 use super::usable::SlotCounts;
 use super::{Shared, SharedBuilder, Stage, activity};
-use crate::reports::modules::Module;
-use crate::reports::quality::{Fault, Faults, KeyFaults, Quality};
-use crate::reports::schema::{Kind, Table};
+use crate::tables::loaded::modules::Module;
+use crate::tables::quality::{Fault, Faults, KeyFaults, Quality};
+use crate::tables::schema::{Kind, Table};
 
 /// Why a row of `content_hierarchy` cannot be used.
 pub const BROKEN_HIERARCHY: &str = "hierarchy is not a tree in JSON";
@@ -40,7 +40,7 @@ impl SharedBuilder {
     }
 
     /// Notes how many rows of the table that was read could be used, and begins to count those of the next.
-    pub(super) fn count_usable(&mut self) {
+    pub(crate) fn count_usable(&mut self) {
         let Self { needs, shared, .. } = self;
         let slots = shared.slots.batches.len();
         let usable = std::mem::replace(&mut self.usable, SlotCounts::new(slots));
@@ -82,7 +82,7 @@ impl Shared {
     }
 
     /// Notes by batch whether its course has a tree that reads.
-    pub(super) fn count_hierarchies(&mut self, modules: &HashMap<usize, Vec<Module>>, broken: &HashMap<usize, u64>) {
+    pub(crate) fn count_hierarchies(&mut self, modules: &HashMap<usize, Vec<Module>>, broken: &HashMap<usize, u64>) {
         for (quality, at) in self.quality.iter_mut().zip(&self.slots.batches) {
             let Some(course) = self.catalog.batches()[*at].course else { continue };
             if modules.contains_key(&course) {
@@ -98,7 +98,7 @@ impl Shared {
     }
 
     /// Notes by batch how many of its learners are in `user`. A batch without learners wants no rows of that table.
-    pub(super) fn count_learners(&mut self) {
+    pub(crate) fn count_learners(&mut self) {
         for (quality, enrolled) in self.quality.iter_mut().zip(&self.enrolled) {
             let known = enrolled.rows.len() as u64 + enrolled.duplicate;
             if known + enrolled.no_user == 0 {

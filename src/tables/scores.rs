@@ -1,13 +1,13 @@
 //! Scores as whole per cents, exactly.
 
-use super::decimal::Decimal;
+use crate::tables::decimal::Decimal;
 
 /// A score that does not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unreadable;
+pub(crate) struct Unreadable;
 
 /// The per cent of a `grand_total`, `score/max`; `None` if there is none or its maximum is 0.
-pub(super) fn grand_total(text: &str) -> Result<Option<i64>, Unreadable> {
+pub(crate) fn grand_total(text: &str) -> Result<Option<i64>, Unreadable> {
     if text.trim().is_empty() {
         return Ok(None);
     }
@@ -18,7 +18,7 @@ pub(super) fn grand_total(text: &str) -> Result<Option<i64>, Unreadable> {
 }
 
 /// `ceil(100 × score ÷ max)`, exactly; `None` if `max` is 0.
-pub(super) fn per_cent(score: i128, max: i128) -> Option<i64> {
+pub(crate) fn per_cent(score: i128, max: i128) -> Option<i64> {
     let hundredfold = score.checked_mul(100)?;
     let (hundredfold, max) = if max < 0 { (-hundredfold, -max) } else { (hundredfold, max) };
     let floor_of_negative = (-hundredfold).checked_div_euclid(max)?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::interner::Numbers;
+use crate::columnar::interner::Numbers;
 
 /// A table of the platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -63,7 +63,7 @@ impl std::fmt::Display for Table {
     }
 }
 
-/// What a column holds, and with it the arrow type in which a source delivers it ([`Chunk`](super::columns::Chunk) says
+/// What a column holds, and with it the arrow type in which a source delivers it ([`Chunk`](crate::tables::chunk::Chunk) says
 /// which types are text). Null always means "nothing there";
 /// empty text is delivered as null.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -7,15 +7,15 @@ use super::NONE;
 
 /// Counts by slot, from several threads at once.
 #[derive(Debug, Default)]
-pub(super) struct SlotCounts(Vec<AtomicU64>);
+pub(crate) struct SlotCounts(Vec<AtomicU64>);
 
 impl SlotCounts {
-    pub(super) fn new(slots: usize) -> Self {
+    pub(crate) fn new(slots: usize) -> Self {
         Self((0..slots).map(|_| AtomicU64::new(0)).collect())
     }
 
     /// Counts a row for each of these slots; [`NONE`] is none.
-    pub(super) fn add(&self, slots: impl Iterator<Item = u32> + Clone) {
+    pub(crate) fn add(&self, slots: impl Iterator<Item = u32> + Clone) {
         let rows = slots.clone().count();
         if rows < self.0.len() {
             for slot in slots.filter(|slot| *slot != NONE) {
@@ -34,7 +34,7 @@ impl SlotCounts {
     }
 
     /// The counts, slot by slot.
-    pub(super) fn into_counts(self) -> impl Iterator<Item = u64> {
+    pub(crate) fn into_counts(self) -> impl Iterator<Item = u64> {
         self.0.into_iter().map(AtomicU64::into_inner)
     }
 }

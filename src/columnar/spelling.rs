@@ -1,7 +1,7 @@
 //! How text is spelled in CSV (RFC 4180), guarded against spreadsheets (`formula`). Here and not with the file formats,
 //! since learners are kept in this spelling (`lines`).
 
-use super::formula;
+use crate::columnar::formula;
 
 /// Appends a cell, in quotes if the text needs them, and says whether it is to be guarded against spreadsheets; with `guard`
 /// it is.

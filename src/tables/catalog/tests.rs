@@ -88,7 +88,7 @@ fn metadata_is_read_once_whatever_its_case_in_the_tables_order() {
 
 #[test]
 fn a_report_may_require_a_column() {
-    use crate::reports::schema::Presence;
+    use crate::tables::schema::Presence;
     let presence = |builder: CatalogBuilder| {
         builder.scans()[1].columns.iter().find(|column| column.name == "leafNodesCount").map(|column| column.presence)
     };

@@ -11,11 +11,11 @@ use rayon::prelude::*;
 use super::pieces::Pieces;
 
 /// How many shelves there are; a chunk has some thousand rows.
-pub(super) const SHELVES: usize = 64;
+pub(crate) const SHELVES: usize = 64;
 
 /// A bucket for each slot: what is counted, and rows.
 #[derive(Debug)]
-pub(super) struct Shelves<B, R: Copy> {
+pub(crate) struct Shelves<B, R: Copy> {
     /// Slot `s` is the bucket `s / SHELVES` of the shelf `s % SHELVES`.
     shelves: Vec<Mutex<Shelf<B, R>>>,
 }
@@ -37,7 +37,7 @@ struct Placed<R: Copy> {
 
 impl<B: Default + Send, R: Copy + Send> Shelves<B, R> {
     /// An empty bucket for each of so many slots.
-    pub(super) fn new(slots: usize) -> Self {
+    pub(crate) fn new(slots: usize) -> Self {
         let buckets = |place: usize| (place..slots).step_by(SHELVES).map(|_| (B::default(), 0)).collect();
         let shelf = |place| Mutex::new(Shelf { buckets: buckets(place), rows: Pieces::default() });
         Self { shelves: (0..SHELVES.min(slots)).map(shelf).collect() }
@@ -48,7 +48,7 @@ impl<B: Default + Send, R: Copy + Send> Shelves<B, R> {
     ///
     /// # Panics
     /// If there is no such slot.
-    pub(super) fn put<T: Copy>(&self, rows: &[(u32, T)], mut count: impl FnMut(&mut B, T) -> Option<R>) {
+    pub(crate) fn put<T: Copy>(&self, rows: &[(u32, T)], mut count: impl FnMut(&mut B, T) -> Option<R>) {
         let order = by_shelf(rows.iter().map(|(slot, _)| *slot));
         for place in order.shelves() {
             let mut shelf = self.shelves[place].lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,7 +67,7 @@ impl<B: Default + Send, R: Copy + Send> Shelves<B, R> {
     }
 
     /// What `settle` makes of each bucket and its rows, slot by slot; on all threads.
-    pub(super) fn settled<S: Send>(self, settle: impl Fn(usize, B, Vec<R>) -> S + Sync) -> Vec<S> {
+    pub(crate) fn settled<S: Send>(self, settle: impl Fn(usize, B, Vec<R>) -> S + Sync) -> Vec<S> {
         let of_shelf = |(place, shelf): (usize, Mutex<Shelf<B, R>>)| -> Vec<S> {
             let buckets = shelf.into_inner().unwrap_or_else(PoisonError::into_inner).divided();
             let settle = |(at, (bucket, rows))| settle(at * SHELVES + place, bucket, rows);
@@ -91,7 +91,7 @@ impl<B, R: Copy> Shelf<B, R> {
 }
 
 /// Rows, those of each shelf together.
-pub(super) struct Order {
+pub(crate) struct Order {
     rows: Vec<u32>,
     /// Where each shelf's rows end.
     ends: [usize; SHELVES],
@@ -99,20 +99,20 @@ pub(super) struct Order {
 
 impl Order {
     /// The shelves that have rows. Whoever comes at the same time begins somewhere else.
-    pub(super) fn shelves(&self) -> impl Iterator<Item = usize> + '_ {
+    pub(crate) fn shelves(&self) -> impl Iterator<Item = usize> + '_ {
         let first = rayon::current_thread_index().map_or(0, |thread| thread * SHELVES / rayon::current_num_threads());
         (first..SHELVES).chain(0..first).filter(|shelf| !self.of(*shelf).is_empty())
     }
 
     /// The rows of a shelf, in their order.
-    pub(super) fn of(&self, shelf: usize) -> &[u32] {
+    pub(crate) fn of(&self, shelf: usize) -> &[u32] {
         let start = shelf.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.rows[start..self.ends[shelf]]
     }
 }
 
 /// Counts, then places.
-pub(super) fn by_shelf(slots: impl Iterator<Item = u32> + Clone) -> Order {
+pub(crate) fn by_shelf(slots: impl Iterator<Item = u32> + Clone) -> Order {
     let shelf = |slot: u32| slot as usize % SHELVES;
     let mut ends = [0; SHELVES];
     slots.clone().for_each(|slot| ends[shelf(slot)] += 1);

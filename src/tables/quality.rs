@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::schema::Table;
+use crate::tables::schema::Table;
 
 /// Keys of one table whose faults are counted apart. Faults of further keys are counted for every batch, like those of
 /// rows without a readable key, so that the memory they take is bounded.
@@ -153,7 +153,7 @@ impl Quality {
     }
 
     /// Adds unusable rows of the batch's own, and values of its own that do not read.
-    pub(super) fn add_own(&mut self, table: Table, faults: &KeyFaults) {
+    pub(crate) fn add_own(&mut self, table: Table, faults: &KeyFaults) {
         let rows = self.rows(table);
         rows.unusable += faults.unusable;
         keep_first(&mut rows.first, faults.first.as_ref());
@@ -165,7 +165,7 @@ impl Quality {
     }
 
     /// Adds rows that may belong to any batch.
-    pub(super) fn add_without_key(&mut self, table: Table, faults: &KeyFaults) {
+    pub(crate) fn add_without_key(&mut self, table: Table, faults: &KeyFaults) {
         let rows = self.rows(table);
         rows.without_key += faults.unusable;
         keep_first(&mut rows.first, faults.first.as_ref());

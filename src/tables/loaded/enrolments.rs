@@ -4,17 +4,17 @@ use std::cmp::Reverse;
 
 use super::learners::Learners;
 use super::people::{Arrivals, People};
-use super::shelves::Shelves;
 use super::stretch::Stretch;
 use super::usable::SlotCounts;
 use super::weight::{Budget, ID};
 use super::{NONE, NOTHING, Slots};
-use crate::reports::columns::{Named, SharedMeanings};
-use crate::reports::interner::Numbers;
+use crate::columnar::interner::Numbers;
+use crate::columnar::radix_partitions::Shelves;
+use crate::tables::chunk::{Named, SharedMeanings};
 
 /// An enrolment that is active and of the batch's course.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::reports) struct Enrolment {
+pub(crate) struct Enrolment {
     /// Instant, or [`NOTHING`].
     enrolled: i64,
     /// Instant, or [`NOTHING`].
@@ -28,22 +28,22 @@ pub(in crate::reports) struct Enrolment {
 
 impl Enrolment {
     /// The rank of the user.
-    pub(in crate::reports) const fn user(&self) -> u32 {
+    pub(crate) const fn user(&self) -> u32 {
         self.user
     }
 
     /// When the learner enrolled.
-    pub(in crate::reports) fn enrolled(&self) -> Option<i64> {
+    pub(crate) fn enrolled(&self) -> Option<i64> {
         Some(self.enrolled).filter(|instant| *instant != NOTHING)
     }
 
     /// When the learner completed the course.
-    pub(in crate::reports) fn completed(&self) -> Option<i64> {
+    pub(crate) fn completed(&self) -> Option<i64> {
         Some(self.completed).filter(|instant| *instant != NOTHING)
     }
 
     /// Whether a certificate was issued.
-    pub(in crate::reports) fn certified(&self) -> bool {
+    pub(crate) fn certified(&self) -> bool {
         self.certificates.contains(&2)
     }
 }
@@ -59,29 +59,29 @@ fn entries(count: Option<i64>) -> u8 {
 /// The enrolments of a batch that may be listed, one per learner, in the order of user ids; and what became of the
 /// others.
 #[derive(Debug, Default)]
-pub(in crate::reports) struct Enrolled {
-    pub(in crate::reports) rows: Vec<Enrolment>,
+pub(crate) struct Enrolled {
+    pub(crate) rows: Vec<Enrolment>,
     /// All usable rows.
-    pub(in crate::reports) all: u64,
-    pub(in crate::reports) other_course: u64,
-    pub(in crate::reports) inactive: u64,
-    pub(in crate::reports) no_user: u64,
-    pub(in crate::reports) duplicate: u64,
+    pub(crate) all: u64,
+    pub(crate) other_course: u64,
+    pub(crate) inactive: u64,
+    pub(crate) no_user: u64,
+    pub(crate) duplicate: u64,
 }
 
 impl Enrolled {
-    pub(super) fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.rows.capacity() * size_of::<Enrolment>()
     }
 
     /// Whether the user of this rank is among them.
-    pub(in crate::reports) fn lists(&self, user: u32) -> bool {
+    pub(crate) fn lists(&self, user: u32) -> bool {
         self.rows.binary_search_by_key(&user, Enrolment::user).is_ok()
     }
 }
 
 #[derive(Debug)]
-pub(super) struct EnrolmentsBuilder {
+pub(crate) struct EnrolmentsBuilder {
     /// The courses of the batches, numbered.
     course_numbers: Numbers,
     /// The course of the batch in each slot.
@@ -115,18 +115,18 @@ impl Enrolled {
 }
 
 /// What a row must be of to be taken.
-pub(super) struct Of<'a> {
-    pub(super) slots: &'a Slots,
-    pub(super) learners: &'a Stretch,
+pub(crate) struct Of<'a> {
+    pub(crate) slots: &'a Slots,
+    pub(crate) learners: &'a Stretch,
     /// Counts every row of the batches.
-    pub(super) usable: &'a SlotCounts,
+    pub(crate) usable: &'a SlotCounts,
     /// By date column, counts those that read.
-    pub(super) dates: &'a [(String, SlotCounts)],
+    pub(crate) dates: &'a [(String, SlotCounts)],
 }
 
 impl EnrolmentsBuilder {
     /// For batches of these courses, slot by slot.
-    pub(super) fn new<'c>(courses: impl Iterator<Item = &'c str>) -> Self {
+    pub(crate) fn new<'c>(courses: impl Iterator<Item = &'c str>) -> Self {
         let mut course_numbers = Numbers::default();
         let courses: Vec<u32> = courses.map(|course| course_numbers.number(course)).collect();
         Self {
@@ -140,7 +140,7 @@ impl EnrolmentsBuilder {
     }
 
     /// Takes a chunk. Batches and courses come as few texts again and again, so that each is looked up once.
-    pub(super) fn take(&self, chunk: Named<'_>, of: &Of<'_>, budget: &Budget) {
+    pub(crate) fn take(&self, chunk: Named<'_>, of: &Of<'_>, budget: &Budget) {
         let Of { slots, learners, usable, dates } = of;
         let (batches, courses) = (chunk.texts("batchid"), chunk.texts("courseid"));
         let (ids, active) = (chunk.texts("userid"), chunk.booleans("active"));
@@ -198,12 +198,12 @@ impl EnrolmentsBuilder {
     }
 
     /// How many rows each slot has, kept or not.
-    pub(super) fn counts(self) -> Vec<u64> {
+    pub(crate) fn counts(self) -> Vec<u64> {
         self.slots.settled(|_, batch, _| batch.all)
     }
 
     /// Everybody who has an enrolment that passes, and the enrolments, which call them by rank.
-    pub(super) fn finish(self) -> (People, Vec<Enrolled>) {
+    pub(crate) fn finish(self) -> (People, Vec<Enrolled>) {
         let (people, ranks) = People::of(self.users);
         let ranked = |_, counts, mut rows: Vec<Enrolment>| {
             for row in &mut rows {
@@ -218,7 +218,7 @@ impl EnrolmentsBuilder {
 
 impl Enrolled {
     /// One row per learner, of whom `user` has a row: the greatest.
-    pub(super) fn settle(&mut self, learners: &Learners) {
+    pub(crate) fn settle(&mut self, learners: &Learners) {
         let passing = self.rows.len();
         self.rows.retain(|row| learners.line(row.user).is_some());
         let known = self.rows.len();

@@ -1,6 +1,6 @@
 //! Lists that grow piece by piece: many of them grow side by side, and none is moved or leaves half of its room empty.
 
-use crate::reports::table::TextBlock;
+use crate::columnar::text_block::TextBlock;
 
 /// Rows of the largest piece.
 const MOST: usize = 4096;
@@ -9,7 +9,7 @@ const FIRST: usize = 16;
 
 /// Rows as they come.
 #[derive(Debug)]
-pub(super) struct Pieces<T> {
+pub(crate) struct Pieces<T> {
     /// The piece that grows.
     last: Vec<T>,
     full: Vec<Vec<T>>,
@@ -22,7 +22,7 @@ impl<T> Default for Pieces<T> {
 }
 
 impl<T> Pieces<T> {
-    pub(super) fn push(&mut self, row: T) {
+    pub(crate) fn push(&mut self, row: T) {
         if self.last.len() == self.last.capacity() {
             self.begin();
         }
@@ -40,21 +40,21 @@ impl<T> Pieces<T> {
     }
 
     /// Hands each of them over, in their order.
-    pub(super) fn into_each(self, mut take: impl FnMut(T)) {
+    pub(crate) fn into_each(self, mut take: impl FnMut(T)) {
         self.full.into_iter().chain([self.last]).for_each(|piece| piece.into_iter().for_each(&mut take));
     }
 }
 
 /// Texts of one piece of [`TextPieces`]: their numbers are the piece's place and 15 bits.
-pub(super) const TEXTS: usize = 1 << 15;
+pub(crate) const TEXTS: usize = 1 << 15;
 
 /// Texts that are called by number.
 #[derive(Debug, Default)]
-pub(super) struct TextPieces(Vec<TextBlock>);
+pub(crate) struct TextPieces(Vec<TextBlock>);
 
 impl TextPieces {
     /// Takes texts, one a row, at most [`TEXTS`]; returns the number of the first, the others follow.
-    pub(super) fn append(&mut self, texts: TextBlock) -> u32 {
+    pub(crate) fn append(&mut self, texts: TextBlock) -> u32 {
         let mut first = 0;
         match self.0.last_mut() {
             Some(last) if last.rows() + texts.rows() <= TEXTS => {
@@ -68,7 +68,7 @@ impl TextPieces {
         number
     }
 
-    pub(super) fn get(&self, number: u32) -> &str {
+    pub(crate) fn get(&self, number: u32) -> &str {
         self.0[number as usize / TEXTS].get(number as usize % TEXTS, 0)
     }
 }
