@@ -132,13 +132,29 @@ pub(super) fn result() -> Value {
             "jobs": { "type": "array", "items": { "$ref": "#/components/schemas/StatusObject" } },
             "next": {
                 "type": "string",
+                "format": TOKEN_FORMAT,
                 "description": "There may be more: the same call with this as `after` goes on.",
             },
         },
     })
 }
 
-/// The description of `after`.
+/// The `format` of `next` and `after`. It says to programs that not every text will do: only an answer's `next` is a valid
+/// `after`.
+const TOKEN_FORMAT: &str = "page-token";
+
+/// The description of `after`, a parameter of the query.
 pub(super) fn after() -> Value {
-    json!({ "type": "string", "minLength": 1, "description": "`next` of the answer before: where this one begins." })
+    json!({
+        "type": "string",
+        "format": TOKEN_FORMAT,
+        "description": "`next` of the answer before, unchanged: where this answer begins. Any other text is refused: 400.",
+    })
+}
+
+/// The same in a body, where `null` is the same as no `after`.
+pub(super) fn nullable_after() -> Value {
+    let mut after = after();
+    after["type"] = json!(["string", "null"]);
+    after
 }

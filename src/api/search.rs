@@ -154,7 +154,7 @@ fn body() -> Value {
                         ],
                     },
                     "limit": { "type": ["integer", "null"], "minimum": 1, "maximum": MOST, "default": USUAL },
-                    "after": paging::after(),
+                    "after": paging::nullable_after(),
                 },
             },
         },

@@ -6,8 +6,10 @@ use serde_json::{Value, json};
 use super::MOST_VALUES;
 use crate::reports::content_filter::{MOST_FIELDS, MOST_SORT_KEYS};
 
-/// What `outputs::ReportPath` takes, but for lengths in bytes.
-const REPORT_PATH: &str = r"^((?!\.)[^/\u0000-\u001f\u007f-\u009f]+(/(?!\.)[^/\u0000-\u001f\u007f-\u009f]+){0,15}/?)?$";
+/// What `outputs::ReportPath` accepts. Lengths are in characters here and in bytes there: of other scripts than ASCII it
+/// accepts fewer characters.
+const REPORT_PATH: &str =
+    r"^((?!\.)[^/\u0000-\u001f\u007f-\u009f]{1,255}(/(?!\.)[^/\u0000-\u001f\u007f-\u009f]{1,255}){0,15}/?)?$";
 
 /// The schema (JSON Schema 2020-12).
 #[must_use]

@@ -226,6 +226,48 @@ fn each_answer_is_described_by_one_schema() {
     assert_eq!(answers, 7, "every call");
 }
 
+/// What the description allows at its bounds is accepted, and one more refused.
+#[test]
+fn bounds_of_the_description_are_those_of_the_api() {
+    let database = TestDatabase::sqlite();
+    let site = site(&database, "");
+    let server = Server::start(&site, "serve");
+    let described = server.get("/openapi.json").json();
+    let path = &described["components"]["schemas"]["JobConfig"]["properties"]["reportPath"];
+    // As characters, which are bytes here: {1,255} of a segment, {0,15} more segments.
+    let bounds: BTreeSet<usize> = path["pattern"]
+        .as_str()
+        .unwrap()
+        .split(['{', '}'])
+        .filter_map(|part| part.split_once(',')?.1.parse().ok())
+        .collect();
+    let [more, segment] = bounds.into_iter().collect::<Vec<_>>()[..] else { panic!("{path}") };
+    let length = usize::try_from(path["maxLength"].as_u64().unwrap()).unwrap();
+    let path_of = |bytes: usize| [&"x".repeat(200), &*"y".repeat(bytes - 201)].join("/");
+    for (path, status) in [
+        ("x".repeat(segment), 200),
+        ("x".repeat(segment + 1), 400),
+        (vec!["x"; more + 1].join("/"), 200),
+        (vec!["x"; more + 2].join("/"), 400),
+        (path_of(length), 200),
+        (path_of(length + 1), 400),
+    ] {
+        let mut body = submission("t", BATCH);
+        body["request"]["jobConfig"]["reportPath"] = json!(path);
+        let answer = server.post(SUBMIT, &body);
+        assert_eq!(answer.status, status, "{path}: {}", answer.errmsg());
+    }
+    // Not every text is a token, and `null` in a body is none: programs that make up calls find both in the description.
+    let after = |pointer: &str| described.pointer(pointer).unwrap().clone();
+    let in_query = after("/paths/~1job~1request~1list~1{tag}/get/parameters/2/schema");
+    let in_body = after(
+        "/paths/~1job~1request~1search/post/requestBody/content/application~1json/schema/properties/request/properties/after",
+    );
+    for (after, types) in [(in_query, json!("string")), (in_body, json!(["string", "null"]))] {
+        assert_eq!((&after["format"], &after["type"]), (&json!("page-token"), &types));
+    }
+}
+
 fn collect(value: &Value, references: &mut BTreeSet<String>) {
     match value {
         Value::Object(fields) => {
