@@ -1,188 +1,191 @@
-//! Keeping rows: leases that ran out, that are prolonged, and what is noted with them. `taking` takes them.
+//! Taking rows: who gets which, in which order.
 
-use std::time::Duration;
-
-use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Nullable, Text};
 
-use super::super::kept::kept;
-use super::super::stored::{StoredKey, Value, text, time};
-use super::super::text::{can_exist, clean_option};
+use super::super::prepared::prepared;
+use super::super::stored::StoredClaimed;
 use super::super::times::microseconds;
-use super::super::{ClaimedText, Progress, RequestKey, SUSPECT, Unclaimable};
+use super::super::{ClaimWish, SUSPECT, Suspects};
+use super::lease::without_nul;
 use super::now;
 
-/// A lease that ends never is nobody's. PROCESSING without any lease is another system's work, taken over only where `$3`
-/// says after how long. Rows that another
-/// daemon is just taking back are passed over. The conditions on status and tag are those of the index
-/// `job_request_newest_working`.
-const RECLAIM: &str = concat!(
-    "WITH clock AS MATERIALIZED (SELECT ",
-    now!(),
-    " AS now),
-    lost AS MATERIALIZED (
-        SELECT tag, request_id,
-            coalesce(crashes, 0) + CASE WHEN lease_expires_at IS NULL THEN 0 ELSE 1 END AS crashes
-        FROM job_request
-        WHERE status = 'PROCESSING' AND tag >= '' AND job_id = ANY($2)
-            AND (lease_expires_at <= (SELECT now FROM clock) OR lease_expires_at = 'infinity'
-                OR lease_expires_at IS NULL AND lease_owner IS NULL
-                    AND coalesce(dt_job_processing, dt_job_submitted, '-infinity')
-                        <= (SELECT now FROM clock) - $3 * interval '1 microsecond')
-        FOR UPDATE SKIP LOCKED
-    )
-    UPDATE job_request AS j SET status = 'SUBMITTED', lease_owner = NULL, lease_expires_at = NULL,
-        crashes = lost.crashes, next_attempt_at = CASE WHEN lost.crashes > $4
-            THEN clock.now + (lost.crashes - $4) * $5 * interval '1 microsecond' ELSE j.next_attempt_at END
-    FROM lost, clock WHERE j.tag = lost.tag AND j.request_id = lost.request_id
-    RETURNING j.tag::text AS tag, j.request_id::text AS request_id"
-);
+/// A time that does not read (`infinity`) is as old as none at all.
+const SINCE: &str = "CASE WHEN isfinite(dt_job_submitted) THEN dt_job_submitted END";
 
-pub(super) fn reclaim(
+/// The order of [`SINCE`] and the keys. These are compared by bytes, whatever the database sorts by, so that both backends
+/// agree.
+const BY_AGE: &str = "since NULLS FIRST, tag COLLATE \"C\", request_id COLLATE \"C\"";
+
+/// Not before its back-off is over. One that is infinite would never be.
+const DUE: &str =
+    "(next_attempt_at IS NULL OR next_attempt_at <= (SELECT now FROM clock) OR next_attempt_at = 'infinity')";
+
+/// What a worker needs of a row, long texts aside ([`INLINE`](super::super::INLINE)): a list of channels that is cut is no
+/// JSON, and then allows none.
+const COLUMNS: &str = "j.tag::text AS tag, j.request_id::text AS request_id, j.job_id::text AS job_id,
+        CASE WHEN octet_length(j.request_data::text) <= 4096 THEN j.request_data::text END AS request_data,
+        CASE WHEN octet_length(j.request_data::text) > 4096 THEN octet_length(j.request_data::text)::text END AS unread_data,
+        j.requested_by::text AS requested_by,
+        j.requested_channel::text AS requested_channel, j.dt_job_submitted::text AS dt_job_submitted,
+        j.dt_job_processing::text AS dt_job_processing, j.iteration::text AS iteration, j.crashes::text AS crashes,
+        CASE WHEN octet_length(j.processed_batches) <= 4096 THEN j.processed_batches END AS processed_batches,
+        CASE WHEN octet_length(j.processed_batches) > 4096 THEN octet_length(j.processed_batches)::text END AS unread_batches,
+        left(j.allowed_channels, 65536) AS allowed_channels,
+        j.encryption_key::text AS encryption_key, j.encryption_key_sealed::text AS encryption_key_sealed,
+        j.encryption_mark::text AS encryption_mark";
+
+/// One statement, so that nothing is held when the daemon dies in between.
+///
+/// `locked` locks the oldest claimable rows, passing over those that another daemon is just claiming (SKIP LOCKED: no
+/// one waits). A row that was taken between this statement's start and its lock is looked at again by PostgreSQL and
+/// left out.
+///
+/// A locked row stays where it is, so that it is changed by its place (`ctid`), without a second look into the index of
+/// keys. One that somebody changed after this statement had begun has a place that the statement does not see yet: it is
+/// left to the next scan, which whoever changed it brings about.
+///
+/// `chosen` keeps rows that crashed a daemon apart: those like the oldest one are taken, up to the size of group that
+/// so many crashes are allowed. Rows locked and not chosen are free again when the statement ends.
+fn statement(wish: &ClaimWish) -> String {
+    let (allowed, locked) = locked(wish);
+    let now = now!();
+    format!(
+        "WITH clock AS MATERIALIZED (SELECT {now} AS now),
+    {allowed}
+    oldest AS MATERIALIZED (
+        SELECT place, crashes, row_number() OVER (ORDER BY {BY_AGE}) AS age FROM ({locked}) AS locked
+    ),
+    graded AS (
+        SELECT place, crashes,
+            first_value(crashes) OVER (ORDER BY age) AS taken,
+            row_number() OVER (PARTITION BY crashes ORDER BY age) AS nth
+        FROM oldest WHERE age <= $3
+    ),
+    chosen AS (
+        SELECT place, crashes FROM graded
+        WHERE crashes = taken AND nth <= CASE crashes WHEN 0 THEN $3 WHEN 1 THEN greatest($3 / 8, 1) ELSE 1 END
+    )
+    UPDATE job_request AS j SET status = 'PROCESSING', dt_job_processing = clock.now, lease_owner = $4,
+        lease_expires_at = clock.now + $5 * interval '1 microsecond', crashes = chosen.crashes,
+        job_stats = NULL
+    FROM chosen, clock
+    WHERE j.ctid = chosen.place
+    RETURNING {COLUMNS}"
+    )
+}
+
+/// What goes before the query that locks the oldest rows, and that query. How long either takes must not hang on how many
+/// rows PostgreSQL believes to wait: after a hundred thousand have come it goes on believing in none for long.
+fn locked(wish: &ClaimWish) -> (String, String) {
+    let columns =
+        format!("job_request.ctid AS place, tag, request_id, coalesce(crashes, 0) AS crashes, {SINCE} AS since");
+    if is_plain(wish) {
+        // The first of each job, in the order of the index `job_request_line`, whose expressions are repeated. No other
+        // index holds waiting rows for a statement that does not ask for it (migration 000010 says how): PostgreSQL would
+        // read them all and sort them.
+        let each = format!(
+            "SELECT of_job.* FROM unnest($2) AS job (id), LATERAL (
+            SELECT {columns} FROM job_request
+            WHERE coalesce(job_id, '') = job.id AND status = 'SUBMITTED' AND {DUE} AND coalesce(crashes, 0) < {SUSPECT}
+            ORDER BY {BY_AGE}
+            LIMIT $3
+            FOR UPDATE SKIP LOCKED) AS of_job"
+        );
+        return (String::new(), each);
+    }
+    let grade = match wish.suspects {
+        Suspects::Leave => format!("coalesce(crashes, 0) < {SUSPECT}"),
+        Suspects::One => format!("coalesce(crashes, 0) >= {SUSPECT}"),
+    };
+    let claimable = format!("job_id = ANY($2) AND status = 'SUBMITTED' AND {DUE} AND {grade}");
+    if !is_limited(wish) {
+        let all = format!(
+            "SELECT {columns} FROM job_request WHERE {claimable}
+            ORDER BY {BY_AGE}
+            LIMIT $3
+            FOR UPDATE SKIP LOCKED"
+        );
+        return (String::new(), all);
+    }
+    // The condition once more: PostgreSQL looks at it again where somebody changes a row before it is locked.
+    let among = format!(
+        "SELECT {columns} FROM (SELECT place, nth FROM allowed ORDER BY nth OFFSET 0) AS allowed
+            JOIN job_request ON job_request.ctid = allowed.place
+            WHERE {claimable}
+            ORDER BY allowed.nth
+            LIMIT $3
+            FOR UPDATE OF job_request SKIP LOCKED"
+    );
+    (allowed(&claimable), among)
+}
+
+/// Whether the line's first rows are the wish's. Suspects are far apart in the line; limits look at all that wait.
+const fn is_plain(wish: &ClaimWish) -> bool {
+    matches!(wish.suspects, Suspects::Leave) && !is_limited(wish)
+}
+
+const fn is_limited(wish: &ClaimWish) -> bool {
+    wish.per_tag.is_some() || wish.per_channel.is_some()
+}
+
+/// Claimable rows within the limits on tags (`$6`) and channels (`$7`), by age. Each row is counted among those of its
+/// tag, and then of its channel: first those in work, then the oldest. Rows that a tag's limit leaves out take no place of
+/// their channel. Nothing is joined: PostgreSQL would compare each with each where it believes that there are few.
+fn allowed(claimable: &str) -> String {
+    format!(
+        "held_or_waiting AS (
+        SELECT NULL::tid AS place, tag, request_id, requested_channel, NULL::timestamp AS since, FALSE AS waits
+        FROM job_request
+        WHERE status = 'PROCESSING' AND tag >= '' AND lease_expires_at > (SELECT now FROM clock)
+        UNION ALL
+        SELECT ctid, tag, request_id, requested_channel, {SINCE}, TRUE FROM job_request WHERE {claimable}
+    ),
+    by_tag AS (
+        SELECT *, row_number() OVER (PARTITION BY tag ORDER BY waits, {BY_AGE}) AS nth_of_tag FROM held_or_waiting
+    ),
+    by_channel AS (
+        SELECT *, row_number() OVER (PARTITION BY requested_channel ORDER BY waits, {BY_AGE}) AS nth_of_channel
+        FROM by_tag WHERE NOT waits OR $6 IS NULL OR nth_of_tag <= $6
+    ),
+    allowed AS MATERIALIZED (
+        SELECT place, row_number() OVER (ORDER BY {BY_AGE}) AS nth FROM by_channel
+        WHERE waits AND ($7 IS NULL OR requested_channel IS NULL OR nth_of_channel <= $7)
+    ),"
+    )
+}
+
+pub(super) fn claim(
     conn: &mut PgConnection,
     shift: i64,
-    job_ids: &[String],
-    lease: Duration,
-    adopt_after: Option<Duration>,
-) -> QueryResult<Vec<RequestKey>> {
+    wish: &ClaimWish,
+    token: &str,
+) -> QueryResult<Vec<StoredClaimed>> {
+    if wish.limit == 0 {
+        return Ok(Vec::new());
+    }
+    let limit = if wish.suspects == Suspects::One { 1 } else { i64::from(wish.limit) };
+    // A job that is named twice is one job.
+    let mut jobs = without_nul(&wish.job_ids);
+    jobs.sort_unstable();
+    jobs.dedup();
     let values = (
         shift.into_sql::<BigInt>(),
-        without_nul(job_ids).into_sql::<Array<Text>>(),
-        adopt_after.map(microseconds).into_sql::<Nullable<BigInt>>(),
-        i64::from(SUSPECT).into_sql::<BigInt>(),
-        microseconds(lease).into_sql::<BigInt>(),
+        jobs.into_sql::<Array<Text>>(),
+        limit.into_sql::<BigInt>(),
+        token.into_sql::<Text>(),
+        microseconds(wish.lease).into_sql::<BigInt>(),
+        wish.per_tag.map(i64::from).into_sql::<Nullable<BigInt>>(),
+        wish.per_channel.map(i64::from).into_sql::<Nullable<BigInt>>(),
     );
-    let lost: Vec<StoredKey> = kept(RECLAIM, values).load(conn)?;
-    Ok(lost.into_iter().map(RequestKey::from).collect())
-}
-
-/// All rows in one statement, locked in the order of their keys as ends lock them (`ends::COMPLETE_ALL`). Only the holder
-/// of the token ever changes them, so it waits for no other daemon. A row that got further counts its crashes alone anew:
-/// what is killed again and again and gets on is no poison.
-const RENEW: &str = concat!(
-    "WITH held AS MATERIALIZED (
-        SELECT j.tag, j.request_id, told.batches
-        FROM unnest($3::text[], $4::text[], $5::text[]) AS told (tag, request_id, batches)
-        JOIN job_request AS j ON j.tag = told.tag AND j.request_id = told.request_id
-        WHERE j.status = 'PROCESSING' AND j.lease_owner = $6
-        ORDER BY j.tag, j.request_id
-        FOR UPDATE OF j
-    )
-    UPDATE job_request AS j SET lease_expires_at = ",
-    now!(),
-    " + $2 * interval '1 microsecond', processed_batches = coalesce(held.batches, j.processed_batches),
-        crashes = CASE WHEN held.batches IS NULL THEN j.crashes ELSE least(coalesce(j.crashes, 0), $7) END
-    FROM held
-    WHERE j.tag = held.tag AND j.request_id = held.request_id AND j.status = 'PROCESSING' AND j.lease_owner = $6
-    RETURNING j.tag::text AS tag, j.request_id::text AS request_id"
-);
-
-pub(super) fn renew(
-    conn: &mut PgConnection,
-    shift: i64,
-    token: &str,
-    rows: &[(RequestKey, Option<String>)],
-    lease: Duration,
-) -> QueryResult<Vec<RequestKey>> {
-    let rows = rows.iter().filter(|(key, _)| can_exist(key));
-    let (keys, batches): (Vec<&RequestKey>, Vec<Option<String>>) =
-        rows.map(|(key, batches)| (key, clean_option(batches.as_deref()))).unzip();
-    let held: Vec<StoredKey> = sql_query(RENEW)
-        .bind::<BigInt, _>(shift)
-        .bind::<BigInt, _>(microseconds(lease))
-        .bind::<Array<Text>, _>(keys.iter().map(|key| key.tag.as_str()).collect::<Vec<_>>())
-        .bind::<Array<Text>, _>(keys.iter().map(|key| key.request_id.as_str()).collect::<Vec<_>>())
-        .bind::<Array<Nullable<Text>>, _>(batches)
-        .bind::<Text, _>(super::super::text::clean(token))
-        .bind::<BigInt, _>(i64::from(SUSPECT))
-        .load(conn)?;
-    Ok(held.into_iter().map(RequestKey::from).collect())
-}
-
-/// Passes over rows that are being renewed: two statements over the same rows could wait for each other in a circle, and
-/// progress is not worth a renewal.
-const NOTE: &str = "WITH noted AS (
-        SELECT j.tag, j.request_id, told.stats
-        FROM unnest($1::text[], $2::text[], $3::text[]) AS told (tag, request_id, stats)
-        JOIN job_request AS j ON j.tag = told.tag AND j.request_id = told.request_id
-        WHERE j.status = 'PROCESSING' AND j.lease_owner = $4
-        FOR UPDATE OF j SKIP LOCKED
-    )
-    UPDATE job_request AS j SET job_stats = noted.stats::json
-    FROM noted WHERE j.tag = noted.tag AND j.request_id = noted.request_id";
-
-pub(super) fn note_progress(conn: &mut PgConnection, token: &str, rows: &[(RequestKey, Progress)]) -> QueryResult<()> {
-    let rows: Vec<_> = rows.iter().filter(|(key, _)| can_exist(key)).collect();
-    sql_query(NOTE)
-        .bind::<Array<Text>, _>(rows.iter().map(|(key, _)| key.tag.as_str()).collect::<Vec<_>>())
-        .bind::<Array<Text>, _>(rows.iter().map(|(key, _)| key.request_id.as_str()).collect::<Vec<_>>())
-        .bind::<Array<Text>, _>(rows.iter().map(|(_, progress)| progress.job_stats()).collect::<Vec<_>>())
-        .bind::<Text, _>(super::super::text::clean(token))
-        .execute(conn)
-        .map(drop)
-}
-
-pub(super) fn text_of(
-    conn: &mut PgConnection,
-    key: &RequestKey,
-    which: ClaimedText,
-    most: u64,
-) -> QueryResult<Option<String>> {
-    let sql = match which {
-        ClaimedText::RequestData => {
-            "SELECT CASE WHEN octet_length(request_data::text) <= $3 THEN request_data::text END AS value
-            FROM job_request WHERE tag = $1 AND request_id = $2"
-        }
-        ClaimedText::ProcessedBatches => {
-            "SELECT CASE WHEN octet_length(processed_batches) <= $3 THEN processed_batches END AS value
-            FROM job_request WHERE tag = $1 AND request_id = $2"
-        }
-    };
-    let values = (
-        key.tag.as_str().into_sql::<Text>(),
-        key.request_id.as_str().into_sql::<Text>(),
-        i64::try_from(most).unwrap_or(i64::MAX).into_sql::<BigInt>(),
-    );
-    let row: Option<Value> = kept(sql, values).get_result(conn).optional()?;
-    Ok(row.and_then(|row| text(row.value)))
-}
-
-/// Back-offs are ours alone, so they may be compared; one that somebody made infinite is over.
-const NEXT_CLAIMABLE: &str = concat!(
-    "SELECT min(CASE WHEN isfinite(next_attempt_at) THEN next_attempt_at ELSE ",
-    now!(),
-    " END)::text AS value FROM job_request
-    WHERE job_id = ANY($2) AND status = 'SUBMITTED'"
-);
-
-pub(super) fn next_claimable(
-    conn: &mut PgConnection,
-    shift: i64,
-    job_ids: &[String],
-) -> QueryResult<Option<DateTime<Utc>>> {
-    let next: Value = sql_query(NEXT_CLAIMABLE)
-        .bind::<BigInt, _>(shift)
-        .bind::<Array<Text>, _>(without_nul(job_ids))
-        .get_result(conn)?;
-    Ok(time(next.value))
-}
-
-pub(super) fn without_nul(job_ids: &[String]) -> Vec<&str> {
-    job_ids.iter().map(String::as_str).filter(|id| !id.contains('\0')).collect()
-}
-
-/// A key is NULL only where the table was made without its primary key.
-const WITHOUT_KEY: &str = "SELECT ctid::text AS value FROM job_request
-    WHERE job_id = ANY($1) AND status IN ('SUBMITTED', 'PROCESSING') AND (tag IS NULL OR request_id IS NULL)
-    ORDER BY ctid";
-
-pub(super) fn unclaimable(conn: &mut PgConnection, job_ids: &[String]) -> QueryResult<Unclaimable> {
-    let rows: Vec<Value> = sql_query(WITHOUT_KEY).bind::<Array<Text>, _>(without_nul(job_ids)).load(conn)?;
-    let mut found = Unclaimable::default();
-    for row in rows {
-        found.count(|| format!("ctid {}: its key is NULL", text(row.value).unwrap_or_default()));
+    let query = prepared(statement(wish), values);
+    if !is_limited(wish) {
+        return query.load(conn);
     }
-    Ok(found)
+    // Two claims at once would both count what is in work before either adds to it: with limits they take turns.
+    conn.transaction(|conn| {
+        sql_query("SELECT pg_advisory_xact_lock(hashtext('exhaust_claim'))").execute(conn)?;
+        query.load(conn)
+    })
 }

@@ -6,7 +6,7 @@ use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Nullable, Text};
 
 use super::super::encryption::{self, Standing, StoredKeeping, columns_of, protected, still_has_its_key, wiped};
-use super::super::kept::kept;
+use super::super::prepared::prepared;
 use super::super::reading::like_pattern;
 use super::super::stored::{self, StoredCount, StoredRow, StoredTotal, Value, time};
 use super::super::text::{URLS_OF_ONE, clean, clean_option, err_message, within};
@@ -82,7 +82,7 @@ pub(super) fn is_full(conn: &mut PgConnection, client: &Client) -> QueryResult<b
         patterns.push("%".to_owned());
     }
     let values = (patterns.into_sql::<Array<Text>>(), i64::from(most).into_sql::<BigInt>());
-    let open: StoredTotal = kept(OPEN, values).get_result(conn)?;
+    let open: StoredTotal = prepared(OPEN, values).get_result(conn)?;
     Ok(open.total() >= u64::from(most))
 }
 
@@ -98,7 +98,7 @@ const KEEPING: &str = concat!(
 fn standing(conn: &mut PgConnection, request: &NewRequest, client: &Client) -> QueryResult<Option<Standing>> {
     let key = &request.key;
     let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
-    let row: Option<StoredKeeping> = kept(KEEPING, values).get_result(conn).optional()?;
+    let row: Option<StoredKeeping> = prepared(KEEPING, values).get_result(conn).optional()?;
     Ok(row.map(|row| row.standing(request, client)))
 }
 
@@ -107,7 +107,7 @@ const MARK: &str =
 
 pub(super) fn mark_made(conn: &mut PgConnection, key: &RequestKey) -> QueryResult<Option<String>> {
     let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
-    Ok(encryption::made(kept(MARK, values).get_result(conn).optional()?))
+    Ok(encryption::made(prepared(MARK, values).get_result(conn).optional()?))
 }
 
 /// Inserts the row and wakes the daemons when the transaction commits; `false` if the key is taken.
@@ -231,7 +231,7 @@ const FIND: &str =
 
 pub(super) fn find(conn: &mut PgConnection, key: &RequestKey, most: u64) -> QueryResult<Option<RequestRow>> {
     let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
-    let row: Option<StoredRow> = kept(within(FIND, most, URLS_OF_ONE), values).get_result(conn).optional()?;
+    let row: Option<StoredRow> = prepared(within(FIND, most, URLS_OF_ONE), values).get_result(conn).optional()?;
     Ok(row.map(RequestRow::from))
 }
 

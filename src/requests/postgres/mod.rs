@@ -7,16 +7,16 @@ mod claim;
 mod clients;
 mod connect;
 mod daemons;
-mod ends;
 mod finished;
+mod lease;
 mod listen;
 mod migrate;
 mod patience;
 mod reading;
 mod rights;
 mod slots;
-mod taking;
 mod url;
+mod write_back;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -355,18 +355,18 @@ impl Queue for PostgresQueue {
         adopt_after: Option<Duration>,
     ) -> Result<Vec<RequestKey>, QueueError> {
         let what = "take back rows of job_request";
-        self.run(what, |conn| claim::reclaim(conn, self.shift(), job_ids, lease, adopt_after))
+        self.run(what, |conn| lease::reclaim(conn, self.shift(), job_ids, lease, adopt_after))
     }
 
     fn claim(&self, wish: &ClaimWish) -> Result<Claim, QueueError> {
         let token = token(&wish.owner)?;
-        let rows = self.run("claim from job_request", |conn| taking::claim(conn, self.shift(), wish, &token))?;
+        let rows = self.run("claim from job_request", |conn| claim::claim(conn, self.shift(), wish, &token))?;
         Ok(stored::claim(token, rows))
     }
 
     fn claimed_text(&self, key: &RequestKey, which: ClaimedText, most: u64) -> Result<Option<String>, QueueError> {
         let what = format!("read {} of {key}", which.column());
-        if can_exist(key) { self.read(what, |conn| claim::text_of(conn, key, which, most)) } else { Ok(None) }
+        if can_exist(key) { self.read(what, |conn| lease::text_of(conn, key, which, most)) } else { Ok(None) }
     }
 
     fn show_request_data(&self, most: u64) {
@@ -379,15 +379,15 @@ impl Queue for PostgresQueue {
         rows: &[(RequestKey, Option<String>)],
         lease: Duration,
     ) -> Result<Vec<RequestKey>, QueueError> {
-        self.run("renew leases in job_request", |conn| claim::renew(conn, self.shift(), token, rows, lease))
+        self.run("renew leases in job_request", |conn| lease::renew(conn, self.shift(), token, rows, lease))
     }
 
     fn note_progress(&self, token: &str, rows: &[(RequestKey, Progress)]) -> Result<(), QueueError> {
-        self.run("note progress in job_request", |conn| claim::note_progress(conn, token, rows))
+        self.run("note progress in job_request", |conn| lease::note_progress(conn, token, rows))
     }
 
     fn complete_all(&self, token: &str, rows: &[(RequestKey, Completion)]) -> Result<Vec<WriteBack>, QueueError> {
-        self.run(stored::completing(rows), |conn| ends::complete_all(conn, self.shift(), token, rows))
+        self.run(stored::completing(rows), |conn| write_back::complete_all(conn, self.shift(), token, rows))
     }
 
     fn retry_later(
@@ -397,11 +397,11 @@ impl Queue for PostgresQueue {
         failure: &Failure,
         delay: Duration,
     ) -> Result<WriteBack, QueueError> {
-        self.write_back("put back", key, |conn| ends::retry_later(conn, self.shift(), token, key, failure, delay))
+        self.write_back("put back", key, |conn| write_back::retry_later(conn, self.shift(), token, key, failure, delay))
     }
 
     fn fail(&self, token: &str, key: &RequestKey, failure: &Failure) -> Result<WriteBack, QueueError> {
-        self.write_back("fail", key, |conn| ends::fail(conn, self.shift(), token, key, failure))
+        self.write_back("fail", key, |conn| write_back::fail(conn, self.shift(), token, key, failure))
     }
 
     fn hand_back(
@@ -410,7 +410,7 @@ impl Queue for PostgresQueue {
         key: &RequestKey,
         processed_batches: Option<&str>,
     ) -> Result<WriteBack, QueueError> {
-        self.write_back("hand back", key, |conn| ends::hand_back(conn, token, key, processed_batches))
+        self.write_back("hand back", key, |conn| write_back::hand_back(conn, token, key, processed_batches))
     }
 
     fn submit_for(&self, request: &NewRequest, client: &Client) -> Result<Submitted, QueueError> {
@@ -492,11 +492,11 @@ impl Queue for PostgresQueue {
     }
 
     fn unclaimable(&self, job_ids: &[String]) -> Result<Unclaimable, QueueError> {
-        self.read("look for rows that cannot be claimed", |conn| claim::unclaimable(conn, job_ids))
+        self.read("look for rows that cannot be claimed", |conn| lease::unclaimable(conn, job_ids))
     }
 
     fn next_claimable(&self, job_ids: &[String]) -> Result<Option<DateTime<Utc>>, QueueError> {
-        self.read("look for work in job_request", |conn| claim::next_claimable(conn, self.shift(), job_ids))
+        self.read("look for work in job_request", |conn| lease::next_claimable(conn, self.shift(), job_ids))
     }
 
     fn last_slot(&self, job_id: &str, schedule: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, QueueError> {

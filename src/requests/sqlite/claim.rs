@@ -1,233 +1,245 @@
-//! Keeping rows: leases that ran out, that are prolonged, and what is noted with them. `taking` takes them.
+//! Taking rows: who gets which, in which order.
 
-use std::time::Duration;
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use diesel::connection::DefaultLoadingMode;
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Binary, Bool, Nullable, Text};
+use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 
-use super::super::kept::kept;
-use super::super::stored::{Loose, Value, text, time};
-use super::super::text::{can_exist, clean, clean_option};
+use super::super::prepared::prepared;
+use super::super::stored::{Loose, StoredClaimed, text, time};
 use super::super::times::{later, sqlite_text};
-use super::super::{ClaimedText, Progress, RequestKey, SUSPECT, Unclaimable};
+use super::super::{ClaimWish, RequestKey, SUSPECT, Suspects};
+use super::lease::named;
 
-/// PROCESSING rows that nobody works on, as far as SQL can tell: a lease that ran out, or whose end is no
-/// time, or none at all. Names come as a JSON array. A key that is not text (SQLite lets a primary key be NULL) names no row,
-/// so such a row is left alone.
-const LOST: &str = concat!(
-    "SELECT tag, request_id,
-        CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END + (lease_expires_at IS NOT NULL) AS crashes,
-        CASE WHEN lease_expires_at IS NULL THEN coalesce(dt_job_processing, dt_job_submitted, 0) END AS left_since
+/// The few columns of a row by which it is chosen. A key that is not text names no row. A back-off that is no time is
+/// over.
+macro_rules! claimable {
+    () => {
+        concat!(
+            "SELECT tag, request_id, requested_channel AS channel, dt_job_submitted AS submitted,
+        CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END AS crashes
     FROM job_request
-    WHERE job_id IN (SELECT value FROM json_each(?1)) AND status IN ('SUBMITTED', 'PROCESSING') AND status = 'PROCESSING'
-        AND (lease_expires_at <= ?2 OR lease_expires_at IS NOT NULL AND NOT ",
-    is_time!("lease_expires_at"),
-    " OR lease_expires_at IS NULL AND lease_owner IS NULL AND ?3)
-        AND typeof(tag) = 'text' AND typeof(request_id) = 'text'"
+    WHERE (next_attempt_at IS NULL OR next_attempt_at <= ?2 OR NOT ",
+            is_time!("next_attempt_at"),
+            ")
+        AND typeof(tag) = 'text' AND typeof(request_id) = 'text' AND "
+        )
+    };
+}
+
+/// A time in the form that we write, which sorts as text: the condition of the index `job_request_line`, word by word.
+macro_rules! our_time {
+    () => {
+        "typeof(dt_job_submitted) = 'text'
+    AND dt_job_submitted GLOB
+        '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]'
+    AND substr(dt_job_submitted, 6, 2) BETWEEN '01' AND '12'
+    AND (substr(dt_job_submitted, 9, 2) BETWEEN '01' AND '28'
+        OR substr(dt_job_submitted, 9, 2) IN ('29', '30') AND substr(dt_job_submitted, 6, 2) <> '02'
+        OR substr(dt_job_submitted, 9, 2) = '31'
+            AND substr(dt_job_submitted, 6, 2) IN ('01', '03', '05', '07', '08', '10', '12'))
+    AND substr(dt_job_submitted, 12, 2) < '24'"
+    };
+}
+
+/// Every row that waits, for wishes that look at all of them. The condition on both statuses is that of the index
+/// `job_request_open`.
+pub(super) const ALL: &str = concat!(
+    claimable!(),
+    "job_id IN (SELECT value FROM json_each(?1)) AND status IN ('SUBMITTED', 'PROCESSING') AND status = 'SUBMITTED'"
+);
+
+/// The first rows of one job's line. ?3: rows that crashed as often are suspects.
+pub(super) const LINE: &str = concat!(
+    claimable!(),
+    "job_id = ?1 AND status = 'SUBMITTED' AND CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END < ?3
+        AND ",
+    our_time!(),
+    " ORDER BY dt_job_submitted, tag, request_id LIMIT ?4 OFFSET ?5"
+);
+
+/// Rows beside the line: their times, which others wrote in any form, sort only after they have been read.
+pub(super) const ODD: &str = concat!(
+    claimable!(),
+    "job_id IN (SELECT value FROM json_each(?1)) AND status = 'SUBMITTED' AND NOT (",
+    our_time!(),
+    ")"
 );
 
 #[derive(QueryableByName)]
-struct Lost {
+struct Claimable {
     #[diesel(sql_type = Binary)]
     tag: Vec<u8>,
     #[diesel(sql_type = Binary)]
     request_id: Vec<u8>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    channel: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    submitted: Option<Loose>,
     #[diesel(sql_type = BigInt)]
     crashes: i64,
-    /// Only of rows without a lease, which are another system's work.
-    #[diesel(sql_type = Nullable<Binary>)]
-    left_since: Option<Loose>,
 }
 
-/// Keys, crashes and, for suspects, the next attempt come as a JSON array of arrays.
-const RECLAIM: &str = "UPDATE job_request SET status = 'SUBMITTED', lease_owner = NULL, lease_expires_at = NULL,
-        crashes = lost.value ->> 2, next_attempt_at = coalesce(lost.value ->> 3, next_attempt_at)
-    FROM json_each(?1) AS lost WHERE tag = lost.value ->> 0 AND request_id = lost.value ->> 1";
-
-pub(super) fn reclaim(
-    conn: &mut SqliteConnection,
-    now: DateTime<Utc>,
-    job_ids: &[String],
-    lease: Duration,
-    adopt_after: Option<Duration>,
-) -> QueryResult<Vec<RequestKey>> {
-    conn.immediate_transaction(|conn| {
-        let values = (
-            serde_json::json!(job_ids).to_string().into_sql::<Text>(),
-            sqlite_text(now).into_sql::<Text>(),
-            adopt_after.is_some().into_sql::<Bool>(),
-        );
-        let lost: Vec<Lost> = kept(LOST, values).load(conn)?;
-        // A time that others wrote is judged after reading; one that does not read is older than any other.
-        let is_new = |since: Option<Loose>| match (time(since), adopt_after) {
-            (Some(since), Some(after)) => later(since, after) > now,
-            _ => false,
-        };
-        let mut keys = Vec::new();
-        let mut taken_back = Vec::new();
-        for row in lost {
-            if is_new(row.left_since) {
-                continue;
-            }
-            let Some(key) = named(row.tag, row.request_id) else { continue };
-            let alone = u32::try_from(row.crashes - i64::from(SUSPECT)).ok().filter(|&alone| alone > 0);
-            let next = alone.map(|alone| sqlite_text(later(now, lease.saturating_mul(alone))));
-            taken_back.push(serde_json::json!([key.tag, key.request_id, row.crashes, next]));
-            keys.push(key);
-        }
-        if !keys.is_empty() {
-            sql_query(RECLAIM).bind::<Text, _>(serde_json::Value::Array(taken_back).to_string()).execute(conn)?;
-        }
-        Ok(keys)
-    })
+/// In order of age.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Waiting {
+    submitted: Option<DateTime<Utc>>,
+    key: RequestKey,
+    crashes: i64,
+    channel: Option<String>,
 }
 
-/// `None` for a key that is not UTF-8, which could not be named again.
-pub(super) fn named(tag: Vec<u8>, request_id: Vec<u8>) -> Option<RequestKey> {
-    let key = RequestKey { tag: String::from_utf8(tag).ok()?, request_id: String::from_utf8(request_id).ok()? };
-    can_exist(&key).then_some(key)
-}
-
-/// A row that got further counts its crashes alone anew: what is killed again and again and gets on is no poison.
-const RENEW: &str = "UPDATE job_request SET lease_expires_at = ?1, processed_batches = coalesce(?2, processed_batches),
-        crashes = CASE WHEN ?2 IS NULL THEN crashes ELSE min(coalesce(crashes, 0), ?6) END
-    WHERE tag = ?3 AND request_id = ?4 AND status = 'PROCESSING' AND lease_owner = ?5";
-
-pub(super) fn renew(
-    conn: &mut SqliteConnection,
-    now: DateTime<Utc>,
-    token: &str,
-    rows: &[(RequestKey, Option<String>)],
-    lease: Duration,
-) -> QueryResult<Vec<RequestKey>> {
-    let (until, token) = (sqlite_text(later(now, lease)), clean(token));
-    conn.immediate_transaction(|conn| {
-        let mut held = Vec::new();
-        for (key, batches) in rows.iter().filter(|(key, _)| can_exist(key)) {
-            let values = (
-                until.as_str().into_sql::<Text>(),
-                clean_option(batches.as_deref()).into_sql::<Nullable<Text>>(),
-                key.tag.as_str().into_sql::<Text>(),
-                key.request_id.as_str().into_sql::<Text>(),
-                token.as_str().into_sql::<Text>(),
-                i64::from(SUSPECT).into_sql::<BigInt>(),
-            );
-            if kept(RENEW, values).execute(conn)? == 1 {
-                held.push(key.clone());
-            }
-        }
-        Ok(held)
-    })
-}
-
-const NOTE: &str = "UPDATE job_request SET job_stats = ?1
-    WHERE tag = ?2 AND request_id = ?3 AND status = 'PROCESSING' AND lease_owner = ?4";
-
-pub(super) fn note_progress(
-    conn: &mut SqliteConnection,
-    token: &str,
-    rows: &[(RequestKey, Progress)],
-) -> QueryResult<()> {
-    let token = clean(token);
-    conn.immediate_transaction(|conn| {
-        for (key, progress) in rows.iter().filter(|(key, _)| can_exist(key)) {
-            let values = (
-                progress.job_stats().into_sql::<Text>(),
-                key.tag.as_str().into_sql::<Text>(),
-                key.request_id.as_str().into_sql::<Text>(),
-                token.as_str().into_sql::<Text>(),
-            );
-            kept(NOTE, values).execute(conn)?;
-        }
-        Ok(())
-    })
-}
-
-pub(super) fn text_of(
-    conn: &mut SqliteConnection,
-    key: &RequestKey,
-    which: ClaimedText,
-    most: u64,
-) -> QueryResult<Option<String>> {
-    let sql = match which {
-        ClaimedText::RequestData => {
-            "SELECT CASE WHEN octet_length(request_data) <= ?3 THEN request_data END AS value
-            FROM job_request WHERE tag = ?1 AND request_id = ?2"
-        }
-        ClaimedText::ProcessedBatches => {
-            "SELECT CASE WHEN octet_length(processed_batches) <= ?3 THEN processed_batches END AS value
-            FROM job_request WHERE tag = ?1 AND request_id = ?2"
-        }
-    };
-    let values = (
-        key.tag.as_str().into_sql::<Text>(),
-        key.request_id.as_str().into_sql::<Text>(),
-        i64::try_from(most).unwrap_or(i64::MAX).into_sql::<BigInt>(),
-    );
-    let row: Option<Value> = kept(sql, values).get_result(conn).optional()?;
-    Ok(row.and_then(|row| text(row.value)))
-}
-
-/// Back-offs are ours alone, so they may be compared; one that somebody made no time is over.
-const NEXT_CLAIMABLE: &str = concat!(
-    "SELECT min(CASE WHEN ",
-    is_time!("next_attempt_at"),
-    " THEN next_attempt_at ELSE ?1 END) AS value FROM job_request
-    WHERE job_id IN (SELECT value FROM json_each(?2)) AND status IN ('SUBMITTED', 'PROCESSING')
-        AND status = 'SUBMITTED'"
-);
-
-pub(super) fn next_claimable(
-    conn: &mut SqliteConnection,
-    now: &str,
-    job_ids: &[String],
-) -> QueryResult<Option<DateTime<Utc>>> {
-    let next: Value = sql_query(NEXT_CLAIMABLE)
-        .bind::<Text, _>(now)
-        .bind::<Text, _>(serde_json::json!(job_ids).to_string())
-        .get_result(conn)?;
-    Ok(time(next.value))
-}
-
-/// Rows of these jobs that wait or are in work, with the kinds of their keys.
-const OPEN: &str = "SELECT rowid AS place, CAST(tag AS BLOB) AS tag, CAST(request_id AS BLOB) AS request_id,
-        typeof(tag) AS kind_of_tag, typeof(request_id) AS kind_of_id
-    FROM job_request
-    WHERE job_id IN (SELECT value FROM json_each(?1)) AND status IN ('SUBMITTED', 'PROCESSING')
-    ORDER BY rowid";
+/// Rows in work, over all jobs.
+const HELD: &str = "SELECT tag, requested_channel AS channel FROM job_request
+    WHERE status IN ('SUBMITTED', 'PROCESSING') AND status = 'PROCESSING' AND lease_expires_at > ?1";
 
 #[derive(QueryableByName)]
-struct Open {
-    #[diesel(sql_type = BigInt)]
-    place: i64,
+struct Held {
     #[diesel(sql_type = Nullable<Binary>)]
-    tag: Option<Vec<u8>>,
+    tag: Option<Loose>,
     #[diesel(sql_type = Nullable<Binary>)]
-    request_id: Option<Vec<u8>>,
-    #[diesel(sql_type = Text)]
-    kind_of_tag: String,
-    #[diesel(sql_type = Text)]
-    kind_of_id: String,
+    channel: Option<Loose>,
 }
 
-/// Rows whose key names no row: it is no text, or text that no statement can hold.
-pub(super) fn unclaimable(conn: &mut SqliteConnection, job_ids: &[String]) -> QueryResult<Unclaimable> {
-    let rows = sql_query(OPEN)
-        .bind::<Text, _>(serde_json::json!(job_ids).to_string())
-        .load_iter::<Open, DefaultLoadingMode>(conn)?;
-    let mut found = Unclaimable::default();
-    for row in rows {
-        let Open { place, tag, request_id, kind_of_tag, kind_of_id } = row?;
-        if kind_of_tag != "text" || kind_of_id != "text" {
-            let (name, kind) = if kind_of_tag == "text" { ("request_id", kind_of_id) } else { ("tag", kind_of_tag) };
-            found.count(|| format!("rowid {place}: {name} is {kind}, not text"));
-        } else if named(tag.unwrap_or_default(), request_id.unwrap_or_default()).is_none() {
-            found.count(|| format!("rowid {place}: its key is not UTF-8, or has NUL"));
+/// The keys come as a JSON array of pairs. What a worker needs of the rows comes back, long texts aside
+/// ([`INLINE`](super::super::INLINE)): a list of channels that is cut is no JSON, and then allows none.
+pub(super) const TAKE: &str = "UPDATE job_request
+    SET crashes = CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END,
+        status = 'PROCESSING', dt_job_processing = ?1, lease_owner = ?2, lease_expires_at = ?3, job_stats = NULL
+    WHERE (tag, request_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4))
+    RETURNING tag, request_id, substr(job_id, 1, 1000) AS job_id,
+        CASE WHEN octet_length(request_data) <= 4096 THEN request_data END AS request_data,
+        CASE WHEN octet_length(request_data) > 4096 THEN octet_length(request_data) END AS unread_data,
+        substr(requested_by, 1, 1000) AS requested_by, substr(requested_channel, 1, 1000) AS requested_channel,
+        substr(dt_job_submitted, 1, 1000) AS dt_job_submitted, dt_job_processing,
+        substr(iteration, 1, 1000) AS iteration, crashes,
+        CASE WHEN octet_length(processed_batches) <= 4096 THEN processed_batches END AS processed_batches,
+        CASE WHEN octet_length(processed_batches) > 4096 THEN octet_length(processed_batches) END AS unread_batches,
+        substr(allowed_channels, 1, 65536) AS allowed_channels,
+        encryption_key, encryption_key_sealed, substr(encryption_mark, 1, 1000) AS encryption_mark";
+
+pub(super) fn claim(
+    conn: &mut SqliteConnection,
+    now: DateTime<Utc>,
+    wish: &ClaimWish,
+    token: &str,
+) -> QueryResult<Vec<StoredClaimed>> {
+    conn.immediate_transaction(|conn| {
+        let limited = wish.per_tag.is_some() || wish.per_channel.is_some();
+        // Suspects are far apart in the line, and limits look at all that wait.
+        let waiting = if limited || wish.suspects == Suspects::One {
+            all(conn, ALL, now, wish)?
+        } else {
+            first(conn, now, wish)?
+        };
+        let held: Vec<Held> =
+            if limited { sql_query(HELD).bind::<Text, _>(sqlite_text(now)).load(conn)? } else { Vec::new() };
+        let chosen = choose(waiting, held, wish);
+        if chosen.is_empty() {
+            return Ok(Vec::new());
         }
+        let keys: Vec<(&str, &str)> =
+            chosen.iter().map(|row| (row.key.tag.as_str(), row.key.request_id.as_str())).collect();
+        let values = (
+            sqlite_text(now).into_sql::<Text>(),
+            token.into_sql::<Text>(),
+            sqlite_text(later(now, wish.lease)).into_sql::<Text>(),
+            serde_json::json!(keys).to_string().into_sql::<Text>(),
+        );
+        prepared(TAKE, values).load(conn)
+    })
+}
+
+fn all(
+    conn: &mut SqliteConnection,
+    sql: &'static str,
+    now: DateTime<Utc>,
+    wish: &ClaimWish,
+) -> QueryResult<Vec<Waiting>> {
+    let values = (serde_json::json!(wish.job_ids).to_string().into_sql::<Text>(), sqlite_text(now).into_sql::<Text>());
+    let rows: Vec<Claimable> = prepared(sql, values).load(conn)?;
+    Ok(rows.into_iter().filter_map(|row| waiting(row, wish)).collect())
+}
+
+/// The first rows of each job's line, as many as are wished for, and all that are beside it: the oldest are among them.
+fn first(conn: &mut SqliteConnection, now: DateTime<Utc>, wish: &ClaimWish) -> QueryResult<Vec<Waiting>> {
+    let mut found = all(conn, ODD, now, wish)?;
+    let limit = usize::try_from(wish.limit).unwrap_or(usize::MAX);
+    let mut jobs: Vec<&String> = wish.job_ids.iter().collect();
+    jobs.sort_unstable();
+    jobs.dedup();
+    for job in jobs {
+        let (mut of_job, mut read) = (Vec::new(), 0);
+        // A row that cannot be named takes a place on its page, and must not hold the line up.
+        while of_job.len() < limit {
+            let values = (
+                job.as_str().into_sql::<Text>(),
+                sqlite_text(now).into_sql::<Text>(),
+                i64::from(SUSPECT).into_sql::<BigInt>(),
+                i64::from(wish.limit).into_sql::<BigInt>(),
+                read.into_sql::<BigInt>(),
+            );
+            let page: Vec<Claimable> = prepared(LINE, values).load(conn)?;
+            let is_last = page.len() < limit;
+            of_job.extend(page.into_iter().filter_map(|row| waiting(row, wish)));
+            if is_last {
+                break;
+            }
+            read += i64::from(wish.limit);
+        }
+        found.append(&mut of_job);
     }
     Ok(found)
+}
+
+/// `None` for a row that this wish does not mean.
+fn waiting(row: Claimable, wish: &ClaimWish) -> Option<Waiting> {
+    if (row.crashes >= i64::from(SUSPECT)) != (wish.suspects == Suspects::One) {
+        return None;
+    }
+    let key = named(row.tag, row.request_id)?;
+    Some(Waiting { submitted: time(row.submitted), key, crashes: row.crashes, channel: text(row.channel) })
+}
+
+/// Of the oldest rows within the limits on tags and channels those like the oldest, up to the size of group that so many
+/// crashes are allowed: one crash an eighth, more alone.
+fn choose(mut rows: Vec<Waiting>, held: Vec<Held>, wish: &ClaimWish) -> Vec<Waiting> {
+    let limit = usize::try_from(wish.limit).unwrap_or(usize::MAX);
+    rows.sort_unstable();
+    let (tags, channels): (Vec<_>, Vec<_>) = held.into_iter().map(|row| (text(row.tag), text(row.channel))).unzip();
+    within(&mut rows, wish.per_tag, tags, |row| Some(&row.key.tag));
+    within(&mut rows, wish.per_channel, channels, |row| row.channel.as_ref());
+    rows.truncate(limit);
+    let Some(taken) = rows.first().map(|row| row.crashes) else { return rows };
+    rows.retain(|row| row.crashes == taken);
+    rows.truncate(match taken {
+        0 => limit,
+        1 => (limit / 8).max(1),
+        _ => 1,
+    });
+    rows
+}
+
+/// Keeps of each tenant as many of the oldest rows as its limit leaves room for beside those in work. A row without a
+/// tenant is not limited.
+fn within(
+    rows: &mut Vec<Waiting>,
+    limit: Option<u32>,
+    in_work: Vec<Option<String>>,
+    tenant: impl Fn(&Waiting) -> Option<&String>,
+) {
+    let Some(limit) = limit else { return };
+    let mut taken: HashMap<String, u32> = HashMap::new();
+    for tenant in in_work.into_iter().flatten() {
+        *taken.entry(tenant).or_default() += 1;
+    }
+    rows.retain(|row| {
+        let Some(tenant) = tenant(row) else { return true };
+        let taken = taken.entry(tenant.clone()).or_default();
+        *taken += 1;
+        *taken <= limit
+    });
 }

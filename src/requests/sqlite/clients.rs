@@ -7,7 +7,7 @@ use diesel::sqlite::SqliteConnection;
 use serde_json::json;
 
 use super::super::encryption::{self, Standing, StoredKeeping, columns_of, protected, still_has_its_key, wiped};
-use super::super::kept::kept;
+use super::super::prepared::prepared;
 use super::super::reading::sqlite_glob;
 use super::super::stored::{self, StoredCount, StoredRow, StoredTotal};
 use super::super::text::{URLS_OF_ONE, clean, clean_option, err_message, within};
@@ -55,7 +55,7 @@ const KEEPING: &str = concat!(
 fn standing(conn: &mut SqliteConnection, request: &NewRequest, client: &Client) -> QueryResult<Option<Standing>> {
     let key = &request.key;
     let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
-    let row: Option<StoredKeeping> = kept(KEEPING, values).get_result(conn).optional()?;
+    let row: Option<StoredKeeping> = prepared(KEEPING, values).get_result(conn).optional()?;
     Ok(row.map(|row| row.standing(request, client)))
 }
 
@@ -63,7 +63,7 @@ const MARK: &str = "SELECT encryption_mark AS text FROM job_request WHERE tag = 
 
 pub(super) fn mark_made(conn: &mut SqliteConnection, key: &RequestKey) -> QueryResult<Option<String>> {
     let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
-    Ok(encryption::made(kept(MARK, values).get_result(conn).optional()?))
+    Ok(encryption::made(prepared(MARK, values).get_result(conn).optional()?))
 }
 
 /// ?1 globs of tags, ?2 how many are enough. No more are counted. The condition of the index `job_request_open`.
@@ -78,7 +78,8 @@ pub(super) fn is_full(conn: &mut SqliteConnection, client: &Client) -> QueryResu
     let globs: Vec<String> = client.reader.tags.iter().map(|glob| sqlite_glob(glob)).collect();
     let globs = if globs.is_empty() { json!(["*"]) } else { json!(globs) };
     let open: StoredTotal =
-        kept(OPEN, (globs.to_string().into_sql::<Text>(), i64::from(most).into_sql::<BigInt>())).get_result(conn)?;
+        prepared(OPEN, (globs.to_string().into_sql::<Text>(), i64::from(most).into_sql::<BigInt>()))
+            .get_result(conn)?;
     Ok(open.total() >= u64::from(most))
 }
 
@@ -185,7 +186,7 @@ const FIND: &str = concat!("SELECT ", columns!(), " FROM job_request WHERE tag =
 
 pub(super) fn find(conn: &mut SqliteConnection, key: &RequestKey, most: u64) -> QueryResult<Option<RequestRow>> {
     let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
-    let row: Option<StoredRow> = kept(within(FIND, most, URLS_OF_ONE), values).get_result(conn).optional()?;
+    let row: Option<StoredRow> = prepared(within(FIND, most, URLS_OF_ONE), values).get_result(conn).optional()?;
     Ok(row.map(RequestRow::from))
 }
 

@@ -9,7 +9,7 @@ use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text};
 
 use super::super::encryption::wiped;
-use super::super::kept::kept;
+use super::super::prepared::prepared;
 use super::super::stored::StoredKey;
 use super::super::text::{can_exist, clean, clean_option, err_message, execution_time};
 use super::super::times::{microseconds, postgres_text};
@@ -67,7 +67,7 @@ pub(super) fn complete_all(
         asked.iter().map(|(_, made)| clean(&made.job_stats)).collect::<Vec<_>>().into_sql::<Array<Text>>(),
         clean(token).into_sql::<Text>(),
     );
-    let done: Vec<StoredKey> = kept(COMPLETE_ALL, values).load(conn)?;
+    let done: Vec<StoredKey> = prepared(COMPLETE_ALL, values).load(conn)?;
     let mut done: HashSet<RequestKey> = done.into_iter().map(RequestKey::from).collect();
     // Removed, so that a row that is asked for twice is written once.
     Ok(rows.iter().map(|(key, _)| if done.remove(key) { WriteBack::Done } else { WriteBack::Lost }).collect())

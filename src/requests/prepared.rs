@@ -10,24 +10,24 @@ use diesel::result::QueryResult;
 use diesel::sql_types::Untyped;
 
 /// A statement whose text says by number where its values go (`$1`, `?1`), and a tuple of them.
-pub(super) struct Kept<B> {
+pub(super) struct Prepared<B> {
     sql: Cow<'static, str>,
     values: B,
 }
 
 /// `values` are expressions: `text.into_sql::<Text>()`. There must be few texts: each is kept for as long as the
 /// connection is.
-pub(super) fn kept<B>(sql: impl Into<Cow<'static, str>>, values: B) -> Kept<B> {
-    Kept { sql: sql.into(), values }
+pub(super) fn prepared<B>(sql: impl Into<Cow<'static, str>>, values: B) -> Prepared<B> {
+    Prepared { sql: sql.into(), values }
 }
 
 /// None of its own: it is known by its text.
-impl<B> QueryId for Kept<B> {
+impl<B> QueryId for Prepared<B> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-impl<B, DB> QueryFragment<DB> for Kept<B>
+impl<B, DB> QueryFragment<DB> for Prepared<B>
 where
     DB: Backend,
     B: QueryFragment<DB>,
@@ -41,8 +41,8 @@ where
     }
 }
 
-impl<B> Query for Kept<B> {
+impl<B> Query for Prepared<B> {
     type SqlType = Untyped;
 }
 
-impl<B, Conn> RunQueryDsl<Conn> for Kept<B> {}
+impl<B, Conn> RunQueryDsl<Conn> for Prepared<B> {}

@@ -10,7 +10,7 @@ use diesel::sql_types::{Integer, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 
 use super::super::encryption::wiped;
-use super::super::kept::kept;
+use super::super::prepared::prepared;
 use super::super::text::{can_exist, clean, clean_option, err_message, execution_time};
 use super::super::times::{later, sqlite_text};
 use super::super::{Completion, Failure, RequestKey, WriteBack};
@@ -47,7 +47,7 @@ pub(super) fn complete_all(
                 key.request_id.as_str().into_sql::<Text>(),
                 token.as_str().into_sql::<Text>(),
             );
-            let changed = kept(COMPLETE, values).execute(conn)?;
+            let changed = prepared(COMPLETE, values).execute(conn)?;
             Ok(if changed == 1 { WriteBack::Done } else { WriteBack::Lost })
         };
         rows.iter().map(complete).collect()

@@ -9,7 +9,7 @@ use diesel::sql_types::Text;
 
 use super::super::{ManualClock, Place, Queue as _, Reader, Search};
 use super::reading::Begin;
-use super::{clients, finished, open_sqlite, reading, taking};
+use super::{claim, clients, finished, open_sqlite, reading};
 
 #[derive(QueryableByName)]
 struct Plan {
@@ -29,9 +29,9 @@ fn claims_lists_and_retention_are_planned_on_their_indexes() {
             sql_query(format!("EXPLAIN QUERY PLAN {sql}")).load(&mut queue.connection().unwrap()).unwrap();
         plan.into_iter().map(|step| step.detail).filter(|step| step.contains("job_request")).collect()
     };
-    assert_eq!(plan(taking::ALL), ["SEARCH job_request USING INDEX job_request_open (job_id=? AND status=?)"]);
-    assert_eq!(plan(taking::LINE), ["SEARCH job_request USING INDEX job_request_line (job_id=?)"]);
-    assert_eq!(plan(taking::ODD), ["SEARCH job_request USING INDEX job_request_odd (job_id=? AND status=?)"]);
+    assert_eq!(plan(claim::ALL), ["SEARCH job_request USING INDEX job_request_open (job_id=? AND status=?)"]);
+    assert_eq!(plan(claim::LINE), ["SEARCH job_request USING INDEX job_request_line (job_id=?)"]);
+    assert_eq!(plan(claim::ODD), ["SEARCH job_request USING INDEX job_request_odd (job_id=? AND status=?)"]);
     let counts = "SCAN job_request USING COVERING INDEX job_request_counts";
     assert_eq!(plan(clients::OVERVIEW), [counts]);
     assert_eq!(plan(reading::WAITING), ["SEARCH job_request USING INDEX job_request_open (job_id=? AND status=?)"]);
@@ -39,7 +39,7 @@ fn claims_lists_and_retention_are_planned_on_their_indexes() {
     let finished = ["job_request_finished", "job_request_finished_elsewhere"];
     let finished = finished.map(|index| format!("SEARCH job_request USING INDEX {index} {place}"));
     assert_eq!(plan(finished::FINISHED), finished);
-    let take = plan(taking::TAKE);
+    let take = plan(claim::TAKE);
     assert!(take.len() == 1 && take[0].ends_with("(tag=? AND request_id=?)"), "{take:?}");
     let steps_on = |sql: String, step: &str| {
         // Keys may come from the index alone.

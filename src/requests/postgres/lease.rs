@@ -1,0 +1,188 @@
+//! Keeping rows: leases that ran out, that are prolonged, and what is noted with them. `claim` takes them.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{Array, BigInt, Nullable, Text};
+
+use super::super::prepared::prepared;
+use super::super::stored::{StoredKey, Value, text, time};
+use super::super::text::{can_exist, clean_option};
+use super::super::times::microseconds;
+use super::super::{ClaimedText, Progress, RequestKey, SUSPECT, Unclaimable};
+use super::now;
+
+/// A lease that ends never is nobody's. PROCESSING without any lease is another system's work, taken over only where `$3`
+/// says after how long. Rows that another
+/// daemon is just taking back are passed over. The conditions on status and tag are those of the index
+/// `job_request_newest_working`.
+const RECLAIM: &str = concat!(
+    "WITH clock AS MATERIALIZED (SELECT ",
+    now!(),
+    " AS now),
+    lost AS MATERIALIZED (
+        SELECT tag, request_id,
+            coalesce(crashes, 0) + CASE WHEN lease_expires_at IS NULL THEN 0 ELSE 1 END AS crashes
+        FROM job_request
+        WHERE status = 'PROCESSING' AND tag >= '' AND job_id = ANY($2)
+            AND (lease_expires_at <= (SELECT now FROM clock) OR lease_expires_at = 'infinity'
+                OR lease_expires_at IS NULL AND lease_owner IS NULL
+                    AND coalesce(dt_job_processing, dt_job_submitted, '-infinity')
+                        <= (SELECT now FROM clock) - $3 * interval '1 microsecond')
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE job_request AS j SET status = 'SUBMITTED', lease_owner = NULL, lease_expires_at = NULL,
+        crashes = lost.crashes, next_attempt_at = CASE WHEN lost.crashes > $4
+            THEN clock.now + (lost.crashes - $4) * $5 * interval '1 microsecond' ELSE j.next_attempt_at END
+    FROM lost, clock WHERE j.tag = lost.tag AND j.request_id = lost.request_id
+    RETURNING j.tag::text AS tag, j.request_id::text AS request_id"
+);
+
+pub(super) fn reclaim(
+    conn: &mut PgConnection,
+    shift: i64,
+    job_ids: &[String],
+    lease: Duration,
+    adopt_after: Option<Duration>,
+) -> QueryResult<Vec<RequestKey>> {
+    let values = (
+        shift.into_sql::<BigInt>(),
+        without_nul(job_ids).into_sql::<Array<Text>>(),
+        adopt_after.map(microseconds).into_sql::<Nullable<BigInt>>(),
+        i64::from(SUSPECT).into_sql::<BigInt>(),
+        microseconds(lease).into_sql::<BigInt>(),
+    );
+    let lost: Vec<StoredKey> = prepared(RECLAIM, values).load(conn)?;
+    Ok(lost.into_iter().map(RequestKey::from).collect())
+}
+
+/// All rows in one statement, locked in the order of their keys as ends lock them (`write_back::COMPLETE_ALL`). Only the holder
+/// of the token ever changes them, so it waits for no other daemon. A row that got further counts its crashes alone anew:
+/// what is killed again and again and gets on is no poison.
+const RENEW: &str = concat!(
+    "WITH held AS MATERIALIZED (
+        SELECT j.tag, j.request_id, told.batches
+        FROM unnest($3::text[], $4::text[], $5::text[]) AS told (tag, request_id, batches)
+        JOIN job_request AS j ON j.tag = told.tag AND j.request_id = told.request_id
+        WHERE j.status = 'PROCESSING' AND j.lease_owner = $6
+        ORDER BY j.tag, j.request_id
+        FOR UPDATE OF j
+    )
+    UPDATE job_request AS j SET lease_expires_at = ",
+    now!(),
+    " + $2 * interval '1 microsecond', processed_batches = coalesce(held.batches, j.processed_batches),
+        crashes = CASE WHEN held.batches IS NULL THEN j.crashes ELSE least(coalesce(j.crashes, 0), $7) END
+    FROM held
+    WHERE j.tag = held.tag AND j.request_id = held.request_id AND j.status = 'PROCESSING' AND j.lease_owner = $6
+    RETURNING j.tag::text AS tag, j.request_id::text AS request_id"
+);
+
+pub(super) fn renew(
+    conn: &mut PgConnection,
+    shift: i64,
+    token: &str,
+    rows: &[(RequestKey, Option<String>)],
+    lease: Duration,
+) -> QueryResult<Vec<RequestKey>> {
+    let rows = rows.iter().filter(|(key, _)| can_exist(key));
+    let (keys, batches): (Vec<&RequestKey>, Vec<Option<String>>) =
+        rows.map(|(key, batches)| (key, clean_option(batches.as_deref()))).unzip();
+    let held: Vec<StoredKey> = sql_query(RENEW)
+        .bind::<BigInt, _>(shift)
+        .bind::<BigInt, _>(microseconds(lease))
+        .bind::<Array<Text>, _>(keys.iter().map(|key| key.tag.as_str()).collect::<Vec<_>>())
+        .bind::<Array<Text>, _>(keys.iter().map(|key| key.request_id.as_str()).collect::<Vec<_>>())
+        .bind::<Array<Nullable<Text>>, _>(batches)
+        .bind::<Text, _>(super::super::text::clean(token))
+        .bind::<BigInt, _>(i64::from(SUSPECT))
+        .load(conn)?;
+    Ok(held.into_iter().map(RequestKey::from).collect())
+}
+
+/// Passes over rows that are being renewed: two statements over the same rows could wait for each other in a circle, and
+/// progress is not worth a renewal.
+const NOTE: &str = "WITH noted AS (
+        SELECT j.tag, j.request_id, told.stats
+        FROM unnest($1::text[], $2::text[], $3::text[]) AS told (tag, request_id, stats)
+        JOIN job_request AS j ON j.tag = told.tag AND j.request_id = told.request_id
+        WHERE j.status = 'PROCESSING' AND j.lease_owner = $4
+        FOR UPDATE OF j SKIP LOCKED
+    )
+    UPDATE job_request AS j SET job_stats = noted.stats::json
+    FROM noted WHERE j.tag = noted.tag AND j.request_id = noted.request_id";
+
+pub(super) fn note_progress(conn: &mut PgConnection, token: &str, rows: &[(RequestKey, Progress)]) -> QueryResult<()> {
+    let rows: Vec<_> = rows.iter().filter(|(key, _)| can_exist(key)).collect();
+    sql_query(NOTE)
+        .bind::<Array<Text>, _>(rows.iter().map(|(key, _)| key.tag.as_str()).collect::<Vec<_>>())
+        .bind::<Array<Text>, _>(rows.iter().map(|(key, _)| key.request_id.as_str()).collect::<Vec<_>>())
+        .bind::<Array<Text>, _>(rows.iter().map(|(_, progress)| progress.job_stats()).collect::<Vec<_>>())
+        .bind::<Text, _>(super::super::text::clean(token))
+        .execute(conn)
+        .map(drop)
+}
+
+pub(super) fn text_of(
+    conn: &mut PgConnection,
+    key: &RequestKey,
+    which: ClaimedText,
+    most: u64,
+) -> QueryResult<Option<String>> {
+    let sql = match which {
+        ClaimedText::RequestData => {
+            "SELECT CASE WHEN octet_length(request_data::text) <= $3 THEN request_data::text END AS value
+            FROM job_request WHERE tag = $1 AND request_id = $2"
+        }
+        ClaimedText::ProcessedBatches => {
+            "SELECT CASE WHEN octet_length(processed_batches) <= $3 THEN processed_batches END AS value
+            FROM job_request WHERE tag = $1 AND request_id = $2"
+        }
+    };
+    let values = (
+        key.tag.as_str().into_sql::<Text>(),
+        key.request_id.as_str().into_sql::<Text>(),
+        i64::try_from(most).unwrap_or(i64::MAX).into_sql::<BigInt>(),
+    );
+    let row: Option<Value> = prepared(sql, values).get_result(conn).optional()?;
+    Ok(row.and_then(|row| text(row.value)))
+}
+
+/// Back-offs are ours alone, so they may be compared; one that somebody made infinite is over.
+const NEXT_CLAIMABLE: &str = concat!(
+    "SELECT min(CASE WHEN isfinite(next_attempt_at) THEN next_attempt_at ELSE ",
+    now!(),
+    " END)::text AS value FROM job_request
+    WHERE job_id = ANY($2) AND status = 'SUBMITTED'"
+);
+
+pub(super) fn next_claimable(
+    conn: &mut PgConnection,
+    shift: i64,
+    job_ids: &[String],
+) -> QueryResult<Option<DateTime<Utc>>> {
+    let next: Value = sql_query(NEXT_CLAIMABLE)
+        .bind::<BigInt, _>(shift)
+        .bind::<Array<Text>, _>(without_nul(job_ids))
+        .get_result(conn)?;
+    Ok(time(next.value))
+}
+
+pub(super) fn without_nul(job_ids: &[String]) -> Vec<&str> {
+    job_ids.iter().map(String::as_str).filter(|id| !id.contains('\0')).collect()
+}
+
+/// A key is NULL only where the table was made without its primary key.
+const WITHOUT_KEY: &str = "SELECT ctid::text AS value FROM job_request
+    WHERE job_id = ANY($1) AND status IN ('SUBMITTED', 'PROCESSING') AND (tag IS NULL OR request_id IS NULL)
+    ORDER BY ctid";
+
+pub(super) fn unclaimable(conn: &mut PgConnection, job_ids: &[String]) -> QueryResult<Unclaimable> {
+    let rows: Vec<Value> = sql_query(WITHOUT_KEY).bind::<Array<Text>, _>(without_nul(job_ids)).load(conn)?;
+    let mut found = Unclaimable::default();
+    for row in rows {
+        found.count(|| format!("ctid {}: its key is NULL", text(row.value).unwrap_or_default()));
+    }
+    Ok(found)
+}
