@@ -15,7 +15,10 @@ use exhaust::config::checked::{CsvDialect, MaxBadRows};
 use exhaust::outputs::csv::CsvOptions;
 use exhaust::outputs::{Compress, Format, Shape, write_table};
 use exhaust::reports::{self, Options, Report, ReportError, find};
-use exhaust::requests::{ClaimWish, NewRequest, Queue, RequestKey, Suspects, SystemClock, open_sqlite};
+use exhaust::requests::{
+    ClaimWish, ClientQueue as _, Housekeeping as _, NewRequest, RequestKey, Suspects, SystemClock, WorkQueue as _,
+    open_sqlite,
+};
 use exhaust::sample_data::{self, Format as SampleFormat, SampleOptions};
 use exhaust::sources::files::FilesSource;
 use exhaust::sources::{Settings, Source};

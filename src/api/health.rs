@@ -16,6 +16,7 @@ use super::envelope::respond;
 use super::{Api, Parts};
 use crate::config::Live;
 use crate::metrics::Metrics;
+use crate::requests::Housekeeping;
 
 /// How long between two looks at what is well.
 const APART: Duration = Duration::from_secs(5);
@@ -36,6 +37,7 @@ type Look = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// What was seen of each dependency.
 pub(super) struct Health {
+    database: Arc<dyn Housekeeping>,
     looks: Vec<(&'static str, Look)>,
     seen: Mutex<BTreeMap<&'static str, Seen>>,
     metrics: Arc<Metrics>,
@@ -75,7 +77,8 @@ struct Dependency {
 
 impl Health {
     pub(super) fn new(parts: &Parts) -> Self {
-        let (queue, store, prepared) = (Arc::clone(&parts.queue), parts.store.clone(), Arc::clone(&parts.prepared));
+        let database: Arc<dyn Housekeeping> = parts.queue.clone();
+        let (queue, store, prepared) = (Arc::clone(&database), parts.store.clone(), Arc::clone(&parts.prepared));
         let config = parts.config.clone();
         let mut looks: Vec<(&'static str, Look)> = vec![
             (
@@ -93,6 +96,7 @@ impl Health {
             looks.push((SOURCE, Arc::new(move || source.tables().map(drop))));
         }
         Self {
+            database,
             looks,
             seen: Mutex::default(),
             metrics: Arc::clone(&parts.metrics),
@@ -169,7 +173,7 @@ pub(super) async fn look(api: Arc<Api>) {
                 } else {
                     // Calls hang on the same connections, and nothing else ends them.
                     if name == DATABASE {
-                        api.queue.reconnect();
+                        api.health.database.reconnect();
                     }
                     Err(format!("no answer for {} s", STALE.as_secs()))
                 };

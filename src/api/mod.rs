@@ -57,7 +57,7 @@ use crate::intake;
 use crate::metrics::Metrics;
 use crate::outputs::{Links, Store};
 use crate::requests::{
-    Clock, Found, Page, Patience, Queue, QueueError, Reader, RequestKey, RequestRow, Search, Status,
+    ClientQueue, Clock, Found, Page, Patience, Queue, QueueError, Reader, RequestKey, RequestRow, Search, Status,
 };
 use crate::sources::Source;
 
@@ -108,7 +108,7 @@ pub struct Parts {
 struct Api {
     config: Live,
     settings: checked::Api,
-    queue: Arc<dyn Queue>,
+    queue: Arc<dyn ClientQueue>,
     store: Store,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -206,7 +206,7 @@ impl Api {
     async fn ask<T, F>(&self, question: F) -> Result<T, Fault>
     where
         T: Send + 'static,
-        F: FnOnce(&dyn Queue) -> Result<T, QueueError> + Send + 'static,
+        F: FnOnce(&dyn ClientQueue) -> Result<T, QueueError> + Send + 'static,
     {
         let turn = places::turn(&self.turns).await;
         let turn = turn.ok_or_else(|| Fault::new(Kind::Unavailable, "too many calls wait for the database"))?;
@@ -217,7 +217,7 @@ impl Api {
     async fn ask_in<T, F>(&self, place: impl Send + 'static, question: F) -> Result<T, Fault>
     where
         T: Send + 'static,
-        F: FnOnce(&dyn Queue) -> Result<T, QueueError> + Send + 'static,
+        F: FnOnce(&dyn ClientQueue) -> Result<T, QueueError> + Send + 'static,
     {
         if !self.prepared.load(Ordering::SeqCst) {
             return Err(Fault::new(Kind::Unavailable, "the database is not ready yet"));

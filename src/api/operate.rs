@@ -7,7 +7,7 @@ use super::envelope::{Fault, Kind};
 use super::read::found;
 use super::submit::too_many;
 use crate::intake::encryption::SealError;
-use crate::requests::{Client, Protected, Queue, QueueError, RequestKey, Retried, Status};
+use crate::requests::{Client, ClientQueue, Protected, QueueError, RequestKey, Retried, Status};
 
 pub(super) const CANCEL: Call = Call {
     name: "cancel",
@@ -77,7 +77,7 @@ enum Operated {
 
 async fn operate<F>(asked: Asked, what: &'static str, rule: &str, verb: F) -> Answer
 where
-    F: FnOnce(&dyn Queue, &RequestKey, &Client) -> Result<Operated, QueueError> + Send + 'static,
+    F: FnOnce(&dyn ClientQueue, &RequestKey, &Client) -> Result<Operated, QueueError> + Send + 'static,
 {
     let row = found(&asked).await?;
     if asked.api.job(&row.job_id).is_none() {

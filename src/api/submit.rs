@@ -13,8 +13,8 @@ use crate::intake::encryption::{Kept, LONGEST_KEY, SHORTEST_KEY};
 use crate::intake::{self, LONGEST_NAME, Stored, Submission};
 use crate::outputs::{Format, Password};
 use crate::requests::{
-    Client, EncryptionKey, NewEncryption, NewRequest, Protected, Queue, QueueError, RequestKey, RequestRow, Status,
-    Submitted,
+    Client, ClientQueue, EncryptionKey, NewEncryption, NewRequest, Protected, QueueError, RequestKey, RequestRow,
+    Status, Submitted,
 };
 
 pub(super) const CALL: Call = Call {
@@ -188,7 +188,7 @@ impl Wish {
     }
 
     /// The key of its row: a version before may have made it under another id today.
-    fn key(&self, queue: &dyn Queue) -> Result<RequestKey, QueueError> {
+    fn key(&self, queue: &dyn ClientQueue) -> Result<RequestKey, QueueError> {
         let of = |id: &str| RequestKey { tag: self.new.key.tag.clone(), request_id: id.to_owned() };
         let find = |id: &str| Ok(queue.find(&of(id))?.map(stored));
         Ok(of(&self.row.id_among(&self.job, &self.new.key.tag, find)?))

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::config::checked::{DatabaseUrl, Job, Mode, SourcePlace, StorePlace, Zip};
 use crate::outputs::KEY_FILE;
 use crate::reports;
-use crate::requests::{Clock, Pooling, Queue, QueueError, SystemClock};
+use crate::requests::{Clock, Housekeeping, Pooling, QueueError, SystemClock};
 use crate::tables::schema::Table;
 use crate::worker::open;
 
@@ -86,7 +86,7 @@ fn database(config: &Config) -> Reached {
 }
 
 /// What is said of a pooler, as a part of a sentence; nothing where there is none.
-fn pooled(queue: &dyn Queue) -> Result<String, QueueError> {
+fn pooled(queue: &dyn Housekeeping) -> Result<String, QueueError> {
     let how = match queue.pooling()? {
         Pooling::None => return Ok(String::new()),
         Pooling::Session => "sessions",

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Ended;
 use super::text::{iso, table, time};
-use crate::requests::{Daemon, Queue, QueueError};
+use crate::requests::{Daemon, Housekeeping, QueueError};
 
 /// What was found out about the daemons of a table.
 pub(super) enum Found {
@@ -18,7 +18,7 @@ pub(super) enum Found {
 ///
 /// # Errors
 /// The database cannot be reached.
-pub(super) fn find(queue: &dyn Queue) -> Result<Found, Ended> {
+pub(super) fn find(queue: &dyn Housekeeping) -> Result<Found, Ended> {
     match queue.daemons() {
         Ok(daemons) => Ok(Found::Daemons(daemons)),
         Err(error @ QueueError::Unreachable(_)) => Err(error.into()),

@@ -8,7 +8,7 @@ use crate::api::{AUDIT, audit_fields};
 use crate::config::Config;
 use crate::intake;
 use crate::intake::encryption::SealError;
-use crate::requests::{Protected, Queue, RequestKey, Status};
+use crate::requests::{ClientQueue, Protected, RequestKey, Status};
 
 /// Try a FAILED request again, as if it were new. One for protected files has lost its key: submit it again with that.
 #[derive(Debug, clap::Args)]
@@ -73,7 +73,7 @@ pub(super) fn audit(act: &str, request: &RequestKey, by: &str) {
 }
 
 /// Rows of jobs that are not configured belong to another system.
-fn refuse_foreign(queue: &dyn Queue, config: &Config, key: &RequestKey) -> Result<(), Ended> {
+fn refuse_foreign(queue: &dyn ClientQueue, config: &Config, key: &RequestKey) -> Result<(), Ended> {
     match queue.find(key)? {
         Some(row) if intake::find_job(&config.jobs, &row.job_id).is_err() => {
             let job = row.job_id;
@@ -83,7 +83,7 @@ fn refuse_foreign(queue: &dyn Queue, config: &Config, key: &RequestKey) -> Resul
     }
 }
 
-fn answer(queue: &dyn Queue, key: &RequestKey, changed: bool, rule: &str) -> Result<(), Ended> {
+fn answer(queue: &dyn ClientQueue, key: &RequestKey, changed: bool, rule: &str) -> Result<(), Ended> {
     let Some(row) = queue.find(key)? else {
         return Err(Ended::Failed(format!("there is no request {key}")));
     };

@@ -17,8 +17,8 @@ use crate::intake::encryption::{self, Kept};
 use crate::intake::{self, Refusal, Submission, SubmissionError};
 use crate::outputs::Password;
 use crate::requests::{
-    Clock, EncryptionKey, NewEncryption, NewRequest, Queue, QueueError, RequestKey, RequestRow, Status, Submitted,
-    SystemClock,
+    ClientQueue, Clock, EncryptionKey, NewEncryption, NewRequest, Queue, QueueError, RequestKey, RequestRow, Status,
+    Submitted, SystemClock,
 };
 use crate::worker::open::{self, OpenError};
 
@@ -149,7 +149,7 @@ fn new_request(arguments: &Arguments, config: &Config) -> Result<(intake::Row, N
 }
 
 /// What the row of this id has of a submission.
-fn stored(queue: &dyn Queue, tag: &str, id: &str) -> Result<Option<intake::Stored>, QueueError> {
+fn stored(queue: &dyn ClientQueue, tag: &str, id: &str) -> Result<Option<intake::Stored>, QueueError> {
     let found = queue.find(&RequestKey { tag: tag.to_owned(), request_id: id.to_owned() })?;
     Ok(found.map(|row| {
         let RequestRow { job_id, request_data, requested_by, requested_channel, allowed_channels, .. } = row;
@@ -172,7 +172,12 @@ fn encryption_key(file: Option<&Path>) -> Result<Option<Password>, Ended> {
 }
 
 /// What the row keeps of it.
-fn encryption(config: &Config, queue: &dyn Queue, row: &RequestKey, key: &Password) -> Result<NewEncryption, Ended> {
+fn encryption(
+    config: &Config,
+    queue: &dyn ClientQueue,
+    row: &RequestKey,
+    key: &Password,
+) -> Result<NewEncryption, Ended> {
     let made = queue.mark_made(row)?;
     let kept = encryption::keep(config.secrets_key.as_ref(), &row.tag, &row.request_id, key, made.as_deref());
     let Kept { sealed, marks } = kept.map_err(|error| Ended::Failed(error.to_string()))?;
@@ -180,7 +185,7 @@ fn encryption(config: &Config, queue: &dyn Queue, row: &RequestKey, key: &Passwo
     Ok(NewEncryption { key: sealed.map_or_else(plain, EncryptionKey::Sealed), marks })
 }
 
-fn find(queue: &dyn Queue, key: &RequestKey) -> Result<RequestRow, Ended> {
+fn find(queue: &dyn ClientQueue, key: &RequestKey) -> Result<RequestRow, Ended> {
     queue.find(key)?.ok_or_else(|| Ended::Failed(format!("request {key} has vanished from the table")))
 }
 

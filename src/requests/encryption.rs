@@ -5,13 +5,6 @@
 
 use std::fmt;
 
-use diesel::QueryableByName;
-use diesel::sql_types::{Binary, Nullable};
-
-use super::reading::Client;
-use super::stored::{Loose, StoredText, text};
-use super::types::{NewRequest, RequestRow, Status, Submitted};
-
 /// A password for the files of a request, as its row holds it. Never shown: `Debug` prints which kind it is.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum EncryptionKey {
@@ -78,14 +71,8 @@ pub(super) fn columns_of(new: Option<&NewEncryption>) -> [Option<&str>; 3] {
     [key.plain(), key.sealed(), marks.first().map(String::as_str)]
 }
 
-/// How a row's mark was made.
-pub(super) fn made(row: Option<StoredText>) -> Option<String> {
-    let mark = row.and_then(StoredText::into_text).filter(|mark| !mark.is_empty())?;
-    Some(make(&mark).to_owned())
-}
-
 /// How a mark was made: what stands before its last colon.
-fn make(mark: &str) -> &str {
+pub(super) fn make(mark: &str) -> &str {
     mark.rsplit_once(':').map_or(mark, |(make, _)| make)
 }
 
@@ -124,66 +111,3 @@ macro_rules! protected {
 }
 
 pub(super) use {protected, still_has_its_key, wiped};
-
-/// What a row that has a submission's key is judged by.
-#[derive(QueryableByName)]
-pub(super) struct StoredKeeping {
-    #[diesel(sql_type = Nullable<Binary>)]
-    status: Option<Loose>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    mark: Option<Loose>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    protected: Option<Loose>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    requested_channel: Option<Loose>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    allowed_channels: Option<Loose>,
-}
-
-/// What a row that has a submission's key means for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// It is the same request, which has failed: it may be tried again.
-    Failed,
-    /// The answer, with nothing to be done.
-    Settled(Submitted),
-}
-
-impl StoredKeeping {
-    pub(super) fn standing(self, request: &NewRequest, client: &Client) -> Standing {
-        let has_failed = self.status.as_ref().is_some_and(|status| status.as_str() == Status::Failed.as_str());
-        let row = RequestRow {
-            tag: request.key.tag.clone(),
-            requested_channel: self.requested_channel.as_ref().map(|text| text.as_str().to_owned()),
-            allowed_channels: self.allowed_channels.as_ref().map(|text| text.as_str().to_owned()),
-            ..RequestRow::default()
-        };
-        if !client.reader.sees(&row) {
-            return Standing::Settled(Submitted::Hidden);
-        }
-        if !self.agrees_with(request.encryption.as_ref()) {
-            return Standing::Settled(Submitted::OtherKey);
-        }
-        if has_failed { Standing::Failed } else { Standing::Settled(Submitted::Exists) }
-    }
-
-    /// Whether the row is a submission's with this password, or with none. A password that others wrote is not known by
-    /// any mark, and one with a mark that was made in another way not by this one: it is replaced where the request has
-    /// failed, and is another one everywhere else.
-    fn agrees_with(self, given: Option<&NewEncryption>) -> bool {
-        let (mark, protected) = (text(self.mark).filter(|mark| !mark.is_empty()), read_protected(self.protected));
-        let Some(given) = given else { return protected == Protected::No };
-        match mark {
-            Some(mark) if given.marks.iter().any(|other| make(other) == make(&mark)) => given.marks.contains(&mark),
-            _ => protected != Protected::No && text(self.status).as_deref() == Some(Status::Failed.as_str()),
-        }
-    }
-}
-
-pub(super) fn read_protected(value: Option<Loose>) -> Protected {
-    match text(value).as_deref() {
-        Some("yes") => Protected::Yes,
-        Some(_) => Protected::Wiped,
-        None => Protected::No,
-    }
-}

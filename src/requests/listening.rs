@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::QueueError;
+use super::types::QueueError;
 
 /// How often it is looked whether something has come. Looking costs no round trip.
 const APART: Duration = Duration::from_millis(20);

@@ -26,6 +26,9 @@ impl Page {
     }
 }
 
+/// Bytes of rows that are read at a time, about.
+pub const BYTES_AT_ONCE: u64 = 512 << 10;
+
 /// Rows that are asked for at a time, at most.
 const ROWS_AT_ONCE: usize = 100;
 

@@ -1,17 +1,16 @@
 //! A row as it comes out of either backend, before anything in it is believed: every column is text or nothing.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 use diesel::QueryableByName;
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql};
 use diesel::sql_types::{BigInt, Binary, Nullable};
 
-use super::encryption::{EncryptionKey, read_protected};
+use super::encryption::{EncryptionKey, Protected, make};
 use super::reading::Waiting;
+use super::status::Status;
 use super::times::read_time;
-use super::types::{Claim, ClaimedRequest, Completion, Overview, RequestKey, RequestRow, Status};
+use super::types::{Claim, ClaimedRequest, Completion, Overview, RequestKey, RequestRow};
 
 /// Text that may be anything. Read as bytes: SQLite columns hold what was put in, numbers and blobs among it, and a
 /// PostgreSQL database without an encoding holds any bytes. What is no UTF-8 is replaced, so no row spoils a claim.
@@ -181,11 +180,9 @@ pub(super) struct StoredWaiting {
     backing_off: i64,
 }
 
-/// How many rows of one tag, or of all.
+/// How many rows there are.
 #[derive(Debug, QueryableByName)]
 pub(super) struct StoredTotal {
-    #[diesel(sql_type = Nullable<Binary>)]
-    tag: Option<Loose>,
     #[diesel(sql_type = BigInt)]
     total: i64,
 }
@@ -297,6 +294,20 @@ fn status(written: Option<Loose>) -> String {
     Status::parse(&written).map_or(written, |status| status.as_str().to_owned())
 }
 
+pub(super) fn read_protected(value: Option<Loose>) -> Protected {
+    match text(value).as_deref() {
+        Some("yes") => Protected::Yes,
+        Some(_) => Protected::Wiped,
+        None => Protected::No,
+    }
+}
+
+/// How a row's mark was made.
+pub(super) fn mark_scheme(row: Option<StoredText>) -> Option<String> {
+    let mark = row.and_then(StoredText::into_text).filter(|mark| !mark.is_empty())?;
+    Some(make(&mark).to_owned())
+}
+
 /// The rows that a claim took, oldest first.
 pub(super) fn claim(token: String, rows: Vec<StoredClaimed>) -> Claim {
     let mut requests: Vec<ClaimedRequest> = rows.into_iter().map(ClaimedRequest::from).collect();
@@ -352,10 +363,6 @@ pub(super) fn waiting(rows: Vec<StoredWaiting>) -> Vec<Waiting> {
     let mut rows: Vec<Waiting> = rows.into_iter().map(one).collect();
     rows.sort_by(|a, b| (a.backing_off, a.submitted, &a.key).cmp(&(b.backing_off, b.submitted, &b.key)));
     rows
-}
-
-pub(super) fn by_tag(rows: Vec<StoredTotal>) -> BTreeMap<String, u64> {
-    rows.into_iter().map(|row| (text(row.tag).unwrap_or_default(), u64::try_from(row.total).unwrap_or(0))).collect()
 }
 
 impl StoredTotal {

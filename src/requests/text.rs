@@ -17,6 +17,8 @@ pub(super) fn clean_option(text: Option<&str>) -> Option<String> {
     text.map(clean)
 }
 
+/// Bytes of `request_data` that readers are shown unless a limit is set (`ClientQueue::show_request_data`).
+pub(super) const SHOWN_DATA: u64 = 64 << 10;
 /// Bytes of `download_urls` that are read of one row that is asked for by its key: more than a request of a hundred thousand
 /// files has.
 pub(super) const URLS_OF_ONE: u64 = 32 << 20;

@@ -22,44 +22,6 @@ impl std::fmt::Display for RequestKey {
     }
 }
 
-/// The states of a request. Nothing else is ever written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Status {
-    /// Waits.
-    Submitted,
-    /// Claimed by a daemon.
-    Processing,
-    /// Every file is stored.
-    Completed,
-    /// Ended without a report.
-    Failed,
-}
-
-impl Status {
-    /// As the table spells it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Submitted => "SUBMITTED",
-            Self::Processing => "PROCESSING",
-            Self::Completed => "COMPLETED",
-            Self::Failed => "FAILED",
-        }
-    }
-
-    /// Reads the table's spelling, and `SUCCESS`, with which other systems mark rows as completed; `None` for anything else.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        if text == Self::SUCCESS {
-            return Some(Self::Completed);
-        }
-        [Self::Submitted, Self::Processing, Self::Completed, Self::Failed].into_iter().find(|s| s.as_str() == text)
-    }
-
-    /// Another spelling of [`Status::Completed`], in rows of other systems. It is read and never written.
-    pub const SUCCESS: &'static str = "SUCCESS";
-}
-
 /// Which rows to claim.
 #[derive(Clone, Debug)]
 pub struct ClaimWish {

@@ -86,7 +86,7 @@ pub async fn run(world: &World) -> Result<(), RunError> {
     let heartbeat = Beating::begin(world);
     let mut config = world.config.get();
     let mut timetable = Timetable::new(&config.jobs, config.timezone, world.clock.now());
-    let mut woken = wake::listen(Arc::clone(&world.queue));
+    let mut woken = wake::listen(world.queue.clone());
     let mut scans = JoinSet::new();
     let mut sweep_from = Instant::now();
     log::info!("daemon ready jobs={} threads={}", config.jobs.len(), config.worker.threads);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-use crate::requests::Queue;
+use crate::requests::WorkQueue;
 
 /// How long a listener waits for news before it says that there are none.
 const BREATH: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ const REST: Duration = Duration::from_secs(5);
 
 /// Rings when rows may have become claimable. A ring that nobody has heard yet is not added to. Ends when the receiver is
 /// dropped.
-pub fn listen(queue: Arc<dyn Queue>) -> Receiver<()> {
+pub fn listen(queue: Arc<dyn WorkQueue>) -> Receiver<()> {
     let (ring, rung) = mpsc::channel(1);
     tokio::spawn(async move {
         while !ring.is_closed() {
@@ -62,7 +62,7 @@ enum Heard {
 
 /// Listens on a thread of its own, which ends when nobody wants to know any more: it blocks for as long as it lives,
 /// and a pool's thread would keep the program from ending.
-fn hear(queue: Arc<dyn Queue>) -> Receiver<Heard> {
+fn hear(queue: Arc<dyn WorkQueue>) -> Receiver<Heard> {
     let (tell, heard) = mpsc::channel(1);
     let listening = std::thread::Builder::new().name("listen".to_owned()).spawn(move || {
         if let Err(error) = tell_all(queue.as_ref(), &tell) {
@@ -75,7 +75,7 @@ fn hear(queue: Arc<dyn Queue>) -> Receiver<Heard> {
     heard
 }
 
-fn tell_all(queue: &dyn Queue, tell: &Sender<Heard>) -> Result<(), crate::requests::QueueError> {
+fn tell_all(queue: &dyn WorkQueue, tell: &Sender<Heard>) -> Result<(), crate::requests::QueueError> {
     let listener = queue.listen()?;
     // What came while nobody listened.
     let mut news = Heard::News;

@@ -8,7 +8,7 @@ use std::process::Output;
 use std::sync::Arc;
 use std::thread;
 
-use exhaust::requests::{DAEMON_CONNECTIONS, ManualClock, Pooling, PostgresPlace, PostgresQueue, Queue, open_postgres};
+use exhaust::requests::{DAEMON_CONNECTIONS, ManualClock, Pooling, PostgresPlace, Queue, open_postgres};
 use postgres::{Client, NoTls, SimpleQueryMessage};
 
 use crate::daemon::Daemon;
@@ -20,9 +20,9 @@ const JOBS: &str = "[[job]]\nid = \"course-report\"\nreport = \"course\"\n";
 
 const REQUEST: &str = r#"{"batchFilters":["TPD"]}"#;
 
-fn open(url: &str, pooling: Option<Pooling>, direct_url: Option<&str>) -> PostgresQueue {
+fn open(url: &str, pooling: Option<Pooling>, direct_url: Option<&str>) -> Box<dyn Queue> {
     let place = PostgresPlace { url, pooling, direct_url };
-    open_postgres(place, Arc::new(ManualClock::new(start())), DAEMON_CONNECTIONS).unwrap()
+    Box::new(open_postgres(place, Arc::new(ManualClock::new(start())), DAEMON_CONNECTIONS).unwrap())
 }
 
 /// The first column of the first row.

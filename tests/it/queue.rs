@@ -25,8 +25,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use exhaust::requests::{
-    Claim, ClaimWish, Failure, Found, ManualClock, NewRequest, Page, Patience, Queue, Reader, RequestKey, RequestRow,
-    Search, Suspects,
+    Claim, ClaimWish, Completion, Failure, Found, ManualClock, NewRequest, Page, Patience, Queue, QueueError, Reader,
+    RequestKey, RequestRow, Search, Suspects, WriteBack,
 };
 
 use super::daemon::wait_for;
@@ -139,6 +139,17 @@ pub(crate) fn found(queue: &dyn Queue, search: &Search, reader: &Reader, limit: 
     let rows = queue.rows(&keys, u64::MAX).unwrap();
     assert_eq!(rows.iter().map(|(at, _)| *at).collect::<Vec<_>>(), (0..keys.len()).collect::<Vec<_>>());
     FoundRows { total, rows: rows.into_iter().map(|(_, row)| row).collect() }
+}
+
+/// Completes one row.
+pub(crate) fn complete(
+    queue: &dyn Queue,
+    token: &str,
+    key: &RequestKey,
+    completion: &Completion,
+) -> Result<WriteBack, QueueError> {
+    let answers = queue.complete_all(token, &[(key.clone(), completion.clone())])?;
+    Ok(answers[0])
 }
 
 /// Takes back what nobody works on any more, and then claims, as daemons do.

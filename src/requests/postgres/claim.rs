@@ -7,9 +7,9 @@ use diesel::sql_types::{Array, BigInt, Nullable, Text};
 use super::super::prepared::prepared;
 use super::super::stored::StoredClaimed;
 use super::super::times::microseconds;
-use super::super::{ClaimWish, SUSPECT, Suspects};
+use super::super::types::{ClaimWish, SUSPECT, Suspects};
+use super::columns::now;
 use super::lease::without_nul;
-use super::now;
 
 /// A time that does not read (`infinity`) is as old as none at all.
 const SINCE: &str = "CASE WHEN isfinite(dt_job_submitted) THEN dt_job_submitted END";

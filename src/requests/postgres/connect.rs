@@ -21,7 +21,8 @@ use diesel::r2d2::{Error, ManageConnection, R2D2Connection};
 use diesel::sql_query;
 use diesel::sql_types::{Integer, Nullable, Text};
 
-use super::super::{Pooling, QueueError, failures};
+use super::super::failures;
+use super::super::types::{Pooling, QueueError};
 use super::url;
 
 /// The settings that every statement relies on. Roles and databases can be set to other values: times are UTC and written

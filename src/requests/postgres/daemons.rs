@@ -7,7 +7,7 @@ use diesel::sql_types::{BigInt, Text};
 use super::super::daemons::{Heartbeat, KEPT, StoredDaemon, list, milliseconds, whole};
 use super::super::text::clean;
 use super::super::times::microseconds;
-use super::now;
+use super::columns::now;
 
 const BEAT: &str = concat!(
     "INSERT INTO exhaust_daemon (id, name, pid, version, started, seen, lease_ms, claims, memory_used, memory_allowed, jobs,

@@ -6,12 +6,13 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 
-use super::super::RequestKey;
 use super::super::finished::{Bookmark, Finished, FinishedPage, Mark};
+use super::super::status::{final_statuses, success};
 use super::super::stored::{Loose, text, urls};
 use super::super::text::clean;
 use super::super::times::{microseconds, read_time};
-use super::now;
+use super::super::types::RequestKey;
+use super::columns::now;
 
 /// Before all times that count; those before Christ and `-infinity` do not.
 const FIRST: &str = "0001-01-01";
@@ -19,7 +20,7 @@ const FIRST: &str = "0001-01-01";
 /// In the order of the index whose condition it repeats. $4 to $6: after this row. The clock is read in a query of its own:
 /// one that moves within a statement bounds no index, and every younger row would be read.
 macro_rules! with_status {
-    ($condition:literal) => {
+    ($condition:expr) => {
         concat!(
             "(SELECT j.tag, j.request_id, j.download_urls, j.dt_job_completed
     FROM job_request AS j
@@ -40,9 +41,9 @@ const FINISHED: &str = concat!(
     "SELECT f.tag::text AS tag, f.request_id::text AS request_id, to_json(f.download_urls)::text AS download_urls,
         f.dt_job_completed::text AS completed
     FROM (",
-    with_status!("j.status IN ('COMPLETED', 'FAILED')"),
+    with_status!(concat!("j.status IN (", final_statuses!(), ")")),
     " UNION ALL ",
-    with_status!("j.status = 'SUCCESS'"),
+    with_status!(concat!("j.status = '", success!(), "'")),
     ") AS f ORDER BY f.dt_job_completed, f.tag, f.request_id LIMIT $7"
 );
 
@@ -102,7 +103,11 @@ pub(super) fn finished(
 }
 
 const REMOVE: &str = concat!(
-    "DELETE FROM job_request WHERE tag = $2 AND request_id = $3 AND status IN ('COMPLETED', 'FAILED', 'SUCCESS')
+    "DELETE FROM job_request WHERE tag = $2 AND request_id = $3 AND status IN (",
+    final_statuses!(),
+    ", '",
+    success!(),
+    "')
         AND dt_job_completed >= $5::timestamp AND dt_job_completed < ",
     now!(),
     " - $4 * interval '1 microsecond'"

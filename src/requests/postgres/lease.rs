@@ -8,11 +8,13 @@ use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Nullable, Text};
 
 use super::super::prepared::prepared;
+use super::super::reading::Progress;
+use super::super::status::open_statuses;
 use super::super::stored::{StoredKey, Value, text, time};
 use super::super::text::{can_exist, clean_option};
 use super::super::times::microseconds;
-use super::super::{ClaimedText, Progress, RequestKey, SUSPECT, Unclaimable};
-use super::now;
+use super::super::types::{ClaimedText, RequestKey, SUSPECT, Unclaimable};
+use super::columns::now;
 
 /// A lease that ends never is nobody's. PROCESSING without any lease is another system's work, taken over only where `$3`
 /// says after how long. Rows that another
@@ -174,9 +176,13 @@ pub(super) fn without_nul(job_ids: &[String]) -> Vec<&str> {
 }
 
 /// A key is NULL only where the table was made without its primary key.
-const WITHOUT_KEY: &str = "SELECT ctid::text AS value FROM job_request
-    WHERE job_id = ANY($1) AND status IN ('SUBMITTED', 'PROCESSING') AND (tag IS NULL OR request_id IS NULL)
-    ORDER BY ctid";
+const WITHOUT_KEY: &str = concat!(
+    "SELECT ctid::text AS value FROM job_request
+    WHERE job_id = ANY($1) AND status IN (",
+    open_statuses!(),
+    ") AND (tag IS NULL OR request_id IS NULL)
+    ORDER BY ctid"
+);
 
 pub(super) fn unclaimable(conn: &mut PgConnection, job_ids: &[String]) -> QueryResult<Unclaimable> {
     let rows: Vec<Value> = sql_query(WITHOUT_KEY).bind::<Array<Text>, _>(without_nul(job_ids)).load(conn)?;

@@ -6,7 +6,9 @@ use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use diesel::sql_query;
 
-use super::super::{Listener, QueueError, failures};
+use super::super::failures;
+use super::super::listening::Listener;
+use super::super::types::QueueError;
 
 /// How often a listener asks whether its connection still lives. Nothing else tells.
 const ASK: Duration = Duration::from_secs(10);

@@ -15,11 +15,26 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Bool, Text};
 
-use super::super::QueueError;
 use super::super::failures;
 use super::super::migrations::{Change, Step, Thing, missing, steps};
-use super::MIGRATIONS;
+use super::super::types::QueueError;
 use super::connect::SESSION;
+
+/// The files under `migrations/`, in order.
+pub(in crate::requests) const MIGRATIONS: [&str; 12] = [
+    include_str!("../../../migrations/postgres/2026-11-24-000001_original_table/up.sql"),
+    include_str!("../../../migrations/postgres/2026-11-24-000002_our_columns/up.sql"),
+    include_str!("../../../migrations/postgres/2026-11-24-000003_indexes/up.sql"),
+    include_str!("../../../migrations/postgres/2026-11-24-000004_slots/up.sql"),
+    include_str!("../../../migrations/postgres/2026-11-24-000005_allowed_channels/up.sql"),
+    include_str!("../../../migrations/postgres/2026-11-24-000006_finished/up.sql"),
+    include_str!("../../../migrations/postgres/2026-11-28-000007_line/up.sql"),
+    include_str!("../../../migrations/postgres/2026-11-28-000008_encryption_mark/up.sql"),
+    include_str!("../../../migrations/postgres/2026-11-28-000009_room/up.sql"),
+    include_str!("../../../migrations/postgres/2026-11-28-000010_newest_by_state/up.sql"),
+    include_str!("../../../migrations/postgres/2026-11-30-000011_daemons/up.sql"),
+    include_str!("../../../migrations/postgres/2026-11-30-000012_finished_elsewhere/up.sql"),
+];
 
 /// "exhaust" in ASCII: the advisory lock's number, one per database.
 const LOCK: i64 = 0x0065_7868_6175_7374;

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Integer, Text};
 
-use super::super::Patience;
+use super::super::patience::Patience;
 
 #[derive(QueryableByName)]
 struct Process {

@@ -5,7 +5,8 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Bool, Text};
 
-use super::super::{QueueError, failures};
+use super::super::failures;
+use super::super::types::QueueError;
 
 #[derive(QueryableByName)]
 struct Told {

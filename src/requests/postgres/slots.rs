@@ -5,11 +5,11 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::Text;
 
-use super::super::NewRequest;
 use super::super::stored::{Value, time};
 use super::super::text::clean;
 use super::super::times::postgres_text;
-use super::clients::insert;
+use super::super::types::NewRequest;
+use super::submit::insert;
 
 /// Only another schedule begins the count anew; the same one leaves the row as it is.
 const BEGIN: &str = "INSERT INTO exhaust_slot (job_id, schedule, slot) VALUES ($1, $2, $3::timestamp)

@@ -1,6 +1,6 @@
 //! The connection URL, completed with what makes a dead network noticed.
 
-use super::super::QueueError;
+use super::super::types::QueueError;
 
 /// Added where the URL does not say otherwise. Sent data that nobody acknowledges for four seconds ends the connection,
 /// and so does an idle peer that does not answer; without these a call could hang for hours.

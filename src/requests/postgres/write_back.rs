@@ -13,8 +13,8 @@ use super::super::prepared::prepared;
 use super::super::stored::StoredKey;
 use super::super::text::{can_exist, clean, clean_option, err_message, execution_time};
 use super::super::times::{microseconds, postgres_text};
-use super::super::{Completion, Failure, RequestKey, WriteBack};
-use super::now;
+use super::super::types::{Completion, Failure, RequestKey, WriteBack};
+use super::columns::now;
 
 /// Rows are locked in the order of their keys, as a renewal locks them: two statements over the same rows could wait for
 /// each other in a circle.

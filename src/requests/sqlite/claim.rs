@@ -9,9 +9,11 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 
 use super::super::prepared::prepared;
+use super::super::status::open_statuses;
 use super::super::stored::{Loose, StoredClaimed, text, time};
 use super::super::times::{later, sqlite_text};
-use super::super::{ClaimWish, RequestKey, SUSPECT, Suspects};
+use super::super::types::{ClaimWish, RequestKey, SUSPECT, Suspects};
+use super::columns::is_time;
 use super::lease::named;
 
 /// The few columns of a row by which it is chosen. A key that is not text names no row. A back-off that is no time is
@@ -49,7 +51,9 @@ macro_rules! our_time {
 /// `job_request_open`.
 pub(super) const ALL: &str = concat!(
     claimable!(),
-    "job_id IN (SELECT value FROM json_each(?1)) AND status IN ('SUBMITTED', 'PROCESSING') AND status = 'SUBMITTED'"
+    "job_id IN (SELECT value FROM json_each(?1)) AND status IN (",
+    open_statuses!(),
+    ") AND status = 'SUBMITTED'"
 );
 
 /// The first rows of one job's line. ?3: rows that crashed as often are suspects.
@@ -93,8 +97,12 @@ struct Waiting {
 }
 
 /// Rows in work, over all jobs.
-const HELD: &str = "SELECT tag, requested_channel AS channel FROM job_request
-    WHERE status IN ('SUBMITTED', 'PROCESSING') AND status = 'PROCESSING' AND lease_expires_at > ?1";
+const HELD: &str = concat!(
+    "SELECT tag, requested_channel AS channel FROM job_request
+    WHERE status IN (",
+    open_statuses!(),
+    ") AND status = 'PROCESSING' AND lease_expires_at > ?1"
+);
 
 #[derive(QueryableByName)]
 struct Held {

@@ -8,15 +8,16 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary, Double, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 
-use super::super::RequestKey;
 use super::super::finished::{Bookmark, Finished, FinishedPage, Mark};
+use super::super::status::{final_statuses, success};
 use super::super::stored::{Loose, Value, time, urls};
 use super::super::times::read_time;
+use super::super::types::RequestKey;
 
 /// In the order of the index whose condition it repeats: rows after ?2 to ?4 and before ?5, by raw time. A key that is not
 /// text names no row.
 macro_rules! with_status {
-    ($condition:literal) => {
+    ($condition:expr) => {
         concat!(
             "SELECT * FROM (SELECT tag, request_id, download_urls, dt_job_completed AS completed,
         CASE WHEN typeof(dt_job_completed) <> 'text' THEN CAST(dt_job_completed AS REAL) END AS number
@@ -33,9 +34,9 @@ macro_rules! with_status {
 
 /// From two indexes: `job_request_finished`, and `job_request_finished_elsewhere` for what other systems completed.
 pub(super) const FINISHED: &str = concat!(
-    with_status!("status IN ('COMPLETED', 'FAILED')"),
+    with_status!(concat!("status IN (", final_statuses!(), ")")),
     " UNION ALL ",
-    with_status!("status = 'SUCCESS'"),
+    with_status!(concat!("status = '", success!(), "'")),
     " ORDER BY completed, tag, request_id LIMIT ?6"
 );
 
@@ -158,8 +159,14 @@ fn between(
     }
 }
 
-const COMPLETED: &str = "SELECT dt_job_completed AS value FROM job_request
-    WHERE tag = ?1 AND request_id = ?2 AND status IN ('COMPLETED', 'FAILED', 'SUCCESS') AND typeof(dt_job_completed) <> 'blob'";
+const COMPLETED: &str = concat!(
+    "SELECT dt_job_completed AS value FROM job_request
+    WHERE tag = ?1 AND request_id = ?2 AND status IN (",
+    final_statuses!(),
+    ", '",
+    success!(),
+    "') AND typeof(dt_job_completed) <> 'blob'"
+);
 
 pub(super) fn remove(
     conn: &mut SqliteConnection,

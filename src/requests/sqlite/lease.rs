@@ -10,10 +10,13 @@ use diesel::sql_types::{BigInt, Binary, Bool, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 
 use super::super::prepared::prepared;
+use super::super::reading::Progress;
+use super::super::status::open_statuses;
 use super::super::stored::{Loose, Value, text, time};
 use super::super::text::{can_exist, clean, clean_option};
 use super::super::times::{later, sqlite_text};
-use super::super::{ClaimedText, Progress, RequestKey, SUSPECT, Unclaimable};
+use super::super::types::{ClaimedText, RequestKey, SUSPECT, Unclaimable};
+use super::columns::is_time;
 
 /// PROCESSING rows that nobody works on, as far as SQL can tell: a lease that ran out, or whose end is no
 /// time, or none at all. Names come as a JSON array. A key that is not text (SQLite lets a primary key be NULL) names no row,
@@ -23,7 +26,9 @@ const LOST: &str = concat!(
         CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END + (lease_expires_at IS NOT NULL) AS crashes,
         CASE WHEN lease_expires_at IS NULL THEN coalesce(dt_job_processing, dt_job_submitted, 0) END AS left_since
     FROM job_request
-    WHERE job_id IN (SELECT value FROM json_each(?1)) AND status IN ('SUBMITTED', 'PROCESSING') AND status = 'PROCESSING'
+    WHERE job_id IN (SELECT value FROM json_each(?1)) AND status IN (",
+    open_statuses!(),
+    ") AND status = 'PROCESSING'
         AND (lease_expires_at <= ?2 OR lease_expires_at IS NOT NULL AND NOT ",
     is_time!("lease_expires_at"),
     " OR lease_expires_at IS NULL AND lease_owner IS NULL AND ?3)
@@ -177,7 +182,9 @@ const NEXT_CLAIMABLE: &str = concat!(
     "SELECT min(CASE WHEN ",
     is_time!("next_attempt_at"),
     " THEN next_attempt_at ELSE ?1 END) AS value FROM job_request
-    WHERE job_id IN (SELECT value FROM json_each(?2)) AND status IN ('SUBMITTED', 'PROCESSING')
+    WHERE job_id IN (SELECT value FROM json_each(?2)) AND status IN (",
+    open_statuses!(),
+    ")
         AND status = 'SUBMITTED'"
 );
 
@@ -194,11 +201,15 @@ pub(super) fn next_claimable(
 }
 
 /// Rows of these jobs that wait or are in work, with the kinds of their keys.
-const OPEN: &str = "SELECT rowid AS place, CAST(tag AS BLOB) AS tag, CAST(request_id AS BLOB) AS request_id,
+const OPEN: &str = concat!(
+    "SELECT rowid AS place, CAST(tag AS BLOB) AS tag, CAST(request_id AS BLOB) AS request_id,
         typeof(tag) AS kind_of_tag, typeof(request_id) AS kind_of_id
     FROM job_request
-    WHERE job_id IN (SELECT value FROM json_each(?1)) AND status IN ('SUBMITTED', 'PROCESSING')
-    ORDER BY rowid";
+    WHERE job_id IN (SELECT value FROM json_each(?1)) AND status IN (",
+    open_statuses!(),
+    ")
+    ORDER BY rowid"
+);
 
 #[derive(QueryableByName)]
 struct Open {

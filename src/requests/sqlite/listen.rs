@@ -6,7 +6,9 @@ use diesel::sql_query;
 use diesel::sql_types::BigInt;
 use diesel::sqlite::SqliteConnection;
 
-use super::super::{Listener, QueueError, failures};
+use super::super::failures;
+use super::super::listening::Listener;
+use super::super::types::QueueError;
 
 #[derive(QueryableByName)]
 struct Version {

@@ -7,9 +7,23 @@ use diesel::sql_query;
 use diesel::sql_types::Text;
 use diesel::sqlite::SqliteConnection;
 
+use super::super::failures;
 use super::super::migrations::{Step, Thing, missing, steps};
-use super::super::{QueueError, failures};
-use super::MIGRATIONS;
+use super::super::types::QueueError;
+
+/// The files under `migrations/`, in order.
+pub(in crate::requests) const MIGRATIONS: [&str; 10] = [
+    include_str!("../../../migrations/sqlite/2026-11-24-000001_original_table/up.sql"),
+    include_str!("../../../migrations/sqlite/2026-11-24-000002_our_columns/up.sql"),
+    include_str!("../../../migrations/sqlite/2026-11-24-000003_indexes/up.sql"),
+    include_str!("../../../migrations/sqlite/2026-11-24-000004_slots/up.sql"),
+    include_str!("../../../migrations/sqlite/2026-11-24-000005_allowed_channels/up.sql"),
+    include_str!("../../../migrations/sqlite/2026-11-24-000006_finished/up.sql"),
+    include_str!("../../../migrations/sqlite/2026-11-28-000007_line/up.sql"),
+    include_str!("../../../migrations/sqlite/2026-11-28-000008_encryption_mark/up.sql"),
+    include_str!("../../../migrations/sqlite/2026-11-30-000011_daemons/up.sql"),
+    include_str!("../../../migrations/sqlite/2026-11-30-000012_finished_elsewhere/up.sql"),
+];
 
 /// What is missing is looked up first, so that a second start does not wait for the writer; the immediate transaction
 /// lets one start at a time change anything, and all of it or nothing.

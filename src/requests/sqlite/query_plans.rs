@@ -7,9 +7,12 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::Text;
 
-use super::super::{ManualClock, Place, Queue as _, Reader, Search};
-use super::reading::Begin;
-use super::{claim, clients, finished, open_sqlite, reading};
+use super::super::clock::ManualClock;
+use super::super::paging::Place;
+use super::super::queue::Housekeeping as _;
+use super::super::reading::{Reader, Search};
+use super::page_start::{self, Begin};
+use super::{claim, finished, list, open_sqlite, rows, search};
 
 #[derive(QueryableByName)]
 struct Plan {
@@ -33,8 +36,8 @@ fn claims_lists_and_retention_are_planned_on_their_indexes() {
     assert_eq!(plan(claim::LINE), ["SEARCH job_request USING INDEX job_request_line (job_id=?)"]);
     assert_eq!(plan(claim::ODD), ["SEARCH job_request USING INDEX job_request_odd (job_id=? AND status=?)"]);
     let counts = "SCAN job_request USING COVERING INDEX job_request_counts";
-    assert_eq!(plan(clients::OVERVIEW), [counts]);
-    assert_eq!(plan(reading::WAITING), ["SEARCH job_request USING INDEX job_request_open (job_id=? AND status=?)"]);
+    assert_eq!(plan(rows::OVERVIEW), [counts]);
+    assert_eq!(plan(rows::WAITING), ["SEARCH job_request USING INDEX job_request_open (job_id=? AND status=?)"]);
     let place = "(job_id=? AND (dt_job_completed,tag,request_id)>(?,?,?) AND dt_job_completed<?)";
     let finished = ["job_request_finished", "job_request_finished_elsewhere"];
     let finished = finished.map(|index| format!("SEARCH job_request USING INDEX {index} {place}"));
@@ -53,30 +56,30 @@ fn claims_lists_and_retention_are_planned_on_their_indexes() {
     // A later page begins in the midst of the same indexes.
     let later = || {
         let place = r#"[[["t","2026-01-01 00:00:00.000"],"t","r"],null,null,null,null,[null,"t","r"]]"#.to_owned();
-        reading::begin(Some(&Place(place))).unwrap()
+        page_start::begin(Some(&Place(place))).unwrap()
     };
     for begin in [&first, &later()] {
-        let of_tag = reading::of_tag("t", &everything, begin, 9).sql;
+        let of_tag = list::of_tag("t", &everything, begin, 9).sql;
         assert!(plan(&of_tag).iter().all(|step| step.contains("tag=?")));
         steps_on(of_tag, "SEARCH job_request USING INDEX job_request_newest");
         let newest = "SEARCH job_request USING INDEX job_request_newest_of_all (dt_job_submitted";
-        steps_on(reading::of_all(&everything, begin, 9).sql, newest);
+        steps_on(list::of_all(&everything, begin, 9).sql, newest);
         let mut search = Search::default();
-        steps_on(reading::of_search(&search, &everything, begin, 9, 10_001).sql, newest);
+        steps_on(search::of_search(&search, &everything, begin, 9, 10_001).sql, newest);
         search.submitted_on = DateTime::UNIX_EPOCH.date_naive().into();
-        steps_on(reading::of_search(&search, &everything, begin, 9, 10_001).sql, newest);
+        steps_on(search::of_search(&search, &everything, begin, 9, 10_001).sql, newest);
         let [all, day] =
-            [Search::default(), search.clone()].map(|search| plan(&reading::count_of(&search, &everything).sql));
+            [Search::default(), search.clone()].map(|search| plan(&search::count_of(&search, &everything).sql));
         assert!(all.len() == 1 && day.len() == 6, "{all:?} {day:?}");
         assert!(day[0].contains("job_request_newest_of_all (dt_job_submitted>? AND dt_job_submitted<?)"), "{day:?}");
         search.submitted_on = None;
         search.job_ids = Some(Vec::new());
         search.statuses = Some(vec!["FAILED".to_owned()]);
-        steps_on(reading::of_search(&search, &everything, begin, 9, 10_001).sql, newest);
-        let few = reading::of_search(&search, &everything, begin, 9, 7).sql;
+        steps_on(search::of_search(&search, &everything, begin, 9, 10_001).sql, newest);
+        let few = search::of_search(&search, &everything, begin, 9, 7).sql;
         steps_on(few, "SEARCH job_request USING INDEX job_request_counts (status=?");
         search.statuses = Some(vec!["SUBMITTED".to_owned()]);
-        let open = reading::of_search(&search, &everything, begin, 9, 10_001).sql;
+        let open = search::of_search(&search, &everything, begin, 9, 10_001).sql;
         steps_on(open, "SEARCH job_request USING INDEX job_request_counts (status=?");
     }
 }

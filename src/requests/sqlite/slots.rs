@@ -6,10 +6,10 @@ use diesel::sql_query;
 use diesel::sql_types::Text;
 use diesel::sqlite::SqliteConnection;
 
-use super::super::NewRequest;
 use super::super::stored::{Value, time};
 use super::super::times::sqlite_text;
-use super::clients::insert;
+use super::super::types::NewRequest;
+use super::submit::insert;
 
 /// Only another schedule begins the count anew; the same one leaves the row as it is.
 const BEGIN: &str = "INSERT INTO exhaust_slot (job_id, schedule, slot) VALUES (?1, ?2, ?3)

@@ -13,7 +13,7 @@ use super::super::encryption::wiped;
 use super::super::prepared::prepared;
 use super::super::text::{can_exist, clean, clean_option, err_message, execution_time};
 use super::super::times::{later, sqlite_text};
-use super::super::{Completion, Failure, RequestKey, WriteBack};
+use super::super::types::{Completion, Failure, RequestKey, WriteBack};
 
 const COMPLETE: &str = concat!(
     "UPDATE job_request SET status = 'COMPLETED', dt_job_completed = ?1, download_urls = ?2,

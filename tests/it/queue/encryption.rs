@@ -9,7 +9,7 @@ use exhaust::requests::{
 };
 
 use super::super::databases::{TestDatabase, each_way};
-use super::{assert_changes, columns, failure, key, migrated, request, take, wish};
+use super::{assert_changes, columns, complete, failure, key, migrated, request, take, wish};
 
 fn with(key: EncryptionKey, marks: &[&str]) -> NewRequest {
     let marks = marks.iter().map(|&mark| mark.to_owned()).collect();
@@ -78,7 +78,7 @@ fn a_claim_brings_the_password_and_debug_output_does_not() {
 fn whatever_ends_a_request_wipes_its_password_and_nothing_else_does() {
     type End = fn(&dyn Queue, &str) -> bool;
     let ends: [(&str, End); 3] = [
-        ("complete", |queue, token| queue.complete(token, &key("t", "1"), &completion()).unwrap() == WriteBack::Done),
+        ("complete", |queue, token| complete(queue, token, &key("t", "1"), &completion()).unwrap() == WriteBack::Done),
         ("fail", |queue, token| queue.fail(token, &key("t", "1"), &failure()).unwrap() == WriteBack::Done),
         ("cancel", |queue, token| {
             assert_eq!(queue.hand_back(token, &key("t", "1"), None).unwrap(), WriteBack::Done);
@@ -198,7 +198,7 @@ fn a_submission_is_the_same_with_the_same_password_only() {
         // `[secrets] key` is configured meanwhile: the same password, known by its old mark.
         assert_eq!(queue.submit(&sealed()).unwrap(), Submitted::Exists);
         let claim = queue.claim(&wish(1)).unwrap();
-        assert_eq!(queue.complete(&claim.token, &key("t", "1"), &completion()).unwrap(), WriteBack::Done);
+        assert_eq!(complete(&*queue, &claim.token, &key("t", "1"), &completion()).unwrap(), WriteBack::Done);
         ask("COMPLETED", Submitted::Exists);
         assert_eq!(queue.submit(&sealed()).unwrap(), Submitted::Exists);
 

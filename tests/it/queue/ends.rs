@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use exhaust::requests::{Claim, Clock, Completion, Failure, ManualClock, Queue, WriteBack};
 
 use super::super::databases::{TestDatabase, each_way};
-use super::{Columns, LEASE, assert_changes, columns, failure, key, migrated, request, take, wish};
+use super::{Columns, LEASE, assert_changes, columns, complete, failure, key, migrated, request, take, wish};
 
 fn completion() -> Completion {
     Completion {
@@ -40,7 +40,7 @@ fn complete_sets_and_clears_exactly_what_the_specification_says() {
     each_way(|database| {
         let (queue, clock) = migrated(database);
         let (claim, before) = in_work(database, &*queue, &clock);
-        assert_eq!(queue.complete(&claim.token, &key("t", "1"), &completion()).unwrap(), WriteBack::Done);
+        assert_eq!(complete(&*queue, &claim.token, &key("t", "1"), &completion()).unwrap(), WriteBack::Done);
         let urls = if database.is_postgres() {
             "{reports/t/1/c/reports-b1.csv,reports/t/1/c/reports-b2.csv}"
         } else {
@@ -151,7 +151,7 @@ fn only_the_holder_of_the_token_writes() {
         let key = key("t", "1");
         let every_write = |token: &str| {
             vec![
-                queue.complete(token, &key, &completion()).unwrap(),
+                complete(&*queue, token, &key, &completion()).unwrap(),
                 queue.fail(token, &key, &failure()).unwrap(),
                 queue.retry_later(token, &key, &failure(), LEASE).unwrap(),
                 queue.hand_back(token, &key, Some("[]")).unwrap(),
@@ -165,12 +165,12 @@ fn only_the_holder_of_the_token_writes() {
         }
         // A lease that ran out and was not taken over is still its holder's.
         clock.advance(LEASE * 2);
-        assert_eq!(queue.complete(&holder, &key, &completion()).unwrap(), WriteBack::Done);
+        assert_eq!(complete(&*queue, &holder, &key, &completion()).unwrap(), WriteBack::Done);
         let completed = columns(database, &key);
         assert_eq!(every_write(&holder), [WriteBack::Lost; 4], "what is COMPLETED stays so");
         assert_eq!(columns(database, &key), completed);
         let nowhere = super::key("t\0", "1");
-        assert_eq!(queue.complete(&holder, &nowhere, &completion()).unwrap(), WriteBack::Lost);
+        assert_eq!(complete(&*queue, &holder, &nowhere, &completion()).unwrap(), WriteBack::Lost);
     });
 }
 
@@ -199,7 +199,7 @@ fn rows_that_are_completed_together_hold_what_each_would_hold_alone() {
         let answers = queue.complete_all(&claim.token, &rows).unwrap();
         assert_eq!(answers, [lost, done, lost, lost, done, done, done, lost]);
         assert_eq!(columns(database, &key("t", "4")), before);
-        assert_eq!(queue.complete(&claim.token, &key("t", "alone"), &completion()).unwrap(), done);
+        assert_eq!(complete(&*queue, &claim.token, &key("t", "alone"), &completion()).unwrap(), done);
         let mut alone = columns(database, &key("t", "alone"));
         for (id, (_, made)) in ids.iter().zip(rows[1..7].iter().filter(|(key, _)| key.request_id != "missing").rev()) {
             if *id == "4" {
@@ -299,7 +299,7 @@ fn download_urls_come_back_as_they_went_in() {
             queue.submit(&request("t", id)).unwrap();
             let claim = queue.claim(&wish(1)).unwrap();
             let written = Completion { download_urls: urls.clone(), ..completion() };
-            assert_eq!(queue.complete(&claim.token, &key("t", id), &written).unwrap(), WriteBack::Done);
+            assert_eq!(complete(&*queue, &claim.token, &key("t", id), &written).unwrap(), WriteBack::Done);
             assert_eq!(queue.find(&key("t", id)).unwrap().unwrap().download_urls, urls);
         }
         if database.is_postgres() {

@@ -190,7 +190,8 @@ fn a_role_that_owns_nothing_starts_where_nothing_is_missing() {
     let url = database.url().replacen("postgres://postgres@", &format!("postgres://{role}@"), 1);
     assert!(url.contains(&role), "the test server's superuser is postgres");
     let place = exhaust::requests::PostgresPlace { url: &url, pooling: None, direct_url: None };
-    let queue = exhaust::requests::open_postgres(place, Arc::new(ManualClock::new(start())), 1).unwrap();
+    let clock = Arc::new(ManualClock::new(start()));
+    let queue: Arc<dyn Queue> = Arc::new(exhaust::requests::open_postgres(place, clock, 1).unwrap());
     assert_eq!(queue.migrate(false).unwrap(), Vec::<String>::new());
     queue.check().unwrap();
     insert_outside(&database, "t", "1", "course-report", "NULL");

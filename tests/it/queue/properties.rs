@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::super::databases::{TestDatabase, each_way};
-use super::{LEASE, failure, key, migrated, request, start, suspect, wish};
+use super::{LEASE, complete, failure, key, migrated, request, start, suspect, wish};
 
 const ROWS: u8 = 6;
 /// Cases of each property on each database; `PROPTEST_CASES` sets another number.
@@ -142,7 +142,7 @@ impl Model<'_> {
                 }
             }
             Step::Complete { row, token } => {
-                let write = |queue: &dyn Queue, token: &str| queue.complete(token, &name(row), &completion()).unwrap();
+                let write = |queue: &dyn Queue, token: &str| complete(queue, token, &name(row), &completion()).unwrap();
                 self.end(row, token, write, State::Completed, 1);
             }
             Step::Fail { row, token } => {
@@ -373,7 +373,7 @@ fn claimant(queue: &dyn Queue, holders: &Holders, deeds: &[Deed], limit: u32) ->
             holders.let_go(&taken.key);
             let (token, key) = (claim.token.as_str(), &taken.key);
             let written = match deed {
-                Deed::Complete => queue.complete(token, key, &completion()).unwrap(),
+                Deed::Complete => complete(queue, token, key, &completion()).unwrap(),
                 Deed::Fail => queue.fail(token, key, &failure()).unwrap(),
                 Deed::RetryLater => queue.retry_later(token, key, &failure(), Duration::ZERO).unwrap(),
                 Deed::HandBack => queue.hand_back(token, key, None).unwrap(),

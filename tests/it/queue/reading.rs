@@ -1,6 +1,5 @@
 //! What callers of the API see: lists and searches as far as a reader may look, the line that waits, progress.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::NaiveDate;
@@ -201,21 +200,6 @@ fn the_line_is_in_the_order_of_the_claims() {
         clock.advance(Duration::from_mins(2));
         assert!(!queue.waiting(&jobs).unwrap()[0].backing_off);
         assert!(queue.waiting(&[]).unwrap().is_empty());
-    });
-}
-
-#[test]
-fn open_requests_are_counted_by_tag() {
-    each_way(|database| {
-        let (queue, _) = migrated(database);
-        for (tag, id) in [("a", "1"), ("a", "2"), ("b", "1"), ("c", "1")] {
-            queue.submit(&request(tag, id)).unwrap();
-        }
-        let claim = queue.claim(&wish(3)).unwrap();
-        let _ = queue.fail(&claim.token, &claim.requests[2].key, &failure()).unwrap();
-        assert_eq!(claim.requests[2].key, key("b", "1"));
-        let expected = BTreeMap::from([("a".to_owned(), 2), ("c".to_owned(), 1)]);
-        assert_eq!(queue.open_by_tag().unwrap(), expected);
     });
 }
 

@@ -7,7 +7,7 @@ use exhaust::requests::{Completion, Finished, Queue, Submitted, WriteBack};
 
 use super::super::daemon::wait_for;
 use super::super::databases::{TestDatabase, each_way};
-use super::{columns, failure, key, migrated, request, start, wish};
+use super::{columns, complete, failure, key, migrated, request, start, wish};
 
 const DAY: Duration = Duration::from_hours(24);
 const JOB: &str = "course-report";
@@ -58,7 +58,7 @@ fn rows_grow_old_by_the_clock_that_judges_leases() {
             execution_ms: 1,
             job_stats: "{}".to_owned(),
         };
-        assert_eq!(queue.complete(&claim.token, &key("t", "done"), &completion).unwrap(), WriteBack::Done);
+        assert_eq!(complete(&*queue, &claim.token, &key("t", "done"), &completion).unwrap(), WriteBack::Done);
         assert_eq!(queue.fail(&claim.token, &key("t", "failed"), &failure()).unwrap(), WriteBack::Done);
         queue.submit(&request("t", "open")).unwrap();
 

@@ -1,17 +1,20 @@
-//! What clients and operators do with rows: put them in, look at them, cancel and resubmit them.
+//! How requests come in and go out again: submission, cancellation, resubmission, within a client's limit.
 
-use chrono::{DateTime, Utc};
+use std::sync::LazyLock;
+
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Nullable, Text};
 
-use super::super::encryption::{self, Standing, StoredKeeping, columns_of, protected, still_has_its_key, wiped};
+use super::super::encryption::{columns_of, protected, still_has_its_key, wiped};
+use super::super::existing::{Existing, StoredExisting};
 use super::super::prepared::prepared;
-use super::super::reading::like_pattern;
-use super::super::stored::{self, StoredCount, StoredRow, StoredTotal, Value, time};
-use super::super::text::{URLS_OF_ONE, clean, clean_option, err_message, within};
-use super::super::{Client, NewRequest, Overview, RequestKey, RequestRow, Retried, Submitted};
-use super::{columns, now, rows};
+use super::super::reading::{Client, like_pattern};
+use super::super::status::Status;
+use super::super::stored::{self, StoredTotal};
+use super::super::text::{clean, clean_option, err_message};
+use super::super::types::{NewRequest, RequestKey, Retried, Submitted};
+use super::columns::now;
 
 /// The primary key decides which of a hundred at once makes the row.
 const INSERT: &str = concat!(
@@ -29,13 +32,13 @@ pub(super) fn submit(
     client: &Client,
 ) -> QueryResult<Submitted> {
     conn.transaction(|conn| {
-        if let Some(Standing::Settled(answer)) = standing(conn, request, client)? {
+        if let Some(Existing::Answer(answer)) = existing(conn, request, client)? {
             return Ok(answer);
         }
         if client.open_requests.is_some() {
             take_turn(conn)?;
             // Somebody else may have had the turn before, with the same submission.
-            if let Some(Standing::Settled(answer)) = standing(conn, request, client)? {
+            if let Some(Existing::Answer(answer)) = existing(conn, request, client)? {
                 return Ok(answer);
             }
             if is_full(conn, client)? {
@@ -46,15 +49,15 @@ pub(super) fn submit(
             return Ok(Submitted::Created);
         }
         // Asked again before and after: somebody else may make the row, or resubmit it, in between.
-        if let Some(Standing::Settled(answer)) = standing(conn, request, client)? {
+        if let Some(Existing::Answer(answer)) = existing(conn, request, client)? {
             return Ok(answer);
         }
         if resubmit_anew(conn, shift, request)? {
             return Ok(Submitted::Resubmitted);
         }
-        Ok(match standing(conn, request, client)? {
-            Some(Standing::Settled(answer)) => answer,
-            Some(Standing::Failed) | None => Submitted::Exists,
+        Ok(match existing(conn, request, client)? {
+            Some(Existing::Answer(answer)) => answer,
+            Some(Existing::Failed) | None => Submitted::Exists,
         })
     })
 }
@@ -66,13 +69,18 @@ fn take_turn(conn: &mut PgConnection) -> QueryResult<()> {
     sql_query("SELECT pg_advisory_xact_lock(hashtext('exhaust_open_requests'))").execute(conn).map(drop)
 }
 
-/// $1 patterns of tags, $2 how many are enough. No more are counted. Each part by an index of its own, as in `open_by_tag`.
-const OPEN: &str = "SELECT NULL::text AS tag, count(*) AS total FROM (
-        SELECT 1 FROM (
-            SELECT tag FROM job_request WHERE status = 'SUBMITTED' AND tag >= ''
-            UNION ALL
-            SELECT tag FROM job_request WHERE status = 'PROCESSING' AND tag >= ''
-        ) AS open WHERE tag LIKE ANY($1::text[]) LIMIT $2) AS counted";
+/// $1 patterns of tags, $2 how many are enough. No more are counted. Each open state by an index of its own.
+static OPEN: LazyLock<String> = LazyLock::new(|| {
+    let open = Status::ALL.iter().filter(|status| status.is_open());
+    let open: Vec<String> = open
+        .map(|status| format!("SELECT tag FROM job_request WHERE status = '{}' AND tag >= ''", status.as_str()))
+        .collect();
+    format!(
+        "SELECT count(*) AS total FROM (
+        SELECT 1 FROM ({}) AS open WHERE tag LIKE ANY($1::text[]) LIMIT $2) AS counted",
+        open.join(" UNION ALL ")
+    )
+});
 
 /// Whether the client has as many requests open as they may.
 pub(super) fn is_full(conn: &mut PgConnection, client: &Client) -> QueryResult<bool> {
@@ -82,11 +90,11 @@ pub(super) fn is_full(conn: &mut PgConnection, client: &Client) -> QueryResult<b
         patterns.push("%".to_owned());
     }
     let values = (patterns.into_sql::<Array<Text>>(), i64::from(most).into_sql::<BigInt>());
-    let open: StoredTotal = prepared(OPEN, values).get_result(conn)?;
+    let open: StoredTotal = prepared(OPEN.as_str(), values).get_result(conn)?;
     Ok(open.total() >= u64::from(most))
 }
 
-const KEEPING: &str = concat!(
+const EXISTING: &str = concat!(
     "SELECT j.status::text AS status, j.encryption_mark::text AS mark,
         j.requested_channel::text AS requested_channel, j.allowed_channels::text AS allowed_channels, ",
     protected!("j."),
@@ -95,11 +103,11 @@ const KEEPING: &str = concat!(
 
 /// What the row that has a submission's key means for it; `None`: there is none. It is not locked: a claim would pass over
 /// it.
-fn standing(conn: &mut PgConnection, request: &NewRequest, client: &Client) -> QueryResult<Option<Standing>> {
+fn existing(conn: &mut PgConnection, request: &NewRequest, client: &Client) -> QueryResult<Option<Existing>> {
     let key = &request.key;
     let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
-    let row: Option<StoredKeeping> = prepared(KEEPING, values).get_result(conn).optional()?;
-    Ok(row.map(|row| row.standing(request, client)))
+    let row: Option<StoredExisting> = prepared(EXISTING, values).get_result(conn).optional()?;
+    Ok(row.map(|row| row.existing(request, client)))
 }
 
 const MARK: &str =
@@ -107,7 +115,7 @@ const MARK: &str =
 
 pub(super) fn mark_made(conn: &mut PgConnection, key: &RequestKey) -> QueryResult<Option<String>> {
     let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
-    Ok(encryption::made(prepared(MARK, values).get_result(conn).optional()?))
+    Ok(stored::mark_scheme(prepared(MARK, values).get_result(conn).optional()?))
 }
 
 /// Inserts the row and wakes the daemons when the transaction commits; `false` if the key is taken.
@@ -173,7 +181,7 @@ const RESUBMIT: &str =
     concat!(resubmitted!(), " WHERE tag = $2 AND request_id = $3 AND status = 'FAILED' AND ", still_has_its_key!());
 
 const CAN_BE_RETRIED: &str = concat!(
-    "SELECT NULL::text AS tag, count(*) AS total FROM job_request WHERE tag = $1 AND request_id = $2
+    "SELECT count(*) AS total FROM job_request WHERE tag = $1 AND request_id = $2
         AND status = 'FAILED' AND ",
     still_has_its_key!()
 );
@@ -224,43 +232,4 @@ fn resubmit_anew(conn: &mut PgConnection, shift: i64, request: &NewRequest) -> Q
         wake(conn)?;
     }
     Ok(changed == 1)
-}
-
-const FIND: &str =
-    concat!("SELECT ", columns!(), " FROM ", rows!("job_request AS j"), " WHERE j.tag = $1 AND j.request_id = $2");
-
-pub(super) fn find(conn: &mut PgConnection, key: &RequestKey, most: u64) -> QueryResult<Option<RequestRow>> {
-    let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
-    let row: Option<StoredRow> = prepared(within(FIND, most, URLS_OF_ONE), values).get_result(conn).optional()?;
-    Ok(row.map(RequestRow::from))
-}
-
-/// `None`: it does not read.
-pub(super) fn now(conn: &mut PgConnection, shift: i64) -> QueryResult<Option<DateTime<Utc>>> {
-    let now: Value =
-        sql_query(concat!("SELECT ", now!(), "::text AS value")).bind::<BigInt, _>(shift).get_result(conn)?;
-    Ok(time(now.value))
-}
-
-pub(super) fn overview(conn: &mut PgConnection) -> QueryResult<Overview> {
-    let counts: Vec<StoredCount> = sql_query(
-        "SELECT job_id::text AS job_id, status::text AS status, count(*) AS total,
-            count(*) FILTER (WHERE status = 'PROCESSING' AND lease_expires_at IS NULL) AS without_lease
-        FROM job_request GROUP BY 1, 2",
-    )
-    .load(conn)?;
-    Ok(stored::overview(counts))
-}
-
-/// Names every column that is ever read or written.
-pub(super) fn check(conn: &mut PgConnection) -> QueryResult<()> {
-    const EVERY: &str = concat!(
-        "SELECT ",
-        columns!(),
-        ", j.encryption_key, j.encryption_key_sealed, j.encryption_mark FROM ",
-        rows!("job_request AS j"),
-        " LIMIT 0"
-    );
-    sql_query(within(EVERY, 0, 0)).load::<StoredRow>(conn)?;
-    sql_query("SELECT job_id, schedule, slot FROM exhaust_slot LIMIT 0").execute(conn).map(drop)
 }

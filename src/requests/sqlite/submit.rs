@@ -1,4 +1,4 @@
-//! What clients and operators do with rows: put them in, look at them, cancel and resubmit them.
+//! How requests come in and go out again: submission, cancellation, resubmission, within a client's limit.
 
 use diesel::prelude::*;
 use diesel::sql_query;
@@ -6,13 +6,14 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 use serde_json::json;
 
-use super::super::encryption::{self, Standing, StoredKeeping, columns_of, protected, still_has_its_key, wiped};
+use super::super::encryption::{columns_of, protected, still_has_its_key, wiped};
+use super::super::existing::{Existing, StoredExisting};
 use super::super::prepared::prepared;
-use super::super::reading::sqlite_glob;
-use super::super::stored::{self, StoredCount, StoredRow, StoredTotal};
-use super::super::text::{URLS_OF_ONE, clean, clean_option, err_message, within};
-use super::super::{Client, NewRequest, Overview, RequestKey, RequestRow, Retried, Submitted};
-use super::columns;
+use super::super::reading::{Client, sqlite_glob};
+use super::super::status::open_statuses;
+use super::super::stored::{self, StoredTotal};
+use super::super::text::{clean, clean_option, err_message};
+use super::super::types::{NewRequest, RequestKey, Retried, Submitted};
 
 /// The primary key decides which of a hundred at once makes the row.
 const INSERT: &str = "INSERT INTO job_request (tag, request_id, job_id, status, request_data, requested_by,
@@ -26,12 +27,12 @@ pub(super) fn submit(
     client: &Client,
 ) -> QueryResult<Submitted> {
     // What is there already is most often asked for again, and then nobody has to wait for the writer's place.
-    if let Some(Standing::Settled(answer)) = standing(conn, request, client)? {
+    if let Some(Existing::Answer(answer)) = existing(conn, request, client)? {
         return Ok(answer);
     }
     conn.immediate_transaction(|conn| {
-        let found = standing(conn, request, client)?;
-        if let Some(Standing::Settled(answer)) = found {
+        let found = existing(conn, request, client)?;
+        if let Some(Existing::Answer(answer)) = found {
             return Ok(answer);
         }
         // Only one transaction writes at a time: nothing is counted that another one adds to.
@@ -45,32 +46,36 @@ pub(super) fn submit(
     })
 }
 
-const KEEPING: &str = concat!(
+const EXISTING: &str = concat!(
     "SELECT status, encryption_mark AS mark, requested_channel, allowed_channels, ",
     protected!(""),
     " FROM job_request WHERE tag = ?1 AND request_id = ?2"
 );
 
 /// What the row that has a submission's key means for it; `None`: there is none.
-fn standing(conn: &mut SqliteConnection, request: &NewRequest, client: &Client) -> QueryResult<Option<Standing>> {
+fn existing(conn: &mut SqliteConnection, request: &NewRequest, client: &Client) -> QueryResult<Option<Existing>> {
     let key = &request.key;
     let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
-    let row: Option<StoredKeeping> = prepared(KEEPING, values).get_result(conn).optional()?;
-    Ok(row.map(|row| row.standing(request, client)))
+    let row: Option<StoredExisting> = prepared(EXISTING, values).get_result(conn).optional()?;
+    Ok(row.map(|row| row.existing(request, client)))
 }
 
 const MARK: &str = "SELECT encryption_mark AS text FROM job_request WHERE tag = ?1 AND request_id = ?2";
 
 pub(super) fn mark_made(conn: &mut SqliteConnection, key: &RequestKey) -> QueryResult<Option<String>> {
     let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
-    Ok(encryption::made(prepared(MARK, values).get_result(conn).optional()?))
+    Ok(stored::mark_scheme(prepared(MARK, values).get_result(conn).optional()?))
 }
 
 /// ?1 globs of tags, ?2 how many are enough. No more are counted. The condition of the index `job_request_open`.
-pub(super) const OPEN: &str = "SELECT NULL AS tag, count(*) AS total FROM (
-        SELECT 1 FROM job_request WHERE status IN ('SUBMITTED', 'PROCESSING')
+pub(super) const OPEN: &str = concat!(
+    "SELECT count(*) AS total FROM (
+        SELECT 1 FROM job_request WHERE status IN (",
+    open_statuses!(),
+    ")
             AND EXISTS (SELECT 1 FROM json_each(?1) WHERE job_request.tag GLOB value)
-        LIMIT ?2)";
+        LIMIT ?2)"
+);
 
 /// Whether the client has as many requests open as they may.
 pub(super) fn is_full(conn: &mut SqliteConnection, client: &Client) -> QueryResult<bool> {
@@ -134,7 +139,7 @@ const RESUBMIT: &str =
     concat!(resubmitted!(), " WHERE tag = ?2 AND request_id = ?3 AND status = 'FAILED' AND ", still_has_its_key!());
 
 const CAN_BE_RETRIED: &str = concat!(
-    "SELECT NULL AS tag, count(*) AS total FROM job_request WHERE tag = ?1 AND request_id = ?2 AND status = 'FAILED' AND ",
+    "SELECT count(*) AS total FROM job_request WHERE tag = ?1 AND request_id = ?2 AND status = 'FAILED' AND ",
     still_has_its_key!()
 );
 
@@ -180,33 +185,4 @@ fn resubmit_anew(conn: &mut SqliteConnection, now: &str, request: &NewRequest) -
         .bind::<Nullable<Text>, _>(mark)
         .execute(conn)?;
     Ok(changed == 1)
-}
-
-const FIND: &str = concat!("SELECT ", columns!(), " FROM job_request WHERE tag = ?1 AND request_id = ?2");
-
-pub(super) fn find(conn: &mut SqliteConnection, key: &RequestKey, most: u64) -> QueryResult<Option<RequestRow>> {
-    let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
-    let row: Option<StoredRow> = prepared(within(FIND, most, URLS_OF_ONE), values).get_result(conn).optional()?;
-    Ok(row.map(RequestRow::from))
-}
-
-/// In the order of the index `job_request_counts`, which has everything that is asked for.
-pub(super) const OVERVIEW: &str = "SELECT job_id, status, count(*) AS total,
-        CASE WHEN status = 'PROCESSING' AND lease_expires_at IS NULL THEN count(*) ELSE 0 END AS without_lease
-    FROM job_request GROUP BY status, lease_expires_at, job_id";
-
-pub(super) fn overview(conn: &mut SqliteConnection) -> QueryResult<Overview> {
-    let counts: Vec<StoredCount> = sql_query(OVERVIEW).load(conn)?;
-    Ok(stored::overview(counts))
-}
-
-/// Names every column that is ever read or written.
-pub(super) fn check(conn: &mut SqliteConnection) -> QueryResult<()> {
-    const EVERY: &str = concat!(
-        "SELECT ",
-        columns!(),
-        ", encryption_key, encryption_key_sealed, encryption_mark FROM job_request LIMIT 0"
-    );
-    sql_query(within(EVERY, 0, 0)).load::<StoredRow>(conn)?;
-    sql_query("SELECT job_id, schedule, slot FROM exhaust_slot LIMIT 0").execute(conn).map(drop)
 }

@@ -1,0 +1,44 @@
+//! Where a page of a list or a search begins.
+
+use chrono::NaiveDateTime;
+
+use super::super::paging::Place;
+use super::super::text::can_exist;
+use super::super::types::{QueueError, RequestKey};
+
+/// Where a page begins.
+pub(super) struct After {
+    /// As PostgreSQL writes it; `None`: an undated row.
+    pub(super) submitted: Option<String>,
+    pub(super) key: RequestKey,
+}
+
+impl After {
+    pub(super) fn place(submitted: Option<&str>, key: &RequestKey) -> Place {
+        Place(serde_json::json!([submitted, key.tag, key.request_id]).to_string())
+    }
+
+    /// What clients have sent may be anything.
+    fn read(place: &Place) -> Result<Self, QueueError> {
+        let read = serde_json::from_str::<(Option<String>, String, String)>(&place.0);
+        let (submitted, tag, request_id) = read.map_err(|_| QueueError::NoPlace)?;
+        let key = RequestKey { tag, request_id };
+        let is_time = |text: &String| {
+            text.bytes().all(|byte| byte.is_ascii_digit() || b"-: .".contains(&byte))
+                && text.as_bytes().get(4) == Some(&b'-')
+                && !text.starts_with("0000")
+                && NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").is_ok()
+        };
+        if !can_exist(&key) || !submitted.as_ref().is_none_or(is_time) {
+            return Err(QueueError::NoPlace);
+        }
+        Ok(Self { submitted, key })
+    }
+}
+
+/// Reads what a page begins after.
+pub(super) struct Begin(pub(super) Option<After>);
+
+pub(super) fn begin(after: Option<&Place>) -> Result<Begin, QueueError> {
+    after.map(After::read).transpose().map(Begin)
+}

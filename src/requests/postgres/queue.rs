@@ -1,0 +1,217 @@
+//! The queue on PostgreSQL: which statement answers which verb, by which kind of connection, and under which name a failure
+//! is reported.
+
+mod clients;
+mod housekeeping;
+mod work;
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use diesel::pg::PgConnection;
+use diesel::r2d2::{NopErrorHandler, Pool, PooledConnection};
+use diesel::result::QueryResult;
+
+use super::super::clock::Clock;
+use super::super::failures;
+use super::super::queue::Housekeeping as _;
+use super::super::text::{SHOWN_DATA, can_exist};
+use super::super::times::microseconds;
+use super::super::types::{Pooling, QueueError, RequestKey, WriteBack};
+use super::connect::{Manager, Route};
+use super::patience;
+
+/// How long a call waits for a connection before it says that the database cannot be reached.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// What a migration needs a session for, at the beginning of a sentence.
+const TO_MIGRATE: &str = "migrate: job_request lacks something, and adding it";
+
+type Connections = Pool<Manager>;
+type Connection = PooledConnection<Manager>;
+
+/// The queue on PostgreSQL.
+pub struct PostgresQueue {
+    route: Arc<Route>,
+    /// For what needs a session of its own, where `route` may have none.
+    direct: Option<Arc<Route>>,
+    /// Replaced by [`Housekeeping::reconnect`](super::super::queue::Housekeeping::reconnect).
+    pool: RwLock<Connections>,
+    /// [`ClientQueue::show_request_data`](super::super::queue::ClientQueue::show_request_data)
+    shown_data: AtomicU64,
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for PostgresQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresQueue").field("route", &self.route).finish_non_exhaustive()
+    }
+}
+
+/// Where a queue on PostgreSQL is.
+#[derive(Clone, Copy)]
+pub struct PostgresPlace<'a> {
+    /// `postgres://…`
+    pub url: &'a str,
+    /// How connections by `url` are pooled; `None`: it is recognised.
+    pub pooling: Option<Pooling>,
+    /// The same database by a way that keeps sessions: for migrations and for listening.
+    pub direct_url: Option<&'a str>,
+}
+
+impl fmt::Debug for PostgresPlace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the URLs: they know passwords.
+        f.debug_struct("PostgresPlace").field("pooling", &self.pooling).finish_non_exhaustive()
+    }
+}
+
+/// The queue at this place. Nothing is connected yet: while the database is down, each call says
+/// [`QueueError::Unreachable`] after four seconds, and the first one after that works.
+///
+/// # Errors
+/// [`QueueError::Refused`] for a URL that no connection can come of.
+pub fn open_postgres(
+    place: PostgresPlace<'_>,
+    clock: Arc<dyn Clock>,
+    connections: u32,
+) -> Result<PostgresQueue, QueueError> {
+    let route = Route::new(place.url, place.pooling)?;
+    let direct = place.direct_url.map(|url| Route::new(url, None)).transpose()?;
+    let pool = RwLock::new(open_pool(&route, connections));
+    Ok(PostgresQueue { route, direct, pool, shown_data: AtomicU64::new(SHOWN_DATA), clock })
+}
+
+fn open_pool(route: &Arc<Route>, connections: u32) -> Connections {
+    Pool::builder()
+        .max_size(connections)
+        .min_idle(Some(0))
+        .connection_timeout(CONNECTION_TIMEOUT)
+        // A round trip for each call; `ready` makes it where it is needed.
+        .test_on_check_out(false)
+        // Errors come back from the calls; logged here as well they would be told twice.
+        .error_handler(Box::new(NopErrorHandler))
+        .build_unchecked(Manager(Arc::clone(route)))
+}
+
+impl PostgresQueue {
+    fn pool(&self) -> Connections {
+        self.pool.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn connection(&self) -> Result<Connection, QueueError> {
+        self.pool().get().map_err(|e| failures::connection(&e))
+    }
+
+    /// A connection that has just answered; a shared one is in its call's transaction. A server that restarted has cut all
+    /// of the pool's; one that does not answer counts as broken, and the pool drops it.
+    fn ready(&self) -> Result<Connection, QueueError> {
+        let mut why = String::new();
+        for _ in 0..=self.pool().max_size() {
+            let mut link = self.connection()?;
+            match link.begin(&self.route) {
+                Ok(()) => return Ok(link),
+                Err(error) => why = error.to_string(),
+            }
+        }
+        Err(QueueError::Unreachable(format!("no connection answers: {}", why.trim_end())))
+    }
+
+    /// For statements that change rows: one that may have been done must not be done again, so its connection is tested
+    /// first.
+    fn run<T>(
+        &self,
+        what: impl fmt::Display,
+        statement: impl FnOnce(&mut PgConnection) -> QueryResult<T>,
+    ) -> Result<T, QueueError> {
+        let mut link = self.ready()?;
+        let answer = statement(&mut link.conn);
+        link.end(answer).map_err(|e| failures::statement(&what.to_string(), &e))
+    }
+
+    /// For statements that only read: they test the connection themselves, and are asked again where it was gone.
+    fn read<T>(
+        &self,
+        what: impl fmt::Display,
+        statement: impl Fn(&mut PgConnection) -> QueryResult<T>,
+    ) -> Result<T, QueueError> {
+        let mut link = self.connection()?;
+        if link.shared {
+            drop(link);
+            link = self.ready()?;
+        }
+        let answer = statement(&mut link.conn);
+        let answer = match link.end(answer) {
+            // The failure itself does not always tell diesel, and so the pool, that the connection is gone.
+            Err(_) if link.is_gone() => {
+                drop(link);
+                let mut link = self.ready()?;
+                let answer = statement(&mut link.conn);
+                link.end(answer)
+            }
+            answer => answer,
+        };
+        answer.map_err(|e| failures::statement(&what.to_string(), &e))
+    }
+
+    /// A connection with a session of its own: by the direct way where there is one. The error says what would have to be
+    /// done with it, and what is to be changed in jobs.toml.
+    fn session(&self, what: &str) -> Result<PgConnection, QueueError> {
+        let (route, key) = self.direct.as_ref().map_or((&self.route, "url"), |direct| (direct, "direct_url"));
+        route.session()?.ok_or_else(|| {
+            QueueError::Unfit(format!(
+                "{what} needs a connection of its own, and [database] {key} leads through a pooler of transactions; set \
+                 [database] direct_url to the server itself"
+            ))
+        })
+    }
+
+    /// What a statement answered. Where it was refused and the tables lack something, that is the reason.
+    fn whole<T>(&self, answer: Result<T, QueueError>) -> Result<T, QueueError> {
+        match answer {
+            Err(error) if !error.may_pass() => match self.migrate(true)?.as_slice() {
+                [] => Err(error),
+                missing => Err(failures::older(missing)),
+            },
+            answer => answer,
+        }
+    }
+
+    /// A fenced write; a key that cannot exist is held by nobody.
+    fn write_back(
+        &self,
+        what: &str,
+        key: &RequestKey,
+        statement: impl FnOnce(&mut PgConnection) -> QueryResult<usize>,
+    ) -> Result<WriteBack, QueueError> {
+        let changed = if can_exist(key) { self.run(format_args!("{what} {key}"), statement)? } else { 0 };
+        Ok(if changed == 1 { WriteBack::Done } else { WriteBack::Lost })
+    }
+
+    /// What ends the statement of a server process, by another connection. A pooler gives the process to nobody else while the
+    /// transaction lasts in which it is asked.
+    fn canceller(&self) -> impl Fn(i32) + Send + 'static {
+        let (pool, route) = (self.pool(), Arc::clone(&self.route));
+        move |process| {
+            // Where there is none the statement ends by its time-out.
+            let Ok(mut link) = pool.get() else { return };
+            if link.begin(&route).is_ok() {
+                let asked = patience::cancel(&mut link.conn, process);
+                if let Err(error) = link.end(asked) {
+                    log::debug!("a search could not be ended early error={error}");
+                }
+            }
+        }
+    }
+
+    fn shown_data(&self) -> u64 {
+        self.shown_data.load(Ordering::Relaxed)
+    }
+
+    /// What the test's clock has been moved ahead, in microseconds.
+    fn shift(&self) -> i64 {
+        microseconds(self.clock.shift())
+    }
+}

@@ -1,0 +1,93 @@
+//! The verbs of clients and operators.
+
+use std::sync::atomic::Ordering;
+
+use super::super::super::paging::{Entry, Page};
+use super::super::super::patience::Patience;
+use super::super::super::queue::ClientQueue;
+use super::super::super::reading::{Client, Found, Reader, Search, Waiting};
+use super::super::super::stored;
+use super::super::super::text::can_exist;
+use super::super::super::types::{NewRequest, Overview, QueueError, RequestKey, RequestRow, Retried, Submitted};
+use super::super::{list, page_start, patience, rows, search, submit};
+use super::PostgresQueue;
+
+impl ClientQueue for PostgresQueue {
+    fn submit_for(&self, request: &NewRequest, client: &Client) -> Result<Submitted, QueueError> {
+        if !can_exist(&request.key) {
+            return Err(QueueError::Refused("submit: a key with a NUL character".to_owned()));
+        }
+        self.run(format_args!("submit {}", request.key), |conn| submit::submit(conn, self.shift(), request, client))
+    }
+
+    fn mark_made(&self, key: &RequestKey) -> Result<Option<String>, QueueError> {
+        if !can_exist(key) {
+            return Ok(None);
+        }
+        self.read(format_args!("look at {key}"), |conn| submit::mark_made(conn, key))
+    }
+
+    fn is_full(&self, client: &Client) -> Result<bool, QueueError> {
+        self.read("count open rows of job_request", |conn| submit::is_full(conn, client))
+    }
+
+    fn cancel(&self, key: &RequestKey, by: &str) -> Result<bool, QueueError> {
+        let what = format!("cancel {key}");
+        Ok(can_exist(key) && self.run(what, |conn| submit::cancel(conn, self.shift(), key, by))?)
+    }
+
+    fn resubmit_for(&self, key: &RequestKey, client: &Client) -> Result<Retried, QueueError> {
+        if !can_exist(key) {
+            return Ok(Retried::NotFailed);
+        }
+        self.run(format_args!("resubmit {key}"), |conn| submit::resubmit(conn, self.shift(), key, client))
+    }
+
+    fn find(&self, key: &RequestKey) -> Result<Option<RequestRow>, QueueError> {
+        if !can_exist(key) {
+            return Ok(None);
+        }
+        self.read(format_args!("find {key}"), |conn| rows::find(conn, key, self.shown_data()))
+    }
+
+    fn list(&self, tag: Option<&str>, reader: &Reader, page: &Page) -> Result<Vec<Entry>, QueueError> {
+        let begin = page_start::begin(page.after.as_ref())?;
+        if tag.is_some_and(|tag| tag.contains('\0')) {
+            return Ok(Vec::new());
+        }
+        self.read("list job_request", |conn| list::list(conn, tag, reader, &begin, page.limit))
+    }
+
+    fn search(&self, search: &Search, reader: &Reader, page: &Page, patience: &Patience) -> Result<Found, QueueError> {
+        let begin = page_start::begin(page.after.as_ref())?;
+        let found = self.read("search job_request", |conn| {
+            patience::bounded(conn, patience, self.canceller(), |conn| {
+                let total = search::count(conn, search, reader)?;
+                patience::time_out(conn, patience)?;
+                let entries = search::search(conn, search, reader, (&begin, page.limit, total))?;
+                Ok(Found { total, entries })
+            })
+        });
+        found.map_err(|error| if patience.is_over() { QueueError::TooLong } else { error })
+    }
+
+    fn rows(&self, keys: &[RequestKey], bytes: u64) -> Result<Vec<(usize, RequestRow)>, QueueError> {
+        if !keys.iter().all(can_exist) {
+            return Err(QueueError::Refused("read rows: a key with a NUL character".to_owned()));
+        }
+        self.read("read rows of job_request", |conn| rows::rows(conn, keys, self.shown_data(), bytes))
+    }
+
+    fn waiting(&self, job_ids: &[String]) -> Result<Vec<Waiting>, QueueError> {
+        let rows = self.read("read the line in job_request", |conn| rows::waiting(conn, self.shift(), job_ids))?;
+        Ok(stored::waiting(rows))
+    }
+
+    fn overview(&self) -> Result<Overview, QueueError> {
+        self.read("count job_request", rows::overview)
+    }
+
+    fn show_request_data(&self, most: u64) {
+        self.shown_data.store(most, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,94 @@
+//! The verbs of those who work on requests.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::super::super::listening::Listener;
+use super::super::super::queue::WorkQueue;
+use super::super::super::reading::Progress;
+use super::super::super::stored;
+use super::super::super::text::{can_exist, token};
+use super::super::super::types::{
+    Claim, ClaimWish, ClaimedText, Completion, Failure, NewRequest, QueueError, RequestKey, WriteBack,
+};
+use super::super::{claim, lease, listen, rows, slots, write_back};
+use super::PostgresQueue;
+
+impl WorkQueue for PostgresQueue {
+    fn now(&self) -> Result<DateTime<Utc>, QueueError> {
+        self.read("ask for the time", |conn| rows::now(conn, self.shift()))?
+            .ok_or_else(|| QueueError::Refused("the database's time does not read".to_owned()))
+    }
+
+    fn listen(&self) -> Result<Option<Listener>, QueueError> {
+        self.direct.as_ref().unwrap_or(&self.route).session()?.map(listen::listen).transpose()
+    }
+
+    fn claim(&self, wish: &ClaimWish) -> Result<Claim, QueueError> {
+        let token = token(&wish.owner)?;
+        let rows = self.run("claim from job_request", |conn| claim::claim(conn, self.shift(), wish, &token))?;
+        Ok(stored::claim(token, rows))
+    }
+
+    fn claimed_text(&self, key: &RequestKey, which: ClaimedText, most: u64) -> Result<Option<String>, QueueError> {
+        let what = format!("read {} of {key}", which.column());
+        if can_exist(key) { self.read(what, |conn| lease::text_of(conn, key, which, most)) } else { Ok(None) }
+    }
+
+    fn renew(
+        &self,
+        token: &str,
+        rows: &[(RequestKey, Option<String>)],
+        lease: Duration,
+    ) -> Result<Vec<RequestKey>, QueueError> {
+        self.run("renew leases in job_request", |conn| lease::renew(conn, self.shift(), token, rows, lease))
+    }
+
+    fn note_progress(&self, token: &str, rows: &[(RequestKey, Progress)]) -> Result<(), QueueError> {
+        self.run("note progress in job_request", |conn| lease::note_progress(conn, token, rows))
+    }
+
+    fn complete_all(&self, token: &str, rows: &[(RequestKey, Completion)]) -> Result<Vec<WriteBack>, QueueError> {
+        self.run(stored::completing(rows), |conn| write_back::complete_all(conn, self.shift(), token, rows))
+    }
+
+    fn retry_later(
+        &self,
+        token: &str,
+        key: &RequestKey,
+        failure: &Failure,
+        delay: Duration,
+    ) -> Result<WriteBack, QueueError> {
+        self.write_back("put back", key, |conn| write_back::retry_later(conn, self.shift(), token, key, failure, delay))
+    }
+
+    fn fail(&self, token: &str, key: &RequestKey, failure: &Failure) -> Result<WriteBack, QueueError> {
+        self.write_back("fail", key, |conn| write_back::fail(conn, self.shift(), token, key, failure))
+    }
+
+    fn hand_back(
+        &self,
+        token: &str,
+        key: &RequestKey,
+        processed_batches: Option<&str>,
+    ) -> Result<WriteBack, QueueError> {
+        self.write_back("hand back", key, |conn| write_back::hand_back(conn, token, key, processed_batches))
+    }
+
+    fn next_claimable(&self, job_ids: &[String]) -> Result<Option<DateTime<Utc>>, QueueError> {
+        self.read("look for work in job_request", |conn| lease::next_claimable(conn, self.shift(), job_ids))
+    }
+
+    fn last_slot(&self, job_id: &str, schedule: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, QueueError> {
+        let what = format!("read the last slot of {job_id}");
+        self.run(&what, |conn| slots::last_slot(conn, job_id, schedule, now))?
+            .ok_or_else(|| QueueError::Refused(format!("{what}: it is not a time")))
+    }
+
+    fn make_slot(&self, job_id: &str, slot: DateTime<Utc>, request: &NewRequest) -> Result<bool, QueueError> {
+        let what = format!("make a slot of {job_id}");
+        self.run(&what, |conn| slots::make_slot(conn, self.shift(), job_id, slot, request))?
+            .ok_or_else(|| QueueError::Refused(format!("{what}: last_slot was never asked")))
+    }
+}

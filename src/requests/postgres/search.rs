@@ -1,0 +1,73 @@
+//! Searches: how many rows match, and the newest of them page by page.
+
+use diesel::pg::PgConnection;
+use diesel::prelude::*;
+
+use super::super::paging::Entry;
+use super::super::reading::{COUNTED, FEW, Reader, Search};
+use super::super::stored::StoredTotal;
+use super::list::{all, entries, newest, visible};
+use super::page_start::Begin;
+use super::statement::{Statement, Values};
+
+/// Rows that a search matches.
+fn searched(search: &Search, values: &mut Values) -> Vec<String> {
+    let mut conditions = Vec::new();
+    let lists = [("job_id", &search.job_ids), ("status", &search.statuses), ("requested_channel", &search.channels)];
+    for (column, list) in lists {
+        if let Some(list) = list {
+            conditions.push(format!("j.{column} = ANY({})", values.texts(list.iter().cloned())));
+        }
+    }
+    if let Some(day) = search.submitted_on {
+        let day = values.text(&day.to_string());
+        conditions.push(format!(
+            "j.dt_job_submitted >= {day}::timestamp AND j.dt_job_submitted < {day}::timestamp + interval '1 day'"
+        ));
+    }
+    conditions
+}
+
+/// How many rows match, counted up to one more than [`COUNTED`].
+pub(super) fn count(conn: &mut PgConnection, search: &Search, reader: &Reader) -> QueryResult<u64> {
+    let mut values = Values::default();
+    let conditions = [vec!["TRUE".to_owned()], searched(search, &mut values), visible(reader, &mut values)].concat();
+    let sql = format!(
+        "SELECT count(*) AS total FROM (
+            SELECT FROM job_request AS j WHERE {} LIMIT {}
+        ) AS matching",
+        conditions.join(" AND "),
+        COUNTED + 1
+    );
+    let totals: Vec<StoredTotal> = Statement { sql, values }.load(conn)?;
+    Ok(totals.first().map_or(0, StoredTotal::total))
+}
+
+/// The newest that match, of so many.
+pub(super) fn search(
+    conn: &mut PgConnection,
+    search: &Search,
+    reader: &Reader,
+    (begin, limit, total): (&Begin, u32, u64),
+) -> QueryResult<Vec<Entry>> {
+    if total == 0 {
+        return Ok(Vec::new());
+    }
+    let mut values = Values::default();
+    let conditions = [searched(search, &mut values), visible(reader, &mut values)].concat();
+    let order = "j.tag, j.request_id";
+    if total > FEW || conditions.is_empty() {
+        let statement = newest(("job_request", &all(), order), &conditions, begin.0.as_ref(), limit, values);
+        return statement.load(conn).map(entries);
+    }
+    // Few are found as they were counted, and sorted; from the newest on they may be a whole table apart.
+    let mut statement = newest(("matching", &all(), order), &[], begin.0.as_ref(), limit, values);
+    statement.sql = format!(
+        "WITH matching AS MATERIALIZED (
+            SELECT j.tag, j.request_id, j.dt_job_submitted FROM job_request AS j WHERE {}
+        ) {}",
+        conditions.join(" AND "),
+        statement.sql
+    );
+    statement.load(conn).map(entries)
+}

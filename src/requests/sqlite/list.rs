@@ -1,0 +1,182 @@
+//! The newest rows that a reader may see, page by page.
+
+use std::collections::VecDeque;
+
+use chrono::{DateTime, Datelike, Days, NaiveDate, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{Binary, Integer, Nullable};
+use diesel::sqlite::SqliteConnection;
+use serde_json::json;
+
+use super::super::paging::Entry;
+use super::super::reading::{Reader, sqlite_glob};
+use super::super::stored::{Loose, text};
+use super::super::types::RequestKey;
+use super::page_start::{Begin, FORMS, LONGEST_TIME, Last};
+use super::statement::{Statement, Value};
+
+/// A key that is not text names no row, and one of a thousand characters none of ours.
+pub(super) const NAMED: &str = "typeof(tag) = 'text' AND typeof(request_id) = 'text'
+    AND octet_length(tag) <= 1000 AND octet_length(request_id) <= 1000";
+
+/// Rows that the reader may see.
+pub(super) fn visible(reader: &Reader, statement: &mut Statement) -> Vec<String> {
+    let mut conditions = Vec::new();
+    let mut matches = |column: &str, globs: &[String]| {
+        let globs: Vec<String> = globs.iter().map(|glob| sqlite_glob(glob)).collect();
+        let globs = statement.value(Value::Text(json!(globs).to_string()));
+        format!("EXISTS (SELECT 1 FROM json_each({globs}) WHERE job_request.{column} GLOB value)")
+    };
+    if !reader.tags.is_empty() {
+        conditions.push(matches("tag", &reader.tags));
+    }
+    if let Some(channels) = &reader.channels {
+        conditions.push(matches("requested_channel", channels));
+        let allowed = statement.value(Value::Text(reader.allowed_channels().unwrap_or_default()));
+        conditions.push(format!("(allowed_channels IS NULL OR allowed_channels = {allowed})"));
+    }
+    conditions
+}
+
+/// The newest rows of each form of time, each in the order of its raw times: at most `limit` of each.
+///
+/// `by_index`: not, where another index leads to few rows, which are sorted then (the plus keeps SQLite from those on times).
+/// `day`: only that day's, as far as raw times tell it.
+pub(super) fn newest(
+    mut statement: Statement,
+    conditions: &[String],
+    begin: &Begin,
+    (by_index, day): (bool, Option<NaiveDate>),
+    limit: u32,
+) -> Statement {
+    let submitted = if by_index { "dt_job_submitted" } else { "+dt_job_submitted" };
+    let limit = statement.value(Value::Integer(i64::from(limit)));
+    let branches = FORMS.iter().enumerate().map(|(form, is_of_form)| {
+        let mut conditions = conditions.to_vec();
+        conditions.push(is_of_form.replace('@', submitted));
+        if let (Some(day), 0) = (day, form) {
+            conditions.extend(around(day, submitted, &mut statement));
+        }
+        if let Some(last) = &begin.0[form] {
+            let mut text = |bytes: &Vec<u8>| format!("CAST({} AS TEXT)", statement.value(Value::Blob(bytes.clone())));
+            let (tag, request_id) = (text(&last.tag), text(&last.request_id));
+            // The plus keeps SQLite from looking these up.
+            let beyond = format!("(+tag > {tag} OR +tag = {tag} AND +request_id > {request_id})");
+            conditions.push(match &last.submitted {
+                None => beyond,
+                Some(at) => {
+                    let at = statement.value(at.clone());
+                    format!("{submitted} <= {at} AND (+dt_job_submitted < {at} OR {beyond})")
+                }
+            });
+        }
+        format!(
+            "SELECT * FROM (SELECT {form} AS form, tag, request_id, typeof(dt_job_submitted) AS kind,
+                CASE typeof(dt_job_submitted) WHEN 'real' THEN format('%!.17g', dt_job_submitted)
+                    ELSE substr(dt_job_submitted, 1, {LONGEST_TIME}) END AS submitted
+            FROM job_request WHERE {} ORDER BY {submitted} DESC, tag, request_id LIMIT {limit})",
+            conditions.join(" AND ")
+        )
+    });
+    let branches: Vec<String> = branches.collect();
+    statement.sql = branches.join(" UNION ALL ");
+    statement
+}
+
+/// What of the dates (the first form) may be on a day: an offset may put a date some days off, and one that is not written
+/// with two digits each sorts elsewhere in its year.
+fn around(day: NaiveDate, submitted: &str, statement: &mut Statement) -> Option<String> {
+    let (from, until) = (day.checked_sub_days(Days::new(6))?, day.checked_add_days(Days::new(6))?);
+    let mut text = |text: String| statement.value(Value::Text(text));
+    let years = [text(format!("{:04}-", from.year())), text(format!("{:04}.", until.year()))];
+    let days = [text(from.to_string()), text(until.to_string())];
+    Some(format!(
+        "{submitted} >= {} AND {submitted} < {} AND (dt_job_submitted BETWEEN {} AND {}
+            OR dt_job_submitted NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*')",
+        years[0], years[1], days[0], days[1]
+    ))
+}
+
+#[derive(QueryableByName)]
+pub(super) struct Listed {
+    #[diesel(sql_type = Integer)]
+    form: i32,
+    #[diesel(sql_type = Binary)]
+    tag: Vec<u8>,
+    #[diesel(sql_type = Binary)]
+    request_id: Vec<u8>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    kind: Option<Loose>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    submitted: Option<Vec<u8>>,
+}
+
+impl Listed {
+    /// The row as a place remembers it.
+    fn last(self) -> Option<(usize, Last)> {
+        let bytes = self.submitted.unwrap_or_default();
+        let as_text = || String::from_utf8_lossy(&bytes).into_owned();
+        let submitted = match text(self.kind)?.as_str() {
+            "null" => None,
+            "integer" => Some(Value::Integer(as_text().parse().ok()?)),
+            "real" => Some(Value::Real(as_text().parse().ok()?)),
+            "blob" => Some(Value::Blob(bytes)),
+            _ => Some(Value::Text(as_text())),
+        };
+        let Self { form, tag, request_id, .. } = self;
+        Some((usize::try_from(form).ok()?, Last { submitted, tag, request_id }))
+    }
+}
+
+/// Merges the forms of time: always the newest of what each has next.
+pub(super) fn merged(rows: Vec<Listed>, mut begin: Begin, limit: u32) -> Vec<Entry> {
+    let mut forms: [VecDeque<(Option<DateTime<Utc>>, Last)>; FORMS.len()] = Default::default();
+    for (form, last) in rows.into_iter().filter_map(Listed::last) {
+        if let Some(rows) = forms.get_mut(form) {
+            rows.push_back((last.time(), last));
+        }
+    }
+    let mut entries = Vec::new();
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    while entries.len() < limit {
+        let heads = forms.iter().enumerate().filter_map(|(form, rows)| Some((form, rows.front()?)));
+        let newest = heads.max_by(|(_, (time, last)), (_, (other_time, other))| {
+            time.cmp(other_time).then_with(|| (&other.tag, &other.request_id).cmp(&(&last.tag, &last.request_id)))
+        });
+        let Some(form) = newest.map(|(form, _)| form) else { break };
+        let Some((_, last)) = forms[form].pop_front() else { break };
+        // A key that is no UTF-8 names no row that could be read; its place is one all the same.
+        let key = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+        let key = RequestKey { tag: key(&last.tag), request_id: key(&last.request_id) };
+        begin.0[form] = Some(last);
+        entries.push(Entry { key, place: begin.place() });
+    }
+    entries
+}
+
+pub(super) fn of_tag(tag: &str, reader: &Reader, begin: &Begin, limit: u32) -> Statement {
+    let mut statement = Statement::default();
+    let tag = statement.value(Value::Text(tag.to_owned()));
+    let conditions = [vec![format!("tag = {tag}"), NAMED.to_owned()], visible(reader, &mut statement)].concat();
+    newest(statement, &conditions, begin, (true, None), limit)
+}
+
+pub(super) fn of_all(reader: &Reader, begin: &Begin, limit: u32) -> Statement {
+    let mut statement = Statement::default();
+    let conditions = [vec![NAMED.to_owned()], visible(reader, &mut statement)].concat();
+    newest(statement, &conditions, begin, (true, None), limit)
+}
+
+pub(super) fn list(
+    conn: &mut SqliteConnection,
+    tag: Option<&str>,
+    reader: &Reader,
+    begin: Begin,
+    limit: u32,
+) -> QueryResult<Vec<Entry>> {
+    let statement = match tag {
+        Some(tag) => of_tag(tag, reader, &begin, limit),
+        None => of_all(reader, &begin, limit),
+    };
+    Ok(merged(statement.load(conn)?, begin, limit))
+}

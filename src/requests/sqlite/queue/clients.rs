@@ -1,0 +1,93 @@
+//! The verbs of clients and operators.
+
+use std::sync::atomic::Ordering;
+
+use super::super::super::failures;
+use super::super::super::paging::{Entry, Page};
+use super::super::super::patience::Patience;
+use super::super::super::queue::ClientQueue;
+use super::super::super::reading::{Client, Found, Reader, Search, Waiting};
+use super::super::super::stored;
+use super::super::super::text::can_exist;
+use super::super::super::types::{NewRequest, Overview, QueueError, RequestKey, RequestRow, Retried, Submitted};
+use super::super::{functions, list, page_start, rows, search, submit};
+use super::SqliteQueue;
+
+impl ClientQueue for SqliteQueue {
+    fn submit_for(&self, request: &NewRequest, client: &Client) -> Result<Submitted, QueueError> {
+        if !can_exist(&request.key) {
+            return Err(QueueError::Refused("submit: a key with a NUL character".to_owned()));
+        }
+        self.run(format_args!("submit {}", request.key), |conn| submit::submit(conn, &self.now(), request, client))
+    }
+
+    fn mark_made(&self, key: &RequestKey) -> Result<Option<String>, QueueError> {
+        if !can_exist(key) {
+            return Ok(None);
+        }
+        self.run(format_args!("look at {key}"), |conn| submit::mark_made(conn, key))
+    }
+
+    fn is_full(&self, client: &Client) -> Result<bool, QueueError> {
+        self.run("count open rows of job_request", |conn| submit::is_full(conn, client))
+    }
+
+    fn cancel(&self, key: &RequestKey, by: &str) -> Result<bool, QueueError> {
+        let what = format!("cancel {key}");
+        Ok(can_exist(key) && self.run(what, |conn| submit::cancel(conn, &self.now(), key, by))?)
+    }
+
+    fn resubmit_for(&self, key: &RequestKey, client: &Client) -> Result<Retried, QueueError> {
+        if !can_exist(key) {
+            return Ok(Retried::NotFailed);
+        }
+        self.run(format_args!("resubmit {key}"), |conn| submit::resubmit(conn, &self.now(), key, client))
+    }
+
+    fn find(&self, key: &RequestKey) -> Result<Option<RequestRow>, QueueError> {
+        if !can_exist(key) {
+            return Ok(None);
+        }
+        self.run(format_args!("find {key}"), |conn| rows::find(conn, key, self.shown_data()))
+    }
+
+    fn list(&self, tag: Option<&str>, reader: &Reader, page: &Page) -> Result<Vec<Entry>, QueueError> {
+        let begin = page_start::begin(page.after.as_ref())?;
+        if tag.is_some_and(|tag| tag.contains('\0')) {
+            return Ok(Vec::new());
+        }
+        self.run("list job_request", |conn| list::list(conn, tag, reader, begin, page.limit))
+    }
+
+    fn search(&self, search: &Search, reader: &Reader, page: &Page, patience: &Patience) -> Result<Found, QueueError> {
+        let begin = page_start::begin(page.after.as_ref())?;
+        let mut conn = self.connection()?;
+        let found = functions::while_waiting(patience, || {
+            let total = search::count(&mut conn, search, reader)?;
+            let entries = search::search(&mut conn, search, reader, (begin, page.limit, total))?;
+            Ok(Found { total, entries })
+        });
+        found.map_err(|error| match failures::statement("search job_request", &error) {
+            // Its statement ended because nobody waits, and what it failed with is only how that is done.
+            _ if patience.is_over() => QueueError::TooLong,
+            error => error,
+        })
+    }
+
+    fn rows(&self, keys: &[RequestKey], bytes: u64) -> Result<Vec<(usize, RequestRow)>, QueueError> {
+        self.run("read rows of job_request", |conn| rows::rows(conn, keys, self.shown_data(), bytes))
+    }
+
+    fn waiting(&self, job_ids: &[String]) -> Result<Vec<Waiting>, QueueError> {
+        let rows = self.run("read the line in job_request", |conn| rows::waiting(conn, &self.now(), job_ids))?;
+        Ok(stored::waiting(rows))
+    }
+
+    fn overview(&self) -> Result<Overview, QueueError> {
+        self.run("count job_request", rows::overview)
+    }
+
+    fn show_request_data(&self, most: u64) {
+        self.shown_data.store(most, Ordering::Relaxed);
+    }
+}
