@@ -24,7 +24,8 @@ use exhaust::sources::files::FilesSource;
 use exhaust::sources::{Settings, Source};
 use exhaust::tables::catalog::Catalog;
 use exhaust::tables::loaded::{Shared, SharedBuilder};
-use exhaust::tables::schema::{Scan, Table};
+use exhaust::tables::plan::Scan;
+use exhaust::tables::schema::Table;
 use exhaust::worker::load::{self, Bounds, Learners, Wish};
 use exhaust::worker::stats::LoadStats;
 

@@ -21,7 +21,9 @@ use exhaust::reports::job_config::JobConfig;
 use exhaust::sources::files::FilesSource;
 use exhaust::sources::{Bounds, Settings, Source, SourceError, Tally, values};
 use exhaust::tables::chunk::Texts;
-use exhaust::tables::schema::{Column, Kind, Scan, Table, keys};
+use exhaust::tables::keys::keys;
+use exhaust::tables::plan::Scan;
+use exhaust::tables::schema::{Column, Kind, Table};
 
 /// What a target does with its bytes.
 pub type Body = fn(&[u8]);
@@ -103,7 +105,7 @@ pub fn csv_line(data: &[u8]) {
     let dialect = [CsvDialect::Rfc4180, CsvDialect::Spark, CsvDialect::Cqlsh][usize::from(*dialect) % 3];
     let content = [b"userid,firstname\n", lines].concat();
     let columns = vec![Column::key("userid"), Column::optional("firstname", Kind::Text)];
-    let scan = Scan { table: Table::User, columns, only: None };
+    let scan = Scan::everything(Table::User, columns);
     let Ok((rows, tally)) = rows("user.csv", &content, dialect, &scan) else { return };
     if dialect != CsvDialect::Rfc4180 || !tally.bad.is_empty() {
         return;
@@ -193,7 +195,7 @@ pub fn parquet_footer(data: &[u8]) {
         Column::optional("certificates", Kind::Entries),
     ];
     for only in [None, Some(("batchid".into(), keys(["b1".to_owned()])))] {
-        let scan = Scan { table: Table::UserEnrolments, columns: columns.clone(), only };
+        let scan = Scan { table: Table::UserEnrolments, columns: columns.clone(), reach: only.into(), learners: None };
         let _ = rows("user_enrolments.parquet", &content, CsvDialect::Rfc4180, &scan);
     }
 }

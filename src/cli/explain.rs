@@ -21,8 +21,8 @@ use crate::requests::{Clock, RequestKey, SystemClock};
 use crate::sources::{Source, SourceError};
 use crate::tables::catalog::Catalog;
 use crate::tables::loaded::Shared;
+use crate::tables::plan::Scan;
 use crate::tables::quality::Quality;
-use crate::tables::schema::Scan;
 use crate::worker::generate::Meter;
 use crate::worker::load::{self, Learners};
 use crate::worker::stats::LoadStats;
@@ -245,7 +245,7 @@ fn print(explanation: &Explanation) {
 
 fn scan_line(scan: &Scan) -> [String; 3] {
     let columns: Vec<&str> = scan.columns.iter().map(|column| column.name.as_ref()).collect();
-    let only = scan.only.as_ref().map_or_else(String::new, |(column, keys)| format!("{} keys of {column}", keys.len()));
+    let only = scan.only().map_or_else(String::new, |(column, keys)| format!("{} keys of {column}", keys.len()));
     [scan.table.to_string(), columns.join(", "), only]
 }
 

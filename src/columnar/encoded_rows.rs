@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::columnar::spelling;
 
-/// Lines of one piece: their numbers are the piece's place and 10 bits. A piece is a quarter of a megabyte: room that others
+/// EncodedRows of one piece: their numbers are the piece's place and 10 bits. A piece is a quarter of a megabyte: room that others
 /// left is found again for it.
 pub const PIECE: usize = 1 << 10;
 
@@ -22,16 +22,16 @@ pub struct Layout {
     pub public: Range<usize>,
 }
 
-/// Lines in memory.
+/// EncodedRows in memory.
 #[derive(Debug, Default)]
-pub struct LineBlock {
+pub struct RowBlock {
     layout: Layout,
-    pieces: Vec<Lines>,
+    pieces: Vec<EncodedRows>,
 }
 
-/// Lines one after the other, to be put into a block.
+/// EncodedRows one after the other, to be put into a block.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub struct EncodedRows {
     layout: Layout,
     bytes: Vec<u8>,
     marks: Vec<Marks>,
@@ -50,7 +50,7 @@ struct Marks {
     runs: bool,
 }
 
-impl Lines {
+impl EncodedRows {
     /// None yet.
     #[must_use]
     pub fn new(layout: &Layout) -> Self {
@@ -128,7 +128,7 @@ impl Lines {
     }
 }
 
-impl LineBlock {
+impl RowBlock {
     /// None yet.
     #[must_use]
     pub const fn new(layout: Layout) -> Self {
@@ -145,9 +145,9 @@ impl LineBlock {
     ///
     /// # Panics
     /// If they are more, or if there are more than 2^22 pieces.
-    pub fn append(&mut self, lines: Lines) -> u32 {
+    pub fn append(&mut self, lines: EncodedRows) -> u32 {
         assert!(lines.len() <= PIECE, "a piece of {} lines", lines.len());
-        let fits = |piece: &&mut Lines| {
+        let fits = |piece: &&mut EncodedRows| {
             piece.len() + lines.len() <= PIECE && u32::try_from(piece.bytes.len() + lines.bytes.len()).is_ok()
         };
         let mut first = 0;
@@ -196,7 +196,7 @@ impl LineBlock {
     /// Bytes of memory in use.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let piece = |lines: &Lines| lines.bytes.capacity() + lines.marks.capacity() * size_of::<Marks>();
+        let piece = |lines: &EncodedRows| lines.bytes.capacity() + lines.marks.capacity() * size_of::<Marks>();
         self.pieces.iter().map(piece).sum()
     }
 }
@@ -243,8 +243,8 @@ impl<'a> Line<'a> {
 mod tests {
     use super::*;
 
-    fn lines(rows: &[[&str; 4]]) -> Lines {
-        let mut lines = Lines::new(&Layout { cells: 4, public: 1..3 });
+    fn lines(rows: &[[&str; 4]]) -> EncodedRows {
+        let mut lines = EncodedRows::new(&Layout { cells: 4, public: 1..3 });
         rows.iter().flatten().for_each(|text| lines.push(text));
         lines
     }
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn lines_are_spelled_whole_or_without_what_is_private() {
-        let mut block = LineBlock::new(Layout { cells: 4, public: 1..3 });
+        let mut block = RowBlock::new(Layout { cells: 4, public: 1..3 });
         let first = block.append(lines(&[["a", "b,c", "", "d"]]));
         let second = block.append(lines(&[["", "", "", ""], ["=1", "x", "y", "\"z\""]]));
         assert_eq!((first, second), (0, 1));
@@ -274,10 +274,10 @@ mod tests {
 
     #[test]
     fn numbers_go_on_over_pieces() {
-        let mut block = LineBlock::new(Layout { cells: 1, public: 0..1 });
+        let mut block = RowBlock::new(Layout { cells: 1, public: 0..1 });
         let mut expected = Vec::new();
         for piece in 0..5 {
-            let mut lines = Lines::new(block.layout());
+            let mut lines = EncodedRows::new(block.layout());
             (0..700).for_each(|line| lines.push(&format!("{piece}-{line}")));
             let first = block.append(lines);
             expected.push((first, format!("{piece}-0")));

@@ -12,12 +12,12 @@ use crate::columnar::text_block::TextBlock;
 #[derive(Debug)]
 pub(crate) struct Interner {
     texts: TextBlock,
-    numbers: Numbers,
+    numbers: StringIndex,
 }
 
 impl Default for Interner {
     fn default() -> Self {
-        Self { texts: TextBlock::new(1), numbers: Numbers::default() }
+        Self { texts: TextBlock::new(1), numbers: StringIndex::default() }
     }
 }
 
@@ -66,7 +66,7 @@ pub(crate) type TextHasher = DefaultHashBuilder;
 
 /// Which number each text has.
 #[derive(Debug, Default)]
-pub(crate) struct Numbers {
+pub(crate) struct StringIndex {
     short: HashTable<(Short, u32)>,
     long: HashMap<String, u32>,
     hasher: TextHasher,
@@ -114,7 +114,7 @@ impl Short {
     }
 }
 
-impl Numbers {
+impl StringIndex {
     /// None yet; `hasher` is that of other tables as well.
     pub(crate) fn hashed_by(hasher: &TextHasher) -> Self {
         Self { hasher: hasher.clone(), ..Self::default() }
@@ -243,7 +243,7 @@ pub(crate) fn look_up<'t, 'n>(
     mut texts: impl Iterator<Item = &'t str>,
     unknown: u32,
     hasher: &TextHasher,
-    table: impl Fn(u64) -> &'n Numbers,
+    table: impl Fn(u64) -> &'n StringIndex,
 ) -> Vec<u32> {
     let mut numbers = Vec::with_capacity(texts.size_hint().0);
     let mut block: Vec<(u64, Option<Short>, &str)> = Vec::with_capacity(TOGETHER);

@@ -15,7 +15,7 @@ pub(crate) const SHELVES: usize = 64;
 
 /// A bucket for each slot: what is counted, and rows.
 #[derive(Debug)]
-pub(crate) struct Shelves<B, R: Copy> {
+pub(crate) struct RadixPartitions<B, R: Copy> {
     /// Slot `s` is the bucket `s / SHELVES` of the shelf `s % SHELVES`.
     shelves: Vec<Mutex<Shelf<B, R>>>,
 }
@@ -35,7 +35,7 @@ struct Placed<R: Copy> {
     row: R,
 }
 
-impl<B: Default + Send, R: Copy + Send> Shelves<B, R> {
+impl<B: Default + Send, R: Copy + Send> RadixPartitions<B, R> {
     /// An empty bucket for each of so many slots.
     pub(crate) fn new(slots: usize) -> Self {
         let buckets = |place: usize| (place..slots).step_by(SHELVES).map(|_| (B::default(), 0)).collect();
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn rows_come_to_their_slots_in_their_order() {
         for slots in [1_u32, 2, 63, 64, 65, 300] {
-            let shelves: Shelves<u32, u32> = Shelves::new(slots as usize);
+            let shelves: RadixPartitions<u32, u32> = RadixPartitions::new(slots as usize);
             let mut expected = vec![(0, Vec::new()); slots as usize];
             for chunk in 0..3 {
                 let rows: Vec<(u32, u32)> = (0..1_000).map(|n| ((n * n + chunk) % slots, chunk * 1_000 + n)).collect();
@@ -161,12 +161,12 @@ mod tests {
             let expected: Vec<_> = expected.into_iter().enumerate().collect();
             assert_eq!(settled, expected, "{slots} slots");
         }
-        assert_eq!(Shelves::<u32, u32>::new(0).settled(|_, _, rows| rows), Vec::<Vec<u32>>::new());
+        assert_eq!(RadixPartitions::<u32, u32>::new(0).settled(|_, _, rows| rows), Vec::<Vec<u32>>::new());
     }
 
     #[test]
     fn threads_add_side_by_side() {
-        let shelves: Shelves<u64, u64> = Shelves::new(100);
+        let shelves: RadixPartitions<u64, u64> = RadixPartitions::new(100);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {

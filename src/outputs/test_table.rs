@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use chrono::NaiveDate;
 
-use crate::columnar::encoded_rows::{Layout, LineBlock, Lines};
+use crate::columnar::encoded_rows::{EncodedRows, Layout, RowBlock};
 use crate::tables::finished::{Finished, Listed, TableColumn, Values};
 
 /// Two rows; the first cell of the second one is hidden.
 pub(super) fn with<T>(work: impl FnOnce(&Finished<'_>) -> T) -> T {
-    let mut block = LineBlock::new(Layout { cells: 2, public: 1..2 });
-    let mut lines = Lines::new(block.layout());
+    let mut block = RowBlock::new(Layout { cells: 2, public: 1..2 });
+    let mut lines = EncodedRows::new(block.layout());
     for text in ["0131234567890123456", "=1, \"x\"\n", "private", "b\u{1}_x000D_\r"] {
         lines.push(text);
     }

@@ -22,7 +22,8 @@ use crate::tables::dates::parse_instant;
 use crate::tables::decimal::Decimal;
 use crate::tables::finished::Finished;
 use crate::tables::loaded::{Shared, SharedBuilder};
-use crate::tables::schema::{Column, Kind, Scan, Table};
+use crate::tables::plan::Scan;
+use crate::tables::schema::{Column, Kind, Table};
 
 pub(crate) const TZ: Tz = Tz::Asia__Kolkata;
 
@@ -73,7 +74,7 @@ impl Tables {
         if feed.seed != 0 {
             fastrand::Rng::with_seed(feed.seed).shuffle(&mut rows);
         }
-        if let Some((column, only)) = &scan.only {
+        if let Some((column, only)) = scan.only() {
             // Every second feed also delivers what was not asked for.
             rows.retain(|row| feed.seed % 2 == 1 || only.contains(row[&column.to_ascii_lowercase()].as_str()));
         }

@@ -14,8 +14,9 @@ pub mod values;
 use std::collections::BTreeMap;
 
 use crate::tables::chunk::Chunk;
+use crate::tables::plan::Scan;
 use crate::tables::quality::Faults;
-use crate::tables::schema::{Scan, Table};
+use crate::tables::schema::Table;
 
 /// What every source must know to take values alike.
 #[derive(Clone, Copy, Debug)]

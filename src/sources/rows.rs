@@ -15,8 +15,9 @@ use super::spellings::{COMPLETED_COUNT, Spelling, Spellings};
 use super::values::{self, Unreadable};
 use super::{Settings, Sink, Tally};
 use crate::tables::chunk::Chunk;
+use crate::tables::plan::Scan;
 use crate::tables::quality::Fault;
-use crate::tables::schema::{Column, Kind, Presence, Scan};
+use crate::tables::schema::{Column, Kind, Presence};
 pub(in crate::sources) use columns::Filling;
 
 /// Rows of one chunk.
@@ -97,8 +98,7 @@ impl<'a> Reading<'a> {
     #[must_use]
     pub fn new(scan: &'a Scan, settings: &'a Settings, sink: &'a Sink<'a>) -> Self {
         let only = scan
-            .only
-            .as_ref()
+            .only()
             .and_then(|(name, _)| scan.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name)));
         let by = only.or_else(|| scan.columns.iter().position(|column| column.presence == Presence::Key));
         Self { scan, settings, sink, spellings: Spellings::of(scan), only, by, logged: AtomicU32::new(0) }
@@ -125,7 +125,7 @@ impl<'a> Reading<'a> {
     /// Whether `only` leaves rows with this key in the scan.
     #[must_use]
     pub fn wants(&self, key: &str) -> bool {
-        self.scan.only.as_ref().is_none_or(|(_, keys)| keys.contains(key))
+        self.scan.only().is_none_or(|(_, keys)| keys.contains(key))
     }
 
     /// The first few faults are worth a line each; no values, they may be personal.

@@ -7,7 +7,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::tables::schema::{Column, Kind, Presence, Scan, Table};
+use crate::tables::plan::Scan;
+use crate::tables::schema::{Column, Kind, Presence, Table};
 
 /// The counter that reports are made of: an entry of maps, and a flat column of this name.
 pub const COMPLETED_COUNT: &str = "completedCount";
@@ -170,7 +171,7 @@ mod tests {
     use super::*;
 
     fn scan(table: Table, columns: Vec<Column>) -> Scan {
-        Scan { table, columns, only: None }
+        Scan::everything(table, columns)
     }
 
     fn activity() -> Scan {

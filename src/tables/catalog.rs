@@ -16,10 +16,12 @@ pub use contents::Contents;
 use contents::ContentsBuilder;
 pub(crate) use contents::Metadata;
 
-use crate::tables::chunk::{Chunk, Named};
+use crate::tables::chunk::{Chunk, ChunkView};
 use crate::tables::dates;
+use crate::tables::plan::Scan;
 use crate::tables::quality::Faults;
-use crate::tables::schema::{Column, Kind, Scan, Table};
+use crate::tables::schema::course_batch;
+use crate::tables::schema::{Column, Kind, Table};
 
 /// A batch of learners who take a course together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,7 +164,7 @@ impl CatalogBuilder {
     }
 
     /// Whether the texts of a chunk are borne.
-    fn bears(&self, chunk: Named<'_>, columns: &[Column]) -> bool {
+    fn bears(&self, chunk: ChunkView<'_>, columns: &[Column]) -> bool {
         let mut bytes = 0;
         for column in columns.iter().filter(|column| matches!(column.kind, Kind::Text | Kind::Json)) {
             let texts = chunk.texts(&column.name);
@@ -194,8 +196,8 @@ impl CatalogBuilder {
     #[must_use]
     pub fn scans(&self) -> Vec<Scan> {
         vec![
-            Scan { table: Table::CourseBatch, columns: self.batch_columns.clone(), only: None },
-            Scan { table: Table::Content, columns: self.content_columns.clone(), only: None },
+            Scan::everything(Table::CourseBatch, self.batch_columns.clone()),
+            Scan::everything(Table::Content, self.content_columns.clone()),
         ]
     }
 
@@ -206,15 +208,15 @@ impl CatalogBuilder {
     pub fn take(&self, table: Table, chunk: &Chunk) {
         match table {
             Table::CourseBatch => {
-                let chunk = Named::new(chunk, &self.batch_columns);
+                let chunk = ChunkView::new(chunk, &self.batch_columns);
                 if self.bears(chunk, &self.batch_columns) {
                     self.take_batches(chunk);
                 }
             }
-            Table::Content if !self.bears(Named::new(chunk, &self.content_columns), &self.content_columns) => {}
+            Table::Content if !self.bears(ChunkView::new(chunk, &self.content_columns), &self.content_columns) => {}
             Table::Content => {
                 let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
-                contents.take(Named::new(chunk, &self.content_columns));
+                contents.take(ChunkView::new(chunk, &self.content_columns));
             }
             _ => {}
         }
@@ -228,9 +230,9 @@ impl CatalogBuilder {
         }
     }
 
-    fn take_batches(&self, chunk: Named<'_>) {
-        let (ids, courses) = (chunk.texts("batchid"), chunk.texts("courseid"));
-        let (names, ends) = (chunk.texts("name"), chunk.instants("enddate"));
+    fn take_batches(&self, chunk: ChunkView<'_>) {
+        let (ids, courses) = (chunk.cells(course_batch::BATCHID), chunk.cells(course_batch::COURSEID));
+        let (names, ends) = (chunk.cells(course_batch::NAME), chunk.cells(course_batch::ENDDATE));
         let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
         for row in chunk.rows() {
             let (course_id, name) = (courses.get(row).to_owned(), names.get(row).to_owned());

@@ -7,12 +7,14 @@ use std::iter::repeat_n;
 use std::sync::{Mutex, PoisonError};
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::types::{ArrowPrimitiveType, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, BooleanArray, Int32Array, StringArray, StringViewArray};
 use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 
-use crate::tables::schema::Column;
+use crate::tables::schema::{
+    Bool, Column, ColumnType, CompletedCount, Count, Decimal, Entries, Instant, Json, LastUpdated, Text, TypedColumn,
+};
 
 /// Some rows of a table: one array for each column of the scan, all of one length, and which of their rows count.
 ///
@@ -77,12 +79,12 @@ impl Chunk {
 
 /// A chunk with the names of its columns.
 #[derive(Clone, Copy)]
-pub(crate) struct Named<'a> {
+pub(crate) struct ChunkView<'a> {
     chunk: &'a Chunk,
     columns: &'a [Column],
 }
 
-impl<'a> Named<'a> {
+impl<'a> ChunkView<'a> {
     pub(crate) const fn new(chunk: &'a Chunk, columns: &'a [Column]) -> Self {
         Self { chunk, columns }
     }
@@ -92,37 +94,52 @@ impl<'a> Named<'a> {
         self.chunk.rows()
     }
 
+    /// The cells of a column; one that was not asked for has nothing in it.
+    pub(crate) fn cells<T: ReadCells>(self, column: TypedColumn<T>) -> T::Cells<'a> {
+        T::cells(self.array(column.name()))
+    }
+
     fn array(self, name: &str) -> Option<&'a ArrayRef> {
         let at = self.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))?;
         Some(&self.chunk.columns[at])
     }
 
-    /// A column of kind text or JSON; one that was not asked for has nothing in it.
+    /// A column of kind text or JSON whose name is only known at run time.
     pub(crate) fn texts(self, name: &str) -> Texts<'a> {
-        self.array(name).map_or(Texts::Nothing, Texts::of)
+        Text::cells(self.array(name))
     }
 
-    /// A column of whole numbers, counts or decimals.
-    pub(crate) fn integers(self, name: &str) -> Integers<'a> {
-        Integers(self.array(name).map(|array| {
-            let array = array.as_primitive::<Int64Type>();
-            (&array.values()[..], array.nulls())
-        }))
-    }
-
-    /// A column of instants.
+    /// A column of instants whose name is only known at run time.
     pub(crate) fn instants(self, name: &str) -> Integers<'a> {
-        Integers(self.array(name).map(|array| {
-            let array = array.as_primitive::<TimestampMicrosecondType>();
-            (&array.values()[..], array.nulls())
-        }))
-    }
-
-    /// A column of booleans.
-    pub(crate) fn booleans(self, name: &str) -> Booleans<'a> {
-        Booleans(self.array(name).map(AsArray::as_boolean))
+        Instant::cells(self.array(name))
     }
 }
+
+/// What the cells of a column are in memory.
+pub(crate) trait ReadCells: ColumnType {
+    /// The cells, to be asked row by row.
+    type Cells<'a>;
+
+    /// Those of an array, which has the type of the column's kind; `None`: nothing in any row.
+    fn cells(array: Option<&ArrayRef>) -> Self::Cells<'_>;
+}
+
+macro_rules! read_cells {
+    ($($column:ty),* => $cells:ident, $read:expr) => {$(
+        impl ReadCells for $column {
+            type Cells<'a> = $cells<'a>;
+
+            fn cells(array: Option<&ArrayRef>) -> $cells<'_> {
+                $read(array)
+            }
+        }
+    )*};
+}
+
+read_cells!(Text, Json => Texts, Texts::of_column);
+read_cells!(Count, Decimal, Entries, CompletedCount => Integers, Integers::of::<Int64Type>);
+read_cells!(Instant, LastUpdated => Integers, Integers::of::<TimestampMicrosecondType>);
+read_cells!(Bool => Booleans, Booleans::of);
 
 /// Texts of a column; nothing there is the empty text.
 #[derive(Clone, Copy, Debug)]
@@ -152,6 +169,10 @@ impl<'a> Texts<'a> {
             }
             _ => Self::Plain(array.as_string()),
         }
+    }
+
+    fn of_column(array: Option<&'a ArrayRef>) -> Self {
+        array.map_or(Self::Nothing, Self::of)
     }
 
     /// The text of a row.
@@ -186,13 +207,13 @@ const KEPT: usize = 8 << 20;
 /// What texts mean, remembered from chunk to chunk: the chunks of a row group share one dictionary, and each of its texts
 /// is looked at once. Of texts that come otherwise, neighbours tend to be alike.
 #[derive(Debug, Default)]
-pub struct Meanings<T> {
+pub struct DictionaryCache<T> {
     dictionary: Option<StringArray>,
     /// By place in the dictionary, and at the end what nothing there means.
     known: Vec<T>,
 }
 
-impl<T: Copy> Meanings<T> {
+impl<T: Copy> DictionaryCache<T> {
     /// What each text means, in the order of `rows`. `meanings` is asked for many texts at a time, since finding one may
     /// have to wait for memory: for all of a dictionary, those that no row has included. The meaning of a text must not
     /// change.
@@ -261,19 +282,19 @@ fn of_runs<'a, T: Copy>(
 
 /// The same for what several threads look at, each with its own row group at hand.
 #[derive(Debug)]
-pub(crate) struct SharedMeanings<T>(Vec<Mutex<Meanings<T>>>);
+pub(crate) struct SharedDictionaryCache<T>(Vec<Mutex<DictionaryCache<T>>>);
 
-impl<T: Copy> SharedMeanings<T> {
+impl<T: Copy> SharedDictionaryCache<T> {
     /// For the threads of the current pool.
     pub(crate) fn new() -> Self {
         Self(
             (0..=rayon::current_num_threads())
-                .map(|_| Mutex::new(Meanings { dictionary: None, known: Vec::new() }))
+                .map(|_| Mutex::new(DictionaryCache { dictionary: None, known: Vec::new() }))
                 .collect(),
         )
     }
 
-    /// See [`Meanings::each`].
+    /// See [`DictionaryCache::each`].
     pub(crate) fn each<'a>(
         &self,
         texts: Texts<'a>,
@@ -290,7 +311,14 @@ impl<T: Copy> SharedMeanings<T> {
 #[derive(Clone, Copy)]
 pub(crate) struct Integers<'a>(Option<(&'a [i64], Option<&'a NullBuffer>)>);
 
-impl Integers<'_> {
+impl<'a> Integers<'a> {
+    fn of<T: ArrowPrimitiveType<Native = i64>>(array: Option<&'a ArrayRef>) -> Self {
+        Self(array.map(|array| {
+            let array = array.as_primitive::<T>();
+            (&array.values()[..], array.nulls())
+        }))
+    }
+
     pub(crate) fn get(self, row: usize) -> Option<i64> {
         let (values, nulls) = self.0?;
         nulls.is_none_or(|nulls| nulls.is_valid(row)).then(|| values[row])
@@ -301,7 +329,11 @@ impl Integers<'_> {
 #[derive(Clone, Copy)]
 pub(crate) struct Booleans<'a>(Option<&'a BooleanArray>);
 
-impl Booleans<'_> {
+impl<'a> Booleans<'a> {
+    fn of(array: Option<&'a ArrayRef>) -> Self {
+        Self(array.map(AsArray::as_boolean))
+    }
+
     pub(crate) fn get(self, row: usize) -> bool {
         self.0.is_some_and(|array| array.is_valid(row) && array.value(row))
     }
@@ -323,7 +355,7 @@ mod tests {
 
     #[test]
     fn each_text_of_a_dictionary_is_asked_for_once_though_it_comes_twice() {
-        let mut known = Meanings::default();
+        let mut known = DictionaryCache::default();
         let mut asked = Vec::new();
         let mut lengths = |array: &ArrayRef| {
             known.each(Texts::of(array), 0..array.len(), |texts| {

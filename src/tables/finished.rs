@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use chrono::NaiveDate;
 
-use crate::columnar::encoded_rows::{Line, LineBlock};
+use crate::columnar::encoded_rows::{Line, RowBlock};
 
 /// The values of one column, one per row of the table.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub struct Listed<'a> {
     /// Their headings.
     pub headings: Vec<&'static str>,
     /// The lines that have their cells.
-    pub lines: &'a LineBlock,
+    pub lines: &'a RowBlock,
     /// The line of each row of the table.
     pub keys: Vec<u32>,
     /// Rows of which only the public cells are shown. `None`: no such rows.

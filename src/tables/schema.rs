@@ -3,12 +3,16 @@
 //! A report says which [`Column`]s it needs; a source delivers them in canonical types, whatever they look like in
 //! the wild. Not here: how a value is read (that is `sources`).
 
+mod columns;
+
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::columnar::interner::Numbers;
+pub use columns::{
+    Bool, ColumnType, CompletedCount, Count, Decimal, Entries, Instant, Json, LastUpdated, Text, TypedColumn,
+    assessment_aggregator, content, content_hierarchy, course_batch, user, user_activity_agg, user_enrolments,
+};
 
 /// A table of the platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -131,70 +135,4 @@ impl Column {
     pub const fn optional(name: &'static str, kind: Kind) -> Self {
         Self { name: Cow::Borrowed(name), kind, presence: Presence::Optional }
     }
-}
-
-/// The keys that a scan is limited to.
-pub trait Keys: std::fmt::Debug + Send + Sync {
-    /// Whether rows of this key are wanted.
-    fn contains(&self, key: &str) -> bool;
-
-    /// The same for many keys: where looking one up waits for memory, together is quicker.
-    fn contain(&self, keys: &mut dyn Iterator<Item = &str>) -> Vec<bool> {
-        keys.map(|key| self.contains(key)).collect()
-    }
-
-    /// How many there are.
-    fn len(&self) -> usize;
-
-    /// Whether no row is wanted.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Each of them once, in any order.
-    fn iter(&self) -> Box<dyn Iterator<Item = &str> + '_>;
-}
-
-/// Keys that were put together for a scan.
-#[derive(Debug, Default)]
-struct KeySet(Numbers);
-
-impl Keys for KeySet {
-    fn contains(&self, key: &str) -> bool {
-        self.0.get(key).is_some()
-    }
-
-    fn contain(&self, keys: &mut dyn Iterator<Item = &str>) -> Vec<bool> {
-        self.0.contain(keys)
-    }
-
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn iter(&self) -> Box<dyn Iterator<Item = &str> + '_> {
-        Box::new(self.0.iter())
-    }
-}
-
-/// These keys, for a scan to be limited to.
-#[must_use]
-pub fn keys<T: AsRef<str>>(keys: impl IntoIterator<Item = T>) -> Arc<dyn Keys> {
-    let mut set = KeySet::default();
-    for key in keys {
-        set.0.number(key.as_ref());
-    }
-    Arc::new(set)
-}
-
-/// What is wanted of one table.
-#[derive(Clone, Debug)]
-pub struct Scan {
-    /// The table.
-    pub table: Table,
-    /// The columns to deliver, in this order.
-    pub columns: Vec<Column>,
-    /// Only rows whose value in this column (one of `columns`, of kind text) is in the set. Where given, bad rows are
-    /// counted only if their key is in the set or cannot be read.
-    pub only: Option<(Cow<'static, str>, Arc<dyn Keys>)>,
 }

@@ -13,8 +13,11 @@ use crate::config::checked::MaxBadRows;
 use crate::reports::{Needs, Options};
 use crate::sources::{Sink, Source, SourceError, Tally};
 use crate::tables::catalog::{Catalog, CatalogBuilder, TooMuch};
-use crate::tables::loaded::{BROKEN_HIERARCHY, Borders, Heavy, Shared, SharedBuilder, Stretch, Survey};
-use crate::tables::schema::{Scan, Table};
+use crate::tables::key_range::{KeyRange, SplitPoints};
+use crate::tables::key_sampler::KeySampler;
+use crate::tables::loaded::{BROKEN_HIERARCHY, Heavy, Shared, SharedBuilder};
+use crate::tables::plan::Scan;
+use crate::tables::schema::Table;
 
 /// Reads batches and contents, which are the same for all requests. `metadata` names further columns that content filters
 /// look at; `bytes` is what the catalogue may be.
@@ -71,7 +74,7 @@ pub enum Learners<'a> {
     /// Some of one batch, which is too much to be loaded at once, …
     Some {
         /// … those,
-        stretch: &'a Stretch,
+        stretch: &'a KeyRange,
         /// and the assessments that its report shows, if that is known by now.
         assessments: Option<&'a [u32]>,
     },
@@ -131,8 +134,8 @@ pub fn shared(
 }
 
 /// Finds out where the learners of a batch can be divided.
-pub fn survey(source: &dyn Source, catalog: &Catalog, batch: usize) -> Result<Borders, SourceError> {
-    let survey = Survey::new(catalog, batch);
+pub fn survey(source: &dyn Source, catalog: &Catalog, batch: usize) -> Result<SplitPoints, SourceError> {
+    let survey = KeySampler::new(catalog, batch);
     // What it comes across is counted when all columns are read.
     read(source, survey.scan(), &|chunk| survey.take(chunk), &mut LoadStats::default())?;
     Ok(survey.finish())

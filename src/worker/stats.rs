@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::reports::Counts;
 use crate::reports::filters::LeftOut;
 use crate::sources::Tally;
-use crate::tables::schema::{Scan, Table};
+use crate::tables::plan::Scan;
+use crate::tables::schema::Table;
 
 /// Counts of odd rows: table → reason → number.
 pub type OddRows = BTreeMap<&'static str, BTreeMap<String, u64>>;

@@ -17,7 +17,8 @@ use super::stats::LoadStats;
 use crate::reports::{Needs, Options};
 use crate::sources::{Source, SourceError};
 use crate::tables::catalog::Catalog;
-use crate::tables::loaded::{Borders, Shared};
+use crate::tables::key_range::SplitPoints;
+use crate::tables::loaded::Shared;
 use crate::tables::schema::Table;
 
 /// No stretch is made smaller than about so many bytes, whatever the memory: each reads all tables anew.
@@ -46,7 +47,7 @@ pub(crate) struct Large<'a> {
 pub(crate) struct Stretches<'a> {
     large: Large<'a>,
     meter: &'a Meter,
-    borders: Borders,
+    borders: SplitPoints,
     /// The assessments that its report shows: those with an attempt of anybody, in whatever stretch.
     assessments: Option<Vec<u32>>,
     /// Whether what loading comes across was counted.
@@ -94,7 +95,7 @@ impl<'a> Stretches<'a> {
         let mut is_first = true;
         while let Some(pieces) = waiting.pop_front() {
             points::reach("stretch", &catalog.batches()[batch].id);
-            let stretch = self.borders.stretch(&pieces);
+            let stretch = self.borders.range(&pieces);
             let learners = Learners::Some { stretch: &stretch, assessments: self.assessments.as_deref() };
             let wish = Wish { batches: &[batch], needs, options, timezone, learners };
             // What cannot be divided any more is loaded although it weighs more, but not whatever it weighs.

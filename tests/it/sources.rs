@@ -23,7 +23,9 @@ use exhaust::objects::Bucket;
 use exhaust::sources::Settings;
 use exhaust::sources::files::FilesSource;
 use exhaust::sources::postgres::PostgresSource;
-use exhaust::tables::schema::{Column, Scan, Table, keys as keys_of};
+use exhaust::tables::keys::keys as keys_of;
+use exhaust::tables::plan::Scan;
+use exhaust::tables::schema::{Column, Table};
 
 use crate::databases::TestDatabase;
 
@@ -46,5 +48,10 @@ fn database(database: &TestDatabase, settings: Settings) -> PostgresSource {
 
 fn scan(table: Table, columns: &[Column], only: Option<(&'static str, &[&str])>) -> Scan {
     let keys = |keys: &[&str]| keys_of(keys.iter().map(|&key| key.to_owned()));
-    Scan { table, columns: columns.to_vec(), only: only.map(|(name, of)| (name.into(), keys(of))) }
+    Scan {
+        table,
+        columns: columns.to_vec(),
+        reach: only.map(|(name, of)| (name.into(), keys(of))).into(),
+        learners: None,
+    }
 }

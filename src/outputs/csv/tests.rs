@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use super::*;
-use crate::columnar::encoded_rows::{Layout, LineBlock, Lines as NewLines};
+use crate::columnar::encoded_rows::{EncodedRows, Layout, RowBlock};
 
 fn column<'a>(heading: &'a str, from_data: bool, values: Values<'a>) -> TableColumn<'a> {
     TableColumn { heading: Cow::Borrowed(heading), from_data, values }
@@ -148,8 +148,8 @@ fn constants_are_guarded() {
 
 #[test]
 fn who_is_listed_comes_first_guarded_and_hidden_where_need_be() {
-    let mut lines = LineBlock::new(Layout { cells: 3, public: 1..2 });
-    let mut more = NewLines::new(lines.layout());
+    let mut lines = RowBlock::new(Layout { cells: 3, public: 1..2 });
+    let mut more = EncodedRows::new(lines.layout());
     for text in ["a0", "b, \"0\"", "c0", "=a1", "-b1", "c1", "", "", ""] {
         more.push(text);
     }

@@ -20,7 +20,7 @@ use super::spot::{Directory, Entries, Entry, Spot};
 use super::text::{Line, Lines};
 use crate::sources::values::literal::{self, Span, Spelling};
 use crate::sources::{Bounds, SourceError};
-use crate::tables::schema::Scan;
+use crate::tables::plan::Scan;
 
 /// The log's directory, below the table's.
 pub(super) const LOG: &str = "_delta_log";

@@ -13,7 +13,8 @@ use super::names::{self, Format, NO_FORMAT, Packed, is_data, is_whole};
 use super::spot::{Directory, Entries, Entry, Spot};
 use crate::sources::SourceError;
 use crate::sources::spellings::Spellings;
-use crate::tables::schema::{Scan, Table};
+use crate::tables::plan::Scan;
+use crate::tables::schema::Table;
 
 /// How a partition is named whose value is null.
 const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -120,7 +121,7 @@ fn part(spot: Spot, label: String, partitions: &[(String, Option<String>)]) -> O
 /// The name of the column that a scan is limited by: its first spelling. A partition by a later one may hold files with the
 /// first, so that is for their readers to judge.
 pub(super) fn key(scan: &Scan) -> Option<Cow<'static, str>> {
-    let (name, _) = scan.only.as_ref()?;
+    let (name, _) = scan.only()?;
     let spellings = Spellings::of(scan);
     let column = scan.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))?;
     Some(spellings.all()[spellings.of_column(column).start].name.clone())
@@ -179,7 +180,7 @@ impl Walk<'_> {
 
 /// Whether a partition has rows for the scan. One without value has: its rows are unusable, and counted. `key`: see [`key`].
 pub(super) fn is_wanted(scan: &Scan, key: Option<&str>, column: &str, value: Option<&str>) -> bool {
-    match (&scan.only, key, value) {
+    match (scan.only(), key, value) {
         (Some((_, keys)), Some(key), Some(value)) if key.eq_ignore_ascii_case(column) && !value.is_empty() => {
             keys.contains(value)
         }

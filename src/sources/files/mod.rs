@@ -37,7 +37,8 @@ use super::rows::{self, Cell, Reading};
 use super::{Settings, Sink, Source, SourceError, Tally};
 use crate::config::checked::CsvDialects;
 use crate::objects::Bucket;
-use crate::tables::schema::{Kind, Scan, Table};
+use crate::tables::plan::Scan;
+use crate::tables::schema::{Kind, Table};
 
 /// Bytes read at a time.
 const BUFFER: usize = 256 << 10;

@@ -52,8 +52,9 @@ use super::{PartRead, check_columns, from_path, is_left_out};
 use crate::sources::rows::typed::{Taken, Typed};
 use crate::sources::rows::{Cell, Reading};
 use crate::sources::{SourceError, Tally};
-use crate::tables::chunk::Meanings;
-use crate::tables::schema::{Column, Keys};
+use crate::tables::chunk::DictionaryCache;
+use crate::tables::keys::Keys;
+use crate::tables::schema::Column;
 
 /// Rows decoded at a time.
 const BATCH: usize = 8_192;
@@ -145,7 +146,7 @@ struct Group {
 
 /// The row groups that can have wanted rows, by the statistics of the key.
 fn groups(metadata: &ArrowReaderMetadata, columns: &[Vec<Held<'_>>], reading: &Reading<'_>) -> Vec<Group> {
-    let few = reading.scan.only.as_ref().filter(|(_, keys)| keys.len() <= KEYS);
+    let few = reading.scan.only().filter(|(_, keys)| keys.len() <= KEYS);
     let wanted = few.zip(reading.only()).map(|((_, keys), only)| (sorted(keys), &columns[only]));
     let mut before = 0;
     let mut groups = Vec::new();
@@ -207,7 +208,7 @@ impl<'a> FilePlan<'a> {
 
     fn read(&self, group: Group) -> Result<Tally, Failure> {
         let columns = held::needed(self.metadata, group.place, &self.reading.scan.columns, self.columns);
-        let mut known = Meanings::default();
+        let mut known = DictionaryCache::default();
         match self.few(group, &columns, &mut known)? {
             Some(rows) => self.read_few(group, &columns, &rows),
             None => self.read_all(group, &columns, &mut known),
@@ -216,7 +217,7 @@ impl<'a> FilePlan<'a> {
 
     /// How the key is spelled, if the scan is limited by one that the file has.
     fn key<'h>(&self, columns: &[&'h [Held<'a>]]) -> Option<(&'h [Held<'a>], &'a dyn Keys)> {
-        let (_, keys) = self.reading.scan.only.as_ref()?;
+        let (_, keys) = self.reading.scan.only()?;
         let held = columns[self.reading.only()?];
         held.iter().any(|held| held.root().is_some()).then_some((held, keys.as_ref()))
     }
@@ -227,7 +228,7 @@ impl<'a> FilePlan<'a> {
         &self,
         group: Group,
         columns: &[&[Held<'a>]],
-        known: &mut Meanings<bool>,
+        known: &mut DictionaryCache<bool>,
     ) -> Result<Option<Vec<u32>>, Failure> {
         let Some((held, keys)) = self.key(columns) else { return Ok(None) };
         let roots = held::roots(&[held]);
@@ -286,7 +287,12 @@ impl<'a> FilePlan<'a> {
     }
 
     /// Decodes every row, and says which of them are wanted.
-    fn read_all(&self, group: Group, held: &[&[Held<'a>]], known: &mut Meanings<bool>) -> Result<Tally, Failure> {
+    fn read_all(
+        &self,
+        group: Group,
+        held: &[&[Held<'a>]],
+        known: &mut DictionaryCache<bool>,
+    ) -> Result<Tally, Failure> {
         let mut typed = Typed::new(self.reading, &self.part.label);
         let all = self.rows_of(group);
         let mut done = 0;

@@ -22,7 +22,8 @@ use flate2::write::GzEncoder;
 use super::*;
 use crate::config::checked::CsvDialect;
 use crate::tables::chunk::{Chunk, Texts};
-use crate::tables::schema::{Column, keys as keys_of};
+use crate::tables::keys::keys as keys_of;
+use crate::tables::schema::Column;
 
 /// What a scan delivered, each row's cells with `|` between, sorted; or its error.
 struct Read {
@@ -44,7 +45,8 @@ fn scan(table: Table, columns: Vec<Column>, only: Option<&[&str]>) -> Scan {
     Scan {
         table,
         columns,
-        only: only.map(|keys| (Cow::clone(&name), keys_of(keys.iter().map(|key| (*key).to_owned())))),
+        reach: only.map(|keys| (Cow::clone(&name), keys_of(keys.iter().map(|key| (*key).to_owned())))).into(),
+        learners: None,
     }
 }
 

@@ -4,7 +4,7 @@
 
 use tokio_postgres::error::SqlState;
 
-use crate::tables::schema::Keys as WantedKeys;
+use crate::tables::keys::Keys as WantedKeys;
 
 use super::connection::Connection;
 use super::copy::{array_literal, encode};

@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use rayon::prelude::*;
 
-use crate::tables::schema::{Kind, Scan, Table};
+use crate::tables::plan::Scan;
+use crate::tables::schema::{Kind, Table};
 
 use super::rows::{Cell, Reading, Rows};
 use super::{Settings, Sink, Source, SourceError, Tally};
@@ -83,7 +84,7 @@ impl PostgresSource {
         let reading = Reading::new(scan, &self.settings, sink);
         let chosen = query::choose(scan, reading.spellings(), &found)
             .map_err(|what| Failure::lasting(format!("{label} {what}")))?;
-        let placed = keys::place(connection, scan.only.as_ref().map(|(_, keys)| keys.as_ref()))?;
+        let placed = keys::place(connection, scan.only().map(|(_, keys)| keys.as_ref()))?;
         let only = reading.only().map(|only| reading.spellings().of_column(only));
         let query = query::select(scan, &chosen, only, &self.schema, placed.keys());
         drop(placed);

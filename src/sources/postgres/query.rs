@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use crate::sources::spellings::Spellings;
-use crate::tables::schema::Scan;
+use crate::tables::plan::Scan;
 
 use super::catalog::{Found, Shape};
 use super::copy::quoted;
@@ -103,7 +103,8 @@ fn key(found: &Found) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tables::schema::{Column, Kind, Table, keys};
+    use crate::tables::keys::keys;
+    use crate::tables::schema::{Column, Kind, Table};
 
     fn found(columns: &[(&str, Shape)]) -> Vec<Found> {
         columns.iter().map(|&(name, shape)| Found { name: name.to_owned(), shape }).collect()
@@ -117,14 +118,15 @@ mod tests {
                 Column::optional("courseid", Kind::Text),
                 Column::optional("certificates", Kind::Entries),
             ],
-            only: only.map(|name| (name.into(), keys::<&str>([]))),
+            reach: only.map(|name| (name.into(), keys::<&str>([]))).into(),
+            learners: None,
         }
     }
 
     fn query(scan: &Scan, columns: &[Found], schema: &str, keys: Keys<'_>) -> String {
         let spellings = Spellings::of(scan);
         let chosen = choose(scan, &spellings, columns).unwrap();
-        let only = scan.only.as_ref().map(|_| spellings.of_column(0));
+        let only = scan.only().map(|_| spellings.of_column(0));
         select(scan, &chosen, only, schema, keys)
     }
 
@@ -160,7 +162,8 @@ mod tests {
         let scan = Scan {
             table: Table::User,
             columns: vec![Column::key("userid")],
-            only: Some(("userid".into(), keys::<&str>([]))),
+            reach: Some(("userid".into(), keys::<&str>([]))).into(),
+            learners: None,
         };
         let rows = r#"SELECT t."userid"::text, t."id"::text FROM "public"."user" AS t"#;
         let nothing = r#"(t."userid" IS NULL OR t."userid" = '')"#;

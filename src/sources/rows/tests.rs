@@ -5,7 +5,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 
 use super::*;
-use crate::tables::schema::{Column, Table, keys as keys_of};
+use crate::tables::keys::keys as keys_of;
+use crate::tables::schema::{Column, Table};
 
 const SETTINGS: Settings = Settings::new(chrono_tz::Tz::UTC);
 
@@ -18,7 +19,8 @@ fn enrolments(only: Option<&[&str]>) -> Scan {
             Column::optional("certificates", Kind::Entries),
             Column::optional("completedon", Kind::Instant),
         ],
-        only: only.map(|keys| (Cow::Borrowed("batchid"), keys_of(keys.iter().map(|key| (*key).to_owned())))),
+        reach: only.map(|keys| (Cow::Borrowed("batchid"), keys_of(keys.iter().map(|key| (*key).to_owned())))).into(),
+        learners: None,
     }
 }
 
@@ -80,11 +82,10 @@ fn rows_of_other_keys_are_neither_counted_nor_judged() {
 
 #[test]
 fn values_and_chunks_come_out_in_order() {
-    let scan = Scan {
-        table: Table::UserActivityAgg,
-        columns: vec![Column::key("user_id"), Column::required("agg", Kind::CompletedCount)],
-        only: None,
-    };
+    let scan = Scan::everything(
+        Table::UserActivityAgg,
+        vec![Column::key("user_id"), Column::required("agg", Kind::CompletedCount)],
+    );
     let chunks = Mutex::new(Vec::new());
     let sink = |chunk: &Chunk| chunks.lock().unwrap().push(chunk.clone());
     let reading = Reading::new(&scan, &SETTINGS, &sink);
@@ -102,11 +103,7 @@ fn values_and_chunks_come_out_in_order() {
 
 #[test]
 fn bytes_that_are_not_utf8_are_replaced_and_counted_once_a_row() {
-    let scan = Scan {
-        table: Table::User,
-        columns: vec![Column::key("userid"), Column::optional("firstname", Kind::Text)],
-        only: None,
-    };
+    let scan = Scan::everything(Table::User, vec![Column::key("userid"), Column::optional("firstname", Kind::Text)]);
     let chunks = Mutex::new(Vec::new());
     let sink = |chunk: &Chunk| chunks.lock().unwrap().push(chunk.clone());
     let reading = Reading::new(&scan, &SETTINGS, &sink);
@@ -154,11 +151,10 @@ fn typed_cells_follow_the_same_rules() {
 /// Of a column that has several spellings the first one with a value counts, in each row by itself.
 #[test]
 fn the_first_spelling_that_has_a_value_wins() {
-    let scan = Scan {
-        table: Table::UserActivityAgg,
-        columns: vec![Column::key("user_id"), Column::required("agg", Kind::CompletedCount)],
-        only: None,
-    };
+    let scan = Scan::everything(
+        Table::UserActivityAgg,
+        vec![Column::key("user_id"), Column::required("agg", Kind::CompletedCount)],
+    );
     let counts = Mutex::new(Vec::new());
     let sink = |chunk: &Chunk| counts.lock().unwrap().extend(chunk.columns()[1].as_primitive::<Int64Type>().iter());
     let reading = Reading::new(&scan, &SETTINGS, &sink);
@@ -208,8 +204,7 @@ fn faults_are_counted_by_key() {
         Column::required("active", Kind::Bool),
         Column::optional("enrolleddate", Kind::Instant),
     ];
-    let only = Some(("batchid".into(), keys_of(["b1", "b2"])));
-    let scan = Scan { table: Table::UserEnrolments, columns, only };
+    let scan = Scan::of_keys(Table::UserEnrolments, columns, "batchid", keys_of(["b1", "b2"]));
     let sink = |_: &Chunk| ();
     let reading = Reading::new(&scan, &SETTINGS, &sink);
     let mut rows = Rows::new(&reading, "f");
@@ -242,7 +237,7 @@ fn faults_are_counted_by_key() {
 /// Whether a dictionary has an empty text is remembered, of that one and of no other.
 #[test]
 fn empty_keys_are_found_in_every_chunk_of_a_dictionary() {
-    let scan = Scan { table: Table::UserEnrolments, columns: vec![Column::key("batchid")], only: None };
+    let scan = Scan::everything(Table::UserEnrolments, vec![Column::key("batchid")]);
     let delivered = Mutex::new(0);
     let sink = |chunk: &Chunk| *delivered.lock().unwrap() += chunk.len();
     let reading = Reading::new(&scan, &SETTINGS, &sink);

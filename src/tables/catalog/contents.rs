@@ -8,8 +8,9 @@ use serde_json::Value;
 
 use crate::columnar::interner::Interner;
 use crate::columnar::text_block::TextBlock;
-use crate::tables::chunk::Named;
+use crate::tables::chunk::ChunkView;
 use crate::tables::decimal::Decimal;
+use crate::tables::schema::content;
 use crate::tables::schema::{Column, Kind};
 
 /// The order of the table's columns; further metadata comes after them, by name.
@@ -215,10 +216,10 @@ impl ContentsBuilder {
         }
     }
 
-    pub(crate) fn take(&mut self, chunk: Named<'_>) {
+    pub(crate) fn take(&mut self, chunk: ChunkView<'_>) {
         let text = |column: &Column| (column.kind != Kind::Count).then(|| chunk.texts(&column.name));
         let texts: Vec<_> = self.columns.iter().map(text).collect();
-        let leaf_nodes = chunk.integers("leafNodesCount");
+        let leaf_nodes = chunk.cells(content::LEAF_NODES_COUNT);
         for row in chunk.rows() {
             for column in &texts {
                 self.texts.push(column.map_or("", |column| column.get(row)));

@@ -83,7 +83,7 @@ fn metadata_is_read_once_whatever_its_case_in_the_tables_order() {
         names,
         ["identifier", "name", "channel", "framework", "contentType", "status", "leafNodesCount", "createdOn", "zone"]
     );
-    assert!(scans.iter().all(|scan| scan.only.is_none()));
+    assert!(scans.iter().all(|scan| scan.only().is_none()));
 }
 
 #[test]

@@ -6,9 +6,10 @@ use super::people::People;
 use super::usable::SlotCounts;
 use super::weight::{ACTIVITY, Budget};
 use super::{NONE, NOTHING, Slots};
-use crate::columnar::interner::Numbers;
-use crate::columnar::radix_partitions::Shelves;
-use crate::tables::chunk::{Named, SharedMeanings};
+use crate::columnar::interner::StringIndex;
+use crate::columnar::radix_partitions::RadixPartitions;
+use crate::tables::chunk::{ChunkView, SharedDictionaryCache};
+use crate::tables::schema::user_activity_agg;
 
 /// What `context_id` begins with where the context is a batch.
 pub(crate) const CONTEXT: &str = "cb:";
@@ -45,7 +46,7 @@ struct Raw {
 
 /// The activities that reports count: courses and modules, numbered.
 #[derive(Debug, Default)]
-pub(crate) struct Activities(Numbers);
+pub(crate) struct Activities(StringIndex);
 
 impl Activities {
     /// Adds one, unless it is known.
@@ -66,10 +67,10 @@ impl Activities {
 
 #[derive(Debug)]
 pub(crate) struct ActivityBuilder {
-    contexts_known: SharedMeanings<u32>,
-    activities_known: SharedMeanings<u32>,
+    contexts_known: SharedDictionaryCache<u32>,
+    activities_known: SharedDictionaryCache<u32>,
     /// Of each, the rows that were too many to be kept, and the others.
-    slots: Shelves<u64, Raw>,
+    slots: RadixPartitions<u64, Raw>,
 }
 
 /// What a row must be of to be kept.
@@ -84,17 +85,17 @@ pub(crate) struct Of<'a> {
 impl ActivityBuilder {
     pub(crate) fn new(slots: usize) -> Self {
         Self {
-            contexts_known: SharedMeanings::new(),
-            activities_known: SharedMeanings::new(),
-            slots: Shelves::new(slots),
+            contexts_known: SharedDictionaryCache::new(),
+            activities_known: SharedDictionaryCache::new(),
+            slots: RadixPartitions::new(slots),
         }
     }
 
     /// Takes a chunk: rows of activities that are counted, of people who have an enrolment.
-    pub(crate) fn take(&self, chunk: Named<'_>, of: &Of<'_>, budget: &Budget) {
-        let (contexts, ids) = (chunk.texts("context_id"), chunk.texts("user_id"));
-        let counts = chunk.integers("agg");
-        let updated = chunk.instants("agg_last_updated");
+    pub(crate) fn take(&self, chunk: ChunkView<'_>, of: &Of<'_>, budget: &Budget) {
+        let (contexts, ids) = (chunk.cells(user_activity_agg::CONTEXT_ID), chunk.cells(user_activity_agg::USER_ID));
+        let counts = chunk.cells(user_activity_agg::AGG);
+        let updated = chunk.cells(user_activity_agg::AGG_LAST_UPDATED);
         let of_batches = |contexts: &[&str]| {
             // What is no batch's has no id, and no batch has that.
             of.slots.of(contexts.iter().map(|context| context.strip_prefix(CONTEXT).unwrap_or_default()))
@@ -102,7 +103,7 @@ impl ActivityBuilder {
         let slots = self.contexts_known.each(contexts, chunk.rows(), of_batches);
         of.usable.add(slots.iter().copied());
         let numbers = |activities: &[&str]| of.activities.numbers(activities.iter().copied());
-        let numbers = self.activities_known.each(chunk.texts("activity_id"), chunk.rows(), numbers);
+        let numbers = self.activities_known.each(chunk.cells(user_activity_agg::ACTIVITY_ID), chunk.rows(), numbers);
         let rows = chunk.rows().zip(slots).zip(numbers).map(|((row, slot), activity)| (row, slot, activity));
         let wanted = |(_, slot, activity): &(usize, u32, u32)| *slot != NONE && *activity != NONE;
         let rows: Vec<(usize, u32, u32)> = rows.filter(wanted).collect();

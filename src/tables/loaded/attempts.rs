@@ -8,17 +8,18 @@ use hashbrown::DefaultHashBuilder;
 
 use super::enrolments::Enrolled;
 use super::people::People;
-use super::stretch::Stretch;
 use super::usable::SlotCounts;
 use super::weight::{ATTEMPT, Budget};
 use super::{NONE, NOTHING, Slots};
 use crate::columnar::interner::{Interner, SharedInterner};
 use crate::columnar::pieces::{TEXTS, TextPieces};
-use crate::columnar::radix_partitions::Shelves;
+use crate::columnar::radix_partitions::RadixPartitions;
 use crate::columnar::text_block::TextBlock;
 use crate::reports::{Attempt as Choice, Options};
 use crate::tables::catalog::Catalog;
-use crate::tables::chunk::{Named, SharedMeanings};
+use crate::tables::chunk::{ChunkView, SharedDictionaryCache};
+use crate::tables::key_range::KeyRange;
+use crate::tables::schema::assessment_aggregator;
 use crate::tables::scores::{Unreadable, grand_total};
 
 /// Stands for a `grand_total` that does not read.
@@ -135,7 +136,7 @@ fn pair(row: &Raw) -> u64 {
 pub(crate) struct Of<'a> {
     pub(crate) slots: &'a Slots,
     pub(crate) people: &'a People,
-    pub(crate) learners: &'a Stretch,
+    pub(crate) learners: &'a KeyRange,
     pub(crate) catalog: &'a Catalog,
     /// Counts every row of the batches.
     pub(crate) usable: &'a SlotCounts,
@@ -153,12 +154,12 @@ pub(crate) struct AttemptsBuilder {
     /// `attempt_id`s.
     ids: Mutex<TextPieces>,
     hasher: DefaultHashBuilder,
-    batches_known: SharedMeanings<u32>,
-    contents_known: SharedMeanings<u32>,
-    courses_known: SharedMeanings<u32>,
-    totals_known: SharedMeanings<u32>,
+    batches_known: SharedDictionaryCache<u32>,
+    contents_known: SharedDictionaryCache<u32>,
+    courses_known: SharedDictionaryCache<u32>,
+    totals_known: SharedDictionaryCache<u32>,
     /// Of each, the rows that were too many to be kept, and the others.
-    slots: Shelves<u64, Raw>,
+    slots: RadixPartitions<u64, Raw>,
 }
 
 impl AttemptsBuilder {
@@ -174,29 +175,31 @@ impl AttemptsBuilder {
             strangers: SharedInterner::default(),
             ids: Mutex::default(),
             hasher: DefaultHashBuilder::default(),
-            batches_known: SharedMeanings::new(),
-            contents_known: SharedMeanings::new(),
-            courses_known: SharedMeanings::new(),
-            totals_known: SharedMeanings::new(),
-            slots: Shelves::new(slots),
+            batches_known: SharedDictionaryCache::new(),
+            contents_known: SharedDictionaryCache::new(),
+            courses_known: SharedDictionaryCache::new(),
+            totals_known: SharedDictionaryCache::new(),
+            slots: RadixPartitions::new(slots),
         }
     }
 
     /// Takes a chunk. Attempts at contents of other types are passed over; those that name another course stay until
     /// duplicates are told apart.
-    pub(crate) fn take(&self, chunk: Named<'_>, of: &Of<'_>, budget: &Budget) {
+    pub(crate) fn take(&self, chunk: ChunkView<'_>, of: &Of<'_>, budget: &Budget) {
         let Of { slots, people, learners, catalog, usable } = of;
-        let (users, everybody) = (chunk.texts("user_id"), learners.is_everybody());
+        let (users, everybody) = (chunk.cells(assessment_aggregator::USER_ID), learners.is_everybody());
         let position = |content: &str| {
             let content = catalog.contents().position(content).filter(|content| self.counting[*content]);
             content.and_then(|content| u32::try_from(content).ok()).unwrap_or(NONE)
         };
-        let in_slots =
-            self.batches_known.each(chunk.texts("batch_id"), chunk.rows(), |batches| slots.of(batches.iter().copied()));
-        usable.add(in_slots.iter().copied());
-        let contents = self.contents_known.each(chunk.texts("content_id"), chunk.rows(), |contents| {
-            contents.iter().map(|content| position(content)).collect()
+        let in_slots = self.batches_known.each(chunk.cells(assessment_aggregator::BATCH_ID), chunk.rows(), |batches| {
+            slots.of(batches.iter().copied())
         });
+        usable.add(in_slots.iter().copied());
+        let contents =
+            self.contents_known.each(chunk.cells(assessment_aggregator::CONTENT_ID), chunk.rows(), |contents| {
+                contents.iter().map(|content| position(content)).collect()
+            });
         let all = chunk.rows().zip(in_slots).zip(contents).map(|((row, slot), content)| (row, slot, content));
         let is_wanted = |(row, slot, content): &(usize, u32, u32)| {
             *slot != NONE && *content != NONE && (everybody || learners.has(users.get(*row)))
@@ -210,12 +213,16 @@ impl AttemptsBuilder {
             });
         }
         let at = || rows.iter().map(|(row, ..)| *row);
-        let courses = self.courses_known.each(chunk.texts("course_id"), at(), |courses| self.courses.numbers(courses));
-        let totals =
-            self.totals_known.each(chunk.texts("grand_total"), at(), |totals| self.grand_totals.numbers(totals));
-        let ids = chunk.texts("attempt_id");
-        let (scores, maxima) = (chunk.integers("total_score"), chunk.integers("total_max_score"));
-        let ats = chunk.instants("last_attempted_on");
+        let courses = self
+            .courses_known
+            .each(chunk.cells(assessment_aggregator::COURSE_ID), at(), |courses| self.courses.numbers(courses));
+        let totals = self
+            .totals_known
+            .each(chunk.cells(assessment_aggregator::GRAND_TOTAL), at(), |totals| self.grand_totals.numbers(totals));
+        let ids = chunk.cells(assessment_aggregator::ATTEMPT_ID);
+        let (scores, maxima) =
+            (chunk.cells(assessment_aggregator::TOTAL_SCORE), chunk.cells(assessment_aggregator::TOTAL_MAX_SCORE));
+        let ats = chunk.cells(assessment_aggregator::LAST_ATTEMPTED_ON);
         #[allow(clippy::cast_possible_truncation, reason = "ranks have 32 bits")]
         let stranger = |user: &str| people.count() as u32 + self.strangers.number(user);
         let ranks = people.ranks(at().map(|row| users.get(row)));

@@ -4,13 +4,14 @@ use std::cmp::Reverse;
 
 use super::learners::Learners;
 use super::people::{Arrivals, People};
-use super::stretch::Stretch;
 use super::usable::SlotCounts;
 use super::weight::{Budget, ID};
 use super::{NONE, NOTHING, Slots};
-use crate::columnar::interner::Numbers;
-use crate::columnar::radix_partitions::Shelves;
-use crate::tables::chunk::{Named, SharedMeanings};
+use crate::columnar::interner::StringIndex;
+use crate::columnar::radix_partitions::RadixPartitions;
+use crate::tables::chunk::{ChunkView, SharedDictionaryCache};
+use crate::tables::key_range::KeyRange;
+use crate::tables::schema::user_enrolments;
 
 /// An enrolment that is active and of the batch's course.
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,14 +84,14 @@ impl Enrolled {
 #[derive(Debug)]
 pub(crate) struct EnrolmentsBuilder {
     /// The courses of the batches, numbered.
-    course_numbers: Numbers,
+    course_numbers: StringIndex,
     /// The course of the batch in each slot.
     courses: Vec<u32>,
     users: Arrivals,
-    batches_known: SharedMeanings<u32>,
-    courses_known: SharedMeanings<u32>,
+    batches_known: SharedDictionaryCache<u32>,
+    courses_known: SharedDictionaryCache<u32>,
     /// Of each, counts, and the rows that pass.
-    slots: Shelves<Enrolled, Enrolment>,
+    slots: RadixPartitions<Enrolled, Enrolment>,
 }
 
 /// What becomes of a row.
@@ -117,7 +118,7 @@ impl Enrolled {
 /// What a row must be of to be taken.
 pub(crate) struct Of<'a> {
     pub(crate) slots: &'a Slots,
-    pub(crate) learners: &'a Stretch,
+    pub(crate) learners: &'a KeyRange,
     /// Counts every row of the batches.
     pub(crate) usable: &'a SlotCounts,
     /// By date column, counts those that read.
@@ -127,23 +128,23 @@ pub(crate) struct Of<'a> {
 impl EnrolmentsBuilder {
     /// For batches of these courses, slot by slot.
     pub(crate) fn new<'c>(courses: impl Iterator<Item = &'c str>) -> Self {
-        let mut course_numbers = Numbers::default();
+        let mut course_numbers = StringIndex::default();
         let courses: Vec<u32> = courses.map(|course| course_numbers.number(course)).collect();
         Self {
-            slots: Shelves::new(courses.len()),
+            slots: RadixPartitions::new(courses.len()),
             course_numbers,
             courses,
             users: Arrivals::default(),
-            batches_known: SharedMeanings::new(),
-            courses_known: SharedMeanings::new(),
+            batches_known: SharedDictionaryCache::new(),
+            courses_known: SharedDictionaryCache::new(),
         }
     }
 
     /// Takes a chunk. Batches and courses come as few texts again and again, so that each is looked up once.
-    pub(crate) fn take(&self, chunk: Named<'_>, of: &Of<'_>, budget: &Budget) {
+    pub(crate) fn take(&self, chunk: ChunkView<'_>, of: &Of<'_>, budget: &Budget) {
         let Of { slots, learners, usable, dates } = of;
-        let (batches, courses) = (chunk.texts("batchid"), chunk.texts("courseid"));
-        let (ids, active) = (chunk.texts("userid"), chunk.booleans("active"));
+        let (batches, courses) = (chunk.cells(user_enrolments::BATCHID), chunk.cells(user_enrolments::COURSEID));
+        let (ids, active) = (chunk.cells(user_enrolments::USERID), chunk.cells(user_enrolments::ACTIVE));
         let slots = self.batches_known.each(batches, chunk.rows(), |batches| slots.of(batches.iter().copied()));
         usable.add(slots.iter().copied());
         for (column, readable) in *dates {
@@ -181,8 +182,10 @@ impl EnrolmentsBuilder {
             });
         }
         let mut users = self.users.numbers(&ids).into_iter();
-        let (enrolled, completed) = (chunk.instants("enrolleddate"), chunk.instants("completedon"));
-        let certificates = [chunk.integers("certificates"), chunk.integers("issued_certificates")];
+        let (enrolled, completed) =
+            (chunk.cells(user_enrolments::ENROLLEDDATE), chunk.cells(user_enrolments::COMPLETEDON));
+        let certificates =
+            [chunk.cells(user_enrolments::CERTIFICATES), chunk.cells(user_enrolments::ISSUED_CERTIFICATES)];
         let mut enrolment = |row: usize| Enrolment {
             enrolled: enrolled.get(row).unwrap_or(NOTHING),
             completed: completed.get(row).unwrap_or(NOTHING),

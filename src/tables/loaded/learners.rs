@@ -7,11 +7,12 @@ use std::sync::{Mutex, PoisonError};
 use super::NONE;
 use super::people::People;
 use super::weight::Budget;
-use crate::columnar::encoded_rows::{Layout, LineBlock, Lines, PIECE};
+use crate::columnar::encoded_rows::{EncodedRows, Layout, PIECE, RowBlock};
 use crate::columnar::interner::Interner;
 use crate::reports::common::{Common, From, layout, users};
-use crate::tables::chunk::{Chunk, Meanings, Named, Texts};
+use crate::tables::chunk::{Chunk, ChunkView, DictionaryCache, Texts};
 use crate::tables::schema::Column;
+use crate::tables::schema::user;
 
 /// Bytes of a line, about.
 const LINE_BYTES: usize = 256;
@@ -20,7 +21,7 @@ const LINE_BYTES: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Learners {
     common: &'static [Common],
-    lines: LineBlock,
+    lines: RowBlock,
     /// By rank.
     rows: Vec<Learner>,
     channel_names: Interner,
@@ -53,7 +54,7 @@ impl Learners {
     }
 
     /// The lines of all learners.
-    pub(crate) const fn lines(&self) -> &LineBlock {
+    pub(crate) const fn lines(&self) -> &RowBlock {
         &self.lines
     }
 
@@ -111,15 +112,15 @@ impl LearnersBuilder {
     /// For so many people of whom these shared columns are shown.
     pub(crate) fn new(common: &'static [Common], people: usize) -> Self {
         let layout = layout(common);
-        let lines = LineBlock::new(layout.clone());
+        let lines = RowBlock::new(layout.clone());
         let learners = Learners { common, lines, rows: vec![NOBODY; people], ..Learners::default() };
         Self { common, columns: users(common), layout, learners: Mutex::new(learners) }
     }
 
     /// Takes a chunk; rows of people of no interest are passed over.
     pub(crate) fn take(&self, chunk: &Chunk, people: &People, budget: &Budget) {
-        let chunk = Named::new(chunk, &self.columns);
-        let ids = chunk.texts("userid");
+        let chunk = ChunkView::new(chunk, &self.columns);
+        let ids = chunk.cells(user::USERID);
         let ranks = people.ranks(chunk.rows().map(|row| ids.get(row)));
         let known: Vec<(usize, u32)> = chunk.rows().zip(ranks).filter(|(_, rank)| *rank != NONE).collect();
         for some in known.chunks(PIECE) {
@@ -127,9 +128,9 @@ impl LearnersBuilder {
         }
     }
 
-    fn take_some(&self, chunk: Named<'_>, rows: &[(usize, u32)], budget: &Budget) {
-        let first_names = chunk.texts("firstname");
-        let mut lines = Lines::new(&self.layout);
+    fn take_some(&self, chunk: ChunkView<'_>, rows: &[(usize, u32)], budget: &Budget) {
+        let first_names = chunk.cells(user::FIRSTNAME);
+        let mut lines = EncodedRows::new(&self.layout);
         lines.reserve(rows.len(), rows.len() * LINE_BYTES);
         let sources: Vec<Cells<'_>> = self.common.iter().map(|column| Cells::new(column.from, chunk)).collect();
         let mut name = String::new();
@@ -139,7 +140,7 @@ impl LearnersBuilder {
             }
         }
         lines.shrink_to_fit();
-        let channels = chunk.texts("userchannel");
+        let channels = chunk.cells(user::USERCHANNEL);
         let long = rows.iter().map(|(row, _)| channels.get(*row).len().saturating_sub(LINE_BYTES)).sum::<usize>();
         if !budget.bears_texts(long.saturating_add(lines.bytes().saturating_sub(rows.len() * LINE_BYTES))) {
             return;
@@ -147,7 +148,7 @@ impl LearnersBuilder {
         let mut learners = self.learners.lock().unwrap_or_else(PoisonError::into_inner);
         let learners = &mut *learners;
         let rows_of = rows.iter().map(|(row, _)| *row);
-        let numbers = Meanings::default().each(channels, rows_of, |channels| {
+        let numbers = DictionaryCache::default().each(channels, rows_of, |channels| {
             channels.iter().map(|channel| learners.channel_names.intern(channel)).collect()
         });
         let first_line = learners.lines.append(lines);
@@ -178,10 +179,10 @@ enum Cells<'a> {
 }
 
 impl<'a> Cells<'a> {
-    fn new(from: From, chunk: Named<'a>) -> Self {
+    fn new(from: From, chunk: ChunkView<'a>) -> Self {
         match from {
-            From::UserId => Self::Column(chunk.texts("userid")),
-            From::Name => Self::Name(chunk.texts("firstname"), chunk.texts("lastname")),
+            From::UserId => Self::Column(chunk.cells(user::USERID)),
+            From::Name => Self::Name(chunk.cells(user::FIRSTNAME), chunk.cells(user::LASTNAME)),
             From::User(name) => Self::Column(chunk.texts(name)),
         }
     }

@@ -12,7 +12,6 @@ pub(crate) mod learners;
 pub(crate) mod modules;
 pub(crate) mod people;
 pub(crate) mod quality;
-pub(crate) mod stretch;
 pub(crate) mod usable;
 pub(crate) mod weight;
 
@@ -23,13 +22,16 @@ use chrono_tz::Tz;
 use hashbrown::HashMap;
 use rayon::prelude::*;
 
-use crate::columnar::interner::Numbers;
+use crate::columnar::interner::StringIndex;
 use crate::reports::common::users;
 use crate::reports::{Needs, Options};
 use crate::tables::catalog::{Batch, Catalog};
-use crate::tables::chunk::{Chunk, Named};
+use crate::tables::chunk::{Chunk, ChunkView};
+use crate::tables::key_range::KeyRange;
+use crate::tables::keys::{Keys, keys};
+use crate::tables::plan::Scan;
 use crate::tables::quality::Quality;
-use crate::tables::schema::{Keys, Scan, Table, keys};
+use crate::tables::schema::Table;
 use activity::{Activities, ActivityBuilder, Progress};
 use attempts::{Attempts, AttemptsBuilder};
 use enrolments::{Enrolled, EnrolmentsBuilder};
@@ -37,7 +39,6 @@ use learners::{Learners, LearnersBuilder};
 use modules::{Hierarchies, Module};
 use people::People;
 pub use quality::BROKEN_HIERARCHY;
-pub use stretch::{Borders, Stretch, Survey};
 use usable::SlotCounts;
 use weight::Budget;
 pub use weight::Heavy;
@@ -55,7 +56,7 @@ pub struct SharedBuilder {
     options: Options,
     stage: Stage,
     budget: Budget,
-    learners: Stretch,
+    learners: KeyRange,
     /// The assessments to show, where more is known of them than what is taken here.
     assessments: Option<Vec<u32>>,
     people: Arc<People>,
@@ -106,7 +107,7 @@ impl SharedBuilder {
             needs: needs.clone(),
             options: options.clone(),
             stage: Stage::Begin,
-            learners: Stretch::default(),
+            learners: KeyRange::default(),
             assessments: None,
             people: Arc::default(),
             activities: Activities::default(),
@@ -125,7 +126,7 @@ impl SharedBuilder {
 
     /// Takes only what is of these learners.
     #[must_use]
-    pub fn of(mut self, learners: &Stretch) -> Self {
+    pub fn of(mut self, learners: &KeyRange) -> Self {
         self.learners = learners.clone();
         self
     }
@@ -165,7 +166,7 @@ impl SharedBuilder {
                 Stage::Attempts(_) => (Table::AssessmentAggregator, self.needs.attempts.clone(), "batch_id", ids()),
             };
             if !columns.is_empty() && !only.is_empty() {
-                return Some(Scan { table, columns, only: Some((key.into(), only)) });
+                return Some(Scan::of_keys(table, columns, key, only));
             }
         }
     }
@@ -179,16 +180,16 @@ impl SharedBuilder {
         match &self.stage {
             Stage::Enrolments(builder) => {
                 let of = enrolments::Of { slots, learners: &self.learners, usable: &self.usable, dates: &self.dates };
-                builder.take(Named::new(chunk, &needs.enrolments), &of, &self.budget);
+                builder.take(ChunkView::new(chunk, &needs.enrolments), &of, &self.budget);
             }
             Stage::Users(builder) => builder.take(chunk, &self.people, &self.budget),
             Stage::Hierarchy(builder) => {
-                builder.take(Named::new(chunk, &needs.hierarchy), catalog, &|bytes| self.budget.bears_texts(bytes));
+                builder.take(ChunkView::new(chunk, &needs.hierarchy), catalog, &|bytes| self.budget.bears_texts(bytes));
             }
             Stage::Activity(builder) => {
                 let of =
                     activity::Of { slots, activities: &self.activities, people: &self.people, usable: &self.usable };
-                builder.take(Named::new(chunk, &needs.activity), &of, &self.budget);
+                builder.take(ChunkView::new(chunk, &needs.activity), &of, &self.budget);
             }
             Stage::Attempts(builder) => {
                 let of = attempts::Of {
@@ -198,7 +199,7 @@ impl SharedBuilder {
                     catalog,
                     usable: &self.usable,
                 };
-                builder.take(Named::new(chunk, &needs.attempts), &of, &self.budget);
+                builder.take(ChunkView::new(chunk, &needs.attempts), &of, &self.budget);
             }
             Stage::Begin | Stage::End | Stage::TooHeavy(_) => {}
         }
@@ -321,7 +322,7 @@ fn weights(stage: Stage, shared: &Shared, budget: &Budget) -> Vec<u64> {
 pub(crate) struct Slots {
     /// Indices in the catalogue.
     batches: Vec<usize>,
-    by_id: Numbers,
+    by_id: StringIndex,
 }
 
 impl Slots {
@@ -329,7 +330,7 @@ impl Slots {
         let mut batches = batches.to_vec();
         batches.sort_unstable();
         batches.dedup();
-        let by_id = Numbers::of(batches.iter().map(|batch| catalog.batches()[*batch].id.as_str()));
+        let by_id = StringIndex::of(batches.iter().map(|batch| catalog.batches()[*batch].id.as_str()));
         Self { batches, by_id }
     }
 

@@ -7,8 +7,9 @@ use hashbrown::HashMap;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::tables::catalog::Catalog;
-use crate::tables::chunk::Named;
+use crate::tables::chunk::ChunkView;
 use crate::tables::decimal::Decimal;
+use crate::tables::schema::content_hierarchy;
 
 const MIME_TYPE: &str = "application/vnd.ekstep.content-collection";
 const CONTENT_TYPE: &str = "Course";
@@ -212,8 +213,9 @@ impl Taken {
 impl Hierarchies {
     /// Takes a chunk. A row whose JSON does not read is skipped and counted, as every unusable row is. `bears`: whether so
     /// many bytes more may be kept until all rows have come.
-    pub(crate) fn take(&self, chunk: Named<'_>, catalog: &Catalog, bears: &dyn Fn(usize) -> bool) {
-        let (identifiers, hierarchies) = (chunk.texts("identifier"), chunk.texts("hierarchy"));
+    pub(crate) fn take(&self, chunk: ChunkView<'_>, catalog: &Catalog, bears: &dyn Fn(usize) -> bool) {
+        let (identifiers, hierarchies) =
+            (chunk.cells(content_hierarchy::IDENTIFIER), chunk.cells(content_hierarchy::HIERARCHY));
         for row in chunk.rows() {
             let Some(course) = catalog.contents().position(identifiers.get(row)) else { continue };
             let json = hierarchies.get(row);

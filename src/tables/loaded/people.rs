@@ -6,9 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::NONE;
-use crate::columnar::interner::{self, Numbers, TOGETHER, TextHasher, hash};
+use crate::columnar::interner::{self, StringIndex, TOGETHER, TextHasher, hash};
 use crate::columnar::radix_partitions::{SHELVES, by_shelf};
-use crate::tables::schema::Keys;
+use crate::tables::keys::Keys;
 
 /// The ids of people as they come, from several threads: each gets a number, the same whenever it comes.
 ///
@@ -16,14 +16,14 @@ use crate::tables::schema::Keys;
 /// enough to stay at hand when it grows.
 #[derive(Debug)]
 pub(crate) struct Arrivals {
-    tables: Vec<Mutex<Numbers>>,
+    tables: Vec<Mutex<StringIndex>>,
     hasher: TextHasher,
 }
 
 impl Default for Arrivals {
     fn default() -> Self {
         let hasher = TextHasher::default();
-        Self { tables: (0..SHELVES).map(|_| Mutex::new(Numbers::hashed_by(&hasher))).collect(), hasher }
+        Self { tables: (0..SHELVES).map(|_| Mutex::new(StringIndex::hashed_by(&hasher))).collect(), hasher }
     }
 }
 
@@ -62,7 +62,7 @@ const fn number(in_table: u32, table: usize) -> u32 {
 #[derive(Debug, Default)]
 pub(crate) struct People {
     /// By hash.
-    tables: Vec<Numbers>,
+    tables: Vec<StringIndex>,
     hasher: TextHasher,
 }
 
@@ -70,16 +70,16 @@ impl People {
     /// Puts ids in the order of their bytes; also gives their ranks by number.
     pub(crate) fn of(arrivals: Arrivals) -> (Self, Vec<u32>) {
         let Arrivals { tables, hasher } = arrivals;
-        let into_inner = |table: Mutex<Numbers>| table.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut tables: Vec<Numbers> = tables.into_iter().map(into_inner).collect();
+        let into_inner = |table: Mutex<StringIndex>| table.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut tables: Vec<StringIndex> = tables.into_iter().map(into_inner).collect();
         let mut order: Vec<(u64, &[u8], u32)> = tables.par_iter().enumerate().flat_map_iter(ids).collect();
         order.par_sort_unstable_by(|left, right| left.0.cmp(&right.0).then_with(|| left.1.cmp(right.1)));
-        let mut ranks = vec![0; tables.iter().map(Numbers::len).max().unwrap_or(0) * SHELVES];
+        let mut ranks = vec![0; tables.iter().map(StringIndex::len).max().unwrap_or(0) * SHELVES];
         for (rank, (.., number)) in (0..).zip(&order) {
             ranks[*number as usize] = rank;
         }
         drop(order);
-        let ranked = |(place, table): (usize, &mut Numbers)| {
+        let ranked = |(place, table): (usize, &mut StringIndex)| {
             table.renumber(|in_table| ranks[number(in_table, place) as usize]);
         };
         tables.par_iter_mut().enumerate().for_each(ranked);
@@ -96,13 +96,13 @@ impl People {
 
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
-        self.tables.iter().map(Numbers::len).sum()
+        self.tables.iter().map(StringIndex::len).sum()
     }
 }
 
 /// The ids of a table with what putting them in order takes: most comparisons are over after eight bytes, which then stand
 /// side by side, and numbers are not looked for all over the tables afterwards.
-fn ids((place, table): (usize, &Numbers)) -> impl Iterator<Item = (u64, &[u8], u32)> {
+fn ids((place, table): (usize, &StringIndex)) -> impl Iterator<Item = (u64, &[u8], u32)> {
     table.entries().map(move |entry| (first_bytes(entry.bytes()), entry.bytes(), number(entry.number(), place)))
 }
 
@@ -129,7 +129,7 @@ impl Keys for People {
     }
 
     fn iter(&self) -> Box<dyn Iterator<Item = &str> + '_> {
-        Box::new(self.tables.iter().flat_map(Numbers::iter))
+        Box::new(self.tables.iter().flat_map(StringIndex::iter))
     }
 }
 

@@ -138,10 +138,10 @@ fn scans_are_limited_to_what_the_batches_need() {
         let needs = find(report).unwrap().needs(&options);
         let mut builder = SharedBuilder::new(Arc::clone(&catalog), batches, &needs, &options, TZ);
         let limit = |scan: Scan| {
-            let (column, only) = scan.only.unwrap();
+            let (column, only) = scan.only().unwrap();
             let mut only: Vec<String> = only.iter().map(str::to_owned).collect();
             only.sort();
-            (scan.table, column.into_owned(), only)
+            (scan.table, column.to_owned(), only)
         };
         std::iter::from_fn(|| builder.next_scan()).map(limit).collect()
     };
@@ -186,8 +186,8 @@ fn only_learners_with_an_enrolment_that_passes_are_asked_for() {
     let scan = std::iter::from_fn(|| builder.next_scan()).last().unwrap();
     assert_eq!(scan.table, Table::User);
     assert_eq!(scan.columns, users(needs.common));
-    let (column, only) = scan.only.unwrap();
-    assert_eq!((column.as_ref(), only.len(), only.contains("a")), ("userid", 1, true));
+    let (column, only) = scan.only().unwrap();
+    assert_eq!((column, only.len(), only.contains("a")), ("userid", 1, true));
     assert!(SharedBuilder::new(Arc::clone(&catalog), &[], &needs, &options, TZ).next_scan().is_none());
     // A load that ends before `user` is read: everybody is unknown, and counted so.
     let shared = builder.finish().unwrap();
@@ -259,7 +259,7 @@ fn many_attempts_to_an_enrolment_are_too_much_too() {
 }
 
 /// Loads what is of some learners of batch 1.
-fn load_stretch(report: &str, tables: &Tables, stretch: &Stretch, assessments: Option<&[u32]>) -> Shared {
+fn load_stretch(report: &str, tables: &Tables, stretch: &KeyRange, assessments: Option<&[u32]>) -> Shared {
     let catalog = Arc::new(tables.catalog(&JobConfig::parse(r#"{"batchId": "1"}"#).unwrap(), AS_WRITTEN));
     let options = Options::default();
     let needs = find(report).unwrap().needs(&options);
@@ -284,8 +284,8 @@ fn stretch_by_stretch_is_the_same_report() {
     let options = Options::default();
     let borders = ["u15", "u21", "u33", "u33x"].map(|id| Some(id.to_owned()));
     let after = [None].into_iter().chain(borders.clone());
-    let stretches: Vec<Stretch> =
-        after.zip(borders.into_iter().chain([None])).map(|(after, up_to)| Stretch { after, up_to }).collect();
+    let stretches: Vec<KeyRange> =
+        after.zip(borders.into_iter().chain([None])).map(|(after, up_to)| KeyRange { after, up_to }).collect();
     for report in ["course", "assessment"] {
         let (expected, counts, _) = tables.report(report, "1", &options, AS_WRITTEN);
         let all: BTreeSet<u32> = stretches

@@ -18,7 +18,8 @@ use exhaust::config::checked::CsvDialect;
 use exhaust::sources::files::FilesSource;
 use exhaust::sources::{Bounds, Settings, Source as _, SourceError};
 use exhaust::tables::chunk::Texts;
-use exhaust::tables::schema::{Column, Kind, Scan, Table};
+use exhaust::tables::plan::Scan;
+use exhaust::tables::schema::{Column, Kind, Table};
 use flate2::Compression as Level;
 use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
@@ -33,7 +34,7 @@ const UNIT: usize = 64 << 10;
 
 fn learners() -> Scan {
     let columns = vec![Column::key("userid"), Column::optional("firstname", Kind::Text)];
-    Scan { table: Table::User, columns, only: None }
+    Scan::everything(Table::User, columns)
 }
 
 /// The rows of a source's only table, as `id:bytes of the name`; and the most text that came at once.
@@ -214,7 +215,7 @@ fn a_page_is_read_whole_or_refused_by_its_row_group_and_column() {
 #[test]
 fn a_list_is_counted_whole_or_refused() {
     let columns = vec![Column::key("batchid"), Column::key("userid"), Column::optional("certificates", Kind::Entries)];
-    let scan = Scan { table: Table::UserEnrolments, columns, only: None };
+    let scan = Scan::everything(Table::UserEnrolments, columns);
     let settings = Settings { timezone: chrono_tz::Tz::UTC, bounds: Bounds { unit: UNIT, held: 64 * UNIT } };
     let mut draws = fastrand::Rng::with_seed(43);
     let (mut refused, mut read) = (0, 0);

@@ -11,7 +11,8 @@ use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use exhaust::config::checked::CsvDialect;
 use exhaust::objects::Bucket;
 use exhaust::sources::{Source, SourceError};
-use exhaust::tables::schema::{Column, Kind, Scan, Table};
+use exhaust::tables::plan::Scan;
+use exhaust::tables::schema::{Column, Kind, Table};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use exhaust::config::checked::{CsvDialect, MaxBadRows};
 use exhaust::sources::{Source, SourceError, Tally};
-use exhaust::tables::schema::{Column, Kind, Scan, Table};
+use exhaust::tables::plan::Scan;
+use exhaust::tables::schema::{Column, Kind, Table};
 use exhaust::worker::verdict;
 
 use super::forms::{self, Format, Spelling, gzip};

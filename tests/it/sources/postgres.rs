@@ -2,7 +2,9 @@
 
 use exhaust::sources::Source;
 use exhaust::sources::postgres::PostgresSource;
-use exhaust::tables::schema::{Column, Kind, Scan, Table, keys};
+use exhaust::tables::keys::keys;
+use exhaust::tables::plan::Scan;
+use exhaust::tables::schema::{Column, Kind, Table};
 
 use super::read::read;
 use super::{database, scan, settings};
@@ -90,7 +92,8 @@ fn many_users(place: &TestDatabase) -> Scan {
     Scan {
         table: Table::User,
         columns: vec![Column::key("userid"), Column::optional("firstname", Kind::Text)],
-        only: Some(("userid".into(), keys(users.chain(odd)))),
+        reach: Some(("userid".into(), keys(users.chain(odd)))).into(),
+        learners: None,
     }
 }
 

@@ -8,7 +8,7 @@ use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, TimeUnit};
 use exhaust::sources::{Source, SourceError, Tally};
 use exhaust::tables::chunk::{Chunk, Texts};
-use exhaust::tables::schema::Scan;
+use exhaust::tables::plan::Scan;
 
 use super::forms::time;
 use super::sets::Type;

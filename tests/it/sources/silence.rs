@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use exhaust::sources::postgres::PostgresSource;
 use exhaust::sources::{Source, SourceError, Tally};
-use exhaust::tables::schema::{Column, Kind, Scan, Table};
+use exhaust::tables::plan::Scan;
+use exhaust::tables::schema::{Column, Kind, Table};
 use rayon::prelude::*;
 
 use super::read::read;

@@ -3,7 +3,8 @@ use std::borrow::Cow;
 use std::fs;
 
 use super::*;
-use crate::tables::schema::{Column, keys};
+use crate::tables::keys::keys;
+use crate::tables::schema::Column;
 
 fn laid(files: &[&str]) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
@@ -19,7 +20,8 @@ fn scan(only: Option<&str>) -> Scan {
     Scan {
         table: Table::UserEnrolments,
         columns: vec![Column::key("batchid")],
-        only: only.map(|key| (Cow::Borrowed("batchid"), keys([key.to_owned()]))),
+        reach: only.map(|key| (Cow::Borrowed("batchid"), keys([key.to_owned()]))).into(),
+        learners: None,
     }
 }
 

@@ -14,8 +14,9 @@ use super::held::{Held, Origin};
 use super::text::is_uuid;
 use super::types::only_leaf;
 use crate::sources::rows::key_of;
-use crate::tables::chunk::{Meanings, Texts};
-use crate::tables::schema::{Keys, Kind};
+use crate::tables::chunk::{DictionaryCache, Texts};
+use crate::tables::keys::Keys;
+use crate::tables::schema::Kind;
 
 /// Of fewer rows than one in so many the others are jumped over; beyond, decoding all of them is quicker.
 const FEW: usize = 8;
@@ -25,7 +26,7 @@ const FEW: usize = 8;
 pub(super) fn with_wanted_key(
     keys: &ArrayRef,
     wanted: &dyn Keys,
-    known: &mut Meanings<bool>,
+    known: &mut DictionaryCache<bool>,
 ) -> Result<Vec<u32>, ArrowError> {
     let is_wanted: Vec<bool> = match keys.data_type() {
         DataType::Dictionary(_, texts) if **texts == DataType::Utf8 => {

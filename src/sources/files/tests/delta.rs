@@ -101,7 +101,8 @@ fn partition_columns_come_from_the_log() {
     lake.commit(0, &actions);
     assert_eq!(lake.read().unwrap(), ["u1|a b", "u2|x", "u3|"]);
     let by_block = Scan {
-        only: Some(("block".into(), keys_of(["x".to_owned()]))),
+        reach: Some(("block".into(), keys_of(["x".to_owned()]))).into(),
+        learners: None,
         ..scan(Table::User, vec![Column::key("userid"), Column::key("block")], None)
     };
     let read = read(lake.0.path(), &by_block).unwrap();

@@ -106,8 +106,8 @@ fn are_read_alike_by_their_levels_and_whole() {
             Column::optional("certificates", Kind::Entries),
         ];
         let limited = |only: &[&str]| {
-            let mut scan = scan(Table::UserActivityAgg, columns.clone(), Some(only));
-            scan.only.as_mut().unwrap().0 = "context_id".into();
+            let keys = keys_of(only.iter().copied());
+            let scan = Scan::of_keys(Table::UserActivityAgg, columns.clone(), "context_id", keys);
             read(directory.path(), &scan).unwrap().rows
         };
         let of = |context: &str| -> Vec<String> {
@@ -194,8 +194,8 @@ fn counters_in_several_spellings_fill_each_other_up() {
         let Made { batch, expected } = mixed(rows, other_keys);
         let directory = written(&batch);
         for keys in [&["cb:few", "cb:many"][..], &["cb:few"], &["cb:many"]] {
-            let mut scan = scan(Table::UserActivityAgg, columns.clone(), Some(keys));
-            scan.only.as_mut().unwrap().0 = "context_id".into();
+            let wanted = keys_of(keys.iter().copied());
+            let scan = Scan::of_keys(Table::UserActivityAgg, columns.clone(), "context_id", wanted);
             let is_of = |line: &&String| keys.contains(&line.split('|').nth(1).unwrap());
             let of_keys: Vec<String> = expected.iter().filter(is_of).cloned().collect();
             assert!(read(directory.path(), &scan).unwrap().rows == of_keys, "{keys:?} of {rows}");
