@@ -16,7 +16,7 @@ use exhaust::outputs::csv::CsvOptions;
 use exhaust::outputs::{Compress, Format, Shape, write_table};
 use exhaust::reports::{self, Options, Report, ReportError, find};
 use exhaust::requests::{
-    ClaimWish, ClientQueue as _, Housekeeping as _, NewRequest, RequestKey, Suspects, SystemClock, WorkQueue as _,
+    ClaimMode, ClaimOptions, ClientQueue as _, Housekeeping as _, NewRequest, RequestKey, SystemClock, WorkQueue as _,
     open_sqlite,
 };
 use exhaust::sample_data::{self, Format as SampleFormat, SampleOptions};
@@ -141,12 +141,12 @@ fn render_as(bencher: Bencher<'_, '_>, report: &str, format: Format) {
 /// Claiming 500 of 5,000 waiting rows on SQLite.
 #[divan::bench(sample_count = 20, sample_size = 1)]
 fn claim(bencher: Bencher<'_, '_>) {
-    let wish = ClaimWish {
+    let options = ClaimOptions {
         job_ids: vec!["course-report".to_owned()],
         limit: 500,
         lease: Duration::from_mins(2),
         owner: "bench:1".to_owned(),
-        suspects: Suspects::Leave,
+        mode: ClaimMode::Shared,
         per_tag: None,
         per_channel: None,
     };
@@ -171,7 +171,7 @@ fn claim(bencher: Bencher<'_, '_>) {
         (directory, queue)
     };
     bencher.counter(ItemsCount::new(500_usize)).with_inputs(waiting).bench_refs(|(_, queue)| {
-        let claim = queue.claim(&wish).unwrap();
+        let claim = queue.claim(&options).unwrap();
         assert_eq!(claim.requests.len(), 500);
         claim
     });

@@ -86,7 +86,7 @@ impl Health {
                 Arc::new(move || {
                     queue.check().map_err(|error| error.to_string())?;
                     let removes = config.get().worker.retention.is_some();
-                    queue.writable(removes).map_err(|error| error.to_string())?;
+                    queue.check_writable(removes).map_err(|error| error.to_string())?;
                     if prepared.load(Ordering::SeqCst) { Ok(()) } else { Err("not ready yet".to_owned()) }
                 }),
             ),

@@ -57,7 +57,8 @@ use crate::intake;
 use crate::metrics::Metrics;
 use crate::outputs::{Links, Store};
 use crate::requests::{
-    ClientQueue, Clock, Found, Page, Patience, Queue, QueueError, Reader, RequestKey, RequestRow, Search, Status,
+    ClientQueue, Clock, Page, Queue, QueueError, Reader, RequestKey, RequestRow, Search, SearchResult,
+    StatementTimeout, Status,
 };
 use crate::sources::Source;
 
@@ -225,7 +226,7 @@ impl Api {
         let (queue, most) = (Arc::clone(&self.queue), self.config.get().worker.max_request_data);
         let asked = tokio::task::spawn_blocking(move || {
             let _place = place;
-            queue.show_request_data(most);
+            queue.limit_request_data(most);
             question(queue.as_ref())
         });
         match asked.await {
@@ -233,7 +234,7 @@ impl Api {
             Ok(Err(error)) => Err(paging::fault(&error).unwrap_or_else(|| {
                 let kind = if error.may_pass() { Kind::Unavailable } else { Kind::Internal };
                 match error {
-                    QueueError::TooLong => Fault::new(Kind::TooSlow, "the search takes too long: give more filters"),
+                    QueueError::TimedOut => Fault::new(Kind::TooSlow, "the search takes too long: give more filters"),
                     error => Fault::new(kind, error.to_string()),
                 }
             })),
@@ -242,11 +243,17 @@ impl Api {
     }
 
     /// A search. It ends when its client leaves, and after a while.
-    async fn search(&self, key: Option<&str>, search: Search, reader: Reader, page: Page) -> Result<Found, Fault> {
+    async fn search(
+        &self,
+        key: Option<&str>,
+        search: Search,
+        reader: Reader,
+        page: Page,
+    ) -> Result<SearchResult, Fault> {
         let place = self.places.search(key).await?;
-        let patience = Patience::of(SEARCHING);
-        let _leaves = Leaves(patience.clone());
-        self.ask_in(place, move |queue| queue.search(&search, &reader, &page, &patience)).await
+        let timeout = StatementTimeout::after(SEARCHING);
+        let _leaves = Leaves(timeout.clone());
+        self.ask_in(place, move |queue| queue.search(&search, &reader, &page, &timeout)).await
     }
 
     /// An answer with its place among those that are held, if it is a large one.
@@ -315,14 +322,14 @@ impl Api {
 }
 
 /// Ends a search when it is dropped: its client has left, or has got its answer, which it does no harm to.
-struct Leaves(Patience);
+struct Leaves(StatementTimeout);
 
 impl Drop for Leaves {
     fn drop(&mut self) {
-        let patience = self.0.clone();
+        let timeout = self.0.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             // It may ask the database to cancel the statement.
-            drop(runtime.spawn_blocking(move || patience.leave()));
+            drop(runtime.spawn_blocking(move || timeout.cancel()));
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::call::{Answer, Asked};
 use super::envelope::{Fault, Told};
 use super::status::Cut;
-use crate::requests::{BYTES_AT_ONCE, COUNTED, Entry, Place, QueueError, RequestKey, Steps};
+use crate::requests::{COUNT_LIMIT, PageCursor, PageEntry, QueueError, READ_BYTES, ReadSteps, RequestKey};
 
 /// Bytes of the requests of one answer, at most. One that is more by itself is shortened.
 const MOST: usize = 4 << 20;
@@ -17,7 +17,7 @@ const MOST: usize = 4 << 20;
 pub(super) enum Count {
     /// How many requests are in the answer.
     Returned,
-    /// How many match, on all pages; beyond [`COUNTED`] it is a lower bound.
+    /// How many match, on all pages; beyond [`COUNT_LIMIT`] it is a lower bound.
     Matching(u64),
 }
 
@@ -25,13 +25,13 @@ pub(super) enum Count {
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) limit: u32,
-    pub(super) after: Option<Place>,
+    pub(super) after: Option<PageCursor>,
 }
 
 impl Wanted {
     /// `after`: as the client has got it.
     pub(super) fn new(limit: u32, after: Option<&str>) -> Result<Self, Fault> {
-        let after = after.map(Place::decode).transpose().map_err(|_| no_place())?;
+        let after = after.map(PageCursor::decode).transpose().map_err(|_| no_place())?;
         Ok(Self { limit, after })
     }
 
@@ -46,7 +46,7 @@ fn no_place() -> Fault {
 
 /// What a list or a search failed with, for the client.
 pub(super) fn fault(error: &QueueError) -> Option<Fault> {
-    matches!(error, QueueError::NoPlace).then(no_place)
+    matches!(error, QueueError::InvalidCursor).then(no_place)
 }
 
 /// A request of an answer, and what it is sorted by.
@@ -57,29 +57,29 @@ struct Piece {
 }
 
 /// `{"count", "jobs", "next"}` of at most `limit` of these entries.
-pub(super) async fn shown(asked: &Asked, count: Count, mut entries: Vec<Entry>, limit: u32) -> Answer {
+pub(super) async fn shown(asked: &Asked, count: Count, mut entries: Vec<PageEntry>, limit: u32) -> Answer {
     // Few at a time: each holds some rows and its whole answer.
     let _building = asked.api.places.building().await?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut next =
-        entries.get(limit.saturating_sub(1)).filter(|_| entries.len() > limit).map(|last| last.place.clone());
+        entries.get(limit.saturating_sub(1)).filter(|_| entries.len() > limit).map(|last| last.cursor.clone());
     entries.truncate(limit);
     let (mut pieces, mut size) = (Vec::new(), 0);
-    let (mut begin, mut steps) = (0, Steps::default());
+    let (mut begin, mut steps) = (0, ReadSteps::default());
     'page: while begin < entries.len() {
         let end = steps.end(begin, entries.len());
         let keys: Vec<RequestKey> = entries[begin..end].iter().map(|entry| entry.key.clone()).collect();
-        let rows = asked.api.ask(move |queue| queue.rows(&keys, BYTES_AT_ONCE)).await?;
+        let rows = asked.api.ask(move |queue| queue.rows(&keys, READ_BYTES)).await?;
         let asked_for = begin;
         let through = rows.last().map_or(end - begin, |(at, _)| at + 1);
-        steps.went(end - begin, through);
+        steps.record(end - begin, through);
         begin += through;
         for (at, row) in rows {
             let text = asked.api.text(&row, asked.now, MOST, Cut::Files).await?;
             size += text.len() + 1;
             if size > MOST + 1 && !pieces.is_empty() {
                 // Rows between the last one and this are not there any more.
-                next = (asked_for + at).checked_sub(1).map(|last| entries[last].place.clone());
+                next = (asked_for + at).checked_sub(1).map(|last| entries[last].cursor.clone());
                 break 'page;
             }
             let key = RequestKey { tag: row.tag, request_id: row.request_id };
@@ -91,10 +91,10 @@ pub(super) async fn shown(asked: &Asked, count: Count, mut entries: Vec<Entry>, 
     asked.api.held(asked.api.key_name(&asked.caller), Told::text(text)).await
 }
 
-fn answer(count: Count, pieces: Vec<Piece>, next: Option<&Place>) -> String {
+fn answer(count: Count, pieces: Vec<Piece>, next: Option<&PageCursor>) -> String {
     let count = match count {
         Count::Returned => json!({ "count": pieces.len() }),
-        Count::Matching(n) if n > COUNTED => json!({ "count": COUNTED + 1, "count_is_lower_bound": true }),
+        Count::Matching(n) if n > COUNT_LIMIT => json!({ "count": COUNT_LIMIT + 1, "count_is_lower_bound": true }),
         Count::Matching(n) => json!({ "count": n }),
     };
     let mut text = count.to_string();

@@ -180,9 +180,9 @@ impl Wish {
                 Some(row) if !wish.client.reader.sees(&row) => Some(Submitted::Hidden),
                 Some(row) if row.protected == Protected::No => Some(Submitted::OtherKey),
                 Some(row) if Status::parse(&row.status) != Some(Status::Failed) => None,
-                _ => queue.is_full(&wish.client)?.then_some(Submitted::TooMany),
+                _ => queue.has_reached_limit(&wish.client)?.then_some(Submitted::TooMany),
             };
-            Ok(Seen { made: queue.mark_made(&key)?, key, settled })
+            Ok(Seen { made: queue.mark_scheme(&key)?, key, settled })
         })
         .await
     }

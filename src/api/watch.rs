@@ -34,7 +34,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    fn new(waiting: Vec<requests::Waiting>) -> Self {
+    fn new(waiting: Vec<requests::WaitingRequest>) -> Self {
         let ready = waiting.iter().filter(|one| !one.backing_off).count() as u64;
         let oldest = waiting.iter().filter_map(|one| one.submitted).min();
         let positions = (1..).zip(waiting).map(|(position, one)| (one.key, position)).collect();

@@ -64,13 +64,13 @@ fn database(config: &Config) -> Reached {
         let pooled = pooled(queue.as_ref())?;
         if missing.is_empty() {
             queue.check()?;
-            queue.writable(config.worker.retention.is_some())?;
+            queue.check_writable(config.worker.retention.is_some())?;
             let left: u64 = queue.overview()?.without_lease.values().sum();
             let note = format!("; {left} rows are PROCESSING without a claim of ours");
             return Ok(format!("ready{}{pooled}", if left > 0 { &note } else { "" }));
         }
         if config.database.migrate {
-            if !queue.hears()? {
+            if !queue.can_listen()? {
                 return Err(QueueError::Unfit(format!(
                     "{} statements are to be run, which cannot be{pooled}",
                     missing.len()
@@ -92,7 +92,7 @@ fn pooled(queue: &dyn Housekeeping) -> Result<String, QueueError> {
         Pooling::Session => "sessions",
         Pooling::Transaction => "transactions",
     };
-    let hears = if queue.hears()? {
+    let hears = if queue.can_listen()? {
         ""
     } else {
         "; without [database] direct_url migrations are refused and submissions are found by the schedules"

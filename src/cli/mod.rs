@@ -93,7 +93,9 @@ impl From<QueueError> for Ended {
     fn from(error: QueueError) -> Self {
         match error {
             QueueError::Unreachable(_) | QueueError::Unfit(_) => Self::Unreachable(error.to_string()),
-            QueueError::Refused(_) | QueueError::NoPlace | QueueError::TooLong => Self::Failed(error.to_string()),
+            QueueError::Refused(_) | QueueError::InvalidCursor | QueueError::TimedOut => {
+                Self::Failed(error.to_string())
+            }
         }
     }
 }

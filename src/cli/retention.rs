@@ -49,7 +49,7 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
             world.queue.migrate(false)?;
         }
         world.queue.check()?;
-        world.queue.writable(true)?;
+        world.queue.check_writable(true)?;
     }
     let mut removed = Vec::new();
     let swept = block_on(async {

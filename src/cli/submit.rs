@@ -178,7 +178,7 @@ fn encryption(
     row: &RequestKey,
     key: &Password,
 ) -> Result<NewEncryption, Ended> {
-    let made = queue.mark_made(row)?;
+    let made = queue.mark_scheme(row)?;
     let kept = encryption::keep(config.secrets_key.as_ref(), &row.tag, &row.request_id, key, made.as_deref());
     let Kept { sealed, marks } = kept.map_err(|error| Ended::Failed(error.to_string()))?;
     let plain = || EncryptionKey::Plain(key.reveal().to_owned());

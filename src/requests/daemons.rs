@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel::QueryableByName;
 use diesel::sql_types::{Binary, Nullable};
 
-use super::stored::{Loose, number, text, time};
+use super::stored::{LenientText, number, text, time};
 
 /// A daemon without a heartbeat for this number of its leases is gone.
 const LEASES: u32 = 3;
@@ -56,32 +56,32 @@ pub struct Daemon {
 #[derive(Debug, QueryableByName)]
 pub(super) struct StoredDaemon {
     #[diesel(sql_type = Nullable<Binary>)]
-    id: Option<Loose>,
+    id: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    name: Option<Loose>,
+    name: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    pid: Option<Loose>,
+    pid: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    version: Option<Loose>,
+    version: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    started: Option<Loose>,
+    started: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    seen: Option<Loose>,
+    seen: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    lease_ms: Option<Loose>,
+    lease_ms: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    claims: Option<Loose>,
+    claims: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    memory_used: Option<Loose>,
+    memory_used: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    memory_allowed: Option<Loose>,
+    memory_allowed: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    jobs: Option<Loose>,
+    jobs: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    config_hash: Option<Loose>,
+    config_hash: Option<LenientText>,
     /// The time at which the row was read, by the clock that wrote `seen`.
     #[diesel(sql_type = Nullable<Binary>)]
-    read: Option<Loose>,
+    read: Option<LenientText>,
 }
 
 impl StoredDaemon {

@@ -7,22 +7,22 @@ use diesel::sql_types::{Binary, Nullable};
 use super::encryption::{NewEncryption, Protected, make};
 use super::reading::Client;
 use super::status::Status;
-use super::stored::{Loose, read_protected, text};
+use super::stored::{LenientText, read_protected, text};
 use super::types::{NewRequest, RequestRow, Submitted};
 
 /// What a row that has a submission's key is judged by.
 #[derive(QueryableByName)]
 pub(super) struct StoredExisting {
     #[diesel(sql_type = Nullable<Binary>)]
-    status: Option<Loose>,
+    status: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    mark: Option<Loose>,
+    mark: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    protected: Option<Loose>,
+    protected: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    requested_channel: Option<Loose>,
+    requested_channel: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    allowed_channels: Option<Loose>,
+    allowed_channels: Option<LenientText>,
 }
 
 /// What a row that has a submission's key means for it.

@@ -22,20 +22,20 @@ pub struct FinishedPage {
     /// The rows.
     pub rows: Vec<Finished>,
     /// Where the next page begins; `None`: this was the last one.
-    pub next: Option<Bookmark>,
+    pub next: Option<FinishedCursor>,
 }
 
 /// Where a page ended: the last row that was read. Rows before it are not met again, whether they were removed or not,
 /// so that rows which cannot be removed hold nothing up. Only the database that made it understands it.
 #[derive(Clone, Debug, PartialEq, PartialOrd)]
-pub struct Bookmark {
-    pub(super) completed: Mark,
+pub struct FinishedCursor {
+    pub(super) completed: RawTime,
     pub(super) key: RequestKey,
 }
 
 /// A time as the column holds it, in the order in which SQLite sorts what it holds.
 #[derive(Clone, Debug, PartialEq, PartialOrd)]
-pub(super) enum Mark {
+pub(super) enum RawTime {
     Number(f64),
     Text(String),
 }

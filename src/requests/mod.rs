@@ -13,15 +13,15 @@ mod encryption;
 mod existing;
 mod failures;
 mod finished;
-mod listening;
+mod listener;
 mod migrations;
 mod paging;
-mod patience;
 mod postgres;
 mod prepared;
 mod queue;
 mod reading;
 mod sqlite;
+mod statement_timeout;
 mod status;
 mod stored;
 mod text;
@@ -31,19 +31,19 @@ mod types;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use daemons::{Daemon, Heartbeat};
 pub use encryption::{EncryptionKey, NewEncryption, Protected};
-pub use finished::{Bookmark, Finished, FinishedPage};
-pub use listening::Listener;
-pub use paging::{BYTES_AT_ONCE, Entry, Page, Place, Steps};
-pub use patience::Patience;
-pub use postgres::{PostgresPlace, PostgresQueue, open_postgres};
+pub use finished::{Finished, FinishedCursor, FinishedPage};
+pub use listener::Listener;
+pub use paging::{Page, PageCursor, PageEntry, READ_BYTES, ReadSteps};
+pub use postgres::{PostgresOptions, PostgresQueue, open_postgres};
 pub use queue::{ClientQueue, Housekeeping, Queue, WorkQueue};
-pub use reading::{COUNTED, Client, Found, Progress, Reader, Search, Waiting};
+pub use reading::{COUNT_LIMIT, Client, Reader, RequestProgress, Search, SearchResult, WaitingRequest};
 pub use sqlite::{SqliteQueue, open_sqlite};
+pub use statement_timeout::StatementTimeout;
 pub use status::Status;
 pub use times::read_time;
 pub use types::{
-    Claim, ClaimWish, ClaimedRequest, ClaimedText, Completion, Failure, INLINE, NewRequest, Overview, Pooling,
-    QueueError, RequestKey, RequestRow, Retried, SUSPECT, Submitted, Suspects, Unclaimable, WriteBack,
+    Claim, ClaimMode, ClaimOptions, ClaimedRequest, Completion, DeferredText, EXCLUSIVE_CRASHES, Failure, NewRequest,
+    Overview, Pooling, QueueError, RequestKey, RequestRow, Retried, Submitted, Unclaimable, WriteBack,
 };
 
 /// Connections of a daemon to its database, at most: its calls are few and short.

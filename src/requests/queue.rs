@@ -6,13 +6,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::daemons::{Daemon, Heartbeat};
-use super::finished::{Bookmark, FinishedPage};
-use super::listening::Listener;
-use super::paging::{self, BYTES_AT_ONCE, Entry, Page, Steps};
-use super::patience::Patience;
-use super::reading::{Client, Found, Progress, Reader, Search, Waiting};
+use super::finished::{FinishedCursor, FinishedPage};
+use super::listener::Listener;
+use super::paging::{self, Page, PageEntry, READ_BYTES, ReadSteps};
+use super::reading::{Client, Reader, RequestProgress, Search, SearchResult, WaitingRequest};
+use super::statement_timeout::StatementTimeout;
 use super::types::{
-    Claim, ClaimWish, ClaimedText, Completion, Failure, NewRequest, Overview, Pooling, QueueError, RequestKey,
+    Claim, ClaimOptions, Completion, DeferredText, Failure, NewRequest, Overview, Pooling, QueueError, RequestKey,
     RequestRow, Retried, Submitted, Unclaimable, WriteBack,
 };
 
@@ -32,11 +32,11 @@ pub trait WorkQueue: Send + Sync {
     fn listen(&self) -> Result<Option<Listener>, QueueError>;
 
     /// Takes SUBMITTED rows whose back-off is over, atomically, oldest first.
-    fn claim(&self, wish: &ClaimWish) -> Result<Claim, QueueError>;
+    fn claim(&self, options: &ClaimOptions) -> Result<Claim, QueueError>;
 
     /// A text of a claimed row that did not come with the claim; `None`: there is none, it has more than so many bytes, or
     /// the row is not there any more.
-    fn claimed_text(&self, key: &RequestKey, which: ClaimedText, most: u64) -> Result<Option<String>, QueueError>;
+    fn deferred_text(&self, key: &RequestKey, which: DeferredText, most: u64) -> Result<Option<String>, QueueError>;
 
     /// Prolongs the claim on these rows, noting what was stored (`processed_batches` JSON, where given). Returns the
     /// keys still held.
@@ -49,7 +49,7 @@ pub trait WorkQueue: Send + Sync {
 
     /// Notes in `job_stats` how far requests are, for those who wait for them; fenced: rows that are not held under this
     /// token are left alone.
-    fn note_progress(&self, token: &str, rows: &[(RequestKey, Progress)]) -> Result<(), QueueError>;
+    fn note_progress(&self, token: &str, rows: &[(RequestKey, RequestProgress)]) -> Result<(), QueueError>;
 
     /// This and whatever else ends a request wipes the password for its files.
     ///
@@ -103,11 +103,11 @@ pub trait ClientQueue: Send + Sync {
 
     /// How the mark of a row's password was made, what comes before its last colon; `None`: the row has none, or is not
     /// there.
-    fn mark_made(&self, key: &RequestKey) -> Result<Option<String>, QueueError>;
+    fn mark_scheme(&self, key: &RequestKey) -> Result<Option<String>, QueueError>;
 
     /// Whether a client has as many requests open as they may. Another submission may change that at once: what counts
     /// is `submit_for`.
-    fn is_full(&self, client: &Client) -> Result<bool, QueueError>;
+    fn has_reached_limit(&self, client: &Client) -> Result<bool, QueueError>;
 
     /// SUBMITTED → FAILED, "cancelled by …". `false`: the row is not SUBMITTED (or not there).
     fn cancel(&self, key: &RequestKey, by: &str) -> Result<bool, QueueError>;
@@ -125,12 +125,18 @@ pub trait ClientQueue: Send + Sync {
     fn find(&self, key: &RequestKey) -> Result<Option<RequestRow>, QueueError>;
 
     /// Which rows the reader may see, newest submission first, of one tag or of all: a page of them.
-    /// [`QueueError::NoPlace`] where the page begins nowhere.
-    fn list(&self, tag: Option<&str>, reader: &Reader, page: &Page) -> Result<Vec<Entry>, QueueError>;
+    /// [`QueueError::InvalidCursor`] where the page begins nowhere.
+    fn list(&self, tag: Option<&str>, reader: &Reader, page: &Page) -> Result<Vec<PageEntry>, QueueError>;
 
-    /// Which rows match and may be seen by the reader: how many there are, and a page of them. [`QueueError::TooLong`] when
-    /// the patience is over; [`QueueError::NoPlace`] as for `list`.
-    fn search(&self, search: &Search, reader: &Reader, page: &Page, patience: &Patience) -> Result<Found, QueueError>;
+    /// Which rows match and may be seen by the reader: how many there are, and a page of them. [`QueueError::TimedOut`] when
+    /// the timeout is over; [`QueueError::InvalidCursor`] as for `list`.
+    fn search(
+        &self,
+        search: &Search,
+        reader: &Reader,
+        page: &Page,
+        timeout: &StatementTimeout,
+    ) -> Result<SearchResult, QueueError>;
 
     /// The rows with these keys, each with its place among them, until they are about so many bytes: at least the first that
     /// is there. What is missing after the last one may be asked for again.
@@ -141,12 +147,12 @@ pub trait ClientQueue: Send + Sync {
         let entries = self.list(tag, reader, &Page::first(limit))?;
         let keys: Vec<RequestKey> = entries.into_iter().map(|entry| entry.key).collect();
         let mut rows = Vec::with_capacity(keys.len());
-        let (mut begin, mut steps) = (0, Steps::default());
+        let (mut begin, mut steps) = (0, ReadSteps::default());
         while begin < keys.len() {
             let end = steps.end(begin, keys.len());
-            let found = self.rows(&keys[begin..end], BYTES_AT_ONCE)?;
+            let found = self.rows(&keys[begin..end], READ_BYTES)?;
             let through = found.last().map_or(end - begin, |(at, _)| at + 1);
-            steps.went(end - begin, through);
+            steps.record(end - begin, through);
             begin += through;
             rows.extend(found.into_iter().map(|(_, row)| row));
         }
@@ -155,14 +161,14 @@ pub trait ClientQueue: Send + Sync {
     }
 
     /// SUBMITTED rows of these jobs in the order in which they are claimed; those that back off after all others.
-    fn waiting(&self, job_ids: &[String]) -> Result<Vec<Waiting>, QueueError>;
+    fn waiting(&self, job_ids: &[String]) -> Result<Vec<WaitingRequest>, QueueError>;
 
     /// Counts by job and status.
     fn overview(&self) -> Result<Overview, QueueError>;
 
     /// From now on rows are read with a `request_data` of at most so many bytes; a longer one is not read from the
     /// database at all. 64 KiB until this is called.
-    fn show_request_data(&self, most: u64);
+    fn limit_request_data(&self, most: u64);
 }
 
 /// What keeps the table in order: migrations, leases that ran out, retention, heartbeats, and whether the database can be
@@ -181,7 +187,7 @@ pub trait Housekeeping: Send + Sync {
 
     /// Whether rows can be written now, and with `removes` removed as well: [`QueueError::Unfit`] says what hinders it. It
     /// changes nothing and leaves nothing behind, so it may be asked every few seconds.
-    fn writable(&self, removes: bool) -> Result<(), QueueError>;
+    fn check_writable(&self, removes: bool) -> Result<(), QueueError>;
 
     /// Gives up the connections that calls may hang on: the next call opens its own.
     fn reconnect(&self);
@@ -190,7 +196,7 @@ pub trait Housekeeping: Send + Sync {
     fn pooling(&self) -> Result<Pooling, QueueError>;
 
     /// Whether changes that others make can be heard: `listen` gives a listener.
-    fn hears(&self) -> Result<bool, QueueError>;
+    fn can_listen(&self) -> Result<bool, QueueError>;
 
     /// PROCESSING → SUBMITTED for rows whose lease of ours ran out (that counts a crash), and with `adopt_after` for rows
     /// without any lease that are older than that: what a replaced system left behind. A suspect waits for so many leases
@@ -214,7 +220,7 @@ pub trait Housekeeping: Send + Sync {
         &self,
         job_id: &str,
         older_than: Duration,
-        after: Option<&Bookmark>,
+        after: Option<&FinishedCursor>,
         limit: u32,
     ) -> Result<FinishedPage, QueueError>;
 

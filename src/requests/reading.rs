@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::json;
 use wildmatch::WildMatch;
 
-use super::paging::Entry;
+use super::paging::PageEntry;
 use super::types::{RequestKey, RequestRow};
 
 /// Which rows somebody may see. In globs `*` is any run of characters and `?` one.
@@ -102,23 +102,23 @@ pub struct Search {
 }
 
 /// So many rows of a search are counted, and not one more than one beyond them.
-pub const COUNTED: u64 = 10_000;
+pub const COUNT_LIMIT: u64 = 10_000;
 
 /// Up to so many rows that match are read all and sorted; of more the newest are soon found.
-pub(super) const FEW: u64 = 1000;
+pub(super) const SORT_LIMIT: u64 = 1000;
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
-pub struct Found {
-    /// How many rows match, on all pages; more than [`COUNTED`] means that there may be any number more.
+pub struct SearchResult {
+    /// How many rows match, on all pages; more than [`COUNT_LIMIT`] means that there may be any number more.
     pub total: u64,
     /// The rows of this page, the newest first.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<PageEntry>,
 }
 
 /// A row that waits for its job.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
+pub struct WaitingRequest {
     /// Its key.
     pub key: RequestKey,
     /// When it was submitted, where that reads.
@@ -129,14 +129,14 @@ pub struct Waiting {
 
 /// How far a request in work is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct RequestProgress {
     /// Files that are stored.
     pub batches_done: u64,
     /// Files that there will be.
     pub batches_total: u64,
 }
 
-impl Progress {
+impl RequestProgress {
     /// As `job_stats` holds it while the row is PROCESSING.
     pub(super) fn job_stats(self) -> String {
         json!({ "batches_done": self.batches_done, "batches_total": self.batches_total }).to_string()

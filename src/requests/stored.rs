@@ -7,7 +7,7 @@ use diesel::deserialize::{self, FromSql};
 use diesel::sql_types::{BigInt, Binary, Nullable};
 
 use super::encryption::{EncryptionKey, Protected, make};
-use super::reading::Waiting;
+use super::reading::WaitingRequest;
 use super::status::Status;
 use super::times::read_time;
 use super::types::{Claim, ClaimedRequest, Completion, Overview, RequestKey, RequestRow};
@@ -15,15 +15,15 @@ use super::types::{Claim, ClaimedRequest, Completion, Overview, RequestKey, Requ
 /// Text that may be anything. Read as bytes: SQLite columns hold what was put in, numbers and blobs among it, and a
 /// PostgreSQL database without an encoding holds any bytes. What is no UTF-8 is replaced, so no row spoils a claim.
 #[derive(Debug, diesel::deserialize::FromSqlRow)]
-pub(super) struct Loose(String);
+pub(super) struct LenientText(String);
 
-impl Loose {
+impl LenientText {
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl<DB> FromSql<Binary, DB> for Loose
+impl<DB> FromSql<Binary, DB> for LenientText
 where
     DB: Backend,
     Vec<u8>: FromSql<Binary, DB>,
@@ -38,61 +38,61 @@ where
 #[derive(Debug, QueryableByName)]
 pub(super) struct StoredRow {
     #[diesel(sql_type = Nullable<Binary>)]
-    tag: Option<Loose>,
+    tag: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    request_id: Option<Loose>,
+    request_id: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    job_id: Option<Loose>,
+    job_id: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    status: Option<Loose>,
+    status: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    request_data: Option<Loose>,
+    request_data: Option<LenientText>,
     /// Bytes of a `request_data` that is too long to be read.
     #[diesel(sql_type = Nullable<Binary>)]
-    unread_data: Option<Loose>,
+    unread_data: Option<LenientText>,
     /// Not NULL where another column is too long to be read.
     #[diesel(sql_type = Nullable<Binary>)]
-    truncated: Option<Loose>,
+    truncated: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    requested_by: Option<Loose>,
+    requested_by: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    requested_channel: Option<Loose>,
+    requested_channel: Option<LenientText>,
     /// A JSON array.
     #[diesel(sql_type = Nullable<Binary>)]
-    download_urls: Option<Loose>,
+    download_urls: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    dt_file_created: Option<Loose>,
+    dt_file_created: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    dt_job_submitted: Option<Loose>,
+    dt_job_submitted: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    dt_job_processing: Option<Loose>,
+    dt_job_processing: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    dt_job_completed: Option<Loose>,
+    dt_job_completed: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    execution_time: Option<Loose>,
+    execution_time: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    err_message: Option<Loose>,
+    err_message: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    err_detail: Option<Loose>,
+    err_detail: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    iteration: Option<Loose>,
+    iteration: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    crashes: Option<Loose>,
+    crashes: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    lease_owner: Option<Loose>,
+    lease_owner: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    lease_expires_at: Option<Loose>,
+    lease_expires_at: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    next_attempt_at: Option<Loose>,
+    next_attempt_at: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    processed_batches: Option<Loose>,
+    processed_batches: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    job_stats: Option<Loose>,
+    job_stats: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    allowed_channels: Option<Loose>,
+    allowed_channels: Option<LenientText>,
     /// Whether a password is set, or was; never the password.
     #[diesel(sql_type = Nullable<Binary>)]
-    protected: Option<Loose>,
+    protected: Option<LenientText>,
 }
 
 /// What a claim says of a row that it took: of [`StoredRow`]'s columns those that a worker needs. No `Debug`: it has the
@@ -100,39 +100,39 @@ pub(super) struct StoredRow {
 #[derive(QueryableByName)]
 pub(super) struct StoredClaimed {
     #[diesel(sql_type = Nullable<Binary>)]
-    tag: Option<Loose>,
+    tag: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    request_id: Option<Loose>,
+    request_id: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    job_id: Option<Loose>,
+    job_id: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    request_data: Option<Loose>,
+    request_data: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    unread_data: Option<Loose>,
+    unread_data: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    unread_batches: Option<Loose>,
+    unread_batches: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    requested_by: Option<Loose>,
+    requested_by: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    requested_channel: Option<Loose>,
+    requested_channel: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    dt_job_submitted: Option<Loose>,
+    dt_job_submitted: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    dt_job_processing: Option<Loose>,
+    dt_job_processing: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    iteration: Option<Loose>,
+    iteration: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    crashes: Option<Loose>,
+    crashes: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    processed_batches: Option<Loose>,
+    processed_batches: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    allowed_channels: Option<Loose>,
+    allowed_channels: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    encryption_key: Option<Loose>,
+    encryption_key: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    encryption_key_sealed: Option<Loose>,
+    encryption_key_sealed: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    encryption_mark: Option<Loose>,
+    encryption_mark: Option<LenientText>,
 }
 
 /// A row and which of the asked-for ones it is.
@@ -155,27 +155,27 @@ impl StoredNth {
 #[derive(Debug, QueryableByName)]
 pub(super) struct Value {
     #[diesel(sql_type = Nullable<Binary>)]
-    pub(super) value: Option<Loose>,
+    pub(super) value: Option<LenientText>,
 }
 
 /// A key, as `tag` and `request_id`.
 #[derive(Debug, QueryableByName)]
 pub(super) struct StoredKey {
     #[diesel(sql_type = Nullable<Binary>)]
-    tag: Option<Loose>,
+    tag: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    request_id: Option<Loose>,
+    request_id: Option<LenientText>,
 }
 
 /// A row that waits.
 #[derive(Debug, QueryableByName)]
 pub(super) struct StoredWaiting {
     #[diesel(sql_type = Nullable<Binary>)]
-    tag: Option<Loose>,
+    tag: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    request_id: Option<Loose>,
+    request_id: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    submitted: Option<Loose>,
+    submitted: Option<LenientText>,
     #[diesel(sql_type = BigInt)]
     backing_off: i64,
 }
@@ -191,7 +191,7 @@ pub(super) struct StoredTotal {
 #[derive(Debug, QueryableByName)]
 pub(super) struct StoredText {
     #[diesel(sql_type = Nullable<Binary>)]
-    text: Option<Loose>,
+    text: Option<LenientText>,
 }
 
 impl StoredText {
@@ -204,29 +204,29 @@ impl StoredText {
 #[derive(Debug, QueryableByName)]
 pub(super) struct StoredCount {
     #[diesel(sql_type = Nullable<Binary>)]
-    job_id: Option<Loose>,
+    job_id: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    status: Option<Loose>,
+    status: Option<LenientText>,
     #[diesel(sql_type = BigInt)]
     total: i64,
     #[diesel(sql_type = BigInt)]
     without_lease: i64,
 }
 
-pub(super) fn text(value: Option<Loose>) -> Option<String> {
+pub(super) fn text(value: Option<LenientText>) -> Option<String> {
     value.map(|v| v.0)
 }
 
-pub(super) fn time(value: Option<Loose>) -> Option<DateTime<Utc>> {
+pub(super) fn time(value: Option<LenientText>) -> Option<DateTime<Utc>> {
     value.and_then(|v| read_time(&v.0))
 }
 
-pub(super) fn number<T: std::str::FromStr>(value: Option<Loose>) -> Option<T> {
+pub(super) fn number<T: std::str::FromStr>(value: Option<LenientText>) -> Option<T> {
     value.and_then(|v| v.0.trim().parse().ok())
 }
 
 /// The array's texts; anything that is no JSON array reads as none.
-pub(super) fn urls(value: Option<Loose>) -> Vec<String> {
+pub(super) fn urls(value: Option<LenientText>) -> Vec<String> {
     let array: Vec<Url> = value.and_then(|v| serde_json::from_str(&v.0).ok()).unwrap_or_default();
     array.into_iter().filter_map(|url| url.0).collect()
 }
@@ -289,12 +289,12 @@ impl From<StoredRow> for RequestRow {
 }
 
 /// The status of a row, in our own spelling where it is one of ours.
-fn status(written: Option<Loose>) -> String {
+fn status(written: Option<LenientText>) -> String {
     let written = text(written).unwrap_or_default();
     Status::parse(&written).map_or(written, |status| status.as_str().to_owned())
 }
 
-pub(super) fn read_protected(value: Option<Loose>) -> Protected {
+pub(super) fn read_protected(value: Option<LenientText>) -> Protected {
     match text(value).as_deref() {
         Some("yes") => Protected::Yes,
         Some(_) => Protected::Wiped,
@@ -351,8 +351,8 @@ pub(super) fn completing(rows: &[(RequestKey, Completion)]) -> String {
 }
 
 /// In the order in which they are claimed; those that back off last.
-pub(super) fn waiting(rows: Vec<StoredWaiting>) -> Vec<Waiting> {
-    let one = |row: StoredWaiting| Waiting {
+pub(super) fn waiting(rows: Vec<StoredWaiting>) -> Vec<WaitingRequest> {
+    let one = |row: StoredWaiting| WaitingRequest {
         key: RequestKey {
             tag: text(row.tag).unwrap_or_default(),
             request_id: text(row.request_id).unwrap_or_default(),
@@ -360,7 +360,7 @@ pub(super) fn waiting(rows: Vec<StoredWaiting>) -> Vec<Waiting> {
         submitted: time(row.submitted),
         backing_off: row.backing_off != 0,
     };
-    let mut rows: Vec<Waiting> = rows.into_iter().map(one).collect();
+    let mut rows: Vec<WaitingRequest> = rows.into_iter().map(one).collect();
     rows.sort_by(|a, b| (a.backing_off, a.submitted, &a.key).cmp(&(b.backing_off, b.submitted, &b.key)));
     rows
 }

@@ -2,6 +2,31 @@
 
 use super::types::{QueueError, RequestKey};
 
+/// Selects a text of a claimed row under `$name` where it is short, and otherwise its number of bytes under `$unread`: long
+/// ones are read row by row, so that a claim of many rows does not hold all of them in memory. `$cast` follows the number.
+macro_rules! short_or_bytes {
+    ($text:literal, $name:literal, $unread:literal, $cast:literal) => {
+        concat!(
+            "CASE WHEN octet_length(",
+            $text,
+            ") <= 4096 THEN ",
+            $text,
+            " END AS ",
+            $name,
+            ",
+        CASE WHEN octet_length(",
+            $text,
+            ") > 4096 THEN octet_length(",
+            $text,
+            ")",
+            $cast,
+            " END AS ",
+            $unread
+        )
+    };
+}
+pub(super) use short_or_bytes;
+
 /// Characters that `err_message` holds.
 const ERR_MESSAGE: usize = 100;
 /// Characters that `lease_owner` holds.
@@ -17,7 +42,7 @@ pub(super) fn clean_option(text: Option<&str>) -> Option<String> {
     text.map(clean)
 }
 
-/// Bytes of `request_data` that readers are shown unless a limit is set (`ClientQueue::show_request_data`).
+/// Bytes of `request_data` that readers are shown unless a limit is set (`ClientQueue::limit_request_data`).
 pub(super) const SHOWN_DATA: u64 = 64 << 10;
 /// Bytes of `download_urls` that are read of one row that is asked for by its key: more than a request of a hundred thousand
 /// files has.

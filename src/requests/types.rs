@@ -22,47 +22,47 @@ impl std::fmt::Display for RequestKey {
     }
 }
 
-/// Which rows to claim.
+/// Which rows to claim, and for whom.
 #[derive(Clone, Debug)]
-pub struct ClaimWish {
+pub struct ClaimOptions {
     /// Ids and aliases of the jobs that are due.
     pub job_ids: Vec<String>,
     /// At most this many rows.
     pub limit: u32,
-    /// How long the claim is believed without being renewed.
+    /// How long the claim holds unless it is renewed.
     pub lease: Duration,
     /// Who claims, `host:pid`; the queue appends a fresh random part for the token.
     pub owner: String,
-    /// Whether rows that crashed twice are meant, or all others.
-    pub suspects: Suspects,
+    /// Whether to claim a row that has crashed its daemon twice, or all others.
+    pub mode: ClaimMode,
     /// Most rows of one tag in work, over all daemons.
     pub per_tag: Option<u32>,
     /// Most rows of one `requested_channel` in work, over all daemons. Rows without a channel are not limited.
     pub per_channel: Option<u32>,
 }
 
-/// A row that lost two leases may be what crashes its daemons: it is worked on alone.
+/// A row that lost two leases may be what crashes its daemons, so no other request is worked on beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Suspects {
-    /// All other rows.
-    Leave,
-    /// One such row, the oldest.
-    One,
+pub enum ClaimMode {
+    /// Rows with fewer crashes than [`EXCLUSIVE_CRASHES`].
+    Shared,
+    /// One row with [`EXCLUSIVE_CRASHES`] or more, the oldest.
+    Exclusive,
 }
 
-/// From this many lost leases on a row is a suspect.
-pub const SUSPECT: u32 = 2;
+/// From this number of lost leases on, a row is claimed by [`ClaimMode::Exclusive`] only.
+pub const EXCLUSIVE_CRASHES: u32 = 2;
 
 /// Rows claimed at once, under one token.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// `host:pid:random`, fresh for each claim; what fences every later write.
+    /// `host:pid:random`, new for each claim. Every later write names it and changes a row only if the row still has it.
     pub token: String,
     /// The rows, oldest first.
     pub requests: Vec<ClaimedRequest>,
 }
 
-/// A claimed row, read leniently: nothing in it has been judged yet.
+/// A claimed row, read leniently: nothing in it has been checked yet.
 #[derive(Clone, Debug)]
 pub struct ClaimedRequest {
     /// Its key.
@@ -71,8 +71,8 @@ pub struct ClaimedRequest {
     pub job_id: String,
     /// The JSON text as stored, where it is short: see `unread_data`.
     pub request_data: Option<String>,
-    /// Bytes of a `request_data` that did not come with the claim, because it is longer than [`INLINE`]:
-    /// [`Queue::claimed_text`](super::Queue::claimed_text) reads it.
+    /// Bytes of a `request_data` that did not come with the claim, because it is longer than 4,096 bytes:
+    /// [`WorkQueue::deferred_text`](super::WorkQueue::deferred_text) reads it.
     pub unread_data: Option<u64>,
     /// Who asked.
     pub requested_by: Option<String>,
@@ -96,20 +96,16 @@ pub struct ClaimedRequest {
     pub allowed_channels: Option<String>,
 }
 
-/// Bytes of the longest text that comes with a claim; longer ones are read row by row, so that a claim of many rows does
-/// not hold all of them.
-pub const INLINE: u64 = 4096;
-
-/// A text of a claimed row that may be long.
+/// A text of a claimed row that may be too long to come with the claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClaimedText {
+pub enum DeferredText {
     /// `request_data`
     RequestData,
     /// `processed_batches`
     ProcessedBatches,
 }
 
-impl ClaimedText {
+impl DeferredText {
     pub(super) const fn column(self) -> &'static str {
         match self {
             Self::RequestData => "request_data",
@@ -136,13 +132,13 @@ pub struct Completion {
 pub struct Failure {
     /// For the client; cut at 100 characters when written.
     pub message: String,
-    /// For operators: the whole chain.
+    /// For operators: the whole chain of causes.
     pub detail: String,
     /// Milliseconds from claim to write-back.
     pub execution_ms: i64,
     /// JSON, where something is known.
     pub job_stats: Option<String>,
-    /// JSON of the batches that were stored all the same, for the next attempt; `None` leaves what was noted before.
+    /// JSON: the batches that were stored before the failure, for the next attempt. `None` leaves the column as it is.
     pub processed_batches: Option<String>,
 }
 
@@ -188,19 +184,19 @@ pub enum Submitted {
     OtherKey,
     /// The row is there already, and the client does not see it; nothing changed.
     Hidden,
-    /// The client has as many requests open as they may; nothing changed.
+    /// The client has reached its limit of open requests; nothing changed.
     TooMany,
 }
 
-/// What became of a wish to try a request again.
+/// What became of a resubmission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retried {
     /// The row was FAILED and is SUBMITTED again.
     Done,
-    /// The row is not FAILED (or not there), or the password for its files is wiped, without which they would be plain
-    /// ones; nothing changed.
+    /// The row is not FAILED (or not there), or the password for its files is wiped, so that they would be stored without
+    /// protection; nothing changed.
     NotFailed,
-    /// The client has as many requests open as they may; nothing changed.
+    /// The client has reached its limit of open requests; nothing changed.
     TooMany,
 }
 
@@ -213,12 +209,12 @@ pub struct RequestRow {
     pub request_id: String,
     /// Job id or alias.
     pub job_id: String,
-    /// As written, whatever it is; but `SUCCESS` is COMPLETED.
+    /// As the row has it, whatever it is; but `SUCCESS` is shown as COMPLETED.
     pub status: String,
     /// JSON text, where it is within the bound: see `unread_data`.
     pub request_data: Option<String>,
-    /// Bytes of a `request_data` that was not read, because it has more than
-    /// [`Queue::show_request_data`](super::Queue::show_request_data) said.
+    /// Bytes of a `request_data` that was not read, because it is longer than
+    /// [`ClientQueue::limit_request_data`](super::ClientQueue::limit_request_data) allows.
     pub unread_data: Option<u64>,
     /// Who asked.
     pub requested_by: Option<String>,
@@ -248,7 +244,7 @@ pub struct RequestRow {
     pub crashes: u32,
     /// The claim token.
     pub lease_owner: Option<String>,
-    /// Until when the claim is believed.
+    /// Until when the claim holds.
     pub lease_expires: Option<DateTime<Utc>>,
     /// Not claimed before this.
     pub next_attempt: Option<DateTime<Utc>>,
@@ -262,23 +258,23 @@ pub struct RequestRow {
     pub protected: Protected,
 }
 
-/// Rows by job id as written and status as written, and PROCESSING rows that carry no lease of ours.
+/// Numbers of rows by job id and status as the rows have them, and PROCESSING rows without a lease of ours.
 #[derive(Clone, Debug, Default)]
 pub struct Overview {
     /// Count of rows for (job id, status).
     pub counts: BTreeMap<(String, String), u64>,
-    /// PROCESSING rows without any lease, by job id: another system's, or left over by it.
+    /// PROCESSING rows without any lease, by job id: another system's work, or left behind by it.
     pub without_lease: BTreeMap<String, u64>,
 }
 
-/// What is between the program and its database.
+/// How connections to the database are pooled outside of this program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pooling {
     /// Nothing that pools: each connection has a session of its own.
     None,
     /// A pooler that gives each connection a session for as long as it lives.
     Session,
-    /// A pooler that gives each transaction a session: nothing of a session may be relied on.
+    /// A pooler that gives each transaction a session: no state of a session lasts.
     Transaction,
 }
 
@@ -291,16 +287,16 @@ pub enum QueueError {
     /// The database refused the statement: will not pass by itself.
     #[error("the database refused: {0}")]
     Refused(String),
-    /// The database answers, and somebody has to change something before it can be used: a right, a read-only setting, a
-    /// migration.
+    /// The database answers, but an operator has to change something before it can be used: a right, a read-only setting,
+    /// a migration.
     #[error("{0}")]
     Unfit(String),
-    /// What was to be the place at which a list goes on is none of this database's.
-    #[error("it is no place at which a list goes on")]
-    NoPlace,
-    /// A search took longer than anybody waits for it.
+    /// The cursor of a page was not made by this kind of database.
+    #[error("the cursor of the page is not valid")]
+    InvalidCursor,
+    /// The statement time-out of a search expired, or the search was cancelled.
     #[error("the search took too long")]
-    TooLong,
+    TimedOut,
 }
 
 impl QueueError {
@@ -311,7 +307,7 @@ impl QueueError {
     }
 }
 
-/// Rows that can never be claimed: their keys are no text, so that no statement can name them.
+/// Rows that can never be claimed: their keys are not text, so no statement can name them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unclaimable {
     /// How many there are.
@@ -321,8 +317,8 @@ pub struct Unclaimable {
 }
 
 impl Unclaimable {
-    /// So many are described.
-    pub const DESCRIBED: usize = 5;
+    /// Number of rows that are described.
+    const DESCRIBED: usize = 5;
 
     pub(super) fn count(&mut self, describe: impl FnOnce() -> String) {
         self.rows += 1;

@@ -73,7 +73,9 @@ impl Made {
         let written = if self.rows.len() > 1 {
             match complete(world, lease, self.rows.clone()).await {
                 // One row that the database does not take must not cost the others their reports.
-                Err(QueueError::Refused(_) | QueueError::Unfit(_) | QueueError::NoPlace | QueueError::TooLong) => None,
+                Err(
+                    QueueError::Refused(_) | QueueError::Unfit(_) | QueueError::InvalidCursor | QueueError::TimedOut,
+                ) => None,
                 written => Some(written),
             }
         } else {

@@ -27,7 +27,7 @@ use crate::metrics::GroupWork;
 use crate::outputs::ObjectKey;
 use crate::reports::filters::{LeftOut, Scope, resolve};
 use crate::reports::{self, Report};
-use crate::requests::{ClaimedRequest, ClaimedText, Progress, RequestKey};
+use crate::requests::{ClaimedRequest, DeferredText, RequestKey, RequestProgress};
 use crate::sources::SourceError;
 use crate::tables::catalog::Catalog;
 
@@ -47,7 +47,7 @@ pub(super) struct Group<'a> {
     /// Those that have not ended, by key.
     open: BTreeMap<RequestKey, ClaimedRequest>,
     /// How far each request was when that was noted last.
-    told: BTreeMap<RequestKey, Progress>,
+    told: BTreeMap<RequestKey, RequestProgress>,
     stats: GroupStats,
     load: LoadStats,
 }
@@ -215,8 +215,8 @@ impl<'a> Group<'a> {
             return request.processed_batches.take();
         }
         let asked = key.clone();
-        let which = ClaimedText::ProcessedBatches;
-        let read = self.world.ask(move |queue| queue.claimed_text(&asked, which, MOST_NOTED)).await;
+        let which = DeferredText::ProcessedBatches;
+        let read = self.world.ask(move |queue| queue.deferred_text(&asked, which, MOST_NOTED)).await;
         read.unwrap_or_else(|error| {
             log::warn!("what is stored is not known, it is made again request={key} error={error}");
             None
@@ -313,7 +313,7 @@ impl<'a> Group<'a> {
         let progress: Vec<_> = open
             .map(|request| {
                 let batches_total = ready[request].objects.len() as u64;
-                (ready[request].key.clone(), Progress { batches_done: done(request), batches_total })
+                (ready[request].key.clone(), RequestProgress { batches_done: done(request), batches_total })
             })
             .filter(|(key, progress)| self.told.get(key) != Some(progress))
             .collect();

@@ -9,7 +9,7 @@ use crate::config::Live;
 use crate::config::checked::{Config, DatabaseUrl, Pooler, Secret, SourcePlace, StorePlace};
 use crate::objects::{Bucket, ObjectError};
 use crate::outputs::{Links, Store, kept_link_key};
-use crate::requests::{self, Clock, DAEMON_CONNECTIONS, Pooling, PostgresPlace, Queue, QueueError};
+use crate::requests::{self, Clock, DAEMON_CONNECTIONS, Pooling, PostgresOptions, Queue, QueueError};
 use crate::sources::files::FilesSource;
 use crate::sources::postgres::PostgresSource;
 use crate::sources::{Bounds, Settings, Source};
@@ -59,7 +59,7 @@ pub fn queue(config: &Config, clock: Arc<dyn Clock>, connections: u32) -> Result
     let queue: Arc<dyn Queue> = match &config.database.url {
         DatabaseUrl::Sqlite(path) => Arc::new(requests::open_sqlite(path, clock, connections)?),
         DatabaseUrl::Postgres(url) => {
-            let place = PostgresPlace {
+            let place = PostgresOptions {
                 url: url.reveal(),
                 pooling: config.database.pooler.map(|pooler| match pooler {
                     Pooler::None => Pooling::None,
@@ -71,7 +71,7 @@ pub fn queue(config: &Config, clock: Arc<dyn Clock>, connections: u32) -> Result
             Arc::new(requests::open_postgres(place, clock, connections)?)
         }
     };
-    queue.show_request_data(config.worker.max_request_data);
+    queue.limit_request_data(config.worker.max_request_data);
     Ok(queue)
 }
 

@@ -12,29 +12,29 @@ use super::lease::Lease;
 use super::points;
 use crate::config::Config;
 use crate::config::checked::Job;
-use crate::requests::{Claim, ClaimWish, ClaimedRequest, QueueError, Suspects};
+use crate::requests::{Claim, ClaimMode, ClaimOptions, ClaimedRequest, QueueError};
 
 /// Works on what is claimable of `jobs`, once, and says what became of it. Claims at most `[worker] claim` rows: as
 /// long as a scan finds that many there may be more.
 pub async fn scan(world: &World, jobs: &[Arc<Job>]) -> Result<Summary, QueueError> {
     let _among_others = world.alone.read().await;
-    claim_and_work(world, jobs, Suspects::Leave).await
+    claim_and_work(world, jobs, ClaimMode::Shared).await
 }
 
 /// Works on one row that crashed its daemons, if there is one and nothing else is in work here: what crashes now crashes
 /// nobody else, and is known to have done it.
 pub async fn scan_suspect(world: &World, jobs: &[Arc<Job>]) -> Result<Summary, QueueError> {
     let Ok(_alone) = world.alone.try_write() else { return Ok(Summary::default()) };
-    claim_and_work(world, jobs, Suspects::One).await
+    claim_and_work(world, jobs, ClaimMode::Exclusive).await
 }
 
-async fn claim_and_work(world: &World, jobs: &[Arc<Job>], suspects: Suspects) -> Result<Summary, QueueError> {
+async fn claim_and_work(world: &World, jobs: &[Arc<Job>], mode: ClaimMode) -> Result<Summary, QueueError> {
     // It may have been told while this scan waited for its turn.
     if world.stop.is_set() {
         return Ok(Summary::default());
     }
     let config = world.config.get();
-    let (claim, took) = claim(world, &config, jobs, suspects).await?;
+    let (claim, took) = claim(world, &config, jobs, mode).await?;
     let mut summary = Summary { claimed: claim.requests.len() as u64, ..Summary::default() };
     if claim.requests.is_empty() {
         return Ok(summary);
@@ -54,15 +54,15 @@ async fn claim(
     world: &World,
     config: &Config,
     jobs: &[Arc<Job>],
-    suspects: Suspects,
+    mode: ClaimMode,
 ) -> Result<(Claim, Duration), QueueError> {
     let worker = &config.worker;
-    let wish = ClaimWish {
+    let wish = ClaimOptions {
         job_ids: jobs.iter().flat_map(|job| job.names()).map(str::to_owned).collect(),
         limit: worker.claim,
         lease: worker.lease,
         owner: format!("{}:{}", gethostname::gethostname().to_string_lossy(), std::process::id()),
-        suspects,
+        mode,
         per_tag: worker.per_tag.requests,
         per_channel: worker.per_channel.requests,
     };

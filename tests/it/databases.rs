@@ -14,7 +14,7 @@ use diesel::prelude::*;
 use diesel::row::{Field, NamedRow, Row};
 use diesel::sql_types::Binary;
 use diesel::sqlite::{Sqlite, SqliteConnection};
-use exhaust::requests::{Clock, DAEMON_CONNECTIONS, PostgresPlace, Queue, open_postgres, open_sqlite};
+use exhaust::requests::{Clock, DAEMON_CONNECTIONS, PostgresOptions, Queue, open_postgres, open_sqlite};
 use postgres::{Client, NoTls, SimpleQueryMessage};
 
 /// Names the server: `postgres://user@host:port/database`, a role that may create databases.
@@ -120,7 +120,7 @@ impl TestDatabase {
             Place::Sqlite { .. } => Arc::new(open_sqlite(&self.file(), clock, DAEMON_CONNECTIONS).unwrap()),
             Place::Postgres { .. } => {
                 let (url, direct) = (self.url(), self.direct_url());
-                let place = PostgresPlace { url: &url, pooling: None, direct_url: direct.as_deref() };
+                let place = PostgresOptions { url: &url, pooling: None, direct_url: direct.as_deref() };
                 Arc::new(open_postgres(place, clock, DAEMON_CONNECTIONS).unwrap())
             }
         }

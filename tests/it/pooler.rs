@@ -8,12 +8,12 @@ use std::process::Output;
 use std::sync::Arc;
 use std::thread;
 
-use exhaust::requests::{DAEMON_CONNECTIONS, ManualClock, Pooling, PostgresPlace, Queue, open_postgres};
+use exhaust::requests::{DAEMON_CONNECTIONS, ManualClock, Pooling, PostgresOptions, Queue, open_postgres};
 use postgres::{Client, NoTls, SimpleQueryMessage};
 
 use crate::daemon::Daemon;
 use crate::databases::TestDatabase;
-use crate::queue::{key, request, start, wish};
+use crate::queue::{claim_options, key, request, start};
 use crate::site::Site;
 
 const JOBS: &str = "[[job]]\nid = \"course-report\"\nreport = \"course\"\n";
@@ -21,7 +21,7 @@ const JOBS: &str = "[[job]]\nid = \"course-report\"\nreport = \"course\"\n";
 const REQUEST: &str = r#"{"batchFilters":["TPD"]}"#;
 
 fn open(url: &str, pooling: Option<Pooling>, direct_url: Option<&str>) -> Box<dyn Queue> {
-    let place = PostgresPlace { url, pooling, direct_url };
+    let place = PostgresOptions { url, pooling, direct_url };
     Box::new(open_postgres(place, Arc::new(ManualClock::new(start())), DAEMON_CONNECTIONS).unwrap())
 }
 
@@ -68,11 +68,11 @@ fn what_pools_is_recognised() {
     ] {
         let queue = open(url, None, None);
         assert_eq!(queue.pooling().unwrap(), pooling);
-        assert_eq!(queue.hears().unwrap(), listens, "{pooling:?}");
+        assert_eq!(queue.can_listen().unwrap(), listens, "{pooling:?}");
         assert_eq!(queue.listen().unwrap().is_some(), listens, "{pooling:?}");
     }
     let queue = open(&database.url(), None, Some(&direct));
-    assert_eq!((queue.pooling().unwrap(), queue.hears().unwrap()), (Pooling::Transaction, true));
+    assert_eq!((queue.pooling().unwrap(), queue.can_listen().unwrap()), (Pooling::Transaction, true));
     // jobs.toml is believed.
     for pooling in [Pooling::None, Pooling::Session, Pooling::Transaction] {
         assert_eq!(open(&direct, Some(pooling), None).pooling().unwrap(), pooling);
@@ -137,7 +137,7 @@ fn other_clients_sessions_are_left_as_they_were() {
                     let id = format!("{thread}-{number}");
                     queue.submit(&request("t", &id)).unwrap();
                     queue.submit(&request("t", &id)).unwrap();
-                    let claim = queue.claim(&wish(3)).unwrap();
+                    let claim = queue.claim(&claim_options(3)).unwrap();
                     for row in &claim.requests {
                         let _ = queue.hand_back(&claim.token, &row.key, None).unwrap();
                     }

@@ -25,8 +25,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use exhaust::requests::{
-    Claim, ClaimWish, Completion, Failure, Found, ManualClock, NewRequest, Page, Patience, Queue, QueueError, Reader,
-    RequestKey, RequestRow, Search, Suspects, WriteBack,
+    Claim, ClaimMode, ClaimOptions, Completion, Failure, ManualClock, NewRequest, Page, Queue, QueueError, Reader,
+    RequestKey, RequestRow, Search, SearchResult, StatementTimeout, WriteBack,
 };
 
 use super::daemon::wait_for;
@@ -113,13 +113,13 @@ pub(crate) fn request(tag: &str, request_id: &str) -> NewRequest {
     }
 }
 
-pub(crate) fn wish(limit: u32) -> ClaimWish {
-    ClaimWish {
+pub(crate) fn claim_options(limit: u32) -> ClaimOptions {
+    ClaimOptions {
         job_ids: vec!["course-report".to_owned(), "course-alias".to_owned()],
         limit,
         lease: LEASE,
         owner: "host:7".to_owned(),
-        suspects: Suspects::Leave,
+        mode: ClaimMode::Shared,
         per_tag: None,
         per_channel: None,
     }
@@ -133,8 +133,8 @@ pub(crate) struct FoundRows {
 
 /// A search with its rows, the newest first.
 pub(crate) fn found(queue: &dyn Queue, search: &Search, reader: &Reader, limit: u32) -> FoundRows {
-    let patience = Patience::of(Duration::from_mins(1));
-    let Found { total, entries } = queue.search(search, reader, &Page::first(limit), &patience).unwrap();
+    let timeout = StatementTimeout::after(Duration::from_mins(1));
+    let SearchResult { total, entries } = queue.search(search, reader, &Page::first(limit), &timeout).unwrap();
     let keys: Vec<RequestKey> = entries.into_iter().map(|entry| entry.key).collect();
     let rows = queue.rows(&keys, u64::MAX).unwrap();
     assert_eq!(rows.iter().map(|(at, _)| *at).collect::<Vec<_>>(), (0..keys.len()).collect::<Vec<_>>());
@@ -153,14 +153,14 @@ pub(crate) fn complete(
 }
 
 /// Takes back what nobody works on any more, and then claims, as daemons do.
-pub(crate) fn take(queue: &dyn Queue, wish: &ClaimWish) -> Claim {
-    queue.reclaim(&wish.job_ids, wish.lease, None).unwrap();
-    queue.claim(wish).unwrap()
+pub(crate) fn take(queue: &dyn Queue, claim_options: &ClaimOptions) -> Claim {
+    queue.reclaim(&claim_options.job_ids, claim_options.lease, None).unwrap();
+    queue.claim(claim_options).unwrap()
 }
 
 /// One row that has crashed its daemons.
-pub(crate) fn suspect() -> ClaimWish {
-    ClaimWish { suspects: Suspects::One, ..wish(500) }
+pub(crate) fn exclusive_claim() -> ClaimOptions {
+    ClaimOptions { mode: ClaimMode::Exclusive, ..claim_options(500) }
 }
 
 pub(crate) fn failure() -> Failure {

@@ -6,8 +6,9 @@ use diesel::sql_types::{Array, BigInt, Nullable, Text};
 
 use super::super::prepared::prepared;
 use super::super::stored::StoredClaimed;
+use super::super::text::short_or_bytes;
 use super::super::times::microseconds;
-use super::super::types::{ClaimWish, SUSPECT, Suspects};
+use super::super::types::{ClaimMode, ClaimOptions, EXCLUSIVE_CRASHES};
 use super::columns::now;
 use super::lease::without_nul;
 
@@ -22,19 +23,22 @@ const BY_AGE: &str = "since NULLS FIRST, tag COLLATE \"C\", request_id COLLATE \
 const DUE: &str =
     "(next_attempt_at IS NULL OR next_attempt_at <= (SELECT now FROM clock) OR next_attempt_at = 'infinity')";
 
-/// What a worker needs of a row, long texts aside ([`INLINE`](super::super::INLINE)): a list of channels that is cut is no
-/// JSON, and then allows none.
-const COLUMNS: &str = "j.tag::text AS tag, j.request_id::text AS request_id, j.job_id::text AS job_id,
-        CASE WHEN octet_length(j.request_data::text) <= 4096 THEN j.request_data::text END AS request_data,
-        CASE WHEN octet_length(j.request_data::text) > 4096 THEN octet_length(j.request_data::text)::text END AS unread_data,
+/// What a worker needs of a row. A list of channels that is cut is not JSON any more, and then allows none.
+const COLUMNS: &str = concat!(
+    "j.tag::text AS tag, j.request_id::text AS request_id, j.job_id::text AS job_id,
+        ",
+    short_or_bytes!("j.request_data::text", "request_data", "unread_data", "::text"),
+    ",
         j.requested_by::text AS requested_by,
         j.requested_channel::text AS requested_channel, j.dt_job_submitted::text AS dt_job_submitted,
         j.dt_job_processing::text AS dt_job_processing, j.iteration::text AS iteration, j.crashes::text AS crashes,
-        CASE WHEN octet_length(j.processed_batches) <= 4096 THEN j.processed_batches END AS processed_batches,
-        CASE WHEN octet_length(j.processed_batches) > 4096 THEN octet_length(j.processed_batches)::text END AS unread_batches,
+        ",
+    short_or_bytes!("j.processed_batches", "processed_batches", "unread_batches", "::text"),
+    ",
         left(j.allowed_channels, 65536) AS allowed_channels,
         j.encryption_key::text AS encryption_key, j.encryption_key_sealed::text AS encryption_key_sealed,
-        j.encryption_mark::text AS encryption_mark";
+        j.encryption_mark::text AS encryption_mark"
+);
 
 /// One statement, so that nothing is held when the daemon dies in between.
 ///
@@ -48,8 +52,8 @@ const COLUMNS: &str = "j.tag::text AS tag, j.request_id::text AS request_id, j.j
 ///
 /// `chosen` keeps rows that crashed a daemon apart: those like the oldest one are taken, up to the size of group that
 /// so many crashes are allowed. Rows locked and not chosen are free again when the statement ends.
-fn statement(wish: &ClaimWish) -> String {
-    let (allowed, locked) = locked(wish);
+fn statement(options: &ClaimOptions) -> String {
+    let (allowed, locked) = locked(options);
     let now = now!();
     format!(
         "WITH clock AS MATERIALIZED (SELECT {now} AS now),
@@ -78,29 +82,29 @@ fn statement(wish: &ClaimWish) -> String {
 
 /// What goes before the query that locks the oldest rows, and that query. How long either takes must not hang on how many
 /// rows PostgreSQL believes to wait: after a hundred thousand have come it goes on believing in none for long.
-fn locked(wish: &ClaimWish) -> (String, String) {
+fn locked(options: &ClaimOptions) -> (String, String) {
     let columns =
         format!("job_request.ctid AS place, tag, request_id, coalesce(crashes, 0) AS crashes, {SINCE} AS since");
-    if is_plain(wish) {
+    if is_plain(options) {
         // The first of each job, in the order of the index `job_request_line`, whose expressions are repeated. No other
         // index holds waiting rows for a statement that does not ask for it (migration 000010 says how): PostgreSQL would
         // read them all and sort them.
         let each = format!(
             "SELECT of_job.* FROM unnest($2) AS job (id), LATERAL (
             SELECT {columns} FROM job_request
-            WHERE coalesce(job_id, '') = job.id AND status = 'SUBMITTED' AND {DUE} AND coalesce(crashes, 0) < {SUSPECT}
+            WHERE coalesce(job_id, '') = job.id AND status = 'SUBMITTED' AND {DUE} AND coalesce(crashes, 0) < {EXCLUSIVE_CRASHES}
             ORDER BY {BY_AGE}
             LIMIT $3
             FOR UPDATE SKIP LOCKED) AS of_job"
         );
         return (String::new(), each);
     }
-    let grade = match wish.suspects {
-        Suspects::Leave => format!("coalesce(crashes, 0) < {SUSPECT}"),
-        Suspects::One => format!("coalesce(crashes, 0) >= {SUSPECT}"),
+    let grade = match options.mode {
+        ClaimMode::Shared => format!("coalesce(crashes, 0) < {EXCLUSIVE_CRASHES}"),
+        ClaimMode::Exclusive => format!("coalesce(crashes, 0) >= {EXCLUSIVE_CRASHES}"),
     };
     let claimable = format!("job_id = ANY($2) AND status = 'SUBMITTED' AND {DUE} AND {grade}");
-    if !is_limited(wish) {
+    if !is_limited(options) {
         let all = format!(
             "SELECT {columns} FROM job_request WHERE {claimable}
             ORDER BY {BY_AGE}
@@ -121,13 +125,14 @@ fn locked(wish: &ClaimWish) -> (String, String) {
     (allowed(&claimable), among)
 }
 
-/// Whether the line's first rows are the wish's. Suspects are far apart in the line; limits look at all that wait.
-const fn is_plain(wish: &ClaimWish) -> bool {
-    matches!(wish.suspects, Suspects::Leave) && !is_limited(wish)
+/// Whether the first rows of the line are the ones to take. Rows with crashes may be anywhere in the line, and limits look at
+/// all rows that wait.
+const fn is_plain(options: &ClaimOptions) -> bool {
+    matches!(options.mode, ClaimMode::Shared) && !is_limited(options)
 }
 
-const fn is_limited(wish: &ClaimWish) -> bool {
-    wish.per_tag.is_some() || wish.per_channel.is_some()
+const fn is_limited(options: &ClaimOptions) -> bool {
+    options.per_tag.is_some() || options.per_channel.is_some()
 }
 
 /// Claimable rows within the limits on tags (`$6`) and channels (`$7`), by age. Each row is counted among those of its
@@ -159,15 +164,15 @@ fn allowed(claimable: &str) -> String {
 pub(super) fn claim(
     conn: &mut PgConnection,
     shift: i64,
-    wish: &ClaimWish,
+    options: &ClaimOptions,
     token: &str,
 ) -> QueryResult<Vec<StoredClaimed>> {
-    if wish.limit == 0 {
+    if options.limit == 0 {
         return Ok(Vec::new());
     }
-    let limit = if wish.suspects == Suspects::One { 1 } else { i64::from(wish.limit) };
+    let limit = if options.mode == ClaimMode::Exclusive { 1 } else { i64::from(options.limit) };
     // A job that is named twice is one job.
-    let mut jobs = without_nul(&wish.job_ids);
+    let mut jobs = without_nul(&options.job_ids);
     jobs.sort_unstable();
     jobs.dedup();
     let values = (
@@ -175,12 +180,12 @@ pub(super) fn claim(
         jobs.into_sql::<Array<Text>>(),
         limit.into_sql::<BigInt>(),
         token.into_sql::<Text>(),
-        microseconds(wish.lease).into_sql::<BigInt>(),
-        wish.per_tag.map(i64::from).into_sql::<Nullable<BigInt>>(),
-        wish.per_channel.map(i64::from).into_sql::<Nullable<BigInt>>(),
+        microseconds(options.lease).into_sql::<BigInt>(),
+        options.per_tag.map(i64::from).into_sql::<Nullable<BigInt>>(),
+        options.per_channel.map(i64::from).into_sql::<Nullable<BigInt>>(),
     );
-    let query = prepared(statement(wish), values);
-    if !is_limited(wish) {
+    let query = prepared(statement(options), values);
+    if !is_limited(options) {
         return query.load(conn);
     }
     // Two claims at once would both count what is in work before either adds to it: with limits they take turns.

@@ -6,9 +6,9 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 
-use super::super::finished::{Bookmark, Finished, FinishedPage, Mark};
+use super::super::finished::{Finished, FinishedCursor, FinishedPage, RawTime};
 use super::super::status::{final_statuses, success};
-use super::super::stored::{Loose, text, urls};
+use super::super::stored::{LenientText, text, urls};
 use super::super::text::clean;
 use super::super::times::{microseconds, read_time};
 use super::super::types::RequestKey;
@@ -54,9 +54,9 @@ struct StoredFinished {
     #[diesel(sql_type = Binary)]
     request_id: Vec<u8>,
     #[diesel(sql_type = Nullable<Binary>)]
-    download_urls: Option<Loose>,
+    download_urls: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    completed: Option<Loose>,
+    completed: Option<LenientText>,
 }
 
 pub(super) fn finished(
@@ -64,11 +64,11 @@ pub(super) fn finished(
     shift: i64,
     job_id: &str,
     older_than: Duration,
-    after: Option<&Bookmark>,
+    after: Option<&FinishedCursor>,
     limit: u32,
 ) -> QueryResult<FinishedPage> {
     let (completed, tag, request_id) = match after {
-        Some(Bookmark { completed: Mark::Text(completed), key }) => {
+        Some(FinishedCursor { completed: RawTime::Text(completed), key }) => {
             (completed.as_str(), key.tag.as_str(), key.request_id.as_str())
         }
         _ => (FIRST, "", ""),
@@ -94,7 +94,7 @@ pub(super) fn finished(
         if let Some(completed) = read_time(&completed) {
             page.rows.push(Finished { key: key.clone(), completed, download_urls: urls(row.download_urls) });
         }
-        page.next = Some(Bookmark { completed: Mark::Text(completed), key });
+        page.next = Some(FinishedCursor { completed: RawTime::Text(completed), key });
     }
     if is_last {
         page.next = None;

@@ -8,12 +8,12 @@ use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Nullable, Text};
 
 use super::super::prepared::prepared;
-use super::super::reading::Progress;
+use super::super::reading::RequestProgress;
 use super::super::status::open_statuses;
 use super::super::stored::{StoredKey, Value, text, time};
 use super::super::text::{can_exist, clean_option};
 use super::super::times::microseconds;
-use super::super::types::{ClaimedText, RequestKey, SUSPECT, Unclaimable};
+use super::super::types::{DeferredText, EXCLUSIVE_CRASHES, RequestKey, Unclaimable};
 use super::columns::now;
 
 /// A lease that ends never is nobody's. PROCESSING without any lease is another system's work, taken over only where `$3`
@@ -53,7 +53,7 @@ pub(super) fn reclaim(
         shift.into_sql::<BigInt>(),
         without_nul(job_ids).into_sql::<Array<Text>>(),
         adopt_after.map(microseconds).into_sql::<Nullable<BigInt>>(),
-        i64::from(SUSPECT).into_sql::<BigInt>(),
+        i64::from(EXCLUSIVE_CRASHES).into_sql::<BigInt>(),
         microseconds(lease).into_sql::<BigInt>(),
     );
     let lost: Vec<StoredKey> = prepared(RECLAIM, values).load(conn)?;
@@ -98,7 +98,7 @@ pub(super) fn renew(
         .bind::<Array<Text>, _>(keys.iter().map(|key| key.request_id.as_str()).collect::<Vec<_>>())
         .bind::<Array<Nullable<Text>>, _>(batches)
         .bind::<Text, _>(super::super::text::clean(token))
-        .bind::<BigInt, _>(i64::from(SUSPECT))
+        .bind::<BigInt, _>(i64::from(EXCLUSIVE_CRASHES))
         .load(conn)?;
     Ok(held.into_iter().map(RequestKey::from).collect())
 }
@@ -115,7 +115,11 @@ const NOTE: &str = "WITH noted AS (
     UPDATE job_request AS j SET job_stats = noted.stats::json
     FROM noted WHERE j.tag = noted.tag AND j.request_id = noted.request_id";
 
-pub(super) fn note_progress(conn: &mut PgConnection, token: &str, rows: &[(RequestKey, Progress)]) -> QueryResult<()> {
+pub(super) fn note_progress(
+    conn: &mut PgConnection,
+    token: &str,
+    rows: &[(RequestKey, RequestProgress)],
+) -> QueryResult<()> {
     let rows: Vec<_> = rows.iter().filter(|(key, _)| can_exist(key)).collect();
     sql_query(NOTE)
         .bind::<Array<Text>, _>(rows.iter().map(|(key, _)| key.tag.as_str()).collect::<Vec<_>>())
@@ -129,15 +133,15 @@ pub(super) fn note_progress(conn: &mut PgConnection, token: &str, rows: &[(Reque
 pub(super) fn text_of(
     conn: &mut PgConnection,
     key: &RequestKey,
-    which: ClaimedText,
+    which: DeferredText,
     most: u64,
 ) -> QueryResult<Option<String>> {
     let sql = match which {
-        ClaimedText::RequestData => {
+        DeferredText::RequestData => {
             "SELECT CASE WHEN octet_length(request_data::text) <= $3 THEN request_data::text END AS value
             FROM job_request WHERE tag = $1 AND request_id = $2"
         }
-        ClaimedText::ProcessedBatches => {
+        DeferredText::ProcessedBatches => {
             "SELECT CASE WHEN octet_length(processed_batches) <= $3 THEN processed_batches END AS value
             FROM job_request WHERE tag = $1 AND request_id = $2"
         }

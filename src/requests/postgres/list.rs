@@ -4,10 +4,10 @@ use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{Binary, Nullable};
 
-use super::super::paging::Entry;
+use super::super::paging::PageEntry;
 use super::super::reading::{Reader, like_pattern};
 use super::super::status::{Status, open_statuses};
-use super::super::stored::{Loose, text};
+use super::super::stored::{LenientText, text};
 use super::super::types::RequestKey;
 use super::page_start::{After, Begin};
 use super::statement::{Statement, Values};
@@ -110,18 +110,18 @@ pub(super) fn newest(
 #[derive(QueryableByName)]
 pub(super) struct Listed {
     #[diesel(sql_type = Nullable<Binary>)]
-    tag: Option<Loose>,
+    tag: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    request_id: Option<Loose>,
+    request_id: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    submitted: Option<Loose>,
+    submitted: Option<LenientText>,
 }
 
-pub(super) fn entries(rows: Vec<Listed>) -> Vec<Entry> {
+pub(super) fn entries(rows: Vec<Listed>) -> Vec<PageEntry> {
     let entry = |row: Listed| {
         let key = RequestKey { tag: text(row.tag)?, request_id: text(row.request_id)? };
-        let place = After::place(text(row.submitted).as_deref(), &key);
-        Some(Entry { key, place })
+        let cursor = After::cursor(text(row.submitted).as_deref(), &key);
+        Some(PageEntry { key, cursor })
     };
     rows.into_iter().filter_map(entry).collect()
 }
@@ -132,7 +132,7 @@ pub(super) fn list(
     reader: &Reader,
     begin: &Begin,
     limit: u32,
-) -> QueryResult<Vec<Entry>> {
+) -> QueryResult<Vec<PageEntry>> {
     let mut values = Values::default();
     let mut conditions = visible(reader, &mut values);
     // Of all tags in the order of the index `job_request_newest_of_all`.

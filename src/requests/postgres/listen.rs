@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use diesel::sql_query;
 
 use super::super::failures;
-use super::super::listening::Listener;
+use super::super::listener::Listener;
 use super::super::types::QueueError;
 
 /// How often a listener asks whether its connection still lives. Nothing else tells.

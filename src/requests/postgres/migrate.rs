@@ -96,7 +96,7 @@ fn lock(conn: &mut PgConnection) -> Result<(), QueueError> {
 }
 
 #[derive(QueryableByName)]
-struct Found {
+struct CatalogueRow {
     #[diesel(sql_type = Text)]
     kind: String,
     #[diesel(sql_type = Text)]
@@ -123,11 +123,12 @@ const CATALOGUE: &str = "WITH ours AS (
 
 /// The statements that are missing. Where a build of an index was broken off, its invalid remains are dropped first.
 pub(super) fn look(conn: &mut PgConnection) -> QueryResult<Vec<String>> {
-    let found: Vec<Found> = sql_query(CATALOGUE).load(conn)?;
+    let found: Vec<CatalogueRow> = sql_query(CATALOGUE).load(conn)?;
     let there: BTreeSet<Thing> = found.iter().filter_map(thing).collect();
     let mut statements = Vec::new();
     for Step { change, sql } in missing(steps(&MIGRATIONS), &there) {
-        let remains = |f: &&Found| f.kind == "broken index" && change == Change::Adds(Thing::Index(f.name.clone()));
+        let remains =
+            |f: &&CatalogueRow| f.kind == "broken index" && change == Change::Adds(Thing::Index(f.name.clone()));
         if let Some(remains) = found.iter().find(remains) {
             statements.push(format!("DROP INDEX CONCURRENTLY IF EXISTS {}.{}", remains.of, remains.name));
         }
@@ -136,7 +137,7 @@ pub(super) fn look(conn: &mut PgConnection) -> QueryResult<Vec<String>> {
     Ok(statements)
 }
 
-fn thing(found: &Found) -> Option<Thing> {
+fn thing(found: &CatalogueRow) -> Option<Thing> {
     match found.kind.as_str() {
         "table" => Some(Thing::Table(found.name.clone())),
         "column" => Some(Thing::Column(found.of.clone(), found.name.clone())),

@@ -13,17 +13,17 @@ mod list;
 mod listen;
 mod migrate;
 mod page_start;
-mod patience;
 mod queue;
 mod rights;
 mod rows;
 mod search;
 mod slots;
 mod statement;
+mod statement_timeout;
 mod submit;
 mod url;
 mod write_back;
 
 #[cfg(test)]
 pub(super) use migrate::MIGRATIONS;
-pub use queue::{PostgresPlace, PostgresQueue, open_postgres};
+pub use queue::{PostgresOptions, PostgresQueue, open_postgres};

@@ -2,7 +2,7 @@
 
 use chrono::NaiveDateTime;
 
-use super::super::paging::Place;
+use super::super::paging::PageCursor;
 use super::super::text::can_exist;
 use super::super::types::{QueueError, RequestKey};
 
@@ -14,14 +14,14 @@ pub(super) struct After {
 }
 
 impl After {
-    pub(super) fn place(submitted: Option<&str>, key: &RequestKey) -> Place {
-        Place(serde_json::json!([submitted, key.tag, key.request_id]).to_string())
+    pub(super) fn cursor(submitted: Option<&str>, key: &RequestKey) -> PageCursor {
+        PageCursor(serde_json::json!([submitted, key.tag, key.request_id]).to_string())
     }
 
     /// What clients have sent may be anything.
-    fn read(place: &Place) -> Result<Self, QueueError> {
-        let read = serde_json::from_str::<(Option<String>, String, String)>(&place.0);
-        let (submitted, tag, request_id) = read.map_err(|_| QueueError::NoPlace)?;
+    fn read(cursor: &PageCursor) -> Result<Self, QueueError> {
+        let read = serde_json::from_str::<(Option<String>, String, String)>(&cursor.0);
+        let (submitted, tag, request_id) = read.map_err(|_| QueueError::InvalidCursor)?;
         let key = RequestKey { tag, request_id };
         let is_time = |text: &String| {
             text.bytes().all(|byte| byte.is_ascii_digit() || b"-: .".contains(&byte))
@@ -30,7 +30,7 @@ impl After {
                 && NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").is_ok()
         };
         if !can_exist(&key) || !submitted.as_ref().is_none_or(is_time) {
-            return Err(QueueError::NoPlace);
+            return Err(QueueError::InvalidCursor);
         }
         Ok(Self { submitted, key })
     }
@@ -39,6 +39,6 @@ impl After {
 /// Reads what a page begins after.
 pub(super) struct Begin(pub(super) Option<After>);
 
-pub(super) fn begin(after: Option<&Place>) -> Result<Begin, QueueError> {
+pub(super) fn begin(after: Option<&PageCursor>) -> Result<Begin, QueueError> {
     after.map(After::read).transpose().map(Begin)
 }

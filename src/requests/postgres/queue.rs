@@ -21,7 +21,7 @@ use super::super::text::{SHOWN_DATA, can_exist};
 use super::super::times::microseconds;
 use super::super::types::{Pooling, QueueError, RequestKey, WriteBack};
 use super::connect::{Manager, Route};
-use super::patience;
+use super::statement_timeout;
 
 /// How long a call waits for a connection before it says that the database cannot be reached.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(4);
@@ -39,7 +39,7 @@ pub struct PostgresQueue {
     direct: Option<Arc<Route>>,
     /// Replaced by [`Housekeeping::reconnect`](super::super::queue::Housekeeping::reconnect).
     pool: RwLock<Connections>,
-    /// [`ClientQueue::show_request_data`](super::super::queue::ClientQueue::show_request_data)
+    /// [`ClientQueue::limit_request_data`](super::super::queue::ClientQueue::limit_request_data)
     shown_data: AtomicU64,
     clock: Arc<dyn Clock>,
 }
@@ -52,7 +52,7 @@ impl fmt::Debug for PostgresQueue {
 
 /// Where a queue on PostgreSQL is.
 #[derive(Clone, Copy)]
-pub struct PostgresPlace<'a> {
+pub struct PostgresOptions<'a> {
     /// `postgres://…`
     pub url: &'a str,
     /// How connections by `url` are pooled; `None`: it is recognised.
@@ -61,10 +61,10 @@ pub struct PostgresPlace<'a> {
     pub direct_url: Option<&'a str>,
 }
 
-impl fmt::Debug for PostgresPlace<'_> {
+impl fmt::Debug for PostgresOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not the URLs: they know passwords.
-        f.debug_struct("PostgresPlace").field("pooling", &self.pooling).finish_non_exhaustive()
+        f.debug_struct("PostgresOptions").field("pooling", &self.pooling).finish_non_exhaustive()
     }
 }
 
@@ -74,7 +74,7 @@ impl fmt::Debug for PostgresPlace<'_> {
 /// # Errors
 /// [`QueueError::Refused`] for a URL that no connection can come of.
 pub fn open_postgres(
-    place: PostgresPlace<'_>,
+    place: PostgresOptions<'_>,
     clock: Arc<dyn Clock>,
     connections: u32,
 ) -> Result<PostgresQueue, QueueError> {
@@ -198,7 +198,7 @@ impl PostgresQueue {
             // Where there is none the statement ends by its time-out.
             let Ok(mut link) = pool.get() else { return };
             if link.begin(&route).is_ok() {
-                let asked = patience::cancel(&mut link.conn, process);
+                let asked = statement_timeout::cancel(&mut link.conn, process);
                 if let Err(error) = link.end(asked) {
                     log::debug!("a search could not be ended early error={error}");
                 }

@@ -3,8 +3,8 @@
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
 
-use super::super::paging::Entry;
-use super::super::reading::{COUNTED, FEW, Reader, Search};
+use super::super::paging::PageEntry;
+use super::super::reading::{COUNT_LIMIT, Reader, SORT_LIMIT, Search};
 use super::super::stored::StoredTotal;
 use super::list::{all, entries, newest, visible};
 use super::page_start::Begin;
@@ -28,7 +28,7 @@ fn searched(search: &Search, values: &mut Values) -> Vec<String> {
     conditions
 }
 
-/// How many rows match, counted up to one more than [`COUNTED`].
+/// How many rows match, counted up to one more than [`COUNT_LIMIT`].
 pub(super) fn count(conn: &mut PgConnection, search: &Search, reader: &Reader) -> QueryResult<u64> {
     let mut values = Values::default();
     let conditions = [vec!["TRUE".to_owned()], searched(search, &mut values), visible(reader, &mut values)].concat();
@@ -37,7 +37,7 @@ pub(super) fn count(conn: &mut PgConnection, search: &Search, reader: &Reader) -
             SELECT FROM job_request AS j WHERE {} LIMIT {}
         ) AS matching",
         conditions.join(" AND "),
-        COUNTED + 1
+        COUNT_LIMIT + 1
     );
     let totals: Vec<StoredTotal> = Statement { sql, values }.load(conn)?;
     Ok(totals.first().map_or(0, StoredTotal::total))
@@ -49,14 +49,14 @@ pub(super) fn search(
     search: &Search,
     reader: &Reader,
     (begin, limit, total): (&Begin, u32, u64),
-) -> QueryResult<Vec<Entry>> {
+) -> QueryResult<Vec<PageEntry>> {
     if total == 0 {
         return Ok(Vec::new());
     }
     let mut values = Values::default();
     let conditions = [searched(search, &mut values), visible(reader, &mut values)].concat();
     let order = "j.tag, j.request_id";
-    if total > FEW || conditions.is_empty() {
+    if total > SORT_LIMIT || conditions.is_empty() {
         let statement = newest(("job_request", &all(), order), &conditions, begin.0.as_ref(), limit, values);
         return statement.load(conn).map(entries);
     }

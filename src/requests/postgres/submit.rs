@@ -41,7 +41,7 @@ pub(super) fn submit(
             if let Some(Existing::Answer(answer)) = existing(conn, request, client)? {
                 return Ok(answer);
             }
-            if is_full(conn, client)? {
+            if has_reached_limit(conn, client)? {
                 return Ok(Submitted::TooMany);
             }
         }
@@ -83,7 +83,7 @@ static OPEN: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// Whether the client has as many requests open as they may.
-pub(super) fn is_full(conn: &mut PgConnection, client: &Client) -> QueryResult<bool> {
+pub(super) fn has_reached_limit(conn: &mut PgConnection, client: &Client) -> QueryResult<bool> {
     let Some(most) = client.open_requests else { return Ok(false) };
     let mut patterns: Vec<String> = client.reader.tags.iter().map(|glob| like_pattern(&clean(glob))).collect();
     if patterns.is_empty() {
@@ -113,7 +113,7 @@ fn existing(conn: &mut PgConnection, request: &NewRequest, client: &Client) -> Q
 const MARK: &str =
     "SELECT j.encryption_mark::text AS text FROM job_request AS j WHERE j.tag = $1 AND j.request_id = $2";
 
-pub(super) fn mark_made(conn: &mut PgConnection, key: &RequestKey) -> QueryResult<Option<String>> {
+pub(super) fn mark_scheme(conn: &mut PgConnection, key: &RequestKey) -> QueryResult<Option<String>> {
     let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
     Ok(stored::mark_scheme(prepared(MARK, values).get_result(conn).optional()?))
 }
@@ -195,7 +195,7 @@ pub(super) fn resubmit(conn: &mut PgConnection, shift: i64, key: &RequestKey, cl
                 .bind::<Text, _>(&key.request_id)
                 .get_result(conn)?;
             // What cannot be tried again is told as that, whatever else is open.
-            if can.total() > 0 && is_full(conn, client)? {
+            if can.total() > 0 && has_reached_limit(conn, client)? {
                 return Ok(Retried::TooMany);
             }
         }

@@ -10,9 +10,10 @@ use diesel::sqlite::SqliteConnection;
 
 use super::super::prepared::prepared;
 use super::super::status::open_statuses;
-use super::super::stored::{Loose, StoredClaimed, text, time};
+use super::super::stored::{LenientText, StoredClaimed, text, time};
+use super::super::text::short_or_bytes;
 use super::super::times::{later, sqlite_text};
-use super::super::types::{ClaimWish, RequestKey, SUSPECT, Suspects};
+use super::super::types::{ClaimMode, ClaimOptions, EXCLUSIVE_CRASHES, RequestKey};
 use super::columns::is_time;
 use super::lease::named;
 
@@ -47,7 +48,7 @@ macro_rules! our_time {
     };
 }
 
-/// Every row that waits, for wishes that look at all of them. The condition on both statuses is that of the index
+/// Every row that waits, for claims that have to look at all of them. The condition on both statuses is that of the index
 /// `job_request_open`.
 pub(super) const ALL: &str = concat!(
     claimable!(),
@@ -56,7 +57,7 @@ pub(super) const ALL: &str = concat!(
     ") AND status = 'SUBMITTED'"
 );
 
-/// The first rows of one job's line. ?3: rows that crashed as often are suspects.
+/// The first rows of one job's line. ?3: rows with this number of crashes or more are left out.
 pub(super) const LINE: &str = concat!(
     claimable!(),
     "job_id = ?1 AND status = 'SUBMITTED' AND CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END < ?3
@@ -80,16 +81,16 @@ struct Claimable {
     #[diesel(sql_type = Binary)]
     request_id: Vec<u8>,
     #[diesel(sql_type = Nullable<Binary>)]
-    channel: Option<Loose>,
+    channel: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    submitted: Option<Loose>,
+    submitted: Option<LenientText>,
     #[diesel(sql_type = BigInt)]
     crashes: i64,
 }
 
 /// In order of age.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Waiting {
+struct Candidate {
     submitted: Option<DateTime<Utc>>,
     key: RequestKey,
     crashes: i64,
@@ -107,45 +108,49 @@ const HELD: &str = concat!(
 #[derive(QueryableByName)]
 struct Held {
     #[diesel(sql_type = Nullable<Binary>)]
-    tag: Option<Loose>,
+    tag: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
-    channel: Option<Loose>,
+    channel: Option<LenientText>,
 }
 
-/// The keys come as a JSON array of pairs. What a worker needs of the rows comes back, long texts aside
-/// ([`INLINE`](super::super::INLINE)): a list of channels that is cut is no JSON, and then allows none.
-pub(super) const TAKE: &str = "UPDATE job_request
+/// The keys come as a JSON array of pairs. What a worker needs of the rows comes back. A list of channels that is cut is not
+/// JSON any more, and then allows none.
+pub(super) const TAKE: &str = concat!(
+    "UPDATE job_request
     SET crashes = CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END,
         status = 'PROCESSING', dt_job_processing = ?1, lease_owner = ?2, lease_expires_at = ?3, job_stats = NULL
     WHERE (tag, request_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4))
     RETURNING tag, request_id, substr(job_id, 1, 1000) AS job_id,
-        CASE WHEN octet_length(request_data) <= 4096 THEN request_data END AS request_data,
-        CASE WHEN octet_length(request_data) > 4096 THEN octet_length(request_data) END AS unread_data,
+        ",
+    short_or_bytes!("request_data", "request_data", "unread_data", ""),
+    ",
         substr(requested_by, 1, 1000) AS requested_by, substr(requested_channel, 1, 1000) AS requested_channel,
         substr(dt_job_submitted, 1, 1000) AS dt_job_submitted, dt_job_processing,
         substr(iteration, 1, 1000) AS iteration, crashes,
-        CASE WHEN octet_length(processed_batches) <= 4096 THEN processed_batches END AS processed_batches,
-        CASE WHEN octet_length(processed_batches) > 4096 THEN octet_length(processed_batches) END AS unread_batches,
+        ",
+    short_or_bytes!("processed_batches", "processed_batches", "unread_batches", ""),
+    ",
         substr(allowed_channels, 1, 65536) AS allowed_channels,
-        encryption_key, encryption_key_sealed, substr(encryption_mark, 1, 1000) AS encryption_mark";
+        encryption_key, encryption_key_sealed, substr(encryption_mark, 1, 1000) AS encryption_mark"
+);
 
 pub(super) fn claim(
     conn: &mut SqliteConnection,
     now: DateTime<Utc>,
-    wish: &ClaimWish,
+    options: &ClaimOptions,
     token: &str,
 ) -> QueryResult<Vec<StoredClaimed>> {
     conn.immediate_transaction(|conn| {
-        let limited = wish.per_tag.is_some() || wish.per_channel.is_some();
-        // Suspects are far apart in the line, and limits look at all that wait.
-        let waiting = if limited || wish.suspects == Suspects::One {
-            all(conn, ALL, now, wish)?
+        let limited = options.per_tag.is_some() || options.per_channel.is_some();
+        // Rows with crashes may be anywhere in the line, and limits look at all rows that wait.
+        let waiting = if limited || options.mode == ClaimMode::Exclusive {
+            all(conn, ALL, now, options)?
         } else {
-            first(conn, now, wish)?
+            first(conn, now, options)?
         };
         let held: Vec<Held> =
             if limited { sql_query(HELD).bind::<Text, _>(sqlite_text(now)).load(conn)? } else { Vec::new() };
-        let chosen = choose(waiting, held, wish);
+        let chosen = choose(waiting, held, options);
         if chosen.is_empty() {
             return Ok(Vec::new());
         }
@@ -154,7 +159,7 @@ pub(super) fn claim(
         let values = (
             sqlite_text(now).into_sql::<Text>(),
             token.into_sql::<Text>(),
-            sqlite_text(later(now, wish.lease)).into_sql::<Text>(),
+            sqlite_text(later(now, options.lease)).into_sql::<Text>(),
             serde_json::json!(keys).to_string().into_sql::<Text>(),
         );
         prepared(TAKE, values).load(conn)
@@ -165,18 +170,19 @@ fn all(
     conn: &mut SqliteConnection,
     sql: &'static str,
     now: DateTime<Utc>,
-    wish: &ClaimWish,
-) -> QueryResult<Vec<Waiting>> {
-    let values = (serde_json::json!(wish.job_ids).to_string().into_sql::<Text>(), sqlite_text(now).into_sql::<Text>());
+    options: &ClaimOptions,
+) -> QueryResult<Vec<Candidate>> {
+    let values =
+        (serde_json::json!(options.job_ids).to_string().into_sql::<Text>(), sqlite_text(now).into_sql::<Text>());
     let rows: Vec<Claimable> = prepared(sql, values).load(conn)?;
-    Ok(rows.into_iter().filter_map(|row| waiting(row, wish)).collect())
+    Ok(rows.into_iter().filter_map(|row| waiting(row, options)).collect())
 }
 
 /// The first rows of each job's line, as many as are wished for, and all that are beside it: the oldest are among them.
-fn first(conn: &mut SqliteConnection, now: DateTime<Utc>, wish: &ClaimWish) -> QueryResult<Vec<Waiting>> {
-    let mut found = all(conn, ODD, now, wish)?;
-    let limit = usize::try_from(wish.limit).unwrap_or(usize::MAX);
-    let mut jobs: Vec<&String> = wish.job_ids.iter().collect();
+fn first(conn: &mut SqliteConnection, now: DateTime<Utc>, options: &ClaimOptions) -> QueryResult<Vec<Candidate>> {
+    let mut found = all(conn, ODD, now, options)?;
+    let limit = usize::try_from(options.limit).unwrap_or(usize::MAX);
+    let mut jobs: Vec<&String> = options.job_ids.iter().collect();
     jobs.sort_unstable();
     jobs.dedup();
     for job in jobs {
@@ -186,40 +192,40 @@ fn first(conn: &mut SqliteConnection, now: DateTime<Utc>, wish: &ClaimWish) -> Q
             let values = (
                 job.as_str().into_sql::<Text>(),
                 sqlite_text(now).into_sql::<Text>(),
-                i64::from(SUSPECT).into_sql::<BigInt>(),
-                i64::from(wish.limit).into_sql::<BigInt>(),
+                i64::from(EXCLUSIVE_CRASHES).into_sql::<BigInt>(),
+                i64::from(options.limit).into_sql::<BigInt>(),
                 read.into_sql::<BigInt>(),
             );
             let page: Vec<Claimable> = prepared(LINE, values).load(conn)?;
             let is_last = page.len() < limit;
-            of_job.extend(page.into_iter().filter_map(|row| waiting(row, wish)));
+            of_job.extend(page.into_iter().filter_map(|row| waiting(row, options)));
             if is_last {
                 break;
             }
-            read += i64::from(wish.limit);
+            read += i64::from(options.limit);
         }
         found.append(&mut of_job);
     }
     Ok(found)
 }
 
-/// `None` for a row that this wish does not mean.
-fn waiting(row: Claimable, wish: &ClaimWish) -> Option<Waiting> {
-    if (row.crashes >= i64::from(SUSPECT)) != (wish.suspects == Suspects::One) {
+/// `None` for a row that these options exclude.
+fn waiting(row: Claimable, options: &ClaimOptions) -> Option<Candidate> {
+    if (row.crashes >= i64::from(EXCLUSIVE_CRASHES)) != (options.mode == ClaimMode::Exclusive) {
         return None;
     }
     let key = named(row.tag, row.request_id)?;
-    Some(Waiting { submitted: time(row.submitted), key, crashes: row.crashes, channel: text(row.channel) })
+    Some(Candidate { submitted: time(row.submitted), key, crashes: row.crashes, channel: text(row.channel) })
 }
 
 /// Of the oldest rows within the limits on tags and channels those like the oldest, up to the size of group that so many
 /// crashes are allowed: one crash an eighth, more alone.
-fn choose(mut rows: Vec<Waiting>, held: Vec<Held>, wish: &ClaimWish) -> Vec<Waiting> {
-    let limit = usize::try_from(wish.limit).unwrap_or(usize::MAX);
+fn choose(mut rows: Vec<Candidate>, held: Vec<Held>, options: &ClaimOptions) -> Vec<Candidate> {
+    let limit = usize::try_from(options.limit).unwrap_or(usize::MAX);
     rows.sort_unstable();
     let (tags, channels): (Vec<_>, Vec<_>) = held.into_iter().map(|row| (text(row.tag), text(row.channel))).unzip();
-    within(&mut rows, wish.per_tag, tags, |row| Some(&row.key.tag));
-    within(&mut rows, wish.per_channel, channels, |row| row.channel.as_ref());
+    within(&mut rows, options.per_tag, tags, |row| Some(&row.key.tag));
+    within(&mut rows, options.per_channel, channels, |row| row.channel.as_ref());
     rows.truncate(limit);
     let Some(taken) = rows.first().map(|row| row.crashes) else { return rows };
     rows.retain(|row| row.crashes == taken);
@@ -234,10 +240,10 @@ fn choose(mut rows: Vec<Waiting>, held: Vec<Held>, wish: &ClaimWish) -> Vec<Wait
 /// Keeps of each tenant as many of the oldest rows as its limit leaves room for beside those in work. A row without a
 /// tenant is not limited.
 fn within(
-    rows: &mut Vec<Waiting>,
+    rows: &mut Vec<Candidate>,
     limit: Option<u32>,
     in_work: Vec<Option<String>>,
-    tenant: impl Fn(&Waiting) -> Option<&String>,
+    tenant: impl Fn(&Candidate) -> Option<&String>,
 ) {
     let Some(limit) = limit else { return };
     let mut taken: HashMap<String, u32> = HashMap::new();

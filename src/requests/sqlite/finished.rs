@@ -8,9 +8,9 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary, Double, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 
-use super::super::finished::{Bookmark, Finished, FinishedPage, Mark};
+use super::super::finished::{Finished, FinishedCursor, FinishedPage, RawTime};
 use super::super::status::{final_statuses, success};
-use super::super::stored::{Loose, Value, time, urls};
+use super::super::stored::{LenientText, Value, time, urls};
 use super::super::times::read_time;
 use super::super::types::RequestKey;
 
@@ -47,7 +47,7 @@ struct StoredFinished {
     #[diesel(sql_type = Binary)]
     request_id: Vec<u8>,
     #[diesel(sql_type = Nullable<Binary>)]
-    download_urls: Option<Loose>,
+    download_urls: Option<LenientText>,
     #[diesel(sql_type = Binary)]
     completed: Vec<u8>,
     /// Not read from text, which would round it.
@@ -58,17 +58,17 @@ struct StoredFinished {
 /// Raw times sort only within one form, and one range of each form holds all that is old: numbers of seconds, of
 /// milliseconds, either of them as text, dates. What the ranges hold besides is left out after it was read: a day more
 /// of dates, since an offset may be written after them.
-fn ranges(cutoff: DateTime<Utc>) -> [(Mark, Mark); 4] {
+fn ranges(cutoff: DateTime<Utc>) -> [(RawTime, RawTime); 4] {
     let millis = cutoff.timestamp_millis();
     #[allow(clippy::cast_precision_loss, reason = "times of this era fit; a millisecond does not count here")]
     let number = millis as f64;
     let day = cutoff.checked_add_signed(TimeDelta::days(1)).unwrap_or(cutoff);
-    let text = |text: &str| Mark::Text(text.to_owned());
+    let text = |text: &str| RawTime::Text(text.to_owned());
     [
-        (Mark::Number(-1e11), Mark::Number(number / 1000.0 + 1.0)),
-        (Mark::Number(1e11 - 0.5), Mark::Number(number + 1.0)),
-        (text(""), Mark::Text(format!("{millis}~"))),
-        (text("19-"), Mark::Text(day.format("%Y-%m-%d~").to_string())),
+        (RawTime::Number(-1e11), RawTime::Number(number / 1000.0 + 1.0)),
+        (RawTime::Number(1e11 - 0.5), RawTime::Number(number + 1.0)),
+        (text(""), RawTime::Text(format!("{millis}~"))),
+        (text("19-"), RawTime::Text(day.format("%Y-%m-%d~").to_string())),
     ]
 }
 
@@ -82,7 +82,7 @@ pub(super) fn finished(
     now: DateTime<Utc>,
     job_id: &str,
     older_than: Duration,
-    after: Option<&Bookmark>,
+    after: Option<&FinishedCursor>,
     limit: u32,
 ) -> QueryResult<FinishedPage> {
     let mut page = FinishedPage::default();
@@ -93,14 +93,14 @@ pub(super) fn finished(
         let none = RequestKey { tag: String::new(), request_id: String::new() };
         let begin = match &place {
             Some(place) if place.completed >= from => place.clone(),
-            _ => Bookmark { completed: from, key: none },
+            _ => FinishedCursor { completed: from, key: none },
         };
         if begin.completed >= until {
             continue;
         }
         let mut found = between(conn, job_id, &begin, &until, left)?;
         // A text column takes the bounds of a range of numbers for text. What it gives then is for the ranges of text.
-        found.retain(|row| row.number.is_some() == matches!(until, Mark::Number(_)));
+        found.retain(|row| row.number.is_some() == matches!(until, RawTime::Number(_)));
         left -= found.len().min(left);
         for row in found {
             let Some(bookmark) = bookmark(&row) else { continue };
@@ -120,20 +120,20 @@ pub(super) fn finished(
 }
 
 /// `None` for a row that cannot be named again: its key or time is not UTF-8.
-fn bookmark(row: &StoredFinished) -> Option<Bookmark> {
+fn bookmark(row: &StoredFinished) -> Option<FinishedCursor> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
     let completed = match row.number {
-        Some(number) => Mark::Number(number),
-        None => Mark::Text(text(&row.completed)?),
+        Some(number) => RawTime::Number(number),
+        None => RawTime::Text(text(&row.completed)?),
     };
-    Some(Bookmark { completed, key: RequestKey { tag: text(&row.tag)?, request_id: text(&row.request_id)? } })
+    Some(FinishedCursor { completed, key: RequestKey { tag: text(&row.tag)?, request_id: text(&row.request_id)? } })
 }
 
 fn between(
     conn: &mut SqliteConnection,
     job_id: &str,
-    begin: &Bookmark,
-    until: &Mark,
+    begin: &FinishedCursor,
+    until: &RawTime,
     limit: usize,
 ) -> QueryResult<Vec<StoredFinished>> {
     let (tag, request_id) = (&begin.key.tag, &begin.key.request_id);
@@ -152,8 +152,8 @@ fn between(
         };
     }
     match (&begin.completed, until) {
-        (Mark::Number(from), Mark::Number(until)) => bound!(Double, from, until),
-        (Mark::Text(from), Mark::Text(until)) => bound!(Text, from, until),
+        (RawTime::Number(from), RawTime::Number(until)) => bound!(Double, from, until),
+        (RawTime::Text(from), RawTime::Text(until)) => bound!(Text, from, until),
         // No range goes from one to the other.
         _ => Ok(Vec::new()),
     }

@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Binary, Nullable};
 use diesel::sqlite::SqliteConnection;
 
-use super::super::patience::Patience;
+use super::super::statement_timeout::StatementTimeout;
 use super::super::times::read_time;
 
 #[declare_sql_function]
@@ -20,7 +20,7 @@ extern "SQL" {
 
 thread_local! {
     /// Who waits for the statement that this thread runs, and how often it has asked.
-    static WAITS: RefCell<Option<(Patience, u32)>> = const { RefCell::new(None) };
+    static WAITS: RefCell<Option<(StatementTimeout, u32)>> = const { RefCell::new(None) };
 }
 
 /// Each how many rows a statement looks whether anybody still waits for it.
@@ -34,16 +34,16 @@ pub(super) fn know_functions(conn: &mut SqliteConnection) -> QueryResult<()> {
     })?;
     exhaust_is_over_utils::register_nondeterministic_impl(conn, || {
         WAITS.with_borrow_mut(|waits| {
-            let Some((patience, asked)) = waits else { return false };
+            let Some((timeout, asked)) = waits else { return false };
             *asked = asked.wrapping_add(1);
-            *asked % LOOK == 0 && patience.is_over()
+            *asked % LOOK == 0 && timeout.is_over()
         })
     })
 }
 
 /// Runs statements that end with an error once nobody waits for them: those that ask [`go_on`] for each row.
-pub(super) fn while_waiting<T>(patience: &Patience, statements: impl FnOnce() -> T) -> T {
-    WAITS.set(Some((patience.clone(), 0)));
+pub(super) fn while_waiting<T>(timeout: &StatementTimeout, statements: impl FnOnce() -> T) -> T {
+    WAITS.set(Some((timeout.clone(), 0)));
     let answer = statements();
     WAITS.set(None);
     answer
@@ -77,16 +77,16 @@ mod tests {
             statement.sql = sql;
             statement.load::<StoredTotal>(conn).map(|totals| totals[0].total())
         };
-        let patience = Patience::of(Duration::from_hours(1));
-        let leaving = patience.clone();
-        let other = std::thread::spawn(move || leaving.leave());
-        assert!(while_waiting(&patience, || endless("", &mut conn)).is_err());
+        let timeout = StatementTimeout::after(Duration::from_hours(1));
+        let cancelling = timeout.clone();
+        let other = std::thread::spawn(move || cancelling.cancel());
+        assert!(while_waiting(&timeout, || endless("", &mut conn)).is_err());
         other.join().unwrap();
-        let over = Patience::of(Duration::ZERO);
+        let over = StatementTimeout::after(Duration::ZERO);
         assert!(while_waiting(&over, || endless("", &mut conn)).is_err());
         // Neither the connection nor the thread remembers it.
         assert_eq!(endless("LIMIT 1000", &mut conn), Ok(500));
-        let waits = Patience::of(Duration::from_hours(1));
+        let waits = StatementTimeout::after(Duration::from_hours(1));
         assert_eq!(while_waiting(&waits, || endless("LIMIT 1000", &mut conn)), Ok(500));
     }
 }

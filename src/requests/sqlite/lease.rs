@@ -10,12 +10,12 @@ use diesel::sql_types::{BigInt, Binary, Bool, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 
 use super::super::prepared::prepared;
-use super::super::reading::Progress;
+use super::super::reading::RequestProgress;
 use super::super::status::open_statuses;
-use super::super::stored::{Loose, Value, text, time};
+use super::super::stored::{LenientText, Value, text, time};
 use super::super::text::{can_exist, clean, clean_option};
 use super::super::times::{later, sqlite_text};
-use super::super::types::{ClaimedText, RequestKey, SUSPECT, Unclaimable};
+use super::super::types::{DeferredText, EXCLUSIVE_CRASHES, RequestKey, Unclaimable};
 use super::columns::is_time;
 
 /// PROCESSING rows that nobody works on, as far as SQL can tell: a lease that ran out, or whose end is no
@@ -45,7 +45,7 @@ struct Lost {
     crashes: i64,
     /// Only of rows without a lease, which are another system's work.
     #[diesel(sql_type = Nullable<Binary>)]
-    left_since: Option<Loose>,
+    left_since: Option<LenientText>,
 }
 
 /// Keys, crashes and, for suspects, the next attempt come as a JSON array of arrays.
@@ -68,7 +68,7 @@ pub(super) fn reclaim(
         );
         let lost: Vec<Lost> = prepared(LOST, values).load(conn)?;
         // A time that others wrote is judged after reading; one that does not read is older than any other.
-        let is_new = |since: Option<Loose>| match (time(since), adopt_after) {
+        let is_new = |since: Option<LenientText>| match (time(since), adopt_after) {
             (Some(since), Some(after)) => later(since, after) > now,
             _ => false,
         };
@@ -79,7 +79,7 @@ pub(super) fn reclaim(
                 continue;
             }
             let Some(key) = named(row.tag, row.request_id) else { continue };
-            let alone = u32::try_from(row.crashes - i64::from(SUSPECT)).ok().filter(|&alone| alone > 0);
+            let alone = u32::try_from(row.crashes - i64::from(EXCLUSIVE_CRASHES)).ok().filter(|&alone| alone > 0);
             let next = alone.map(|alone| sqlite_text(later(now, lease.saturating_mul(alone))));
             taken_back.push(serde_json::json!([key.tag, key.request_id, row.crashes, next]));
             keys.push(key);
@@ -119,7 +119,7 @@ pub(super) fn renew(
                 key.tag.as_str().into_sql::<Text>(),
                 key.request_id.as_str().into_sql::<Text>(),
                 token.as_str().into_sql::<Text>(),
-                i64::from(SUSPECT).into_sql::<BigInt>(),
+                i64::from(EXCLUSIVE_CRASHES).into_sql::<BigInt>(),
             );
             if prepared(RENEW, values).execute(conn)? == 1 {
                 held.push(key.clone());
@@ -135,7 +135,7 @@ const NOTE: &str = "UPDATE job_request SET job_stats = ?1
 pub(super) fn note_progress(
     conn: &mut SqliteConnection,
     token: &str,
-    rows: &[(RequestKey, Progress)],
+    rows: &[(RequestKey, RequestProgress)],
 ) -> QueryResult<()> {
     let token = clean(token);
     conn.immediate_transaction(|conn| {
@@ -155,15 +155,15 @@ pub(super) fn note_progress(
 pub(super) fn text_of(
     conn: &mut SqliteConnection,
     key: &RequestKey,
-    which: ClaimedText,
+    which: DeferredText,
     most: u64,
 ) -> QueryResult<Option<String>> {
     let sql = match which {
-        ClaimedText::RequestData => {
+        DeferredText::RequestData => {
             "SELECT CASE WHEN octet_length(request_data) <= ?3 THEN request_data END AS value
             FROM job_request WHERE tag = ?1 AND request_id = ?2"
         }
-        ClaimedText::ProcessedBatches => {
+        DeferredText::ProcessedBatches => {
             "SELECT CASE WHEN octet_length(processed_batches) <= ?3 THEN processed_batches END AS value
             FROM job_request WHERE tag = ?1 AND request_id = ?2"
         }

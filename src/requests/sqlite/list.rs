@@ -8,9 +8,9 @@ use diesel::sql_types::{Binary, Integer, Nullable};
 use diesel::sqlite::SqliteConnection;
 use serde_json::json;
 
-use super::super::paging::Entry;
+use super::super::paging::PageEntry;
 use super::super::reading::{Reader, sqlite_glob};
-use super::super::stored::{Loose, text};
+use super::super::stored::{LenientText, text};
 use super::super::types::RequestKey;
 use super::page_start::{Begin, FORMS, LONGEST_TIME, Last};
 use super::statement::{Statement, Value};
@@ -106,13 +106,13 @@ pub(super) struct Listed {
     #[diesel(sql_type = Binary)]
     request_id: Vec<u8>,
     #[diesel(sql_type = Nullable<Binary>)]
-    kind: Option<Loose>,
+    kind: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
     submitted: Option<Vec<u8>>,
 }
 
 impl Listed {
-    /// The row as a place remembers it.
+    /// The row as a cursor holds it.
     fn last(self) -> Option<(usize, Last)> {
         let bytes = self.submitted.unwrap_or_default();
         let as_text = || String::from_utf8_lossy(&bytes).into_owned();
@@ -129,7 +129,7 @@ impl Listed {
 }
 
 /// Merges the forms of time: always the newest of what each has next.
-pub(super) fn merged(rows: Vec<Listed>, mut begin: Begin, limit: u32) -> Vec<Entry> {
+pub(super) fn merged(rows: Vec<Listed>, mut begin: Begin, limit: u32) -> Vec<PageEntry> {
     let mut forms: [VecDeque<(Option<DateTime<Utc>>, Last)>; FORMS.len()] = Default::default();
     for (form, last) in rows.into_iter().filter_map(Listed::last) {
         if let Some(rows) = forms.get_mut(form) {
@@ -145,11 +145,11 @@ pub(super) fn merged(rows: Vec<Listed>, mut begin: Begin, limit: u32) -> Vec<Ent
         });
         let Some(form) = newest.map(|(form, _)| form) else { break };
         let Some((_, last)) = forms[form].pop_front() else { break };
-        // A key that is no UTF-8 names no row that could be read; its place is one all the same.
+        // A key that is not UTF-8 names no row that could be read; a page can begin after it all the same.
         let key = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
         let key = RequestKey { tag: key(&last.tag), request_id: key(&last.request_id) };
         begin.0[form] = Some(last);
-        entries.push(Entry { key, place: begin.place() });
+        entries.push(PageEntry { key, cursor: begin.cursor() });
     }
     entries
 }
@@ -173,7 +173,7 @@ pub(super) fn list(
     reader: &Reader,
     begin: Begin,
     limit: u32,
-) -> QueryResult<Vec<Entry>> {
+) -> QueryResult<Vec<PageEntry>> {
     let statement = match tag {
         Some(tag) => of_tag(tag, reader, &begin, limit),
         None => of_all(reader, &begin, limit),

@@ -7,7 +7,7 @@ use diesel::sql_types::BigInt;
 use diesel::sqlite::SqliteConnection;
 
 use super::super::failures;
-use super::super::listening::Listener;
+use super::super::listener::Listener;
 use super::super::types::QueueError;
 
 #[derive(QueryableByName)]

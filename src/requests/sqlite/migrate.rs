@@ -44,7 +44,7 @@ pub(super) fn migrate(conn: &mut SqliteConnection, dry_run: bool) -> Result<Vec<
 }
 
 #[derive(QueryableByName)]
-struct Found {
+struct CatalogueRow {
     #[diesel(sql_type = Text)]
     kind: String,
     #[diesel(sql_type = Text)]
@@ -56,12 +56,12 @@ const CATALOGUE: &str = "SELECT type AS kind, lower(name) AS name FROM sqlite_sc
     UNION ALL SELECT 'column', lower(name) FROM pragma_table_info('job_request')";
 
 fn look(conn: &mut SqliteConnection) -> QueryResult<Vec<String>> {
-    let found: Vec<Found> = sql_query(CATALOGUE).load(conn)?;
+    let found: Vec<CatalogueRow> = sql_query(CATALOGUE).load(conn)?;
     let there: BTreeSet<Thing> = found.into_iter().filter_map(thing).collect();
     Ok(missing(steps(&MIGRATIONS), &there).into_iter().map(|Step { sql, .. }| sql).collect())
 }
 
-fn thing(found: Found) -> Option<Thing> {
+fn thing(found: CatalogueRow) -> Option<Thing> {
     match found.kind.as_str() {
         "table" => Some(Thing::Table(found.name)),
         "index" => Some(Thing::Index(found.name)),

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use super::super::paging::Place;
+use super::super::paging::PageCursor;
 use super::super::times::read_time;
 use super::super::types::QueueError;
 use super::statement::Value;
@@ -23,7 +23,7 @@ pub(super) const FORMS: [&str; 6] = [
     "@ IS NULL",
 ];
 
-/// Bytes of a time that a place remembers: no time is as long.
+/// Bytes of a time that a cursor holds: no time is as long.
 pub(super) const LONGEST_TIME: usize = 200;
 
 /// The last row of one form that a page has, by its raw time and key.
@@ -41,7 +41,7 @@ pub(super) struct Last {
 pub(super) struct Begin(pub(super) [Option<Last>; FORMS.len()]);
 
 impl Begin {
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn cursor(&self) -> PageCursor {
         let time = |time: &Option<Value>| match time {
             None => json!(null),
             Some(Value::Text(text)) => json!(["t", text]),
@@ -55,13 +55,13 @@ impl Begin {
                 last.as_ref().map(|last| json!([time(&last.submitted), text(&last.tag), text(&last.request_id)]));
             last.unwrap_or_default()
         };
-        Place(serde_json::Value::from(self.0.iter().map(last).collect::<Vec<_>>()).to_string())
+        PageCursor(serde_json::Value::from(self.0.iter().map(last).collect::<Vec<_>>()).to_string())
     }
 
     /// What clients have sent may be anything.
-    fn read(place: &Place) -> Option<Self> {
+    fn read(cursor: &PageCursor) -> Option<Self> {
         type Json = serde_json::Value;
-        let read: Vec<Option<(Json, Json, Json)>> = serde_json::from_str(&place.0).ok()?;
+        let read: Vec<Option<(Json, Json, Json)>> = serde_json::from_str(&cursor.0).ok()?;
         let bytes = |text: Json| match text {
             Json::String(text) => Some(text.into_bytes()),
             bytes => serde_json::from_value(bytes).ok(),
@@ -97,8 +97,8 @@ impl Begin {
     }
 }
 
-pub(super) fn begin(after: Option<&Place>) -> Result<Begin, QueueError> {
-    after.map_or_else(|| Ok(Begin::default()), |place| Begin::read(place).ok_or(QueueError::NoPlace))
+pub(super) fn begin(after: Option<&PageCursor>) -> Result<Begin, QueueError> {
+    after.map_or_else(|| Ok(Begin::default()), |cursor| Begin::read(cursor).ok_or(QueueError::InvalidCursor))
 }
 
 impl Last {

@@ -8,7 +8,7 @@ use diesel::sql_query;
 use diesel::sql_types::Text;
 
 use super::super::clock::ManualClock;
-use super::super::paging::Place;
+use super::super::paging::PageCursor;
 use super::super::queue::Housekeeping as _;
 use super::super::reading::{Reader, Search};
 use super::page_start::{self, Begin};
@@ -56,7 +56,7 @@ fn claims_lists_and_retention_are_planned_on_their_indexes() {
     // A later page begins in the midst of the same indexes.
     let later = || {
         let place = r#"[[["t","2026-01-01 00:00:00.000"],"t","r"],null,null,null,null,[null,"t","r"]]"#.to_owned();
-        page_start::begin(Some(&Place(place))).unwrap()
+        page_start::begin(Some(&PageCursor(place))).unwrap()
     };
     for begin in [&first, &later()] {
         let of_tag = list::of_tag("t", &everything, begin, 9).sql;

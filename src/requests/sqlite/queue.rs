@@ -25,7 +25,7 @@ use super::connect::{self, Connections};
 pub struct SqliteQueue {
     name: String,
     pool: Connections,
-    /// [`ClientQueue::show_request_data`](super::super::queue::ClientQueue::show_request_data)
+    /// [`ClientQueue::limit_request_data`](super::super::queue::ClientQueue::limit_request_data)
     shown_data: AtomicU64,
     clock: Arc<dyn Clock>,
 }

@@ -3,8 +3,8 @@
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
 
-use super::super::paging::Entry;
-use super::super::reading::{COUNTED, FEW, Reader, Search};
+use super::super::paging::PageEntry;
+use super::super::reading::{COUNT_LIMIT, Reader, SORT_LIMIT, Search};
 use super::super::status::{Status, open_statuses};
 use super::super::stored::StoredTotal;
 use super::functions::go_on;
@@ -37,12 +37,12 @@ fn wants_open(search: &Search) -> bool {
 /// The condition of the index `job_request_open`.
 const OPEN: &str = concat!("status IN (", open_statuses!(), ")");
 
-/// What counts the rows that match, up to one more than [`COUNTED`].
+/// What counts the rows that match, up to one more than [`COUNT_LIMIT`].
 pub(super) fn count_of(search: &Search, reader: &Reader) -> Statement {
     if search.submitted_on.is_some() {
         // The rows of a day are found by the index on times.
-        let most = u32::try_from(COUNTED + 1).unwrap_or(u32::MAX);
-        let mut statement = of_search(search, reader, &Begin::default(), most, COUNTED + 1);
+        let most = u32::try_from(COUNT_LIMIT + 1).unwrap_or(u32::MAX);
+        let mut statement = of_search(search, reader, &Begin::default(), most, COUNT_LIMIT + 1);
         let rows = std::mem::take(&mut statement.sql);
         statement.sql = format!("SELECT count(*) AS total FROM (SELECT 1 FROM ({rows}) LIMIT {most})");
         return statement;
@@ -59,7 +59,7 @@ pub(super) fn count_of(search: &Search, reader: &Reader) -> Statement {
     statement.sql = format!(
         "SELECT count(*) AS total FROM (SELECT 1 FROM job_request WHERE {} LIMIT {})",
         indexed.join(" AND "),
-        COUNTED + 1
+        COUNT_LIMIT + 1
     );
     statement
 }
@@ -71,7 +71,7 @@ pub(super) fn of_search(search: &Search, reader: &Reader, begin: &Begin, limit: 
     conditions.extend(visible(reader, &mut statement));
     conditions.push(NAMED.to_owned());
     // Few rows of a status are sorted; of many the newest are soon found, from the newest row on.
-    let by_status = status.is_some() && (wants_open(search) || total <= FEW);
+    let by_status = status.is_some() && (wants_open(search) || total <= SORT_LIMIT);
     let mut indexed = Vec::new();
     match status {
         Some(status) if by_status => indexed.push(status),
@@ -95,7 +95,7 @@ pub(super) fn search(
     search: &Search,
     reader: &Reader,
     (begin, limit, total): (Begin, u32, u64),
-) -> QueryResult<Vec<Entry>> {
+) -> QueryResult<Vec<PageEntry>> {
     if total == 0 {
         return Ok(Vec::new());
     }

@@ -36,7 +36,7 @@ pub(super) fn submit(
             return Ok(answer);
         }
         // Only one transaction writes at a time: nothing is counted that another one adds to.
-        if is_full(conn, client)? {
+        if has_reached_limit(conn, client)? {
             return Ok(Submitted::TooMany);
         }
         if found.is_none() && insert(conn, now, request)? {
@@ -62,7 +62,7 @@ fn existing(conn: &mut SqliteConnection, request: &NewRequest, client: &Client) 
 
 const MARK: &str = "SELECT encryption_mark AS text FROM job_request WHERE tag = ?1 AND request_id = ?2";
 
-pub(super) fn mark_made(conn: &mut SqliteConnection, key: &RequestKey) -> QueryResult<Option<String>> {
+pub(super) fn mark_scheme(conn: &mut SqliteConnection, key: &RequestKey) -> QueryResult<Option<String>> {
     let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
     Ok(stored::mark_scheme(prepared(MARK, values).get_result(conn).optional()?))
 }
@@ -78,7 +78,7 @@ pub(super) const OPEN: &str = concat!(
 );
 
 /// Whether the client has as many requests open as they may.
-pub(super) fn is_full(conn: &mut SqliteConnection, client: &Client) -> QueryResult<bool> {
+pub(super) fn has_reached_limit(conn: &mut SqliteConnection, client: &Client) -> QueryResult<bool> {
     let Some(most) = client.open_requests else { return Ok(false) };
     let globs: Vec<String> = client.reader.tags.iter().map(|glob| sqlite_glob(glob)).collect();
     let globs = if globs.is_empty() { json!(["*"]) } else { json!(globs) };
@@ -155,7 +155,7 @@ pub(super) fn resubmit(
         if can.total() == 0 {
             return Ok(Retried::NotFailed);
         }
-        if is_full(conn, client)? {
+        if has_reached_limit(conn, client)? {
             return Ok(Retried::TooMany);
         }
         let changed = sql_query(RESUBMIT)

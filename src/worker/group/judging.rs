@@ -9,7 +9,7 @@ use super::{Accepted, Group};
 use crate::intake::encryption::{self, SealError};
 use crate::intake::{self, KeyLength, Order, Refusal, Terms};
 use crate::outputs::Password;
-use crate::requests::{ClaimedRequest, ClaimedText, EncryptionKey, RequestKey, SUSPECT};
+use crate::requests::{ClaimedRequest, DeferredText, EXCLUSIVE_CRASHES, EncryptionKey, RequestKey};
 use crate::worker::ending::{Ending, Reason, Summary};
 
 /// Metadata fields that contents are read with at a time, besides those that every request needs: each is a column in
@@ -28,7 +28,7 @@ impl Group<'_> {
             let text = request.request_data.take();
             let request = request.clone();
             // Up to there it was in company, and any of them may have done it.
-            let crashed_alone = request.crashes.saturating_sub(SUSPECT);
+            let crashed_alone = request.crashes.saturating_sub(EXCLUSIVE_CRASHES);
             if crashed_alone >= self.config.worker.max_crashes {
                 self.end(&key, Ending::Failed(Reason::crashes(crashed_alone)), summary).await;
                 continue;
@@ -52,7 +52,7 @@ impl Group<'_> {
             return Err(Ending::Failed(Reason::refused(&Refusal::TooLarge { bytes, most })));
         }
         let key = request.key.clone();
-        let read = self.world.ask(move |queue| queue.claimed_text(&key, ClaimedText::RequestData, most)).await;
+        let read = self.world.ask(move |queue| queue.deferred_text(&key, DeferredText::RequestData, most)).await;
         read.map_err(|error| {
             log::warn!("request_data cannot be read now, handed back request={} error={error}", request.key);
             Ending::HandedBack

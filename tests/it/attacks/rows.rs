@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::daemon::Daemon;
 use crate::databases::{TestDatabase, each};
-use crate::queue::{migrated, request, take, wish};
+use crate::queue::{claim_options, migrated, request, take};
 use crate::site::{JOBS, Site, fixture, told};
 
 /// A back-off, or the end of a lease, that is no time.
@@ -38,8 +38,8 @@ fn a_time_that_is_none_keeps_no_row_for_ever() {
                 let id = format!("{name}-{at}");
                 queue.submit(&request("t", &id)).unwrap();
                 database.execute(&format!("UPDATE job_request SET {set} WHERE request_id = '{id}'"));
-                assert!(queue.next_claimable(&wish(1).job_ids).unwrap().is_some() || name == "held", "{time}");
-                let mut taken = take(queue.as_ref(), &wish(9)).requests;
+                assert!(queue.next_claimable(&claim_options(1).job_ids).unwrap().is_some() || name == "held", "{time}");
+                let mut taken = take(queue.as_ref(), &claim_options(9)).requests;
                 // One that was held has crashed its daemon once.
                 assert_eq!(taken.len(), 1, "{id} {time}");
                 let row = taken.remove(0);
@@ -98,7 +98,7 @@ fn a_row_without_key_is_found_on_postgresql() {
          ALTER request_id DROP NOT NULL; INSERT INTO job_request (request_id, job_id, status) VALUES ('r', \
          'course-report', 'SUBMITTED')",
     );
-    let found = queue.unclaimable(&wish(1).job_ids).unwrap();
+    let found = queue.unclaimable(&claim_options(1).job_ids).unwrap();
     assert_eq!((found.rows, found.first.len()), (1, 1));
     assert!(found.first[0].starts_with("ctid (") && found.first[0].ends_with("its key is NULL"), "{found:?}");
     assert_eq!(queue.unclaimable(&["another".to_owned()]).unwrap().rows, 0);

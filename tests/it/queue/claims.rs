@@ -6,10 +6,12 @@ use std::thread;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta};
-use exhaust::requests::{ClaimWish, Clock, EncryptionKey, Reader, Status};
+use exhaust::requests::{ClaimOptions, Clock, EncryptionKey, Reader, Status};
 
 use super::super::databases::{TestDatabase, each_way};
-use super::{LEASE, ORIGINAL, assert_changes, columns, failure, ids, insert_outside, key, migrated, request, wish};
+use super::{
+    LEASE, ORIGINAL, assert_changes, claim_options, columns, failure, ids, insert_outside, key, migrated, request,
+};
 
 #[test]
 fn the_oldest_rows_come_first() {
@@ -24,10 +26,10 @@ fn the_oldest_rows_come_first() {
         ] {
             insert_outside(database, tag, id, "course-report", submitted);
         }
-        let first = queue.claim(&wish(3)).unwrap();
+        let first = queue.claim(&claim_options(3)).unwrap();
         assert_eq!(ids(&first), ["second-too", "second", "third"]);
-        assert_eq!(ids(&queue.claim(&wish(3)).unwrap()), ["fourth", "later"]);
-        assert_eq!(ids(&queue.claim(&wish(3)).unwrap()), Vec::<&str>::new());
+        assert_eq!(ids(&queue.claim(&claim_options(3)).unwrap()), ["fourth", "later"]);
+        assert_eq!(ids(&queue.claim(&claim_options(3)).unwrap()), Vec::<&str>::new());
     });
 }
 
@@ -70,7 +72,7 @@ fn times_of_outside_writers_are_read_and_those_that_do_not_read_are_oldest() {
             for (id, submitted) in rows.iter().rev() {
                 insert_outside(database, "t", id, "course-report", submitted);
             }
-            let claim = queue.claim(&wish(100)).unwrap();
+            let claim = queue.claim(&claim_options(100)).unwrap();
             let mut expected: Vec<&str> = rows.iter().map(|(id, _)| *id).collect();
             let unreadable = expected.iter().position(|id| *id == "iso").unwrap();
             expected[..unreadable].sort_unstable();
@@ -129,7 +131,7 @@ fn odd_rows_are_claimed_like_others() {
                  WHERE request_id = 'seven'",
             );
         }
-        let claim = queue.claim(&wish(100)).unwrap();
+        let claim = queue.claim(&claim_options(100)).unwrap();
         assert_eq!(claim.requests.len(), odd.len());
         for (id, _, data) in odd {
             let row = claim.requests.iter().find(|row| row.key.request_id == *id).unwrap();
@@ -147,7 +149,7 @@ fn a_key_that_names_no_row_is_left_alone() {
          (x'ff', 'b', 'course-report', 'SUBMITTED'), (CAST(x'ff' AS TEXT), 'c', 'course-report', 'SUBMITTED'),
          ('t', 'd', 'course-report', 'SUBMITTED')",
     );
-    assert_eq!(ids(&queue.claim(&wish(100)).unwrap()), ["d"]);
+    assert_eq!(ids(&queue.claim(&claim_options(100)).unwrap()), ["d"]);
     assert_eq!(queue.newest(None, &Reader::everything(), 100).unwrap().len(), 1, "the others cannot be asked for");
     assert_eq!(queue.overview().unwrap().counts[&("course-report".to_owned(), "SUBMITTED".to_owned())], 3);
 }
@@ -159,7 +161,7 @@ fn a_claim_sets_what_the_specification_says() {
         insert_outside(database, "t", "1", "course-alias", "'2020-01-01 00:00:00'");
         database.execute("UPDATE job_request SET encryption_key_sealed = 'sealed', iteration = 2, crashes = NULL");
         let before = columns(database, &key("t", "1"));
-        let claim = queue.claim(&wish(10)).unwrap();
+        let claim = queue.claim(&claim_options(10)).unwrap();
         let after = columns(database, &key("t", "1"));
         let token = claim.token.as_str();
         assert!(token.starts_with("host:7:"), "{token}");
@@ -203,8 +205,8 @@ fn rows_of_others_are_never_touched() {
         let all = || database.query_text("SELECT * FROM job_request ORDER BY request_id");
         let before = all();
         clock.advance(Duration::from_secs(1_000_000));
-        assert_eq!(ids(&queue.claim(&wish(100)).unwrap()), Vec::<&str>::new());
-        assert_eq!(queue.next_claimable(&wish(1).job_ids).unwrap(), None);
+        assert_eq!(ids(&queue.claim(&claim_options(100)).unwrap()), Vec::<&str>::new());
+        assert_eq!(queue.next_claimable(&claim_options(1).job_ids).unwrap(), None);
         assert_eq!(all(), before);
         let overview = queue.overview().unwrap();
         assert_eq!(overview.without_lease.into_iter().collect::<Vec<_>>(), [("course-report".to_owned(), 1)]);
@@ -228,9 +230,9 @@ fn an_empty_wish_takes_nothing() {
     each_way(|database| {
         let (queue, _) = migrated(database);
         insert_outside(database, "t", "1", "course-report", "NULL");
-        assert!(queue.claim(&wish(0)).unwrap().requests.is_empty());
-        assert!(queue.claim(&ClaimWish { job_ids: Vec::new(), ..wish(5) }).unwrap().requests.is_empty());
-        let odd = ClaimWish { job_ids: vec!["a\0b".to_owned(), "\"'".to_owned()], ..wish(5) };
+        assert!(queue.claim(&claim_options(0)).unwrap().requests.is_empty());
+        assert!(queue.claim(&ClaimOptions { job_ids: Vec::new(), ..claim_options(5) }).unwrap().requests.is_empty());
+        let odd = ClaimOptions { job_ids: vec!["a\0b".to_owned(), "\"'".to_owned()], ..claim_options(5) };
         assert!(queue.claim(&odd).unwrap().requests.is_empty());
     });
 }
@@ -253,7 +255,7 @@ fn claimants_at_the_same_time_never_get_one_row_twice() {
                         barrier.wait();
                         let mut taken = Vec::new();
                         for _ in 0..20 {
-                            let claim = own.claim(&wish(4)).unwrap();
+                            let claim = own.claim(&claim_options(4)).unwrap();
                             taken
                                 .extend(claim.requests.iter().map(|r| (r.key.request_id.clone(), claim.token.clone())));
                         }
@@ -276,19 +278,19 @@ fn claimants_at_the_same_time_never_get_one_row_twice() {
 fn the_next_attempt_is_known() {
     each_way(|database| {
         let (queue, clock) = migrated(database);
-        let jobs = wish(1).job_ids;
+        let jobs = claim_options(1).job_ids;
         assert_eq!(queue.next_claimable(&jobs).unwrap(), None);
         queue.submit(&request("t", "1")).unwrap();
-        let claim = queue.claim(&wish(10)).unwrap();
+        let claim = queue.claim(&claim_options(10)).unwrap();
         assert_eq!(queue.next_claimable(&jobs).unwrap(), None, "it is in work");
         let delay = Duration::from_secs(90);
         let _ = queue.retry_later(&claim.token, &key("t", "1"), &failure(), delay).unwrap();
         let next = queue.next_claimable(&jobs).unwrap().unwrap();
         assert_eq!(queue.find(&key("t", "1")).unwrap().unwrap().next_attempt, Some(next));
-        assert!(queue.claim(&wish(10)).unwrap().requests.is_empty(), "not before its back-off is over");
+        assert!(queue.claim(&claim_options(10)).unwrap().requests.is_empty(), "not before its back-off is over");
         queue.submit(&request("t", "2")).unwrap();
         assert!(queue.next_claimable(&jobs).unwrap().unwrap() < next, "another one can be had at once");
         clock.advance(delay + Duration::from_secs(1));
-        assert_eq!(ids(&queue.claim(&wish(10)).unwrap()), ["1", "2"]);
+        assert_eq!(ids(&queue.claim(&claim_options(10)).unwrap()), ["1", "2"]);
     });
 }

@@ -7,7 +7,7 @@ use exhaust::requests::{NewRequest, Reader, Submitted, WriteBack};
 
 use super::super::daemon::PATIENCE;
 use super::super::databases::{TestDatabase, each_way};
-use super::{LEASE, assert_changes, columns, failure, ids, key, migrated, request, start, wish};
+use super::{LEASE, assert_changes, claim_options, columns, failure, ids, key, migrated, request, start};
 
 #[test]
 fn a_submission_is_a_row_of_original_columns() {
@@ -50,11 +50,11 @@ fn the_same_submission_finds_its_row_and_wakes_a_failed_one() {
         let other = NewRequest { request_data: "{}".to_owned(), ..request("t", "1") };
         assert_eq!(queue.submit(&other).unwrap(), Submitted::Exists);
         assert_eq!(columns(database, &key("t", "1")), before);
-        let claim = queue.claim(&wish(1)).unwrap();
+        let claim = queue.claim(&claim_options(1)).unwrap();
         assert_eq!(queue.submit(&other).unwrap(), Submitted::Exists, "in work");
         assert_eq!(queue.fail(&claim.token, &key("t", "1"), &failure()).unwrap(), WriteBack::Done);
         assert_eq!(queue.submit(&other).unwrap(), Submitted::Resubmitted);
-        assert_eq!(ids(&queue.claim(&wish(1)).unwrap()), ["1"]);
+        assert_eq!(ids(&queue.claim(&claim_options(1)).unwrap()), ["1"]);
     });
 }
 
@@ -100,7 +100,7 @@ fn cancel_ends_a_row_that_waits_and_no_other() {
     each_way(|database| {
         let (queue, clock) = migrated(database);
         queue.submit(&request("t", "1")).unwrap();
-        let claim = queue.claim(&wish(1)).unwrap();
+        let claim = queue.claim(&claim_options(1)).unwrap();
         let in_work = columns(database, &key("t", "1"));
         assert!(!queue.cancel(&key("t", "1"), "an operator").unwrap());
         assert_eq!(columns(database, &key("t", "1")), in_work);
@@ -123,7 +123,7 @@ fn cancel_ends_a_row_that_waits_and_no_other() {
         assert!(!queue.cancel(&key("t", "1"), "again").unwrap());
         assert!(!queue.cancel(&key("t", "nowhere"), "me").unwrap());
         clock.advance(LEASE * 10);
-        assert!(queue.claim(&wish(1)).unwrap().requests.is_empty());
+        assert!(queue.claim(&claim_options(1)).unwrap().requests.is_empty());
     });
 }
 
@@ -134,7 +134,7 @@ fn resubmit_clears_earlier_attempts_and_only_of_a_failed_row() {
         queue.submit(&request("t", "1")).unwrap();
         let submitted = columns(database, &key("t", "1"));
         assert!(!queue.resubmit(&key("t", "1")).unwrap(), "it waits");
-        let claim = queue.claim(&wish(1)).unwrap();
+        let claim = queue.claim(&claim_options(1)).unwrap();
         assert!(!queue.resubmit(&key("t", "1")).unwrap(), "it is in work");
         assert_eq!(queue.fail(&claim.token, &key("t", "1"), &failure()).unwrap(), WriteBack::Done);
         // Everything that a row could carry by now, the lease of a row that somebody else marked included.
@@ -153,7 +153,7 @@ fn resubmit_clears_earlier_attempts_and_only_of_a_failed_row() {
             &[("dt_job_submitted", "?"), ("job_stats", r#"{"rows":1}"#)],
         );
         assert!(!queue.resubmit(&key("t", "nowhere")).unwrap());
-        let again = queue.claim(&wish(1)).unwrap();
+        let again = queue.claim(&claim_options(1)).unwrap();
         assert_eq!((again.requests[0].iteration, again.requests[0].crashes), (0, 0));
     });
 }

@@ -135,7 +135,7 @@ fn an_older_table_is_named() {
         let (queue, _) = migrated(database);
         database.execute("DROP TABLE exhaust_daemon");
         queue.check().unwrap();
-        queue.writable(true).unwrap();
+        queue.check_writable(true).unwrap();
         for refused in [queue.beat(&heartbeat("a")).unwrap_err(), queue.daemons().unwrap_err()] {
             assert!(!refused.may_pass() && refused.to_string().contains("exhaust_daemon"), "{refused}");
         }

@@ -9,7 +9,7 @@ use exhaust::requests::{
 };
 
 use super::super::databases::{TestDatabase, each_way};
-use super::{assert_changes, columns, complete, failure, key, migrated, request, take, wish};
+use super::{assert_changes, claim_options, columns, complete, failure, key, migrated, request, take};
 
 fn with(key: EncryptionKey, marks: &[&str]) -> NewRequest {
     let marks = marks.iter().map(|&mark| mark.to_owned()).collect();
@@ -61,7 +61,7 @@ fn a_claim_brings_the_password_and_debug_output_does_not() {
             let (queue, _) = migrated(database);
             assert_eq!(queue.submit(&new).unwrap(), Submitted::Created);
             assert_eq!((kept(database), protected(&*queue)), (texts(row), Protected::Yes));
-            let claim = queue.claim(&wish(10)).unwrap();
+            let claim = queue.claim(&claim_options(10)).unwrap();
             assert_eq!(claim.requests[0].encryption_key, Some(key));
             let shown = format!("{new:?} {claim:?} {:?}", queue.newest(None, &Reader::everything(), 9).unwrap());
             assert!(
@@ -92,13 +92,13 @@ fn whatever_ends_a_request_wipes_its_password_and_nothing_else_does() {
                 queue.submit(&new).unwrap();
                 let before = kept(database);
                 // A crash, a failure that may pass, and work handed back: the next attempt needs it.
-                take(&*queue, &wish(1));
+                take(&*queue, &claim_options(1));
                 clock.advance(Duration::from_hours(1));
-                let claim = take(&*queue, &wish(1));
+                let claim = take(&*queue, &claim_options(1));
                 let later = queue.retry_later(&claim.token, &key("t", "1"), &failure(), Duration::from_secs(1));
                 assert_eq!(later.unwrap(), WriteBack::Done);
                 clock.advance(Duration::from_hours(1));
-                let claim = take(&*queue, &wish(1));
+                let claim = take(&*queue, &claim_options(1));
                 let noted = [(key("t", "1"), Some(r#"{"made_as":"x"}"#.to_owned()))];
                 assert_eq!(queue.renew(&claim.token, &noted, super::LEASE).unwrap().len(), 1);
                 assert_eq!(queue.fail("another's", &key("t", "1"), &failure()).unwrap(), WriteBack::Lost);
@@ -126,7 +126,7 @@ fn a_password_that_others_wrote_leaves_a_trace() {
         let (queue, _) = migrated(database);
         super::insert_outside(database, "t", "1", "course-report", "NULL");
         database.execute("UPDATE job_request SET encryption_key = 'theirs'");
-        let claim = queue.claim(&wish(1)).unwrap();
+        let claim = queue.claim(&claim_options(1)).unwrap();
         assert_eq!(claim.requests[0].encryption_key, Some(EncryptionKey::Plain("theirs".to_owned())));
         assert_eq!(queue.submit(&plain("theirs")).unwrap(), Submitted::OtherKey, "nobody knows what it is known by");
         assert_eq!(queue.fail(&claim.token, &key("t", "1"), &failure()).unwrap(), WriteBack::Done);
@@ -134,7 +134,7 @@ fn a_password_that_others_wrote_leaves_a_trace() {
         assert!(!queue.resubmit(&key("t", "1")).unwrap());
         // Resubmitted by somebody who does not know: the claim says what is missing.
         database.execute("UPDATE job_request SET status = 'SUBMITTED'");
-        let claim = queue.claim(&wish(1)).unwrap();
+        let claim = queue.claim(&claim_options(1)).unwrap();
         assert_eq!(claim.requests[0].encryption_key, Some(EncryptionKey::Wiped));
         assert_eq!(queue.fail(&claim.token, &key("t", "1"), &failure()).unwrap(), WriteBack::Done);
         assert_eq!(queue.submit(&request("t", "1")).unwrap(), Submitted::OtherKey, "not without any");
@@ -149,7 +149,7 @@ fn a_row_without_a_password_ends_as_it_always_did() {
         let (queue, _) = migrated(database);
         queue.submit(&request("t", "1")).unwrap();
         assert_eq!((kept(database), protected(&*queue)), (texts([None; 3]), Protected::No));
-        let claim = queue.claim(&wish(1)).unwrap();
+        let claim = queue.claim(&claim_options(1)).unwrap();
         assert_eq!(claim.requests[0].encryption_key, None);
         let before = columns(database, &key("t", "1"));
         assert_eq!(queue.hand_back(&claim.token, &key("t", "1"), Some("[]")).unwrap(), WriteBack::Done);
@@ -189,7 +189,7 @@ fn a_submission_is_the_same_with_the_same_password_only() {
             assert_eq!(queue.submit(&plain("first key")).unwrap(), same, "{when}");
         };
         ask("SUBMITTED", Submitted::Exists);
-        let claim = queue.claim(&wish(1)).unwrap();
+        let claim = queue.claim(&claim_options(1)).unwrap();
         ask("PROCESSING", Submitted::Exists);
         assert_eq!(queue.fail(&claim.token, &key("t", "1"), &failure()).unwrap(), WriteBack::Done);
         assert!(!queue.resubmit(&key("t", "1")).unwrap(), "its password is wiped");
@@ -197,7 +197,7 @@ fn a_submission_is_the_same_with_the_same_password_only() {
         assert_eq!(kept(database), texts([Some("first key"), None, Some("salted:first key's")]), "put in again");
         // `[secrets] key` is configured meanwhile: the same password, known by its old mark.
         assert_eq!(queue.submit(&sealed()).unwrap(), Submitted::Exists);
-        let claim = queue.claim(&wish(1)).unwrap();
+        let claim = queue.claim(&claim_options(1)).unwrap();
         assert_eq!(complete(&*queue, &claim.token, &key("t", "1"), &completion()).unwrap(), WriteBack::Done);
         ask("COMPLETED", Submitted::Exists);
         assert_eq!(queue.submit(&sealed()).unwrap(), Submitted::Exists);
@@ -213,7 +213,7 @@ fn a_submission_is_the_same_with_the_same_password_only() {
         database.execute("DELETE FROM job_request");
         assert_eq!(queue.submit(&request("t", "1")).unwrap(), Submitted::Created);
         assert_eq!(queue.submit(&plain("first key")).unwrap(), Submitted::OtherKey, "where the first had none");
-        let claim = queue.claim(&wish(1)).unwrap();
+        let claim = queue.claim(&claim_options(1)).unwrap();
         assert_eq!(queue.fail(&claim.token, &key("t", "1"), &failure()).unwrap(), WriteBack::Done);
         assert_eq!(queue.submit(&plain("first key")).unwrap(), Submitted::OtherKey, "nor once it has failed");
         assert_eq!(queue.submit(&request("t", "1")).unwrap(), Submitted::Resubmitted);

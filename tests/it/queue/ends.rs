@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use exhaust::requests::{Claim, Clock, Completion, Failure, ManualClock, Queue, WriteBack};
 
 use super::super::databases::{TestDatabase, each_way};
-use super::{Columns, LEASE, assert_changes, columns, complete, failure, key, migrated, request, take, wish};
+use super::{Columns, LEASE, assert_changes, claim_options, columns, complete, failure, key, migrated, request, take};
 
 fn completion() -> Completion {
     Completion {
@@ -21,11 +21,11 @@ fn completion() -> Completion {
 /// A row in its second attempt, with something in every column that an end may touch.
 fn in_work(database: &TestDatabase, queue: &dyn Queue, clock: &ManualClock) -> (Claim, Columns) {
     queue.submit(&request("t", "1")).unwrap();
-    let first = queue.claim(&wish(1)).unwrap();
+    let first = queue.claim(&claim_options(1)).unwrap();
     let earlier = Failure { message: "earlier".to_owned(), ..failure() };
     assert_eq!(queue.retry_later(&first.token, &key("t", "1"), &earlier, LEASE).unwrap(), WriteBack::Done);
     clock.advance(LEASE * 2);
-    let claim = queue.claim(&wish(1)).unwrap();
+    let claim = queue.claim(&claim_options(1)).unwrap();
     let held = queue.renew(&claim.token, &[(key("t", "1"), Some("[\"b1\"]".to_owned()))], LEASE).unwrap();
     assert_eq!(held.len(), 1);
     let before = columns(database, &key("t", "1"));
@@ -119,7 +119,7 @@ fn fail_sets_and_clears_exactly_what_the_specification_says() {
                 ("lease_expires_at", "-"),
             ],
         );
-        assert!(queue.claim(&wish(1)).unwrap().requests.is_empty());
+        assert!(queue.claim(&claim_options(1)).unwrap().requests.is_empty());
     });
 }
 
@@ -131,7 +131,7 @@ fn hand_back_spends_nothing() {
         let released = [("status", "SUBMITTED"), ("lease_owner", "-"), ("lease_expires_at", "-")];
         assert_eq!(queue.hand_back(&claim.token, &key("t", "1"), None).unwrap(), WriteBack::Done);
         assert_changes(&before, &columns(database, &key("t", "1")), &released);
-        let again = queue.claim(&wish(1)).unwrap();
+        let again = queue.claim(&claim_options(1)).unwrap();
         let stored = queue.hand_back(&again.token, &key("t", "1"), Some("[\"b1\",\"b2\"]")).unwrap();
         assert_eq!(stored, WriteBack::Done);
         let row = queue.find(&key("t", "1")).unwrap().unwrap();
@@ -145,9 +145,9 @@ fn only_the_holder_of_the_token_writes() {
     each_way(|database| {
         let (queue, clock) = migrated(database);
         queue.submit(&request("t", "1")).unwrap();
-        let lost = queue.claim(&wish(1)).unwrap().token;
+        let lost = queue.claim(&claim_options(1)).unwrap().token;
         clock.advance(LEASE * 2);
-        let holder = take(queue.as_ref(), &wish(1)).token;
+        let holder = take(queue.as_ref(), &claim_options(1)).token;
         let key = key("t", "1");
         let every_write = |token: &str| {
             vec![
@@ -183,7 +183,7 @@ fn rows_that_are_completed_together_hold_what_each_would_hold_alone() {
         for id in ids.iter().chain(&["alone"]) {
             queue.submit(&request("t", id)).unwrap();
         }
-        let claim = queue.claim(&wish(10)).unwrap();
+        let claim = queue.claim(&claim_options(10)).unwrap();
         let many = Completion { download_urls: odd_urls(), execution_ms: -1, ..completion() };
         let none = Completion { download_urls: Vec::new(), job_stats: "[1]".to_owned(), ..completion() };
         let made = [completion(), many.clone(), none, completion(), many];
@@ -234,7 +234,7 @@ fn renewing_and_completing_never_wait_for_each_other_in_a_circle() {
             for key in &keys {
                 queue.submit(&request(&key.tag, &key.request_id)).unwrap();
             }
-            let token = queue.claim(&wish(300)).unwrap().token;
+            let token = queue.claim(&claim_options(300)).unwrap().token;
             let renewed: Vec<_> = keys.iter().map(|key| (key.clone(), None)).collect();
             let made: Vec<_> = keys.iter().rev().map(|key| (key.clone(), completion())).collect();
             thread::scope(|scope| {
@@ -255,7 +255,7 @@ fn messages_are_cut_and_cleaned() {
     each_way(|database| {
         let (queue, _) = migrated(database);
         queue.submit(&request("t", "1")).unwrap();
-        let claim = queue.claim(&wish(1)).unwrap();
+        let claim = queue.claim(&claim_options(1)).unwrap();
         let long = Failure {
             message: "é".repeat(98) + "\0漢字",
             detail: "a\0".to_owned() + &"漢".repeat(5000),
@@ -297,7 +297,7 @@ fn download_urls_come_back_as_they_went_in() {
         let many = odd_urls();
         for (id, urls) in [("many", many), ("none", Vec::new())] {
             queue.submit(&request("t", id)).unwrap();
-            let claim = queue.claim(&wish(1)).unwrap();
+            let claim = queue.claim(&claim_options(1)).unwrap();
             let written = Completion { download_urls: urls.clone(), ..completion() };
             assert_eq!(complete(&*queue, &claim.token, &key("t", id), &written).unwrap(), WriteBack::Done);
             assert_eq!(queue.find(&key("t", id)).unwrap().unwrap().download_urls, urls);

@@ -3,31 +3,33 @@
 use std::thread;
 use std::time::Duration;
 
-use exhaust::requests::{Progress, WriteBack};
+use exhaust::requests::{RequestProgress, WriteBack};
 
 use super::super::databases::each_way;
-use super::{LEASE, assert_changes, columns, ids, insert_outside, key, migrated, request, suspect, take, wish};
+use super::{
+    LEASE, assert_changes, claim_options, columns, exclusive_claim, ids, insert_outside, key, migrated, request, take,
+};
 
 #[test]
 fn a_lease_that_ran_out_is_taken_over_and_counts_a_crash() {
     each_way(|database| {
         let (queue, clock) = migrated(database);
         queue.submit(&request("t", "1")).unwrap();
-        let first = take(queue.as_ref(), &wish(10));
+        let first = take(queue.as_ref(), &claim_options(10));
         clock.advance(LEASE * 3 / 4);
-        assert!(take(queue.as_ref(), &wish(10)).requests.is_empty(), "it is believed for two minutes");
+        assert!(take(queue.as_ref(), &claim_options(10)).requests.is_empty(), "it is believed for two minutes");
         let held = queue.renew(&first.token, &[(key("t", "1"), Some("[1]".to_owned()))], LEASE).unwrap();
         assert_eq!(held, [key("t", "1")]);
         clock.advance(LEASE * 3 / 4);
-        assert!(take(queue.as_ref(), &wish(10)).requests.is_empty(), "it was renewed");
+        assert!(take(queue.as_ref(), &claim_options(10)).requests.is_empty(), "it was renewed");
         clock.advance(LEASE / 2);
-        let second = take(queue.as_ref(), &wish(10));
+        let second = take(queue.as_ref(), &claim_options(10));
         let row = &second.requests[0];
         assert_eq!((row.crashes, row.iteration, row.processed_batches.as_deref()), (1, 0, Some("[1]")));
         assert_ne!(first.token, second.token);
         assert_eq!(queue.renew(&first.token, &[(key("t", "1"), None)], LEASE).unwrap(), []);
         assert_eq!(queue.hand_back(&second.token, &row.key, None).unwrap(), WriteBack::Done);
-        assert_eq!(take(queue.as_ref(), &wish(10)).requests[0].crashes, 1, "a row handed back lost no lease");
+        assert_eq!(take(queue.as_ref(), &claim_options(10)).requests[0].crashes, 1, "a row handed back lost no lease");
     });
 }
 
@@ -38,7 +40,7 @@ fn renewing_says_which_rows_are_still_held() {
         for id in ["1", "2", "3"] {
             queue.submit(&request("t", id)).unwrap();
         }
-        let claim = queue.claim(&wish(10)).unwrap();
+        let claim = queue.claim(&claim_options(10)).unwrap();
         let before = columns(database, &key("t", "3"));
         assert_eq!(queue.hand_back(&claim.token, &key("t", "2"), None).unwrap(), WriteBack::Done);
         let rows = ["1", "2", "3", "4"].map(|id| (key("t", id), None));
@@ -65,8 +67,8 @@ fn rows_that_crashed_are_kept_apart() {
         for id in ["s2", "s3"] {
             crash("f", id, 1);
         }
-        let next = |limit| ids(&take(queue.as_ref(), &wish(limit))).join(" ");
-        let alone = || ids(&queue.claim(&suspect()).unwrap()).join(" ");
+        let next = |limit| ids(&take(queue.as_ref(), &claim_options(limit))).join(" ");
+        let alone = || ids(&queue.claim(&exclusive_claim()).unwrap()).join(" ");
         assert_eq!(next(16), "s1 s2", "an eighth of sixteen, and no suspect");
         assert_eq!(alone(), "p1", "one suspect at a time");
         assert_eq!(next(16), "n1 n2");
@@ -95,20 +97,20 @@ fn a_row_that_gets_further_counts_its_crashes_alone_anew() {
         queue.submit(&request("t", "1")).unwrap();
         database.execute("UPDATE job_request SET crashes = 5");
         let rows = |batches: Option<&str>| [(key("t", "1"), batches.map(str::to_owned))];
-        let claim = queue.claim(&suspect()).unwrap();
+        let claim = queue.claim(&exclusive_claim()).unwrap();
         queue.renew(&claim.token, &rows(None), LEASE).unwrap();
         clock.advance(LEASE * 2);
-        assert!(take(queue.as_ref(), &suspect()).requests.is_empty(), "it waits for four leases");
+        assert!(take(queue.as_ref(), &exclusive_claim()).requests.is_empty(), "it waits for four leases");
         clock.advance(LEASE * 5);
-        let claim = queue.claim(&suspect()).unwrap();
+        let claim = queue.claim(&exclusive_claim()).unwrap();
         assert_eq!(claim.requests[0].crashes, 6, "it did not get anywhere");
         queue.renew(&claim.token, &rows(Some("[1]")), LEASE).unwrap();
         clock.advance(LEASE * 2);
-        assert!(take(queue.as_ref(), &suspect()).requests.is_empty(), "it waits for one");
+        assert!(take(queue.as_ref(), &exclusive_claim()).requests.is_empty(), "it waits for one");
         clock.advance(LEASE * 2);
-        let claim = queue.claim(&suspect()).unwrap();
+        let claim = queue.claim(&exclusive_claim()).unwrap();
         assert_eq!(claim.requests[0].crashes, 3, "still alone, and the first crash since");
-        assert_eq!(queue.claim(&wish(1)).unwrap().requests.len(), 0);
+        assert_eq!(queue.claim(&claim_options(1)).unwrap().requests.len(), 0);
     });
 }
 
@@ -127,17 +129,17 @@ fn rows_without_a_lease_are_taken_over_only_where_that_is_wanted() {
         insert_outside(database, "t", "theirs", "druid-report", "NULL");
         database.execute("UPDATE job_request SET status = 'PROCESSING' WHERE request_id = 'theirs'");
         let hour = Some(Duration::from_hours(1));
-        let jobs = wish(1).job_ids;
+        let jobs = claim_options(1).job_ids;
         assert_eq!(queue.reclaim(&jobs, LEASE, None).unwrap(), []);
         let mut adopted = queue.reclaim(&jobs, LEASE, hour).unwrap();
         adopted.sort();
         assert_eq!(adopted, [key("t", "old"), key("t", "undated")]);
-        let claim = queue.claim(&wish(10)).unwrap();
+        let claim = queue.claim(&claim_options(10)).unwrap();
         assert_eq!(ids(&claim), ["undated", "old"]);
         assert!(claim.requests.iter().all(|row| row.crashes == 0), "no lease of ours was lost");
         assert_eq!(queue.reclaim(&jobs, LEASE, hour).unwrap(), [], "now they have a lease");
         clock.advance(LEASE * 2);
-        assert_eq!(ids(&take(queue.as_ref(), &wish(16))), ["undated", "old"], "from now on they are ours");
+        assert_eq!(ids(&take(queue.as_ref(), &claim_options(16))), ["undated", "old"], "from now on they are ours");
     });
 }
 
@@ -150,7 +152,7 @@ fn renewing_and_noting_progress_never_wait_for_each_other_in_a_circle() {
         for key in &keys {
             insert_outside(database, &key.tag, &key.request_id, "course-report", "NULL");
         }
-        let token = queue.claim(&wish(300)).unwrap().token;
+        let token = queue.claim(&claim_options(300)).unwrap().token;
         let rows: Vec<_> = keys.iter().map(|key| (key.clone(), None)).collect();
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -160,7 +162,7 @@ fn renewing_and_noting_progress_never_wait_for_each_other_in_a_circle() {
             });
             scope.spawn(|| {
                 for batches_done in 0..30 {
-                    let progress = Progress { batches_done, batches_total: 30 };
+                    let progress = RequestProgress { batches_done, batches_total: 30 };
                     let backwards: Vec<_> = keys.iter().rev().map(|key| (key.clone(), progress)).collect();
                     queue.note_progress(&token, &backwards).unwrap();
                 }
@@ -168,7 +170,7 @@ fn renewing_and_noting_progress_never_wait_for_each_other_in_a_circle() {
         });
         // What was passed over because it was being renewed is noted the next time.
         let all: Vec<_> =
-            keys.iter().map(|key| (key.clone(), Progress { batches_done: 30, batches_total: 30 })).collect();
+            keys.iter().map(|key| (key.clone(), RequestProgress { batches_done: 30, batches_total: 30 })).collect();
         queue.note_progress(&token, &all).unwrap();
         let noted = database.query_text("SELECT count(*) FROM job_request WHERE job_stats IS NOT NULL");
         assert_eq!(noted, [[Some("300".to_owned())]]);

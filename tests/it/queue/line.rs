@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use exhaust::requests::{ClaimWish, Queue, RequestKey, read_time};
+use exhaust::requests::{ClaimOptions, Queue, RequestKey, read_time};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::super::databases::{TestDatabase, each_way};
-use super::{believe_that_nothing_waits, failure, ids, index_reads, insert_outside, key, migrated, wish};
+use super::{believe_that_nothing_waits, claim_options, failure, ids, index_reads, insert_outside, key, migrated};
 
 /// Everything that waits, claimed a few rows at a time.
 fn all_in_order(queue: &dyn Queue, limit: u32) -> Vec<RequestKey> {
     let mut keys = Vec::new();
     loop {
-        let claim = queue.claim(&wish(limit)).unwrap();
+        let claim = queue.claim(&claim_options(limit)).unwrap();
         if claim.requests.is_empty() {
             return keys;
         }
@@ -31,13 +31,13 @@ fn rows_of_several_jobs_stand_in_one_line() {
             insert_outside(database, "t", &format!("x{n}"), "another-job", "'2025-01-01 00:00:00.000'");
         }
         let expected: Vec<String> = (0..12).map(|n| format!("{n:02}")).collect();
-        assert_eq!(ids(&queue.claim(&wish(5)).unwrap()), expected[..5]);
-        let twice = ClaimWish {
+        assert_eq!(ids(&queue.claim(&claim_options(5)).unwrap()), expected[..5]);
+        let twice = ClaimOptions {
             job_ids: ["course-report", "course-alias", "course-report"].map(str::to_owned).into(),
-            ..wish(4)
+            ..claim_options(4)
         };
         assert_eq!(ids(&queue.claim(&twice).unwrap()), expected[5..9], "a job that is named twice is one job");
-        assert_eq!(ids(&queue.claim(&wish(500)).unwrap()), expected[9..]);
+        assert_eq!(ids(&queue.claim(&claim_options(500)).unwrap()), expected[9..]);
     });
 }
 
@@ -112,16 +112,16 @@ fn rows_that_are_not_to_be_had_hold_nobody_up() {
             insert_outside(database, "t", &n.to_string(), "course-report", &format!("'2026-01-01 00:00:0{n}.000'"));
         }
         // The oldest three back off, the next three are suspects.
-        let claim = queue.claim(&wish(3)).unwrap();
+        let claim = queue.claim(&claim_options(3)).unwrap();
         for id in ["0", "1", "2"] {
             let _ = queue.retry_later(&claim.token, &key("t", id), &failure(), Duration::from_mins(1)).unwrap();
         }
         database.execute("UPDATE job_request SET crashes = 2 WHERE request_id IN ('3', '4', '5')");
-        assert_eq!(ids(&queue.claim(&wish(2)).unwrap()), ["6", "7"]);
+        assert_eq!(ids(&queue.claim(&claim_options(2)).unwrap()), ["6", "7"]);
         clock.advance(Duration::from_mins(2));
-        assert_eq!(ids(&queue.claim(&wish(2)).unwrap()), ["0", "1"], "as old as ever");
-        assert_eq!(ids(&queue.claim(&wish(2)).unwrap()), ["2", "8"]);
-        assert_eq!(ids(&queue.claim(&super::suspect()).unwrap()), ["3"]);
+        assert_eq!(ids(&queue.claim(&claim_options(2)).unwrap()), ["0", "1"], "as old as ever");
+        assert_eq!(ids(&queue.claim(&claim_options(2)).unwrap()), ["2", "8"]);
+        assert_eq!(ids(&queue.claim(&super::exclusive_claim()).unwrap()), ["3"]);
     });
 }
 
@@ -139,8 +139,8 @@ fn rows_that_cannot_be_named_hold_nobody_up() {
     for id in ["1", "2", "3"] {
         insert_outside(&database, "t", id, "course-report", "'2026-01-02 00:00:00.000'");
     }
-    assert_eq!(ids(&queue.claim(&wish(2)).unwrap()), ["1", "2"]);
-    assert_eq!(ids(&queue.claim(&wish(2)).unwrap()), ["3"]);
+    assert_eq!(ids(&queue.claim(&claim_options(2)).unwrap()), ["1", "2"]);
+    assert_eq!(ids(&queue.claim(&claim_options(2)).unwrap()), ["3"]);
 }
 
 /// Where many wait, PostgreSQL must not read and sort them all for each claim.
@@ -154,7 +154,7 @@ fn postgres_reads_the_line_in_its_order() {
          SELECT 't', n::text, 'course-report', 'SUBMITTED', timestamp '2026-01-01' + n * interval '1 second'
          FROM generate_series(1, 20000) AS n",
     );
-    assert_eq!(ids(&queue.claim(&wish(3)).unwrap()), ["1", "2", "3"]);
+    assert_eq!(ids(&queue.claim(&claim_options(3)).unwrap()), ["1", "2", "3"]);
     let (scans, rows) = index_reads(&database, "job_request_line");
     assert!(scans > 0 && rows < 100, "{scans} scans read {rows} rows");
 }

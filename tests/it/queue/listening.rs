@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 
 use super::super::daemon::PATIENCE;
 use super::super::databases::each_way;
-use super::{LEASE, key, migrated, request, start, wish};
+use super::{LEASE, claim_options, key, migrated, request, start};
 
 /// Whoever listens hears of a submission, of a row that is handed back, and of nothing while nothing happens.
 #[test]
@@ -21,7 +21,7 @@ fn submissions_are_heard() {
         queue.submit(&request("t", "1")).unwrap();
         assert!(listener.wait(long).unwrap());
         assert!(!listener.wait(short).unwrap(), "once");
-        let claim = queue.claim(&wish(1)).unwrap();
+        let claim = queue.claim(&claim_options(1)).unwrap();
         while listener.wait(short).unwrap() {}
         let _ = queue.hand_back(&claim.token, &key("t", "1"), None).unwrap();
         assert!(listener.wait(long).unwrap());

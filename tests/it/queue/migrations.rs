@@ -6,7 +6,7 @@ use std::thread;
 use exhaust::requests::{ManualClock, Queue};
 
 use super::super::databases::{TestDatabase, each_way};
-use super::{ORIGINAL, ORIGINAL_COLUMNS, OUR_COLUMNS, ids, insert_outside, migrated, start, wish};
+use super::{ORIGINAL, ORIGINAL_COLUMNS, OUR_COLUMNS, claim_options, ids, insert_outside, migrated, start};
 
 fn queue(database: &TestDatabase) -> Arc<dyn Queue> {
     database.queue(Arc::new(ManualClock::new(start())))
@@ -97,7 +97,7 @@ fn columns_that_are_there_already_stay_as_they_are() {
              VALUES ('t', '1', 'course-report', 'SUBMITTED', NULL, 'secret', '[1]')",
         );
         let (queue, _) = migrated(database);
-        let claim = queue.claim(&wish(10)).unwrap();
+        let claim = queue.claim(&claim_options(10)).unwrap();
         let row = &claim.requests[0];
         assert_eq!(
             (row.iteration, row.encryption_key.is_some(), row.processed_batches.as_deref()),
@@ -133,7 +133,7 @@ fn an_insert_of_original_columns_goes_on_working() {
     each_way(|database| {
         let (queue, _) = migrated(database);
         insert_outside(database, "t", "1", "course-report", "NULL");
-        assert_eq!(ids(&queue.claim(&wish(10)).unwrap()), ["1"]);
+        assert_eq!(ids(&queue.claim(&claim_options(10)).unwrap()), ["1"]);
     });
 }
 
@@ -189,12 +189,12 @@ fn a_role_that_owns_nothing_starts_where_nothing_is_missing() {
     ));
     let url = database.url().replacen("postgres://postgres@", &format!("postgres://{role}@"), 1);
     assert!(url.contains(&role), "the test server's superuser is postgres");
-    let place = exhaust::requests::PostgresPlace { url: &url, pooling: None, direct_url: None };
+    let place = exhaust::requests::PostgresOptions { url: &url, pooling: None, direct_url: None };
     let clock = Arc::new(ManualClock::new(start()));
     let queue: Arc<dyn Queue> = Arc::new(exhaust::requests::open_postgres(place, clock, 1).unwrap());
     assert_eq!(queue.migrate(false).unwrap(), Vec::<String>::new());
     queue.check().unwrap();
     insert_outside(&database, "t", "1", "course-report", "NULL");
-    assert_eq!(ids(&queue.claim(&wish(10)).unwrap()), ["1"]);
+    assert_eq!(ids(&queue.claim(&claim_options(10)).unwrap()), ["1"]);
     database.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }

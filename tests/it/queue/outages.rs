@@ -5,11 +5,11 @@ use std::thread;
 
 use chrono::{DateTime, Utc};
 use exhaust::requests::{
-    Completion, DAEMON_CONNECTIONS, PostgresPlace, Queue, Reader, Search, WriteBack, open_postgres,
+    Completion, DAEMON_CONNECTIONS, PostgresOptions, Queue, Reader, Search, WriteBack, open_postgres,
 };
 
 use super::super::databases::TestDatabase;
-use super::{complete, ids, insert_outside, key, migrated, request, start, wish};
+use super::{claim_options, complete, ids, insert_outside, key, migrated, request, start};
 
 #[test]
 fn a_database_that_is_down_is_said_to_be_so() {
@@ -17,7 +17,7 @@ fn a_database_that_is_down_is_said_to_be_so() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let clock = std::sync::Arc::new(super::ManualClock::new(start()));
     let url = format!("postgres://nobody:secret@127.0.0.1:{port}/x");
-    let place = PostgresPlace { url: &url, pooling: None, direct_url: None };
+    let place = PostgresOptions { url: &url, pooling: None, direct_url: None };
     let queue = open_postgres(place, clock, DAEMON_CONNECTIONS).unwrap();
     let error = exhaust::requests::ClientQueue::overview(&queue).unwrap_err();
     assert!(error.may_pass(), "{error}");
@@ -40,14 +40,14 @@ fn cut_before_each_verb(database: &TestDatabase) {
         &|| queue.find(&key("t", "1")).unwrap().is_some(),
         &|| queue.newest(None, &everything, 10).unwrap().len() == 1,
         &|| super::found(queue.as_ref(), &Search::default(), &everything, 10).total == 1,
-        &|| queue.waiting(&wish(1).job_ids).unwrap().len() == 1,
+        &|| queue.waiting(&claim_options(1).job_ids).unwrap().len() == 1,
         &|| queue.overview().unwrap().counts.len() == 1,
-        &|| queue.next_claimable(&wish(1).job_ids).unwrap().is_some(),
+        &|| queue.next_claimable(&claim_options(1).job_ids).unwrap().is_some(),
         &|| queue.check().is_ok(),
     ];
     let writes: [&dyn Fn() -> bool; 3] =
         [&|| queue.cancel(&key("t", "1"), "me").unwrap(), &|| queue.resubmit(&key("t", "1")).unwrap(), &|| {
-            ids(&queue.claim(&wish(1)).unwrap()) == ["1"]
+            ids(&queue.claim(&claim_options(1)).unwrap()) == ["1"]
         }];
     for (number, verb) in reads.into_iter().chain(writes).enumerate() {
         fill_the_pool(queue.as_ref());
@@ -90,7 +90,7 @@ fn with_settings_of_its_own(database: &TestDatabase) {
     ));
     let (queue, _) = migrated(database);
     insert_outside(database, "t", "1", "course-report", "'2026-02-01 00:00:00'");
-    let claim = queue.claim(&wish(1)).unwrap();
+    let claim = queue.claim(&claim_options(1)).unwrap();
     assert_eq!(claim.requests[0].submitted, "2026-02-01T00:00:00Z".parse::<DateTime<Utc>>().ok());
     let completion =
         Completion { download_urls: Vec::new(), file_created: start(), execution_ms: 1, job_stats: "{}".to_owned() };

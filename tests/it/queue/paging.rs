@@ -1,11 +1,13 @@
-//! Lists and searches page by page: every row once, whatever times others have written, and no place but an own one.
+//! Lists and searches page by page: every row once, whatever times others have written, and no cursor but an own one.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use exhaust::requests::{COUNTED, Entry, NewRequest, Page, Patience, Place, QueueError, Reader, RequestKey, Search};
+use exhaust::requests::{
+    COUNT_LIMIT, NewRequest, Page, PageCursor, PageEntry, QueueError, Reader, RequestKey, Search, StatementTimeout,
+};
 
 use super::super::databases::{TestDatabase, each_way};
 use super::{ORIGINAL, key, migrated, request};
@@ -32,21 +34,21 @@ fn times(database: &TestDatabase) -> Vec<&'static str> {
 }
 
 /// Every entry of all pages of so many rows, one page after the other.
-fn walk(limit: u32, page: impl Fn(&Page) -> Vec<Entry>) -> Vec<RequestKey> {
+fn walk(limit: u32, page: impl Fn(&Page) -> Vec<PageEntry>) -> Vec<RequestKey> {
     let (mut keys, mut after) = (Vec::new(), None);
     loop {
         let entries = page(&Page { limit, after });
         assert!(entries.len() <= limit as usize);
         let Some(last) = entries.last() else { return keys };
         // As a client has it.
-        after = Some(Place::decode(&last.place.encode()).unwrap());
+        after = Some(PageCursor::decode(&last.cursor.encode()).unwrap());
         keys.extend(entries.into_iter().map(|entry| entry.key));
         assert!(keys.len() < 10_000, "no end");
     }
 }
 
-fn patience() -> Patience {
-    Patience::of(Duration::from_mins(1))
+fn a_minute() -> StatementTimeout {
+    StatementTimeout::after(Duration::from_mins(1))
 }
 
 #[test]
@@ -83,7 +85,7 @@ fn every_row_is_on_one_page_whatever_its_time() {
                 let list = walk(limit, |page| queue.list(None, &everything, page).unwrap());
                 assert_eq!(list, whole, "pages of {limit} are in the order of the whole");
                 let found = walk(limit, |page| {
-                    let found = queue.search(&search, &everything, page, &patience()).unwrap();
+                    let found = queue.search(&search, &everything, page, &a_minute()).unwrap();
                     assert_eq!(found.total, all.len() as u64, "of all pages");
                     found.entries
                 });
@@ -107,11 +109,11 @@ fn rows_that_come_and_go_between_two_pages_move_no_other() {
         while seen.len() < 20 {
             let page = queue.list(Some("t"), &everything, &Page { limit: 4, after }).unwrap();
             let last = page.last().unwrap();
-            // The very row that the place names is gone, and a newer one has come.
+            // The very row that the cursor names is gone, and a newer one has come.
             database.execute(&format!("DELETE FROM job_request WHERE request_id = '{}'", last.key.request_id));
             clock.advance(Duration::from_secs(1));
             queue.submit(&request("t", &format!("new-{}", seen.len()))).unwrap();
-            after = Some(last.place.clone());
+            after = Some(last.cursor.clone());
             seen.extend(page.into_iter().map(|entry| entry.key.request_id));
         }
         let expected: Vec<String> = (0..20).rev().map(|n| format!("{n:02}")).collect();
@@ -125,19 +127,19 @@ fn a_place_that_is_none_is_refused_and_never_more() {
         let (queue, _) = migrated(database);
         let everything = Reader::everything();
         queue.submit(&request("t", "1")).unwrap();
-        let own = queue.list(Some("t"), &everything, &Page::first(1)).unwrap()[0].place.encode();
+        let own = queue.list(Some("t"), &everything, &Page::first(1)).unwrap()[0].cursor.encode();
         let try_out = |text: &str| {
-            let place = match Place::decode(text) {
-                Ok(place) => place,
-                Err(QueueError::NoPlace) => return,
+            let cursor = match PageCursor::decode(text) {
+                Ok(cursor) => cursor,
+                Err(QueueError::InvalidCursor) => return,
                 Err(error) => panic!("{text}: {error}"),
             };
-            let page = Page { limit: 3, after: Some(place) };
+            let page = Page { limit: 3, after: Some(cursor) };
             for listed in [
                 queue.list(Some("t"), &everything, &page).map(|_| ()),
-                queue.search(&Search::default(), &everything, &page, &patience()).map(|_| ()),
+                queue.search(&Search::default(), &everything, &page, &a_minute()).map(|_| ()),
             ] {
-                assert!(matches!(listed, Ok(()) | Err(QueueError::NoPlace)), "{text}: {listed:?}");
+                assert!(matches!(listed, Ok(()) | Err(QueueError::InvalidCursor)), "{text}: {listed:?}");
             }
         };
         let encoded = |json: &str| URL_SAFE_NO_PAD.encode(json);
@@ -206,10 +208,10 @@ fn rows_are_read_a_bounded_number_of_bytes_at_a_time() {
         assert_eq!(read(0, 50_000), [(0, true, None), (2, true, None)]);
         assert_eq!(read(0, 1 << 20), [(0, true, None), (2, true, None), (3, true, None), unread, (5, true, None)]);
         assert_eq!(read(2, 1), [(0, true, None)]);
-        queue.show_request_data(100_000);
+        queue.limit_request_data(100_000);
         assert_eq!(read(4, 1 << 20), [(0, true, None), (1, true, None)]);
         assert_eq!(queue.find(&key("t", "4")).unwrap().unwrap().unread_data, None);
-        queue.show_request_data(10);
+        queue.limit_request_data(10);
         let row = queue.find(&key("t", "1")).unwrap().unwrap();
         assert_eq!((row.request_data, row.unread_data), (None, Some(24)));
     });
@@ -232,10 +234,10 @@ fn many(database: &TestDatabase, n: u64) {
 fn a_search_counts_so_far_and_no_further() {
     each_way(|database| {
         let (queue, _) = migrated(database);
-        many(database, COUNTED + 5);
+        many(database, COUNT_LIMIT + 5);
         let failed = Search { statuses: Some(vec!["FAILED".to_owned()]), ..Search::default() };
-        let found = queue.search(&failed, &Reader::everything(), &Page::first(3), &patience()).unwrap();
-        assert_eq!((found.total, found.entries.len()), (COUNTED + 1, 3));
+        let found = queue.search(&failed, &Reader::everything(), &Page::first(3), &a_minute()).unwrap();
+        assert_eq!((found.total, found.entries.len()), (COUNT_LIMIT + 1, 3));
     });
 }
 
@@ -244,29 +246,30 @@ fn a_search_ends_when_nobody_waits_for_it() {
     each_way(|database| {
         let (queue, _) = migrated(database);
         queue.submit(&request("t", "1")).unwrap();
-        let search =
-            |patience: &Patience| queue.search(&Search::default(), &Reader::everything(), &Page::first(3), patience);
+        let search = |timeout: &StatementTimeout| {
+            queue.search(&Search::default(), &Reader::everything(), &Page::first(3), timeout)
+        };
         if database.is_postgres() {
             // A statement that cannot end by itself: it waits for a lock.
             let mut holder = database.client();
             let mut held = holder.transaction().unwrap();
             held.batch_execute("LOCK TABLE job_request IN ACCESS EXCLUSIVE MODE").unwrap();
-            let patience = patience();
+            let timeout = a_minute();
             std::thread::scope(|scope| {
-                let searching = scope.spawn(|| search(&patience));
+                let searching = scope.spawn(|| search(&timeout));
                 super::wait_for("the search to wait", || {
                     let waiting = database.query_text(
                         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%job_request%'",
                     );
                     (waiting[0][0].as_deref() == Some("1")).then_some(())
                 });
-                patience.leave();
+                timeout.cancel();
                 let ended = searching.join().unwrap();
-                assert!(matches!(ended, Err(QueueError::TooLong)), "{ended:?}");
+                assert!(matches!(ended, Err(QueueError::TimedOut)), "{ended:?}");
             });
             drop(held);
         }
-        assert!(matches!(search(&Patience::of(Duration::ZERO)), Err(QueueError::TooLong) | Ok(_)));
-        assert_eq!(search(&patience()).unwrap().total, 1, "the next one is not ended with it");
+        assert!(matches!(search(&StatementTimeout::after(Duration::ZERO)), Err(QueueError::TimedOut) | Ok(_)));
+        assert_eq!(search(&a_minute()).unwrap().total, 1, "the next one is not ended with it");
     });
 }

@@ -6,12 +6,12 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use exhaust::requests::{ClaimWish, Completion, ManualClock, Queue, RequestKey, Submitted, Suspects, WriteBack};
+use exhaust::requests::{ClaimMode, ClaimOptions, Completion, ManualClock, Queue, RequestKey, Submitted, WriteBack};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::super::databases::{TestDatabase, each_way};
-use super::{LEASE, complete, failure, key, migrated, request, start, suspect, wish};
+use super::{LEASE, claim_options, complete, exclusive_claim, failure, key, migrated, request, start};
 
 const ROWS: u8 = 6;
 /// Cases of each property on each database; `PROPTEST_CASES` sets another number.
@@ -34,7 +34,7 @@ const EDGES: [(&str, &str); 8] = [
 enum Step {
     Submit(u8),
     Reclaim,
-    Claim { suspects: bool, limit: u32 },
+    Claim { exclusive: bool, limit: u32 },
     Renew { row: u8, token: u8, note: bool },
     Complete { row: u8, token: u8 },
     Fail { row: u8, token: u8 },
@@ -51,7 +51,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (0..ROWS).prop_map(Step::Submit),
         2 => Just(Step::Reclaim),
-        5 => (any::<bool>(), 1..12u32).prop_map(|(suspects, limit)| Step::Claim { suspects, limit }),
+        5 => (any::<bool>(), 1..12u32).prop_map(|(exclusive, limit)| Step::Claim { exclusive, limit }),
         2 => (held(), any::<bool>()).prop_map(|((row, token), note)| Step::Renew { row, token, note }),
         2 => held().prop_map(|(row, token)| Step::Complete { row, token }),
         2 => held().prop_map(|(row, token)| Step::Fail { row, token }),
@@ -130,7 +130,7 @@ impl Model<'_> {
                 }
             }
             Step::Reclaim => self.reclaim(),
-            Step::Claim { suspects, limit } => self.claim(suspects, limit),
+            Step::Claim { exclusive, limit } => self.claim(exclusive, limit),
             Step::Renew { row, token, note } => {
                 let (token, until) = (self.token(token), self.now + LEASE.as_secs());
                 let rows = [(name(row), note.then(|| "[1]".to_owned()))];
@@ -191,16 +191,16 @@ impl Model<'_> {
                 lost.push(name(*number));
             }
         }
-        let mut taken_back = self.queue.reclaim(&wish(1).job_ids, LEASE, None).unwrap();
+        let mut taken_back = self.queue.reclaim(&claim_options(1).job_ids, LEASE, None).unwrap();
         taken_back.sort();
         assert_eq!(taken_back, lost);
     }
 
-    fn claim(&mut self, suspects: bool, limit: u32) {
-        let wish = if suspects { suspect() } else { wish(limit) };
-        let claim = self.queue.claim(&wish).unwrap();
+    fn claim(&mut self, exclusive: bool, limit: u32) {
+        let claim_options = if exclusive { exclusive_claim() } else { claim_options(limit) };
+        let claim = self.queue.claim(&claim_options).unwrap();
         let due = |row: &&mut Row| {
-            matches!(row.state, State::Submitted { from } if from <= self.now) && (row.crashes >= 2) == suspects
+            matches!(row.state, State::Submitted { from } if from <= self.now) && (row.crashes >= 2) == exclusive
         };
         let due = self.rows.values_mut().filter(due).count();
         assert_eq!(claim.requests.is_empty(), due == 0);
@@ -361,8 +361,8 @@ fn claimant(queue: &dyn Queue, holders: &Holders, deeds: &[Deed], limit: u32) ->
     let (mut ends, mut dropped) = (0, 0);
     let mut deeds = deeds.iter();
     loop {
-        let suspects = if ends % 3 == 2 { Suspects::One } else { Suspects::Leave };
-        let claim = queue.claim(&ClaimWish { suspects, limit, ..wish(limit) }).unwrap();
+        let mode = if ends % 3 == 2 { ClaimMode::Exclusive } else { ClaimMode::Shared };
+        let claim = queue.claim(&ClaimOptions { mode, limit, ..claim_options(limit) }).unwrap();
         for taken in &claim.requests {
             holders.take(&taken.key, &claim.token);
         }
@@ -432,12 +432,14 @@ fn claimants_at_once_never_hold_one_row_together_and_lose_none() {
                 let taken_back: usize = thread::scope(|scope| {
                     let reclaiming: Vec<_> = queues
                         .iter()
-                        .map(|queue| scope.spawn(|| queue.reclaim(&wish(1).job_ids, LEASE, None).unwrap().len()))
+                        .map(|queue| {
+                            scope.spawn(|| queue.reclaim(&claim_options(1).job_ids, LEASE, None).unwrap().len())
+                        })
                         .collect();
                     reclaiming.into_iter().map(|one| one.join().unwrap()).sum()
                 });
                 // Rows that two tried to take back at the same moment are passed over by one of them, not by both.
-                let rest = queue.reclaim(&wish(1).job_ids, LEASE, None).unwrap().len();
+                let rest = queue.reclaim(&claim_options(1).job_ids, LEASE, None).unwrap().len();
                 assert_eq!(taken_back + rest, dropped, "round {round}");
                 lost += dropped;
             }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use chrono::NaiveDate;
-use exhaust::requests::{NewRequest, Progress, Queue, Reader, RequestRow, Search};
+use exhaust::requests::{NewRequest, Queue, Reader, RequestProgress, RequestRow, Search};
 
 use super::super::databases::{TestDatabase, each_way};
-use super::{LEASE, failure, found, ids, index_reads, key, migrated, request, take, wish};
+use super::{LEASE, claim_options, failure, found, ids, index_reads, key, migrated, request, take};
 
 /// Tags, channels and allowed channels with every character that a pattern language might take for its own.
 const NAMES: [&str; 9] = ["a-1", "a-2", "a[1]", "a_1", "a%1", "a\\1", "é1", "A-1", "b"];
@@ -186,7 +186,7 @@ fn the_line_is_in_the_order_of_the_claims() {
         }
         queue.submit(&NewRequest { job_id: "other-job".to_owned(), ..request("a", "other") }).unwrap();
         // The oldest backs off.
-        let claim = queue.claim(&wish(1)).unwrap();
+        let claim = queue.claim(&claim_options(1)).unwrap();
         let first = claim.requests[0].key.clone();
         let _ = queue.retry_later(&claim.token, &first, &failure(), Duration::from_mins(1)).unwrap();
         let jobs = vec!["course-report".to_owned()];
@@ -195,7 +195,7 @@ fn the_line_is_in_the_order_of_the_claims() {
         assert_eq!((&line[9].key, line[9].backing_off), (&first, true), "back-off waits behind everybody");
         assert!(line[..9].iter().all(|one| !one.backing_off));
         let order: Vec<String> = line[..9].iter().map(|one| one.key.request_id.clone()).collect();
-        assert_eq!(ids(&queue.claim(&wish(9)).unwrap()), order);
+        assert_eq!(ids(&queue.claim(&claim_options(9)).unwrap()), order);
         assert_eq!(queue.waiting(&jobs).unwrap().len(), 1, "what is in work does not wait");
         clock.advance(Duration::from_mins(2));
         assert!(!queue.waiting(&jobs).unwrap()[0].backing_off);
@@ -209,8 +209,8 @@ fn progress_is_noted_by_the_holder_only_and_gone_with_the_attempt() {
         let (queue, clock) = migrated(database);
         queue.submit(&request("t", "1")).unwrap();
         queue.submit(&request("t", "2")).unwrap();
-        let claim = queue.claim(&wish(1)).unwrap();
-        let progress = Progress { batches_done: 3, batches_total: 8 };
+        let claim = queue.claim(&claim_options(1)).unwrap();
+        let progress = RequestProgress { batches_done: 3, batches_total: 8 };
         let both = [(key("t", "1"), progress), (key("t", "2"), progress), (key("t\0", "1"), progress)];
         let stats = |id: &str| queue.find(&key("t", id)).unwrap().unwrap().job_stats;
         queue.note_progress("another:token", &both).unwrap();
@@ -221,7 +221,7 @@ fn progress_is_noted_by_the_holder_only_and_gone_with_the_attempt() {
         assert_eq!(stats("2"), None, "not in work");
         // The next attempt begins with nothing.
         clock.advance(LEASE * 2);
-        let again = take(queue.as_ref(), &wish(1));
+        let again = take(queue.as_ref(), &claim_options(1));
         assert_eq!((again.requests[0].key.clone(), stats("1")), (key("t", "1"), None));
         queue.note_progress(&claim.token, &both).unwrap();
         assert_eq!(stats("1"), None, "lost");
@@ -234,7 +234,7 @@ fn a_row_keeps_the_channels_of_the_key_that_made_it() {
         let (queue, _) = migrated(database);
         let allowed = Some(r#"["c*"]"#.to_owned());
         queue.submit(&NewRequest { allowed_channels: allowed.clone(), ..request("t", "1") }).unwrap();
-        let claim = queue.claim(&wish(1)).unwrap();
+        let claim = queue.claim(&claim_options(1)).unwrap();
         assert_eq!(claim.requests[0].allowed_channels, allowed);
         let _ = queue.fail(&claim.token, &key("t", "1"), &failure()).unwrap();
         assert!(queue.resubmit(&key("t", "1")).unwrap());

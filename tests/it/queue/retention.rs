@@ -7,7 +7,7 @@ use exhaust::requests::{Completion, Finished, Queue, Submitted, WriteBack};
 
 use super::super::daemon::wait_for;
 use super::super::databases::{TestDatabase, each_way};
-use super::{columns, complete, failure, key, migrated, request, start, wish};
+use super::{claim_options, columns, complete, failure, key, migrated, request, start};
 
 const DAY: Duration = Duration::from_hours(24);
 const JOB: &str = "course-report";
@@ -51,7 +51,7 @@ fn rows_grow_old_by_the_clock_that_judges_leases() {
             queue.submit(&request("t", id)).unwrap();
         }
         queue.cancel(&key("t", "cancelled"), "me").unwrap();
-        let claim = queue.claim(&wish(10)).unwrap();
+        let claim = queue.claim(&claim_options(10)).unwrap();
         let completion = Completion {
             download_urls: vec!["r/t/done/c/reports-1.csv".to_owned(), "b,\"c".to_owned()],
             file_created: start(),

@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use exhaust::requests::Reader;
 
 use super::super::databases::each_way;
-use super::{ids, key, migrated, request, start, wish};
+use super::{claim_options, ids, key, migrated, request, start};
 
 const SCHEDULE: &str = "0 0 2 * * *";
 
@@ -39,7 +39,7 @@ fn a_slot_becomes_a_row_once() {
         assert!(queue.make_slot("nightly", at(1), &request("exhaustd", "1")).unwrap());
         assert!(!queue.make_slot("nightly", at(1), &request("exhaustd", "1")).unwrap());
         assert_eq!(queue.last_slot("nightly", SCHEDULE, at(5)).unwrap(), at(1));
-        assert_eq!(ids(&queue.claim(&wish(5)).unwrap()), ["1"]);
+        assert_eq!(ids(&queue.claim(&claim_options(5)).unwrap()), ["1"]);
         // Retention has removed the row: the slot is not made again, and neither is one before it.
         database.execute("DELETE FROM job_request");
         assert!(!queue.make_slot("nightly", at(1), &request("exhaustd", "1")).unwrap());

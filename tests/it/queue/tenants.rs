@@ -5,12 +5,12 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use exhaust::requests::{ClaimWish, RequestKey, WriteBack};
+use exhaust::requests::{ClaimOptions, RequestKey, WriteBack};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::super::databases::{TestDatabase, each_way};
-use super::{LEASE, believe_that_nothing_waits, failure, ids, insert_outside, key, migrated, take, wish};
+use super::{LEASE, believe_that_nothing_waits, claim_options, failure, ids, insert_outside, key, migrated, take};
 
 /// Inserts a row of this tag and channel; `minute` is its age.
 fn of_tenant(database: &TestDatabase, tag: &str, channel: &str, id: &str, minute: u32) {
@@ -28,10 +28,10 @@ fn a_tenant_with_many_requests_does_not_make_another_wait_for_all_of_them() {
             of_tenant(database, "many", "", &format!("m{n:02}"), n);
         }
         of_tenant(database, "one", "", "o", 50);
-        assert_eq!(queue.claim(&wish(10)).unwrap().requests.len(), 10, "without limits the oldest come first");
+        assert_eq!(queue.claim(&claim_options(10)).unwrap().requests.len(), 10, "without limits the oldest come first");
         clock.advance(LEASE * 2);
         database.execute("UPDATE job_request SET status = 'SUBMITTED', crashes = 0, lease_expires_at = NULL");
-        let fair = ClaimWish { per_tag: Some(4), ..wish(10) };
+        let fair = ClaimOptions { per_tag: Some(4), ..claim_options(10) };
         let first = queue.claim(&fair).unwrap();
         assert_eq!(ids(&first), ["m00", "m01", "m02", "m03", "o"], "oldest first within a tenant");
         assert!(queue.claim(&fair).unwrap().requests.is_empty(), "what is in work counts");
@@ -40,10 +40,10 @@ fn a_tenant_with_many_requests_does_not_make_another_wait_for_all_of_them() {
         }
         let _ = queue.fail(&first.token, &key("many", "m01"), &failure()).unwrap();
         assert_eq!(ids(&queue.claim(&fair).unwrap()), ["m00", "m02", "m04"]);
-        assert_eq!(ids(&queue.claim(&ClaimWish { per_tag: Some(5), ..wish(10) }).unwrap()), ["m05"]);
+        assert_eq!(ids(&queue.claim(&ClaimOptions { per_tag: Some(5), ..claim_options(10) }).unwrap()), ["m05"]);
         // The claims whose leases ran out are in nobody's work.
         clock.advance(LEASE * 2);
-        let crashed = take(queue.as_ref(), &ClaimWish { per_tag: Some(6), ..wish(80) });
+        let crashed = take(queue.as_ref(), &ClaimOptions { per_tag: Some(6), ..claim_options(80) });
         assert_eq!(ids(&crashed), ["m00", "m02", "m03", "m04", "m05", "o"], "an eighth of 80 is ten, six are allowed");
     });
 }
@@ -68,7 +68,7 @@ fn channels_and_tags_are_limited_together() {
         {
             of_tenant(database, tag, channel, id, u32::try_from(n).unwrap());
         }
-        let limits = |per_tag, per_channel| ClaimWish { per_tag, per_channel, ..wish(20) };
+        let limits = |per_tag, per_channel| ClaimOptions { per_tag, per_channel, ..claim_options(20) };
         // The second of tag a takes no place of channel x; rows without a channel are not limited by it.
         assert_eq!(ids(&queue.claim(&limits(Some(1), Some(2))).unwrap()), ["ax1", "bx1", "d1", "e"]);
         assert_eq!(ids(&queue.claim(&limits(None, Some(3))).unwrap()), ["ax2", "ay", "d2"]);
@@ -91,7 +91,7 @@ fn limits_hold_for_claimants_at_the_same_time() {
                     let (own, barrier) = (database.queue(clock.clone()), &barrier);
                     scope.spawn(move || {
                         barrier.wait();
-                        let fair = ClaimWish { per_tag: Some(7), ..wish(3) };
+                        let fair = ClaimOptions { per_tag: Some(7), ..claim_options(3) };
                         (0..5).map(|_| own.claim(&fair).unwrap().requests.len()).sum::<usize>()
                     })
                 })
@@ -122,7 +122,7 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
 
 /// The line, walked from its oldest row: who is beyond the limit of its tag stands aside, and who is left and beyond that
 /// of its channel too.
-fn walked(rows: &[Row], wish: &ClaimWish) -> Vec<RequestKey> {
+fn walked(rows: &[Row], claim_options: &ClaimOptions) -> Vec<RequestKey> {
     let (mut of_tag, mut of_channel) = (BTreeMap::new(), BTreeMap::new());
     for (tag, channel, _, state) in rows {
         if *state == 1 {
@@ -140,16 +140,16 @@ fn walked(rows: &[Row], wish: &ClaimWish) -> Vec<RequestKey> {
     for (_, tag, id, channel) in line {
         let nth_of_tag = of_tag.entry(tag).or_default();
         *nth_of_tag += 1;
-        if wish.per_tag.is_some_and(|most| *nth_of_tag > most) {
+        if claim_options.per_tag.is_some_and(|most| *nth_of_tag > most) {
             continue;
         }
         let nth_of_channel = of_channel.entry(channel).or_default();
         *nth_of_channel += 1;
-        if channel == 0 || wish.per_channel.is_none_or(|most| *nth_of_channel <= most) {
+        if channel == 0 || claim_options.per_channel.is_none_or(|most| *nth_of_channel <= most) {
             taken.push(key(&format!("tag-{tag}"), &id));
         }
     }
-    taken.truncate(usize::try_from(wish.limit).unwrap());
+    taken.truncate(usize::try_from(claim_options.limit).unwrap());
     taken
 }
 
@@ -176,10 +176,10 @@ fn limits_take_what_a_walk_along_the_line_takes() {
                      lease_expires_at) VALUES {}",
                 values.join(", ")
             ));
-            let wish = ClaimWish { per_tag, per_channel, ..wish(limit) };
+            let claim_options = ClaimOptions { per_tag, per_channel, ..claim_options(limit) };
             let claimed: Vec<RequestKey> =
-                queue.claim(&wish).unwrap().requests.into_iter().map(|request| request.key).collect();
-            prop_assert_eq!(claimed, walked(&rows, &wish));
+                queue.claim(&claim_options).unwrap().requests.into_iter().map(|request| request.key).collect();
+            prop_assert_eq!(claimed, walked(&rows, &claim_options));
             Ok(())
         });
         ran.unwrap();
@@ -198,7 +198,7 @@ fn limits_hold_where_many_wait_whom_the_planner_does_not_know() {
              timestamp '2026-01-01' + n * interval '1 second'
          FROM generate_series(0, 59999) AS n",
     );
-    let fair = ClaimWish { per_tag: Some(3), ..wish(500) };
+    let fair = ClaimOptions { per_tag: Some(3), ..claim_options(500) };
     let begin = Instant::now();
     for first in [0, 500, 1000, 1500, 2000, 2500] {
         let expected: Vec<String> = (first..first + 500).map(|n| format!("{n:05}")).collect();

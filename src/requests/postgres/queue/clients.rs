@@ -2,14 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
-use super::super::super::paging::{Entry, Page};
-use super::super::super::patience::Patience;
+use super::super::super::paging::{Page, PageEntry};
 use super::super::super::queue::ClientQueue;
-use super::super::super::reading::{Client, Found, Reader, Search, Waiting};
+use super::super::super::reading::{Client, Reader, Search, SearchResult, WaitingRequest};
+use super::super::super::statement_timeout::StatementTimeout;
 use super::super::super::stored;
 use super::super::super::text::can_exist;
 use super::super::super::types::{NewRequest, Overview, QueueError, RequestKey, RequestRow, Retried, Submitted};
-use super::super::{list, page_start, patience, rows, search, submit};
+use super::super::{list, page_start, rows, search, statement_timeout, submit};
 use super::PostgresQueue;
 
 impl ClientQueue for PostgresQueue {
@@ -20,15 +20,15 @@ impl ClientQueue for PostgresQueue {
         self.run(format_args!("submit {}", request.key), |conn| submit::submit(conn, self.shift(), request, client))
     }
 
-    fn mark_made(&self, key: &RequestKey) -> Result<Option<String>, QueueError> {
+    fn mark_scheme(&self, key: &RequestKey) -> Result<Option<String>, QueueError> {
         if !can_exist(key) {
             return Ok(None);
         }
-        self.read(format_args!("look at {key}"), |conn| submit::mark_made(conn, key))
+        self.read(format_args!("look at {key}"), |conn| submit::mark_scheme(conn, key))
     }
 
-    fn is_full(&self, client: &Client) -> Result<bool, QueueError> {
-        self.read("count open rows of job_request", |conn| submit::is_full(conn, client))
+    fn has_reached_limit(&self, client: &Client) -> Result<bool, QueueError> {
+        self.read("count open rows of job_request", |conn| submit::has_reached_limit(conn, client))
     }
 
     fn cancel(&self, key: &RequestKey, by: &str) -> Result<bool, QueueError> {
@@ -50,7 +50,7 @@ impl ClientQueue for PostgresQueue {
         self.read(format_args!("find {key}"), |conn| rows::find(conn, key, self.shown_data()))
     }
 
-    fn list(&self, tag: Option<&str>, reader: &Reader, page: &Page) -> Result<Vec<Entry>, QueueError> {
+    fn list(&self, tag: Option<&str>, reader: &Reader, page: &Page) -> Result<Vec<PageEntry>, QueueError> {
         let begin = page_start::begin(page.after.as_ref())?;
         if tag.is_some_and(|tag| tag.contains('\0')) {
             return Ok(Vec::new());
@@ -58,17 +58,23 @@ impl ClientQueue for PostgresQueue {
         self.read("list job_request", |conn| list::list(conn, tag, reader, &begin, page.limit))
     }
 
-    fn search(&self, search: &Search, reader: &Reader, page: &Page, patience: &Patience) -> Result<Found, QueueError> {
+    fn search(
+        &self,
+        search: &Search,
+        reader: &Reader,
+        page: &Page,
+        timeout: &StatementTimeout,
+    ) -> Result<SearchResult, QueueError> {
         let begin = page_start::begin(page.after.as_ref())?;
         let found = self.read("search job_request", |conn| {
-            patience::bounded(conn, patience, self.canceller(), |conn| {
+            statement_timeout::bounded(conn, timeout, self.canceller(), |conn| {
                 let total = search::count(conn, search, reader)?;
-                patience::time_out(conn, patience)?;
+                statement_timeout::set(conn, timeout)?;
                 let entries = search::search(conn, search, reader, (&begin, page.limit, total))?;
-                Ok(Found { total, entries })
+                Ok(SearchResult { total, entries })
             })
         });
-        found.map_err(|error| if patience.is_over() { QueueError::TooLong } else { error })
+        found.map_err(|error| if timeout.is_over() { QueueError::TimedOut } else { error })
     }
 
     fn rows(&self, keys: &[RequestKey], bytes: u64) -> Result<Vec<(usize, RequestRow)>, QueueError> {
@@ -78,7 +84,7 @@ impl ClientQueue for PostgresQueue {
         self.read("read rows of job_request", |conn| rows::rows(conn, keys, self.shown_data(), bytes))
     }
 
-    fn waiting(&self, job_ids: &[String]) -> Result<Vec<Waiting>, QueueError> {
+    fn waiting(&self, job_ids: &[String]) -> Result<Vec<WaitingRequest>, QueueError> {
         let rows = self.read("read the line in job_request", |conn| rows::waiting(conn, self.shift(), job_ids))?;
         Ok(stored::waiting(rows))
     }
@@ -87,7 +93,7 @@ impl ClientQueue for PostgresQueue {
         self.read("count job_request", rows::overview)
     }
 
-    fn show_request_data(&self, most: u64) {
+    fn limit_request_data(&self, most: u64) {
         self.shown_data.store(most, Ordering::Relaxed);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::super::daemons::{self as heartbeats, Daemon, Heartbeat};
 use super::super::super::failures;
-use super::super::super::finished::{Bookmark, FinishedPage};
+use super::super::super::finished::{FinishedCursor, FinishedPage};
 use super::super::super::queue::Housekeeping;
 use super::super::super::text::can_exist;
 use super::super::super::types::{Pooling, QueueError, RequestKey, Unclaimable};
@@ -41,7 +41,7 @@ impl Housekeeping for PostgresQueue {
         self.whole(self.read("check job_request", rows::check))
     }
 
-    fn writable(&self, removes: bool) -> Result<(), QueueError> {
+    fn check_writable(&self, removes: bool) -> Result<(), QueueError> {
         failures::hindrances(&self.read("look at rights", |conn| rights::hindrances(conn, removes))?)
     }
 
@@ -55,7 +55,7 @@ impl Housekeeping for PostgresQueue {
         self.route.pooling()
     }
 
-    fn hears(&self) -> Result<bool, QueueError> {
+    fn can_listen(&self) -> Result<bool, QueueError> {
         Ok(self.direct.as_ref().unwrap_or(&self.route).pooling()? != Pooling::Transaction)
     }
 
@@ -77,7 +77,7 @@ impl Housekeeping for PostgresQueue {
         &self,
         job_id: &str,
         older_than: Duration,
-        after: Option<&Bookmark>,
+        after: Option<&FinishedCursor>,
         limit: u32,
     ) -> Result<FinishedPage, QueueError> {
         let what = format!("read finished rows of {job_id}");

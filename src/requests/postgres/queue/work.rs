@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::super::super::listening::Listener;
+use super::super::super::listener::Listener;
 use super::super::super::queue::WorkQueue;
-use super::super::super::reading::Progress;
+use super::super::super::reading::RequestProgress;
 use super::super::super::stored;
 use super::super::super::text::{can_exist, token};
 use super::super::super::types::{
-    Claim, ClaimWish, ClaimedText, Completion, Failure, NewRequest, QueueError, RequestKey, WriteBack,
+    Claim, ClaimOptions, Completion, DeferredText, Failure, NewRequest, QueueError, RequestKey, WriteBack,
 };
 use super::super::{claim, lease, listen, rows, slots, write_back};
 use super::PostgresQueue;
@@ -25,13 +25,13 @@ impl WorkQueue for PostgresQueue {
         self.direct.as_ref().unwrap_or(&self.route).session()?.map(listen::listen).transpose()
     }
 
-    fn claim(&self, wish: &ClaimWish) -> Result<Claim, QueueError> {
-        let token = token(&wish.owner)?;
-        let rows = self.run("claim from job_request", |conn| claim::claim(conn, self.shift(), wish, &token))?;
+    fn claim(&self, options: &ClaimOptions) -> Result<Claim, QueueError> {
+        let token = token(&options.owner)?;
+        let rows = self.run("claim from job_request", |conn| claim::claim(conn, self.shift(), options, &token))?;
         Ok(stored::claim(token, rows))
     }
 
-    fn claimed_text(&self, key: &RequestKey, which: ClaimedText, most: u64) -> Result<Option<String>, QueueError> {
+    fn deferred_text(&self, key: &RequestKey, which: DeferredText, most: u64) -> Result<Option<String>, QueueError> {
         let what = format!("read {} of {key}", which.column());
         if can_exist(key) { self.read(what, |conn| lease::text_of(conn, key, which, most)) } else { Ok(None) }
     }
@@ -45,7 +45,7 @@ impl WorkQueue for PostgresQueue {
         self.run("renew leases in job_request", |conn| lease::renew(conn, self.shift(), token, rows, lease))
     }
 
-    fn note_progress(&self, token: &str, rows: &[(RequestKey, Progress)]) -> Result<(), QueueError> {
+    fn note_progress(&self, token: &str, rows: &[(RequestKey, RequestProgress)]) -> Result<(), QueueError> {
         self.run("note progress in job_request", |conn| lease::note_progress(conn, token, rows))
     }
 

@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use super::super::super::failures;
-use super::super::super::paging::{Entry, Page};
-use super::super::super::patience::Patience;
+use super::super::super::paging::{Page, PageEntry};
 use super::super::super::queue::ClientQueue;
-use super::super::super::reading::{Client, Found, Reader, Search, Waiting};
+use super::super::super::reading::{Client, Reader, Search, SearchResult, WaitingRequest};
+use super::super::super::statement_timeout::StatementTimeout;
 use super::super::super::stored;
 use super::super::super::text::can_exist;
 use super::super::super::types::{NewRequest, Overview, QueueError, RequestKey, RequestRow, Retried, Submitted};
@@ -21,15 +21,15 @@ impl ClientQueue for SqliteQueue {
         self.run(format_args!("submit {}", request.key), |conn| submit::submit(conn, &self.now(), request, client))
     }
 
-    fn mark_made(&self, key: &RequestKey) -> Result<Option<String>, QueueError> {
+    fn mark_scheme(&self, key: &RequestKey) -> Result<Option<String>, QueueError> {
         if !can_exist(key) {
             return Ok(None);
         }
-        self.run(format_args!("look at {key}"), |conn| submit::mark_made(conn, key))
+        self.run(format_args!("look at {key}"), |conn| submit::mark_scheme(conn, key))
     }
 
-    fn is_full(&self, client: &Client) -> Result<bool, QueueError> {
-        self.run("count open rows of job_request", |conn| submit::is_full(conn, client))
+    fn has_reached_limit(&self, client: &Client) -> Result<bool, QueueError> {
+        self.run("count open rows of job_request", |conn| submit::has_reached_limit(conn, client))
     }
 
     fn cancel(&self, key: &RequestKey, by: &str) -> Result<bool, QueueError> {
@@ -51,7 +51,7 @@ impl ClientQueue for SqliteQueue {
         self.run(format_args!("find {key}"), |conn| rows::find(conn, key, self.shown_data()))
     }
 
-    fn list(&self, tag: Option<&str>, reader: &Reader, page: &Page) -> Result<Vec<Entry>, QueueError> {
+    fn list(&self, tag: Option<&str>, reader: &Reader, page: &Page) -> Result<Vec<PageEntry>, QueueError> {
         let begin = page_start::begin(page.after.as_ref())?;
         if tag.is_some_and(|tag| tag.contains('\0')) {
             return Ok(Vec::new());
@@ -59,17 +59,23 @@ impl ClientQueue for SqliteQueue {
         self.run("list job_request", |conn| list::list(conn, tag, reader, begin, page.limit))
     }
 
-    fn search(&self, search: &Search, reader: &Reader, page: &Page, patience: &Patience) -> Result<Found, QueueError> {
+    fn search(
+        &self,
+        search: &Search,
+        reader: &Reader,
+        page: &Page,
+        timeout: &StatementTimeout,
+    ) -> Result<SearchResult, QueueError> {
         let begin = page_start::begin(page.after.as_ref())?;
         let mut conn = self.connection()?;
-        let found = functions::while_waiting(patience, || {
+        let found = functions::while_waiting(timeout, || {
             let total = search::count(&mut conn, search, reader)?;
             let entries = search::search(&mut conn, search, reader, (begin, page.limit, total))?;
-            Ok(Found { total, entries })
+            Ok(SearchResult { total, entries })
         });
         found.map_err(|error| match failures::statement("search job_request", &error) {
             // Its statement ended because nobody waits, and what it failed with is only how that is done.
-            _ if patience.is_over() => QueueError::TooLong,
+            _ if timeout.is_over() => QueueError::TimedOut,
             error => error,
         })
     }
@@ -78,7 +84,7 @@ impl ClientQueue for SqliteQueue {
         self.run("read rows of job_request", |conn| rows::rows(conn, keys, self.shown_data(), bytes))
     }
 
-    fn waiting(&self, job_ids: &[String]) -> Result<Vec<Waiting>, QueueError> {
+    fn waiting(&self, job_ids: &[String]) -> Result<Vec<WaitingRequest>, QueueError> {
         let rows = self.run("read the line in job_request", |conn| rows::waiting(conn, &self.now(), job_ids))?;
         Ok(stored::waiting(rows))
     }
@@ -87,7 +93,7 @@ impl ClientQueue for SqliteQueue {
         self.run("count job_request", rows::overview)
     }
 
-    fn show_request_data(&self, most: u64) {
+    fn limit_request_data(&self, most: u64) {
         self.shown_data.store(most, Ordering::Relaxed);
     }
 }

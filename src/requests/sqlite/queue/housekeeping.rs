@@ -5,7 +5,7 @@ use std::time::Duration;
 use diesel::connection::SimpleConnection;
 
 use super::super::super::daemons::{self as heartbeats, Daemon, Heartbeat};
-use super::super::super::finished::{Bookmark, FinishedPage};
+use super::super::super::finished::{FinishedCursor, FinishedPage};
 use super::super::super::queue::Housekeeping;
 use super::super::super::text::can_exist;
 use super::super::super::types::{Pooling, QueueError, RequestKey, Unclaimable};
@@ -38,7 +38,7 @@ impl Housekeeping for SqliteQueue {
     }
 
     /// Takes the writer's place and changes no row: no page is written. It waits for another writer, for the busy time-out.
-    fn writable(&self, _removes: bool) -> Result<(), QueueError> {
+    fn check_writable(&self, _removes: bool) -> Result<(), QueueError> {
         self.written(self.connection()?.batch_execute("UPDATE job_request SET tag = tag WHERE 0"))
     }
 
@@ -49,7 +49,7 @@ impl Housekeeping for SqliteQueue {
         Ok(Pooling::None)
     }
 
-    fn hears(&self) -> Result<bool, QueueError> {
+    fn can_listen(&self) -> Result<bool, QueueError> {
         Ok(true)
     }
 
@@ -71,7 +71,7 @@ impl Housekeeping for SqliteQueue {
         &self,
         job_id: &str,
         older_than: Duration,
-        after: Option<&Bookmark>,
+        after: Option<&FinishedCursor>,
         limit: u32,
     ) -> Result<FinishedPage, QueueError> {
         let what = format!("read finished rows of {job_id}");

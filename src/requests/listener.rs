@@ -24,20 +24,20 @@ impl Listener {
         Self { came: Box::new(came) }
     }
 
-    /// Blocks until something comes, for at most `patience`; says whether it did.
+    /// Blocks until something comes, for at most `timeout`; says whether it did.
     ///
     /// # Errors
     /// The connection is lost: this listener hears nothing any more.
-    pub fn wait(&mut self, patience: Duration) -> Result<bool, QueueError> {
+    pub fn wait(&mut self, timeout: Duration) -> Result<bool, QueueError> {
         let since = Instant::now();
         loop {
             if (self.came)()? {
                 return Ok(true);
             }
-            if since.elapsed() >= patience {
+            if since.elapsed() >= timeout {
                 return Ok(false);
             }
-            std::thread::sleep(APART.min(patience));
+            std::thread::sleep(APART.min(timeout));
         }
     }
 }
