@@ -1,10 +1,16 @@
-//! The house's own rules: who may know whom, and that lists agree.
+//! The house's own rules: who may know whom, how long things are, and that lists agree.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+mod circles;
+mod code;
+mod repetition;
+mod sizes;
+mod visibility;
 
 fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
