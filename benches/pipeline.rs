@@ -12,8 +12,7 @@ use chrono_tz::Tz;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use exhaust::config::checked::{CsvDialect, MaxBadRows};
-use exhaust::outputs::csv::CsvOptions;
-use exhaust::outputs::{Compress, Format, Shape, write_table};
+use exhaust::outputs::{Compress, CsvOptions, FileEncoding, Format, write_table};
 use exhaust::reports::{self, Options, Report, ReportError, find};
 use exhaust::requests::{
     ClaimMode, ClaimOptions, ClientQueue as _, Housekeeping as _, NewRequest, RequestKey, SystemClock, WorkQueue as _,
@@ -110,7 +109,7 @@ fn probe(bencher: Bencher<'_, '_>, report: &str) {
 /// Making the tables of all batches and spelling them as CSV.
 #[divan::bench(args = REPORTS)]
 fn render(bencher: Bencher<'_, '_>, report: &str) {
-    render_as(bencher, report, Format::Csv);
+    render_as(bencher, report, Format::DEFAULT);
 }
 
 /// Making the tables of all batches of the course report in each other format.
@@ -119,15 +118,15 @@ fn render_format(bencher: Bencher<'_, '_>, format: &str) {
     render_as(bencher, "course", Format::parse(format).unwrap());
 }
 
-fn render_as(bencher: Bencher<'_, '_>, report: &str, format: Format) {
+fn render_as(bencher: Bencher<'_, '_>, report: &str, format: &'static Format) {
     let report = find(report).unwrap();
     let shared = PLATFORM.load(report);
-    let shape = Shape { format, compress: Compress::None };
+    let encoding = FileEncoding { format, compress: Compress::None };
     let render = || -> u64 {
         let one = |batch: &usize| {
             let mut rows = 0;
             reports::generate(report, *batch, &shared, &PLATFORM.options, |mut table| {
-                rows += write_table(&mut table, shape, CsvOptions::default(), &mut std::io::sink()).unwrap();
+                rows += write_table(&mut table, encoding, CsvOptions::default(), &mut std::io::sink()).unwrap();
                 Ok::<(), ReportError>(())
             })
             .unwrap();

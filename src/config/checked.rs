@@ -12,8 +12,8 @@ use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 
 use crate::objects;
+use crate::outputs::CsvOptions;
 use crate::outputs::LinkHost;
-use crate::outputs::csv::CsvOptions;
 pub use crate::outputs::{Compress, Zip};
 use crate::reports::Options;
 use crate::tables::schema::Table;

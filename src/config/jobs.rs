@@ -8,8 +8,8 @@ use super::cron::Cron;
 use super::errors::{Place, listed, near_miss};
 use super::raw::Value;
 use super::section::Section;
+use crate::outputs::CsvOptions;
 use crate::outputs::ReportPath;
-use crate::outputs::csv::CsvOptions;
 use crate::reports::job_config::JobConfig;
 use crate::reports::{Attempt, Options};
 

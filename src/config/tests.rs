@@ -14,7 +14,7 @@ use super::checked::{
     StorePlace, TenantLimit, Worker, Zip,
 };
 use super::*;
-use crate::outputs::csv::CsvOptions;
+use crate::outputs::CsvOptions;
 use crate::reports::{Attempt, Options};
 
 const REPORTS: &[&str] = &["course", "assessment"];

@@ -1,4 +1,4 @@
-//! One row of the queue, understood: which batches, which file shape, where to. Everything that can be decided without
+//! One row of the queue, understood: which batches, which file encoding, where to. Everything that can be decided without
 //! the platform's data is decided here, by one code for the daemon and for everybody who writes rows.
 //!
 //! Not here: whether a batch exists (`reports::filters`), and the table itself (`requests`).
@@ -12,7 +12,7 @@ mod submission;
 
 use crate::config::checked::Job;
 use crate::outputs::protect;
-use crate::outputs::{Compress, Format, Password, PathError, Protection, ReportPath, Shape, can_name};
+use crate::outputs::{Compress, FileEncoding, Format, Password, PathError, Protection, ReportPath, can_name};
 use crate::reports::job_config::{JobConfig, JobConfigError};
 
 use encryption::{LONGEST_KEY, SHORTEST_KEY};
@@ -24,9 +24,9 @@ pub use submission::{LONGEST_NAME, Row, Stored, Submission, SubmissionError, fin
 pub struct Order {
     /// Which batches.
     pub config: JobConfig,
-    /// In which file shape.
-    pub shape: Shape,
-    /// Under which password, if under any: then the shape is that of what is inside.
+    /// How its files are encoded.
+    pub encoding: FileEncoding,
+    /// Under which password, if under any: then the encoding is that of what is inside.
     pub protection: Option<Protection>,
     /// Under which path of the store.
     pub report_path: ReportPath,
@@ -96,7 +96,7 @@ pub fn accept(job: &Job, terms: Terms<'_>) -> Result<Order, Refusal> {
     }
     let config = JobConfig::parse_within(text, job.max_batches)?;
     let format = match &config.output_format {
-        None => Format::Csv,
+        None => Format::DEFAULT,
         Some(name) => Format::parse(name).ok_or_else(|| Refusal::Format(shorten(name)))?,
     };
     let report_path = ReportPath::parse(config.report_path.as_deref().unwrap_or(&job.report_path))?;
@@ -110,20 +110,20 @@ pub fn accept(job: &Job, terms: Terms<'_>) -> Result<Order, Refusal> {
     };
     // The archive compresses.
     let compress = if protection.is_some() { Compress::None } else { job.compress };
-    Ok(Order { config, shape: Shape { format, compress }, protection, report_path })
+    Ok(Order { config, encoding: FileEncoding { format, compress }, protection, report_path })
 }
 
 impl Order {
     /// What its files' names end with, without the leading dot.
     #[must_use]
     pub fn extension(&self) -> &'static str {
-        if self.protection.is_some() { protect::EXTENSION } else { self.shape.extension() }
+        if self.protection.is_some() { protect::EXTENSION } else { self.encoding.extension() }
     }
 
     /// Whether a batch id can stand in the name of its file, and of what is inside a protected one.
     #[must_use]
     pub fn can_name(&self, batch: &str) -> bool {
-        can_name(batch, self.shape.extension()) && can_name(batch, self.extension())
+        can_name(batch, self.encoding.extension()) && can_name(batch, self.extension())
     }
 }
 

@@ -1,61 +1,75 @@
-//! The file formats, one seam for all: a finished table is written to any `Write`.
+//! What a file format is, and what it is given to write. The formats are in `formats`, one file each.
 
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
 
-use flate2::write::GzEncoder;
-
-use super::csv::{self, CsvOptions};
-use super::{jsonl, parquet, xlsx};
 use crate::tables::finished::Finished;
 
 /// A file format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Format {
-    /// Comma-separated values.
-    Csv,
-    /// JSON, one object a line.
-    Json,
-    /// Apache Parquet.
-    Parquet,
-    /// A spreadsheet of Office Open XML.
-    Xlsx,
+pub struct Format {
+    /// Its number in the fingerprints of stored files, and in the order of files that are made. It never changes, and no
+    /// other format ever has the same.
+    pub(super) number: isize,
+    pub(super) name: &'static str,
+    pub(super) alias: Option<&'static str>,
+    pub(super) extension: &'static str,
+    /// The extension of a file in gzip; `None`: the format compresses by itself, and gzip is not used.
+    pub(super) gzip_extension: Option<&'static str>,
+    pub(super) media_type: &'static str,
+    pub(super) write: WriteTable,
 }
 
-impl Format {
-    /// Every format, in the order in which messages name them.
-    pub const ALL: [Self; 4] = [Self::Csv, Self::Json, Self::Parquet, Self::Xlsx];
+/// Writes a table and returns how many rows it wrote, headings aside.
+///
+/// # Errors
+/// Those of the table and of the writer, and what the format cannot hold.
+pub(super) type WriteTable = fn(&mut dyn TablePieces, &CsvOptions, &mut dyn Write) -> Result<u64, WriteError>;
 
+impl Format {
     /// As `output_format` spells it.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Csv => "csv",
-            Self::Json => "json",
-            Self::Parquet => "parquet",
-            Self::Xlsx => "xlsx",
-        }
+    pub const fn name(&self) -> &'static str {
+        self.name
     }
 
     /// Another word for it that `output_format` may have.
     #[must_use]
-    pub const fn alias(self) -> Option<&'static str> {
-        match self {
-            Self::Json => Some("jsonl"),
-            Self::Csv | Self::Parquet | Self::Xlsx => None,
-        }
+    pub const fn alias(&self) -> Option<&'static str> {
+        self.alias
     }
+}
 
-    /// Reads `output_format`, name or alias; letter case aside.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let named = |name: &str| name.eq_ignore_ascii_case(text);
-        Self::ALL.into_iter().find(|format| named(format.name()) || format.alias().is_some_and(named))
+impl fmt::Debug for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
     }
+}
 
-    /// All names, for messages: `csv, json, …`.
-    #[must_use]
-    pub fn names() -> String {
-        Self::ALL.map(Self::name).join(", ")
+impl PartialEq for Format {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Format {}
+
+impl PartialOrd for Format {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Format {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.number.cmp(&other.number)
+    }
+}
+
+impl Hash for Format {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.number.hash(state);
     }
 }
 
@@ -68,52 +82,52 @@ pub enum Compress {
     Gzip,
 }
 
-/// Everything besides job and batch that decides a file's bytes: two requests that want the same batch in the same
-/// shape share one file.
+/// How a table becomes the bytes of a file. With job, batch and CSV options it decides those bytes: two requests that want
+/// the same batch of a job in the same encoding share one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Shape {
+pub struct FileEncoding {
     /// The format.
-    pub format: Format,
+    pub format: &'static Format,
     /// Its compression.
     pub compress: Compress,
 }
 
-impl Shape {
-    /// What the file's name ends with, without the leading dot.
+impl FileEncoding {
+    /// The end of the file's name, without the leading dot.
     #[must_use]
-    pub const fn extension(self) -> &'static str {
-        match (self.format, self.compress) {
-            (Format::Csv, Compress::None) => "csv",
-            (Format::Csv, Compress::Gzip) => "csv.gz",
-            (Format::Json, Compress::None) => "jsonl",
-            (Format::Json, Compress::Gzip) => "jsonl.gz",
-            // These are compressed inside.
-            (Format::Parquet, _) => "parquet",
-            (Format::Xlsx, _) => "xlsx",
-        }
+    pub fn extension(self) -> &'static str {
+        self.format.gzip_extension.filter(|_| self.compress == Compress::Gzip).unwrap_or(self.format.extension)
+    }
+
+    /// Whether the file is in gzip: only where the format does not compress by itself.
+    pub(super) fn is_gzip(self) -> bool {
+        self.compress == Compress::Gzip && self.format.gzip_extension.is_some()
     }
 }
 
-/// The MIME type of a file by the end of its name.
-#[must_use]
-pub fn content_type(file_name: &str) -> &'static str {
-    match file_name.rsplit('.').next() {
-        Some("csv") => "text/csv; charset=utf-8",
-        Some("jsonl") => "application/x-ndjson",
-        Some("parquet") => "application/vnd.apache.parquet",
-        Some("xlsx") => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-        Some("gz") => "application/gzip",
-        Some("zip") => "application/zip",
-        _ => "application/octet-stream",
+/// What changes the bytes of a CSV file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CsvOptions {
+    /// Put `'` before text that a spreadsheet would run as a formula.
+    pub formula_guard: bool,
+    /// Lines end with CR LF.
+    pub crlf: bool,
+    /// The file begins with a byte order mark.
+    pub bom: bool,
+}
+
+impl Default for CsvOptions {
+    fn default() -> Self {
+        Self { formula_guard: true, crlf: false, bom: false }
     }
 }
 
 /// A table that comes piece by piece: the same columns each time, and the rows that follow.
 pub trait TablePieces {
-    /// How many rows it has at most; `usize::MAX` where that is not known.
+    /// The most rows that it can have; `usize::MAX` where that is not known.
     fn most_rows(&self) -> usize;
 
-    /// Hands over piece after piece; one at least, be it without rows.
+    /// Hands over piece after piece; at least one, which may have no rows.
     ///
     /// # Errors
     /// Those of `take`, and [`WriteError::NotMade`].
@@ -133,97 +147,19 @@ impl TablePieces for &Finished<'_> {
 /// Why a table was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The table did not come to its end. Whoever makes it knows why.
+    /// The pieces of the table ended early. Their maker knows why.
     #[error("the table was not made")]
     NotMade,
-    /// Where it is written to did not take it.
+    /// The writer failed.
     #[error(transparent)]
     Store(#[from] io::Error),
-    /// The format cannot hold this table; that does not pass.
+    /// The format cannot hold this table. Trying again does not help.
     #[error(transparent)]
     DoesNotFit(#[from] DoesNotFit),
 }
 
-/// What of a table is more than its format holds. Which batch it is stands after it: an id may be long, and a message for
-/// clients is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DoesNotFit {
-    /// Too many rows; so many are possible.
-    #[error("more rows than an xlsx sheet holds ({0}), ask for csv or parquet")]
-    Rows(usize),
-    /// Too many columns; so many are possible.
-    #[error("more columns than an xlsx sheet holds ({0}), ask for csv or parquet")]
-    Columns(usize),
-    /// Too long a text; so many UTF-16 units are possible.
-    #[error("a text is longer than an xlsx cell holds ({0}), ask for csv or parquet")]
-    Text(usize),
-}
-
-/// Writes a table in this shape and returns how many rows it wrote.
-pub fn write_table(
-    table: &mut dyn TablePieces,
-    shape: Shape,
-    csv: CsvOptions,
-    out: &mut dyn Write,
-) -> Result<u64, WriteError> {
-    match (shape.format, shape.compress) {
-        (Format::Csv | Format::Json, Compress::Gzip) => {
-            let mut gzip = GzEncoder::new(out, flate2::Compression::default());
-            let rows = write_plain(table, shape.format, csv, &mut gzip)?;
-            gzip.finish()?;
-            Ok(rows)
-        }
-        (format, _) => write_plain(table, format, csv, out),
-    }
-}
-
-fn write_plain(
-    table: &mut dyn TablePieces,
-    format: Format,
-    csv: CsvOptions,
-    out: &mut dyn Write,
-) -> Result<u64, WriteError> {
-    match format {
-        Format::Csv => csv::write(table, &csv, out),
-        Format::Json => jsonl::write(table, out),
-        Format::Parquet => parquet::write(table, out),
-        Format::Xlsx => xlsx::write(table, out),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_aliases() {
-        for (text, format) in [
-            ("csv", Some(Format::Csv)),
-            ("JSON", Some(Format::Json)),
-            ("jsonl", Some(Format::Json)),
-            ("Parquet", Some(Format::Parquet)),
-            ("XLSX", Some(Format::Xlsx)),
-            ("xls", None),
-            ("", None),
-        ] {
-            assert_eq!(Format::parse(text), format, "{text}");
-        }
-        assert_eq!(Format::names(), "csv, json, parquet, xlsx");
-    }
-
-    #[test]
-    fn each_file_has_its_type() {
-        for (format, plain, gzip) in [
-            (Format::Csv, "text/csv; charset=utf-8", "application/gzip"),
-            (Format::Json, "application/x-ndjson", "application/gzip"),
-            (Format::Parquet, "application/vnd.apache.parquet", "application/vnd.apache.parquet"),
-        ] {
-            for (compress, expected) in [(Compress::None, plain), (Compress::Gzip, gzip)] {
-                let name = format!("a.b.{}", Shape { format, compress }.extension());
-                assert_eq!(content_type(&name), expected, "{name}");
-            }
-        }
-        assert_eq!(content_type("a.zip"), "application/zip");
-        assert_eq!(content_type("csv_"), "application/octet-stream");
-    }
-}
+/// What of a table is more than its format holds, as a sentence for clients. The batch is named behind it: an id may be
+/// long, and a message for clients is cut.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DoesNotFit(pub(super) String);

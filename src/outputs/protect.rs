@@ -13,8 +13,8 @@ use zip::unstable::write::FileOptionsExt as _;
 use zip::write::SimpleFileOptions;
 use zip::{AesMode, CompressionMethod, ZipWriter};
 
-use super::csv::CsvOptions;
-use super::format::{Format, Shape, TablePieces, WriteError, write_table};
+use super::format::{CsvOptions, FileEncoding, TablePieces, WriteError};
+use super::formats::write_table;
 
 /// What the name of a protected file ends with, whatever is inside.
 pub const EXTENSION: &str = "zip";
@@ -65,27 +65,27 @@ pub struct Protection {
     pub zip: Zip,
 }
 
-/// Writes a table in this shape as the one entry of a protected archive, and returns how many rows it wrote.
+/// Writes a table in this encoding as the one entry of a protected archive, and returns how many rows it wrote.
 ///
 /// # Errors
 /// Those of `out`, and no random numbers. What was written until then is no archive, and holds nothing plain.
 pub fn write_protected(
     table: &mut dyn TablePieces,
-    shape: Shape,
+    encoding: FileEncoding,
     csv: CsvOptions,
     entry: &str,
     protection: &Protection,
     out: &mut dyn Write,
 ) -> Result<u64, WriteError> {
-    let inside = Inside { entry, packing: packing(shape.format), is_large: table.most_rows() > SMALL };
-    archive(inside, protection, out, |content| write_table(table, shape, csv, content))
+    let inside = Inside { entry, packing: packing(encoding), is_large: table.most_rows() > SMALL };
+    archive(inside, protection, out, |content| write_table(table, encoding, csv, content))
 }
 
-/// Text is packed; what is packed already is not packed again.
-const fn packing(format: Format) -> CompressionMethod {
-    match format {
-        Format::Csv | Format::Json => CompressionMethod::Deflated,
-        Format::Parquet | Format::Xlsx => CompressionMethod::Stored,
+/// Text is compressed; what its format has compressed already is not compressed again.
+const fn packing(encoding: FileEncoding) -> CompressionMethod {
+    match encoding.format.gzip_extension {
+        Some(_) => CompressionMethod::Deflated,
+        None => CompressionMethod::Stored,
     }
 }
 

@@ -14,8 +14,7 @@ use chrono_tz::Tz;
 use super::filters::{ResolveError, Scope, Selection, resolve};
 use super::job_config::JobConfig;
 use super::{Counts, Options, PIECE_ROWS, Report, ReportError, find, generate_by};
-use crate::outputs::csv::{CsvOptions, write};
-use crate::outputs::{TablePieces, WriteError};
+use crate::outputs::{Compress, CsvOptions, FileEncoding, Format, TablePieces, WriteError, write_table};
 use crate::tables::catalog::{Catalog, CatalogBuilder};
 use crate::tables::chunk::Chunk;
 use crate::tables::dates::parse_instant;
@@ -168,7 +167,8 @@ pub(crate) fn made(
         let made = generate_by(rows, report, batch, shared, options, |table| take(table).map_err(Wrong::Write));
         counts.set(made.unwrap());
     });
-    let written = write(&mut pieces, &CsvOptions::default(), &mut csv).unwrap();
+    let encoding = FileEncoding { format: Format::DEFAULT, compress: Compress::None };
+    let written = write_table(&mut pieces, encoding, CsvOptions::default(), &mut csv).unwrap();
     assert_eq!(written, counts.get().rows);
     (String::from_utf8(csv).unwrap(), counts.get())
 }

@@ -289,10 +289,10 @@ fn generate(
     let mut table = Making { workshop, batch: unit.batch, data, is_wanted, counts, quality, broken: None };
     let before = meter.spent_loading();
     let (written, spent) = timed(|| match &order.protection {
-        None => write_table(&mut table, unit.shape, job.csv, &mut file),
+        None => write_table(&mut table, unit.encoding, job.csv, &mut file),
         Some(protection) => {
-            let entry = report_name(batch, unit.shape.extension());
-            write_protected(&mut table, unit.shape, job.csv, &entry, protection, &mut file)
+            let entry = report_name(batch, unit.encoding.extension());
+            write_protected(&mut table, unit.encoding, job.csv, &entry, protection, &mut file)
         }
     });
     let loading =

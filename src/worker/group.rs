@@ -82,7 +82,7 @@ impl<'a> Group<'a> {
     /// How a request's files are made.
     fn made_as(&self, one: &Ready) -> String {
         let key = self.open.get(&one.key).and_then(|request| request.encryption_key.as_ref());
-        made_as(self.job, one.order.shape, key)
+        made_as(self.job, one.order.encoding, key)
     }
 
     /// The same group with these requests alone.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::checked::Job;
-use crate::outputs::{Content, Shape};
+use crate::outputs::{Content, FileEncoding};
 use crate::reports::Counts;
 use crate::requests::{EncryptionKey, RequestKey};
 use crate::tables::quality::Quality;
@@ -61,14 +61,14 @@ impl Processed {
 }
 
 /// Names everything that decides a file's bytes besides batch and data: the program's version, the report, its options,
-/// the shape, and for a protected one what the row has in place of its password. That it changes with the password is
+/// the encoding, and for a protected one what the row has in place of its password. That it changes with the password is
 /// all that is asked: a plain one stands beside it in the row, and both go together (`requests`); from a sealed one
 /// nothing can be read.
 #[must_use]
-pub fn made_as(job: &Job, shape: Shape, key: Option<&EncryptionKey>) -> String {
+pub fn made_as(job: &Job, encoding: FileEncoding, key: Option<&EncryptionKey>) -> String {
     let mut hasher = DefaultHasher::new();
     // What was stored before batches were judged has nothing to judge a request by, and is made again.
-    ("judged", env!("CARGO_PKG_VERSION"), job.report, &job.options, job.csv, shape).hash(&mut hasher);
+    ("judged", env!("CARGO_PKG_VERSION"), job.report, &job.options, job.csv, encoding).hash(&mut hasher);
     if let Some(key) = key {
         (job.zip, key).hash(&mut hasher);
     }

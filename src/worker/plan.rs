@@ -1,10 +1,10 @@
-//! Which files to make, and for whom: each distinct (batch, shape) once, however many requests want it.
+//! Which files to make, and for whom: each distinct (batch, encoding) once, however many requests want it.
 
 use std::collections::BTreeMap;
 
 use super::ledger::StoredBatch;
 use crate::intake::Order;
-use crate::outputs::{KeyError, ObjectKey, Shape};
+use crate::outputs::{FileEncoding, KeyError, ObjectKey};
 use crate::reports::filters::Selection;
 use crate::requests::{ClaimedRequest, RequestKey};
 use crate::tables::catalog::Catalog;
@@ -74,8 +74,8 @@ impl Ready {
 pub struct Unit {
     /// Index of the batch in the catalog.
     pub batch: usize,
-    /// The file's shape.
-    pub shape: Shape,
+    /// The file's encoding.
+    pub encoding: FileEncoding,
     /// (index of the request, index of the batch among its own): generated for the first, copied for the others.
     pub wanted: Vec<(usize, usize)>,
 }
@@ -91,11 +91,11 @@ pub fn units(requests: &[Ready], wanted: impl Fn(usize) -> bool) -> Vec<Unit> {
     let mut units: Vec<Unit> = Vec::new();
     let mut known = BTreeMap::new();
     for request in order {
-        let Order { shape, protection, .. } = &requests[request].order;
-        let (shape, owner) = (*shape, protection.as_ref().map(|_| request));
+        let Order { encoding, protection, .. } = &requests[request].order;
+        let (encoding, owner) = (*encoding, protection.as_ref().map(|_| request));
         for (position, batch) in requests[request].missing() {
-            let unit = *known.entry((batch, shape, owner)).or_insert_with(|| {
-                units.push(Unit { batch, shape, wanted: Vec::new() });
+            let unit = *known.entry((batch, encoding, owner)).or_insert_with(|| {
+                units.push(Unit { batch, encoding, wanted: Vec::new() });
                 units.len() - 1
             });
             units[unit].wanted.push((request, position));
@@ -160,7 +160,7 @@ pub(super) mod tests {
             channel: None,
             order: Order {
                 config: crate::reports::job_config::JobConfig::default(),
-                shape: Shape { format: Format::Csv, compress },
+                encoding: FileEncoding { format: Format::DEFAULT, compress },
                 protection: None,
                 report_path: ReportPath::parse("").unwrap(),
             },

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use bytes::Bytes;
 use crc32fast::Hasher;
 
-use super::super::format::content_type;
+use super::super::formats::content_type;
 use super::super::key::{ObjectKey, REPORT};
 use super::{Content, StoreError, StoredReport, content_disposition};
 use crate::objects::{Bucket, Cause, Headers, Listing, Object, ObjectError, Upload};

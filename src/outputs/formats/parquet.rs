@@ -14,8 +14,19 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 
-use super::format::{TablePieces, WriteError};
+use super::super::format::{CsvOptions, Format, TablePieces, WriteError};
 use crate::tables::finished::{Finished, Listed, TableColumn, Values};
+
+/// See the module.
+pub(super) const FORMAT: Format = Format {
+    number: 2,
+    name: "parquet",
+    alias: None,
+    extension: "parquet",
+    gzip_extension: None,
+    media_type: "application/vnd.apache.parquet",
+    write,
+};
 
 /// A batch of rows has at most so many …
 const BATCH_ROWS: usize = 8 * 1024;
@@ -34,7 +45,7 @@ const EPOCH: i32 = 719_163;
 ///
 /// # Errors
 /// Those of `table` and of `out`.
-pub fn write(table: &mut dyn TablePieces, out: &mut dyn Write) -> Result<u64, WriteError> {
+fn write(table: &mut dyn TablePieces, _: &CsvOptions, out: &mut dyn Write) -> Result<u64, WriteError> {
     let (mut file, mut written) = (None, 0);
     table.each(&mut |table| {
         let file: &mut File = match &mut file {
@@ -225,7 +236,7 @@ mod tests {
     fn the_same_table_gives_the_same_bytes_and_its_rows() {
         let file = || {
             let mut bytes = Vec::new();
-            assert_eq!(test_table::with(|mut table| write(&mut table, &mut bytes)).unwrap(), 2);
+            assert_eq!(test_table::with(|mut table| write(&mut table, &CsvOptions::default(), &mut bytes)).unwrap(), 2);
             bytes
         };
         let bytes = file();

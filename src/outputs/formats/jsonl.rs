@@ -2,8 +2,19 @@
 
 use std::io::{self, Write};
 
-use super::format::{TablePieces, WriteError};
+use super::super::format::{CsvOptions, Format, TablePieces, WriteError};
 use crate::tables::finished::{Finished, TableColumn, Values};
+
+/// See the module.
+pub(super) const FORMAT: Format = Format {
+    number: 1,
+    name: "json",
+    alias: Some("jsonl"),
+    extension: "jsonl",
+    gzip_extension: Some("jsonl.gz"),
+    media_type: "application/x-ndjson",
+    write,
+};
 
 /// Bytes are handed on in pieces of about this size.
 const PIECE: usize = 64 * 1024;
@@ -12,7 +23,7 @@ const PIECE: usize = 64 * 1024;
 ///
 /// # Errors
 /// Those of `table` and of `out`.
-pub fn write(table: &mut dyn TablePieces, out: &mut dyn Write) -> Result<u64, WriteError> {
+fn write(table: &mut dyn TablePieces, _: &CsvOptions, out: &mut dyn Write) -> Result<u64, WriteError> {
     let (mut keys, mut written) = (None, 0);
     let mut bytes = Vec::with_capacity(PIECE + PIECE / 4);
     table.each(&mut |table| {
@@ -104,7 +115,7 @@ mod tests {
             "\n",
         );
         let mut bytes = Vec::new();
-        assert_eq!(test_table::with(|mut table| write(&mut table, &mut bytes)).unwrap(), 2);
+        assert_eq!(test_table::with(|mut table| write(&mut table, &CsvOptions::default(), &mut bytes)).unwrap(), 2);
         assert_eq!(String::from_utf8(bytes).unwrap(), expected);
     }
 }

@@ -7,26 +7,20 @@ use std::io::Write;
 
 use chrono::{Datelike, NaiveDate};
 
-use super::format::{TablePieces, WriteError};
+use super::super::format::{CsvOptions, Format, TablePieces, WriteError};
 use crate::columnar::spelling;
 use crate::tables::finished::{Finished, Listed, TableColumn, Values};
 
-/// What changes the bytes of a CSV file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CsvOptions {
-    /// Put `'` before text that a spreadsheet would run as a formula.
-    pub formula_guard: bool,
-    /// Lines end with CR LF.
-    pub crlf: bool,
-    /// The file begins with a byte order mark.
-    pub bom: bool,
-}
-
-impl Default for CsvOptions {
-    fn default() -> Self {
-        Self { formula_guard: true, crlf: false, bom: false }
-    }
-}
+/// See the module.
+pub(super) const FORMAT: Format = Format {
+    number: 0,
+    name: "csv",
+    alias: None,
+    extension: "csv",
+    gzip_extension: Some("csv.gz"),
+    media_type: "text/csv; charset=utf-8",
+    write,
+};
 
 /// Bytes are handed on in pieces of about this size.
 const PIECE: usize = 64 * 1024;
@@ -38,7 +32,7 @@ const FETCHED: usize = 32;
 ///
 /// # Errors
 /// Those of `table` and of `out`.
-pub fn write<W: Write>(table: &mut dyn TablePieces, options: &CsvOptions, mut out: W) -> Result<u64, WriteError> {
+fn write(table: &mut dyn TablePieces, options: &CsvOptions, out: &mut dyn Write) -> Result<u64, WriteError> {
     let mut lines = Lines { bytes: Vec::with_capacity(PIECE + PIECE / 4), guard: options.formula_guard };
     let line_end: &[u8] = if options.crlf { b"\r\n" } else { b"\n" };
     if options.bom {

@@ -209,7 +209,7 @@ fn a_writer_that_fails_is_an_error() {
         }
     }
     let table = Finished { rows: 0, listed: None, columns: vec![column("a", false, Values::Constant(""))] };
-    let error = write(&mut &table, &CsvOptions::default(), Full).unwrap_err();
+    let error = write(&mut &table, &CsvOptions::default(), &mut Full).unwrap_err();
     let WriteError::Store(error) = error else { panic!("{error}") };
     assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
 }
