@@ -1,6 +1,7 @@
 //! A bucket, or a part of one, and what can be done with its objects.
 
 pub(super) mod fetch;
+mod upload;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,26 +15,21 @@ use futures_util::stream::BoxStream;
 use object_store::path::Path;
 use object_store::signer::Signer;
 use object_store::{
-    Attribute, Attributes, Error, GetOptions, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt as _,
-    PutMultipartOptions, PutOptions, PutPayload,
+    Attribute, Attributes, Error, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMultipartOptions,
+    PutOptions, PutPayload,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
 
 use super::location::Cloud;
 use super::open::{self, Client};
 use super::sas::AccountKey;
-use super::{Cause, Location, ObjectError, Place, beside, wait};
+use super::{Cause, Location, ObjectError, Place, wait};
+pub use upload::Upload;
 
 /// What stays as it is in a link.
 const LINK: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'_').remove(b'~').remove(b'-');
-/// Parts of one upload under way at a time.
-const PARTS: usize = 4;
 /// Objects that are looked at, or prefixes that are listed, at a time.
 const LOOKS: usize = 32;
-/// Bytes of parts under way, of all uploads of the process.
-const IN_FLIGHT: usize = 64 << 20;
 
 /// A place in an object store, opened. Keys are relative to the place's prefix; clones share connections.
 #[derive(Clone)]
@@ -126,7 +122,7 @@ impl Bucket {
         let path = self.path(action, key)?;
         let options = PutMultipartOptions { attributes: headers.attributes(), ..PutMultipartOptions::default() };
         let upload = wait(self.store.put_multipart_opts(&path, options)).map_err(failed(action, key))?;
-        Ok(Upload { key: key.to_owned(), bytes: 0, bucket: self.clone(), upload: Some(upload), parts: JoinSet::new() })
+        Ok(Upload::new(key, self.clone(), upload))
     }
 
     /// Looks at an object; `None`: there is none.
@@ -288,117 +284,4 @@ impl Iterator for Listing {
             }
         }
     }
-}
-
-/// An object on its way in parts. Dropped, it is given up, and nothing of it stays.
-pub struct Upload {
-    key: String,
-    bytes: u64,
-    bucket: Bucket,
-    /// `None`: completed.
-    upload: Option<Box<dyn MultipartUpload>>,
-    parts: JoinSet<Result<(), Error>>,
-}
-
-impl fmt::Debug for Upload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upload").field("key", &self.key).field("bytes", &self.bytes).finish_non_exhaustive()
-    }
-}
-
-impl Upload {
-    /// Sends the next part beside the caller; waits while too many are under way, of this upload or of all. Each but the
-    /// last has at least 5 MiB, which S3 wants, and all of them the same length, which some servers want.
-    ///
-    /// # Errors
-    /// That of any part so far.
-    pub fn part(&mut self, bytes: Vec<u8>) -> Result<(), ObjectError> {
-        self.bytes += bytes.len() as u64;
-        wait(async {
-            while self.parts.len() >= PARTS
-                && let Some(done) = self.parts.join_next().await
-            {
-                sent(done)?;
-            }
-            let room = room(bytes.len()).await;
-            if let Some(upload) = &mut self.upload {
-                let part = upload.put_part(PutPayload::from(bytes));
-                self.parts.spawn(async move {
-                    let sent = part.await;
-                    drop(room);
-                    sent
-                });
-            }
-            Ok(())
-        })
-        .map_err(failed("store", &self.key))
-    }
-
-    /// Waits until all parts so far have arrived.
-    ///
-    /// # Errors
-    /// That of any part.
-    pub fn arrived(&mut self) -> Result<(), ObjectError> {
-        let parts = &mut self.parts;
-        wait(async {
-            while let Some(done) = parts.join_next().await {
-                sent(done)?;
-            }
-            Ok(())
-        })
-        .map_err(failed("store", &self.key))
-    }
-
-    /// Waits for all parts, and makes the object of them.
-    pub fn complete(mut self) -> Result<(), ObjectError> {
-        let completed = wait(async {
-            while let Some(done) = self.parts.join_next().await {
-                sent(done)?;
-            }
-            match &mut self.upload {
-                Some(upload) => upload.complete().await.map(drop),
-                None => Ok(()),
-            }
-        });
-        let completed = match completed.map_err(failed("store", &self.key)) {
-            // An answer that got lost: the second try is told that there is no such upload (any more).
-            Err(error) => match self.bucket.look(&self.key) {
-                Ok(Some(found)) if found.bytes == self.bytes => Ok(()),
-                _ => Err(error),
-            },
-            done => done,
-        };
-        if completed.is_ok() {
-            self.upload = None;
-        }
-        completed
-    }
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        let Some(mut upload) = self.upload.take() else { return };
-        let (mut parts, key) = (std::mem::take(&mut self.parts), std::mem::take(&mut self.key));
-        beside(async move {
-            // A part that arrives after the end of its upload may stay for ever.
-            parts.abort_all();
-            while parts.join_next().await.is_some() {}
-            if let Err(error) = upload.abort().await {
-                log::warn!("an upload could not be given up error={:?}", ObjectError::of("give up", &key, &error));
-            }
-        });
-    }
-}
-
-fn sent(done: Result<Result<(), Error>, tokio::task::JoinError>) -> Result<(), Error> {
-    done.unwrap_or_else(|source| Err(Error::JoinError { source }))
-}
-
-/// Waits until so many bytes may be under way.
-async fn room(bytes: usize) -> Option<OwnedSemaphorePermit> {
-    static ROOM: std::sync::OnceLock<Arc<Semaphore>> = std::sync::OnceLock::new();
-    let room = ROOM.get_or_init(|| Arc::new(Semaphore::new(IN_FLIGHT)));
-    let bytes = u32::try_from(bytes.min(IN_FLIGHT)).unwrap_or(u32::MAX);
-    // Never closed.
-    Arc::clone(room).acquire_many_owned(bytes).await.ok()
 }

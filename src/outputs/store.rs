@@ -3,6 +3,7 @@
 //!
 //! Not here: how keys are made (`key`), and signed links.
 
+mod error;
 mod local;
 mod remote;
 
@@ -12,90 +13,12 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::key::{ObjectKey, Origin};
-use crate::objects::{self, Bucket, ObjectError};
-
+use crate::objects::Bucket;
+use error::Extent;
+pub use error::StoreError;
 use local::Local;
 pub(super) use local::make_directories;
 use remote::Remote;
-
-/// Why a file could not be stored or read.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {action} in the store: {cause}")]
-pub struct StoreError {
-    action: &'static str,
-    /// The key or directory concerned, for operators.
-    pub place: String,
-    cause: Cause,
-    extent: Extent,
-}
-
-/// How much of a store fails alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Extent {
-    /// Perhaps only what was asked about this key.
-    Key,
-    /// One file is not there: others are not concerned.
-    OneFile,
-    /// Something else is where a file should be.
-    NoFile,
-    /// The same would have failed under any key.
-    AnyKey,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Cause {
-    #[error(transparent)]
-    Local(io::Error),
-    #[error(transparent)]
-    Remote(objects::Cause),
-}
-
-impl StoreError {
-    fn new(action: &'static str, place: &dyn std::fmt::Display, cause: io::Error) -> Self {
-        Self { action, place: place.to_string(), cause: Cause::Local(cause), extent: Extent::Key }
-    }
-
-    pub(super) fn remote(action: &'static str, error: ObjectError) -> Self {
-        let extent = if error.cause.is_of_the_store() { Extent::AnyKey } else { Extent::Key };
-        Self { action, place: error.place, cause: Cause::Remote(error.cause), extent }
-    }
-
-    fn whatever_the_key(self) -> Self {
-        Self { extent: Extent::AnyKey, ..self }
-    }
-
-    fn no_file(self) -> Self {
-        Self { extent: Extent::NoFile, ..self }
-    }
-
-    fn of_one_file(self) -> Self {
-        Self { extent: Extent::OneFile, ..self }
-    }
-
-    /// Whether something else is where a file should be: a directory, or a symbolic link on the way to it.
-    #[must_use]
-    pub fn is_no_file(&self) -> bool {
-        self.extent == Extent::NoFile
-    }
-
-    /// Whether it is that one file is not there.
-    #[must_use]
-    pub fn is_of_one_file(&self) -> bool {
-        self.extent == Extent::OneFile
-    }
-
-    /// Whether trying again later may help: a full, unreachable or locked store, and one that refuses the credentials, is
-    /// put right by its operator, a name that it does not take is not.
-    #[must_use]
-    pub fn may_pass(&self) -> bool {
-        match &self.cause {
-            Cause::Local(cause) => {
-                !matches!(cause.kind(), io::ErrorKind::InvalidFilename | io::ErrorKind::InvalidInput)
-            }
-            Cause::Remote(cause) => cause.may_pass(),
-        }
-    }
-}
 
 /// What a file holds, as far as two numbers tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,7 +121,7 @@ impl Store {
     }
 
     /// Puts a finished file of this store in a place, whole. It stays, for further places, unless this one `is_last`.
-    /// Files never change once stored, so all places may share one content. Until [`Store::settle`] a loss of power may
+    /// Files never change once stored, so all places may share one content. Until [`Store::sync`] a loss of power may
     /// take the file away again, or leave other content under its name.
     ///
     /// # Errors
@@ -241,7 +164,7 @@ impl Store {
     }
 
     /// Which of these contents are stored under their keys. On a disk they are read: after a loss of power a file that was
-    /// not settled may have the right name and size, and other bytes. Objects are whole and durable once they are there,
+    /// not synced may have the right name and size, and other bytes. Objects are whole and durable once they are there,
     /// but others may write over them: those that were small tell their checksum, the others are read.
     #[must_use]
     pub fn has(&self, files: &[(&ObjectKey, Content)]) -> Vec<bool> {
@@ -253,18 +176,18 @@ impl Store {
 
     /// Makes these files survive a loss of power, contents and names; copies as well, which have names of their own. After
     /// a failure a second call proves nothing: the system may have forgotten what it could not write.
-    pub fn settle<'k>(&self, keys: impl IntoIterator<Item = &'k ObjectKey>) -> Result<(), StoreError> {
+    pub fn sync<'k>(&self, keys: impl IntoIterator<Item = &'k ObjectKey>) -> Result<(), StoreError> {
         match &self.0 {
-            Kind::Local(local) => local.settle(keys),
-            // An object store answers when it has settled an object.
+            Kind::Local(local) => local.sync(keys),
+            // An object store answers when it has synced an object.
             Kind::Remote(_) => Ok(()),
         }
     }
 
     /// Has the disk begin with what is stored by now, so that there is less to wait for in the end.
-    pub fn settle_ahead(&self) {
+    pub fn start_sync(&self) {
         if let Kind::Local(local) = &self.0 {
-            local.settle_ahead();
+            local.start_sync();
         }
     }
 

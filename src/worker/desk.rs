@@ -230,7 +230,7 @@ impl Settler<'_> {
                 return;
             }
             if together.is_empty() {
-                self.store.settle_ahead();
+                self.store.start_sync();
             } else {
                 missing = missing.saturating_sub(together.len());
                 self.settle(together);
@@ -265,7 +265,7 @@ impl Settler<'_> {
             let objects = self.requests[one.request].objects.iter().enumerate();
             objects.filter(|(position, _)| !one.delivered.broken.contains(position)).map(|(_, object)| object)
         });
-        let (settled, spent) = timed(|| caught(|| self.store.settle(objects)));
+        let (settled, spent) = timed(|| caught(|| self.store.sync(objects)));
         self.meter.add_store(spent);
         match settled {
             Ok(Ok(())) => Ok(()),

@@ -157,7 +157,7 @@ fn a_file_is_there_whole_or_not_at_all() {
             assert_eq!(store.size(key).unwrap(), Some(content.len() as u64));
             let other = Content { bytes: 1, ..put };
             assert_eq!(store.has(&[(key, put), (key, other), (&self::key("r/none.csv"), put)]), [true, false, false]);
-            store.settle([key]).unwrap();
+            store.sync([key]).unwrap();
         }
         store.check().unwrap();
     });

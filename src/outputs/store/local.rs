@@ -1,13 +1,13 @@
 //! A directory with files that appear whole or not at all. Every file in it is reached by open directories
 //! (`directory`), so that no symbolic link below the root is followed.
 //!
-//! What is removed and listed is in `removal`, how files come to survive a loss of power in `settle`, what is written
+//! What is removed and listed is in `removal`, how files come to survive a loss of power in `sync`, what is written
 //! into one in `file`.
 
 mod directory;
 mod file;
 mod removal;
-mod settle;
+mod sync;
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write as _};
@@ -32,13 +32,13 @@ const TRIES: u32 = 10;
 #[derive(Clone, Debug)]
 pub(super) struct Local {
     root: PathBuf,
-    settling: Arc<settle::Settling>,
+    syncer: Arc<sync::Syncer>,
 }
 
 impl Local {
     /// The store in this directory, which is made when the first file is.
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { root, settling: Arc::default() }
+        Self { root, syncer: Arc::default() }
     }
 
     /// Begins a file that is meant for this key. It is not there for anybody until it is published.
@@ -51,7 +51,7 @@ impl Local {
     }
 
     /// Puts a finished file in a place of this key, whole. It stays, for further places, unless this one is its last.
-    /// Until [`Local::settle`] a loss of power may take it away again, or leave other content under its name.
+    /// Until [`Local::sync`] a loss of power may take it away again, or leave other content under its name.
     pub(super) fn publish(&self, file: &mut FinishedFile, key: &ObjectKey, is_last: bool) -> Result<(), StoreError> {
         let placed = match &file.temporary {
             Some(temporary) => self.place(temporary, key, is_last),
@@ -135,7 +135,7 @@ impl Local {
         name.split('/').filter(|segment| !segment.is_empty()).try_fold(root, |above, segment| above.below(segment))
     }
 
-    /// Whether this very content is stored under this key. It is read: after a loss of power a file that was not settled
+    /// Whether this very content is stored under this key. It is read: after a loss of power a file that was not synced
     /// may have the right name and size, and other bytes.
     pub(super) fn has(&self, key: &ObjectKey, content: Content) -> bool {
         self.opened(key).is_ok_and(|file| {
@@ -305,7 +305,7 @@ mod tests {
             let refused = store.open(&key(name)).unwrap_err().to_string();
             assert_eq!(refused, "cannot open a file in the store: a symbolic link is not followed", "{name}");
             assert!(!store.has(&key(name), Content { bytes: 6, crc32: crc32fast::hash(b"secret") }));
-            assert!(put(&store, &key(name), "overwritten").is_err() && store.settle([&key(name)]).is_err(), "{name}");
+            assert!(put(&store, &key(name), "overwritten").is_err() && store.sync([&key(name)]).is_err(), "{name}");
         }
         assert!(put(&store, &key("link/t/new"), "x").is_err() && put(&store, &key("link/new"), "x").is_err());
         assert_eq!(files(&outside), [outside.join("t/secret")]);
