@@ -8,8 +8,10 @@ mod batches;
 mod canonical;
 mod cells;
 mod codec;
+mod failure;
 mod held;
 mod input;
+mod leaves;
 mod levels;
 mod merged;
 mod pages;
@@ -18,13 +20,13 @@ mod text;
 mod thrift;
 mod types;
 mod wanted;
+mod watch;
 
 use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::ArrowError;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection, RowSelector,
 };
@@ -36,14 +38,17 @@ use rayon::prelude::*;
 
 use self::batches::{Batches, Open, bearable};
 use self::canonical::{Wish, constant, taken};
+use self::failure::{Failure, fewer_rows};
 use self::held::{Held, Origin};
 use self::input::{Description, Input, Opened, has_index};
+use self::leaves::only_leaf;
 use self::levels::Levels;
 use self::merged::{filled_up, without_value};
-use self::pages::{Group as Pages, Stop, Watch, few_leaves};
+use self::pages::{Group as Pages, few_leaves};
 use self::text::refused;
-use self::types::{Described, only_leaf};
+use self::types::Described;
 use self::wanted::{are_few, may_have_row, selection, sorted, with_wanted_key};
+use self::watch::{Stop, Watch};
 use super::allowance::{Allowance, Turn};
 use super::errors::Place;
 use super::found::no_parquet;
@@ -465,37 +470,7 @@ enum Rows<'r> {
     These(&'r [u32]),
 }
 
-fn fewer_rows(read: usize, all: usize) -> Failure {
-    Failure::Parquet(ParquetError::EOF(format!("{read} rows of {all} are there")))
-}
-
 /// How many rows a chunk has.
 fn length(batch: &RecordBatch) -> u32 {
     u32::try_from(batch.num_rows()).unwrap_or(u32::MAX)
-}
-
-/// Why a row group could not be read.
-enum Failure {
-    Io(std::io::Error),
-    Parquet(ParquetError),
-    /// Something is larger than anything may be; as it follows the file's name.
-    TooLarge(String),
-}
-
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<ParquetError> for Failure {
-    fn from(error: ParquetError) -> Self {
-        Self::Parquet(error)
-    }
-}
-
-impl From<ArrowError> for Failure {
-    fn from(error: ArrowError) -> Self {
-        Self::Parquet(error.into())
-    }
 }

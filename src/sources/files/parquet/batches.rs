@@ -9,9 +9,9 @@ use arrow_schema::DataType;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader};
 use parquet::errors::ParquetError;
 
-use super::Failure;
-use super::pages::Watch;
+use super::failure::Failure;
 use super::text::Text;
+use super::watch::Watch;
 
 /// Opens a reader with text declared so, from this row on (of those that are selected).
 pub(super) trait Open: Fn(Text, usize) -> Result<ParquetRecordBatchReader, Failure> {}

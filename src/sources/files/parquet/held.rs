@@ -4,7 +4,7 @@ use arrow_schema::DataType;
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::file::metadata::RowGroupMetaData;
 
-use super::types::only_leaf;
+use super::leaves::only_leaf;
 use crate::sources::rows::{Cell, key_of};
 use crate::sources::spellings::Spellings;
 use crate::tables::schema::{Column, Kind};

@@ -16,8 +16,8 @@ use parquet::file::reader::{ChunkReader, Length};
 
 use super::super::ahead::{Cursor, Window};
 use super::super::spot::{Spot, Stored};
+use super::leaves::leaves;
 use super::thrift::refused;
-use super::types::leaves;
 
 /// A file that is there.
 pub(super) enum Opened<'a> {

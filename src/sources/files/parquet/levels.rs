@@ -19,8 +19,9 @@ use parquet::schema::types::Type;
 
 use super::canonical::{Wish, whole_numbers};
 use super::input::Opened;
-use super::pages::{Group, Watch};
-use super::types::leaves;
+use super::leaves::leaves;
+use super::pages::Group;
+use super::watch::Watch;
 use crate::sources::rows::typed::Taken;
 use crate::sources::spellings::COMPLETED_COUNT;
 use crate::sources::values::Unreadable;

@@ -5,8 +5,7 @@
 //! Not here: what is done where a page is too much for now (`parquet`).
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arrow_schema::DataType;
 use bytes::Bytes;
@@ -19,110 +18,18 @@ use parquet::file::page_index::offset_index::OffsetIndexMetaData;
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::ColumnDescPtr;
 
-use super::super::allowance::{Allowance, Holding, Refused};
+use super::super::allowance::Refused;
 use super::super::errors::size;
 use super::codec::{Codec, Fault};
 use super::input::Input;
+use super::leaves::leaves;
 use super::sizes::{Broken, claimed, largest_record, longest_delta, longest_plain};
+use super::watch::{Stop, Watch};
 
 /// Bytes that a value takes beside its own: its place, its levels.
 const OVERHEAD: usize = 24;
 /// Bytes that a value of a dictionary takes beside its own, in whatever form.
 const OVERHEAD_OF_DISTINCT: usize = 40;
-
-/// Why reading stopped, where the file itself is sound.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
-    /// Others hold what this would take.
-    Busy,
-    /// So many rows at a time would do.
-    Fewer(usize),
-    /// Something is larger than anything may be; as it follows the file's name.
-    TooLarge(String),
-}
-
-/// What all readers of one attempt at a row group share.
-pub(super) struct Watch {
-    allowance: Arc<Allowance>,
-    /// Bytes of a page or a cell, at most.
-    unit: usize,
-    /// Rows decoded at a time.
-    rows: usize,
-    /// Whoever has the turn waits for what others hold.
-    has_turn: bool,
-    /// Bytes that these readers hold.
-    held: Arc<AtomicUsize>,
-    /// Counts the chunks.
-    chunk: AtomicUsize,
-    /// The longest text of any dictionary.
-    longest: AtomicUsize,
-    stop: Mutex<Option<Stop>>,
-}
-
-impl Watch {
-    pub(super) fn new(allowance: &Arc<Allowance>, unit: usize, rows: usize, has_turn: bool) -> Arc<Self> {
-        Arc::new(Self {
-            allowance: Arc::clone(allowance),
-            unit,
-            rows,
-            has_turn,
-            held: Arc::default(),
-            chunk: AtomicUsize::new(0),
-            longest: AtomicUsize::new(0),
-            stop: Mutex::new(None),
-        })
-    }
-
-    /// A chunk was decoded.
-    pub(super) fn next_chunk(&self) {
-        self.chunk.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Why a reader failed, where it was stopped.
-    pub(super) fn stopped(&self) -> Option<Stop> {
-        self.stop.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn stop(&self, why: Stop) -> ParquetError {
-        self.stop.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
-        ParquetError::General("stopped".to_owned())
-    }
-
-    /// Rows decoded at a time.
-    pub(super) const fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// The longest text of any dictionary so far.
-    pub(super) fn longest(&self) -> usize {
-        self.longest.load(Ordering::Relaxed)
-    }
-
-    /// Bytes that decoding a chunk may take, of each column.
-    pub(super) const fn bearable(&self) -> usize {
-        self.unit / 2
-    }
-}
-
-/// Bytes of a page, counted until nobody has them any more.
-struct Held {
-    bytes: Bytes,
-    by: Arc<AtomicUsize>,
-    counted: usize,
-    _holding: Holding,
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.by.fetch_sub(self.counted, Ordering::Relaxed);
-    }
-}
 
 /// A row group's pages for the decoder of arrow's columns.
 pub(super) struct Group {
@@ -238,7 +145,7 @@ impl Pages {
         };
         let bytes = page.buffer();
         let (levels, packed) = bytes.split_at_checked(levels).ok_or_else(|| ParquetError::EOF("levels".to_owned()))?;
-        let unit = self.watch.unit;
+        let unit = self.watch.unit();
         let bytes = match self.codec.as_mut().filter(|_| is_packed) {
             None => bytes.clone(),
             Some(codec) => {
@@ -262,27 +169,16 @@ impl Pages {
     }
 
     fn page_too_large(&self) -> ParquetError {
-        self.too_large(&format!("a page has more than {} decompressed", size(self.watch.unit)))
+        self.too_large(&format!("a page has more than {} decompressed", size(self.watch.unit())))
     }
 
     fn counted(&self, bytes: Bytes, extra: usize) -> Result<Bytes> {
-        let Watch { allowance, held, has_turn, .. } = &*self.watch;
-        let counted = bytes.len().saturating_add(extra);
-        let taken = if *has_turn {
-            allowance.take_in_turn(counted, held.load(Ordering::Relaxed))
-        } else {
-            allowance.take(counted)
-        };
-        match taken {
-            Ok(holding) => {
-                held.fetch_add(counted, Ordering::Relaxed);
-                Ok(Bytes::from_owner(Held { bytes, by: Arc::clone(held), counted, _holding: holding }))
+        self.watch.hold(bytes, extra).map_err(|refused| match refused {
+            Refused::Busy => self.watch.stop(Stop::Busy),
+            Refused::TooMuch => {
+                self.too_large("its pages and those of the columns beside it are more than memory is there for")
             }
-            Err(Refused::Busy) => Err(self.watch.stop(Stop::Busy)),
-            Err(Refused::TooMuch) => {
-                Err(self.too_large("its pages and those of the columns beside it are more than memory is there for"))
-            }
-        }
+        })
     }
 
     /// What decoding a page takes beside its bytes, however few of its values are asked for.
@@ -305,7 +201,7 @@ impl Pages {
                 }
                 if self.column.physical_type() == Physical::BYTE_ARRAY {
                     self.longest = longest_plain(bytes, count).map_err(broken)?;
-                    self.watch.longest.fetch_max(self.longest, Ordering::Relaxed);
+                    self.watch.found_text(self.longest);
                     return Ok(bytes.len() + count * OVERHEAD_OF_DISTINCT);
                 }
                 Ok(count * width)
@@ -351,7 +247,7 @@ impl Pages {
 
     /// Whether decoding so many rows of a page at a time is borne. `longest`: its longest text, where that is none of its bytes.
     fn bears(&mut self, page: &Page, bytes: &[u8], longest: usize) -> Result<()> {
-        let (unit, rows, bearable) = (self.watch.unit, self.watch.rows, self.watch.bearable());
+        let (unit, rows, bearable) = (self.watch.unit(), self.watch.rows(), self.watch.bearable());
         let is_nested = self.column.max_rep_level() > 0;
         if longest > unit {
             return Err(self.too_large(&format!("a cell has more than {}", size(unit))));
@@ -373,7 +269,7 @@ impl Pages {
         if !may_grow {
             return Ok(());
         }
-        let chunk = self.watch.chunk.load(Ordering::Relaxed);
+        let chunk = self.watch.chunk();
         if self.decoded.1 != chunk {
             self.decoded = (0, chunk);
         }
@@ -464,6 +360,6 @@ pub(super) fn few_leaves(metadata: &ArrowReaderMetadata, roots: impl Iterator<It
     let roots: BTreeSet<usize> = roots.collect();
     roots
         .into_iter()
-        .find(|root| super::types::leaves(metadata, *root).take(MOST + 1).count() > MOST)
+        .find(|root| leaves(metadata, *root).take(MOST + 1).count() > MOST)
         .map(|root| format!("has a column '{}' of more than {MOST} fields", metadata.schema().field(root).name()))
 }

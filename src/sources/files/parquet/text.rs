@@ -13,7 +13,7 @@ use parquet::errors::Result;
 use parquet::file::metadata::{FileMetaData, ParquetMetaData, ParquetMetaDataBuilder};
 use parquet::schema::types::{SchemaDescriptor, Type};
 
-use super::types::leaves;
+use super::leaves::leaves;
 use crate::sources::rows::Reading;
 use crate::tables::schema::Kind;
 

@@ -8,6 +8,7 @@ use parquet::basic::{Encoding, Type as Physical};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ColumnChunkMetaData;
 
+use super::leaves::only_leaf;
 use super::text::{Text, as_bytes, declared};
 
 /// A file's description, its text declared in both ways.
@@ -76,20 +77,4 @@ fn is_text(data_type: &DataType) -> bool {
 fn is_coded(column: &ColumnChunkMetaData) -> bool {
     let only = |encoding| column.page_encoding_stats_mask().is_some_and(|mask| mask.is_only(encoding));
     column.dictionary_page_offset().is_some() && (only(Encoding::RLE_DICTIONARY) || only(Encoding::PLAIN_DICTIONARY))
-}
-
-/// The leaves of a root column.
-pub(super) fn leaves(metadata: &ArrowReaderMetadata, root: usize) -> impl Iterator<Item = usize> {
-    let schema = metadata.parquet_schema();
-    (0..schema.num_columns()).filter(move |leaf| schema.get_column_root_idx(*leaf) == root)
-}
-
-/// The only leaf of a root column that is no nested one: its type and its number.
-pub(super) fn only_leaf(metadata: &ArrowReaderMetadata, root: usize) -> Option<(Physical, usize)> {
-    let schema = metadata.parquet_schema();
-    if !schema.root_schema().get_fields()[root].is_primitive() {
-        return None;
-    }
-    let leaf = leaves(metadata, root).next()?;
-    Some((schema.column(leaf).physical_type(), leaf))
 }

@@ -11,8 +11,8 @@ use parquet::file::statistics::Statistics;
 
 use super::cells::Cells;
 use super::held::{Held, Origin};
+use super::leaves::only_leaf;
 use super::text::is_uuid;
-use super::types::only_leaf;
 use crate::sources::rows::key_of;
 use crate::tables::chunk::{DictionaryCache, Texts};
 use crate::tables::keys::Keys;

@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use parquet::errors::ParquetError;
 
-use super::super::allowance::{Allowance, Holding};
+use super::super::allowance::{Allowance, Holding, Refused};
 
 /// Why reading stopped, where the file itself is sound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
     /// Others hold what this would take.
     Busy,
-    /// So many rows at a time would do.
+    /// This number of rows at a time would do.
     Fewer(usize),
     /// Something is larger than anything may be; as it follows the file's name.
     TooLarge(String),
@@ -26,7 +26,7 @@ pub(super) struct Watch {
     unit: usize,
     /// Rows decoded at a time.
     rows: usize,
-    /// Whoever has the turn waits for what others hold.
+    /// A reader that has the turn waits for what others hold.
     has_turn: bool,
     /// Bytes that these readers hold.
     held: Arc<AtomicUsize>,
@@ -61,7 +61,8 @@ impl Watch {
         self.stop.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn stop(&self, why: Stop) -> ParquetError {
+    /// Notes why reading stops, and gives the error that stops the decoder.
+    pub(super) fn stop(&self, why: Stop) -> ParquetError {
         self.stop.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
         ParquetError::General("stopped".to_owned())
     }
@@ -69,6 +70,33 @@ impl Watch {
     /// Rows decoded at a time.
     pub(super) const fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// Bytes of a page or a cell, at most.
+    pub(super) const fn unit(&self) -> usize {
+        self.unit
+    }
+
+    /// The number of chunks decoded so far.
+    pub(super) fn chunk(&self) -> usize {
+        self.chunk.load(Ordering::Relaxed)
+    }
+
+    /// A dictionary has a text of this length.
+    pub(super) fn found_text(&self, bytes: usize) {
+        self.longest.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    /// The same bytes, counted with `extra` until they are dropped.
+    pub(super) fn hold(&self, bytes: Bytes, extra: usize) -> Result<Bytes, Refused> {
+        let counted = bytes.len().saturating_add(extra);
+        let holding = if self.has_turn {
+            self.allowance.take_in_turn(counted, self.held.load(Ordering::Relaxed))?
+        } else {
+            self.allowance.take(counted)?
+        };
+        self.held.fetch_add(counted, Ordering::Relaxed);
+        Ok(Bytes::from_owner(Held { bytes, by: Arc::clone(&self.held), counted, _holding: holding }))
     }
 
     /// The longest text of any dictionary so far.

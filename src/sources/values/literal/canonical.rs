@@ -5,7 +5,8 @@
 
 use serde_json::Number;
 
-use super::{Scanner, Span, Spelling, elements, text_of};
+use super::scanner::Scanner;
+use super::{Span, Spelling, elements, text_of};
 
 /// Appends a value. `None` if something in it does not read; then `out` has part of it.
 pub fn canonical(span: Span<'_>, spelling: Spelling, out: &mut String) -> Option<()> {
@@ -45,15 +46,15 @@ const CACHED: usize = 10_000;
 /// Of each member only where it stands is kept.
 fn map(text: &[u8], spelling: Spelling, out: &mut String) -> Option<()> {
     let mut places: Vec<u32> = Vec::new();
-    let mut scanner = Scanner { text, at: 0, depth: 0, spelling };
+    let mut scanner = Scanner::new(text, spelling);
     scanner.entries(b'{', b'}', &mut |scanner| {
         scanner.blanks();
-        places.push(u32::try_from(scanner.at).ok()?);
+        places.push(u32::try_from(scanner.position()).ok()?);
         scanner.member().map(drop)
     })?;
-    let member = |place: u32| Scanner { text, at: place as usize, depth: 0, spelling }.member();
+    let member = |place: u32| Scanner::at(text, place as usize, spelling).member();
     let key = |place: u32| {
-        let key = Scanner { text, at: place as usize, depth: 0, spelling }.key();
+        let key = Scanner::at(text, place as usize, spelling).key();
         key.map(text_of).unwrap_or_default()
     };
     if !places.is_sorted_by(|left, right| key(*left) < key(*right)) {

@@ -1,6 +1,7 @@
 //! Cells that are no literals: lists and maps as Spark casts them to text, and literals that `cqlsh` escaped.
 
-use super::{Escapes, Span, number_of_json};
+use super::scanner::number_of_json;
+use super::{Escapes, Span};
 
 /// As [`members`](super::members), for a map as Spark casts it to text, `{a -> 1, b -> null}` (before Spark 3 in square brackets): keys and values
 /// are bare, so none may have ` -> ` or a comma in it.

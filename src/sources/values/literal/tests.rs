@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::scanner::MAX_DEPTH;
 use super::*;
 
 fn read(text: &str, spelling: Spelling) -> Option<Value> {
