@@ -176,7 +176,7 @@ pub enum SourcePlace {
     /// A place in an object store.
     Objects {
         /// Where, and with what.
-        place: objects::Place,
+        place: objects::BucketConfig,
         /// How its CSV files are quoted.
         csv_dialect: CsvDialect,
     },
@@ -247,7 +247,7 @@ pub enum StorePlace {
     /// A directory.
     Directory(PathBuf),
     /// A place in an object store.
-    Objects(objects::Place),
+    Objects(objects::BucketConfig),
 }
 
 /// `[worker]`

@@ -71,10 +71,10 @@ impl Urls<'_> {
     }
 
     /// A place in an object store.
-    pub(super) fn objects(&self, url: &str, place: &Place) -> Option<objects::Place> {
+    pub(super) fn objects(&self, url: &str, place: &Place) -> Option<objects::BucketConfig> {
         match Location::parse(url) {
             Ok(location) => {
-                let found = objects::Place { location, settings: self.objects.clone() };
+                let found = objects::BucketConfig { location, settings: self.objects.clone() };
                 let odd = found.odd_variables();
                 for (variable, what) in &odd {
                     self.faults.add(&Place::Variable(variable.clone()), format!("the value {what}"));

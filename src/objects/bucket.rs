@@ -23,7 +23,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::location::Cloud;
 use super::open::{self, Client};
 use super::sas::AccountKey;
-use super::{Cause, Location, ObjectError, Place, wait};
+use super::{BucketConfig, Cause, Location, ObjectError, wait};
 pub use upload::Upload;
 
 /// What stays as it is in a link.
@@ -91,7 +91,7 @@ impl Bucket {
     ///
     /// # Errors
     /// What the environment says of it makes no sense.
-    pub fn open(place: &Place) -> Result<Self, ObjectError> {
+    pub fn open(place: &BucketConfig) -> Result<Self, ObjectError> {
         let Client { store, signer, account_key, signs_nothing } = open::client(&place.location, &place.settings)
             .map_err(|what| ObjectError {
                 action: "open",

@@ -25,14 +25,14 @@ pub use settings::{Settings, odd_character};
 
 /// An object store as the configuration names it: where, and with what the environment says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct BucketConfig {
     /// Where.
     pub location: Location,
     /// Credentials, endpoints, regions.
     pub settings: Settings,
 }
 
-impl Place {
+impl BucketConfig {
     /// The variables of its cloud that are no single line of text, and what is odd about each.
     #[must_use]
     pub fn odd_variables(&self) -> Vec<(String, String)> {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use exhaust::objects::{Bucket, Headers, Location, Place};
+use exhaust::objects::{Bucket, BucketConfig, Headers, Location};
 
 use crate::faulty::{self, Calls, Fault};
 use crate::proxy::Proxy;
@@ -123,7 +123,7 @@ impl TestBucket {
 
     fn opened(&self, environment: Vec<(&'static str, String)>) -> Bucket {
         let place =
-            Place { location: Location::parse(&self.url).unwrap(), settings: environment.into_iter().collect() };
+            BucketConfig { location: Location::parse(&self.url).unwrap(), settings: environment.into_iter().collect() };
         Bucket::open(&place).unwrap()
     }
 

@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use exhaust::objects::{Bucket, Location, Place, Settings};
+use exhaust::objects::{Bucket, BucketConfig, Location, Settings};
 use exhaust::outputs::{Content, Links, ObjectKey, OwnKey, Store, StoreError};
 use exhaust::requests::{Clock as _, SystemClock};
 
@@ -35,7 +35,7 @@ struct Remote {
 impl Remote {
     fn bucket(&self) -> Bucket {
         let settings: Settings = self.environment.iter().cloned().collect();
-        Bucket::open(&Place { location: Location::parse(&self.url).unwrap(), settings }).unwrap()
+        Bucket::open(&BucketConfig { location: Location::parse(&self.url).unwrap(), settings }).unwrap()
     }
 
     /// The same through a proxy that spoils calls.
@@ -471,7 +471,7 @@ fn google_links_are_signed_by_the_service_account() {
 fn google_without_credentials_says_so() {
     let at = |environment: &[(&'static str, &str)]| {
         let settings: Settings = environment.iter().copied().collect();
-        Bucket::open(&Place { location: Location::parse("gs://bucket").unwrap(), settings })
+        Bucket::open(&BucketConfig { location: Location::parse("gs://bucket").unwrap(), settings })
     };
     let told = at(&[("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/account.json")]).unwrap_err().to_string();
     assert!(told.starts_with("cannot open gs://bucket: ") && told.contains("/nowhere/account.json"), "{told}");

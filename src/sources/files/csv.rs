@@ -4,9 +4,9 @@ use std::io::BufRead as _;
 use std::sync::Arc;
 
 use super::allowance::Allowance;
-use super::errors::{Place, quoted_names};
-use super::layout::Part;
+use super::errors::{FileContext, quoted_names};
 use super::names::Format;
+use super::part::Part;
 use super::records::{COLUMNS, Fault, Read, Record, Records};
 use super::text::TextFile;
 use super::{PartRead, from_path, is_left_out, key_by_path};
@@ -29,7 +29,7 @@ pub(super) fn read(
     allowance: &Arc<Allowance>,
 ) -> Result<PartRead, SourceError> {
     let scan = reading.scan;
-    let place = Place::of(scan.table, part);
+    let place = FileContext::of(scan.table, part);
     let Some(file) = TextFile::open(part, place, allowance)? else { return Ok(PartRead::empty()) };
     let delimiter = if part.format == Format::Tsv { b'\t' } else { b',' };
     let marked = file.start.starts_with(b"\xEF\xBB\xBF");
@@ -93,7 +93,13 @@ pub(super) fn read(
 
 /// What is said where a column is missing: what the first line is instead, as far as it can be told. A line that is no
 /// header is somebody's data, and not shown.
-fn lacks(place: Place<'_>, spellings: &Spellings, missing: &str, header: &[Vec<u8>], delimiter: u8) -> SourceError {
+fn lacks(
+    place: FileContext<'_>,
+    spellings: &Spellings,
+    missing: &str,
+    header: &[Vec<u8>],
+    delimiter: u8,
+) -> SourceError {
     let is_known = |name: &[u8]| spellings.all().iter().any(|one| name.eq_ignore_ascii_case(one.name.as_bytes()));
     let missing = format!("has no column {missing}");
     if let [one] = header {

@@ -12,11 +12,12 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::BUFFER;
-use super::ahead;
-use super::errors::{Place, size};
-use super::layout::{self, Part};
+use super::errors::{FileContext, size};
+use super::location::{Directory, Entries, Entry, FileLocation};
 use super::names::{Format, Packed};
-use super::spot::{Directory, Entries, Entry, Spot};
+use super::part::Part;
+use super::partitions;
+use super::read_ahead;
 use super::text::{Line, Lines};
 use crate::sources::values::literal::{self, Span, Spelling};
 use crate::sources::{Bounds, SourceError};
@@ -50,21 +51,21 @@ const HARMLESS: [&str; 5] = ["timestampNtz", "vacuumProtocolCheck", "v2Checkpoin
 /// The log cannot be read, is not whole, or asks for what is not done here.
 pub(super) fn parts(root: &Directory, log: &Directory, label: &str, scan: &Scan) -> Result<Vec<Part>, SourceError> {
     let log_label = format!("{label}/{LOG}");
-    let place = Place::at(scan.table, log, &log_label);
+    let place = FileContext::at(scan.table, log, &log_label);
     let commits = commits(log, place)?;
     let mut table = Table::default();
-    for (at, (name, spot)) in commits.iter().enumerate() {
+    for (at, (name, location)) in commits.iter().enumerate() {
         if at % AHEAD == 0 {
-            commits[at..].iter().take(AHEAD).for_each(|(_, spot)| begin(spot));
+            commits[at..].iter().take(AHEAD).for_each(|(_, location)| begin(location));
         }
         let label = format!("{log_label}/{name}");
-        table.commit(spot, Place::at(scan.table, spot, &label))?;
+        table.commit(location, FileContext::at(scan.table, location, &label))?;
     }
     table.check(place)?;
-    let (mut parts, key) = (Vec::new(), layout::key(scan));
+    let (mut parts, key) = (Vec::new(), partitions::key(scan));
     for ((path, _), file) in &table.files {
         let values = table.partitions(file, place)?;
-        if values.iter().all(|(column, value)| layout::is_wanted(scan, key.as_deref(), column, value.as_deref())) {
+        if values.iter().all(|(column, value)| partitions::is_wanted(scan, key.as_deref(), column, value.as_deref())) {
             parts.push(part(root, label, path, file, values, place)?);
         }
     }
@@ -72,7 +73,7 @@ pub(super) fn parts(root: &Directory, log: &Directory, label: &str, scan: &Scan)
 }
 
 /// The commits in their order.
-fn commits(log: &Directory, place: Place<'_>) -> Result<Vec<(String, Spot)>, SourceError> {
+fn commits(log: &Directory, place: FileContext<'_>) -> Result<Vec<(String, FileLocation)>, SourceError> {
     let entries = log.everything().map_err(|error| place.io(&error))?;
     let mut latest = None;
     let mut commits = Vec::new();
@@ -81,8 +82,8 @@ fn commits(log: &Directory, place: Place<'_>) -> Result<Vec<(String, Spot)>, Sou
         let Some(version) = version.filter(|_| name.as_bytes().get(DIGITS) == Some(&b'.')) else { continue };
         // A checkpoint, or a checksum, of a commit that is not there says that the log goes on.
         latest = latest.max(Some(version));
-        if let (".json", Entry::File(spot)) = (&name[DIGITS..], entry) {
-            commits.push((version, name, spot));
+        if let (".json", Entry::File(location)) = (&name[DIGITS..], entry) {
+            commits.push((version, name, location));
         }
     }
     let all = (0..).zip(&commits).all(|(expected, (version, ..))| *version == expected);
@@ -91,14 +92,14 @@ fn commits(log: &Directory, place: Place<'_>) -> Result<Vec<(String, Spot)>, Sou
         let what = "lacks commits (only a checkpoint has them?), which is not read: write the table as plain Parquet";
         return Err(place.broken(what));
     }
-    Ok(commits.into_iter().map(|(_, name, spot)| (name, spot)).collect())
+    Ok(commits.into_iter().map(|(_, name, location)| (name, location)).collect())
 }
 
-fn begin(spot: &Spot) {
-    if let Spot::Stored(file) = spot
+fn begin(location: &FileLocation) {
+    if let FileLocation::Stored(file) = location
         && file.bytes > 0
     {
-        file.begin(ahead::start(file.bytes));
+        file.begin(read_ahead::start(file.bytes));
     }
 }
 
@@ -112,8 +113,8 @@ struct Table {
 }
 
 impl Table {
-    fn commit(&mut self, spot: &Spot, place: Place<'_>) -> Result<(), SourceError> {
-        let file = BufReader::with_capacity(BUFFER, spot.stream().map_err(|error| place.io(&error))?);
+    fn commit(&mut self, location: &FileLocation, place: FileContext<'_>) -> Result<(), SourceError> {
+        let file = BufReader::with_capacity(BUFFER, location.stream().map_err(|error| place.io(&error))?);
         let (mut lines, mut number) = (Lines::new(file, MOST, None), 0);
         // In one commit what is removed was there before it, in whatever order its lines stand.
         let (mut added, mut removed) = (Vec::new(), Vec::new());
@@ -155,7 +156,7 @@ impl Table {
     }
 
     /// Whether all of it can be read as it should be.
-    fn check(&self, place: Place<'_>) -> Result<(), SourceError> {
+    fn check(&self, place: FileContext<'_>) -> Result<(), SourceError> {
         let refused =
             |what: &str| Err(place.broken(&format!("{what}, which is not read: write the table as plain Parquet")));
         let (Some(protocol), Some(metadata)) = (&self.protocol, &self.metadata) else {
@@ -189,7 +190,7 @@ impl Table {
     fn partitions(
         &self,
         file: &Map<String, Value>,
-        place: Place<'_>,
+        place: FileContext<'_>,
     ) -> Result<Vec<(String, Option<String>)>, SourceError> {
         let columns = self.metadata.as_ref().and_then(|metadata| metadata.get("partitionColumns"));
         let columns = columns.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
@@ -278,7 +279,7 @@ fn part(
     path: &str,
     file: &Map<String, Value>,
     partitions: Vec<(String, Option<String>)>,
-    place: Place<'_>,
+    place: FileContext<'_>,
 ) -> Result<Part, SourceError> {
     let decoded = percent_decode_str(path).decode_utf8_lossy();
     let is_below = !decoded.starts_with('/')
@@ -290,7 +291,7 @@ fn part(
     let bytes = file.get("size").and_then(Value::as_u64);
     let Some(bytes) = bytes else { return Err(place.broken("does not say how long a file is")) };
     Ok(Part {
-        spot: root.file(&decoded, bytes),
+        location: root.file(&decoded, bytes),
         label: format!("{label}/{decoded}"),
         format: Format::Parquet,
         packed: Packed::No,

@@ -4,8 +4,8 @@ use std::any::Any;
 use std::fmt::Display;
 use std::io;
 
-use super::layout::Part;
 use super::names::Packed;
+use super::part::Part;
 use crate::objects::{Cause, ObjectError};
 use crate::sources::SourceError;
 use crate::sources::rows::short;
@@ -16,20 +16,20 @@ const NO_PARQUET: &str = "is no sound Parquet file";
 
 /// A file of a table, or the directory that should hold it.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct FileContext<'a> {
     table: Table,
-    spot: &'a dyn Display,
+    location: &'a dyn Display,
     label: &'a str,
     packed: Packed,
 }
 
-impl<'a> Place<'a> {
+impl<'a> FileContext<'a> {
     pub(super) fn of(table: Table, part: &'a Part) -> Self {
-        Self { table, spot: &part.spot, label: &part.label, packed: part.packed }
+        Self { table, location: &part.location, label: &part.label, packed: part.packed }
     }
 
-    pub(super) fn at(table: Table, spot: &'a dyn Display, label: &'a str) -> Self {
-        Self { table, spot, label, packed: Packed::No }
+    pub(super) fn at(table: Table, location: &'a dyn Display, label: &'a str) -> Self {
+        Self { table, location, label, packed: Packed::No }
     }
 
     /// The file is not as it must be; this does not pass.
@@ -72,11 +72,11 @@ impl<'a> Place<'a> {
     }
 
     fn error(self, what: &str, chain: &str, may_pass: bool) -> SourceError {
-        let Self { table, spot, label, .. } = self;
+        let Self { table, location, label, .. } = self;
         SourceError {
             table,
             message: format!("table {table}: {} {what}", short(label)),
-            detail: format!("table {table}: {spot} {chain}"),
+            detail: format!("table {table}: {location} {chain}"),
             may_pass,
         }
     }

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use super::allowance::Allowance;
-use super::errors::Place;
-use super::layout::Part;
+use super::errors::FileContext;
+use super::part::Part;
 use super::text::{LARGE, Line, Lines, TextFile};
 use super::{PartRead, from_path};
 use crate::sources::SourceError;
@@ -20,7 +20,7 @@ use crate::sources::values::literal::{self, Escapes, Span, Spelling as Syntax};
 /// # Errors
 /// It cannot be read.
 pub(super) fn read(part: &Part, reading: &Reading<'_>, allowance: &Arc<Allowance>) -> Result<PartRead, SourceError> {
-    let place = Place::of(reading.scan.table, part);
+    let place = FileContext::of(reading.scan.table, part);
     let Some(file) = TextFile::open(part, place, allowance)? else { return Ok(PartRead::empty()) };
     if let Some(what) = no_lines(&file.start) {
         return Err(place.broken(what));

@@ -3,20 +3,23 @@
 //!
 //! Not here: what a value means (`values`), what an unusable row is (`rows`).
 
-mod ahead;
 mod allowance;
 mod csv;
 mod delta;
 mod errors;
-mod found;
 mod jsonl;
 mod layout;
+mod location;
 mod names;
 mod parquet;
+mod part;
+mod partitions;
+mod prefetch;
+mod read_ahead;
 mod records;
-mod spot;
+mod sniff;
+mod stored_file;
 mod text;
-mod upcoming;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -28,11 +31,11 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use self::allowance::Allowance;
-use self::errors::Place;
-use self::layout::Part;
+use self::errors::FileContext;
+use self::location::Directory;
 use self::names::Format;
-use self::spot::Directory;
-use self::upcoming::Upcoming;
+use self::part::Part;
+use self::prefetch::Prefetch;
 use super::rows::{self, Cell, Reading};
 use super::{Settings, Sink, Source, SourceError, Tally};
 use crate::config::checked::CsvDialects;
@@ -81,7 +84,7 @@ impl FilesSource {
             // time-out.
             Directory::Stored(..) => {
                 let read = |(number, part)| Ok((number, self.part(part, reading)?));
-                let mut all: Vec<_> = Upcoming::new(parts).par_bridge().map(read).collect::<Result<_, _>>()?;
+                let mut all: Vec<_> = Prefetch::new(parts).par_bridge().map(read).collect::<Result<_, _>>()?;
                 all.sort_unstable_by_key(|(number, _)| *number);
                 Ok(all.into_iter().map(|(_, read)| read).collect())
             }
@@ -90,10 +93,10 @@ impl FilesSource {
 
     /// Reads one file of a table.
     fn part(&self, part: &Part, reading: &Reading<'_>) -> Result<PartRead, SourceError> {
-        let place = Place::of(reading.scan.table, part);
-        let is_empty = || part.spot.bytes().is_ok_and(|bytes| bytes == 0);
+        let place = FileContext::of(reading.scan.table, part);
+        let is_empty = || part.location.bytes().is_ok_and(|bytes| bytes == 0);
         if let Some(logged) = part.logged {
-            let bytes = part.spot.bytes().map_err(|error| place.io(&error))?;
+            let bytes = part.location.bytes().map_err(|error| place.io(&error))?;
             if bytes != logged || bytes == 0 {
                 return Err(place.broken(&format!("has {bytes} bytes, and {logged} by the table's log")));
             }
@@ -148,7 +151,7 @@ impl Source for FilesSource {
         // A table of JSON lines lacks a column that no line has. (A CSV or Parquet file that lacks one has stopped the load
         // before.)
         if let (Some(part), Some(has)) = (parts.first(), has) {
-            check_columns(Place::of(scan.table, part), &reading, &has)?;
+            check_columns(FileContext::of(scan.table, part), &reading, &has)?;
         }
         Ok(tally)
     }
@@ -174,15 +177,16 @@ fn check_empty(table: Table, parts: &[Part], read: &[PartRead]) -> Result<(), So
     }
     match by_directory.into_values().find(|(_, all_empty, _)| *all_empty) {
         None => Ok(()),
-        Some((1, _, part)) => Err(Place::of(table, part).broken("is empty: its upload probably broke off")),
+        Some((1, _, part)) => Err(FileContext::of(table, part).broken("is empty: its upload probably broke off")),
         Some((_, _, part)) => {
-            Err(Place::of(table, part).broken("is empty, as all files beside it: their upload probably broke off"))
+            Err(FileContext::of(table, part)
+                .broken("is empty, as all files beside it: their upload probably broke off"))
         }
     }
 }
 
 /// `table user_enrolments: user_enrolments.csv has no column 'active'`
-fn check_columns(place: Place<'_>, reading: &Reading<'_>, has: &[bool]) -> Result<(), SourceError> {
+fn check_columns(place: FileContext<'_>, reading: &Reading<'_>, has: &[bool]) -> Result<(), SourceError> {
     let missing = reading.spellings().missing(reading.scan, has);
     missing.map_or(Ok(()), |names| Err(place.broken(&format!("has no column {names}"))))
 }
@@ -191,7 +195,7 @@ fn check_columns(place: Place<'_>, reading: &Reading<'_>, has: &[bool]) -> Resul
 fn from_path<'p>(part: &'p Part, reading: &Reading<'_>) -> Result<Vec<Option<Cell<'p>>>, SourceError> {
     let names = || part.partitions.iter().map(|(name, _)| name.as_bytes());
     let places = reading.spellings().among(names);
-    let places = places.map_err(|clash| Place::of(reading.scan.table, part).broken(&clash.to_string()))?;
+    let places = places.map_err(|clash| FileContext::of(reading.scan.table, part).broken(&clash.to_string()))?;
     let spellings = places.into_iter().zip(reading.spellings().all());
     let cells = spellings.map(|(place, spelling)| {
         let is_map = reading.scan.columns[spelling.column].kind == Kind::CompletedCount;

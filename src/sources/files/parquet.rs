@@ -50,9 +50,9 @@ use self::types::Described;
 use self::wanted::{are_few, may_have_row, selection, sorted, with_wanted_key};
 use self::watch::{Stop, Watch};
 use super::allowance::{Allowance, Turn};
-use super::errors::Place;
-use super::found::no_parquet;
-use super::layout::Part;
+use super::errors::FileContext;
+use super::part::Part;
+use super::sniff::not_parquet;
 use super::{PartRead, check_columns, from_path, is_left_out};
 use crate::sources::rows::typed::{Taken, Typed};
 use crate::sources::rows::{Cell, Reading};
@@ -75,8 +75,8 @@ const KEYS: usize = 10_000;
 /// It cannot be read or lacks a column that must be there.
 pub(super) fn read(part: &Part, reading: &Reading<'_>, allowance: &Arc<Allowance>) -> Result<PartRead, SourceError> {
     let scan = reading.scan;
-    let place = Place::of(scan.table, part);
-    let file = Opened::new(&part.spot).map_err(|error| place.io(&error))?;
+    let place = FileContext::of(scan.table, part);
+    let file = Opened::new(&part.location).map_err(|error| place.io(&error))?;
     let input = file.description().map_err(|error| place.io(&error))?;
     let description = Description::new(&input);
     let options = ArrowReaderOptions::new();
@@ -128,15 +128,15 @@ fn with_index(input: &Input, metadata: ArrowReaderMetadata, options: &ArrowReade
 }
 
 /// A file does not describe itself: perhaps it is something else than its name says.
-fn undescribed(part: &Part, place: Place<'_>, error: &ParquetError) -> SourceError {
+fn undescribed(part: &Part, place: FileContext<'_>, error: &ParquetError) -> SourceError {
     const LOOKED_AT: u64 = 512;
     let told = place.parquet(error);
     if told.may_pass {
         return told;
     }
     let mut start = Vec::new();
-    let read = part.spot.stream().and_then(|file| file.take(LOOKED_AT).read_to_end(&mut start));
-    match no_parquet(&start).filter(|_| read.is_ok()) {
+    let read = part.location.stream().and_then(|file| file.take(LOOKED_AT).read_to_end(&mut start));
+    match not_parquet(&start).filter(|_| read.is_ok()) {
         Some(what) => place.told(what, &format!("{what}: {error}")),
         None => told,
     }
@@ -180,8 +180,8 @@ struct FilePlan<'a> {
 
 impl<'a> FilePlan<'a> {
     fn group(&self, group: Group) -> Result<Tally, SourceError> {
-        let place = Place::of(self.reading.scan.table, self.part);
-        self.read(group).map_err(|failure| match (self.part.spot.failure(), failure) {
+        let place = FileContext::of(self.reading.scan.table, self.part);
+        self.read(group).map_err(|failure| match (self.part.location.failure(), failure) {
             (Some(error), _) | (None, Failure::Io(error)) => place.io(&error),
             (None, Failure::Parquet(error)) => place.parquet(&error),
             (None, Failure::TooLarge(what)) => place.broken(&what),
@@ -371,7 +371,7 @@ impl<'a> FilePlan<'a> {
     ) -> Result<Batches<impl Open>, Failure> {
         let open = move |text, from: usize| {
             // What its store failed with is no matter of text.
-            if let Some(error) = self.part.spot.failure() {
+            if let Some(error) = self.part.location.failure() {
                 return Err(Failure::Io(error));
             }
             let metadata = batches::of(self.described, text)?;

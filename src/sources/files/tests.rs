@@ -3,10 +3,10 @@
 mod csv;
 mod declared;
 mod delta;
-mod found;
 mod jsonl;
 mod nested;
 mod parquet;
+mod sniff;
 
 use std::borrow::Cow;
 use std::io::Write as _;

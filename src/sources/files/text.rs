@@ -8,10 +8,10 @@ use zstd::stream::read::Decoder as Zstd;
 
 use super::BUFFER;
 use super::allowance::{Allowance, Holding, Turn};
-use super::errors::Place;
-use super::found::no_text;
-use super::layout::Part;
+use super::errors::FileContext;
 use super::names::Packed;
+use super::part::Part;
+use super::sniff::not_text;
 use crate::sources::SourceError;
 
 /// Bytes with which a frame of zstd may begin, before its first block.
@@ -41,11 +41,11 @@ impl<'a> TextFile<'a> {
     /// It cannot be read, or is no text in UTF-8.
     pub(super) fn open(
         part: &Part,
-        place: Place<'_>,
+        place: FileContext<'_>,
         allowance: &'a Arc<Allowance>,
     ) -> Result<Option<Self>, SourceError> {
         let failed = |error: io::Error| place.io(&error);
-        let mut raw = BufReader::with_capacity(BUFFER, part.spot.stream().map_err(failed)?);
+        let mut raw = BufReader::with_capacity(BUFFER, part.location.stream().map_err(failed)?);
         let start = begin(&mut raw, FRAME_HEADER).map_err(failed)?;
         let mut reserved = None;
         if start.is_empty() {
@@ -77,7 +77,7 @@ impl<'a> TextFile<'a> {
         if start.is_empty() {
             return Ok(None);
         }
-        match no_text(&start) {
+        match not_text(&start) {
             Some(what) => Err(place.broken(what)),
             None => Ok(Some(Self { start, rest, reserved })),
         }

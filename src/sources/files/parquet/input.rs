@@ -14,8 +14,9 @@ use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::page_index::offset_index::OffsetIndexMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
-use super::super::ahead::{Cursor, Window};
-use super::super::spot::{Spot, Stored};
+use super::super::location::FileLocation;
+use super::super::read_ahead::{Cursor, Window};
+use super::super::stored_file::StoredFile;
 use super::leaves::leaves;
 use super::thrift::refused;
 
@@ -23,14 +24,14 @@ use super::thrift::refused;
 pub(super) enum Opened<'a> {
     Local(&'a Path),
     /// With its end, and where that begins.
-    Stored(&'a Arc<Stored>, (u64, Bytes)),
+    Stored(&'a Arc<StoredFile>, (u64, Bytes)),
 }
 
 impl<'a> Opened<'a> {
-    pub(super) fn new(spot: &'a Spot) -> io::Result<Self> {
-        Ok(match spot {
-            Spot::Local(path) => Self::Local(path),
-            Spot::Stored(file) => Self::Stored(file, Window::end(file)?),
+    pub(super) fn new(location: &'a FileLocation) -> io::Result<Self> {
+        Ok(match location {
+            FileLocation::Local(path) => Self::Local(path),
+            FileLocation::Stored(file) => Self::Stored(file, Window::end(file)?),
         })
     }
 

@@ -1,19 +1,18 @@
 //! Where files are: in a directory, or in a bucket.
 //!
-//! Not here: how bytes of a bucket come ahead of their reader (`ahead`).
+//! Not here: how bytes of a bucket come ahead of their reader (`read_ahead`).
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
 
-use crate::objects::{Bucket, Cause, Fetch, Named, ObjectError};
-
-use super::ahead::{Cursor, Window};
 use super::names::is_data;
+use super::read_ahead::{Cursor, Window};
+use super::stored_file::StoredFile;
+use crate::objects::{Bucket, Named};
 
 /// A directory, or what is below a key as if it were one.
 #[derive(Clone, Debug)]
@@ -27,7 +26,7 @@ pub(super) enum Directory {
 #[derive(Clone, Debug)]
 pub(super) enum Entry {
     Directory(Directory),
-    File(Spot),
+    File(FileLocation),
 }
 
 /// What is in a directory, by name, sorted.
@@ -35,23 +34,9 @@ pub(super) type Entries = Vec<(String, Entry)>;
 
 /// A file.
 #[derive(Clone, Debug)]
-pub(super) enum Spot {
+pub(super) enum FileLocation {
     Local(PathBuf),
-    Stored(Arc<Stored>),
-}
-
-/// A file in a bucket: one version of it, from the first byte that is read to the last.
-#[derive(Debug)]
-pub(super) struct Stored {
-    bucket: Bucket,
-    key: String,
-    pub(super) bytes: u64,
-    /// Known from its directory, or from the first answer.
-    etag: OnceLock<String>,
-    /// What is under way before anybody reads the file.
-    begun: Mutex<Option<(Range<u64>, Fetch)>>,
-    /// The first failure: decoders keep no more of it than a text.
-    failure: OnceLock<ObjectError>,
+    Stored(Arc<StoredFile>),
 }
 
 impl fmt::Display for Directory {
@@ -64,11 +49,11 @@ impl fmt::Display for Directory {
     }
 }
 
-impl fmt::Display for Spot {
+impl fmt::Display for FileLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Local(path) => path.display().fmt(f),
-            Self::Stored(file) => write!(f, "{}/{}", file.bucket.location(), file.key),
+            Self::Stored(file) => file.fmt(f),
         }
     }
 }
@@ -119,19 +104,19 @@ impl Directory {
     }
 
     /// A file below it, of so many bytes; whether it is there is not looked at.
-    pub(super) fn file(&self, path: &str, bytes: u64) -> Spot {
+    pub(super) fn file(&self, path: &str, bytes: u64) -> FileLocation {
         match self {
-            Self::Local(directory) => Spot::Local(directory.join(path)),
+            Self::Local(directory) => FileLocation::Local(directory.join(path)),
             Self::Stored(bucket, key) => {
                 let key = if key.is_empty() { path.to_owned() } else { format!("{key}/{path}") };
-                Spot::Stored(Arc::new(Stored::new(bucket.clone(), key, bytes, None)))
+                FileLocation::Stored(Arc::new(StoredFile::new(bucket.clone(), key, bytes, None)))
             }
         }
     }
 }
 
 fn local(path: PathBuf) -> Entry {
-    if path.is_dir() { Entry::Directory(Directory::Local(path)) } else { Entry::File(Spot::Local(path)) }
+    if path.is_dir() { Entry::Directory(Directory::Local(path)) } else { Entry::File(FileLocation::Local(path)) }
 }
 
 fn named(bucket: &Bucket, above: &str, names: BTreeMap<String, Named>) -> Entries {
@@ -142,11 +127,13 @@ fn stored(bucket: &Bucket, above: &str, name: &str, found: Named) -> Entry {
     let (bucket, key) = (bucket.clone(), if above.is_empty() { name.to_owned() } else { format!("{above}/{name}") });
     match found {
         Named::Prefix => Entry::Directory(Directory::Stored(bucket, key)),
-        Named::Object { bytes, etag } => Entry::File(Spot::Stored(Arc::new(Stored::new(bucket, key, bytes, etag)))),
+        Named::Object { bytes, etag } => {
+            Entry::File(FileLocation::Stored(Arc::new(StoredFile::new(bucket, key, bytes, etag))))
+        }
     }
 }
 
-impl Spot {
+impl FileLocation {
     /// How long it is.
     pub(super) fn bytes(&self) -> io::Result<u64> {
         match self {
@@ -167,7 +154,7 @@ impl Spot {
     pub(super) fn failure(&self) -> Option<io::Error> {
         match self {
             Self::Local(_) => None,
-            Self::Stored(file) => file.failure.get().cloned().map(io::Error::other),
+            Self::Stored(file) => file.failure(),
         }
     }
 }
@@ -176,50 +163,7 @@ impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(directory) => directory.fmt(f),
-            Self::File(spot) => spot.fmt(f),
+            Self::File(location) => location.fmt(f),
         }
-    }
-}
-
-impl Stored {
-    fn new(bucket: Bucket, key: String, bytes: u64, etag: Option<String>) -> Self {
-        let etag = etag.map_or_else(OnceLock::new, OnceLock::from);
-        Self { bucket, key, bytes, etag, begun: Mutex::default(), failure: OnceLock::new() }
-    }
-
-    /// Begins to fetch what will be asked for first. What fails is told to whoever asks.
-    pub(super) fn begin(&self, range: Range<u64>) {
-        *self.begun() = self.fetch_anew(range.clone()).ok().map(|fetch| (range, fetch));
-    }
-
-    fn begun(&self) -> MutexGuard<'_, Option<(Range<u64>, Fetch)>> {
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Begins to fetch some of it, or goes on with it.
-    pub(super) fn fetch(&self, range: Range<u64>) -> io::Result<Fetch> {
-        match self.begun().take_if(|(begun, _)| *begun == range) {
-            Some((_, fetch)) => Ok(fetch),
-            None => self.fetch_anew(range).map_err(|error| self.failed(error)),
-        }
-    }
-
-    fn fetch_anew(&self, range: Range<u64>) -> Result<Fetch, ObjectError> {
-        self.bucket.fetch(&self.key, range, self.etag.get().cloned())
-    }
-
-    /// Waits for what is being fetched.
-    pub(super) fn wait(&self, fetch: Fetch) -> io::Result<bytes::Bytes> {
-        let fetched = fetch.wait().map_err(|error| self.failed(error))?;
-        if let Some(etag) = fetched.etag
-            && *self.etag.get_or_init(|| etag.clone()) != etag
-        {
-            return Err(self.failed(ObjectError { action: "read", place: self.key.clone(), cause: Cause::Changed }));
-        }
-        Ok(fetched.bytes)
-    }
-
-    fn failed(&self, error: ObjectError) -> io::Error {
-        io::Error::other(self.failure.get_or_init(|| error).clone())
     }
 }

@@ -1,7 +1,7 @@
 //! What the first bytes of a file say that it is, where it is not what its name says.
 
 /// What a file is that is no plain text in UTF-8; as it follows the file's name. `None`: nothing speaks against it.
-pub(super) fn no_text(start: &[u8]) -> Option<&'static str> {
+pub(super) fn not_text(start: &[u8]) -> Option<&'static str> {
     /// What a file begins with, and what it is then. The longer first where one begins like the other.
     const BEGIN: [(&[u8], &str); 17] = [
         (b"\xFF\xFE\0\0", "is UTF-32, not UTF-8"),
@@ -47,13 +47,13 @@ fn no_mark(start: &[u8]) -> Option<&'static str> {
 }
 
 /// What a file is that its reader did not take for Parquet.
-pub(super) fn no_parquet(start: &[u8]) -> Option<&'static str> {
+pub(super) fn not_parquet(start: &[u8]) -> Option<&'static str> {
     if start.starts_with(b"PAR1") || start.starts_with(b"PARE") {
         return None;
     }
     let is_text = !start.is_empty()
         && std::str::from_utf8(start).map_or_else(|error| start.len() - error.valid_up_to() < 4, |_| true);
-    no_text(start).or_else(|| is_text.then_some("is text, not Parquet"))
+    not_text(start).or_else(|| is_text.then_some("is text, not Parquet"))
 }
 
 #[cfg(test)]
@@ -77,12 +77,12 @@ mod tests {
             (b"<?xml version=\"1.0\"?><Error>", "is XML"),
             (b"version https://git-lfs.github.com/spec/v1\noid", "is a Git LFS pointer"),
         ] {
-            assert!(no_text(start).is_some_and(|what| what.starts_with(told)), "{start:?}");
+            assert!(not_text(start).is_some_and(|what| what.starts_with(told)), "{start:?}");
         }
         for start in
             [b"userid,firstname".as_slice(), b"ORC,BZh,x\n", b"BZhu,y\n", b"", b"\xEF\xBB\xBFuserid", b"{\"a\":1}"]
         {
-            assert_eq!(no_text(start), None, "{start:?}");
+            assert_eq!(not_text(start), None, "{start:?}");
         }
     }
 }

@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
-use super::ahead;
-use super::layout::Part;
+use super::location::FileLocation;
 use super::names::Format;
-use super::spot::Spot;
+use super::part::Part;
+use super::read_ahead;
 
 /// Files whose beginning is under way or not yet read.
 const FILES: usize = 32;
@@ -14,7 +14,7 @@ const FILES: usize = 32;
 const BYTES: u64 = 8 << 20;
 
 /// Hands out the files with their numbers.
-pub(super) struct Upcoming<'p> {
+pub(super) struct Prefetch<'p> {
     parts: &'p [Part],
     /// Handed out.
     out: usize,
@@ -24,13 +24,13 @@ pub(super) struct Upcoming<'p> {
     bytes: u64,
 }
 
-impl<'p> Upcoming<'p> {
+impl<'p> Prefetch<'p> {
     pub(super) const fn new(parts: &'p [Part]) -> Self {
         Self { parts, out: 0, begun: 0, bytes: 0 }
     }
 }
 
-impl<'p> Iterator for Upcoming<'p> {
+impl<'p> Iterator for Prefetch<'p> {
     type Item = (usize, &'p Part);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -50,7 +50,7 @@ impl<'p> Iterator for Upcoming<'p> {
 fn begin(part: &Part) -> u64 {
     let range = beginning(part);
     let bytes = length(&range);
-    if let Spot::Stored(file) = &part.spot
+    if let FileLocation::Stored(file) = &part.location
         && bytes > 0
     {
         file.begin(range);
@@ -59,10 +59,10 @@ fn begin(part: &Part) -> u64 {
 }
 
 fn beginning(part: &Part) -> Range<u64> {
-    match (&part.spot, part.format) {
-        (Spot::Local(_), _) => 0..0,
-        (Spot::Stored(file), Format::Parquet) => ahead::end(file.bytes),
-        (Spot::Stored(file), Format::Csv | Format::Tsv | Format::Jsonl) => ahead::start(file.bytes),
+    match (&part.location, part.format) {
+        (FileLocation::Local(_), _) => 0..0,
+        (FileLocation::Stored(file), Format::Parquet) => read_ahead::end(file.bytes),
+        (FileLocation::Stored(file), Format::Csv | Format::Tsv | Format::Jsonl) => read_ahead::start(file.bytes),
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 
-use super::spot::Stored;
+use super::stored_file::StoredFile;
 use crate::objects::Fetch;
 
 /// Bytes of one request, at most.
@@ -29,7 +29,7 @@ const UNFORESEEN: u64 = 8 << 10;
 /// Ranges of a file, each read once from its start to its end.
 #[derive(Debug)]
 pub(super) struct Window {
-    file: Arc<Stored>,
+    file: Arc<StoredFile>,
     /// The end of the file and where it begins, if it was read before.
     tail: (u64, Bytes),
     lanes: Mutex<Lanes>,
@@ -79,21 +79,21 @@ pub(super) const fn start(bytes: u64) -> Range<u64> {
 
 impl Window {
     /// All of the file.
-    pub(super) fn whole(file: Arc<Stored>) -> Arc<Self> {
+    pub(super) fn whole(file: Arc<StoredFile>) -> Arc<Self> {
         let all = 0..file.bytes;
         let end = (file.bytes, Bytes::new());
         Self::new(file, end, vec![vec![all]])
     }
 
     /// The end of the file, and whatever else is asked for.
-    pub(super) fn end(file: &Stored) -> io::Result<(u64, Bytes)> {
+    pub(super) fn end(file: &StoredFile) -> io::Result<(u64, Bytes)> {
         let range = end(file.bytes);
         let bytes = if file.bytes == 0 { Bytes::new() } else { file.wait(file.fetch(range.clone())?)? };
         Ok((range.start, bytes))
     }
 
     /// These lanes of the file: the ranges of one ascend, and no two lanes interleave.
-    pub(super) fn new(file: Arc<Stored>, tail: (u64, Bytes), lanes: Vec<Vec<Range<u64>>>) -> Arc<Self> {
+    pub(super) fn new(file: Arc<StoredFile>, tail: (u64, Bytes), lanes: Vec<Vec<Range<u64>>>) -> Arc<Self> {
         let lanes = Lanes::cut(lanes, tail.0);
         Arc::new(Self { file, tail, lanes: Mutex::new(lanes) })
     }
