@@ -19,7 +19,7 @@ use exhaust::intake::{self, KeyLength, Terms};
 use exhaust::outputs::{Links, ReportPath};
 use exhaust::reports::job_config::JobConfig;
 use exhaust::sources::files::FilesSource;
-use exhaust::sources::{Bounds, Settings, Source, SourceError, Tally, values};
+use exhaust::sources::{Bounds, ScanStats, Settings, Source, SourceError, values};
 use exhaust::tables::chunk::Texts;
 use exhaust::tables::keys::keys;
 use exhaust::tables::plan::Scan;
@@ -79,13 +79,13 @@ fn rows(
     content: &[u8],
     dialect: CsvDialect,
     scan: &Scan,
-) -> Result<(Vec<Vec<String>>, Tally), SourceError> {
+) -> Result<(Vec<Vec<String>>, ScanStats), SourceError> {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join(name), content).unwrap();
     let settings = Settings { timezone: TZ, bounds: Bounds { unit: 1 << 20, held: 8 << 20 } };
     let source = FilesSource::new(directory.path().to_owned(), dialect, settings);
     let rows = Mutex::new(Vec::new());
-    let tally = source.read(scan, &|chunk| {
+    let stats = source.read(scan, &|chunk| {
         let texts = |row: usize| {
             let texts = chunk.columns().iter().zip(&scan.columns);
             let of_text = texts.filter(|(_, column)| column.kind == Kind::Text);
@@ -94,9 +94,9 @@ fn rows(
         rows.lock().unwrap().extend(chunk.rows().map(texts));
     })?;
     let mut rows = rows.into_inner().unwrap();
-    assert_eq!(rows.len() as u64, tally.rows);
+    assert_eq!(rows.len() as u64, stats.rows);
     rows.sort_unstable();
-    Ok((rows, tally))
+    Ok((rows, stats))
 }
 
 /// Lines behind a header. The first byte says which dialect; of RFC 4180 what another reader reads too is the same.
@@ -106,8 +106,8 @@ pub fn csv_line(data: &[u8]) {
     let content = [b"userid,firstname\n", lines].concat();
     let columns = vec![Column::key("userid"), Column::optional("firstname", Kind::Text)];
     let scan = Scan::everything(Table::User, columns);
-    let Ok((rows, tally)) = rows("user.csv", &content, dialect, &scan) else { return };
-    if dialect != CsvDialect::Rfc4180 || !tally.bad.is_empty() {
+    let Ok((rows, stats)) = rows("user.csv", &content, dialect, &scan) else { return };
+    if dialect != CsvDialect::Rfc4180 || !stats.bad.is_empty() {
         return;
     }
     let mut others = Vec::new();

@@ -25,7 +25,7 @@ pub struct Format {
 ///
 /// # Errors
 /// Those of the table and of the writer, and what the format cannot hold.
-pub(super) type WriteTable = fn(&mut dyn TablePieces, &CsvOptions, &mut dyn Write) -> Result<u64, WriteError>;
+pub(super) type WriteTable = fn(&mut dyn TablePieces, CsvOptions, &mut dyn Write) -> Result<u64, WriteError>;
 
 impl Format {
     /// As `output_format` spells it.

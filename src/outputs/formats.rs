@@ -63,10 +63,10 @@ pub fn write_table(
 ) -> Result<u64, WriteError> {
     let write = encoding.format.write;
     if !encoding.is_gzip() {
-        return write(table, &csv, out);
+        return write(table, csv, out);
     }
     let mut gzip = GzEncoder::new(out, flate2::Compression::default());
-    let rows = write(table, &csv, &mut gzip)?;
+    let rows = write(table, csv, &mut gzip)?;
     gzip.finish()?;
     Ok(rows)
 }

@@ -11,13 +11,9 @@ use chrono::{NaiveDate, NaiveTime};
 use serde_json::{Value, json};
 
 use super::Columns;
+use super::channels::channel;
 use super::draws::Of;
-use super::people::channel_of;
 use super::plan::{Kind, Plan, has_ended, kind};
-
-/// Channels of courses and learners. One is short, one has blanks, one is not ASCII.
-pub(super) const CHANNELS: [&str; 6] =
-    ["b00bc992ef25f1a9a8d63291e20efc8d", "in.ekstep", "channel-3", "ORG_001", "tn", "शिक्षा विभाग"];
 
 /// Content rows of a course: itself, [`ASSESSMENTS`] of type `SelfAssess`, and an exercise that is none.
 pub(super) const CONTENTS: u64 = 2 + ASSESSMENTS;
@@ -143,7 +139,7 @@ pub(super) fn content(plan: &Plan, rows: &[u64]) -> Result<RecordBatch, ArrowErr
         let (course, part) = content_of_row(plan, row);
         let mut draws = plan.draws(Of::Course, course, 10 + part);
         let mut about = plan.draws(Of::Course, course, 4);
-        let channel = if kind(course) == Kind::NoChannel { "" } else { CHANNELS[channel_of(&mut about)] };
+        let channel = if kind(course) == Kind::NoChannel { "" } else { channel(&mut about) };
         let (title, kind_of, category) = if part == 0 {
             course_id(plan, course, &mut id);
             (course_name(course), "Course", "Course")

@@ -5,6 +5,7 @@
 //! by a permutation of their numbers. What is in it is told in `docs/sample-data.md`. Not here: reading the data, and
 //! any rule of a report.
 
+mod channels;
 mod courses;
 mod draws;
 mod learning;

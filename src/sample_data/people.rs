@@ -7,7 +7,7 @@ use arrow_array::builder::StringBuilder;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::ArrowError;
 
-use super::courses::CHANNELS;
+use super::channels;
 use super::draws::{Draws, Of};
 use super::plan::{Plan, at};
 
@@ -221,13 +221,8 @@ fn place(draws: &mut Draws, script: &Script, out: &mut [String]) {
         let _ = write!(block, "{area}-{}", number % 7);
     }
     if !draws.one_in(100) {
-        channel.push_str(CHANNELS[channel_of(draws)]);
+        channel.push_str(channels::channel(draws));
     }
     let _ = write!(root, "0126{:015}", draws.below(10_u64.pow(15)));
     status.push('1');
-}
-
-/// Half of all belong to the first channel, a quarter to the second, and so on.
-pub(super) fn channel_of(draws: &mut Draws) -> usize {
-    (draws.next().leading_zeros() as usize).min(CHANNELS.len() - 1)
 }

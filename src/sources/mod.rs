@@ -55,7 +55,7 @@ pub type Sink<'a> = dyn Fn(&Chunk) + Sync + 'a;
 
 /// What a scan came across.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct ScanStats {
     /// Usable rows delivered.
     pub rows: u64,
     /// Rows that could not be used, by reason.
@@ -68,7 +68,7 @@ pub struct Tally {
     pub faults: Faults,
 }
 
-impl Tally {
+impl ScanStats {
     /// Both together; the order does not matter.
     #[must_use]
     #[allow(clippy::needless_pass_by_value, reason = "to reduce with")]
@@ -112,7 +112,7 @@ pub trait Source: Send + Sync {
     ///
     /// # Errors
     /// The table is missing, broken or lacks a column; or the source cannot be reached, which may pass.
-    fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<Tally, SourceError>;
+    fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, SourceError>;
 
     /// Which tables are there, for `check`.
     ///

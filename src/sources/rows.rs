@@ -13,7 +13,7 @@ use arrow_array::ArrayRef;
 
 use super::spellings::{COMPLETED_COUNT, Spelling, Spellings};
 use super::values::{self, Unreadable};
-use super::{Settings, Sink, Tally};
+use super::{ScanStats, Settings, Sink};
 use crate::tables::chunk::Chunk;
 use crate::tables::plan::Scan;
 use crate::tables::quality::Fault;
@@ -52,7 +52,7 @@ impl<'a> From<Option<&'a [u8]>> for Cell<'a> {
     }
 }
 
-impl Tally {
+impl ScanStats {
     /// Counts rows that cannot be used.
     fn unusable(&mut self, reading: &Reading<'_>, key: &str, fault: Fault, rows: u64) {
         reading.log(&fault);
@@ -142,7 +142,7 @@ pub struct Rows<'a> {
     reading: &'a Reading<'a>,
     file: &'a str,
     cells: Vec<Filling>,
-    tally: Tally,
+    stats: ScanStats,
     waiting: usize,
     bytes: usize,
 }
@@ -152,7 +152,7 @@ impl<'a> Rows<'a> {
     #[must_use]
     pub fn new(reading: &'a Reading<'a>, file: &'a str) -> Self {
         let cells = reading.scan.columns.iter().map(|column| Filling::new(column.kind)).collect();
-        Self { reading, file, cells, tally: Tally::default(), waiting: 0, bytes: 0 }
+        Self { reading, file, cells, stats: ScanStats::default(), waiting: 0, bytes: 0 }
     }
 
     /// Takes a row: `cell` gives its cell for each spelling of the scan's columns.
@@ -184,9 +184,9 @@ impl<'a> Rows<'a> {
         for cells in &mut self.cells {
             self.bytes += cells.keep();
         }
-        self.tally.rows += 1;
+        self.stats.rows += 1;
         if odd {
-            *self.tally.odd.entry(NOT_UTF8.to_owned()).or_default() += 1;
+            *self.stats.odd.entry(NOT_UTF8.to_owned()).or_default() += 1;
         }
         self.waiting += 1;
         if self.waiting == CHUNK_ROWS || self.bytes >= CHUNK_BYTES {
@@ -224,7 +224,7 @@ impl<'a> Rows<'a> {
         let key = reading.by.and_then(|by| self.key(by, cell));
         for (place, column) in reading.scan.columns.iter().enumerate().filter(|(_, column)| is_date(column.kind)) {
             if let Err((spelling, _)) = self.read(place, cell, &mut false) {
-                self.tally.unreadable(column, &spelling.name, key.as_deref().unwrap_or_default(), self.file, line);
+                self.stats.unreadable(column, &spelling.name, key.as_deref().unwrap_or_default(), self.file, line);
             }
         }
     }
@@ -237,14 +237,14 @@ impl<'a> Rows<'a> {
 
     /// Hands over what is left; what it all came to.
     #[must_use]
-    pub fn finish(mut self) -> Tally {
+    pub fn finish(mut self) -> ScanStats {
         self.flush();
-        self.tally
+        self.stats
     }
 
     fn unusable(&mut self, line: u64, key: &str, reason: String, rows: u64) {
         let fault = Fault { file: self.file.to_owned(), line, reason };
-        self.tally.unusable(self.reading, key, fault, rows);
+        self.stats.unusable(self.reading, key, fault, rows);
     }
 
     fn flush(&mut self) {

@@ -11,7 +11,7 @@ use super::stats::LoadStats;
 use super::verdict;
 use crate::config::checked::MaxBadRows;
 use crate::reports::{Needs, Options};
-use crate::sources::{Sink, Source, SourceError, Tally};
+use crate::sources::{ScanStats, Sink, Source, SourceError};
 use crate::tables::catalog::{Catalog, CatalogBuilder, TooMuch};
 use crate::tables::key_range::{KeyRange, SplitPoints};
 use crate::tables::key_sampler::KeySampler;
@@ -141,7 +141,7 @@ pub fn survey(source: &dyn Source, catalog: &Catalog, batch: usize) -> Result<Sp
     Ok(survey.finish())
 }
 
-fn read(source: &dyn Source, scan: Scan, sink: &Sink<'_>, stats: &mut LoadStats) -> Result<Tally, SourceError> {
+fn read(source: &dyn Source, scan: Scan, sink: &Sink<'_>, stats: &mut LoadStats) -> Result<ScanStats, SourceError> {
     let started = Instant::now();
     let tally = source.read(&scan, sink)?;
     log::debug!("table read table={} rows={} ms={}", scan.table, tally.rows, started.elapsed().as_millis());

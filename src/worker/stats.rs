@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::reports::Counts;
 use crate::reports::filters::LeftOut;
-use crate::sources::Tally;
+use crate::sources::ScanStats;
 use crate::tables::plan::Scan;
 use crate::tables::schema::Table;
 
@@ -76,7 +76,7 @@ impl LoadStats {
     }
 
     /// Adds what one scan came across.
-    pub fn add(&mut self, scan: Scan, tally: &Tally) {
+    pub fn add(&mut self, scan: Scan, tally: &ScanStats) {
         let table = scan.table;
         self.scans.push(scan);
         self.unreadable_dates += tally.unreadable_dates;

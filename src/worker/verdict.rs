@@ -6,7 +6,7 @@
 
 use crate::config::checked::MaxBadRows;
 use crate::sources::rows::short;
-use crate::sources::{SourceError, Tally};
+use crate::sources::{ScanStats, SourceError};
 use crate::tables::quality::{Fault, Quality, TableRows, Values};
 use crate::tables::schema::Table;
 
@@ -47,12 +47,12 @@ pub fn request(all: &Quality, max_bad_rows: MaxBadRows) -> Result<(), SourceErro
 ///
 /// # Errors
 /// No row is usable although some were found, or the unusable rows exceed both bounds.
-pub fn whole_table(table: Table, tally: &Tally, max_bad_rows: MaxBadRows) -> Result<(), SourceError> {
+pub fn whole_table(table: Table, stats: &ScanStats, max_bad_rows: MaxBadRows) -> Result<(), SourceError> {
     let rows = TableRows {
-        usable: tally.rows,
-        unusable: tally.bad.values().sum(),
+        usable: stats.rows,
+        unusable: stats.bad.values().sum(),
         without_key: 0,
-        first: tally.faults.first().cloned(),
+        first: stats.faults.first().cloned(),
     };
     of_table(table, &rows, max_bad_rows)
 }

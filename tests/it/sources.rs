@@ -1,5 +1,5 @@
 //! One conformance suite for all sources: the same tables in every form that a source reads give the same rows and the
-//! same tally, and what is wrong with them is told alike.
+//! same stats, and what is wrong with them is told alike.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 

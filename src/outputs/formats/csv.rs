@@ -32,7 +32,7 @@ const FETCHED: usize = 32;
 ///
 /// # Errors
 /// Those of `table` and of `out`.
-fn write(table: &mut dyn TablePieces, options: &CsvOptions, out: &mut dyn Write) -> Result<u64, WriteError> {
+fn write(table: &mut dyn TablePieces, options: CsvOptions, out: &mut dyn Write) -> Result<u64, WriteError> {
     let mut lines = Lines { bytes: Vec::with_capacity(PIECE + PIECE / 4), guard: options.formula_guard };
     let line_end: &[u8] = if options.crlf { b"\r\n" } else { b"\n" };
     if options.bom {

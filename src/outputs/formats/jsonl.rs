@@ -23,7 +23,7 @@ const PIECE: usize = 64 * 1024;
 ///
 /// # Errors
 /// Those of `table` and of `out`.
-fn write(table: &mut dyn TablePieces, _: &CsvOptions, out: &mut dyn Write) -> Result<u64, WriteError> {
+fn write(table: &mut dyn TablePieces, _: CsvOptions, out: &mut dyn Write) -> Result<u64, WriteError> {
     let (mut keys, mut written) = (None, 0);
     let mut bytes = Vec::with_capacity(PIECE + PIECE / 4);
     table.each(&mut |table| {
@@ -115,7 +115,7 @@ mod tests {
             "\n",
         );
         let mut bytes = Vec::new();
-        assert_eq!(test_table::with(|mut table| write(&mut table, &CsvOptions::default(), &mut bytes)).unwrap(), 2);
+        assert_eq!(test_table::with(|mut table| write(&mut table, CsvOptions::default(), &mut bytes)).unwrap(), 2);
         assert_eq!(String::from_utf8(bytes).unwrap(), expected);
     }
 }

@@ -45,7 +45,7 @@ const EPOCH: i32 = 719_163;
 ///
 /// # Errors
 /// Those of `table` and of `out`.
-fn write(table: &mut dyn TablePieces, _: &CsvOptions, out: &mut dyn Write) -> Result<u64, WriteError> {
+fn write(table: &mut dyn TablePieces, _: CsvOptions, out: &mut dyn Write) -> Result<u64, WriteError> {
     let (mut file, mut written) = (None, 0);
     table.each(&mut |table| {
         let file: &mut File = match &mut file {
@@ -236,7 +236,7 @@ mod tests {
     fn the_same_table_gives_the_same_bytes_and_its_rows() {
         let file = || {
             let mut bytes = Vec::new();
-            assert_eq!(test_table::with(|mut table| write(&mut table, &CsvOptions::default(), &mut bytes)).unwrap(), 2);
+            assert_eq!(test_table::with(|mut table| write(&mut table, CsvOptions::default(), &mut bytes)).unwrap(), 2);
             bytes
         };
         let bytes = file();

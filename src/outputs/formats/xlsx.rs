@@ -43,7 +43,7 @@ const PER_ROW: u64 = 32;
 ///
 /// # Errors
 /// Those of `table` and of `out`, and what a sheet does not hold: before the first byte if it is in the first piece.
-fn write(table: &mut dyn TablePieces, _: &CsvOptions, out: &mut dyn Write) -> Result<u64, WriteError> {
+fn write(table: &mut dyn TablePieces, _: CsvOptions, out: &mut dyn Write) -> Result<u64, WriteError> {
     let most_rows = table.most_rows().min(MOST_ROWS) as u64;
     // The earliest date that a zip knows: the same bytes at any time.
     let options = SimpleFileOptions::default()
@@ -192,7 +192,7 @@ mod tests {
     fn refused(rows: usize, columns: Vec<TableColumn<'_>>) -> String {
         let mut bytes = Vec::new();
         let error =
-            write(&mut &Finished { rows, listed: None, columns }, &CsvOptions::default(), &mut bytes).unwrap_err();
+            write(&mut &Finished { rows, listed: None, columns }, CsvOptions::default(), &mut bytes).unwrap_err();
         assert!(matches!(error, WriteError::DoesNotFit(_)), "{error}");
         assert!(bytes.is_empty(), "something was written before the check");
         error.to_string()
@@ -216,14 +216,14 @@ mod tests {
             assert_eq!(found, message);
         }
         let fits = Finished { rows: 1, listed: None, columns: vec![column(Values::Constant(&long[2..]))] };
-        assert_eq!(write(&mut &fits, &CsvOptions::default(), &mut io::sink()).unwrap(), 1);
+        assert_eq!(write(&mut &fits, CsvOptions::default(), &mut io::sink()).unwrap(), 1);
     }
 
     #[test]
     fn the_xml_of_a_sheet() {
         let file = || {
             let mut bytes = Vec::new();
-            assert_eq!(test_table::with(|mut table| write(&mut table, &CsvOptions::default(), &mut bytes)).unwrap(), 2);
+            assert_eq!(test_table::with(|mut table| write(&mut table, CsvOptions::default(), &mut bytes)).unwrap(), 2);
             bytes
         };
         let bytes = file();

@@ -1,6 +1,6 @@
 //! CSV and TSV files, with a header line.
 
-use std::io::BufRead as _;
+use std::io::BufRead;
 use std::sync::Arc;
 
 use super::allowance::Allowance;
@@ -13,7 +13,7 @@ use super::{PartRead, from_path, is_left_out, key_by_path};
 use crate::config::checked::CsvDialect;
 use crate::sources::rows::{Cell, Reading, Rows};
 use crate::sources::spellings::Spellings;
-use crate::sources::{SourceError, Tally};
+use crate::sources::{ScanStats, SourceError};
 
 /// Characters that separate fields elsewhere.
 const SEPARATORS: [(u8, &str); 4] = [(b';', "';'"), (b'\t', "tabs"), (b'|', "'|'"), (b',', "','")];
@@ -43,20 +43,8 @@ pub(super) fn read(
         records = records.taking_turns(allowance);
     }
     let mut record = Record::default();
-    match records.next(&mut record).map_err(|error| place.io(&error))? {
-        Read::Record => (),
-        Read::End => return Ok(PartRead::empty()),
-        Read::Open => return Err(place.broken("line 1: breaks off inside quotes")),
-        Read::TooLong => return Err(place.too_long(record.line, most)),
-    }
-    if let Some(fault) = record.fault {
-        return Err(place.broken(&format!("line {}: {}", record.line, fault.reason())));
-    }
-    if record.len() > COLUMNS {
-        return Err(place.broken(&format!("line {}: more than {COLUMNS} columns", record.line)));
-    }
-    records.keep(record.len());
-    let header: Vec<Vec<u8>> = record.fields().map(|field| field.trim_ascii().to_vec()).collect();
+    let Some(header) = header(place, &mut records, &mut record, most)? else { return Ok(PartRead::empty()) };
+    records.keep(header.len());
     let spellings = reading.spellings();
     let places = spellings.among(|| header.iter().map(Vec::as_slice));
     let places = places.map_err(|clash| place.broken(&clash.to_string()))?;
@@ -66,7 +54,7 @@ pub(super) fn read(
         return Err(lacks(place, spellings, &missing, &header, delimiter));
     }
     if is_left_out(reading, &places, &given) {
-        return Ok(PartRead::of(Tally::default(), has));
+        return Ok(PartRead::of(ScanStats::default(), has));
     }
     let key = key_by_path(reading, reading.by(), &places, &given);
     let mut rows = Rows::new(reading, &part.label);
@@ -89,6 +77,28 @@ pub(super) fn read(
         }
     }
     Ok(PartRead::of(rows.finish(), has))
+}
+
+/// The names of the columns, from the first record; `None`: there is none.
+fn header(
+    place: FileContext<'_>,
+    records: &mut Records<'_, impl BufRead>,
+    record: &mut Record,
+    most: usize,
+) -> Result<Option<Vec<Vec<u8>>>, SourceError> {
+    match records.next(record).map_err(|error| place.io(&error))? {
+        Read::Record => (),
+        Read::End => return Ok(None),
+        Read::Open => return Err(place.broken("line 1: breaks off inside quotes")),
+        Read::TooLong => return Err(place.too_long(record.line, most)),
+    }
+    if let Some(fault) = record.fault {
+        return Err(place.broken(&format!("line {}: {}", record.line, fault.reason())));
+    }
+    if record.len() > COLUMNS {
+        return Err(place.broken(&format!("line {}: more than {COLUMNS} columns", record.line)));
+    }
+    Ok(Some(record.fields().map(|field| field.trim_ascii().to_vec()).collect()))
 }
 
 /// What is said where a column is missing: what the first line is instead, as far as it can be told. A line that is no

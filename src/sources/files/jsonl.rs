@@ -57,7 +57,7 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>, allowance: &Arc<Allowance
         return Ok(PartRead::empty());
     }
     let has = any.then(|| spellings.columns(|at| has[at]));
-    Ok(PartRead { tally: rows.finish(), has, is_empty: false })
+    Ok(PartRead { stats: rows.finish(), has, is_empty: false })
 }
 
 /// What a file begins with that is JSON in other ways than one object a line.

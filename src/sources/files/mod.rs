@@ -37,7 +37,7 @@ use self::names::Format;
 use self::part::Part;
 use self::prefetch::Prefetch;
 use super::rows::{self, Cell, Reading};
-use super::{Settings, Sink, Source, SourceError, Tally};
+use super::{ScanStats, Settings, Sink, Source, SourceError};
 use crate::config::checked::CsvDialects;
 use crate::objects::Bucket;
 use crate::tables::plan::Scan;
@@ -116,7 +116,7 @@ impl FilesSource {
 
 /// What reading one file came to.
 struct PartRead {
-    tally: Tally,
+    stats: ScanStats,
     /// For each column of the scan, whether the file has it; `None` where the file has nothing that would tell.
     has: Option<Vec<bool>>,
     /// There is nothing in it, not even a header.
@@ -124,25 +124,25 @@ struct PartRead {
 }
 
 impl PartRead {
-    const fn of(tally: Tally, has: Vec<bool>) -> Self {
-        Self { tally, has: Some(has), is_empty: false }
+    const fn of(stats: ScanStats, has: Vec<bool>) -> Self {
+        Self { stats, has: Some(has), is_empty: false }
     }
 
     fn empty() -> Self {
-        Self { tally: Tally::default(), has: None, is_empty: true }
+        Self { stats: ScanStats::default(), has: None, is_empty: true }
     }
 }
 
 impl Source for FilesSource {
-    fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<Tally, SourceError> {
+    fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, SourceError> {
         let parts = layout::parts(&self.directory, scan)?;
         let reading = Reading::new(scan, &self.settings, sink);
-        let mut tally = Tally::default();
+        let mut stats = ScanStats::default();
         let mut has: Option<Vec<bool>> = None;
         let all = self.all(&parts, &reading)?;
         check_empty(scan.table, &parts, &all)?;
         for read in all {
-            tally.add(&read.tally);
+            stats.add(&read.stats);
             if let Some(these) = read.has {
                 let any = has.get_or_insert_with(|| vec![false; scan.columns.len()]);
                 any.iter_mut().zip(these).for_each(|(any, this)| *any |= this);
@@ -153,7 +153,7 @@ impl Source for FilesSource {
         if let (Some(part), Some(has)) = (parts.first(), has) {
             check_columns(FileContext::of(scan.table, part), &reading, &has)?;
         }
-        Ok(tally)
+        Ok(stats)
     }
 
     fn tables(&self) -> Result<Vec<Table>, String> {

@@ -56,7 +56,7 @@ use super::sniff::not_parquet;
 use super::{PartRead, check_columns, from_path, is_left_out};
 use crate::sources::rows::typed::{Taken, Typed};
 use crate::sources::rows::{Cell, Reading};
-use crate::sources::{SourceError, Tally};
+use crate::sources::{ScanStats, SourceError};
 use crate::tables::chunk::DictionaryCache;
 use crate::tables::keys::Keys;
 use crate::tables::schema::Column;
@@ -95,7 +95,7 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>, allowance: &Arc<Allowance
     let has = spellings.columns(|at| places[at].is_some() || given[at].is_some());
     check_columns(place, reading, &has)?;
     if is_left_out(reading, &places, &given) {
-        return Ok(PartRead::of(Tally::default(), has));
+        return Ok(PartRead::of(ScanStats::default(), has));
     }
     let roots = places.iter().copied().flatten();
     if let Some(what) = refused(metadata, reading, &places).or_else(|| few_leaves(metadata, roots)) {
@@ -106,12 +106,12 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>, allowance: &Arc<Allowance
     let rows = AtomicUsize::new(BATCH);
     let table =
         FilePlan { part, file: &file, reading, metadata, described: &described, columns: &columns, allowance, rows };
-    let tallies: Vec<Tally> = groups.par_iter().map(|group| table.group(*group)).collect::<Result<_, _>>()?;
-    let mut tally = Tally::default();
-    for group in &tallies {
-        tally.add(group);
+    let all_stats: Vec<ScanStats> = groups.par_iter().map(|group| table.group(*group)).collect::<Result<_, _>>()?;
+    let mut stats = ScanStats::default();
+    for group in &all_stats {
+        stats.add(group);
     }
-    Ok(PartRead::of(tally, has))
+    Ok(PartRead::of(stats, has))
 }
 
 /// The same with the index of pages, which lets the reader jump over pages of which no row is wanted. Of an encrypted column
@@ -179,7 +179,7 @@ struct FilePlan<'a> {
 }
 
 impl<'a> FilePlan<'a> {
-    fn group(&self, group: Group) -> Result<Tally, SourceError> {
+    fn group(&self, group: Group) -> Result<ScanStats, SourceError> {
         let place = FileContext::of(self.reading.scan.table, self.part);
         self.read(group).map_err(|failure| match (self.part.location.failure(), failure) {
             (Some(error), _) | (None, Failure::Io(error)) => place.io(&error),
@@ -211,7 +211,7 @@ impl<'a> FilePlan<'a> {
         }
     }
 
-    fn read(&self, group: Group) -> Result<Tally, Failure> {
+    fn read(&self, group: Group) -> Result<ScanStats, Failure> {
         let columns = held::needed(self.metadata, group.place, &self.reading.scan.columns, self.columns);
         let mut known = DictionaryCache::default();
         match self.few(group, &columns, &mut known)? {
@@ -269,7 +269,7 @@ impl<'a> FilePlan<'a> {
     }
 
     /// Decodes some rows only.
-    fn read_few(&self, group: Group, held: &[&[Held<'a>]], rows: &[u32]) -> Result<Tally, Failure> {
+    fn read_few(&self, group: Group, held: &[&[Held<'a>]], rows: &[u32]) -> Result<ScanStats, Failure> {
         let mut typed = Typed::new(self.reading, &self.part.label);
         if rows.is_empty() {
             return Ok(typed.finish());
@@ -297,7 +297,7 @@ impl<'a> FilePlan<'a> {
         group: Group,
         held: &[&[Held<'a>]],
         known: &mut DictionaryCache<bool>,
-    ) -> Result<Tally, Failure> {
+    ) -> Result<ScanStats, Failure> {
         let mut typed = Typed::new(self.reading, &self.part.label);
         let all = self.rows_of(group);
         let mut done = 0;

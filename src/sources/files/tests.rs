@@ -28,7 +28,7 @@ use crate::tables::schema::Column;
 /// What a scan delivered, each row's cells with `|` between, sorted; or its error.
 struct Read {
     rows: Vec<String>,
-    tally: Tally,
+    stats: ScanStats,
 }
 
 fn enrolments() -> Vec<Column> {
@@ -59,10 +59,10 @@ fn read_as(directory: &Path, dialect: CsvDialect, scan: &Scan) -> Result<Read, S
             rows.lock().unwrap().push(cells.join("|"));
         }
     };
-    let tally = FilesSource::new(directory.to_owned(), dialect, settings).read(scan, &sink)?;
+    let stats = FilesSource::new(directory.to_owned(), dialect, settings).read(scan, &sink)?;
     let mut rows = rows.into_inner().unwrap();
     rows.sort();
-    Ok(Read { rows, tally })
+    Ok(Read { rows, stats })
 }
 
 /// A canonical cell; nothing where there is nothing.
@@ -99,8 +99,8 @@ fn gzip(content: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn bad(tally: &Tally) -> Vec<(&str, u64)> {
-    tally.bad.iter().map(|(reason, count)| (reason.as_str(), *count)).collect()
+fn bad(stats: &ScanStats) -> Vec<(&str, u64)> {
+    stats.bad.iter().map(|(reason, count)| (reason.as_str(), *count)).collect()
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn partitions_fill_in_the_column_that_the_files_lack() {
     ]);
     let read = read(directory.path(), &scan(Table::UserEnrolments, enrolments(), Some(&["b1"]))).unwrap();
     assert_eq!(read.rows, ["b1|u1|true|"]);
-    assert_eq!(bad(&read.tally), [("empty batchid", 1)]);
+    assert_eq!(bad(&read.stats), [("empty batchid", 1)]);
 }
 
 /// A partition by a later spelling of the key may hold files with the first one, which counts.

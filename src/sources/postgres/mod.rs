@@ -24,7 +24,7 @@ use crate::tables::plan::Scan;
 use crate::tables::schema::{Kind, Table};
 
 use super::rows::{Cell, Reading, Rows};
-use super::{Settings, Sink, Source, SourceError, Tally};
+use super::{ScanStats, Settings, Sink, Source, SourceError};
 use catalog::{Found, Shape};
 use chunks::{Fetch, fill, lines, pieces};
 use connect::{BEGIN, Server};
@@ -77,7 +77,7 @@ impl PostgresSource {
         outcome
     }
 
-    fn copy(&self, connection: &mut Connection, scan: &Scan, sink: &Sink<'_>) -> Result<Tally, Failure> {
+    fn copy(&self, connection: &mut Connection, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, Failure> {
         let label = self.label(scan.table);
         let found = catalog::columns(connection, &self.schema, scan.table)?
             .ok_or_else(|| Failure::lasting(format!("there is no table {label}")))?;
@@ -97,7 +97,7 @@ impl PostgresSource {
 }
 
 impl Source for PostgresSource {
-    fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<Tally, SourceError> {
+    fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, SourceError> {
         self.on_connection(|connection| self.copy(connection, scan, sink)).map_err(|failure| SourceError {
             table: scan.table,
             message: format!("table {}: {}", scan.table, failure.message),
@@ -159,7 +159,7 @@ struct Decoder<'a> {
 
 impl Decoder<'_> {
     /// Takes a chunk of whole rows apart, a piece for each thread. `before`: how many rows came before it.
-    fn chunk(&self, chunk: &[u8], before: u64) -> Tally {
+    fn chunk(&self, chunk: &[u8], before: u64) -> ScanStats {
         let pieces = pieces(chunk, rayon::current_num_threads());
         let starts = pieces.iter().scan(before, |line, piece| {
             let start = *line;
@@ -167,10 +167,10 @@ impl Decoder<'_> {
             Some(start)
         });
         let pieces: Vec<(u64, &[u8])> = starts.zip(pieces.iter().copied()).collect();
-        pieces.into_par_iter().map(|(start, piece)| self.piece(piece, start)).reduce(Tally::default, Tally::and)
+        pieces.into_par_iter().map(|(start, piece)| self.piece(piece, start)).reduce(ScanStats::default, ScanStats::and)
     }
 
-    fn piece(&self, piece: &[u8], before: u64) -> Tally {
+    fn piece(&self, piece: &[u8], before: u64) -> ScanStats {
         let mut rows = Rows::new(self.reading, self.label);
         let mut fields = Fields::default();
         let mut texts = Texts::new(&self.columns);
@@ -224,19 +224,19 @@ impl<'a> Texts<'a> {
 }
 
 /// Fetches and decodes at the same time.
-fn stream(fetch: &mut Fetch<'_>, decoder: &Decoder<'_>) -> Result<Tally, Failure> {
+fn stream(fetch: &mut Fetch<'_>, decoder: &Decoder<'_>) -> Result<ScanStats, Failure> {
     let (mut chunk, mut next) = (Vec::new(), Vec::new());
-    let mut all = Tally::default();
+    let mut all = ScanStats::default();
     let mut before = 0;
     let mut more = fill(fetch, &mut chunk, &mut next)?;
     loop {
         // `next` begins with the part of a row that `chunk` ends before.
         let mut rest = Vec::new();
-        let (fetched, tally) = rayon::join(
+        let (fetched, stats) = rayon::join(
             || if more { fill(fetch, &mut next, &mut rest) } else { Ok(false) },
             || decoder.chunk(&chunk, before),
         );
-        all.add(&tally);
+        all.add(&stats);
         before += lines(&chunk);
         more = fetched?;
         if next.is_empty() {

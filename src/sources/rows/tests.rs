@@ -24,7 +24,7 @@ fn enrolments(only: Option<&[&str]>) -> Scan {
     }
 }
 
-fn read(scan: &Scan, rows: &[[&str; 4]]) -> (Tally, usize) {
+fn read(scan: &Scan, rows: &[[&str; 4]]) -> (ScanStats, usize) {
     let delivered = Mutex::new(0);
     let sink = |chunk: &Chunk| *delivered.lock().unwrap() += chunk.len();
     let reading = Reading::new(scan, &SETTINGS, &sink);
@@ -32,8 +32,8 @@ fn read(scan: &Scan, rows: &[[&str; 4]]) -> (Tally, usize) {
     for (line, row) in (2..).zip(rows) {
         into.push(line, |column| Cell::Text(row[column].as_bytes()));
     }
-    let tally = into.finish();
-    (tally, delivered.into_inner().unwrap())
+    let stats = into.finish();
+    (stats, delivered.into_inner().unwrap())
 }
 
 fn bad(reasons: &[(&str, u64)]) -> BTreeMap<String, u64> {
@@ -42,7 +42,7 @@ fn bad(reasons: &[(&str, u64)]) -> BTreeMap<String, u64> {
 
 #[test]
 fn an_unusable_row_is_left_out_and_counted() {
-    let (tally, delivered) = read(
+    let (stats, delivered) = read(
         &enrolments(None),
         &[
             ["b1", "True", "", ""],
@@ -53,19 +53,19 @@ fn an_unusable_row_is_left_out_and_counted() {
         ],
     );
     assert_eq!(delivered, 2);
-    assert_eq!(tally.rows, 2);
+    assert_eq!(stats.rows, 2);
     assert_eq!(
-        tally.bad,
+        stats.bad,
         bad(&[("active is not a boolean", 1), ("certificates is not a list", 1), ("empty batchid", 1)])
     );
-    assert_eq!(tally.unreadable_dates, 1);
+    assert_eq!(stats.unreadable_dates, 1);
     let fault = Fault { file: "user_enrolments.csv".to_owned(), line: 3, reason: "empty batchid".to_owned() };
-    assert_eq!(tally.faults.first(), Some(&fault));
+    assert_eq!(stats.faults.first(), Some(&fault));
 }
 
 #[test]
 fn rows_of_other_keys_are_neither_counted_nor_judged() {
-    let (tally, delivered) = read(
+    let (stats, delivered) = read(
         &enrolments(Some(&["b1"])),
         &[
             ["b2", "maybe", "", ""],
@@ -76,8 +76,8 @@ fn rows_of_other_keys_are_neither_counted_nor_judged() {
         ],
     );
     assert_eq!(delivered, 1);
-    assert_eq!(tally.bad, bad(&[("active is not a boolean", 1), ("empty batchid", 1)]));
-    assert_eq!(tally.unreadable_dates, 0);
+    assert_eq!(stats.bad, bad(&[("active is not a boolean", 1), ("empty batchid", 1)]));
+    assert_eq!(stats.unreadable_dates, 0);
 }
 
 #[test]
@@ -171,10 +171,10 @@ fn the_first_spelling_that_has_a_value_wins() {
     ]) {
         rows.push(line, |spelling| Cell::Text(row[spelling].as_bytes()));
     }
-    let tally = rows.finish();
+    let stats = rows.finish();
     assert_eq!(*counts.lock().unwrap(), [Some(26), Some(2), Some(3), None]);
     assert_eq!(
-        tally.bad,
+        stats.bad,
         bad(&[
             ("completedCount of aggregates is not a whole number", 1),
             ("aggregates is not a map", 1),
@@ -187,11 +187,11 @@ fn the_first_spelling_that_has_a_value_wins() {
 #[test]
 fn the_first_fault_is_that_of_the_first_file() {
     let fault = |file: &str, line| {
-        let mut tally = Tally::default();
-        tally.faults.of("").first = Some(Fault { file: file.to_owned(), line, reason: String::new() });
-        tally
+        let mut stats = ScanStats::default();
+        stats.faults.of("").first = Some(Fault { file: file.to_owned(), line, reason: String::new() });
+        stats
     };
-    let all = fault("b", 1).and(fault("a", 9)).and(Tally::default()).and(fault("a", 10));
+    let all = fault("b", 1).and(fault("a", 9)).and(ScanStats::default()).and(fault("a", 10));
     assert_eq!(all.faults.first().map(|fault| (fault.file.as_str(), fault.line)), Some(("a", 9)));
 }
 
@@ -220,10 +220,10 @@ fn faults_are_counted_by_key() {
     }
     rows.broken(8, "broken CSV line", 3, "");
     rows.broken(9, "broken CSV line", 1, "b2");
-    let tally = rows.finish();
-    let unusable: Vec<(&str, u64)> = tally.faults.iter().map(|(key, faults)| (key, faults.unusable)).collect();
+    let stats = rows.finish();
+    let unusable: Vec<(&str, u64)> = stats.faults.iter().map(|(key, faults)| (key, faults.unusable)).collect();
     assert_eq!(unusable, [("", 4), ("b1", 2), ("b2", 1)]);
-    let dates: Vec<(&str, u64, u64)> = tally
+    let dates: Vec<(&str, u64, u64)> = stats
         .faults
         .iter()
         .flat_map(|(key, faults)| {
@@ -231,7 +231,7 @@ fn faults_are_counted_by_key() {
         })
         .collect();
     assert_eq!(dates, [("b2", 2, 4)]);
-    assert_eq!((tally.rows, tally.unreadable_dates), (2, 2));
+    assert_eq!((stats.rows, stats.unreadable_dates), (2, 2));
 }
 
 /// Whether a dictionary has an empty text is remembered, of that one and of no other.
@@ -250,7 +250,7 @@ fn empty_keys_are_found_in_every_chunk_of_a_dictionary() {
             std::sync::Arc::new(arrow_array::DictionaryArray::new(codes, std::sync::Arc::<_>::clone(texts) as _));
         typed.take(vec![array.into()], vec![0, 1, 2], u64::from);
     }
-    let tally = typed.finish();
-    assert_eq!(tally.bad, BTreeMap::from([("empty batchid".to_owned(), 4)]));
-    assert_eq!((tally.rows, *delivered.lock().unwrap()), (11, 11));
+    let stats = typed.finish();
+    assert_eq!(stats.bad, BTreeMap::from([("empty batchid".to_owned(), 4)]));
+    assert_eq!((stats.rows, *delivered.lock().unwrap()), (11, 11));
 }

@@ -10,7 +10,7 @@ use arrow_buffer::{ArrowNativeType, OffsetBuffer};
 use arrow_schema::DataType;
 
 use super::{NOT_UTF8, Reading, is_date, reason};
-use crate::sources::Tally;
+use crate::sources::ScanStats;
 use crate::sources::values::Unreadable;
 use crate::tables::chunk::{Chunk, Texts, is_same};
 use crate::tables::quality::Fault;
@@ -48,7 +48,7 @@ pub struct Unread {
 pub struct Typed<'a> {
     reading: &'a Reading<'a>,
     file: &'a str,
-    tally: Tally,
+    stats: ScanStats,
     /// By column, the last dictionary that has no empty text: the chunks of a row group share one.
     full: Vec<Option<StringArray>>,
 }
@@ -58,7 +58,7 @@ impl<'a> Typed<'a> {
     #[must_use]
     pub fn new(reading: &'a Reading<'a>, file: &'a str) -> Self {
         let full = reading.scan.columns.iter().map(|_| None).collect();
-        Self { reading, file, tally: Tally::default(), full }
+        Self { reading, file, stats: ScanStats::default(), full }
     }
 
     /// Takes a chunk: a column for each of the scan's, and the rows of them that are wanted, ascending; `line` says where
@@ -69,7 +69,7 @@ impl<'a> Typed<'a> {
             rows.retain(|row| !bad.contains_key(row));
             for (row, reason) in &bad {
                 let fault = Fault { file: self.file.to_owned(), line: line(*row), reason: reason.clone() };
-                self.tally.unusable(self.reading, self.key(&columns, *row), fault, 1);
+                self.stats.unusable(self.reading, self.key(&columns, *row), fault, 1);
             }
         }
         let mut odd: Vec<u32> = Vec::new();
@@ -79,16 +79,16 @@ impl<'a> Typed<'a> {
             if is_date(column.kind) {
                 for unread in taken.unreadable.iter().filter(|unread| of_used(&&unread.row)) {
                     let (key, name) = (self.key(&columns, unread.row), self.name(unread));
-                    self.tally.unreadable(column, name, key, self.file, line(unread.row));
+                    self.stats.unreadable(column, name, key, self.file, line(unread.row));
                 }
             }
         }
         odd.sort_unstable();
         odd.dedup();
         if !odd.is_empty() {
-            *self.tally.odd.entry(NOT_UTF8.to_owned()).or_default() += odd.len() as u64;
+            *self.stats.odd.entry(NOT_UTF8.to_owned()).or_default() += odd.len() as u64;
         }
-        self.tally.rows += rows.len() as u64;
+        self.stats.rows += rows.len() as u64;
         if !rows.is_empty() {
             (self.reading.sink)(&Chunk::of(columns.into_iter().map(|taken| taken.array).collect(), rows));
         }
@@ -126,8 +126,8 @@ impl<'a> Typed<'a> {
 
     /// What it all came to.
     #[must_use]
-    pub fn finish(self) -> Tally {
-        self.tally
+    pub fn finish(self) -> ScanStats {
+        self.stats
     }
 }
 

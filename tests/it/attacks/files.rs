@@ -241,21 +241,21 @@ fn a_list_is_counted_whole_or_refused() {
         write(&directory.path().join("user_enrolments.parquet"), columns, properties(&mut draws));
         let source = FilesSource::new(directory.path().to_owned(), CsvDialect::Rfc4180, settings);
         let sum = AtomicUsize::new(0);
-        let tally = source.read(&scan, &|chunk| {
+        let stats = source.read(&scan, &|chunk| {
             let counts = arrow_array::cast::AsArray::as_primitive::<arrow_array::types::Int64Type>(&chunk.columns()[2]);
             let entries: i64 = chunk.rows().map(|row| counts.value(row)).sum();
             sum.fetch_add(usize::try_from(entries).unwrap(), Ordering::Relaxed);
         });
-        match (tally, long) {
-            (Ok(tally), None) => {
-                assert_eq!((tally.rows, sum.into_inner()), (rows as u64, lengths.iter().sum()), "{case}");
+        match (stats, long) {
+            (Ok(stats), None) => {
+                assert_eq!((stats.rows, sum.into_inner()), (rows as u64, lengths.iter().sum()), "{case}");
                 read += 1;
             }
             (Err(error), Some(_)) => {
                 assert!(!error.may_pass && error.message.contains("certificates"), "{case} {error}");
                 refused += 1;
             }
-            (result, long) => panic!("{case}: {long:?} {:?}", result.map(|tally| tally.rows)),
+            (result, long) => panic!("{case}: {long:?} {:?}", result.map(|stats| stats.rows)),
         }
     }
     assert!(refused > 40 && read > 80, "{refused} {read}");

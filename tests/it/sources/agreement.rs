@@ -1,7 +1,7 @@
 //! Tables of which every value reads, in every form.
 
 use exhaust::config::checked::CsvDialect;
-use exhaust::sources::{Source, Tally};
+use exhaust::sources::{ScanStats, Source};
 use exhaust::tables::schema::Table;
 
 use super::forms::{self, Format, Spelling};
@@ -15,13 +15,13 @@ use crate::databases::TestDatabase;
 fn check(form: &str, source: &dyn Source, set: &Set) {
     for limited in [false, true] {
         let scan = scan(set.table, &set.asked, limited.then_some(set.only));
-        let (rows, tally) = read(source, &scan).unwrap_or_else(|error| panic!("{form}: {}", error.detail));
+        let (rows, stats) = read(source, &scan).unwrap_or_else(|error| panic!("{form}: {}", error.detail));
         let expected = set.expected.iter().filter(|(_, of_keys)| *of_keys || !limited);
         let mut expected: Vec<&str> = expected.map(|(row, _)| *row).collect();
         expected.sort_unstable();
-        assert_eq!(rows, expected, "{form} of {}, limited: {limited}: {tally:?}", set.table);
-        let all_well = Tally { rows: expected.len() as u64, ..Tally::default() };
-        assert_eq!(tally, all_well, "{form} of {}, limited: {limited}", set.table);
+        assert_eq!(rows, expected, "{form} of {}, limited: {limited}: {stats:?}", set.table);
+        let all_well = ScanStats { rows: expected.len() as u64, ..ScanStats::default() };
+        assert_eq!(stats, all_well, "{form} of {}, limited: {limited}", set.table);
     }
     assert_eq!(source.tables().unwrap(), [set.table], "{form}");
 }

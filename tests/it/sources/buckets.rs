@@ -364,8 +364,8 @@ fn folders_as_programs_mark_them_are_passed_over() {
             buckets::mark_folder(bucket, "user_enrolments/batchid=b2");
         }
         for only in [None, Some(&["b1"][..])] {
-            let (rows, tally) = read(&source(store.clone()), &wanted(only)).unwrap();
-            assert_eq!((rows, tally.bad.len()), (vec!["b1|c|u".to_owned()], 0));
+            let (rows, stats) = read(&source(store.clone()), &wanted(only)).unwrap();
+            assert_eq!((rows, stats.bad.len()), (vec!["b1|c|u".to_owned()], 0));
         }
         assert_eq!(source(store).tables(), Ok(vec![Table::UserEnrolments]));
     });

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use exhaust::config::checked::{CsvDialect, MaxBadRows};
-use exhaust::sources::{Source, SourceError, Tally};
+use exhaust::sources::{ScanStats, Source, SourceError};
 use exhaust::tables::plan::Scan;
 use exhaust::tables::schema::{Column, Kind, Table};
 use exhaust::worker::verdict;
@@ -104,9 +104,9 @@ fn with_bad_rows(form: &str, all: usize, bad: usize, directory: &Path) {
 }
 
 /// Reads users, and judges them as a table that is read for everybody.
-fn judged(source: &dyn Source, scan: &Scan, max: MaxBadRows) -> Result<(Vec<String>, Tally), SourceError> {
-    let (rows, tally) = read(source, scan)?;
-    verdict::whole_table(Table::User, &tally, max).map(|()| (rows, tally))
+fn judged(source: &dyn Source, scan: &Scan, max: MaxBadRows) -> Result<(Vec<String>, ScanStats), SourceError> {
+    let (rows, stats) = read(source, scan)?;
+    verdict::whole_table(Table::User, &stats, max).map(|()| (rows, stats))
 }
 
 const MAX: MaxBadRows = MaxBadRows { share: 0.001, at_least: 10 };
@@ -122,10 +122,10 @@ fn too_many_unusable_rows_in_files() {
             let directory = tempfile::tempdir().unwrap();
             with_bad_rows(form, all, bad, directory.path());
             match judged(&in_directory(directory.path()), &users(None), MAX) {
-                Ok((rows, tally)) => {
+                Ok((rows, stats)) => {
                     assert!(fine, "{form}: {bad} of {all}");
                     assert_eq!(rows.len(), all - bad);
-                    assert_eq!(tally.bad["active is not a boolean"], bad as u64);
+                    assert_eq!(stats.bad["active is not a boolean"], bad as u64);
                 }
                 Err(error) => {
                     assert!(!fine, "{form}: {bad} of {all}: {}", error.detail);
@@ -150,10 +150,10 @@ fn too_many_unusable_rows_in_a_database() {
                 FROM generate_series(1, {all}) AS i"
         ));
         match judged(&database(&place, settings()), &users(None), MAX) {
-            Ok((rows, tally)) => {
+            Ok((rows, stats)) => {
                 assert!(fine, "{bad} of {all}");
                 assert_eq!(rows.len(), good);
-                assert_eq!(tally.bad["active is not a boolean"], bad as u64);
+                assert_eq!(stats.bad["active is not a boolean"], bad as u64);
             }
             Err(error) => {
                 assert!(!fine, "{bad} of {all}: {}", error.detail);
@@ -169,9 +169,9 @@ fn unusable_rows_that_were_not_asked_for_do_not_count() {
     let only = Some(("userid", ["u1", "u2"].as_slice()));
     let check = |source: &dyn Source| {
         assert!(judged(source, &users(None), MAX).is_err());
-        let (rows, tally) = judged(source, &users(only), MAX).unwrap();
+        let (rows, stats) = judged(source, &users(only), MAX).unwrap();
         assert_eq!(rows, ["u1|true", "u2|true"]);
-        assert!(tally.bad.is_empty(), "{tally:?}");
+        assert!(stats.bad.is_empty(), "{stats:?}");
     };
     for form in ["user.csv", "user.jsonl"] {
         let directory = tempfile::tempdir().unwrap();

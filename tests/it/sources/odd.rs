@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use exhaust::config::checked::CsvDialect;
-use exhaust::sources::{Source, Tally};
+use exhaust::sources::{ScanStats, Source};
 use exhaust::tables::schema::{Column, Kind, Table};
 
 use super::forms::{self, Format, Spelling};
@@ -85,7 +85,7 @@ fn enrolments() {
     ];
     let of_b2 = "b2|u10|false|-|2020-06-30T12:50:04Z|0";
     in_every_form(&set, |form, source| {
-        let (rows, tally) = read(source, &scan(set.table, &set.asked, None)).unwrap();
+        let (rows, stats) = read(source, &scan(set.table, &set.asked, None)).unwrap();
         assert_eq!(rows, [&of_b1[..], &[of_b2]].concat(), "{form}");
         let bad = [
             ("active is not a boolean", 2),
@@ -94,19 +94,19 @@ fn enrolments() {
             ("empty userid", 1),
         ];
         assert_eq!(
-            tally,
-            Tally {
+            stats,
+            ScanStats {
                 rows: 5,
                 bad: counted(&bad),
                 unreadable_dates: 4,
-                faults: tally.faults.clone(),
-                ..Tally::default()
+                faults: stats.faults.clone(),
+                ..ScanStats::default()
             },
             "{form}"
         );
 
         // A row of another batch is nobody's business; one without batch may be anybody's.
-        let (rows, tally) = read(source, &scan(set.table, &set.asked, Some(("batchid", &["b1"])))).unwrap();
+        let (rows, stats) = read(source, &scan(set.table, &set.asked, Some(("batchid", &["b1"])))).unwrap();
         assert_eq!(rows, of_b1, "{form}");
         let bad = [
             ("active is not a boolean", 1),
@@ -115,13 +115,13 @@ fn enrolments() {
             ("empty userid", 1),
         ];
         assert_eq!(
-            tally,
-            Tally {
+            stats,
+            ScanStats {
                 rows: 4,
                 bad: counted(&bad),
                 unreadable_dates: 3,
-                faults: tally.faults.clone(),
-                ..Tally::default()
+                faults: stats.faults.clone(),
+                ..ScanStats::default()
             },
             "{form}"
         );
@@ -137,9 +137,9 @@ fn scores() {
         vec![Column::key("attempt_id"), Column::required("total_score", Kind::Decimal)],
     );
     in_every_form(&set, |form, source| {
-        let (rows, tally) = read(source, &scan(set.table, &set.asked, None)).unwrap();
+        let (rows, stats) = read(source, &scan(set.table, &set.asked, None)).unwrap();
         assert_eq!(rows, ["a1|7000000", "a2|-1250000", "a4|1", "a5|-", "a6|-"], "{form}");
-        assert_eq!(tally.bad, counted(&[("total_score is not a number", 1)]), "{form}");
+        assert_eq!(stats.bad, counted(&[("total_score is not a number", 1)]), "{form}");
     });
 }
 
@@ -164,11 +164,11 @@ fn counters() {
         ],
     );
     in_every_form(&set, |form, source| {
-        let (rows, tally) = read(source, &scan(set.table, &set.asked, None)).unwrap();
+        let (rows, stats) = read(source, &scan(set.table, &set.asked, None)).unwrap();
         let expected = ["a1|4|2020-06-30T07:50:04Z", "a2|5|2020-06-30T07:50:04Z", "a3|6|-", "a4|-|-", "a7|-|-"];
         assert_eq!(rows, expected, "{form}");
-        assert_eq!(tally.bad.values().sum::<u64>(), 2, "{form}");
-        assert_eq!(tally.unreadable_dates, 1, "{form}");
+        assert_eq!(stats.bad.values().sum::<u64>(), 2, "{form}");
+        assert_eq!(stats.unreadable_dates, 1, "{form}");
     });
 }
 
@@ -181,9 +181,9 @@ fn a_flat_counter() {
         vec![Column::key("activity_id"), Column::required("agg", Kind::CompletedCount)],
     );
     in_every_form(&set, |form, source| {
-        let (rows, tally) = read(source, &scan(set.table, &set.asked, None)).unwrap();
+        let (rows, stats) = read(source, &scan(set.table, &set.asked, None)).unwrap();
         assert_eq!(rows, ["a1|4", "a2|-"], "{form}");
-        assert_eq!(tally.bad, counted(&[("completedCount is not a number", 1)]), "{form}");
+        assert_eq!(stats.bad, counted(&[("completedCount is not a number", 1)]), "{form}");
     });
 }
 
@@ -192,10 +192,10 @@ const LATIN: &[u8] = b"J\xfcrgen";
 
 fn check_latin(form: &str, source: &dyn Source) {
     let columns = [Column::key("userid"), Column::optional("firstname", Kind::Text)];
-    let (rows, tally) = read(source, &scan(Table::User, &columns, None)).unwrap();
+    let (rows, stats) = read(source, &scan(Table::User, &columns, None)).unwrap();
     assert_eq!(rows, ["u1|J\u{fffd}rgen", "u2|Jürgen"], "{form}");
-    assert_eq!(tally.odd, counted(&[("bytes that are not UTF-8", 1)]), "{form}");
-    assert_eq!((tally.rows, tally.bad), (2, BTreeMap::new()), "{form}");
+    assert_eq!(stats.odd, counted(&[("bytes that are not UTF-8", 1)]), "{form}");
+    assert_eq!((stats.rows, stats.bad), (2, BTreeMap::new()), "{form}");
 }
 
 #[test]
@@ -241,9 +241,9 @@ fn lines_that_are_broken() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join(name), text).unwrap();
         let source = files(directory.path(), CsvDialect::Rfc4180, settings());
-        let (got, tally) = read(&source, &scan(Table::User, &columns, None)).unwrap();
+        let (got, stats) = read(&source, &scan(Table::User, &columns, None)).unwrap();
         assert_eq!(got, rows, "{name}");
-        assert_eq!(tally.bad.values().sum::<u64>(), bad, "{name}: {tally:?}");
+        assert_eq!(stats.bad.values().sum::<u64>(), bad, "{name}: {stats:?}");
         // Whose they are cannot be read.
         let limited = scan(Table::User, &columns, Some(("userid", &["u3"])));
         assert_eq!(read(&source, &limited).unwrap().1.bad.values().sum::<u64>(), bad, "{name}");

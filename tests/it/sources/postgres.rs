@@ -98,14 +98,14 @@ fn many_users(place: &TestDatabase) -> Scan {
 }
 
 fn check_many(source: &PostgresSource, scan: &Scan) {
-    let (rows, tally) = read(source, scan).unwrap();
+    let (rows, stats) = read(source, scan).unwrap();
     let name = "name".repeat(50);
     let mut expected: Vec<String> = (0..30_000).step_by(3).map(|i| format!("u{i}|{name}")).collect();
     expected.push("u'\"\\\t|odd".to_owned());
     expected.sort_unstable();
     assert_eq!(rows, expected);
-    assert_eq!(tally.rows, 10_001);
-    assert_eq!(tally.bad.values().sum::<u64>(), 1);
+    assert_eq!(stats.rows, 10_001);
+    assert_eq!(stats.bad.values().sum::<u64>(), 1);
 }
 
 #[test]
@@ -134,12 +134,12 @@ fn more_rows_than_a_chunk() {
          INSERT INTO platform.user SELECT 'u' || i, repeat(E'a\tb\\\\', 20) FROM generate_series(1, 120000) AS i",
     );
     let columns = [Column::key("userid"), Column::optional("firstname", Kind::Text)];
-    let (rows, tally) = read(&database(&place, settings()), &scan(Table::User, &columns, None)).unwrap();
+    let (rows, stats) = read(&database(&place, settings()), &scan(Table::User, &columns, None)).unwrap();
     let name = "a\tb\\".repeat(20);
     let mut expected: Vec<String> = (1..=120_000).map(|i| format!("u{i}|{name}")).collect();
     expected.sort_unstable();
     assert!(rows == expected);
-    assert_eq!(tally.rows, 120_000);
+    assert_eq!(stats.rows, 120_000);
 }
 
 #[test]

@@ -6,23 +6,23 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, TimeUnit};
-use exhaust::sources::{Source, SourceError, Tally};
+use exhaust::sources::{ScanStats, Source, SourceError};
 use exhaust::tables::chunk::{Chunk, Texts};
 use exhaust::tables::plan::Scan;
 
 use super::forms::time;
 use super::sets::Type;
 
-/// The rows in order, cells parted by `|`, `-` for nothing; and the tally.
-pub(crate) fn read(source: &dyn Source, scan: &Scan) -> Result<(Vec<String>, Tally), SourceError> {
+/// The rows in order, cells parted by `|`, `-` for nothing; and the stats.
+pub(crate) fn read(source: &dyn Source, scan: &Scan) -> Result<(Vec<String>, ScanStats), SourceError> {
     let rows = Mutex::new(Vec::new());
-    let tally = source.read(scan, &|chunk| {
+    let stats = source.read(scan, &|chunk| {
         assert_eq!(chunk.columns().len(), scan.columns.len());
         rows.lock().unwrap().extend(chunk.rows().map(|row| printed(chunk, row)));
     })?;
     let mut rows = rows.into_inner().unwrap();
     rows.sort_unstable();
-    Ok((rows, tally))
+    Ok((rows, stats))
 }
 
 fn printed(chunk: &Chunk, row: usize) -> String {

@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use exhaust::sources::postgres::PostgresSource;
-use exhaust::sources::{Source, SourceError, Tally};
+use exhaust::sources::{ScanStats, Source, SourceError};
 use exhaust::tables::plan::Scan;
 use exhaust::tables::schema::{Column, Kind, Table};
 use rayon::prelude::*;
@@ -67,7 +67,7 @@ impl Place {
     }
 }
 
-fn assert_silent(outcome: &Result<Tally, SourceError>, start: Instant) {
+fn assert_silent(outcome: &Result<ScanStats, SourceError>, start: Instant) {
     let error = outcome.as_ref().unwrap_err();
     assert_eq!(error.message, format!("table {}: the PostgreSQL server has not answered for 1 s", error.table));
     assert!(error.detail.contains("has not answered for 1 s"), "{}", error.detail);
@@ -221,10 +221,10 @@ fn time_that_we_take_is_not_silence() {
         return;
     };
     let rows = AtomicUsize::new(0);
-    let tally = place.patient.with_silence(PATIENT).read(&users(None), &|chunk| {
+    let stats = place.patient.with_silence(PATIENT).read(&users(None), &|chunk| {
         if rows.fetch_add(chunk.len(), Ordering::Relaxed) == 0 {
             sleep(PATIENT * 3 / 2);
         }
     });
-    assert_eq!(tally.unwrap().rows, 1000);
+    assert_eq!(stats.unwrap().rows, 1000);
 }

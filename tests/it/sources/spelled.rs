@@ -423,12 +423,12 @@ fn made_up_tables_are_read_as_they_are_meant() {
         let keys: Option<Vec<&str>> = made.keys.as_ref().map(|keys| keys.iter().map(String::as_str).collect());
         let scan = scan(made.table, &asked, keys.as_ref().map(|keys| (made.columns[0].0, keys.as_slice())));
         let shown = || String::from_utf8_lossy(&bytes).into_owned();
-        let (rows, tally) = read(&files(directory.path(), dialect, settings()), &scan)
+        let (rows, stats) = read(&files(directory.path(), dialect, settings()), &scan)
             .unwrap_or_else(|error| panic!("variant {variant}: {}\n{}", error.detail, shown()));
         let (expected, bad, dates) = expected(&made);
         assert_eq!(rows, expected, "variant {variant} ({extension} {dialect:?}) {:?}\n{}", made.stored, shown());
-        let counted = (tally.bad.values().sum::<u64>(), tally.unreadable_dates);
-        assert_eq!(counted, (bad, dates), "variant {variant} ({extension} {dialect:?}): {tally:?}\n{}", shown());
+        let counted = (stats.bad.values().sum::<u64>(), stats.unreadable_dates);
+        assert_eq!(counted, (bad, dates), "variant {variant} ({extension} {dialect:?}): {stats:?}\n{}", shown());
         *seen.entry(extension).or_default() += rows.len() as u64;
     }
     assert!(seen.values().all(|rows| *rows > 1_000), "{seen:?}");

@@ -54,7 +54,7 @@ fn spellings_on_postgresql() {
     ));
     let source = database(&place, settings());
     let columns = [Column::key("userid"), Column::optional("enrolleddate", Kind::Instant)];
-    let (rows, tally) = read(&source, &scan(Table::UserEnrolments, &columns, None)).unwrap();
+    let (rows, stats) = read(&source, &scan(Table::UserEnrolments, &columns, None)).unwrap();
     assert_eq!(
         rows,
         [
@@ -66,19 +66,19 @@ fn spellings_on_postgresql() {
             "u6|-"
         ]
     );
-    assert_eq!(tally.unreadable_dates, 1);
+    assert_eq!(stats.unreadable_dates, 1);
     let columns = [Column::key("user_id"), Column::required("agg", Kind::CompletedCount)];
-    let (rows, tally) = read(&source, &scan(Table::UserActivityAgg, &columns, None)).unwrap();
+    let (rows, stats) = read(&source, &scan(Table::UserActivityAgg, &columns, None)).unwrap();
     assert_eq!(rows, ["u1|26", "u2|2", "u3|3", "u4|-"]);
-    assert_eq!(tally.bad, BTreeMap::from([("completedCount of aggregates is not a whole number".to_owned(), 1)]));
+    assert_eq!(stats.bad, BTreeMap::from([("completedCount of aggregates is not a whole number".to_owned(), 1)]));
     // Few keys are listed in the statement, many are joined.
     let many: Vec<String> = (0..1_500).map(|n| format!("other{n}")).chain(["u1".to_owned(), "u2".to_owned()]).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     for keys in [&["u1", "u2"][..], &many] {
         let limited = scan(Table::User, &[Column::key("userid")], Some(("userid", keys)));
-        let (rows, tally) = read(&source, &limited).unwrap();
+        let (rows, stats) = read(&source, &limited).unwrap();
         assert_eq!(rows, ["u1", "u1", "u2"], "{} keys", keys.len());
-        assert_eq!(tally.bad, BTreeMap::from([("empty userid".to_owned(), 1)]));
+        assert_eq!(stats.bad, BTreeMap::from([("empty userid".to_owned(), 1)]));
     }
     let columns = [Column::key("batchid"), Column::optional("startdate", Kind::Instant)];
     let error = read(&source, &scan(Table::CourseBatch, &columns, None)).unwrap_err();

@@ -41,7 +41,7 @@ fn fault(place: &Path, expected: &Value) -> Option<String> {
             other => Some(format!("an error with {wanted:?} was expected: {other:?}")),
         };
     }
-    let (rows, tally) = match found {
+    let (rows, stats) = match found {
         Ok(found) => found,
         Err(error) if error.may_pass => return Some(format!("may pass: {error}")),
         Err(_) if expected["or_error"] == true || expected["lines"].is_u64() => return None,
@@ -49,23 +49,23 @@ fn fault(place: &Path, expected: &Value) -> Option<String> {
         Err(error) if expected["partial"] == true && error.message.contains("breaks off inside quotes") => return None,
         Err(error) => return Some(error.detail),
     };
-    let bad = tally.bad.values().sum::<u64>();
+    let bad = stats.bad.values().sum::<u64>();
     if let Some(lines) = expected["lines"].as_u64() {
         // Each line is a row, or counted.
-        return (rows.len() as u64 + bad != lines).then(|| format!("{lines} lines: {rows:?} {tally:?}"));
+        return (rows.len() as u64 + bad != lines).then(|| format!("{lines} lines: {rows:?} {stats:?}"));
     }
     if expected["whole"].is_array() {
         let whole: BTreeSet<String> = texts(&expected["whole"]).into_iter().collect();
         let found: BTreeSet<String> = rows.into_iter().collect();
         let more = found.difference(&whole).count() as u64;
         let all = whole.is_subset(&found) && more + bad == u64::from(expected["partial"] == true);
-        return (!all).then(|| format!("{whole:?} expected, {found:?} {tally:?}"));
+        return (!all).then(|| format!("{whole:?} expected, {found:?} {stats:?}"));
     }
-    let odd = tally.odd.values().sum::<u64>();
+    let odd = stats.odd.values().sum::<u64>();
     let as_expected = rows == texts(&expected["rows"])
         && Some(bad) == expected["bad"].as_u64()
         && Some(odd) == expected["odd"].as_u64();
-    (!as_expected).then(|| format!("{expected} expected: {rows:?} {tally:?}"))
+    (!as_expected).then(|| format!("{expected} expected: {rows:?} {stats:?}"))
 }
 
 #[test]

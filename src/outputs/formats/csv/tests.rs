@@ -9,7 +9,7 @@ fn column<'a>(heading: &'a str, from_data: bool, values: Values<'a>) -> TableCol
 
 fn csv(columns: Vec<TableColumn<'_>>, rows: usize, options: CsvOptions) -> String {
     let mut bytes = Vec::new();
-    let written = write(&mut &Finished { rows, listed: None, columns }, &options, &mut bytes).unwrap();
+    let written = write(&mut &Finished { rows, listed: None, columns }, options, &mut bytes).unwrap();
     assert_eq!(written, rows as u64);
     String::from_utf8(bytes).unwrap()
 }
@@ -161,7 +161,7 @@ fn who_is_listed_comes_first_guarded_and_hidden_where_need_be() {
     };
     let csv = |table: Finished<'_>, options: CsvOptions| {
         let mut bytes = Vec::new();
-        write(&mut &table, &options, &mut bytes).unwrap();
+        write(&mut &table, options, &mut bytes).unwrap();
         String::from_utf8(bytes).unwrap()
     };
     let open = CsvOptions { formula_guard: false, ..CsvOptions::default() };
@@ -209,7 +209,7 @@ fn a_writer_that_fails_is_an_error() {
         }
     }
     let table = Finished { rows: 0, listed: None, columns: vec![column("a", false, Values::Constant(""))] };
-    let error = write(&mut &table, &CsvOptions::default(), &mut Full).unwrap_err();
+    let error = write(&mut &table, CsvOptions::default(), &mut Full).unwrap_err();
     let WriteError::Store(error) = error else { panic!("{error}") };
     assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
 }

@@ -24,7 +24,7 @@ fn a_byte_order_mark_and_crlf_and_other_capitals() {
 fn a_wrong_field_count_is_one_unusable_row_with_its_line() {
     let read = user_csv(b"userid,firstname\nu1,A\nu2\nu3,C,x\nu4,D\n").unwrap();
     assert_eq!(read.rows, ["u1|A|", "u4|D|"]);
-    assert_eq!(bad(&read.tally), [("broken CSV line", 2)]);
+    assert_eq!(bad(&read.stats), [("broken CSV line", 2)]);
 }
 
 #[test]
@@ -32,10 +32,10 @@ fn broken_lines_name_the_first_with_either_line_end() {
     for end in ["\n", "\r\n"] {
         let mut text = format!("userid,firstname{end}u1,\"A{end}B\"{end}");
         text.extend(std::iter::repeat_n(format!("u2{end}"), 11));
-        let tally = user_csv(text.as_bytes()).unwrap().tally;
-        assert_eq!((tally.rows, bad(&tally)), (1, vec![("broken CSV line", 11)]));
+        let stats = user_csv(text.as_bytes()).unwrap().stats;
+        assert_eq!((stats.rows, bad(&stats)), (1, vec![("broken CSV line", 11)]));
         // Line 1 is the header, lines 2 and 3 are the first row.
-        let first = tally.faults.first().unwrap();
+        let first = stats.faults.first().unwrap();
         assert_eq!((first.file.as_str(), first.line), ("user.csv", 4));
     }
 }
@@ -55,7 +55,7 @@ fn a_quote_that_is_not_closed_stops_the_load_for_it_swallows_rows() {
 fn bytes_that_are_not_utf8_are_replaced_and_counted() {
     let read = user_csv(b"userid,firstname\nu1,Ren\xE9\n").unwrap();
     assert_eq!(read.rows, ["u1|Ren\u{FFFD}|"]);
-    assert_eq!(read.tally.odd.get("bytes that are not UTF-8"), Some(&1));
+    assert_eq!(read.stats.odd.get("bytes that are not UTF-8"), Some(&1));
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_row_whose_quotes_are_wrong_is_counted() {
         ("broken CSV line: \\\" inside quotes (another csv_dialect?)", 1),
         ("broken CSV line: text after a closing quote", 1),
     ];
-    assert_eq!(bad(&read.tally), reasons);
+    assert_eq!(bad(&read.stats), reasons);
     let error = user_csv(b"userid,\"first\"name\nu1,x\n").err().unwrap();
     assert_eq!(error.message, "table user: user.csv line 1: broken CSV line: text after a closing quote");
 }
@@ -114,11 +114,11 @@ fn a_flat_count_stands_in_for_the_map() {
     let map = b"user_id,agg\nu1,\"{'completedCount': 4}\"\nu2,{}\nu3,4\n";
     let found = read(holding(&[("user_activity_agg.csv", map)]).path(), &scan).unwrap();
     assert_eq!(found.rows, ["u1|4", "u2|"]);
-    assert_eq!(bad(&found.tally), [("agg is not a map", 1)]);
+    assert_eq!(bad(&found.stats), [("agg is not a map", 1)]);
     let flat = b"user_id,completedcount\nu1,4\nu2,\nu3,x\n";
     let found = read(holding(&[("user_activity_agg.csv", flat)]).path(), &scan).unwrap();
     assert_eq!(found.rows, ["u1|4", "u2|"]);
-    assert_eq!(bad(&found.tally), [("completedCount is not a number", 1)]);
+    assert_eq!(bad(&found.stats), [("completedCount is not a number", 1)]);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn columns_of_today_and_of_2020_row_by_row() {
     let content = b"batch_id,context_id,user_id\nb1,,u1\n,b1,u2\nb2,b1,u3\nb1,b2,u4\n,b2,u5\n,,u6\n";
     let found = read(holding(&[("assessment_aggregator.csv", content)]).path(), &scan).unwrap();
     assert_eq!(found.rows, ["b1|u1", "b1|u2", "b1|u4"]);
-    assert_eq!(bad(&found.tally), [("empty batch_id", 1)]);
+    assert_eq!(bad(&found.stats), [("empty batch_id", 1)]);
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn a_uuid_is_its_text_in_keys_too() {
         let all = read(directory.path(), &scan(Table::User, users(Kind::Text), None)).unwrap();
         let expected: Vec<String> = (0..100).map(|n| format!("{}|{0}", text(n))).collect();
         assert_eq!(all.rows, expected);
-        assert!(all.tally.odd.is_empty() && all.tally.bad.is_empty());
+        assert!(all.stats.odd.is_empty() && all.stats.bad.is_empty());
         for wanted in [&[7][..], &[0, 99], &(0..100).collect::<Vec<u8>>()] {
             let keys: Vec<String> = wanted.iter().map(|n| text(*n)).collect();
             let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
@@ -133,7 +133,7 @@ fn text_that_is_not_utf8_costs_its_cell() {
         let expected: Vec<String> =
             (0..ROWS).map(|n| format!("u{n:05}|{}", if n == at { "J\u{fffd}rgen" } else { "x" })).collect();
         assert!(all.rows == expected, "{at} {dictionary} {group}: {} rows", all.rows.len());
-        assert_eq!(all.tally.odd.get("bytes that are not UTF-8"), Some(&1));
+        assert_eq!(all.stats.odd.get("bytes that are not UTF-8"), Some(&1));
         // Few rows, which are jumped to.
         let (key, next) = (format!("u{at:05}"), format!("u{:05}", (at + 1) % ROWS));
         let few = read(directory.path(), &scan(Table::User, users(Kind::Text), Some(&[&key, &next]))).unwrap();

@@ -106,7 +106,7 @@ fn partition_columns_come_from_the_log() {
         ..scan(Table::User, vec![Column::key("userid"), Column::key("block")], None)
     };
     let read = read(lake.0.path(), &by_block).unwrap();
-    assert_eq!((read.rows, bad(&read.tally)), (vec!["u2|x".to_owned()], vec![("empty block", 1)]));
+    assert_eq!((read.rows, bad(&read.stats)), (vec!["u2|x".to_owned()], vec![("empty block", 1)]));
     actions[2]["add"]["partitionValues"] = json!({});
     lake.commit(0, &actions);
     assert!(lake.read().unwrap_err().contains("without a value of its partition column 'block'"));

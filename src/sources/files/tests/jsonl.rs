@@ -21,8 +21,8 @@ fn native_values_follow_the_rules_of_text() {
 "#;
     let read = lines(Table::UserActivityAgg, columns, content).unwrap();
     assert_eq!(read.rows, ["3|6|", "u1|4|2020-07-21T08:30:48.855", "u2|5|2020-07-21T08:30:48.855", "u5||"]);
-    assert_eq!(bad(&read.tally), [("agg is not a map", 1)]);
-    assert_eq!(read.tally.unreadable_dates, 1);
+    assert_eq!(bad(&read.stats), [("agg is not a map", 1)]);
+    assert_eq!(read.stats.unreadable_dates, 1);
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn broken_lines_and_what_is_no_object_are_unusable() {
         "{\"userid\": \"u1\"}\n{\"userid\": \n[1]\n{'userid': 'u2'}\n  \r\n{\"userid\": \"u3\"}\r\n{\"userid\": \"\"}";
     let read = lines(Table::User, vec![Column::key("userid")], content).unwrap();
     assert_eq!(read.rows, ["u1", "u3"]);
-    assert_eq!(bad(&read.tally), [("broken JSON", 3), ("empty userid", 1)]);
+    assert_eq!(bad(&read.stats), [("broken JSON", 3), ("empty userid", 1)]);
 }
 
 #[test]

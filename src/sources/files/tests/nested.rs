@@ -226,7 +226,7 @@ fn a_fraction_is_no_count_by_its_levels_and_whole() {
         let columns = vec![Column::key("user_id"), Column::required("agg", Kind::CompletedCount)];
         let found = read(directory.path(), &scan(Table::UserActivityAgg, columns, None)).unwrap();
         assert_eq!(found.rows, ["u1|26"]);
-        assert_eq!(bad(&found.tally), [("completedCount of aggregates is not a whole number", 2)]);
+        assert_eq!(bad(&found.stats), [("completedCount of aggregates is not a whole number", 2)]);
     }
 }
 
@@ -274,11 +274,11 @@ fn keys_in_two_columns() {
             rows.lock().unwrap().extend(chunk.rows().map(|row| format!("{}|{}", texts[0].get(row), texts[1].get(row))));
         };
         let source = FilesSource::new(directory.path().to_owned(), CsvDialect::Rfc4180, settings);
-        let tally = source.read(&scan, &sink).unwrap();
+        let stats = source.read(&scan, &sink).unwrap();
         let mut rows = rows.into_inner().unwrap();
         rows.sort();
         let of_keys: Vec<&String> = expected.iter().filter(|row| keys.contains(&&row[..3])).collect();
         assert!(rows.iter().eq(of_keys), "{keys:?}");
-        assert!(tally.bad.values().sum::<u64>() <= bad_rows);
+        assert!(stats.bad.values().sum::<u64>() <= bad_rows);
     }
 }

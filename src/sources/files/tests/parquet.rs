@@ -31,12 +31,12 @@ fn one(table: Table, kinds: Vec<Column>, columns: Vec<(&str, ArrayRef)>) -> Resu
 }
 
 /// A column `x` of a kind, its values in the order of the rows.
-fn values(kind: Kind, array: ArrayRef) -> (Vec<String>, Tally) {
+fn values(kind: Kind, array: ArrayRef) -> (Vec<String>, ScanStats) {
     let keys: ArrayRef = Arc::new(StringArray::from_iter_values((0..array.len()).map(|row| format!("k{row}"))));
     let kinds = vec![Column::key("k"), Column::optional("x", kind)];
     let read = one(Table::User, kinds, vec![("k", keys), ("x", array)]).unwrap();
     let values = read.rows.iter().map(|row| row.split_once('|').unwrap().1.to_owned()).collect();
-    (values, read.tally)
+    (values, read.stats)
 }
 
 #[test]
@@ -54,9 +54,9 @@ fn text_of_every_type() {
     assert_eq!(values(Kind::Text, Arc::new(Int32Array::from(vec![7]))).0, ["7"]);
     assert_eq!(values(Kind::Text, Arc::new(BooleanArray::from(vec![true]))).0, ["true"]);
     assert_eq!(values(Kind::Text, Arc::new(Float64Array::from(vec![7.0, 0.5]))).0, ["7", "0.5"]);
-    let (text, tally) = values(Kind::Text, Arc::new(BinaryArray::from(vec![b"a\xFF".as_slice()])));
+    let (text, stats) = values(Kind::Text, Arc::new(BinaryArray::from(vec![b"a\xFF".as_slice()])));
     assert_eq!(text, ["a\u{FFFD}"]);
-    assert_eq!(tally.odd.get("bytes that are not UTF-8"), Some(&1));
+    assert_eq!(stats.odd.get("bytes that are not UTF-8"), Some(&1));
 }
 
 #[test]
@@ -69,18 +69,18 @@ fn booleans_and_numbers_of_every_type() {
     ] {
         assert_eq!(values(Kind::Bool, array).0, ["true", "false", ""]);
     }
-    let (counts, tally) = values(Kind::Count, Arc::new(Float64Array::from(vec![4.0, 4.5])));
+    let (counts, stats) = values(Kind::Count, Arc::new(Float64Array::from(vec![4.0, 4.5])));
     assert_eq!(counts, ["4"]);
-    assert_eq!(bad(&tally), [("x is not a number", 1)]);
+    assert_eq!(bad(&stats), [("x is not a number", 1)]);
     let cents = Decimal128Array::from(vec![425, -50]).with_precision_and_scale(10, 2).unwrap();
     assert_eq!(values(Kind::Decimal, Arc::new(cents)).0, ["4250000", "-500000"]);
     // Not a number is nothing there, wherever a value is read from it; text it stays.
-    let (halves, tally) = values(Kind::Decimal, Arc::new(Float64Array::from(vec![0.1, f64::NAN, f64::INFINITY])));
+    let (halves, stats) = values(Kind::Decimal, Arc::new(Float64Array::from(vec![0.1, f64::NAN, f64::INFINITY])));
     assert_eq!(halves, ["100000", ""]);
-    assert_eq!(bad(&tally), [("x is not a number", 1)]);
+    assert_eq!(bad(&stats), [("x is not a number", 1)]);
     for kind in [Kind::Bool, Kind::Count, Kind::Entries, Kind::Instant] {
-        let (nothing, tally) = values(kind, Arc::new(Float64Array::from(vec![f64::NAN])));
-        assert_eq!((nothing, tally.unreadable_dates, bad(&tally)), (vec![String::new()], 0, vec![]), "{kind:?}");
+        let (nothing, stats) = values(kind, Arc::new(Float64Array::from(vec![f64::NAN])));
+        assert_eq!((nothing, stats.unreadable_dates, bad(&stats)), (vec![String::new()], 0, vec![]), "{kind:?}");
     }
     assert_eq!(values(Kind::Text, Arc::new(Float64Array::from(vec![f64::NAN]))).0, ["NaN"]);
     assert_eq!(values(Kind::Decimal, Arc::new(Int32Array::from(vec![3]))).0, ["3000000"]);
@@ -100,9 +100,9 @@ fn instants_with_zone_are_converted_and_without_are_local() {
     assert_eq!(values(Kind::Instant, Arc::new(nanos)).0, [local]);
     // Day 18443 is 2020-06-30.
     assert_eq!(values(Kind::Instant, Arc::new(Date32Array::from(vec![18_443]))).0, ["2020-06-29T18:30:00"]);
-    let (text, tally) = values(Kind::Instant, Arc::new(StringArray::from(vec!["2020-06-30 07:50:04:000+0000", "x"])));
+    let (text, stats) = values(Kind::Instant, Arc::new(StringArray::from(vec!["2020-06-30 07:50:04:000+0000", "x"])));
     assert_eq!(text, [utc, ""]);
-    assert_eq!(tally.unreadable_dates, 1);
+    assert_eq!(stats.unreadable_dates, 1);
 }
 
 /// Found in review: in nanoseconds, years beyond 2262 wrap, and a batch that never ends had ended.
@@ -159,12 +159,12 @@ fn maps_lists_and_structs() {
     let fields = StructArray::from(vec![(field(DataType::Utf8), dates)]);
     assert_eq!(values(Kind::LastUpdated, Arc::new(fields)).0, ["2020-07-21T08:30:48.855"]);
 
-    let (counts, tally) = values(Kind::CompletedCount, Arc::new(StringArray::from(vec!["{'completedCount': 4}", "4"])));
+    let (counts, stats) = values(Kind::CompletedCount, Arc::new(StringArray::from(vec!["{'completedCount': 4}", "4"])));
     assert_eq!(counts, ["4"]);
-    assert_eq!(bad(&tally), [("x is not a map", 1)]);
-    let (counts, tally) = values(Kind::CompletedCount, Arc::new(Int32Array::from(vec![4])));
+    assert_eq!(bad(&stats), [("x is not a map", 1)]);
+    let (counts, stats) = values(Kind::CompletedCount, Arc::new(Int32Array::from(vec![4])));
     assert!(counts.is_empty());
-    assert_eq!(bad(&tally), [("x is not a map", 1)]);
+    assert_eq!(bad(&stats), [("x is not a map", 1)]);
 }
 
 #[test]
@@ -182,12 +182,12 @@ fn only_wanted_keys_are_read_and_faults_name_their_row() {
     let read = wanted(&["b07"]).unwrap();
     assert_eq!(read.rows.len(), 10);
     assert_eq!(read.rows[0], "b07|u70|true|");
-    assert_eq!(bad(&read.tally), [("empty batchid", 1)]);
-    let tally = wanted(&["b03", "b05"]).unwrap().tally;
-    assert_eq!((tally.rows, bad(&tally)), (4, vec![("active is not a boolean", 16), ("empty batchid", 1)]));
-    let by_key: Vec<_> = tally.faults.iter().map(|(key, faults)| (key, faults.unusable)).collect();
+    assert_eq!(bad(&read.stats), [("empty batchid", 1)]);
+    let stats = wanted(&["b03", "b05"]).unwrap().stats;
+    assert_eq!((stats.rows, bad(&stats)), (4, vec![("active is not a boolean", 16), ("empty batchid", 1)]));
+    let by_key: Vec<_> = stats.faults.iter().map(|(key, faults)| (key, faults.unusable)).collect();
     assert_eq!(by_key, [("", 1), ("b03", 8), ("b05", 8)]);
-    let first = tally.faults.first().unwrap();
+    let first = stats.faults.first().unwrap();
     assert_eq!((first.file.as_str(), first.line), ("user_enrolments.parquet", 31));
 }
 
