@@ -43,7 +43,7 @@ pub fn content_type(file_name: &str) -> &'static str {
     let extension = file_name.rsplit('.').next().unwrap_or_default();
     match extension {
         "gz" => "application/gzip",
-        super::protect::EXTENSION => "application/zip",
+        "zip" => "application/zip",
         _ => Format::ALL
             .into_iter()
             .find(|format| format.extension == extension)

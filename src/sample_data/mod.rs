@@ -25,7 +25,7 @@ use crate::tables::schema::Table;
 use plan::Plan;
 
 /// The largest scale: identifiers have room for no more.
-pub const MAX_SCALE: f64 = 100.0;
+const MAX_SCALE: f64 = 100.0;
 
 /// What to make.
 #[derive(Clone, Debug, PartialEq)]

@@ -108,7 +108,7 @@ pub(super) fn learner_id(plan: &Plan, learner: u64, out: &mut String) {
 }
 
 /// The learner of a row of `user`. A few rows are a second row of the learner before.
-pub(super) fn learner_of_row(plan: &Plan, row: u64) -> (u64, bool) {
+fn learner_of_row(plan: &Plan, row: u64) -> (u64, bool) {
     let again = row % 2 == 1 && plan.draws(Of::Duplicate, u64::MAX, row).one_in(200);
     (row - u64::from(again), again)
 }

@@ -16,10 +16,14 @@ const KNOWN: &[(&str, &str)] = &[
     ("src/reports/job_config.rs", "from_request_data"),
     ("src/reports/mod.rs", "PIECE_ROWS"),
     ("src/reports/mod.rs", "reconciled"),
-    ("src/reports/table.rs", "push_parts"),
+    ("src/columnar/text_block.rs", "push_parts"),
+    ("src/requests/status.rs", "is_final"),
     ("src/requests/types.rs", "DESCRIBED"),
-    ("src/sample_data/mod.rs", "MAX_SCALE"),
-    ("src/sample_data/people.rs", "learner_of_row"),
+    ("src/requests/stored.rs", "into_text"),
+    ("src/tables/chunk.rs", "Booleans"),
+    ("src/tables/plan.rs", "learner_range"),
+    ("src/tables/plan.rs", "Reach"),
+    ("src/tables/plan.rs", "LoadPlan"),
     ("src/worker/lifecycle.rs", "STANDALONE_TAG"),
 ];
 
