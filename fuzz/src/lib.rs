@@ -127,7 +127,7 @@ pub fn jobs_toml(data: &[u8]) {
 
 fn config(text: &str) -> Option<Config> {
     let nothing: Environment = std::iter::empty::<(String, String)>().collect();
-    exhaust::config::check(text, Path::new("/etc/exhaustd/jobs.toml"), &nothing, &exhaust::reports::names()).ok()
+    exhaust::config::check(text, Path::new("/etc/exhaustd/jobs.toml"), &nothing, exhaust::reports::registry()).ok()
 }
 
 /// An expression: what comes next comes after, and is found again from the end.

@@ -69,7 +69,7 @@ fn jobs(asked: &Asked) -> Value {
         .map(|job| JobDescription {
             id: job.id.clone(),
             aliases: job.aliases.clone(),
-            report: job.report.to_owned(),
+            report: job.report.name().to_owned(),
             schedule: job.schedule.as_str().to_owned(),
             next_run: shown(job.schedule.next_after(asked.now, api.config.get().timezone)),
             last_run: shown(api.metrics.last_run(&job.id)),

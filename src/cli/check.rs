@@ -11,7 +11,6 @@ use super::{Ended, load_config};
 use crate::config::Config;
 use crate::config::checked::{DatabaseUrl, Job, Mode, SourcePlace, StorePlace, Zip};
 use crate::outputs::KEY_FILE;
-use crate::reports;
 use crate::requests::{Clock, Housekeeping, Pooling, QueueError, SystemClock};
 use crate::tables::schema::Table;
 use crate::worker::open;
@@ -132,7 +131,7 @@ fn source(config: &Config) -> Reached {
         };
         let there = format!("{} of {} tables in {place}", found.len(), Table::ALL.len());
         let lacks = |job: &Arc<Job>| {
-            let needs = reports::find(job.report)?.needs(&job.options).tables();
+            let needs = job.report.needs(&job.options).tables();
             let tables = missing(&needs);
             (!tables.is_empty()).then(|| format!("job {} lacks {}", job.id, tables.join(", ")))
         };
@@ -260,7 +259,7 @@ fn print(config: &Config, reached: &[Reached], runs: &[(&Arc<Job>, Vec<String>)]
                 Mode::Standalone(_) => "standalone",
             };
             let schedule = job.schedule.as_str().to_owned();
-            [job.id.clone(), job.report.to_owned(), mode.to_owned(), schedule, runs.join(", ")]
+            [job.id.clone(), job.report.name().to_owned(), mode.to_owned(), schedule, runs.join(", ")]
         })
         .collect();
     out!("{}", table(["JOB", "REPORT", "MODE", "SCHEDULE", "NEXT RUNS"], &lines));

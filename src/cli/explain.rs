@@ -23,11 +23,10 @@ use crate::tables::catalog::Catalog;
 use crate::tables::loaded::Shared;
 use crate::tables::plan::Scan;
 use crate::tables::quality::Quality;
-use crate::worker::generate::Meter;
 use crate::worker::load::{self, Learners};
 use crate::worker::stats::LoadStats;
 use crate::worker::stretches::{LEAST, Large, Stretches};
-use crate::worker::{memory, open, plan, verdict};
+use crate::worker::{GroupMetrics, memory, open, plan, verdict};
 
 /// Dry run of a request: which batches it means, what would be loaded, how many learners each report would list.
 /// Reads the source; writes nothing.
@@ -117,8 +116,7 @@ fn explain(config: &Config, asked: &Asked, progress: &Progress) -> Result<Explan
     let (source, timezone) = (open::source(config).map_err(Ended::Usage)?, config.timezone);
     let mut stats = LoadStats::default();
     let metadata: BTreeSet<String> = order.config.metadata_fields().into_iter().map(str::to_owned).collect();
-    let report = reports::find(job.report).ok_or_else(|| Ended::Usage(format!("no report '{}'", job.report)))?;
-    let needs = report.needs(&job.options);
+    let needs = job.report.needs(&job.options);
     progress.say("reading batches and contents");
     let rules = (timezone, config.source.max_bad_rows, memory::for_catalog(config.worker.memory));
     let catalog = load::catalog(source.as_ref(), &metadata, &needs, rules, &mut stats)?;
@@ -145,8 +143,7 @@ fn count(
     config: &Config,
     stats: LoadStats,
 ) -> Result<Explanation, Ended> {
-    let report = reports::find(job.report).ok_or_else(|| Ended::Usage(format!("no report '{}'", job.report)))?;
-    let (needs, total) = (report.needs(&job.options), config.worker.memory.max(LEAST));
+    let (needs, total) = (job.report.needs(&job.options), config.worker.memory.max(LEAST));
     let mut explanation = Explanation { job: job.id.clone(), batches: Vec::new(), scans: Vec::new(), selection, stats };
     let mut lines = BTreeMap::new();
     // As the daemon judges them: broken batches are left out, and the request is judged by what was found of all of them.
@@ -156,22 +153,22 @@ fn count(
         BatchLine { id: about.id.clone(), course: about.course_id.clone(), counts }
     };
     let made = |batch: usize, shared: &Shared| {
-        reports::generate(report, batch, shared, &job.options, |_| Ok::<(), ReportError>(()))
+        reports::generate(job.report, batch, shared, &job.options, |_| Ok::<(), ReportError>(()))
             .map_err(|error| Ended::Failed(error.to_string()))
     };
     let (options, timezone) = (&job.options, config.timezone);
     let mut parts = VecDeque::from([(explanation.selection.batches.clone(), 0)]);
     while let Some((batches, weight)) = parts.pop_front() {
         if let ([batch], true) = (&batches[..], weight > total) {
-            let (batch, meter) = (*batch, Meter::default());
+            let (batch, metrics) = (*batch, GroupMetrics::default());
             let large = Large { source, catalog, batch, needs: &needs, options, timezone, weight, bytes: total };
             let (mut counts, mut quality) = (Counts::default(), Quality::default());
-            Stretches::survey(large, &meter)?.each(&mut |shared| {
+            Stretches::survey(large, &metrics)?.each(&mut |shared| {
                 counts.add(&made(batch, shared)?);
                 quality.add_range(&shared.quality(batch));
                 Ok::<(), Ended>(())
             })?;
-            explanation.stats.merge(meter.load());
+            explanation.stats.merge(metrics.load_stats());
             found.add_batch(&quality);
             match verdict::broken(&quality) {
                 Some(error) => drop(broken.insert(batch, error)),

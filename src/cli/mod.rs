@@ -32,7 +32,7 @@ use crate::config::checked::DatabaseUrl;
 use crate::config::{self, Config, ConfigErrors, Environment};
 use crate::reports;
 use crate::requests::{Clock, DAEMON_CONNECTIONS, Queue, QueueError, SystemClock};
-use crate::worker::{self, World};
+use crate::worker::{self, AppContext};
 
 /// Makes the reports that clients of a course platform request.
 ///
@@ -180,7 +180,7 @@ fn log_to_stderr(arguments: &Arguments) {
 }
 
 fn load_config(file: &std::path::Path) -> Result<Config, Ended> {
-    Ok(config::load(file, &Environment::process(), &reports::names())?)
+    Ok(config::load(file, &Environment::process(), reports::registry())?)
 }
 
 /// The queue alone, for commands that only read it: it is neither made nor migrated.
@@ -205,8 +205,8 @@ fn open_queue(config: &Config) -> Result<Arc<dyn Queue>, Ended> {
     Ok(queue)
 }
 
-fn open_world(config: Config) -> Result<World, Ended> {
-    Ok(worker::open::world(config, Arc::new(SystemClock))?)
+fn open_world(config: Config) -> Result<AppContext, Ended> {
+    Ok(worker::open::app_context(config, Arc::new(SystemClock))?)
 }
 
 impl From<worker::open::OpenError> for Ended {

@@ -43,24 +43,24 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
         // Nothing is made or changed, the tables included.
         open_to_read(&config)?;
     }
-    let world = open_world(config)?;
+    let app = open_world(config)?;
     if !arguments.dry_run {
-        if world.config.get().database.migrate {
-            world.queue.migrate(false)?;
+        if app.config.get().database.migrate {
+            app.queue.migrate(false)?;
         }
-        world.queue.check()?;
-        world.queue.check_writable(true)?;
+        app.queue.check()?;
+        app.queue.check_writable(true)?;
     }
     let mut removed = Vec::new();
     let swept = block_on(async {
-        tokio::spawn(run::stop_on_signals(run::signals()?, world.stop.clone()));
+        tokio::spawn(run::stop_on_signals(run::signals()?, app.stop.clone()));
         // What is gone for good can be millions: only a dry run lists it.
         let mut tell = |one| {
             if arguments.dry_run {
                 removed.push(one);
             }
         };
-        Ok::<_, Ended>(sweep_and_tell(&world, age, arguments.dry_run, &mut tell).await?)
+        Ok::<_, Ended>(sweep_and_tell(&app, age, arguments.dry_run, &mut tell).await?)
     })?;
     if arguments.json {
         outln!("{}", answer(arguments.dry_run, &swept, &removed));
@@ -68,7 +68,7 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
         print_all(arguments.dry_run, &swept, &removed);
     }
     match swept.kept {
-        0 if world.stop.is_set() => Err(Ended::Failed("stopped before the end: the rest is still there".to_owned())),
+        0 if app.stop.is_set() => Err(Ended::Failed("stopped before the end: the rest is still there".to_owned())),
         0 => Ok(()),
         kept => Err(Ended::Failed(format!("{kept} rows or files are kept: the store refused, see above"))),
     }

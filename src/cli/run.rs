@@ -16,7 +16,7 @@ use crate::config::Environment;
 use crate::worker::lifecycle::{self, RunError};
 use crate::worker::reload::Reload;
 use crate::worker::stop::Stop;
-use crate::worker::{self, World};
+use crate::worker::{self, AppContext};
 
 /// The daemon: take requests on the schedules of jobs.toml, make their reports, write them back; and serve the HTTP
 /// API, if `[api] listen` is set.
@@ -33,16 +33,16 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
-    let world = open_world(load_config(config)?)?;
+    let app = open_world(load_config(config)?)?;
     let once = arguments.once;
     block_on(async {
-        tokio::spawn(stop_on_signals(signals()?, world.stop.clone()));
+        tokio::spawn(stop_on_signals(signals()?, app.stop.clone()));
         if !once {
-            tokio::spawn(reload(&world)?);
-            return daemon(&world).await;
+            tokio::spawn(reload(&app)?);
+            return daemon(&app).await;
         }
-        let watching = tokio::spawn(watch(Arc::clone(&world.progress)));
-        let summary = lifecycle::run_once(&world).await;
+        let watching = tokio::spawn(watch(Arc::clone(&app.progress)));
+        let summary = lifecycle::run_once(&app).await;
         watching.abort();
         let Some(summary) = summary? else {
             return Err(Ended::Failed("stop_timeout is over: what is unfinished is taken over later".to_owned()));
@@ -56,7 +56,7 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
             summary.handed_back,
             summary.lost
         );
-        if summary.all_well() && summary.backing_off == 0 {
+        if summary.is_all_completed() && summary.backing_off == 0 {
             Ok(())
         } else {
             Err(Ended::Failed("not every request was completed; see `exhaustd status`".to_owned()))
@@ -65,13 +65,13 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
 }
 
 /// The schedules, and the API where it is on. Whichever ends first ends the other.
-async fn daemon(world: &World) -> Result<(), Ended> {
-    let serving = match world.config.get().api.clone() {
+async fn daemon(app: &AppContext) -> Result<(), Ended> {
+    let serving = match app.config.get().api.clone() {
         None => None,
-        Some(settings) => Some(serve::serve(world, settings, true).await?),
+        Some(settings) => Some(serve::serve(app, settings, true).await?),
     };
-    let ran = lifecycle::run(world).await;
-    world.stop.set();
+    let ran = lifecycle::run(app).await;
+    app.stop.set();
     if let Some(serving) = serving {
         serve::ended(serving).await?;
     }
@@ -97,10 +97,10 @@ impl From<RunError> for Ended {
 }
 
 /// Follows jobs.toml.
-pub(super) fn reload(world: &World) -> Result<impl Future<Output = ()> + Send + use<>, Ended> {
+pub(super) fn reload(app: &AppContext) -> Result<impl Future<Output = ()> + Send + use<>, Ended> {
     let hangup = signal(SignalKind::hangup());
     let hangup = hangup.map_err(|error| Ended::Failed(format!("cannot listen for signals: {error}")))?;
-    Ok(Reload::new(world.config.clone(), Environment::process()).watch(hangup))
+    Ok(Reload::new(app.config.clone(), Environment::process()).watch(hangup))
 }
 
 pub(super) fn signals() -> Result<[Signal; 2], Ended> {

@@ -10,7 +10,7 @@ use super::{Ended, block_on, load_config, open_world};
 use crate::api::{self, Parts};
 use crate::config::checked;
 use crate::requests::SystemClock;
-use crate::worker::{World, lifecycle, open};
+use crate::worker::{AppContext, lifecycle, open};
 
 /// Connections of the API to the database, beside those of the daemon: clients cannot starve a scan.
 const CONNECTIONS: u32 = 8;
@@ -26,15 +26,15 @@ pub(super) fn run(config: &Path) -> Result<(), Ended> {
     let Some(settings) = config.api.clone() else {
         return Err(Ended::Usage("nothing to serve: set `[api] listen` in jobs.toml".to_owned()));
     };
-    let world = open_world(config)?;
+    let app = open_world(config)?;
     block_on(async {
-        tokio::spawn(stop_on_signals(signals()?, world.stop.clone()));
-        tokio::spawn(reload(&world)?);
-        let serving = serve(&world, settings, false).await?;
+        tokio::spawn(stop_on_signals(signals()?, app.stop.clone()));
+        tokio::spawn(reload(&app)?);
+        let serving = serve(&app, settings, false).await?;
         // The API answers while the database is waited for: /health says so.
-        let prepared = lifecycle::prepare(&world).await;
+        let prepared = lifecycle::prepare(&app).await;
         if prepared.is_err() {
-            world.stop.set();
+            app.stop.set();
         }
         ended(serving).await?;
         Ok(prepared?)
@@ -43,25 +43,25 @@ pub(super) fn run(config: &Path) -> Result<(), Ended> {
 
 /// Binds the API's address and serves until the daemon is told to stop. With `source` its health is told too: this
 /// process reads it.
-pub(super) async fn serve(world: &World, settings: checked::Api, source: bool) -> Result<JoinHandle<()>, Ended> {
-    let config = world.config.get();
+pub(super) async fn serve(app: &AppContext, settings: checked::Api, source: bool) -> Result<JoinHandle<()>, Ended> {
+    let config = app.config.get();
     let bound = api::bind(&settings).await.map_err(|error| Ended::Usage(error.to_string()))?;
     let links = open::links(&config, &settings.links_begin_with(bound.address()))?;
     let parts = Parts {
-        config: world.config.clone(),
+        config: app.config.clone(),
         queue: open::queue(&config, Arc::new(SystemClock), CONNECTIONS)?,
-        store: world.store.clone(),
-        source: source.then(|| Arc::clone(&world.source)),
+        store: app.store.clone(),
+        source: source.then(|| Arc::clone(&app.source)),
         scans: source.then(|| {
-            let scans = Arc::clone(&world.scans);
+            let scans = Arc::clone(&app.scans);
             Arc::new(move |job: &str| scans.trouble(job)) as _
         }),
-        clock: Arc::clone(&world.clock),
-        metrics: Arc::clone(&world.metrics),
+        clock: Arc::clone(&app.clock),
+        metrics: Arc::clone(&app.metrics),
         links,
-        prepared: Arc::clone(&world.prepared),
+        prepared: Arc::clone(&app.prepared),
     };
-    let (stop, patience) = (world.stop.clone(), config.worker.stop_timeout);
+    let (stop, patience) = (app.stop.clone(), config.worker.stop_timeout);
     Ok(tokio::spawn(async move { bound.serve(parts, settings, async move { stop.told().await }, patience).await }))
 }
 

@@ -15,7 +15,7 @@ use crate::objects;
 use crate::outputs::CsvOptions;
 use crate::outputs::LinkHost;
 pub use crate::outputs::{Compress, Zip};
-use crate::reports::Options;
+use crate::reports::{Options, Report};
 use crate::tables::schema::Table;
 
 /// The whole of jobs.toml.
@@ -58,8 +58,8 @@ pub struct Job {
     pub id: String,
     /// Other ids for the same job.
     pub aliases: Vec<String>,
-    /// The registry's name of the report that makes it.
-    pub report: &'static str,
+    /// The report that makes it.
+    pub report: &'static dyn Report,
     /// When to scan, or when a standalone job makes its request.
     pub schedule: super::cron::Cron,
     /// How its requests come about.

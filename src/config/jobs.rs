@@ -11,7 +11,7 @@ use super::section::Section;
 use crate::outputs::CsvOptions;
 use crate::outputs::ReportPath;
 use crate::reports::job_config::JobConfig;
-use crate::reports::{Attempt, Options};
+use crate::reports::{Attempt, Options, Report};
 
 /// `job_request.job_id` is `VARCHAR(50)`.
 const LONGEST_ID: usize = 50;
@@ -23,16 +23,16 @@ const SCHEDULE: &str = "*/30 * * * * *";
 type Taken<'a> = HashMap<&'a str, &'a Place>;
 
 /// The jobs that read, in the file's order.
-pub(super) fn jobs(sections: &[Section<'_>], file: &Path, known_reports: &[&'static str]) -> Vec<Job> {
+pub(super) fn jobs(sections: &[Section<'_>], file: &Path, reports: &[&'static dyn Report]) -> Vec<Job> {
     let mut taken = Taken::new();
-    sections.iter().filter_map(|section| job(section, file, known_reports, &mut taken)).collect()
+    sections.iter().filter_map(|section| job(section, file, reports, &mut taken)).collect()
 }
 
-fn job<'a>(section: &Section<'a>, file: &Path, known: &[&'static str], taken: &mut Taken<'a>) -> Option<Job> {
+fn job<'a>(section: &Section<'a>, file: &Path, reports: &[&'static dyn Report], taken: &mut Taken<'a>) -> Option<Job> {
     let id = section.required("id").and_then(|name| take(section, name, file, taken));
     let aliases = section.texts("aliases").unwrap_or_default();
     let aliases = aliases.into_iter().filter_map(|name| take(section, name, file, taken)).collect();
-    let report = report(section, known);
+    let report = report(section, reports);
     let schedule = schedule(section);
     let mode = mode(section);
     let require_encryption = require_encryption(section, &mode);
@@ -40,7 +40,6 @@ fn job<'a>(section: &Section<'a>, file: &Path, known: &[&'static str], taken: &m
     let job = Job {
         id: id.unwrap_or_default(),
         aliases,
-        report: report.unwrap_or_default(),
         mode,
         report_path: report_path(section).unwrap_or("reports/").to_owned(),
         max_attempts: section.number("max_attempts", 1).unwrap_or(3),
@@ -54,7 +53,8 @@ fn job<'a>(section: &Section<'a>, file: &Path, known: &[&'static str], taken: &m
             .unwrap_or(Compress::None),
         options,
         csv,
-        // Comes last: there is no job without it, and every other key has been looked at by now.
+        // There is no job without these two. They come last: every other key has been looked at by now.
+        report: report?,
         schedule: schedule?,
     };
     Some(job)
@@ -86,12 +86,13 @@ pub(super) fn shown(place: &Place, file: &Path) -> String {
     }
 }
 
-fn report(section: &Section<'_>, known: &[&'static str]) -> Option<&'static str> {
+fn report(section: &Section<'_>, reports: &[&'static dyn Report]) -> Option<&'static dyn Report> {
     let (name, place) = section.required("report")?;
-    let found = known.iter().copied().find(|known| *known == name);
+    let found = reports.iter().copied().find(|report| report.name() == name);
     if found.is_none() {
-        let what = format!("unknown report `{name}`; there are {}", listed(known.iter().copied()));
-        section.faults.add_meant(place, what, near_miss(name, known.iter().copied()));
+        let names = || reports.iter().map(|report| report.name());
+        let what = format!("unknown report `{name}`; there are {}", listed(names()));
+        section.faults.add_meant(place, what, near_miss(name, names()));
     }
     found
 }

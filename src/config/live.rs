@@ -75,7 +75,7 @@ mod tests {
 
     fn config(text: &str) -> Config {
         let nothing: Environment = std::iter::empty::<(String, String)>().collect();
-        check(text, std::path::Path::new("jobs.toml"), &nothing, &["course"]).unwrap()
+        check(text, std::path::Path::new("jobs.toml"), &nothing, crate::reports::registry()).unwrap()
     }
 
     const JOB: &str = "[[job]]\nid = \"a\"\nreport = \"course\"\n";

@@ -31,14 +31,15 @@ pub use live::{Changes, Live};
 pub use loopback::is_loopback_host;
 pub use values::parse_duration;
 
+use crate::reports::Report;
 use errors::Faults;
 
-/// Reads and checks a configuration file. Relative paths in it are relative to its directory; `known_reports` are the
-/// registry's names.
+/// Reads and checks a configuration file. Relative paths in it are relative to its directory; `reports` is the
+/// registry.
 ///
 /// # Errors
 /// Every fault of file and environment at once. None of them passes by itself.
-pub fn load(path: &Path, environment: &Environment, known_reports: &[&'static str]) -> Result<Config, ConfigErrors> {
+pub fn load(path: &Path, environment: &Environment, reports: &[&'static dyn Report]) -> Result<Config, ConfigErrors> {
     let faults = Faults::default();
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
@@ -53,7 +54,7 @@ pub fn load(path: &Path, environment: &Environment, known_reports: &[&'static st
         }
     };
     match std::str::from_utf8(&bytes) {
-        Ok(text) => check(text, path, environment, known_reports),
+        Ok(text) => check(text, path, environment, reports),
         Err(error) => {
             let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]); // nothing is lost of this part
             faults.add(&raw::place_of_byte(&valid), "the file is not UTF-8 from here on");
@@ -70,7 +71,7 @@ pub fn check(
     text: &str,
     path: &Path,
     environment: &Environment,
-    known_reports: &[&'static str],
+    reports: &[&'static dyn Report],
 ) -> Result<Config, ConfigErrors> {
     let faults = Faults::default();
     let mut document = raw::parse(text, environment, &faults);
@@ -78,7 +79,7 @@ pub fn check(
         return Err(faults.into_errors(path));
     }
     environment.overlay(&mut document, &faults);
-    let config = read::config(&document, path, environment, known_reports, &faults);
+    let config = read::config(&document, path, environment, reports, &faults);
     if faults.is_empty() { Ok(config) } else { Err(faults.into_errors(path)) }
 }
 

@@ -20,6 +20,7 @@ use super::raw::{Table, Value};
 use super::section::Section;
 use super::urls::Urls;
 use super::zones;
+use crate::reports::Report;
 use crate::tables::schema::Table as PlatformTable;
 
 /// What S3 allows for signed links.
@@ -33,7 +34,7 @@ pub(super) fn config(
     document: &Table,
     file: &Path,
     environment: &Environment,
-    known_reports: &[&'static str],
+    reports: &[&'static dyn Report],
     faults: &Faults,
 ) -> Config {
     let top = Section::top(document, faults);
@@ -42,7 +43,7 @@ pub(super) fn config(
     Config {
         file: file.to_owned(),
         timezone: timezone(&top).unwrap_or(Tz::UTC),
-        jobs: jobs::jobs(&top.sections("job", "job"), file, known_reports).into_iter().map(Arc::new).collect(),
+        jobs: jobs::jobs(&top.sections("job", "job"), file, reports).into_iter().map(Arc::new).collect(),
         database: database(&top.section("database", "database"), &urls),
         source: source(&top.section("source", "source"), &urls),
         store: store(&top.section("store", "store"), &urls),

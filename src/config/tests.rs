@@ -15,9 +15,7 @@ use super::checked::{
 };
 use super::*;
 use crate::outputs::CsvOptions;
-use crate::reports::{Attempt, Options};
-
-const REPORTS: &[&str] = &["course", "assessment"];
+use crate::reports::{Attempt, Options, registry};
 
 fn no_variables() -> Environment {
     std::iter::empty::<(String, String)>().collect()
@@ -25,7 +23,7 @@ fn no_variables() -> Environment {
 
 /// Checks a text as if it stood in conf/jobs.toml.
 fn check_with(text: &str, environment: &Environment) -> Result<Config, String> {
-    check(text, Path::new("conf/jobs.toml"), environment, REPORTS).map_err(|errors| errors.to_string())
+    check(text, Path::new("conf/jobs.toml"), environment, registry()).map_err(|errors| errors.to_string())
 }
 
 fn good(text: &str) -> Config {
@@ -73,7 +71,7 @@ fn an_empty_file_runs() {
 fn a_job_has_defaults() {
     let config = good("[[job]]\nid = 'a'\nreport = 'course'");
     let [job] = config.jobs.as_slice() else { panic!("one job") };
-    assert_eq!((job.id.as_str(), job.report, job.schedule.as_str()), ("a", "course", "*/30 * * * * *"));
+    assert_eq!((job.id.as_str(), job.report.name(), job.schedule.as_str()), ("a", "course", "*/30 * * * * *"));
     assert_eq!(job.names().collect::<Vec<_>>(), ["a"]);
     assert_eq!(job.mode, Mode::Request);
     assert_eq!(job.report_path, "reports/");
@@ -113,7 +111,7 @@ fn every_key_of_a_job_is_taken() {
     );
     let job = &config.jobs[0];
     assert_eq!(job.names().collect::<Vec<_>>(), ["a", "b", "c"]);
-    assert_eq!((job.report, job.schedule.as_str()), ("assessment", "0 0 2 * * MON"));
+    assert_eq!((job.report.name(), job.schedule.as_str()), ("assessment", "0 0 2 * * MON"));
     let job_config = serde_json::json!({"batchFilters": ["TPD"], "includeExpired": true, "batchId": "b-3"});
     assert_eq!(job.mode, Mode::Standalone(job_config));
     assert_eq!((job.report_path.as_str(), job.max_attempts, job.max_batches), ("x/y", 7, 8));
@@ -246,7 +244,7 @@ fn keys_of_the_api() {
 #[test]
 fn relative_paths_are_relative_to_the_file() {
     let at = |file: &str| {
-        let config = check("", Path::new(file), &no_variables(), REPORTS).unwrap();
+        let config = check("", Path::new(file), &no_variables(), registry()).unwrap();
         config.store.place
     };
     assert_eq!(at("jobs.toml"), StorePlace::Directory("var/reports".into()));

@@ -18,6 +18,8 @@ pub(crate) mod test_meaning;
 #[cfg(test)]
 pub(crate) mod test_tables;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::tables::loaded::Shared;
@@ -49,6 +51,20 @@ pub trait Report: Send + Sync {
         roster: &mut roster::Roster<'a>,
         options: &Options,
     ) -> Result<Vec<crate::tables::finished::TableColumn<'a>>, ReportError>;
+}
+
+/// Reports are told apart by their names.
+impl PartialEq for dyn Report {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+/// A report is shown as its name.
+impl fmt::Debug for dyn Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.name(), f)
+    }
 }
 
 /// A piece of a batch's table has at most so many rows. Most batches are one piece; of larger ones no more than that is laid

@@ -78,7 +78,7 @@ pub(super) fn make(mark: &str) -> &str {
 
 /// What ends a request beside its status: the password goes, its mark stays; of one that others wrote nobody knows what it
 /// was. With a plain password goes what was noted of
-/// stored files, which was made with it (`worker::ledger::made_as`).
+/// stored files, which was made with it (`worker::checkpoint::fingerprint`).
 macro_rules! wiped {
     () => {
         "encryption_key = NULL, encryption_key_sealed = NULL,

@@ -42,7 +42,7 @@ impl Cpu {
 }
 
 /// Runs `work` and makes a panic in it an error.
-pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
+pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let text = panic
             .downcast_ref::<String>()

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::World;
+use crate::outputs::Store;
+use crate::sources::Source;
 
 /// A dependency of the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,11 +44,11 @@ impl Down {
     }
 }
 
-/// What is still down of what failed before, as a sentence; `None`: nothing is. Costs nothing while nothing has failed.
-pub(super) async fn still_down(world: &World) -> Option<String> {
-    let suspected = world.down.lock().clone();
+/// What is still down of what failed before, as a sentence; `None` if nothing is. Costs nothing while nothing has failed.
+pub(super) async fn still_down(down: &Down, store: &Store, source: &Arc<dyn Source>) -> Option<String> {
+    let suspected = down.lock().clone();
     for dependency in suspected {
-        let (store, source) = (world.store.clone(), Arc::clone(&world.source));
+        let (store, source) = (store.clone(), Arc::clone(source));
         let looking = tokio::task::spawn_blocking(move || match dependency {
             Dependency::Store => store.check().map_err(|error| error.to_string()),
             Dependency::Source => source.tables().map(drop),
@@ -62,7 +63,7 @@ pub(super) async fn still_down(world: &World) -> Option<String> {
             log::warn!("{what} error={why:?}");
             return Some(format!("{what}: {why}"));
         }
-        world.down.lock().remove(&dependency);
+        down.lock().remove(&dependency);
         log::info!("the {dependency} is well again");
     }
     None

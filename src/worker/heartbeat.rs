@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::World;
+use super::AppContext;
 use crate::requests::{Heartbeat, QueueError};
 
 /// How long a stop waits for the row to be gone.
@@ -23,24 +23,24 @@ pub(super) struct Beating {
 
 impl Beating {
     /// Begins, with a first beat at once.
-    pub(super) fn begin(world: &World) -> Self {
+    pub(super) fn begin(app: &AppContext) -> Self {
         let (name, pid) = (gethostname::gethostname().to_string_lossy().into_owned(), std::process::id());
         // Containers share names and process numbers. Without a random number two of them might share a row.
         let random = getrandom::u64().unwrap_or_default();
         let id = format!("{random:016x}:{name}:{pid}");
         let (end, ended) = oneshot::channel();
-        let task = tokio::spawn(beat(world.clone(), id.clone(), name, pid, ended));
+        let task = tokio::spawn(beat(app.clone(), id.clone(), name, pid, ended));
         Self { id, end, task }
     }
 
     /// Stops, and removes the row: nobody takes this daemon for one that has died.
-    pub(super) async fn end(self, world: &World) {
+    pub(super) async fn end(self, app: &AppContext) {
         drop(self.end);
         let removed = async {
             // A beat under way would write the row again.
             let _ = self.task.await;
             let id = self.id;
-            world.ask(move |queue| queue.leave(&id)).await
+            app.ask(move |queue| queue.leave(&id)).await
         };
         match tokio::time::timeout(LAST, removed).await {
             Ok(Ok(())) => {}
@@ -50,12 +50,12 @@ impl Beating {
     }
 }
 
-async fn beat(world: World, id: String, name: String, pid: u32, mut ended: oneshot::Receiver<()>) {
+async fn beat(app: AppContext, id: String, name: String, pid: u32, mut ended: oneshot::Receiver<()>) {
     let mut is_heard = true;
     loop {
-        let heartbeat = of(&world, id.clone(), name.clone(), pid);
+        let heartbeat = of(&app, id.clone(), name.clone(), pid);
         let apart = heartbeat.lease / 3;
-        let told: Result<(), QueueError> = world.ask(move |queue| queue.beat(&heartbeat)).await;
+        let told: Result<(), QueueError> = app.ask(move |queue| queue.beat(&heartbeat)).await;
         match &told {
             Ok(()) if !is_heard => log::info!("the heartbeat is written again"),
             Err(error) if is_heard => {
@@ -71,16 +71,16 @@ async fn beat(world: World, id: String, name: String, pid: u32, mut ended: onesh
     }
 }
 
-fn of(world: &World, id: String, name: String, pid: u32) -> Heartbeat {
-    let config = world.config.get();
+fn of(app: &AppContext, id: String, name: String, pid: u32) -> Heartbeat {
+    let config = app.config.get();
     Heartbeat {
         id,
         name,
         pid,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         lease: config.worker.lease,
-        claims: world.progress.claims.load(Ordering::Relaxed),
-        memory_used: world.memory.taken(),
+        claims: app.progress.claims.load(Ordering::Relaxed),
+        memory_used: app.memory.taken(),
         memory_allowed: config.worker.memory,
         jobs: config.jobs.iter().map(|job| job.id.clone()).collect(),
         config_hash: config.fingerprint(),

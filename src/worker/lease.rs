@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use super::ledger::Ledger;
-use super::{Progress, World};
+use super::checkpoint::Checkpoint;
+use super::{AppContext, Progress};
 use crate::requests::{Claim, RequestKey};
 
 /// A renewal that the database did not answer is tried again after this long, or sooner with a short lease: while the
@@ -21,10 +21,10 @@ const PLACING: Duration = Duration::from_secs(5);
 
 /// A claim that is being renewed, until it is dropped.
 #[derive(Debug)]
-pub struct Lease {
+pub(super) struct Lease {
     token: String,
     since: Instant,
-    ledger: Arc<Ledger>,
+    checkpoint: Arc<Checkpoint>,
     renewal: JoinHandle<()>,
     progress: Arc<Progress>,
 }
@@ -32,36 +32,36 @@ pub struct Lease {
 impl Lease {
     /// Starts renewing a fresh claim.
     #[must_use]
-    pub fn keep(world: &World, claim: &Claim, duration: Duration) -> Self {
-        let ledger = Arc::new(Ledger::new(claim.requests.iter().map(|request| request.key.clone())));
-        let renewal = tokio::spawn(renew(world.clone(), claim.token.clone(), Arc::clone(&ledger), duration));
-        let progress = Arc::clone(&world.progress);
+    pub(super) fn keep(app: &AppContext, claim: &Claim, duration: Duration) -> Self {
+        let checkpoint = Arc::new(Checkpoint::new(claim.requests.iter().map(|request| request.key.clone())));
+        let renewal = tokio::spawn(renew(app.clone(), claim.token.clone(), Arc::clone(&checkpoint), duration));
+        let progress = Arc::clone(&app.progress);
         progress.claims.fetch_add(1, Ordering::Relaxed);
-        Self { token: claim.token.clone(), since: Instant::now(), ledger, renewal, progress }
+        Self { token: claim.token.clone(), since: Instant::now(), checkpoint, renewal, progress }
     }
 
     /// What fences the write-back.
     #[must_use]
-    pub fn token(&self) -> &str {
+    pub(super) fn token(&self) -> &str {
         &self.token
     }
 
     /// The rows that it holds.
     #[must_use]
-    pub const fn ledger(&self) -> &Arc<Ledger> {
-        &self.ledger
+    pub(super) const fn checkpoint(&self) -> &Arc<Checkpoint> {
+        &self.checkpoint
     }
 
-    /// From here on no file of these requests appears, and what has appeared the ledger knows: they are written back, and
+    /// From here on no file of these requests appears, and what has appeared the checkpoint knows: they are written back, and
     /// whoever goes on with them makes only what is missing.
-    pub async fn close(&self, keys: &[RequestKey]) {
+    pub(super) async fn close(&self, keys: &[RequestKey]) {
         let mut busy = keys.to_vec();
-        busy.retain(|key| self.ledger.ends(key));
+        busy.retain(|key| self.checkpoint.ends(key));
         if busy.is_empty() {
             return;
         }
-        let ledger = Arc::clone(&self.ledger);
-        let waiting = tokio::task::spawn_blocking(move || ledger.wait_for_placed(&busy, PLACING));
+        let checkpoint = Arc::clone(&self.checkpoint);
+        let waiting = tokio::task::spawn_blocking(move || checkpoint.wait_for_placed(&busy, PLACING));
         if !waiting.await.unwrap_or(false) {
             log::warn!("the store does not answer, a file that appears later is nobody's claim={}", self.token);
         }
@@ -69,13 +69,13 @@ impl Lease {
 
     /// Milliseconds since the claim.
     #[must_use]
-    pub fn age_ms(&self) -> i64 {
+    pub(super) fn age_ms(&self) -> i64 {
         i64::try_from(self.since.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
     /// The claim in object keys: the random end of its token, which no other claim shares.
     #[must_use]
-    pub fn short_name(&self) -> &str {
+    pub(super) fn short_name(&self) -> &str {
         self.token.rsplit(':').next().unwrap_or(&self.token)
     }
 }
@@ -87,24 +87,24 @@ impl Drop for Lease {
     }
 }
 
-async fn renew(world: World, token: String, ledger: Arc<Ledger>, duration: Duration) {
+async fn renew(app: AppContext, token: String, checkpoint: Arc<Checkpoint>, duration: Duration) {
     let mut wait = duration / 3;
     loop {
         tokio::time::sleep(wait).await;
-        let entries = ledger.entries();
+        let entries = checkpoint.entries();
         if entries.is_empty() {
             continue;
         }
         let rows: Vec<_> = entries.iter().map(|entry| (entry.key.clone(), entry.processed.clone())).collect();
         let claim = token.clone();
-        match world.ask(move |queue| queue.renew(&claim, &rows, duration)).await {
+        match app.ask(move |queue| queue.renew(&claim, &rows, duration)).await {
             Ok(kept) => {
                 wait = duration / 3;
                 let kept: BTreeSet<RequestKey> = kept.into_iter().collect();
                 for entry in &entries {
                     if kept.contains(&entry.key) {
-                        ledger.noted(entry);
-                    } else if ledger.release(&entry.key) {
+                        checkpoint.noted(entry);
+                    } else if checkpoint.release(&entry.key) {
                         log::warn!("claim lost request={} claim={token}", entry.key);
                     }
                 }

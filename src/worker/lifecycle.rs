@@ -9,11 +9,13 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::ending::Summary;
+use super::back_off::BackOff;
+use super::dependencies::still_down;
 use super::heartbeat::Beating;
 use super::scan::{scan, scan_suspect};
 use super::schedule::{AlarmClock, Busy, Timetable};
-use super::{World, dependencies, retention, supervisor, wake};
+use super::summary::Summary;
+use super::{AppContext, retention, supervisor, wake};
 use crate::config::checked::{Job, Mode};
 use crate::intake;
 use crate::metrics::ScanOutcome;
@@ -37,20 +39,20 @@ pub enum RunError {
 }
 
 /// Applies migrations, unless jobs.toml says not to; waits with back-off while the database cannot be reached.
-pub async fn prepare(world: &World) -> Result<(), QueueError> {
-    let mut wait = Duration::from_millis(500);
+pub async fn prepare(app: &AppContext) -> Result<(), QueueError> {
+    let mut back_off = BackOff::AT_START;
     loop {
-        match brought_up(world).await {
-            Err(error) if error.may_pass() && !world.stop.is_set() => {
+        match brought_up(app).await {
+            Err(error) if error.may_pass() && !app.stop.is_set() => {
+                let wait = back_off.next_wait();
                 log::warn!("database not reachable, waiting wait_ms={} error={error}", wait.as_millis());
                 tokio::select! {
                     () = tokio::time::sleep(wait) => {}
-                    () = world.stop.told() => {}
+                    () = app.stop.told() => {}
                 }
-                wait = (wait * 2).min(Duration::from_secs(30));
             }
             answer => {
-                world.prepared.store(answer.is_ok(), Ordering::SeqCst);
+                app.prepared.store(answer.is_ok(), Ordering::SeqCst);
                 return answer;
             }
         }
@@ -59,9 +61,9 @@ pub async fn prepare(world: &World) -> Result<(), QueueError> {
 
 /// Brings the table to what this program needs. An index on a large table takes its time, so only the first question is
 /// one that must be answered soon.
-async fn brought_up(world: &World) -> Result<(), QueueError> {
-    world.ask(|queue| queue.now()).await?;
-    let (queue, migrate) = (Arc::clone(&world.queue), world.config.get().database.migrate);
+async fn brought_up(app: &AppContext) -> Result<(), QueueError> {
+    app.ask(|queue| queue.now()).await?;
+    let (queue, migrate) = (Arc::clone(&app.queue), app.config.get().database.migrate);
     let asked =
         tokio::task::spawn_blocking(move || if migrate { queue.migrate(false).map(drop) } else { queue.check() });
     asked.await.unwrap_or_else(|panic| Err(QueueError::Refused(format!("the migration broke off: {panic}"))))
@@ -69,12 +71,12 @@ async fn brought_up(world: &World) -> Result<(), QueueError> {
 
 /// The daemon: scans due jobs until it is told to stop, then gives work in progress `stop_timeout` to end or to be
 /// handed back.
-pub async fn run(world: &World) -> Result<(), RunError> {
+pub async fn run(app: &AppContext) -> Result<(), RunError> {
     let (alarm, mut rung) = AlarmClock::start().await?;
     // A supervisor must not kill a daemon that waits for its database.
     supervisor::ready("waiting for the database");
     {
-        let prepared = prepare(world);
+        let prepared = prepare(app);
         tokio::pin!(prepared);
         loop {
             tokio::select! {
@@ -83,25 +85,25 @@ pub async fn run(world: &World) -> Result<(), RunError> {
             }
         }
     }
-    let heartbeat = Beating::begin(world);
-    let mut config = world.config.get();
-    let mut timetable = Timetable::new(&config.jobs, config.timezone, world.clock.now());
-    let mut woken = wake::listen(world.queue.clone());
+    let heartbeat = Beating::begin(app);
+    let mut config = app.config.get();
+    let mut timetable = Timetable::new(&config.jobs, config.timezone, app.clock.now());
+    let mut woken = wake::listen(app.queue.clone());
     let mut scans = JoinSet::new();
     let mut sweep_from = Instant::now();
     log::info!("daemon ready jobs={} threads={}", config.jobs.len(), config.worker.threads);
     supervisor::status("working");
-    tokio::spawn(tell_what_is_left_alone(world.clone()));
-    tokio::spawn(tell_what_can_never_be_claimed(world.clone()));
-    while !world.stop.is_set() {
+    tokio::spawn(tell_what_is_left_alone(app.clone()));
+    tokio::spawn(tell_what_can_never_be_claimed(app.clone()));
+    while !app.stop.is_set() {
         tokio::select! {
-            () = world.stop.told() => break,
+            () = app.stop.told() => break,
             _ = rung.recv() => supervisor::alive(),
             Some(()) = woken.recv() => timetable.wake(),
             Some(_) = scans.join_next() => {}
         }
-        let now = world.clock.now();
-        let newest = world.config.get();
+        let now = app.clock.now();
+        let newest = app.config.get();
         if !Arc::ptr_eq(&newest, &config) {
             config = newest;
             timetable.replace(&config.jobs, now);
@@ -110,19 +112,19 @@ pub async fn run(world: &World) -> Result<(), RunError> {
             && Instant::now() >= sweep_from
         {
             sweep_from = Instant::now() + SWEEP;
-            scans.spawn(sweep(world.clone(), retention));
+            scans.spawn(sweep(app.clone(), retention));
         }
         let due = timetable.due(now);
         if !due.jobs.is_empty() {
-            scans.spawn(tick(world.clone(), due, now));
+            scans.spawn(tick(app.clone(), due, now));
         }
     }
     supervisor::stopping();
     log::info!("stopping scans={}", scans.len());
     alarm.stop().await?;
-    let patience = || world.config.get().worker.stop_timeout;
-    let ended = world.stop.bound(patience, async { while scans.join_next().await.is_some() {} }).await;
-    heartbeat.end(world).await;
+    let patience = || app.config.get().worker.stop_timeout;
+    let ended = app.stop.bound(patience, async { while scans.join_next().await.is_some() {} }).await;
+    heartbeat.end(app).await;
     if ended.is_none() {
         log::warn!("stop_timeout is over, scans={} are left: their claims run out by themselves", scans.len());
     }
@@ -130,13 +132,13 @@ pub async fn run(world: &World) -> Result<(), RunError> {
 }
 
 /// Says once which rows this daemon will not touch: nobody should wait for them in vain.
-async fn tell_what_is_left_alone(world: World) {
+async fn tell_what_is_left_alone(app: AppContext) {
     // Over ten million rows this takes seconds, and nothing waits for it.
-    let overview = match world.ask(|queue| queue.overview()).await {
+    let overview = match app.ask(|queue| queue.overview()).await {
         Ok(overview) => overview,
         Err(error) => return log::debug!("the table was not looked over error={error}"),
     };
-    let config = world.config.get();
+    let config = app.config.get();
     let ours = |name: &str| config.jobs.iter().any(|job| job.names().any(|known| known == name));
     let others: Vec<_> = overview.counts.iter().filter(|((job, _), _)| !ours(job)).collect();
     if !others.is_empty() {
@@ -151,14 +153,13 @@ async fn tell_what_is_left_alone(world: World) {
 }
 
 /// Says of rows that can never be claimed that they are there: at the start, and once more where there are more of them.
-async fn tell_what_can_never_be_claimed(world: World) {
+async fn tell_what_can_never_be_claimed(app: AppContext) {
     /// How often the table is looked over.
     const EVERY: Duration = Duration::from_mins(10);
     let mut told = 0;
     loop {
-        let names: Vec<String> =
-            world.config.get().jobs.iter().flat_map(|job| job.names().map(str::to_owned)).collect();
-        match world.ask(move |queue| queue.unclaimable(&names)).await {
+        let names: Vec<String> = app.config.get().jobs.iter().flat_map(|job| job.names().map(str::to_owned)).collect();
+        match app.ask(move |queue| queue.unclaimable(&names)).await {
             Ok(found) if found.rows > told => {
                 log::warn!("rows can never be claimed rows={} first={:?}", found.rows, found.first);
                 told = found.rows;
@@ -167,25 +168,25 @@ async fn tell_what_can_never_be_claimed(world: World) {
             Err(error) => log::debug!("the table was not looked over error={error}"),
         }
         tokio::select! {
-            () = world.stop.told() => return,
+            () = app.stop.told() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
     }
 }
 
 /// Removes what is over. A failure is logged; the next sweep tries again.
-async fn sweep(world: World, retention: Duration) {
-    if let Err(error) = retention::sweep(&world, retention, false).await {
+async fn sweep(app: AppContext, retention: Duration) {
+    if let Err(error) = retention::sweep(&app, retention, false).await {
         log::error!("retention broke off, it is tried again later error={error}");
     }
 }
 
 /// Everything that one tick means for its jobs. A failure is logged; the next tick tries again.
-async fn tick(world: World, due: Busy, now: DateTime<Utc>) {
+async fn tick(app: AppContext, due: Busy, now: DateTime<Utc>) {
     // A task of its own: a panic in it is an outcome too.
     let drained = tokio::spawn({
-        let (world, jobs) = (world.clone(), due.jobs.clone());
-        async move { drain(&world, &jobs).await }
+        let (app, jobs) = (app.clone(), due.jobs.clone());
+        async move { drain(&app, &jobs).await }
     });
     let trouble = match drained.await {
         Ok(Ok(Drained { held_back, .. })) => held_back.map(|why| (ScanOutcome::HeldBack, why)),
@@ -196,14 +197,14 @@ async fn tick(world: World, due: Busy, now: DateTime<Utc>) {
     match &trouble {
         None => {
             for job in due.jobs.iter().filter(|job| job.mode == Mode::Request) {
-                world.metrics.set_last_run(&job.id, now);
+                app.metrics.set_last_run(&job.id, now);
             }
         }
         Some((ScanOutcome::BrokeOff, why)) => log::error!("{why}, the next tick tries again jobs={:?}", jobs()),
         // `dependencies` has logged it.
         Some(_) => {}
     }
-    world.scans.ended(&world.metrics, &due.jobs, trouble, world.clock.now());
+    app.scans.ended(&app.metrics, &due.jobs, trouble, app.clock.now());
 }
 
 /// What came of scanning until nothing was claimable.
@@ -214,19 +215,19 @@ struct Drained {
 }
 
 /// Makes the rows of standalone jobs whose slots have come, then scans until nothing is claimable.
-async fn drain(world: &World, jobs: &[Arc<Job>]) -> Result<Drained, QueueError> {
+async fn drain(app: &AppContext, jobs: &[Arc<Job>]) -> Result<Drained, QueueError> {
     for job in jobs {
-        make_slots(world, job).await?;
+        make_slots(app, job).await?;
     }
     let mut all = Summary::default();
-    while !world.stop.is_set() {
-        if let Some(why) = dependencies::still_down(world).await {
+    while !app.stop.is_set() {
+        if let Some(why) = still_down(&app.down, &app.store, &app.source).await {
             return Ok(Drained { summary: all, held_back: Some(why) });
         }
-        let mut summary = scan(world, jobs).await?;
+        let mut summary = scan(app, jobs).await?;
         // Not "fewer than asked for": rows that crashed a worker are claimed in small groups.
         if summary.claimed == 0 {
-            summary = scan_suspect(world, jobs).await?;
+            summary = scan_suspect(app, jobs).await?;
         }
         all.add(summary);
         if summary.claimed == 0 {
@@ -238,32 +239,32 @@ async fn drain(world: &World, jobs: &[Arc<Job>]) -> Result<Drained, QueueError> 
 
 /// `run --once`: works until nothing claimable is left, or until it is told to stop. `None`: a stop could not wait for
 /// the end.
-pub async fn run_once(world: &World) -> Result<Option<Summary>, RunError> {
-    let patience = || world.config.get().worker.stop_timeout;
-    world.stop.bound(patience, work_off(world)).await.transpose()
+pub async fn run_once(app: &AppContext) -> Result<Option<Summary>, RunError> {
+    let patience = || app.config.get().worker.stop_timeout;
+    app.stop.bound(patience, work_off(app)).await.transpose()
 }
 
-async fn work_off(world: &World) -> Result<Summary, RunError> {
-    prepare(world).await?;
-    let heartbeat = Beating::begin(world);
-    let worked = scan_all(world).await;
-    heartbeat.end(world).await;
+async fn work_off(app: &AppContext) -> Result<Summary, RunError> {
+    prepare(app).await?;
+    let heartbeat = Beating::begin(app);
+    let worked = scan_all(app).await;
+    heartbeat.end(app).await;
     worked
 }
 
-async fn scan_all(world: &World) -> Result<Summary, RunError> {
+async fn scan_all(app: &AppContext) -> Result<Summary, RunError> {
     let mut all = Summary::default();
-    let config = world.config.get();
+    let config = app.config.get();
     loop {
-        let Drained { summary, .. } = drain(world, &config.jobs).await?;
+        let Drained { summary, .. } = drain(app, &config.jobs).await?;
         all.add(summary);
-        if summary.claimed == 0 || world.stop.is_set() {
+        if summary.claimed == 0 || app.stop.is_set() {
             break;
         }
     }
     let names: Vec<String> = config.jobs.iter().flat_map(|job| job.names()).map(str::to_owned).collect();
     // Rows that an earlier run left in back-off count as well: not everything is done.
-    if let Some(at) = world.ask(move |queue| queue.next_claimable(&names)).await? {
+    if let Some(at) = app.ask(move |queue| queue.next_claimable(&names)).await? {
         log::warn!("requests are left in back-off, the next may be claimed at={at}");
         all.backing_off = all.backing_off.max(1);
     }
@@ -272,35 +273,34 @@ async fn scan_all(world: &World) -> Result<Summary, RunError> {
 
 /// Makes the row of a standalone job's latest slot that has come since the last one it made.
 /// Every daemon on one database judges that by the database's time.
-async fn make_slots(world: &World, job: &Arc<Job>) -> Result<(), QueueError> {
+async fn make_slots(app: &AppContext, job: &Arc<Job>) -> Result<(), QueueError> {
     let Mode::Standalone(config) = &job.mode else { return Ok(()) };
-    let (job, timezone) = (Arc::clone(job), world.config.get().timezone);
+    let (job, timezone) = (Arc::clone(job), app.config.get().timezone);
     let request_data = standalone_request(&job, config);
-    let metrics = Arc::clone(&world.metrics);
-    world
-        .ask(move |queue: &dyn Queue| {
-            let schedule = format!("{} {timezone}", job.schedule.as_str());
-            let now = queue.now()?;
-            let last = queue.last_slot(&job.id, &schedule, now)?;
-            let Some(slot) = job.schedule.latest_between(last, now, timezone) else { return Ok(()) };
-            let request_id = intake::slot_request_id(&job.id, slot);
-            let key = RequestKey { tag: STANDALONE_TAG.to_owned(), request_id };
-            let request = NewRequest {
-                key,
-                job_id: job.id.clone(),
-                request_data,
-                requested_by: Some(STANDALONE_TAG.to_owned()),
-                requested_channel: None,
-                allowed_channels: None,
-                encryption: None,
-            };
-            if queue.make_slot(&job.id, slot, &request)? {
-                log::info!("standalone slot made job={} slot={slot} request={}", job.id, request.key);
-            }
-            metrics.set_last_run(&job.id, slot);
-            Ok(())
-        })
-        .await
+    let metrics = Arc::clone(&app.metrics);
+    app.ask(move |queue: &dyn Queue| {
+        let schedule = format!("{} {timezone}", job.schedule.as_str());
+        let now = queue.now()?;
+        let last = queue.last_slot(&job.id, &schedule, now)?;
+        let Some(slot) = job.schedule.latest_between(last, now, timezone) else { return Ok(()) };
+        let request_id = intake::slot_request_id(&job.id, slot);
+        let key = RequestKey { tag: STANDALONE_TAG.to_owned(), request_id };
+        let request = NewRequest {
+            key,
+            job_id: job.id.clone(),
+            request_data,
+            requested_by: Some(STANDALONE_TAG.to_owned()),
+            requested_channel: None,
+            allowed_channels: None,
+            encryption: None,
+        };
+        if queue.make_slot(&job.id, slot, &request)? {
+            log::info!("standalone slot made job={} slot={slot} request={}", job.id, request.key);
+        }
+        metrics.set_last_run(&job.id, slot);
+        Ok(())
+    })
+    .await
 }
 
 fn standalone_request(job: &Job, config: &Value) -> String {
@@ -316,7 +316,7 @@ pub(super) mod tests {
     pub(in crate::worker) fn job(id: &str, schedule: &str) -> Arc<Job> {
         let text = format!("[[job]]\nid = \"{id}\"\nreport = \"course\"\nschedule = \"{schedule}\"\n");
         let nothing: Environment = std::iter::empty::<(String, String)>().collect();
-        let config = config::check(&text, std::path::Path::new("jobs.toml"), &nothing, &["course"]);
+        let config = config::check(&text, std::path::Path::new("jobs.toml"), &nothing, crate::reports::registry());
         Arc::clone(&config.unwrap().jobs[0])
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::dependencies::Down;
 use super::stop::Stop;
-use super::{World, cpu, memory};
+use super::{AppContext, cpu, memory};
 use crate::config::Live;
 use crate::config::checked::{Config, DatabaseUrl, Pooler, Secret, SourcePlace, StorePlace};
 use crate::objects::{Bucket, ObjectError};
@@ -35,14 +35,14 @@ pub enum OpenError {
 }
 
 /// Everything a scan works with, from a checked configuration.
-pub fn world(config: Config, clock: Arc<dyn Clock>) -> Result<World, OpenError> {
-    Ok(World {
+pub fn app_context(config: Config, clock: Arc<dyn Clock>) -> Result<AppContext, OpenError> {
+    Ok(AppContext {
         queue: queue(&config, Arc::clone(&clock), DAEMON_CONNECTIONS)?,
         source: source(&config).map_err(OpenError::Source)?,
         store: store(&config)?,
         cpu: cpu::Cpu::new(config.worker.threads)?,
         stop: Stop::default(),
-        alone: Arc::default(),
+        exclusive: Arc::default(),
         down: Down::default(),
         scans: Arc::default(),
         progress: Arc::default(),

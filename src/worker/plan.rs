@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::ledger::StoredBatch;
+use super::checkpoint::StoredBatch;
 use crate::intake::Order;
 use crate::outputs::{FileEncoding, KeyError, ObjectKey};
 use crate::reports::filters::Selection;

@@ -60,7 +60,7 @@ impl Reload {
     /// Reads it now. Work in progress goes on with what it began with.
     fn read(&self) {
         let file = self.file.display();
-        match config::load(&self.file, &self.environment, &reports::names()) {
+        match config::load(&self.file, &self.environment, reports::registry()) {
             Err(errors) => log::error!("{file} is not valid, the old one goes on: {errors}"),
             Ok(config) => {
                 let changes = self.live.replace(config);

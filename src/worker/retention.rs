@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 
-use super::World;
+use super::AppContext;
 use crate::outputs::{ObjectKey, Store, StoreError, StoredReport};
 use crate::requests::{Finished, QueueError, RequestKey};
 
@@ -54,13 +54,13 @@ pub enum Removed {
     Orphan(StoredReport),
 }
 
-/// Removes what ended longer ago than `retention`, until nothing is left or the world is told to stop. With `dry_run`
+/// Removes what ended longer ago than `retention`, until nothing is left or the app is told to stop. With `dry_run`
 /// everything is only counted.
 ///
 /// # Errors
 /// The database cannot be reached or refuses. What was removed until then is gone for good; the next sweep goes on.
-pub async fn sweep(world: &World, retention: Duration, dry_run: bool) -> Result<Swept, QueueError> {
-    sweep_and_tell(world, retention, dry_run, &mut |_| {}).await
+pub async fn sweep(app: &AppContext, retention: Duration, dry_run: bool) -> Result<Swept, QueueError> {
+    sweep_and_tell(app, retention, dry_run, &mut |_| {}).await
 }
 
 /// As [`sweep`], telling of each row and orphan as it goes.
@@ -68,12 +68,12 @@ pub async fn sweep(world: &World, retention: Duration, dry_run: bool) -> Result<
 /// # Errors
 /// As [`sweep`].
 pub async fn sweep_and_tell(
-    world: &World,
+    app: &AppContext,
     retention: Duration,
     dry_run: bool,
     tell: &mut (dyn FnMut(Removed) + Send + Sync),
 ) -> Result<Swept, QueueError> {
-    let mut sweep = Sweep { world, retention, dry_run, is_our_table: None, swept: Swept::default(), tell };
+    let mut sweep = Sweep { app, retention, dry_run, is_our_table: None, swept: Swept::default(), tell };
     let ended = sweep.all().await;
     let Swept { rows, files, orphans, bytes, kept } = sweep.swept;
     let mode = if dry_run { " dry_run=true" } else { "" };
@@ -82,7 +82,7 @@ pub async fn sweep_and_tell(
 }
 
 struct Sweep<'a> {
-    world: &'a World,
+    app: &'a AppContext,
     retention: Duration,
     dry_run: bool,
     /// Whether the table has rows of our jobs, once somebody asked.
@@ -92,15 +92,15 @@ struct Sweep<'a> {
 }
 
 /// What became of the files of one row: how many there were and their bytes.
-type Outcome = Result<(u64, u64), StoreError>;
+type RemovedFiles = Result<(u64, u64), StoreError>;
 
 impl Sweep<'_> {
     async fn all(&mut self) -> Result<(), QueueError> {
-        let world = self.world;
+        let app = self.app;
         if !self.dry_run {
             self.may_remove().await?;
         }
-        for name in world.config.get().jobs.iter().flat_map(|job| job.names()) {
+        for name in app.config.get().jobs.iter().flat_map(|job| job.names()) {
             self.rows(name).await?;
         }
         self.orphans().await?;
@@ -111,15 +111,15 @@ impl Sweep<'_> {
     /// goes.
     async fn may_remove(&self) -> Result<(), QueueError> {
         let nobody = RequestKey { tag: String::new(), request_id: String::new() };
-        self.world.ask(move |queue| queue.remove_finished(&nobody, Duration::MAX)).await.map(drop)
+        self.app.ask(move |queue| queue.remove_finished(&nobody, Duration::MAX)).await.map(drop)
     }
 
     /// Finished rows of one name of a job.
     async fn rows(&mut self, job_id: &str) -> Result<(), QueueError> {
         let mut after = None;
-        while !self.world.stop.is_set() {
+        while !self.app.stop.is_set() {
             let (name, older_than) = (job_id.to_owned(), self.retention);
-            let page = self.world.ask(move |queue| queue.finished(&name, older_than, after.as_ref(), STEP)).await?;
+            let page = self.app.ask(move |queue| queue.finished(&name, older_than, after.as_ref(), STEP)).await?;
             let found = !page.rows.is_empty();
             if found {
                 self.remove_rows(job_id, page.rows).await?;
@@ -136,7 +136,7 @@ impl Sweep<'_> {
     }
 
     async fn remove_rows(&mut self, job_id: &str, rows: Vec<Finished>) -> Result<(), QueueError> {
-        let (store, dry_run) = (self.world.store.clone(), self.dry_run);
+        let (store, dry_run) = (self.app.store.clone(), self.dry_run);
         let cleared = apart(move || {
             let clear = |row: Finished| {
                 let outcome = remove_files(&store, &own_files(&row), dry_run);
@@ -152,7 +152,7 @@ impl Sweep<'_> {
             }
         }
         let older_than = self.retention;
-        let gone = self.world.ask(move |queue| {
+        let gone = self.app.ask(move |queue| {
             let mut gone = Vec::new();
             for (row, files) in empty {
                 // A row that was resubmitted since the page was read stays.
@@ -175,7 +175,7 @@ impl Sweep<'_> {
 
     /// The machine's time so long ago, since files are dated by it; `None`: before all time.
     fn before(&self, age: Duration) -> Option<SystemTime> {
-        let now: DateTime<Utc> = self.world.clock.now();
+        let now: DateTime<Utc> = self.app.clock.now();
         SystemTime::from(now).checked_sub(age)
     }
 
@@ -192,7 +192,7 @@ impl Sweep<'_> {
     async fn breathe(&self) {
         tokio::select! {
             () = tokio::time::sleep(BREATH) => {}
-            () = self.world.stop.told() => {}
+            () = self.app.stop.told() => {}
         }
     }
 }
@@ -206,7 +206,7 @@ fn own_files(row: &Finished) -> Vec<ObjectKey> {
 
 /// How many of these files there were, and their bytes. Those that are not there are as good as removed; with the first
 /// that the store refuses to remove it ends.
-fn remove_files(store: &Store, keys: &[ObjectKey], dry_run: bool) -> Outcome {
+fn remove_files(store: &Store, keys: &[ObjectKey], dry_run: bool) -> RemovedFiles {
     let (mut files, mut bytes) = (0, 0);
     for key in keys {
         if let Some(length) = if dry_run { store.size(key) } else { store.remove(key) }? {

@@ -1,57 +1,183 @@
-//! One scan, the way of a request on one page: claim, group by job, resolve batches, load once, generate per batch,
-//! store, write back.
+//! One scan, the way of a request on one page: claim, group by job, accept, resolve, resume, load, generate, store, write
+//! back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::World;
-use super::ending::Summary;
-use super::group::{Accepted, Group};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use super::cpu::Panicked;
+use super::group::accept::{Accepted, accept};
+use super::group::catalog::{LoadedCatalog, load_catalog};
+use super::group::claimed::ClaimedGroup;
+use super::group::completion_tracker::CompletionTracker;
+use super::group::context::GroupContext;
+use super::group::deliver::{deliver, millis};
+use super::group::divide::divide;
+use super::group::generate::{for_each_unit, generate};
+use super::group::load_parts::{MakeUnits, load_parts};
+use super::group::resolve::resolve;
+use super::group::resume::resume;
+use super::group::store::store;
+use super::group::sync::{RequestDone, start_sync};
+use super::group::upload::Uploader;
+use super::group::write_back::write_back;
+use super::group_metrics::GroupMetrics;
 use super::lease::Lease;
-use super::points;
+use super::outcome::{HandBack, Outcome};
+use super::plan::Ready;
+use super::request_error::RequestError;
+use super::stats::GroupStats;
+use super::summary::Summary;
+use super::{AppContext, failpoints};
 use crate::config::Config;
 use crate::config::checked::Job;
-use crate::requests::{Claim, ClaimMode, ClaimOptions, ClaimedRequest, QueueError};
+use crate::requests::{Claim, ClaimOptions, ClaimedRequest, QueueError, ClaimMode};
+use crate::tables::catalog::Catalog;
 
-/// Works on what is claimable of `jobs`, once, and says what became of it. Claims at most `[worker] claim` rows: as
-/// long as a scan finds that many there may be more.
-pub async fn scan(world: &World, jobs: &[Arc<Job>]) -> Result<Summary, QueueError> {
-    let _among_others = world.alone.read().await;
-    claim_and_work(world, jobs, ClaimMode::Shared).await
+/// Works on what is claimable of `jobs`, once, and says what became of it. Claims at most `[worker] claim` rows: as long as
+/// a scan finds that many there may be more.
+pub(super) async fn scan(app: &AppContext, jobs: &[Arc<Job>]) -> Result<Summary, QueueError> {
+    let _shared = app.exclusive.read().await;
+    claim_and_work(app, jobs, ClaimMode::Shared).await
 }
 
-/// Works on one row that crashed its daemons, if there is one and nothing else is in work here: what crashes now crashes
-/// nobody else, and is known to have done it.
-pub async fn scan_suspect(world: &World, jobs: &[Arc<Job>]) -> Result<Summary, QueueError> {
-    let Ok(_alone) = world.alone.try_write() else { return Ok(Summary::default()) };
-    claim_and_work(world, jobs, ClaimMode::Exclusive).await
+/// Works on one row that crashed its daemons, if there is one and nothing else is in work here: a crash then costs no other
+/// request anything, and shows which one it was.
+pub(super) async fn scan_suspect(app: &AppContext, jobs: &[Arc<Job>]) -> Result<Summary, QueueError> {
+    let Ok(_exclusive) = app.exclusive.try_write() else { return Ok(Summary::default()) };
+    claim_and_work(app, jobs, ClaimMode::Exclusive).await
 }
 
-async fn claim_and_work(world: &World, jobs: &[Arc<Job>], mode: ClaimMode) -> Result<Summary, QueueError> {
-    // It may have been told while this scan waited for its turn.
-    if world.stop.is_set() {
+async fn claim_and_work(app: &AppContext, jobs: &[Arc<Job>], mode: ClaimMode) -> Result<Summary, QueueError> {
+    // The stop may have come while this scan waited for its turn.
+    if app.stop.is_set() {
         return Ok(Summary::default());
     }
-    let config = world.config.get();
-    let (claim, took) = claim(world, &config, jobs, mode).await?;
+    let config = app.config.get();
+    let (claim, took) = claim(app, &config, jobs, mode).await?;
     let mut summary = Summary { claimed: claim.requests.len() as u64, ..Summary::default() };
     if claim.requests.is_empty() {
         return Ok(summary);
     }
-    points::reach("claimed", &claim.token);
-    let lease = Lease::keep(world, &claim, config.worker.lease);
+    failpoints::hit("claimed", &claim.token);
+    let lease = Lease::keep(app, &claim, config.worker.lease);
     let claim_ms = took.as_secs_f64() * 1000.0;
     log::info!("claimed rows={} claim={} claim_ms={claim_ms:.1}", claim.requests.len(), lease.token());
     for (job, requests) in group_by_job(jobs, claim.requests) {
-        work(Group::new(world, &config, &lease, &job, requests), &mut summary).await;
+        let group = ClaimedGroup { app, config: &config, lease: &lease, job: &job };
+        work_on_group(group, requests, &mut summary).await;
     }
     Ok(summary)
 }
 
+/// One group from claimed rows to written-back rows. An error ends the requests that it concerns, with a reason, and no
+/// others; a stop that cannot wait hands back what is left.
+async fn work_on_group(group: ClaimedGroup<'_>, requests: Vec<ClaimedRequest>, summary: &mut Summary) {
+    let ClaimedGroup { app, config, lease, job } = group;
+    let stats = GroupStats::of(lease.short_name(), &requests);
+    let mut accepted = Vec::new();
+    for mut request in oldest_first(requests) {
+        let judged = accept(app, config, job, &mut request).await;
+        let request = Arc::new(request);
+        match judged {
+            Ok(order) => accepted.push(Accepted { request, order }),
+            Err(outcome) => write_back(group, vec![(request, outcome)], summary).await,
+        }
+    }
+    for part in divide(accepted) {
+        work_on_part(group, part, stats.clone(), summary).await;
+    }
+}
+
+/// Requests whose batches are chosen from one catalogue and loaded together.
+async fn work_on_part(group: ClaimedGroup<'_>, accepted: Vec<Accepted>, mut stats: GroupStats, summary: &mut Summary) {
+    let ClaimedGroup { app, config, lease, job } = group;
+    let rows: Vec<Arc<ClaimedRequest>> = accepted.iter().map(|one| Arc::clone(&one.request)).collect();
+    let loaded = match load_catalog(app, config, job, &accepted).await {
+        Ok(loaded) => loaded,
+        Err(outcome) => return write_back(group, all(rows, &outcome), summary).await,
+    };
+    let LoadedCatalog { catalog, stats: load, spent } = loaded;
+    stats.load_ms = millis(spent);
+    let resolved = match resolve(app, config, job, lease.short_name(), accepted, &catalog).await {
+        Ok(resolved) => resolved,
+        Err(outcome) => return write_back(group, all(rows, &outcome), summary).await,
+    };
+    let mut ready: Vec<(Arc<ClaimedRequest>, Ready)> = Vec::new();
+    for (row, resolved) in resolved {
+        match resolved {
+            Ok(files) => ready.push((row, files)),
+            Err(error) => write_back(group, vec![(row, Outcome::Failed(error))], summary).await,
+        }
+    }
+    resume(app, lease.checkpoint(), job, &mut ready, &catalog).await;
+    if ready.is_empty() {
+        return;
+    }
+    let (rows, requests): (Vec<_>, Vec<_>) = ready.into_iter().unzip();
+    let context = Arc::new(GroupContext {
+        job: Arc::clone(job),
+        metrics: GroupMetrics::new(&requests, load),
+        requests,
+        max_bad_rows: config.source.max_bad_rows,
+        store: app.store.clone(),
+        stop: app.stop.clone(),
+        checkpoint: Arc::clone(lease.checkpoint()),
+        progress: Arc::clone(&app.progress),
+    });
+    let (sender, ended) = unbounded_channel();
+    let making = tokio::spawn(make_files(app.clone(), Arc::clone(&context), Arc::clone(&catalog), sender));
+    let left = deliver(group, &context, &catalog, &stats, rows, ended, summary).await;
+    let outcome = match app.stop.unless_halted(making).await {
+        Some(Ok(Err(panic))) => Outcome::Failed(RequestError::panicked(&panic)),
+        // The rows stay PROCESSING until their lease has run out: that counts as a crash.
+        Some(Err(error)) => return log::error!("generating broke off claim={} error={error}", lease.token()),
+        Some(Ok(Ok(()))) | None => Outcome::HandedBack(HandBack::Unfinished),
+    };
+    write_back(group, all(left, &outcome), summary).await;
+}
+
+/// Makes the files of a group: loads what they need, part by part, generates each file on all cores, and stores it. Says of
+/// each request when all of its files are stored and synced, or why it fails.
+async fn make_files(
+    app: AppContext,
+    group: Arc<GroupContext>,
+    catalog: Arc<Catalog>,
+    ended: UnboundedSender<RequestDone>,
+) -> Result<(), Panicked> {
+    let (to_sync, syncing) = start_sync(&group, ended.clone());
+    let tracker = Arc::new(CompletionTracker::new(Arc::clone(&group), to_sync, ended));
+    let uploader = group.store.is_remote().then(|| Arc::new(Uploader::new(&group, &tracker)));
+    let make: Arc<MakeUnits> = {
+        let (group, tracker, uploader) = (Arc::clone(&group), Arc::clone(&tracker), uploader.clone());
+        Arc::new(move |data, units| {
+            for_each_unit(&group, data, units, |unit| match (generate(&group, &tracker, data, unit), &uploader) {
+                (Some(file), Some(uploader)) => uploader.upload(file),
+                // If it fails, the requests that want the file have failed with it.
+                (Some(file), None) => drop(store(&group, &tracker, file)),
+                (None, _) => {}
+            });
+        })
+    };
+    let made = load_parts(&app, &group, &catalog, &tracker, make).await;
+    if let Some(uploader) = uploader
+        && let Err(error) = tokio::task::spawn_blocking(move || uploader.finish()).await
+    {
+        log::error!("uploading broke off error={error}");
+    }
+    drop(tracker);
+    // It ends by itself when no further request can get all of its files.
+    if let Err(error) = syncing.await {
+        log::error!("the sync broke off error={error}");
+    }
+    made
+}
+
 /// The claim, and how long the database took for it.
 async fn claim(
-    world: &World,
+    app: &AppContext,
     config: &Config,
     jobs: &[Arc<Job>],
     mode: ClaimMode,
@@ -67,15 +193,14 @@ async fn claim(
         per_channel: worker.per_channel.requests,
     };
     let adopt_after = worker.adopt_after;
-    world
-        .ask(move |queue| {
-            for key in queue.reclaim(&wish.job_ids, wish.lease, adopt_after)? {
-                log::warn!("whoever worked on it is gone, it will be worked on again request={key}");
-            }
-            let asked = Instant::now();
-            queue.claim(&wish).map(|claim| (claim, asked.elapsed()))
-        })
-        .await
+    app.ask(move |queue| {
+        for key in queue.reclaim(&wish.job_ids, wish.lease, adopt_after)? {
+            log::warn!("the daemon that worked on it is gone, it will be worked on again request={key}");
+        }
+        let asked = Instant::now();
+        queue.claim(&wish).map(|claim| (claim, asked.elapsed()))
+    })
+    .await
 }
 
 /// Rows of one job together, aliases resolved, oldest first within a job.
@@ -93,22 +218,13 @@ fn group_by_job(jobs: &[Arc<Job>], requests: Vec<ClaimedRequest>) -> Vec<(Arc<Jo
     groups
 }
 
-/// One group from claimed rows to written-back rows. Whatever goes wrong ends the requests that it concerns, with a
-/// reason, and no others; a stop that cannot wait hands back what is left.
-async fn work(mut group: Group<'_>, summary: &mut Summary) {
-    let accepted = group.accept(summary).await;
-    for (part, accepted) in group.parts(accepted) {
-        work_on(part, accepted, summary).await;
-    }
+/// By the time of submission, then by key.
+fn oldest_first(mut requests: Vec<ClaimedRequest>) -> Vec<ClaimedRequest> {
+    requests.sort_unstable_by(|one, other| (one.submitted, &one.key).cmp(&(other.submitted, &other.key)));
+    requests
 }
 
-/// Requests that are loaded for together, from orders to written-back rows.
-async fn work_on(mut group: Group<'_>, accepted: Vec<Accepted>, summary: &mut Summary) {
-    let Some(catalog) = group.load_catalog(&accepted, summary).await else { return };
-    let ready = group.resolve(accepted, &catalog, summary).await;
-    let ready = group.resume(ready, &catalog).await;
-    if ready.is_empty() {
-        return;
-    }
-    group.deliver(ready, catalog, summary).await;
+/// All of these requests end in the same way.
+fn all(rows: Vec<Arc<ClaimedRequest>>, outcome: &Outcome) -> Vec<(Arc<ClaimedRequest>, Outcome)> {
+    rows.into_iter().map(|row| (row, outcome.clone())).collect()
 }

@@ -18,13 +18,13 @@ use crate::config::cron::Cron;
 const STANDALONE_SCAN: &str = "*/30 * * * * *";
 
 /// Rings once a second, until it is stopped.
-pub struct AlarmClock {
+pub(super) struct AlarmClock {
     scheduler: JobScheduler,
 }
 
 impl AlarmClock {
     /// Starts ringing on the returned channel. A ring that nobody has heard yet is not added to.
-    pub async fn start() -> Result<(Self, mpsc::Receiver<()>), JobSchedulerError> {
+    pub(super) async fn start() -> Result<(Self, mpsc::Receiver<()>), JobSchedulerError> {
         let (ring, rung) = mpsc::channel(1);
         let scheduler = JobScheduler::new().await?;
         scheduler
@@ -38,7 +38,7 @@ impl AlarmClock {
     }
 
     /// Stops ringing.
-    pub async fn stop(mut self) -> Result<(), JobSchedulerError> {
+    pub(super) async fn stop(mut self) -> Result<(), JobSchedulerError> {
         self.scheduler.shutdown().await
     }
 }
@@ -46,7 +46,7 @@ impl AlarmClock {
 /// Which jobs are due. Each job remembers up to when its slots were considered: ticks missed while the machine slept,
 /// or while its last scan was still running, are made up by one.
 #[derive(Debug)]
-pub struct Timetable {
+pub(super) struct Timetable {
     rows: Vec<Row>,
     timezone: Tz,
     busy: Arc<Mutex<BTreeSet<String>>>,
@@ -63,7 +63,7 @@ struct Row {
 
 /// Jobs being scanned; dropping it frees them for their next tick.
 #[derive(Debug)]
-pub struct Busy {
+pub(super) struct Busy {
     /// The jobs.
     pub jobs: Vec<Arc<Job>>,
     busy: Arc<Mutex<BTreeSet<String>>>,
@@ -81,14 +81,14 @@ impl Drop for Busy {
 impl Timetable {
     /// A timetable that counts from `now`.
     #[must_use]
-    pub fn new(jobs: &[Arc<Job>], timezone: Tz, now: DateTime<Utc>) -> Self {
+    pub(super) fn new(jobs: &[Arc<Job>], timezone: Tz, now: DateTime<Utc>) -> Self {
         let mut timetable = Self { rows: Vec::new(), timezone, busy: Arc::default() };
         timetable.replace(jobs, now);
         timetable
     }
 
     /// Goes on with these jobs. What is new, or has another schedule, counts from `now`; scans under way go on.
-    pub fn replace(&mut self, jobs: &[Arc<Job>], now: DateTime<Utc>) {
+    pub(super) fn replace(&mut self, jobs: &[Arc<Job>], now: DateTime<Utc>) {
         let row = |job: &Arc<Job>| {
             let scans = scans(job);
             let known = self.rows.iter().find(|row| row.job.id == job.id);
@@ -104,7 +104,7 @@ impl Timetable {
     }
 
     /// Somebody has submitted: jobs that want to know are due.
-    pub fn wake(&mut self) {
+    pub(super) fn wake(&mut self) {
         for row in &mut self.rows {
             row.woken |= row.job.on_submit;
         }
@@ -112,7 +112,7 @@ impl Timetable {
 
     /// The jobs with a tick in (last look, `now`], or woken, that are not being scanned; they are busy until the result
     /// is dropped. A job that is woken while it is scanned is due again afterwards: that scan may have looked before.
-    pub fn due(&mut self, now: DateTime<Utc>) -> Busy {
+    pub(super) fn due(&mut self, now: DateTime<Utc>) -> Busy {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         let mut jobs = Vec::new();
         for row in &mut self.rows {

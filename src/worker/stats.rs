@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::reports::Counts;
 use crate::reports::filters::LeftOut;
+use crate::requests::ClaimedRequest;
 use crate::sources::ScanStats;
 use crate::tables::plan::Scan;
 use crate::tables::schema::Table;
@@ -38,6 +39,20 @@ pub struct GroupStats {
     pub generate_ms: u64,
     /// Putting files in their place, added up over threads.
     pub store_ms: u64,
+}
+
+impl GroupStats {
+    /// Of the requests of one job that were claimed together, under the claim's short name.
+    #[must_use]
+    pub(super) fn of(claim: &str, requests: &[ClaimedRequest]) -> Self {
+        let longest = requests.iter().filter_map(|request| Some(request.claimed - request.submitted?)).max();
+        Self {
+            id: claim.to_owned(),
+            requests: requests.len(),
+            wait_ms: longest.map_or(0, |wait| wait.num_milliseconds().max(0)),
+            ..Self::default()
+        }
+    }
 }
 
 /// What loading came across.

@@ -55,6 +55,14 @@ impl Stop {
         self.reached(Stage::Halted).await;
     }
 
+    /// Waits for `work`, but not once what is unfinished is to be handed back. `None`: nobody waits for it any more.
+    pub(super) async fn unless_halted<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = self.halted() => None,
+        }
+    }
+
     /// Lets `work` go on until it ends by itself; after a stop was told, for at most `patience`: half of it to finish,
     /// half to hand back. `None`: it did not even manage that.
     pub async fn bound<T>(&self, patience: impl Fn() -> Duration, work: impl Future<Output = T>) -> Option<T> {

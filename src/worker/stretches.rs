@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono_tz::Tz;
 
-use super::generate::Meter;
+use super::failpoints;
+use super::group_metrics::GroupMetrics;
 use super::load::{self, Bounds, Learners, Wish};
-use super::points;
 use super::stats::LoadStats;
 use crate::reports::{Needs, Options};
 use crate::sources::{Source, SourceError};
@@ -46,7 +46,7 @@ pub(crate) struct Large<'a> {
 /// The same, once it is known where to divide its learners.
 pub(crate) struct Stretches<'a> {
     large: Large<'a>,
-    meter: &'a Meter,
+    metrics: &'a GroupMetrics,
     borders: SplitPoints,
     /// The assessments that its report shows: those with an attempt of anybody, in whatever stretch.
     assessments: Option<Vec<u32>>,
@@ -56,10 +56,10 @@ pub(crate) struct Stretches<'a> {
 
 impl<'a> Stretches<'a> {
     /// Looks at the batch's learners, and at its attempts if its report needs any.
-    pub(crate) fn survey(large: Large<'a>, meter: &'a Meter) -> Result<Self, SourceError> {
+    pub(crate) fn survey(large: Large<'a>, metrics: &'a GroupMetrics) -> Result<Self, SourceError> {
         let large = Large { bytes: large.bytes.max(LEAST), ..large };
         let borders = load::survey(large.source, large.catalog, large.batch)?;
-        let mut stretches = Self { large, meter, borders, assessments: None, counted: AtomicBool::new(true) };
+        let mut stretches = Self { large, metrics, borders, assessments: None, counted: AtomicBool::new(true) };
         let attempts = Needs { attempts: large.needs.attempts.clone(), ..Needs::default() };
         if !attempts.attempts.is_empty() {
             let mut found = BTreeSet::new();
@@ -94,14 +94,14 @@ impl<'a> Stretches<'a> {
         let mut waiting = VecDeque::from(divide(&(0..self.borders.pieces()), weight.div_ceil(bytes).max(2)));
         let mut is_first = true;
         while let Some(pieces) = waiting.pop_front() {
-            points::reach("stretch", &catalog.batches()[batch].id);
+            failpoints::hit("stretch", &catalog.batches()[batch].id);
             let stretch = self.borders.range(&pieces);
             let learners = Learners::Some { stretch: &stretch, assessments: self.assessments.as_deref() };
             let wish = Wish { batches: &[batch], needs, options, timezone, learners };
             // What cannot be divided any more is loaded although it weighs more, but not whatever it weighs.
             let most = if pieces.len() == 1 { bytes.max(INDIVISIBLE) } else { bytes };
             let bounds = Bounds { bytes: most, weighed: &|_| (), agrees: None };
-            let loaded = self.meter.loading(|stats| {
+            let loaded = self.metrics.loading(|stats| {
                 let loaded = load::shared(source, catalog, &wish, bounds, stats);
                 self.leave_new(stats, is_first);
                 loaded

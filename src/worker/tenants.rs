@@ -10,7 +10,7 @@ use crate::tables::loaded::Heavy;
 
 /// Most bytes of one tenant among the requests that are worked on together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
+pub(super) struct Limits {
     /// Of one tag.
     pub per_tag: Option<u64>,
     /// Of one channel.
@@ -19,7 +19,7 @@ pub struct Limits {
 
 /// What decides about one request.
 #[derive(Clone, Debug)]
-pub struct Claimant<'a> {
+pub(super) struct Claimant<'a> {
     /// Its index in the group.
     pub request: usize,
     /// Its tag.
@@ -32,7 +32,7 @@ pub struct Claimant<'a> {
 
 /// Why a request is handed back: for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exceeded {
+pub(super) struct Exceeded {
     /// `per_tag` or `per_channel`.
     pub limit: &'static str,
     /// What the tenant may have.
@@ -60,13 +60,13 @@ impl<'a> Claimant<'a> {
 impl Limits {
     /// Those of jobs.toml.
     #[must_use]
-    pub const fn of(worker: &Worker) -> Self {
+    pub(super) const fn of(worker: &Worker) -> Self {
         Self { per_tag: worker.per_tag.bytes, per_channel: worker.per_channel.bytes }
     }
 
     /// Whether there is one at all.
     #[must_use]
-    pub const fn is_any(&self) -> bool {
+    pub(super) const fn is_any(&self) -> bool {
         self.per_tag.is_some() || self.per_channel.is_some()
     }
 }
@@ -74,7 +74,7 @@ impl Limits {
 /// Who of a group, which comes oldest first, is handed back by what its batches weigh: index and why. Those that miss
 /// nothing are not concerned.
 #[must_use]
-pub fn judge(group: &[Ready], weights: &Heavy, limits: Limits) -> BTreeMap<usize, Exceeded> {
+pub(super) fn judge(group: &[Ready], weights: &Heavy, limits: Limits) -> BTreeMap<usize, Exceeded> {
     if !limits.is_any() {
         return BTreeMap::new();
     }
@@ -90,7 +90,7 @@ pub fn judge(group: &[Ready], weights: &Heavy, limits: Limits) -> BTreeMap<usize
 /// keep takes nothing of its channel, nor the other way round. The very first always stays, so that every group gets
 /// something done. A batch weighs once for each tenant, however many of its requests want it.
 #[must_use]
-pub fn handed_back(oldest_first: &[Claimant<'_>], weights: &Heavy, limits: Limits) -> BTreeMap<usize, Exceeded> {
+pub(super) fn handed_back(oldest_first: &[Claimant<'_>], weights: &Heavy, limits: Limits) -> BTreeMap<usize, Exceeded> {
     let weights: BTreeMap<usize, u64> = weights.batches.iter().copied().collect();
     let (mut tags, mut channels) =
         (Tenants::new("per_tag", limits.per_tag), Tenants::new("per_channel", limits.per_channel));

@@ -17,7 +17,7 @@ const REST: Duration = Duration::from_secs(5);
 
 /// Rings when rows may have become claimable. A ring that nobody has heard yet is not added to. Ends when the receiver is
 /// dropped.
-pub fn listen(queue: Arc<dyn WorkQueue>) -> Receiver<()> {
+pub(super) fn listen(queue: Arc<dyn WorkQueue>) -> Receiver<()> {
     let (ring, rung) = mpsc::channel(1);
     tokio::spawn(async move {
         while !ring.is_closed() {

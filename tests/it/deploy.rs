@@ -51,7 +51,7 @@ fn words(name: &str) -> Vec<String> {
 /// A configuration as the program reads it, without any variables.
 fn read(toml: &str) -> Config {
     let nothing: Environment = std::iter::empty::<(String, String)>().collect();
-    config::check(toml, Path::new(CONFIG), &nothing, &exhaust::reports::names()).unwrap()
+    config::check(toml, Path::new(CONFIG), &nothing, exhaust::reports::registry()).unwrap()
 }
 
 /// The jobs.toml of docs/deployment.md.

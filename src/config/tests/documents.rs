@@ -21,9 +21,9 @@ fn block(mark: &str) -> String {
 
 #[test]
 fn the_repositorys_file() {
-    let config = load(&repository("jobs.toml"), &no_variables(), REPORTS).unwrap();
+    let config = load(&repository("jobs.toml"), &no_variables(), registry()).unwrap();
     assert_eq!(config.timezone, chrono_tz::Asia::Kolkata);
-    let jobs: Vec<_> = config.jobs.iter().map(|job| (job.names().collect::<Vec<_>>(), job.report)).collect();
+    let jobs: Vec<_> = config.jobs.iter().map(|job| (job.names().collect::<Vec<_>>(), job.report.name())).collect();
     assert_eq!(
         jobs,
         [(vec!["course-report"], "course"), (vec!["assessment-report", "assessment-score-report"], "assessment")]
@@ -99,7 +99,7 @@ fn the_pages_examples_read() {
 
 #[test]
 fn the_pages_faults_are_the_ones_that_are_shown() {
-    let faults = check(&block("wrong"), Path::new("jobs.toml"), &no_variables(), REPORTS).unwrap_err();
+    let faults = check(&block("wrong"), Path::new("jobs.toml"), &no_variables(), registry()).unwrap_err();
     assert_eq!(format!("{faults}\n"), block("faults"));
 }
 

@@ -355,7 +355,7 @@ fn syntax_errors_are_all_listed() {
 #[test]
 fn a_missing_file_says_so() {
     let path = Path::new("/nowhere/at/all/jobs.toml");
-    let errors = load(path, &no_variables(), REPORTS).unwrap_err();
+    let errors = load(path, &no_variables(), registry()).unwrap_err();
     assert_eq!(errors.to_string(), "/nowhere/at/all/jobs.toml: there is no such file; name another with --config FILE");
     assert_eq!(errors.file(), path);
     assert_eq!(errors.faults()[0].place, Place::File);
@@ -366,7 +366,7 @@ fn a_file_that_is_not_utf_8_says_where() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("jobs.toml");
     std::fs::write(&path, b"# \xc3\xa9\nid = '\xff'").unwrap();
-    let errors = load(&path, &no_variables(), REPORTS).unwrap_err();
+    let errors = load(&path, &no_variables(), registry()).unwrap_err();
     assert_eq!(errors.faults()[0].place, Place::At { line: 2, column: 7 });
     assert_eq!(errors.faults()[0].what, "the file is not UTF-8 from here on");
 }

@@ -20,10 +20,10 @@ impl Sweep<'_> {
     /// that is gone.
     pub(super) async fn orphans(&mut self) -> Result<(), QueueError> {
         let Some(before) = self.before(self.retention) else { return Ok(()) };
-        let mut reports = self.world.store.reports();
+        let mut reports = self.app.store.reports();
         let mut owner: Option<Owner> = None;
         loop {
-            let stop = self.world.stop.clone();
+            let stop = self.app.stop.clone();
             let (walked, step) = apart(move || {
                 let old = |found: &Result<StoredReport, StoreError>| {
                     found.as_ref().map_or(true, |report| report.modified < before)
@@ -59,7 +59,7 @@ impl Sweep<'_> {
         let key = RequestKey { tag: origin.tag.clone(), request_id: origin.request_id.clone() };
         if last.as_ref().is_none_or(|owner| owner.key != key) {
             let asked = key.clone();
-            let row = self.world.ask(move |queue| queue.find(&asked)).await?;
+            let row = self.app.ask(move |queue| queue.find(&asked)).await?;
             *last = Some(Owner { key, row });
         }
         let Some(Owner { row: Some(row), .. }) = last else { return self.knows_rows().await };
@@ -76,7 +76,7 @@ impl Sweep<'_> {
         if let Some(known) = self.is_our_table {
             return Ok(known);
         }
-        let overview = self.world.ask(|queue| queue.overview()).await?;
+        let overview = self.app.ask(|queue| queue.overview()).await?;
         let known = overview.counts.keys().any(|(job_id, _)| self.is_our_job(job_id));
         if !known {
             log::warn!(
@@ -88,7 +88,7 @@ impl Sweep<'_> {
     }
 
     fn is_our_job(&self, job_id: &str) -> bool {
-        self.world.config.get().jobs.iter().any(|job| job.names().any(|name| name == job_id))
+        self.app.config.get().jobs.iter().any(|job| job.names().any(|name| name == job_id))
     }
 
     /// Whether a row is ours and nothing but what it names will ever be asked for: open rows are being worked on, and
@@ -106,7 +106,7 @@ impl Sweep<'_> {
     }
 
     async fn remove_orphans(&mut self, orphans: Vec<StoredReport>) -> Result<(), QueueError> {
-        let (store, dry_run) = (self.world.store.clone(), self.dry_run);
+        let (store, dry_run) = (self.app.store.clone(), self.dry_run);
         let removed = apart(move || {
             let remove = |report: StoredReport| {
                 let outcome = remove_files(&store, std::slice::from_ref(&report.key), dry_run);
@@ -133,10 +133,10 @@ impl Sweep<'_> {
     /// Temporary files that were begun and never finished.
     pub(super) async fn abandoned(&mut self) -> Result<(), QueueError> {
         let Some(before) = self.before(self.retention.max(BEING_WRITTEN)) else { return Ok(()) };
-        if self.world.stop.is_set() {
+        if self.app.stop.is_set() {
             return Ok(());
         }
-        let (store, dry_run) = (self.world.store.clone(), self.dry_run);
+        let (store, dry_run) = (self.app.store.clone(), self.dry_run);
         match apart(move || store.remove_abandoned(before, dry_run)).await? {
             Ok(Abandoned { files, bytes }) => {
                 self.swept.orphans += files;

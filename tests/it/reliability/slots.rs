@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use exhaust::config::{self, Environment};
 use exhaust::requests::ManualClock;
-use exhaust::worker::{World, lifecycle, open};
+use exhaust::worker::{AppContext, lifecycle, open};
 
 use super::{count, place, sample};
 use crate::daemon::{Daemon, wait_for};
@@ -63,12 +63,12 @@ fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
 }
 
-/// A daemon's world whose clock a test moves.
-fn world(site: &Site<'_>, clock: &Arc<ManualClock>) -> World {
+/// A daemon's app whose clock a test moves.
+fn app(site: &Site<'_>, clock: &Arc<ManualClock>) -> AppContext {
     let nothing: Environment = std::iter::empty::<(String, String)>().collect();
-    let config = config::load(&site.path("jobs.toml"), &nothing, &["course"]).unwrap();
+    let config = config::load(&site.path("jobs.toml"), &nothing, exhaust::reports::registry()).unwrap();
     let clock: Arc<ManualClock> = Arc::clone(clock);
-    open::world(config, clock).unwrap()
+    open::app_context(config, clock).unwrap()
 }
 
 /// When each row of the job was made for, by the last slot that was remembered after each step.
@@ -99,7 +99,7 @@ fn slots_go_through_changes_of_the_clocks_jumps_and_downtime() {
     let clock = Arc::new(ManualClock::new(start));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let _inside = runtime.enter();
-    let daemons = [world(&site, &clock), world(&site, &clock)];
+    let daemons = [app(&site, &clock), app(&site, &clock)];
     let mut rows = 0;
     let mut now = start;
     for (what, time, slot) in steps {
@@ -118,7 +118,7 @@ fn slots_go_through_changes_of_the_clocks_jumps_and_downtime() {
     }
     // A clock that is set back makes nothing twice, and goes on where it was.
     let back = Arc::new(ManualClock::new(now - TimeDelta::days(3)));
-    let behind = world(&site, &back);
+    let behind = app(&site, &back);
     for _ in 0..5 {
         runtime.block_on(lifecycle::run_once(&behind)).unwrap();
         back.advance(Duration::from_hours(24));

@@ -1,7 +1,7 @@
 //! What of each held request is stored. The lease notes it in the rows (`processed_batches`), so that whoever goes on
 //! with a request after a crash, a stop or a failure makes only what is missing.
 //!
-//! Files get their names through it ([`Ledger::place`]): none appears that it does not know, and none once its request
+//! Files get their names through it ([`Checkpoint::place`]): none appears that it does not know, and none once its request
 //! is being written back.
 
 use std::collections::BTreeMap;
@@ -19,9 +19,10 @@ use crate::tables::quality::Quality;
 
 /// `processed_batches`, as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Processed {
+pub(super) struct Processed {
     /// How the files were made: a file made in another way is no part of this request.
-    pub made_as: String,
+    #[serde(rename = "made_as")]
+    pub fingerprint: String,
     /// The files, in the order in which they were stored.
     pub batches: Vec<StoredBatch>,
 }
@@ -55,7 +56,7 @@ impl StoredBatch {
 impl Processed {
     /// Reads what a row holds; anything that does not read is nothing, and is made again.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
 }
@@ -65,10 +66,10 @@ impl Processed {
 /// all that is asked: a plain one stands beside it in the row, and both go together (`requests`); from a sealed one
 /// nothing can be read.
 #[must_use]
-pub fn made_as(job: &Job, encoding: FileEncoding, key: Option<&EncryptionKey>) -> String {
+pub(super) fn fingerprint(job: &Job, encoding: FileEncoding, key: Option<&EncryptionKey>) -> String {
     let mut hasher = DefaultHasher::new();
     // What was stored before batches were judged has nothing to judge a request by, and is made again.
-    ("judged", env!("CARGO_PKG_VERSION"), job.report, &job.options, job.csv, encoding).hash(&mut hasher);
+    ("judged", env!("CARGO_PKG_VERSION"), job.report.name(), &job.options, job.csv, encoding).hash(&mut hasher);
     if let Some(key) = key {
         (job.zip, key).hash(&mut hasher);
     }
@@ -77,7 +78,7 @@ pub fn made_as(job: &Job, encoding: FileEncoding, key: Option<&EncryptionKey>) -
 
 /// The requests that a claim holds, and what of them is stored.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub(super) struct Checkpoint {
     accounts: Mutex<BTreeMap<RequestKey, Account>>,
     /// Told when a file is in its place, or could not get there.
     placed: Condvar,
@@ -105,7 +106,7 @@ impl Account {
 
 /// What a renewal notes of a request: JSON where more is stored than the row knows.
 #[derive(Debug)]
-pub struct Entry {
+pub(super) struct Entry {
     /// The request.
     pub key: RequestKey,
     /// `processed_batches`.
@@ -113,16 +114,16 @@ pub struct Entry {
     stored: usize,
 }
 
-impl Ledger {
+impl Checkpoint {
     /// Nothing of these requests is stored.
     #[must_use]
-    pub fn new(held: impl IntoIterator<Item = RequestKey>) -> Self {
+    pub(super) fn new(held: impl IntoIterator<Item = RequestKey>) -> Self {
         let accounts = held.into_iter().map(|key| (key, Account::default())).collect();
         Self { accounts: Mutex::new(accounts), placed: Condvar::new() }
     }
 
     /// This is stored already, by an earlier attempt.
-    pub fn resume(&self, key: &RequestKey, processed: Processed) {
+    pub(super) fn resume(&self, key: &RequestKey, processed: Processed) {
         if let Some(account) = self.lock().get_mut(key) {
             (account.noted, account.processed) = (processed.batches.len(), processed);
         }
@@ -130,8 +131,8 @@ impl Ledger {
 
     /// Lets `place` put one more file of a request in its place, and notes it. `None`: the request is being written back,
     /// or the claim does not hold it any more, and `place` was not called. Whoever writes it back waits for those who
-    /// were let ([`Ledger::wait_for_placed`]), so that every file that is there is in what the row gets.
-    pub fn place<E>(
+    /// were let ([`Checkpoint::wait_for_placed`]), so that every file that is there is in what the row gets.
+    pub(super) fn place<E>(
         &self,
         key: &RequestKey,
         batch: StoredBatch,
@@ -142,7 +143,7 @@ impl Ledger {
             let account = accounts.get_mut(key).filter(|account| !account.ending)?;
             account.placing += 1;
         }
-        let mut placing = Placing { ledger: self, key, stored: None };
+        let mut placing = Placing { checkpoint: self, key, stored: None };
         let placed = place();
         placing.stored = placed.is_ok().then_some(batch);
         Some(placed)
@@ -150,12 +151,12 @@ impl Ledger {
 
     /// Whether more files of this request are wanted: the claim holds it, and it is not being written back.
     #[must_use]
-    pub fn wants(&self, key: &RequestKey) -> bool {
+    pub(super) fn wants(&self, key: &RequestKey) -> bool {
         self.lock().get(key).is_some_and(|account| !account.ending)
     }
 
     /// The request is being written back; `true`: files of it are being put in their place just now.
-    pub fn ends(&self, key: &RequestKey) -> bool {
+    pub(super) fn ends(&self, key: &RequestKey) -> bool {
         self.lock().get_mut(key).is_some_and(|account| {
             account.ending = true;
             account.placing > 0
@@ -164,7 +165,7 @@ impl Ledger {
 
     /// Waits until no file of these requests is being put in its place any more, but not for ever: then it is `false`, and
     /// nobody else waits for them. Blocks.
-    pub fn wait_for_placed(&self, keys: &[RequestKey], patience: Duration) -> bool {
+    pub(super) fn wait_for_placed(&self, keys: &[RequestKey], patience: Duration) -> bool {
         let busy = |accounts: &mut BTreeMap<RequestKey, Account>| {
             keys.iter().any(|key| accounts.get(key).is_some_and(|account| account.placing > 0))
         };
@@ -179,20 +180,20 @@ impl Ledger {
     }
 
     /// What is stored of it cannot be relied on: whoever goes on with it makes all of it again.
-    pub fn forget(&self, key: &RequestKey) {
+    pub(super) fn forget(&self, key: &RequestKey) {
         if let Some(account) = self.lock().get_mut(key) {
             account.processed.batches.clear();
         }
     }
 
     /// The claim does not hold it any more; `false` if that comes as no surprise.
-    pub fn release(&self, key: &RequestKey) -> bool {
+    pub(super) fn release(&self, key: &RequestKey) -> bool {
         self.lock().remove(key).is_some_and(|account| !account.ending)
     }
 
     /// Everything held, for a renewal.
     #[must_use]
-    pub fn entries(&self) -> Vec<Entry> {
+    pub(super) fn entries(&self) -> Vec<Entry> {
         let entry = |(key, account): (&RequestKey, &Account)| Entry {
             key: key.clone(),
             processed: account.json(),
@@ -202,7 +203,7 @@ impl Ledger {
     }
 
     /// The row knows this now.
-    pub fn noted(&self, entry: &Entry) {
+    pub(super) fn noted(&self, entry: &Entry) {
         if let Some(account) = self.lock().get_mut(&entry.key) {
             account.noted = entry.stored;
         }
@@ -210,7 +211,7 @@ impl Ledger {
 
     /// What the row does not know yet, as JSON.
     #[must_use]
-    pub fn processed(&self, key: &RequestKey) -> Option<String> {
+    pub(super) fn processed(&self, key: &RequestKey) -> Option<String> {
         self.lock().get(key).and_then(Account::json)
     }
 
@@ -222,7 +223,7 @@ impl Ledger {
 
 /// A file on its way to its place, until it is there, or is not, or whoever brought it there panicked.
 struct Placing<'a> {
-    ledger: &'a Ledger,
+    checkpoint: &'a Checkpoint,
     key: &'a RequestKey,
     stored: Option<StoredBatch>,
 }
@@ -230,12 +231,12 @@ struct Placing<'a> {
 impl Drop for Placing<'_> {
     fn drop(&mut self) {
         // No account: the claim was lost meanwhile, and nobody waits.
-        if let Some(account) = self.ledger.lock().get_mut(self.key) {
+        if let Some(account) = self.checkpoint.lock().get_mut(self.key) {
             // Zero: it has taken too long, and nobody waits any more.
             account.placing = account.placing.saturating_sub(1);
             account.processed.batches.extend(self.stored.take());
         }
-        self.ledger.placed.notify_all();
+        self.checkpoint.placed.notify_all();
     }
 }
 

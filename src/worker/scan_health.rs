@@ -10,7 +10,7 @@ use crate::metrics::{Metrics, ScanOutcome};
 
 /// Jobs whose scans have not ended well, and since when.
 #[derive(Debug, Default)]
-pub struct Scans(Mutex<BTreeMap<String, Trouble>>);
+pub struct ScanHealth(Mutex<BTreeMap<String, Trouble>>);
 
 #[derive(Clone, Debug)]
 struct Trouble {
@@ -18,8 +18,8 @@ struct Trouble {
     why: String,
 }
 
-impl Scans {
-    /// Scans of these jobs ended; `trouble` says what kept them from their work.
+impl ScanHealth {
+    /// ScanHealth of these jobs ended; `trouble` says what kept them from their work.
     pub(super) fn ended(
         &self,
         metrics: &Metrics,

@@ -1,0 +1,166 @@
+//! The table of one file, made piece by piece: from loaded data, or from one range of learners after the other.
+
+use super::context::GroupContext;
+use crate::outputs::{StoreError, TablePieces, WriteError};
+use crate::reports::{self, Counts, ReportError};
+use crate::sources::SourceError;
+use crate::tables::catalog::Catalog;
+use crate::tables::finished::Finished;
+use crate::tables::loaded::Shared;
+use crate::tables::quality::Quality;
+use crate::tables::schema::Table;
+use crate::worker::request_error::RequestError;
+use crate::worker::stretches::Stretches;
+use crate::worker::verdict;
+
+/// The column of scores that the assessment report shows.
+const GRAND_TOTAL: &str = "grand_total";
+
+/// What tables are made from.
+pub(in crate::worker) enum BatchData<'a> {
+    /// All of it is in memory.
+    Loaded(&'a Shared),
+    /// It is one batch that does not fit into memory.
+    Stretches(&'a Stretches<'a>),
+}
+
+impl BatchData<'_> {
+    /// Where the batches are.
+    pub(super) fn catalog(&self) -> &Catalog {
+        match self {
+            Self::Loaded(shared) => shared.catalog(),
+            Self::Stretches(stretches) => stretches.catalog(),
+        }
+    }
+}
+
+/// The table of one batch.
+pub(super) struct BatchTable<'a> {
+    group: &'a GroupContext,
+    batch: usize,
+    data: &'a BatchData<'a>,
+    is_wanted: &'a dyn Fn() -> bool,
+    /// What became of the enrolments so far.
+    pub(super) counts: Counts,
+    /// What was found of the batch so far.
+    pub(super) quality: Quality,
+    /// Why the table is not complete.
+    pub(super) error: Option<FileError>,
+}
+
+/// Why a file is not made.
+#[derive(Debug)]
+pub(super) enum FileError {
+    /// The requests that want it fail with this.
+    Request(RequestError),
+    /// Every row of one of the batch's tables is unusable.
+    BrokenBatch(Quality, SourceError),
+    /// No request wants it any more, or the daemon stops.
+    NotWanted,
+    /// It could not be written.
+    Write(WriteError),
+    /// The store did not take it.
+    Store(StoreError),
+}
+
+impl FileError {
+    /// With what the requests fail that want it.
+    pub(super) fn for_request(self, batch: &str) -> RequestError {
+        match self {
+            Self::Request(error) => error,
+            Self::Store(error) => RequestError::store(&error),
+            Self::Write(WriteError::DoesNotFit(limit)) => RequestError::does_not_fit(batch, &limit),
+            // What the store fails with is `Store`, and an incomplete table has an error of its own.
+            Self::Write(error) => RequestError::unexplained(&error),
+            Self::BrokenBatch(_, error) => RequestError::source(&error),
+            Self::NotWanted => RequestError::unexplained(&WriteError::NotMade),
+        }
+    }
+}
+
+impl From<RequestError> for FileError {
+    fn from(error: RequestError) -> Self {
+        Self::Request(error)
+    }
+}
+
+impl From<ReportError> for FileError {
+    fn from(error: ReportError) -> Self {
+        Self::Request(RequestError::report(&error))
+    }
+}
+
+impl From<SourceError> for FileError {
+    fn from(error: SourceError) -> Self {
+        Self::Request(RequestError::source(&error))
+    }
+}
+
+impl<'a> BatchTable<'a> {
+    /// The table of the batch with this index in the catalogue. `is_wanted` says whether a request still wants it.
+    pub(super) fn new(
+        group: &'a GroupContext,
+        batch: usize,
+        data: &'a BatchData<'a>,
+        is_wanted: &'a dyn Fn() -> bool,
+    ) -> Self {
+        Self { group, batch, data, is_wanted, counts: Counts::default(), quality: Quality::default(), error: None }
+    }
+
+    /// Makes the rows that are in memory. Whether the batch is broken shows in the first range: every range has all rows of
+    /// the batch, except those of learners.
+    fn make(
+        &mut self,
+        shared: &Shared,
+        take: &mut dyn FnMut(&Finished<'_>) -> Result<(), WriteError>,
+    ) -> Result<(), FileError> {
+        let quality = shared.quality(self.batch);
+        if let Some(error) = verdict::broken(&quality) {
+            return Err(FileError::BrokenBatch(quality, error));
+        }
+        let job = &self.group.job;
+        let take = |table: &Finished<'_>| take(table).map_err(FileError::Write);
+        let counts = reports::generate(job.report, self.batch, shared, &job.options, take)?;
+        self.counts.add(&counts);
+        self.quality.add_range(&quality);
+        Ok(())
+    }
+
+    fn make_all(&mut self, take: &mut dyn FnMut(&Finished<'_>) -> Result<(), WriteError>) -> Result<(), FileError> {
+        match self.data {
+            BatchData::Loaded(shared) => self.make(shared, take)?,
+            BatchData::Stretches(stretches) => stretches.each(&mut |shared| {
+                if self.group.stop.is_halted() || !(self.is_wanted)() {
+                    return Err(FileError::NotWanted);
+                }
+                self.make(shared, take)
+            })?,
+        }
+        let Counts { readable_scores, unreadable_scores, .. } = self.counts;
+        if readable_scores + unreadable_scores > 0 {
+            let scores = self.quality.values(Table::AssessmentAggregator, GRAND_TOTAL);
+            (scores.readable, scores.unreadable) = (readable_scores, unreadable_scores);
+        }
+        Ok(())
+    }
+}
+
+impl TablePieces for BatchTable<'_> {
+    fn most_rows(&self) -> usize {
+        match self.data {
+            BatchData::Loaded(shared) => shared.listed(self.batch),
+            BatchData::Stretches(_) => usize::MAX,
+        }
+    }
+
+    fn each(&mut self, take: &mut dyn FnMut(&Finished<'_>) -> Result<(), WriteError>) -> Result<(), WriteError> {
+        match self.make_all(take) {
+            Ok(()) => Ok(()),
+            Err(FileError::Write(error)) => Err(error),
+            Err(error) => {
+                self.error = Some(error);
+                Err(WriteError::NotMade)
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! What the threads that make the files of a group share.
+
+use std::sync::Arc;
+
+use crate::config::checked::{Job, MaxBadRows};
+use crate::outputs::Store;
+use crate::worker::Progress;
+use crate::worker::checkpoint::Checkpoint;
+use crate::worker::group_metrics::GroupMetrics;
+use crate::worker::plan::Ready;
+use crate::worker::stop::Stop;
+
+/// What the files of a group are made with.
+pub(in crate::worker) struct GroupContext {
+    /// The job.
+    pub(in crate::worker) job: Arc<Job>,
+    /// The requests whose files are made.
+    pub(in crate::worker) requests: Vec<Ready>,
+    /// Where files go.
+    pub(in crate::worker) store: Store,
+    /// Once it is halted no further file is begun.
+    pub(in crate::worker) stop: Stop,
+    /// What is stored of each request, and whether the claim still holds it.
+    pub(in crate::worker) checkpoint: Arc<Checkpoint>,
+    /// Counts of this group.
+    pub(in crate::worker) metrics: GroupMetrics,
+    /// How many unusable rows a request may have.
+    pub(in crate::worker) max_bad_rows: MaxBadRows,
+    /// How far the work is, for a progress display.
+    pub(in crate::worker) progress: Arc<Progress>,
+}

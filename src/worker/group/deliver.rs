@@ -1,0 +1,150 @@
+//! While the files of a group are made: each request is written back as soon as its own last file is stored and synced, and
+//! clients see how far the others are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::claimed::ClaimedGroup;
+use super::context::GroupContext;
+use super::sync::{Delivered, FilesOutcome, RequestDone};
+use super::write_back::write_back;
+use crate::metrics::GroupWork;
+use crate::reports::filters::LeftOut;
+use crate::requests::{ClaimedRequest, RequestKey, RequestProgress};
+use crate::tables::catalog::Catalog;
+use crate::worker::outcome::{Completed, Outcome};
+use crate::worker::plan::Ready;
+use crate::worker::stats::{GroupStats, RequestStats, job_stats};
+use crate::worker::summary::Summary;
+
+/// Most requests that are written back together.
+const AT_ONCE: usize = 500;
+
+/// How often a request's progress is noted in its row.
+const NOTE_PROGRESS: Duration = Duration::from_secs(2);
+
+/// Writes the requests of a group back as they end, until no further one can. `rows` are theirs, in the order of the
+/// group's requests; `stats` is known of the group by now. Returns the rows of those that have not ended, after a stop that
+/// cannot wait or a failure.
+pub(in crate::worker) async fn deliver(
+    claimed: ClaimedGroup<'_>,
+    group: &GroupContext,
+    catalog: &Catalog,
+    stats: &GroupStats,
+    rows: Vec<Arc<ClaimedRequest>>,
+    mut ended: UnboundedReceiver<RequestDone>,
+    summary: &mut Summary,
+) -> Vec<Arc<ClaimedRequest>> {
+    let mut open: Vec<Option<Arc<ClaimedRequest>>> = rows.into_iter().map(Some).collect();
+    let mut noted = BTreeMap::new();
+    let mut clock = tokio::time::interval_at((Instant::now() + NOTE_PROGRESS).into(), NOTE_PROGRESS);
+    loop {
+        let first = tokio::select! {
+            one = ended.recv() => match one {
+                Some(one) => one,
+                None => break,
+            },
+            () = claimed.app.stop.halted() => return open.into_iter().flatten().collect(),
+            _ = clock.tick() => {
+                note_progress(claimed, group, &open, &mut noted).await;
+                continue;
+            }
+        };
+        let mut ends = Vec::new();
+        let mut next = Some(first);
+        while let Some(RequestDone { request, outcome }) = next {
+            let outcome = match outcome {
+                FilesOutcome::Delivered(delivered) => {
+                    claimed.app.metrics.delivered(&group.job.id, delivered.counts.rows, delivered.bytes);
+                    Outcome::Completed(completed(&group.requests[request], &delivered, group, stats, catalog))
+                }
+                FilesOutcome::Failed(error) => Outcome::Failed(error),
+                FilesOutcome::HandedBack(why) => Outcome::HandedBack(why),
+            };
+            ends.extend(open[request].take().map(|row| (row, outcome)));
+            // What else has ended by now.
+            next = if ends.len() < AT_ONCE { ended.try_recv().ok() } else { None };
+        }
+        write_back(claimed, ends, summary).await;
+    }
+    count(claimed, group, stats);
+    open.into_iter().flatten().collect()
+}
+
+/// Notes in the rows how far each request is. Nothing depends on it: a failure is only logged.
+async fn note_progress(
+    claimed: ClaimedGroup<'_>,
+    group: &GroupContext,
+    open: &[Option<Arc<ClaimedRequest>>],
+    noted: &mut BTreeMap<RequestKey, RequestProgress>,
+) {
+    let of_open = group.requests.iter().enumerate().filter(|(request, _)| open[*request].is_some());
+    let progress: Vec<_> = of_open
+        .map(|(request, ready)| {
+            let batches_total = ready.objects.len() as u64;
+            (ready.key.clone(), RequestProgress { batches_done: group.metrics.done(request), batches_total })
+        })
+        .filter(|(key, progress)| noted.get(key) != Some(progress))
+        .collect();
+    if progress.is_empty() {
+        return;
+    }
+    let (token, written) = (claimed.lease.token().to_owned(), progress.clone());
+    match claimed.app.ask(move |queue| queue.note_progress(&token, &progress)).await {
+        Ok(()) => noted.extend(written),
+        Err(error) => log::warn!("progress could not be noted claim={} error={error}", claimed.lease.token()),
+    }
+}
+
+fn count(claimed: ClaimedGroup<'_>, group: &GroupContext, stats: &GroupStats) {
+    let metrics = &group.metrics;
+    let work = GroupWork {
+        load: Duration::from_millis(stats.load_ms) + metrics.load_time(),
+        generate: metrics.generate_time(),
+        store: metrics.store_time(),
+        generated: metrics.generated(),
+        shared: metrics.shared(),
+    };
+    claimed.app.metrics.group(&group.job.id, &work);
+}
+
+/// What a request gets whose files are all stored. Batches that are broken have none.
+fn completed(
+    ready: &Ready,
+    delivered: &Delivered,
+    group: &GroupContext,
+    stats: &GroupStats,
+    catalog: &Catalog,
+) -> Completed {
+    let metrics = &group.metrics;
+    let stats = GroupStats {
+        loads: metrics.loads(),
+        batches_generated: metrics.generated(),
+        batches_shared: metrics.shared(),
+        load_ms: stats.load_ms + millis(metrics.load_time()),
+        generate_ms: millis(metrics.generate_time()),
+        store_ms: millis(metrics.store_time()),
+        ..stats.clone()
+    };
+    let of_batches = || ready.objects.iter().zip(&ready.selection.batches).enumerate();
+    let is_broken = |position: &usize| delivered.broken.contains(position);
+    let broken = of_batches().filter(|(position, _)| is_broken(position));
+    let broken = broken.map(|(_, (_, batch))| catalog.batches()[*batch].id.clone()).collect();
+    let files = of_batches().filter(|(position, _)| !is_broken(position)).map(|(_, (object, _))| object.to_string());
+    let download_urls: Vec<String> = files.collect();
+    let request = RequestStats {
+        batches: download_urls.len(),
+        bytes: delivered.bytes,
+        counts: delivered.counts,
+        left_out: LeftOut { broken, ..ready.selection.left_out.clone() },
+    };
+    Completed { download_urls, job_stats: job_stats(&stats, &metrics.load_stats(), &request).to_string() }
+}
+
+/// Milliseconds of a duration.
+pub(in crate::worker) fn millis(spent: Duration) -> u64 {
+    u64::try_from(spent.as_millis()).unwrap_or(u64::MAX)
+}

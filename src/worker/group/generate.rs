@@ -1,0 +1,160 @@
+//! Makes the planned files from the loaded data, on all cores.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::batch_table::{BatchData, BatchTable, FileError};
+use super::completion_tracker::CompletionTracker;
+use super::context::GroupContext;
+use crate::outputs::{FinishedFile, WriteError, report_name, write_protected, write_table};
+use crate::reports::Counts;
+use crate::tables::quality::Quality;
+use crate::worker::cpu::caught;
+use crate::worker::failpoints;
+use crate::worker::group_metrics::timed;
+use crate::worker::plan::{Ready, Unit};
+use crate::worker::request_error::RequestError;
+
+/// Calls `make` for each unit in order, for as many at a time as the pool has threads. A stop that cannot wait leaves out
+/// the units that have not begun.
+pub(in crate::worker) fn for_each_unit(
+    group: &GroupContext,
+    data: &BatchData<'_>,
+    units: &[&Unit],
+    make: impl Fn(&Unit) + Sync,
+) {
+    let next = AtomicUsize::new(0);
+    let one_by_one = || {
+        // Not a parallel iterator: that would split the list in halves, and the order is what keeps small requests from
+        // waiting.
+        while let Some(unit) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if group.stop.is_halted() {
+                return;
+            }
+            make(unit);
+            group.progress.done.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    match data {
+        BatchData::Loaded(_) => drop(rayon::broadcast(|_| one_by_one())),
+        // Each unit loads as much as there is room for, on all cores.
+        BatchData::Stretches(_) => one_by_one(),
+    }
+}
+
+/// A file that is made, and who wants it.
+pub(in crate::worker) struct MadeFile {
+    /// Its batch's id.
+    pub(super) batch: String,
+    /// The file, which has no name yet.
+    pub(super) file: FinishedFile,
+    /// Its rows, and where the other enrolments went.
+    pub(super) counts: Counts,
+    /// What was found of the batch.
+    pub(super) quality: Quality,
+    /// Requests, and the place among their files. Never empty.
+    pub(super) wanted: Vec<(usize, usize)>,
+}
+
+impl MadeFile {
+    /// Bytes of it that are in memory.
+    pub(super) fn held(&self) -> u64 {
+        self.file.held()
+    }
+
+    /// The requests that want it.
+    pub(super) fn owners(&self) -> Vec<usize> {
+        self.wanted.iter().map(|(request, _)| *request).collect()
+    }
+}
+
+/// Generates one file for all requests that still want it. `None`: none does, or the file failed and they with it.
+///
+/// A file for an object store may be sent while it is made, under the key of the first request. If that fails in a way that
+/// may be due to this key, only this request fails, and the file is made again for the next one.
+pub(in crate::worker) fn generate(
+    group: &GroupContext,
+    tracker: &CompletionTracker,
+    data: &BatchData<'_>,
+    unit: &Unit,
+) -> Option<MadeFile> {
+    let mut wanted = unit.wanted.clone();
+    let batch = &data.catalog().batches()[unit.batch].id;
+    loop {
+        wanted.retain(|(request, _)| tracker.wants(*request));
+        let first = *wanted.first()?;
+        let is_wanted = || wanted.iter().any(|(request, _)| tracker.wants(*request));
+        let made = caught(|| {
+            let (mut file, counts, quality) = write(group, data, unit, first, &is_wanted)?;
+            if wanted.len() > 1 {
+                file.arrived().map_err(FileError::Store)?;
+            }
+            Ok((file, counts, quality))
+        });
+        match made.unwrap_or_else(|panic| Err(FileError::Request(RequestError::panicked(&panic)))) {
+            Ok((file, counts, quality)) => {
+                return Some(MadeFile { batch: batch.clone(), file, counts, quality, wanted });
+            }
+            Err(FileError::NotWanted) => return None,
+            Err(FileError::BrokenBatch(quality, error)) => {
+                log::warn!("batch left out, it is broken batch={batch} error={:?}", error.detail);
+                let reason = RequestError::source(&error).in_batch(batch);
+                for owner in wanted {
+                    tracker.leave_out(owner, &quality, &reason);
+                }
+                return None;
+            }
+            Err(FileError::Store(error)) if wanted.len() > 1 && !group.store.fails_for_all(&error) => {
+                tracker.fail(first.0, RequestError::store(&error).in_batch(batch));
+                wanted.remove(0);
+            }
+            Err(error) => {
+                let reason = error.for_request(batch).in_batch(batch);
+                for (request, _) in wanted {
+                    tracker.fail(request, reason.clone());
+                }
+                return None;
+            }
+        }
+    }
+}
+
+/// Writes one file, which has no name yet, for one request, given with the file's place among its own: a protected file
+/// gets this request's password, and no other request shares it.
+fn write(
+    group: &GroupContext,
+    data: &BatchData<'_>,
+    unit: &Unit,
+    (request, position): (usize, usize),
+    is_wanted: &dyn Fn() -> bool,
+) -> Result<(FinishedFile, Counts, Quality), FileError> {
+    let GroupContext { job, store, metrics, requests, .. } = group;
+    let Ready { objects, order, .. } = &requests[request];
+    let batch = &data.catalog().batches()[unit.batch].id;
+    failpoints::hit("generating", batch);
+    let mut file = store.create(&objects[position]).map_err(FileError::Store)?;
+    let mut table = BatchTable::new(group, unit.batch, data, is_wanted);
+    let before = metrics.load_time();
+    let (written, spent) = timed(|| match &order.protection {
+        None => write_table(&mut table, unit.encoding, job.csv, &mut file),
+        Some(protection) => {
+            let entry = report_name(batch, unit.encoding.extension());
+            write_protected(&mut table, unit.encoding, job.csv, &entry, protection, &mut file)
+        }
+    });
+    let loading =
+        if let BatchData::Stretches(_) = data { metrics.load_time().saturating_sub(before) } else { Duration::ZERO };
+    metrics.add_generate(spent.saturating_sub(loading));
+    failpoints::hit("written", batch);
+    let BatchTable { counts, quality, error, .. } = table;
+    match (written, error) {
+        (Ok(rows), _) if rows == counts.rows => {}
+        (Ok(rows), _) => return Err(RequestError::short_file(rows, counts.rows).into()),
+        (Err(WriteError::NotMade), Some(error)) => return Err(error),
+        (Err(WriteError::Store(error)), _) => return Err(FileError::Store(file.failed(error))),
+        (Err(error), _) => return Err(FileError::Write(error)),
+    }
+    let (finished, spent) = timed(|| file.finish());
+    metrics.add_store(spent);
+    Ok((finished.map_err(FileError::Store)?, counts, quality))
+}

@@ -1,0 +1,196 @@
+//! Loads what the missing files of a group need: once if it fits into memory, else part by part. A batch that is more than
+//! memory by itself is loaded range by range ([`super::super::stretches`]).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::batch_table::BatchData;
+use super::completion_tracker::CompletionTracker;
+use super::context::GroupContext;
+use crate::sources::SourceError;
+use crate::tables::catalog::Catalog;
+use crate::tables::loaded::{Heavy, Shared};
+use crate::worker::cpu::Panicked;
+use crate::worker::load::{self, Learners, Loaded};
+use crate::worker::memory::{self, Share};
+use crate::worker::outcome::HandBack;
+use crate::worker::plan::{self, Unit};
+use crate::worker::request_error::RequestError;
+use crate::worker::stretches::{LEAST, Large, Stretches};
+use crate::worker::tenants::{self, Limits};
+use crate::worker::{AppContext, failpoints};
+
+/// Makes the files of some units from the data that was loaded for them. Runs on the CPU pool.
+pub(in crate::worker) type MakeUnits = dyn Fn(&BatchData<'_>, &[&Unit]) + Send + Sync;
+
+/// Loads all that the requests of the group miss, part by part, and calls `make` with each part. Requests of which a table
+/// cannot be read fail, and requests beyond the limits of their tenants are handed back.
+pub(in crate::worker) async fn load_parts(
+    app: &AppContext,
+    group: &Arc<GroupContext>,
+    catalog: &Arc<Catalog>,
+    tracker: &Arc<CompletionTracker>,
+    make: Arc<MakeUnits>,
+) -> Result<(), Panicked> {
+    let (group, catalog, tracker) = (Arc::clone(group), Arc::clone(catalog), Arc::clone(tracker));
+    PartLoader { app: app.clone(), group, catalog, tracker, make }.run().await
+}
+
+#[derive(Clone)]
+struct PartLoader {
+    app: AppContext,
+    group: Arc<GroupContext>,
+    catalog: Arc<Catalog>,
+    tracker: Arc<CompletionTracker>,
+    make: Arc<MakeUnits>,
+}
+
+/// Batches that are loaded together.
+struct Part {
+    /// Ascending.
+    batches: Vec<usize>,
+    /// What they weigh, where that is known.
+    bytes: Option<u64>,
+}
+
+impl Part {
+    /// The units of them.
+    fn of<'u>(&self, units: &'u [Unit]) -> Vec<&'u Unit> {
+        units.iter().filter(|unit| self.batches.binary_search(&unit.batch).is_ok()).collect()
+    }
+
+    /// The one batch that is more than `total` by itself, and what it weighs.
+    fn large(&self, total: u64) -> Option<(usize, u64)> {
+        let ([batch], Some(bytes)) = (&self.batches[..], self.bytes) else { return None };
+        (bytes > total.max(LEAST)).then_some((*batch, bytes))
+    }
+}
+
+impl PartLoader {
+    async fn run(&self) -> Result<(), Panicked> {
+        let Self { app, group, catalog, tracker, .. } = self;
+        let limits = Limits::of(&app.config.get().worker);
+        let mut units = Arc::new(plan::units(&group.requests, |_| true));
+        app.progress.planned.fetch_add(units.len() as u64, Ordering::Relaxed);
+        // All of them together, if they are not too much.
+        let all = (!units.is_empty()).then(|| Part { batches: plan::batches(&units), bytes: None });
+        let mut parts: VecDeque<Part> = all.into_iter().collect();
+        while let Some(part) = parts.pop_front() {
+            if group.stop.is_halted() {
+                break;
+            }
+            let total = memory::for_loads(app.config.get().worker.memory, catalog.memory() as u64);
+            let share = match part.bytes {
+                None => app.memory.share_of_unknown(total).await,
+                Some(bytes) => app.memory.share_of(bytes, total).await,
+            };
+            let share = Arc::new(share);
+            if let Some(large) = part.large(total) {
+                self.make_in_stretches(&units, large, share).await?;
+                continue;
+            }
+            // Tenants are limited once, by what all of their batches weigh.
+            let limits = if part.bytes.is_none() { limits } else { Limits::default() };
+            match self.load(&part, &share, limits).await? {
+                Ok(Ok(shared)) => self.make(&units, part, shared).await?,
+                Ok(Err(heavy)) => {
+                    // What is too much is dropped before this load waits for a share again.
+                    drop(share);
+                    let divided = self.divide(&mut units, &heavy, limits, total);
+                    for (batches, bytes) in divided.into_iter().rev() {
+                        parts.push_front(Part { batches, bytes: Some(bytes) });
+                    }
+                }
+                Err(error) => fail(tracker, &part.of(&units), &error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn load(&self, part: &Part, share: &Arc<Share>, limits: Limits) -> Result<Loaded, Panicked> {
+        let Self { app, group, catalog, .. } = self;
+        let (source, timezone) = (Arc::clone(&app.source), app.config.get().timezone);
+        let (group, catalog, batches) = (Arc::clone(group), Arc::clone(catalog), part.batches.clone());
+        let share = Arc::clone(share);
+        let load = move || {
+            failpoints::hit("loading", &group.job.id);
+            let (needs, options) = (group.job.report.needs(&group.job.options), &group.job.options);
+            let wish = load::Wish { batches: &batches, needs: &needs, options, timezone, learners: Learners::All };
+            let is_within_limits = |weights: &Heavy| tenants::judge(&group.requests, weights, limits).is_empty();
+            let bounds = load::Bounds {
+                bytes: share.bytes().max(LEAST),
+                weighed: &|bytes| share.shrink_to(bytes),
+                agrees: limits.is_any().then_some(&is_within_limits),
+            };
+            group.metrics.loading(|stats| load::shared(source.as_ref(), &catalog, &wish, bounds, stats))
+        };
+        app.cpu.run(load).await
+    }
+
+    /// Divides a part that was too much, or hands back the requests beyond their tenants' limits: `units` are those that
+    /// are left. Returns the batches to load together, and their bytes.
+    fn divide(&self, units: &mut Arc<Vec<Unit>>, heavy: &Heavy, limits: Limits, total: u64) -> Vec<(Vec<usize>, u64)> {
+        let handed_back = tenants::judge(&self.group.requests, heavy, limits);
+        let divided = if handed_back.is_empty() {
+            plan::lighter(units.iter().map(|unit| unit.batch), heavy, total)
+        } else {
+            let fewer = plan::units(&self.group.requests, |request| !handed_back.contains_key(&request));
+            self.app.progress.planned.fetch_sub((units.len() - fewer.len()) as u64, Ordering::Relaxed);
+            for (request, exceeded) in handed_back {
+                self.tracker.hand_back(request, HandBack::Tenant(exceeded));
+            }
+            *units = Arc::new(fewer);
+            plan::parts(units, heavy, total)
+        };
+        if divided.len() > 1 {
+            let batches: usize = divided.iter().map(|(batches, _)| batches.len()).sum();
+            log::info!("loaded in parts batches={batches} parts={}", divided.len());
+        }
+        divided
+    }
+
+    /// Makes the units of a part, and drops what was loaded for it.
+    async fn make(&self, units: &Arc<Vec<Unit>>, part: Part, shared: Shared) -> Result<(), Panicked> {
+        let (make, units) = (Arc::clone(&self.make), Arc::clone(units));
+        self.app.cpu.run(move || make(&BatchData::Loaded(&shared), &part.of(&units))).await
+    }
+
+    /// Makes the units of one batch that is too much to be loaded at once, given with its weight.
+    async fn make_in_stretches(
+        &self,
+        units: &Arc<Vec<Unit>>,
+        (batch, weight): (usize, u64),
+        share: Arc<Share>,
+    ) -> Result<(), Panicked> {
+        let (own, units, timezone) = (self.clone(), Arc::clone(units), self.app.config.get().timezone);
+        let make = move || {
+            let Self { app, group, catalog, tracker, make } = &own;
+            log::info!("worked on in stretches batch={} bytes={weight}", catalog.batches()[batch].id);
+            let units: Vec<&Unit> = units.iter().filter(|unit| unit.batch == batch).collect();
+            let large = Large {
+                source: app.source.as_ref(),
+                catalog,
+                batch,
+                needs: &group.job.report.needs(&group.job.options),
+                options: &group.job.options,
+                timezone,
+                weight,
+                bytes: share.bytes(),
+            };
+            match Stretches::survey(large, &group.metrics) {
+                Ok(stretches) => make(&BatchData::Stretches(&stretches), &units),
+                Err(error) => fail(tracker, &units, &error),
+            }
+        };
+        self.app.cpu.run(make).await
+    }
+}
+
+/// Fails the requests that want one of these units.
+fn fail(tracker: &CompletionTracker, units: &[&Unit], error: &SourceError) {
+    let error = RequestError::source(error);
+    for (request, _) in units.iter().flat_map(|unit| &unit.wanted) {
+        tracker.fail(*request, error.clone());
+    }
+}

@@ -1,0 +1,95 @@
+//! Puts a generated file in its place, under the key of each request that wants it.
+
+use super::completion_tracker::CompletionTracker;
+use super::context::GroupContext;
+use super::generate::MadeFile;
+use crate::outputs::{Content, FinishedFile, ObjectKey, StoreError};
+use crate::worker::checkpoint::StoredBatch;
+use crate::worker::cpu::{Panicked, caught};
+use crate::worker::failpoints;
+use crate::worker::group_metrics::timed;
+use crate::worker::outcome::HandBack;
+use crate::worker::plan::Ready;
+use crate::worker::request_error::RequestError;
+
+/// Gives a file to every request that wants it, each under its own key. Where one key is refused only its request fails:
+/// the file stays until the last request has been tried.
+///
+/// # Errors
+/// Why nothing can be stored now. Requests that want the file and did not get it have failed.
+pub(in crate::worker) fn store(
+    group: &GroupContext,
+    tracker: &CompletionTracker,
+    made: MadeFile,
+) -> Result<(), RequestError> {
+    let MadeFile { batch, mut file, counts, quality, wanted } = made;
+    let Content { bytes, crc32 } = file.content();
+    let (mut is_copy, mut down) = (false, Ok(()));
+    for (at, &(request, position)) in wanted.iter().enumerate() {
+        if let Err(error) = &down {
+            tracker.fail(request, RequestError::clone(error));
+            continue;
+        }
+        if file.is_spent() {
+            tracker.hand_back(request, HandBack::FileLost);
+            continue;
+        }
+        let Ready { key, objects, .. } = &group.requests[request];
+        let object = &objects[position];
+        let (batch_id, object_key) = (batch.clone(), object.to_string());
+        let stored = StoredBatch { batch: batch_id, key: object_key, bytes, crc32, counts, quality: quality.clone() };
+        let is_last = at + 1 == wanted.len();
+        match group.checkpoint.place(key, stored, || publish(group, &batch, &mut file, object, is_last)) {
+            // The request has ended meanwhile: the next one gets the file.
+            None => {}
+            Some(Ok(())) => {
+                if !is_copy {
+                    tracker.count_stored(bytes);
+                }
+                group.metrics.count_delivered(is_copy);
+                is_copy = true;
+                failpoints::hit("stored", &batch);
+                tracker.deliver(request, bytes, &counts, &quality);
+            }
+            // The file was sent under another key and is lost. This request, which was to get a copy, is not at fault.
+            Some(Err(PublishError::Store(error))) if error.is_of_one_file() && file.is_spent() => {
+                log::warn!("a shared file is lost request={key} batch={batch} error={error}");
+                tracker.hand_back(request, HandBack::FileLost);
+            }
+            Some(Err(PublishError::Store(error))) => {
+                let reason = RequestError::store(&error).in_batch(&batch);
+                tracker.fail(request, reason.clone());
+                if group.store.fails_for_all(&error) {
+                    down = Err(reason);
+                }
+            }
+            Some(Err(PublishError::Panicked(panic))) => {
+                tracker.fail(request, RequestError::panicked(&panic).in_batch(&batch));
+            }
+        }
+    }
+    group.store.discard(file);
+    down
+}
+
+/// Why a file is not in its place.
+enum PublishError {
+    Store(StoreError),
+    Panicked(Panicked),
+}
+
+fn publish(
+    group: &GroupContext,
+    batch: &str,
+    file: &mut FinishedFile,
+    object: &ObjectKey,
+    is_last: bool,
+) -> Result<(), PublishError> {
+    let (published, spent) = timed(|| caught(|| group.store.publish(file, object, is_last)));
+    group.metrics.add_store(spent);
+    failpoints::hit("placed", batch);
+    match published {
+        Ok(published) => published.map_err(PublishError::Store),
+        Err(panic) => Err(PublishError::Panicked(panic)),
+    }
+}

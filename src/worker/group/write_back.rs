@@ -1,0 +1,115 @@
+//! The last step: the row says how its request ended. Each write is fenced by the claim's token: a daemon that has lost its
+//! claim changes nothing.
+
+use std::sync::Arc;
+
+use super::claimed::ClaimedGroup;
+use super::completed_rows::CompletedRows;
+use super::fenced_write::{is_written, persist};
+use crate::requests::{ClaimedRequest, Failure, Queue, RequestKey};
+use crate::worker::outcome::{HandBack, Outcome};
+use crate::worker::request_error::{Origin, RequestError};
+use crate::worker::summary::Summary;
+use crate::worker::{back_off, failpoints};
+
+/// Writes back how requests ended: the completed ones together, the others one by one, with a log line each. While the
+/// database cannot be reached it tries again, until a stop can wait no longer.
+pub(in crate::worker) async fn write_back(
+    group: ClaimedGroup<'_>,
+    ended: Vec<(Arc<ClaimedRequest>, Outcome)>,
+    summary: &mut Summary,
+) {
+    let (mut failed, mut handed_back) = (Vec::new(), Vec::new());
+    let mut completed = CompletedRows::new(group.app.clock.now());
+    for (request, outcome) in ended {
+        match outcome {
+            Outcome::Completed(done) => {
+                if !completed.has_room_for(&done) {
+                    completed.write_back(group, summary).await;
+                    completed = CompletedRows::new(group.app.clock.now());
+                }
+                completed.add(group.lease, request, done);
+            }
+            Outcome::Failed(error) => failed.push((request, error)),
+            Outcome::HandedBack(why) => handed_back.push((request, why)),
+        }
+    }
+    completed.write_back(group, summary).await;
+    let unfinished = failed.iter().map(|(request, _)| request).chain(handed_back.iter().map(|(request, _)| request));
+    group.lease.close(&unfinished.map(|request| request.key.clone()).collect::<Vec<_>>()).await;
+    for (request, error) in failed {
+        fail(group, &request, error, summary).await;
+    }
+    for (request, why) in handed_back {
+        hand_back(group, &request.key, &why, summary).await;
+    }
+}
+
+/// The row says why there is no report: for now if the error may pass and attempts are left, else for good.
+async fn fail(group: ClaimedGroup<'_>, request: &ClaimedRequest, error: RequestError, summary: &mut Summary) {
+    let ClaimedGroup { app, lease, job, .. } = group;
+    let key = &request.key;
+    let attempt = request.iteration.saturating_add(1);
+    let retries = error.may_pass && attempt < job.max_attempts;
+    if let RequestError { may_pass: true, origin: Origin::Dependency(dependency), .. } = error {
+        app.down.report(dependency);
+    }
+    failpoints::hit("writing-back", &key.to_string());
+    let failure = Failure {
+        message: error.message,
+        detail: error.detail.clone(),
+        execution_ms: lease.age_ms(),
+        job_stats: None,
+        processed_batches: lease.checkpoint().processed(key),
+    };
+    let (token, asked, wait) = (lease.token().to_owned(), key.clone(), back_off::of_request(attempt));
+    let (written, _) = persist(app, move |queue: &dyn Queue| {
+        if retries { queue.retry_later(&token, &asked, &failure, wait) } else { queue.fail(&token, &asked, &failure) }
+    })
+    .await;
+    lease.checkpoint().release(key);
+    if !is_written(group, key, written.as_ref().copied(), summary) {
+        return;
+    }
+    let (job_id, detail) = (&job.id, error.detail);
+    if retries {
+        summary.backing_off += 1;
+        app.metrics.request_ended(job_id, "retried");
+        log::warn!("request will be tried again request={key} job={job_id} attempt={attempt} error={detail:?}");
+    } else {
+        summary.failed += 1;
+        app.metrics.request_ended(job_id, "failed");
+        let level = if error.origin == Origin::Request { log::Level::Warn } else { log::Level::Error };
+        log::log!(level, "request failed request={key} job={job_id} attempt={attempt} error={detail:?}");
+    }
+}
+
+/// The row goes back as it was, with what is stored by now.
+async fn hand_back(group: ClaimedGroup<'_>, key: &RequestKey, why: &HandBack, summary: &mut Summary) {
+    let ClaimedGroup { app, lease, job, .. } = group;
+    failpoints::hit("writing-back", &key.to_string());
+    let processed_batches = lease.checkpoint().processed(key);
+    let (token, asked) = (lease.token().to_owned(), key.clone());
+    let (written, _) =
+        persist(app, move |queue: &dyn Queue| queue.hand_back(&token, &asked, processed_batches.as_deref())).await;
+    lease.checkpoint().release(key);
+    if !is_written(group, key, written.as_ref().copied(), summary) {
+        return;
+    }
+    let job_id = &job.id;
+    app.metrics.request_ended(job_id, "handed_back");
+    match why {
+        HandBack::Unfinished => {
+            summary.handed_back += 1;
+            log::info!("request handed back request={key} job={job_id}");
+        }
+        HandBack::Tenant(exceeded) => {
+            summary.postponed += 1;
+            log::info!("request handed back, {why} request={key} job={job_id} {exceeded}");
+        }
+        HandBack::FileLost => {
+            summary.postponed += 1;
+            log::info!("request handed back, {why} request={key} job={job_id}");
+        }
+    }
+}

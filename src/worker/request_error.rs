@@ -1,0 +1,123 @@
+//! Why a request gets no report: in words for its client, and in full for operators.
+
+use super::cpu::Panicked;
+use super::dependencies::Dependency;
+use crate::intake::Refusal;
+use crate::intake::encryption::SealError;
+use crate::outputs::{DoesNotFit, KeyError, StoreError, WriteError};
+use crate::reports::ReportError;
+use crate::reports::filters::ResolveError;
+use crate::sources::SourceError;
+
+/// Why an attempt ended without a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RequestError {
+    /// For the client, the most important part first.
+    pub(super) message: String,
+    /// For operators: the whole chain of causes.
+    pub(super) detail: String,
+    /// Whether another attempt may succeed.
+    pub(super) may_pass: bool,
+    /// Where it arose.
+    pub(super) origin: Origin,
+}
+
+/// Where an error arose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// In the request: the operator has nothing to mend.
+    Request,
+    /// In something that the daemon depends on.
+    Dependency(Dependency),
+    /// In the program, or in the data.
+    Program,
+}
+
+impl RequestError {
+    fn new(error: &(dyn std::error::Error + 'static), origin: Origin, may_pass: bool) -> Self {
+        let mut detail = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            detail = format!("{detail}: {error}");
+            cause = error.source();
+        }
+        Self { message: error.to_string(), detail, may_pass, origin }
+    }
+
+    const fn internal(message: String, detail: String) -> Self {
+        Self { message, detail, may_pass: false, origin: Origin::Program }
+    }
+
+    /// The row itself is wrong.
+    pub(super) fn refused(error: &Refusal) -> Self {
+        Self::new(error, Origin::Request, false)
+    }
+
+    /// The password for the files cannot be read from the row. No unprotected file is made instead.
+    pub(super) fn sealed(error: SealError) -> Self {
+        Self::new(&error, if error.may_pass() { Origin::Program } else { Origin::Request }, error.may_pass())
+    }
+
+    /// The filters give no batch, or too many.
+    pub(super) fn resolve(error: &ResolveError) -> Self {
+        Self::new(error, Origin::Request, false)
+    }
+
+    /// The files cannot be named: the tag, the request id or the whole key is too long.
+    pub(super) fn key(error: &KeyError) -> Self {
+        Self::new(error, Origin::Request, false)
+    }
+
+    /// The report's rules forbid it.
+    pub(super) fn report(error: &ReportError) -> Self {
+        Self::new(error, Origin::Program, false)
+    }
+
+    /// A table could not be read.
+    pub(super) fn source(error: &SourceError) -> Self {
+        Self {
+            message: error.message.clone(),
+            detail: error.detail.clone(),
+            may_pass: error.may_pass,
+            origin: Origin::Dependency(Dependency::Source),
+        }
+    }
+
+    /// A file could not be stored.
+    pub(super) fn store(error: &StoreError) -> Self {
+        let origin = Origin::Dependency(Dependency::Store);
+        Self { detail: format!("{error} ({})", error.place), ..Self::new(error, origin, error.may_pass()) }
+    }
+
+    /// The file format that the request names cannot hold the report of this batch.
+    pub(super) fn does_not_fit(batch: &str, limit: &DoesNotFit) -> Self {
+        Self { message: format!("{limit}: batch {batch}"), ..Self::new(limit, Origin::Request, false) }
+    }
+
+    /// The program panicked. The client learns that the request is not at fault.
+    pub(super) fn panicked(error: &Panicked) -> Self {
+        Self::internal("internal error, please report it".to_owned(), error.to_string())
+    }
+
+    /// The process ended this many times while it worked on this request and on nothing else.
+    pub(super) fn crashes(times: u32) -> Self {
+        let message = format!("the report crashed the worker {times} times");
+        Self::internal(message.clone(), format!("{message} while it worked on nothing else"))
+    }
+
+    /// The file has fewer or more rows than the report. It is never delivered.
+    pub(super) fn short_file(written: u64, expected: u64) -> Self {
+        let detail = format!("{written} rows written of {expected}");
+        Self::internal(format!("internal error: {detail}"), detail)
+    }
+
+    /// A file was not written for a reason that is not known: a defect of the program.
+    pub(super) fn unexplained(error: &WriteError) -> Self {
+        Self::internal("internal error, please report it".to_owned(), error.to_string())
+    }
+
+    /// Adds the batch to the detail.
+    pub(super) fn in_batch(self, batch: &str) -> Self {
+        Self { detail: format!("batch {batch}: {}", self.detail), ..self }
+    }
+}
