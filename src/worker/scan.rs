@@ -33,7 +33,7 @@ use super::summary::Summary;
 use super::{AppContext, failpoints};
 use crate::config::Config;
 use crate::config::checked::Job;
-use crate::requests::{Claim, ClaimOptions, ClaimedRequest, QueueError, ClaimMode};
+use crate::requests::{Claim, ClaimMode, ClaimOptions, ClaimedRequest, QueueError};
 use crate::tables::catalog::Catalog;
 
 /// Works on what is claimable of `jobs`, once, and says what became of it. Claims at most `[worker] claim` rows: as long as
@@ -227,4 +227,41 @@ fn oldest_first(mut requests: Vec<ClaimedRequest>) -> Vec<ClaimedRequest> {
 /// All of these requests end in the same way.
 fn all(rows: Vec<Arc<ClaimedRequest>>, outcome: &Outcome) -> Vec<(Arc<ClaimedRequest>, Outcome)> {
     rows.into_iter().map(|row| (row, outcome.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::test_app::{BATCHES, TestApp, expected};
+
+    #[tokio::test]
+    async fn rows_are_grouped_by_job_oldest_first() {
+        let test = TestApp::new();
+        let mut other = Job::clone(&test.job());
+        (other.id, other.aliases) = ("other".to_owned(), vec!["alias".to_owned()]);
+        let jobs = [test.job(), Arc::new(other)];
+        let (claim, _lease) = test.claim(&["1", "2", "3", "4"].map(|id| (id, "{}")));
+        let mut requests = claim.requests;
+        (requests[1].job_id, requests[2].job_id, requests[3].job_id) =
+            ("alias".into(), "other".into(), "nobody".into());
+        requests[1].submitted = requests[2].submitted.map(|at| at + Duration::from_secs(1));
+        let groups: Vec<(String, Vec<String>)> = group_by_job(&jobs, requests)
+            .into_iter()
+            .map(|(job, rows)| (job.id.clone(), oldest_first(rows).into_iter().map(|row| row.key.request_id).collect()))
+            .collect();
+        let course = ("course-report".to_owned(), vec!["1".to_owned()]);
+        assert_eq!(groups, [course, ("other".to_owned(), vec!["3".to_owned(), "2".to_owned()])]);
+    }
+
+    #[tokio::test]
+    async fn a_scan_takes_requests_from_their_claim_to_their_files() {
+        let test = TestApp::new();
+        test.submit("1", &format!(r#"{{"batchId": "{}"}}"#, BATCHES[1]));
+        test.submit("2", "{}");
+        let summary = scan(&test.app, &[test.job()]).await.unwrap();
+        assert_eq!(summary, Summary { claimed: 2, completed: 1, failed: 1, ..Summary::default() });
+        let row = test.row("1");
+        assert_eq!((row.status.as_str(), test.file(&row.download_urls[0])), ("COMPLETED", expected(BATCHES[1])));
+        assert_eq!(scan(&test.app, &[test.job()]).await.unwrap(), Summary::default(), "nothing is left");
+    }
 }

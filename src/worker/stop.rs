@@ -55,6 +55,12 @@ impl Stop {
         self.reached(Stage::Halted).await;
     }
 
+    /// As when a stop can wait no longer.
+    #[cfg(test)]
+    pub(super) fn halt(&self) {
+        self.advance(Stage::Halted);
+    }
+
     /// Waits for `work`, but not once what is unfinished is to be handed back. `None`: nobody waits for it any more.
     pub(super) async fn unless_halted<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {

@@ -10,7 +10,7 @@ use crate::config::checked::Job;
 use crate::intake::encryption::{self, SealError};
 use crate::intake::{self, KeyLength, Order, Refusal, Terms};
 use crate::outputs::Password;
-use crate::requests::{ClaimedRequest, DeferredText, EncryptionKey, RequestKey, EXCLUSIVE_CRASHES};
+use crate::requests::{ClaimedRequest, DeferredText, EXCLUSIVE_CRASHES, EncryptionKey, RequestKey};
 use crate::worker::AppContext;
 use crate::worker::outcome::{HandBack, Outcome};
 use crate::worker::request_error::RequestError;
@@ -89,4 +89,42 @@ fn password(config: &Config, request: &ClaimedRequest) -> Result<Option<Password
         }
         Some(EncryptionKey::Wiped) => return Err(SealError::Wiped),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::test_app::TestApp;
+
+    async fn judged(test: &TestApp, mut request: ClaimedRequest) -> Result<Order, Outcome> {
+        let judged = accept(&test.app, &test.config(), &test.job(), &mut request).await;
+        assert_eq!(request.request_data, None, "its text is dropped");
+        judged
+    }
+
+    fn message(judged: Result<Order, Outcome>) -> String {
+        let Err(Outcome::Failed(error)) = judged else { panic!("{judged:?}") };
+        assert!(!error.may_pass);
+        error.message
+    }
+
+    #[tokio::test]
+    async fn each_row_is_judged_by_itself() {
+        let test = TestApp::new();
+        let long = format!(r#"{{"batchFilter": ["{}"]}}"#, "b".repeat(5000));
+        let (claim, _lease) = test.claim(&[("1", r#"{"batchId": "b"}"#), ("2", "{}"), ("3", &long)]);
+        let [good, wrong, long] = <[ClaimedRequest; 3]>::try_from(claim.requests).unwrap();
+        assert!(judged(&test, good.clone()).await.is_ok());
+        assert!(message(judged(&test, wrong).await).contains("batchFilters"));
+        assert_eq!((&long.request_data, long.unread_data), (&None, Some(5021)), "it did not come with the claim");
+        assert!(judged(&test, long.clone()).await.is_ok());
+        let most = test.config().worker.max_request_data;
+        let too_large = ClaimedRequest { unread_data: Some(most + 1), ..long };
+        assert!(message(judged(&test, too_large).await).contains("too large"));
+        let crashed = |crashes| ClaimedRequest { crashes, ..good.clone() };
+        assert!(judged(&test, crashed(EXCLUSIVE_CRASHES + 4)).await.is_ok());
+        assert!(message(judged(&test, crashed(EXCLUSIVE_CRASHES + 5)).await).contains("crashed the worker 5 times"));
+        let wiped = ClaimedRequest { encryption_key: Some(EncryptionKey::Wiped), ..good };
+        assert!(message(judged(&test, wiped).await).contains("wiped"), "no plain file is made in its place");
+    }
 }

@@ -47,3 +47,29 @@ pub(in crate::worker) async fn load_catalog(
     let (catalog, stats) = loaded.await?.map_err(|error| Outcome::Failed(RequestError::source(&error)))?;
     Ok(LoadedCatalog { catalog, stats, spent: started.elapsed() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::checked::{CsvDialect, SourcePlace};
+    use crate::worker::open;
+    use crate::worker::test_app::TestApp;
+
+    #[tokio::test]
+    async fn all_batches_are_there_and_a_source_that_is_gone_fails_the_requests() {
+        let test = TestApp::new();
+        let (claim, _lease) = test.claim(&[("1", r#"{"batchId": "b"}"#)]);
+        let accepted = test.accept(claim).await;
+        let (config, job) = (test.config(), test.job());
+        let loaded = load_catalog(&test.app, &config, &job, &accepted).await.unwrap();
+        assert_eq!(loaded.catalog.batches().len(), 4);
+        assert_eq!(loaded.stats.scans.len(), 2, "course_batch and content");
+        let mut app = test.app.clone();
+        let mut elsewhere = Config::clone(&config);
+        elsewhere.source.place =
+            SourcePlace::Files { directory: test.directory.path().join("nowhere"), csv_dialect: CsvDialect::Rfc4180 };
+        app.source = open::source(&elsewhere).unwrap();
+        let Err(Outcome::Failed(error)) = load_catalog(&app, &config, &job, &accepted).await else { panic!() };
+        assert!(error.detail.starts_with("table course_batch: "), "{}", error.detail);
+    }
+}

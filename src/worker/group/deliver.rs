@@ -148,3 +148,54 @@ fn completed(
 pub(in crate::worker) fn millis(spent: Duration) -> u64 {
     u64::try_from(spent.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::request_error::RequestError;
+    use crate::worker::test_app::{BATCHES, TestApp, group_context};
+
+    #[tokio::test]
+    async fn requests_are_written_back_as_they_end_and_the_others_come_back() {
+        let test = TestApp::new();
+        let (lease, ready, catalog) = test.ready(&["1", "2", "3"].map(|id| (id, &BATCHES[..]))).await;
+        let (rows, requests): (Vec<_>, Vec<_>) = ready.into_iter().unzip();
+        let group = group_context(requests, test.app.store.clone());
+        let (config, job) = (test.config(), test.job());
+        let claimed = ClaimedGroup { app: &test.app, config: &config, lease: &lease, job: &job };
+        let (sender, ended) = tokio::sync::mpsc::unbounded_channel();
+        let delivered = Delivered { bytes: 7, broken: [0].into(), ..Delivered::default() };
+        sender.send(RequestDone { request: 2, outcome: FilesOutcome::Delivered(delivered) }).unwrap();
+        sender.send(RequestDone { request: 0, outcome: FilesOutcome::Failed(RequestError::crashes(5)) }).unwrap();
+        drop(sender);
+        let mut summary = Summary::default();
+        let stats = GroupStats { load_ms: 5, ..GroupStats::default() };
+        let left = deliver(claimed, &group, &catalog, &stats, rows, ended, &mut summary).await;
+        assert_eq!(left.iter().map(|row| row.key.request_id.as_str()).collect::<Vec<_>>(), ["2"]);
+        assert_eq!((summary.completed, summary.failed), (1, 1));
+        assert_eq!((test.row("1").status.as_str(), test.row("2").status.as_str()), ("FAILED", "PROCESSING"));
+        let row = test.row("3");
+        assert_eq!(
+            (row.status.as_str(), row.download_urls),
+            ("COMPLETED", vec![group.requests[2].objects[1].to_string()])
+        );
+        let stats: serde_json::Value = serde_json::from_str(&row.job_stats.unwrap()).unwrap();
+        assert_eq!((&stats["bytes"], &stats["batches"], &stats["group"]["load_ms"]), (&7.into(), &1.into(), &5.into()));
+        assert_eq!(stats["batches_left_out"]["broken"][0], BATCHES[0]);
+    }
+
+    #[tokio::test]
+    async fn a_stop_that_cannot_wait_leaves_all_that_have_not_ended() {
+        let test = TestApp::new();
+        let (lease, ready, catalog) = test.ready(&[("1", &BATCHES)]).await;
+        let (rows, requests): (Vec<_>, Vec<_>) = ready.into_iter().unzip();
+        let group = group_context(requests, test.app.store.clone());
+        let (config, job) = (test.config(), test.job());
+        let claimed = ClaimedGroup { app: &test.app, config: &config, lease: &lease, job: &job };
+        let (_sender, ended) = tokio::sync::mpsc::unbounded_channel();
+        test.app.stop.halt();
+        let stats = GroupStats::default();
+        let left = deliver(claimed, &group, &catalog, &stats, rows, ended, &mut Summary::default()).await;
+        assert_eq!(left.len(), 1);
+    }
+}

@@ -158,3 +158,29 @@ fn write(
     metrics.add_store(spent);
     Ok((finished.map_err(FileError::Store)?, counts, quality))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::test_app::{BATCHES, TestApp, group_context, made_files, tracker};
+
+    #[tokio::test]
+    async fn each_file_is_made_once_for_all_that_still_want_it() {
+        let test = TestApp::new();
+        let wanted: [(&str, &[&str]); 3] = [("1", &BATCHES), ("2", &BATCHES[..1]), ("3", &BATCHES[1..])];
+        let (_lease, ready, catalog) = test.ready(&wanted).await;
+        let requests = ready.into_iter().map(|(_, ready)| ready).collect();
+        let group = group_context(requests, test.app.store.clone());
+        let (tracker, _stored, mut ended) = tracker(&group);
+        tracker.fail(2, RequestError::crashes(5));
+        let mut made = made_files(&test.app, &group, &catalog, &tracker).await;
+        made.sort_by(|one, other| one.batch.cmp(&other.batch));
+        let files: Vec<_> = made.iter().map(|one| (one.batch.as_str(), one.owners(), one.counts.rows)).collect();
+        assert_eq!(files, [(BATCHES[0], vec![1, 0], 0), (BATCHES[1], vec![0], 1)], "not for the one that failed");
+        assert_eq!(ended.try_recv().unwrap().request, 2);
+        assert!(ended.try_recv().is_err(), "no other request has ended");
+        tracker.fail(0, RequestError::crashes(5));
+        tracker.fail(1, RequestError::crashes(5));
+        assert!(made_files(&test.app, &group, &catalog, &tracker).await.is_empty());
+    }
+}

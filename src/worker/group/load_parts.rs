@@ -194,3 +194,33 @@ fn fail(tracker: &CompletionTracker, units: &[&Unit], error: &SourceError) {
         tracker.fail(*request, error.clone());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::worker::test_app::{BATCHES, TestApp, group_context, tracker};
+
+    #[tokio::test]
+    async fn all_units_are_made_from_one_load_if_they_fit() {
+        let test = TestApp::new();
+        let wanted: [(&str, &[&str]); 2] = [("1", &BATCHES), ("2", &BATCHES[..1])];
+        let (_lease, ready, catalog) = test.ready(&wanted).await;
+        let requests = ready.into_iter().map(|(_, ready)| ready).collect();
+        let group = group_context(requests, test.app.store.clone());
+        let (tracker, _stored, _ended) = tracker(&group);
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let make: Arc<MakeUnits> = {
+            let seen = Arc::clone(&seen);
+            Arc::new(move |data, units| {
+                let ids: Vec<String> =
+                    units.iter().map(|unit| data.catalog().batches()[unit.batch].id.clone()).collect();
+                seen.lock().unwrap().push(ids);
+            })
+        };
+        load_parts(&test.app, &group, &catalog, &tracker, make).await.unwrap();
+        assert_eq!(*seen.lock().unwrap(), [BATCHES], "the small request's batch comes first");
+        assert_eq!(group.metrics.loads(), 1);
+    }
+}

@@ -68,3 +68,32 @@ fn select(
     };
     filters::resolve(&one.order.config, catalog, &scope, &|batch| one.order.can_name(batch))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::group::catalog::load_catalog;
+    use crate::worker::test_app::{BATCHES, TestApp};
+
+    #[tokio::test]
+    async fn files_are_named_by_batch_and_a_request_without_batches_fails_alone() {
+        let test = TestApp::new();
+        let both = format!(r#"{{"batchFilter": ["{}", "{}", "nowhere"]}}"#, BATCHES[1], BATCHES[0]);
+        let (claim, lease) = test.claim(&[("1", &both), ("2", r#"{"batchId": "nowhere"}"#)]);
+        let accepted = test.accept(claim).await;
+        let (config, job) = (test.config(), test.job());
+        let catalog = load_catalog(&test.app, &config, &job, &accepted).await.unwrap().catalog;
+        let resolved = resolve(&test.app, &config, &job, lease.short_name(), accepted, &catalog).await.unwrap();
+        let [(row, Ok(ready)), (_, Err(error))] = &resolved[..] else { panic!("one of two fails") };
+        assert_eq!((row.key.request_id.as_str(), &ready.key), ("1", &row.key));
+        let objects: Vec<String> = ready.objects.iter().map(ToString::to_string).collect();
+        for (object, batch) in objects.iter().zip(BATCHES) {
+            assert!(
+                object.ends_with(&format!("reports-{batch}.csv")) && object.contains(lease.short_name()),
+                "{object}"
+            );
+        }
+        assert_eq!((objects.len(), ready.stored.len()), (2, 2));
+        assert!(error.message.contains("No data found") && !error.may_pass, "{error:?}");
+    }
+}

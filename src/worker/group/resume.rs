@@ -87,3 +87,57 @@ async fn stored(app: &AppContext, mut noted: Vec<NotedFiles>) -> Vec<NotedFiles>
     });
     app.stop.unless_halted(looking).await.and_then(Result::ok).unwrap_or_else(|| vec![Vec::new(); requests])
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::outputs::Content;
+    use crate::reports::Counts;
+    use crate::tables::quality::Quality;
+    use crate::worker::test_app::{BATCHES, TestApp};
+
+    /// Stores a file under the key and notes it.
+    fn stored(test: &TestApp, object: &ObjectKey, batch: &str) -> StoredBatch {
+        let mut file = test.app.store.create(object).unwrap();
+        file.write_all(b"content").unwrap();
+        let mut finished = file.finish().unwrap();
+        let Content { bytes, crc32 } = finished.content();
+        test.app.store.publish(&mut finished, object, true).unwrap();
+        let (counts, quality) = (Counts::default(), Quality::default());
+        StoredBatch { batch: batch.to_owned(), key: object.to_string(), bytes, crc32, counts, quality }
+    }
+
+    #[tokio::test]
+    async fn files_that_are_there_as_they_were_noted_are_not_made_again() {
+        let test = TestApp::new();
+        let wanted: Vec<(&str, &[&str])> = ["1", "2", "3", "4", "5"].map(|id| (id, &BATCHES[..])).to_vec();
+        let (lease, mut ready, catalog) = test.ready(&wanted).await;
+        let (job, others) = (test.job(), ready[4].1.objects[0].clone());
+        for (at, (row, one)) in ready.iter_mut().enumerate() {
+            let mut file = stored(&test, &one.objects[0], BATCHES[0]);
+            let mut fingerprint = fingerprint_of(&job, row, one);
+            match at {
+                1 => std::fs::write(test.directory.path().join("store").join(&file.key), "CONTENT").unwrap(),
+                2 => fingerprint.push('x'),
+                3 => file.key = others.to_string(),
+                _ => {}
+            }
+            let noted = serde_json::to_string(&Processed { fingerprint, batches: vec![file] }).unwrap();
+            let mut noted_row = ClaimedRequest::clone(row);
+            noted_row.processed_batches = Some(noted);
+            *row = Arc::new(noted_row);
+        }
+        resume(&test.app, lease.checkpoint(), &job, &mut ready, &catalog).await;
+        let taken: Vec<[bool; 2]> = ready.iter().map(|(_, one)| [0, 1].map(|at| one.stored[at].is_some())).collect();
+        let nothing = [false, false];
+        assert_eq!(
+            taken,
+            [[true, false], nothing, nothing, nothing, [true, false]],
+            "other bytes, another way, not its own"
+        );
+        // The row knows the file that was taken over; what is stored from here on is noted with it.
+        assert_eq!(lease.checkpoint().processed(&ready[0].1.key), None);
+    }
+}

@@ -93,3 +93,32 @@ fn publish(
         Err(panic) => Err(PublishError::Panicked(panic)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::test_app::{BATCHES, TestApp, expected, group_context, made_files, request_of, tracker};
+
+    #[tokio::test]
+    async fn every_request_gets_the_file_under_its_own_key_and_a_key_that_is_refused_fails_its_own() {
+        let test = TestApp::new();
+        let (_lease, ready, catalog) = test.ready(&["1", "2", "3"].map(|id| (id, &BATCHES[1..]))).await;
+        let requests: Vec<Ready> = ready.into_iter().map(|(_, ready)| ready).collect();
+        let objects: Vec<String> = requests.iter().map(|one| one.objects[0].to_string()).collect();
+        // A directory stands where the file of the second one goes.
+        std::fs::create_dir_all(test.directory.path().join("store").join(&objects[1]).join("x")).unwrap();
+        let group = group_context(requests, test.app.store.clone());
+        let (tracker, stored, mut ended) = tracker(&group);
+        for made in made_files(&test.app, &group, &catalog, &tracker).await {
+            let _ = store(&group, &tracker, made);
+        }
+        assert_eq!([&objects[0], &objects[2]].map(|object| test.file(object)), [(); 2].map(|()| expected(BATCHES[1])));
+        assert_eq!((group.metrics.generated(), group.metrics.shared()), (1, 1));
+        let whole: Vec<usize> = stored.try_iter().filter_map(request_of).collect();
+        assert_eq!(whole, [0, 2]);
+        assert_eq!(ended.try_recv().unwrap().request, 1);
+        for (request, is_noted) in [(0, true), (1, false), (2, true)] {
+            assert_eq!(group.checkpoint.processed(&group.requests[request].key).is_some(), is_noted);
+        }
+    }
+}

@@ -63,7 +63,7 @@ pub(in crate::worker) enum ToSync {
 /// A request whose files are all stored.
 pub(in crate::worker) struct StoredRequest {
     /// Its index among the group's requests.
-    pub(super) request: usize,
+    pub(in crate::worker) request: usize,
     /// What it gets once its files are synced.
     pub(super) delivered: Delivered,
 }

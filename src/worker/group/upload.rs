@@ -174,3 +174,27 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::test_app::{BATCHES, TestApp, group_context, made_files, request_of, tracker};
+
+    #[tokio::test]
+    async fn all_files_are_stored_when_it_is_finished() {
+        let test = TestApp::new();
+        let ids: Vec<String> = (0..40).map(|n| n.to_string()).collect();
+        let wanted: Vec<(&str, &[&str])> = ids.iter().map(|id| (id.as_str(), &BATCHES[..])).collect();
+        let (_lease, ready, catalog) = test.ready(&wanted).await;
+        let requests = ready.into_iter().map(|(_, ready)| ready).collect();
+        let group = group_context(requests, test.app.store.clone());
+        let (tracker, stored, _ended) = tracker(&group);
+        let uploader = Uploader::new(&group, &tracker);
+        for made in made_files(&test.app, &group, &catalog, &tracker).await {
+            uploader.upload(made);
+        }
+        uploader.finish();
+        assert_eq!((group.metrics.generated(), group.metrics.shared()), (2, 78));
+        assert_eq!(stored.try_iter().filter_map(request_of).count(), 40);
+    }
+}

@@ -113,3 +113,59 @@ async fn hand_back(group: ClaimedGroup<'_>, key: &RequestKey, why: &HandBack, su
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::requests::{RequestRow, WriteBack};
+    use crate::sources::SourceError;
+    use crate::tables::schema::Table;
+    use crate::worker::outcome::Completed;
+    use crate::worker::test_app::{TestApp, key};
+
+    fn source_down() -> RequestError {
+        let (message, detail) = ("the source is down".to_owned(), "the source is down: why".to_owned());
+        RequestError::source(&SourceError { table: Table::User, message, detail, may_pass: true })
+    }
+
+    #[tokio::test]
+    async fn each_outcome_has_its_status_and_a_lost_claim_changes_nothing() {
+        let test = TestApp::new();
+        let (claim, lease) = test.claim(&["1", "2", "3", "4", "5", "6", "7"].map(|id| (id, "{}")));
+        let (config, job) = (test.config(), test.job());
+        let group = ClaimedGroup { app: &test.app, config: &config, lease: &lease, job: &job };
+        // Somebody else has taken one over.
+        assert_eq!(test.app.queue.hand_back(lease.token(), &key("6"), None).unwrap(), WriteBack::Done);
+        let done = |url: &str| {
+            Outcome::Completed(Completed { download_urls: vec![url.to_owned()], job_stats: "{}".to_owned() })
+        };
+        let outcomes = [
+            done("a.csv"),
+            Outcome::Failed(source_down()),
+            Outcome::Failed(source_down()),
+            Outcome::HandedBack(HandBack::Unfinished),
+            Outcome::HandedBack(HandBack::FileLost),
+            done("b.csv"),
+            done("c.csv"),
+        ];
+        let ended = claim.requests.into_iter().zip(outcomes).map(|(mut row, outcome)| {
+            // Its attempts are spent.
+            row.iteration = if row.key == key("3") { job.max_attempts - 1 } else { 0 };
+            (Arc::new(row), outcome)
+        });
+        let mut summary = Summary { claimed: 7, ..Summary::default() };
+        write_back(group, ended.collect(), &mut summary).await;
+        let wanted =
+            Summary { claimed: 7, completed: 2, failed: 1, backing_off: 1, handed_back: 1, postponed: 1, lost: 1 };
+        assert_eq!(summary, wanted);
+        let rows: Vec<RequestRow> = ["1", "2", "3", "4", "5", "6", "7"].map(|id| test.row(id)).into();
+        let statuses: Vec<&str> = rows.iter().map(|row| row.status.as_str()).collect();
+        let submitted = "SUBMITTED";
+        assert_eq!(statuses, ["COMPLETED", submitted, "FAILED", submitted, submitted, submitted, "COMPLETED"]);
+        assert_eq!(rows[0].download_urls, ["a.csv"]);
+        assert_eq!((rows[1].iteration, rows[3].iteration), (1, 0), "only a failure costs an attempt");
+        assert!(rows[1].next_attempt.is_some() && rows[3].next_attempt.is_none());
+        assert_eq!(rows[2].err_detail.as_deref(), Some("the source is down: why"));
+        assert!(rows[5].download_urls.is_empty(), "the claim was lost before");
+    }
+}
