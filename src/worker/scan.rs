@@ -56,6 +56,10 @@ async fn claim_and_work(app: &AppContext, jobs: &[Arc<Job>], mode: ClaimMode) ->
         return Ok(Summary::default());
     }
     let config = app.config.get();
+    let jobs = &configured(&config, jobs);
+    if jobs.is_empty() {
+        return Ok(Summary::default());
+    }
     let (claim, took) = claim(app, &config, jobs, mode).await?;
     let mut summary = Summary { claimed: claim.requests.len() as u64, ..Summary::default() };
     if claim.requests.is_empty() {
@@ -175,6 +179,12 @@ async fn make_files(
     made
 }
 
+/// Of these jobs those that jobs.toml still has, as it has them now: it may have been reloaded since the tick that this scan
+/// belongs to.
+fn configured(config: &Config, jobs: &[Arc<Job>]) -> Vec<Arc<Job>> {
+    config.jobs.iter().filter(|job| jobs.iter().any(|asked| asked.id == job.id)).cloned().collect()
+}
+
 /// The claim, and how long the database took for it.
 async fn claim(
     app: &AppContext,
@@ -263,5 +273,16 @@ mod tests {
         let row = test.row("1");
         assert_eq!((row.status.as_str(), test.file(&row.download_urls[0])), ("COMPLETED", expected(BATCHES[1])));
         assert_eq!(scan(&test.app, &[test.job()]).await.unwrap(), Summary::default(), "nothing is left");
+    }
+
+    /// A reload may come between two scans of one tick.
+    #[tokio::test]
+    async fn a_scan_claims_nothing_for_a_job_that_is_not_configured_any_more() {
+        let test = TestApp::new();
+        test.submit("1", &format!(r#"{{"batchId": "{}"}}"#, BATCHES[1]));
+        let mut gone = Job::clone(&test.job());
+        gone.aliases = vec![std::mem::replace(&mut gone.id, "gone".to_owned())];
+        assert_eq!(scan(&test.app, &[Arc::new(gone)]).await.unwrap(), Summary::default());
+        assert_eq!(test.row("1").status.as_str(), "SUBMITTED");
     }
 }
