@@ -114,7 +114,7 @@ impl Health {
             Ok(()) if !was_well => log::info!("dependency usable again name={name}"),
             Ok(()) | Err(_) => {}
         }
-        self.metrics.looked_at(name, seen.is_ok());
+        self.metrics.probed(name, seen.is_ok());
         all.insert(name, (Instant::now(), seen));
     }
 
