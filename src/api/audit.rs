@@ -1,7 +1,7 @@
 //! Who did what: a line of the log under the target `audit`, and a count, for each submission, act, download and refusal.
 //!
-//! A line names key, request and address, and holds nothing secret: no key, no signature, no address of a page. What one
-//! client may fill the log with is bounded; what was left out is counted in a line of its own.
+//! A line names key, request and address, and holds nothing secret: no key, no signature, no URL. The lines that one client
+//! causes are bounded; a line of its own counts those that were not written.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::{Response, StatusCode};
 
-use super::clients::Group;
+use super::clients::AddressGroup;
 use crate::metrics::Metrics;
 
 /// The target of audit lines.
@@ -20,14 +20,14 @@ pub const AUDIT: &str = "audit";
 const REFUSALS: u32 = 20;
 const DOWNLOADS: u32 = 120;
 const WINDOW: Duration = Duration::from_mins(1);
-/// Sources that are told apart at a time; more are counted as one.
+/// Sources that are counted separately at a time; more are counted as one.
 const SOURCES: usize = 1024;
 /// The longest value of a field, in characters.
 const LONGEST: usize = 200;
 
 /// What is known of a call that was refused; an extension of its answer.
 #[derive(Clone, Debug, Default)]
-pub(super) struct About {
+pub(super) struct CallContext {
     /// Name of the call, as in metrics.
     pub(super) call: &'static str,
     /// Name of the key.
@@ -38,19 +38,19 @@ pub(super) struct About {
     pub(super) reason: String,
 }
 
-/// What a line tells.
+/// What a line reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Event {
     Refusal,
     Download,
 }
 
-/// Who causes lines.
+/// Whose calls cause a line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Source {
     Key(String),
-    Address(Group),
-    /// All that are too many to be told apart.
+    Address(AddressGroup),
+    /// All others, where there are more than [`SOURCES`].
     Others,
 }
 
@@ -61,12 +61,12 @@ pub(super) struct Audit {
     sources: Mutex<HashMap<(Event, Source), Window>>,
 }
 
-/// What one source did lately.
+/// What one source did within the window.
 #[derive(Debug)]
 struct Window {
     began: Instant,
     lines: u32,
-    left_out: u64,
+    suppressed: u64,
 }
 
 impl Audit {
@@ -91,10 +91,10 @@ impl Audit {
         ]));
     }
 
-    /// A file went out, or a part of it. Links are opened without a key.
+    /// A file was sent, or a part of it. Links are opened without a key.
     pub(super) fn downloaded(&self, request: &str, file: &str, address: IpAddr, status: StatusCode) {
         self.metrics.acted("download");
-        if self.may_log(Event::Download, Source::Address(Group::of(address)), Instant::now()) {
+        if self.may_log(Event::Download, Source::Address(AddressGroup::of(address)), Instant::now()) {
             log::info!(target: AUDIT, "download {}", fields(&[
                 ("request", request), ("key", "link"), ("address", &address.to_string()), ("file", file),
                 ("status", status.as_str()),
@@ -108,33 +108,33 @@ impl Audit {
         if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS) {
             return;
         }
-        let about = response.extensions().get::<About>().cloned().unwrap_or_default();
-        let call = if about.call.is_empty() { call } else { about.call };
+        let context = response.extensions().get::<CallContext>().cloned().unwrap_or_default();
+        let call = if context.call.is_empty() { call } else { context.call };
         self.metrics.refused(call, status.as_u16());
-        let source = about.key.clone().map_or_else(|| Source::Address(Group::of(address)), Source::Key);
+        let source = context.key.clone().map_or_else(|| Source::Address(AddressGroup::of(address)), Source::Key);
         if self.may_log(Event::Refusal, source, Instant::now()) {
             log::info!(target: AUDIT, "refused {}", fields(&[
-                ("status", status.as_str()), ("call", call), ("request", about.request.as_deref().unwrap_or("none")),
-                ("key", about.key.as_deref().unwrap_or("none")), ("address", &address.to_string()),
-                ("reason", &about.reason),
+                ("status", status.as_str()), ("call", call), ("request", context.request.as_deref().unwrap_or("none")),
+                ("key", context.key.as_deref().unwrap_or("none")), ("address", &address.to_string()),
+                ("reason", &context.reason),
             ]));
         }
     }
 
-    /// Tells what was left out in windows that are over, and forgets these.
+    /// Logs how many lines were suppressed in windows that are over, and removes these.
     pub(super) fn sweep(&self, now: Instant) {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         sources.retain(|(event, source), window| {
             let goes_on = now.saturating_duration_since(window.began) < WINDOW;
             if !goes_on {
-                tell_left_out(*event, source, window);
+                log_suppressed(*event, source, window);
             }
             goes_on
         });
     }
 
-    /// Tells all that was left out so far: the API ends.
-    pub(super) fn tell_all(&self) {
+    /// Logs all that was suppressed so far: the API ends.
+    pub(super) fn report_all(&self) {
         self.sweep(Instant::now() + WINDOW);
     }
 
@@ -146,22 +146,22 @@ impl Audit {
             which.1 = Source::Others;
         }
         let most = if event == Event::Refusal { REFUSALS } else { DOWNLOADS };
-        let window = sources.entry(which.clone()).or_insert(Window { began: now, lines: 0, left_out: 0 });
+        let window = sources.entry(which.clone()).or_insert(Window { began: now, lines: 0, suppressed: 0 });
         if now.saturating_duration_since(window.began) >= WINDOW {
-            tell_left_out(event, &which.1, window);
-            *window = Window { began: now, lines: 0, left_out: 0 };
+            log_suppressed(event, &which.1, window);
+            *window = Window { began: now, lines: 0, suppressed: 0 };
         }
         if window.lines < most {
             window.lines += 1;
             return true;
         }
-        window.left_out += 1;
+        window.suppressed += 1;
         false
     }
 }
 
-fn tell_left_out(event: Event, source: &Source, window: &Window) {
-    if window.left_out == 0 {
+fn log_suppressed(event: Event, source: &Source, window: &Window) {
+    if window.suppressed == 0 {
         return;
     }
     let source = match source {
@@ -171,12 +171,12 @@ fn tell_left_out(event: Event, source: &Source, window: &Window) {
     };
     let what = if event == Event::Refusal { "refusals" } else { "downloads" };
     log::info!(target: AUDIT, "{what} not logged {}", fields(&[
-        ("source", &source), ("count", &window.left_out.to_string()),
+        ("source", &source), ("count", &window.suppressed.to_string()),
     ]));
 }
 
-/// `key=value` of each, separated by blanks. A value that could be taken for anything else is in quotes, with escapes: it
-/// can neither end its line nor make up a field.
+/// `key=value` of each, separated by blanks. Any other value than a plain word is in quotes, with escapes: it can neither
+/// end its line nor forge a field.
 #[must_use]
 pub fn fields(fields: &[(&str, &str)]) -> String {
     let mut line = String::new();
@@ -208,13 +208,17 @@ mod tests {
     fn a_flood_is_counted_in_one_line() {
         let audit = Audit::new(Arc::default());
         let now = Instant::now();
-        let one = || Source::Address(Group::of(IpAddr::from([192, 0, 2, 1])));
+        let one = || Source::Address(AddressGroup::of(IpAddr::from([192, 0, 2, 1])));
         let logged = (0..1000).filter(|_| audit.may_log(Event::Refusal, one(), now)).count();
         assert_eq!(logged, REFUSALS as usize);
         assert!(audit.may_log(Event::Refusal, Source::Key("k".to_owned()), now), "others go on");
         assert!(audit.may_log(Event::Refusal, one(), now + WINDOW), "a minute later");
         for n in 0..20_000_u32 {
-            audit.may_log(Event::Refusal, Source::Address(Group::of(IpAddr::from(n.to_be_bytes()))), now + WINDOW);
+            audit.may_log(
+                Event::Refusal,
+                Source::Address(AddressGroup::of(IpAddr::from(n.to_be_bytes()))),
+                now + WINDOW,
+            );
         }
         assert!(audit.sources.lock().unwrap().len() <= SOURCES + 1);
         audit.sweep(now + 3 * WINDOW);

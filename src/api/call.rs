@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,16 +13,17 @@ use axum::http::{HeaderMap, Response};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::audit::About;
+use super::audit::CallContext;
 use super::clients::ClientAddress;
-use super::envelope::{Envelope, Fault, Kind, Told};
+use super::envelope::{ApiError, Envelope, ErrorKind, ResultJson};
 use super::keys::Caller;
-use super::server::Kept;
-use super::shares::Held;
+use super::pool::Permit;
+use super::schemas::Schemas;
+use super::until_sent::UntilSent;
 use super::{Api, body};
 
 /// How long a call may take, its body aside.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest `msgid` that is echoed, in characters: a UUID and then some.
 const LONGEST_MSGID: usize = 100;
 
@@ -34,10 +35,10 @@ pub(super) struct Call {
     pub(super) id: &'static str,
     pub(super) method: Method,
     pub(super) path: &'static str,
-    /// The fields of `request` in its body that it reads; all others are passed over.
+    /// The fields of `request` in its body that it reads; all others are ignored.
     pub(super) fields: &'static [&'static str],
-    pub(super) handle: fn(Asked) -> Handling,
-    pub(super) describe: fn(&Api) -> Operation,
+    pub(super) handle: fn(IncomingCall) -> HandlerFuture,
+    pub(super) describe: fn(&mut Schemas) -> Operation,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,7 @@ pub(super) enum Method {
 }
 
 /// What the description says of a call.
+#[derive(Default)]
 pub(super) struct Operation {
     pub(super) summary: &'static str,
     pub(super) description: &'static str,
@@ -61,14 +63,16 @@ pub(super) struct Operation {
     pub(super) result: Value,
     /// Statuses of errors, besides those that every call may have.
     pub(super) errors: &'static [u16],
+    /// The calls that a program may go on to with the answer, as OpenAPI's links.
+    pub(super) links: Option<Value>,
 }
 
-/// The result that goes into the envelope.
-pub(super) type Answer = Result<Told, Fault>;
-pub(super) type Handling = Pin<Box<dyn Future<Output = Answer> + Send>>;
+/// What a handler answers: the result that goes into the envelope, or why there is none.
+pub(super) type CallResult = Result<ResultJson, ApiError>;
+pub(super) type HandlerFuture = Pin<Box<dyn Future<Output = CallResult> + Send>>;
 
-/// A call that came in order: its caller is known, its body has been read.
-pub(super) struct Asked {
+/// A call for its handler: its caller is known, its body has been read.
+pub(super) struct IncomingCall {
     pub(super) api: Arc<Api>,
     pub(super) caller: Caller,
     pub(super) now: DateTime<Utc>,
@@ -83,70 +87,77 @@ pub(super) struct Asked {
     pub(super) body: Value,
 }
 
+impl IncomingCall {
+    /// The name of the caller's key; `None` where no keys are configured.
+    pub(super) fn key_name(&self) -> Option<&str> {
+        self.api.key_name(&self.caller)
+    }
+}
+
 /// Answers one call.
 pub(super) async fn run(api: Arc<Api>, call: &'static Call, request: Request) -> Response<Body> {
     let started = Instant::now();
     let mut envelope = Envelope::new(call.id);
-    let mut about = About { call: call.name, ..About::default() };
-    let mut kept = None;
-    let answer = handled(&api, call, request, &mut envelope, &mut about, &mut kept).await;
+    let mut context = CallContext { call: call.name, ..CallContext::default() };
+    let mut permit = None;
+    let result = handle(&api, call, request, &mut envelope, &mut context, &mut permit).await;
     let now = api.now();
-    let mut response = match answer {
-        Ok(result) => envelope.answer(result, now),
-        Err(fault) => {
-            if matches!(fault.kind, Kind::Internal | Kind::Unavailable) {
-                log::error!("call failed call={} resmsgid={} error={:?}", call.name, envelope.resmsgid, fault.message);
+    let (mut response, answer_permit) = match result {
+        Ok(ResultJson { text, permit }) => (envelope.answer(&text, now), permit),
+        Err(error) => {
+            if error.is_ours() {
+                log::error!("call failed call={} resmsgid={} error={:?}", call.name, envelope.resmsgid, error.message);
             }
-            let mut response = envelope.fault(&fault, now);
-            about.reason = fault.message;
-            response.extensions_mut().insert(about);
-            response
+            let mut response = envelope.error(&error, now);
+            context.reason = error.message;
+            response.extensions_mut().insert(context);
+            (response, None)
         }
     };
-    // Its place among the calls of its key is free when the answer has left.
-    if let Some(kept) = kept {
-        response.extensions_mut().insert(kept);
-    }
+    response.extensions_mut().insert(UntilSent::new((permit, answer_permit)));
     let (status, spent) = (response.status().as_u16(), started.elapsed());
     api.metrics.answered(call.name, status, spent);
     log::debug!("call call={} status={status} micros={}", call.name, spent.as_micros());
     response
 }
 
-async fn handled(
+/// Checks a call and runs its handler. What was found out before an error is in the last three.
+async fn handle(
     api: &Arc<Api>,
     call: &Call,
     request: Request,
     envelope: &mut Envelope,
-    about: &mut About,
-    kept: &mut Option<Kept>,
-) -> Answer {
+    context: &mut CallContext,
+    permit: &mut Option<Permit>,
+) -> CallResult {
     let (mut parts, body) = request.into_parts();
-    let address = parts.extensions.get::<ClientAddress>().map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.0);
+    let address = ClientAddress::of(&parts.extensions);
     let caller = api.caller(&parts.headers, address);
-    let caller = caller.inspect_err(|_| about.key = api.refused_key(&parts.headers))?;
-    about.key = api.key_name(&caller).map(str::to_owned);
-    let turn = api.shares.turn(about.key.as_deref())?;
-    // Only now: who has no key, or has too many calls under way, makes nobody read a body.
+    let caller = caller.inspect_err(|_| context.key = api.refused_key(&parts.headers))?;
+    let key = api.key_name(&caller);
+    context.key = key.map(str::to_owned);
+    let call_permit = api.limits.call(key)?;
+    // Not before: no body is read for a client that has no key, or too many calls under way.
+    let memory = api.limits.body_memory(key);
     let read = match call.method {
         Method::Get => None,
-        Method::Post => Some(body::json(&parts.headers, body, &turn, call.fields).await?),
-        Method::Act => body::json(&parts.headers, body, &turn, call.fields).await.ok(),
+        Method::Post => Some(body::json(&parts.headers, body, &memory, call.fields).await?),
+        Method::Act => body::json(&parts.headers, body, &memory, call.fields).await.ok(),
     };
-    *kept = Some(Kept::new(turn));
-    let (body, _held): (Value, Option<Held>) = read.map_or((Value::Null, None), |(body, held)| (body, Some(held)));
+    *permit = call_permit;
+    let (body, _held): (Value, Option<Permit>) = read.map_or((Value::Null, None), |(body, held)| (body, Some(held)));
     envelope.msgid = msgid(&body);
     let params = RawPathParams::from_request_parts(&mut parts, &()).await;
-    let params = params.map_err(|_| Fault::new(Kind::NotFound, "the path is not UTF-8"))?;
+    let params = params.map_err(|_| ApiError::new(ErrorKind::NotFound, "the path is not UTF-8"))?;
     let path: Vec<String> = params.iter().map(|(_, value)| value.to_owned()).collect();
     let tag = || body.get("request")?.get("tag")?.as_str().map(str::to_owned);
-    about.request = if path.is_empty() { tag() } else { Some(path.join("/")) };
-    let query = Query::try_from_uri(&parts.uri).map_err(|_| Fault::bad("the query does not read"))?.0;
+    context.request = if path.is_empty() { tag() } else { Some(path.join("/")) };
+    let query = Query::try_from_uri(&parts.uri).map_err(|_| ApiError::bad("the query does not read"))?.0;
     let channel = channel(&parts.headers)?;
-    let asked = Asked { api: Arc::clone(api), caller, now: api.now(), path, query, address, channel, body };
-    tokio::time::timeout(PATIENCE, (call.handle)(asked))
+    let incoming = IncomingCall { api: Arc::clone(api), caller, now: api.now(), path, query, address, channel, body };
+    tokio::time::timeout(TIMEOUT, (call.handle)(incoming))
         .await
-        .unwrap_or_else(|_| Err(Fault::new(Kind::Unavailable, "no answer in time")))
+        .unwrap_or_else(|_| Err(ApiError::new(ErrorKind::Unavailable, "no answer in time")))
 }
 
 fn msgid(body: &Value) -> Option<String> {
@@ -154,10 +165,10 @@ fn msgid(body: &Value) -> Option<String> {
     (msgid.chars().count() <= LONGEST_MSGID).then(|| msgid.to_owned())
 }
 
-fn channel(headers: &HeaderMap) -> Result<Option<String>, Fault> {
+fn channel(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = headers.get("x-channel-id") else { return Ok(None) };
     let printable = value.to_str().ok().filter(|value| !value.contains(char::is_control));
-    let value = printable.ok_or_else(|| Fault::bad("X-Channel-ID must be printable ASCII"))?;
+    let value = printable.ok_or_else(|| ApiError::bad("X-Channel-ID must be printable ASCII"))?;
     Ok(Some(value.trim()).filter(|value| !value.is_empty()).map(str::to_owned))
 }
 
@@ -167,4 +178,9 @@ pub(super) fn path_parameter(name: &str, description: &str) -> Value {
         "name": name, "in": "path", "required": true, "description": description,
         "schema": { "type": "string", "minLength": 1 },
     })
+}
+
+/// The parameters of a path that names one request.
+pub(super) fn request_parameters() -> Vec<Value> {
+    vec![path_parameter("tag", "The client's key."), path_parameter("request_id", "As submit answered it.")]
 }

@@ -1,16 +1,17 @@
-//! Where calls come from: the client's address, behind proxies that are trusted, and what one address may do.
+//! Where calls come from: the client's address, behind trusted proxies, and how often one address may call without a valid
+//! key.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::http::HeaderMap;
+use axum::http::{Extensions, HeaderMap};
 use ipnet::IpNet;
 
-/// The header in which proxies tell who called them.
+/// The header in which proxies name their clients.
 pub(super) const FORWARDED_FOR: &str = "x-forwarded-for";
-/// Refusals of one address that are answered as what they are, in one [`WINDOW`]; more are 429.
+/// Calls of one address without a valid key that are answered 401 in one [`WINDOW`]; more are answered 429.
 const REFUSALS: u32 = 60;
 const WINDOW: Duration = Duration::from_mins(1);
 /// Addresses that are remembered at a time.
@@ -20,11 +21,18 @@ const REMEMBERED: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ClientAddress(pub(super) IpAddr);
 
-/// Those who share what one address may do: an IPv4 address, or the 64 bits of IPv6 that one customer of a provider has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Group(IpAddr);
+impl ClientAddress {
+    /// The address in the extensions of a request. The server puts it there; without it the address is 0.0.0.0.
+    pub(super) fn of(extensions: &Extensions) -> IpAddr {
+        extensions.get::<Self>().map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.0)
+    }
+}
 
-impl Group {
+/// The addresses of one client: an IPv4 address, or the /64 network of IPv6 that a provider gives to one customer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct AddressGroup(IpAddr);
+
+impl AddressGroup {
     pub(super) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V6(v6) => {
@@ -36,7 +44,7 @@ impl Group {
     }
 }
 
-impl std::fmt::Display for Group {
+impl std::fmt::Display for AddressGroup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let bits = if self.0.is_ipv6() { "/64" } else { "" };
         write!(f, "{}{bits}", self.0)
@@ -48,10 +56,9 @@ pub(super) fn is_trusted(trusted: &[IpNet], address: IpAddr) -> bool {
     trusted.iter().any(|net| net.contains(&address.to_canonical()))
 }
 
-/// The address of the client: the peer's, or what trusted proxies say of it. They append to the right of
-/// `X-Forwarded-For`, so the rightmost address that is no trusted proxy's is the client's; what is left of it is the
-/// client's own word and counts for nothing. An entry that is no address ends the reading: then it is the last proxy that
-/// is known.
+/// The address of the client: the peer's, or the one that trusted proxies give. They append to the right of
+/// `X-Forwarded-For`, so the rightmost address that is no trusted proxy's is the client's; what stands left of it was sent
+/// by the client and is ignored. An entry that is no address ends the search at the last proxy that was read.
 pub(super) fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let mut client = peer.to_canonical();
     if !is_trusted(trusted, client) {
@@ -78,16 +85,19 @@ fn parse(entry: &str) -> Option<IpAddr> {
 
 /// How many calls without a valid key each address has made.
 #[derive(Debug, Default)]
-pub(super) struct Strangers(Mutex<HashMap<Group, (Instant, u32)>>);
+pub(super) struct UnauthorizedCalls(Mutex<HashMap<AddressGroup, (Instant, u32)>>);
 
-impl Strangers {
-    /// Counts one. `Err`: too many; so long to wait.
+impl UnauthorizedCalls {
+    /// Counts one call.
+    ///
+    /// # Errors
+    /// There were too many: how long to wait.
     pub(super) fn count(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let group = Group::of(address);
+        let group = AddressGroup::of(address);
         if all.len() >= REMEMBERED && !all.contains_key(&group) {
             all.retain(|_, (began, _)| now.saturating_duration_since(*began) < WINDOW);
-            // Many addresses at once: the longest known is forgotten.
+            // Many addresses at once: the oldest is forgotten.
             if all.len() >= REMEMBERED
                 && let Some(oldest) = all.iter().min_by_key(|(_, (began, _))| *began).map(|(group, _)| *group)
             {
@@ -142,7 +152,7 @@ mod tests {
             ("10.0.0.1", vec!["[2001:db8::7]"], "2001:db8::7"),
             ("::ffff:10.0.0.1", vec!["::ffff:192.0.2.1"], "192.0.2.1"),
             ("2001:db8:1::5", vec!["2001:db8::7"], "2001:db8::7"),
-            // Nobody else is believed.
+            // No other peer is trusted.
             ("192.0.2.7", vec!["198.51.100.9"], "192.0.2.7"),
             ("2001:db8:2::5", vec!["198.51.100.9"], "2001:db8:2::5"),
         ] {
@@ -174,30 +184,30 @@ mod tests {
             }
             let values: Vec<&str> = values.iter().map(String::as_str).collect();
             prop_assert_eq!(address(IpAddr::from([10, 0, 0, 1]), &forwarded(&values), &trusted), client);
-            // A client that reaches the API itself is not believed at all.
+            // The header of a client that is no proxy is ignored.
             prop_assert_eq!(address(client, &forwarded(&values), &trusted), client);
         }
     }
 
     #[test]
     fn an_address_is_told_to_wait_and_the_table_is_bounded() {
-        let strangers = Strangers::default();
+        let unauthorized_calls = UnauthorizedCalls::default();
         let now = Instant::now();
         let one = IpAddr::from([192, 0, 2, 1]);
         for _ in 0..REFUSALS {
-            assert_eq!(strangers.count(one, now), Ok(()));
+            assert_eq!(unauthorized_calls.count(one, now), Ok(()));
         }
-        assert_eq!(strangers.count(one, now + Duration::from_secs(10)), Err(Duration::from_secs(50)));
-        assert_eq!(strangers.count(IpAddr::from([192, 0, 2, 2]), now), Ok(()));
-        assert_eq!(strangers.count(one, now + WINDOW), Ok(()));
+        assert_eq!(unauthorized_calls.count(one, now + Duration::from_secs(10)), Err(Duration::from_secs(50)));
+        assert_eq!(unauthorized_calls.count(IpAddr::from([192, 0, 2, 2]), now), Ok(()));
+        assert_eq!(unauthorized_calls.count(one, now + WINDOW), Ok(()));
         // One customer has 2^64 addresses of IPv6, and one count.
         let six = |last| IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, last]);
         for n in 0..=u16::try_from(REFUSALS).unwrap() {
-            assert_eq!(strangers.count(six(n), now).is_ok(), u32::from(n) < REFUSALS, "{n}");
+            assert_eq!(unauthorized_calls.count(six(n), now).is_ok(), u32::from(n) < REFUSALS, "{n}");
         }
         for n in 0..20_000_u32 {
-            let _ = strangers.count(IpAddr::from(n.to_be_bytes()), now);
+            let _ = unauthorized_calls.count(IpAddr::from(n.to_be_bytes()), now);
         }
-        assert!(strangers.0.lock().unwrap().len() <= REMEMBERED);
+        assert!(unauthorized_calls.0.lock().unwrap().len() <= REMEMBERED);
     }
 }

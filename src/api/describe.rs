@@ -1,19 +1,16 @@
-//! `GET /openapi.json`: the description of all this, made from the list of calls and from the types that are answered.
+//! `GET /openapi.json`: the description of the API, made from the list of calls and from the types of their results.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Response, StatusCode};
-use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, Method};
 use super::envelope::respond_written;
 use super::health::HealthReport;
-use super::jobs::{self, JobDescription};
-use super::paging;
-use super::status::StatusObject;
+use super::schemas::{Schemas, reference};
 use super::{Api, CALLS, PREFIX};
 use crate::config::Config;
 use crate::reports::job_config::json_schema;
@@ -22,63 +19,44 @@ use crate::reports::job_config::json_schema;
 const ALWAYS: [u16; 2] = [500, 503];
 
 pub(super) async fn openapi(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response<Body> {
-    let is_known = api.is_known(&headers);
-    respond_written(StatusCode::OK, api.described.text(&api, is_known))
+    let has_key = api.has_valid_key(&headers);
+    respond_written(StatusCode::OK, api.description.text(&api, has_key))
 }
 
-/// The description as it was written last, without ids of jobs and with them: writing it takes milliseconds, and nobody
-/// needs a key to ask for it.
+/// The description as it was last written, without the ids of jobs and with them. Writing it takes milliseconds, and any
+/// client may ask for it.
 #[derive(Debug, Default)]
-pub(super) struct Described(Mutex<[Option<Written>; 2]>);
+pub(super) struct DescriptionCache(Mutex<[Option<Cached>; 2]>);
 
-/// What was written of which configuration.
-type Written = (Arc<Config>, Bytes);
+/// A configuration, and the description under it.
+type Cached = (Arc<Config>, Bytes);
 
-impl Described {
-    fn text(&self, api: &Api, is_known: bool) -> Bytes {
+impl DescriptionCache {
+    fn text(&self, api: &Api, has_key: bool) -> Bytes {
         let config = api.config.get();
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = &mut kept[usize::from(is_known)];
-        if let Some((_, text)) = place.as_ref().filter(|(of, _)| Arc::ptr_eq(of, &config)) {
+        let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let cached = &mut cached[usize::from(has_key)];
+        if let Some((_, text)) = cached.as_ref().filter(|(of, _)| Arc::ptr_eq(of, &config)) {
             return text.clone();
         }
-        let mut document = document(api);
-        if !is_known {
-            hide_jobs(&mut document);
-        }
-        let text = Bytes::from(document.to_string());
-        *place = Some((config, text.clone()));
+        // Ids of jobs are for those who have a key.
+        let schemas = Schemas::new(has_key.then(|| api.job_names()));
+        let text = Bytes::from(document(api, schemas).to_string());
+        *cached = Some((config, text.clone()));
         text
     }
 }
 
-/// Takes the ids of configured jobs out of the description: who has no key does not learn them.
-fn hide_jobs(document: &mut Value) {
-    let Some(body) = document
-        .pointer_mut("/paths/~1job~1request~1submit/post/requestBody/content/application~1json/schema")
-        .and_then(Value::as_object_mut)
-    else {
-        return;
-    };
-    let example = body.get_mut("examples").and_then(|examples| examples.pointer_mut("/0/request/jobId"));
-    if let Some(job) = example {
-        *job = json!("JOB_ID");
-    }
-    let job = body.get_mut("properties").and_then(|fields| fields.pointer_mut("/request/properties/jobId"));
-    if let Some(job) = job.and_then(Value::as_object_mut) {
-        job.remove("enum");
-    }
-}
-
 /// The whole description (OpenAPI 3.1).
-fn document(api: &Api) -> Value {
+fn document(api: &Api, mut schemas: Schemas) -> Value {
+    common(&mut schemas);
     let mut paths = Map::new();
-    for call in &CALLS {
+    for call in CALLS {
         let method = if call.method == Method::Get { "get" } else { "post" };
-        paths.insert(call.path.to_owned(), json!({ method: operation(api, call) }));
+        paths.insert(call.path.to_owned(), json!({ method: operation(api, call, &mut schemas) }));
     }
-    paths.extend(outside(api));
-    let mut components = json!({ "schemas": schemas(api) });
+    paths.extend(outside(api, &mut schemas));
+    let mut components = json!({ "schemas": schemas.into_all() });
     if api.keys.needed() {
         components["securitySchemes"] = json!({
             "bearer": { "type": "http", "scheme": "bearer" },
@@ -108,10 +86,13 @@ fn prefix(public_url: &str) -> &str {
     rest.find('/').map_or("/", |path| &rest[path..])
 }
 
-fn operation(api: &Api, call: &Call) -> Value {
-    let described = (call.describe)(api);
+fn operation(api: &Api, call: &Call, schemas: &mut Schemas) -> Value {
+    let described = (call.describe)(schemas);
+    let description = format!("What `{}` answers.", call.name);
+    let schema = envelope(&description, &constant(call.id), "AnswerParams", &constant("OK"), &described.result);
+    let schema = schemas.named(&answer_name(call), schema);
     let mut responses = Map::new();
-    responses.insert("200".to_owned(), answer("As asked.", &reference(&answer_name(call))));
+    responses.insert("200".to_owned(), answer("As asked.", &schema));
     let auth: &[u16] = if api.keys.needed() { &[401, 403, 429] } else { &[] };
     for status in described.errors.iter().chain(auth).chain(&ALWAYS) {
         responses.insert(status.to_string(), error(*status));
@@ -127,8 +108,8 @@ fn operation(api: &Api, call: &Call) -> Value {
     if let Some(body) = described.body {
         operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": body } } });
     }
-    if call.name == "submit" {
-        operation["responses"]["200"]["links"] = links();
+    if let Some(links) = described.links {
+        operation["responses"]["200"]["links"] = links;
     }
     operation
 }
@@ -137,27 +118,13 @@ fn security(api: &Api) -> Value {
     if api.keys.needed() { json!([{ "bearer": [] }, { "header": [] }]) } else { json!([]) }
 }
 
-/// What a program may go on to with the answer of a submission.
-fn links() -> Value {
-    let follow = |operation: &str| {
-        json!({
-            "operationId": operation,
-            "parameters": {
-                "tag": "$response.body#/result/tag",
-                "request_id": "$response.body#/result/request_id",
-            },
-        })
-    };
-    json!({ "read": follow("read"), "cancel": follow("cancel"), "retry": follow("retry") })
-}
-
 fn answer(description: &str, schema: &Value) -> Value {
     json!({ "description": description, "content": { "application/json": { "schema": schema } } })
 }
 
 fn error(status: u16) -> Value {
     let description = match status {
-        400 => "The request is not in order; errmsg names the field.",
+        400 => "The request is not valid; errmsg names the field.",
         401 => "No key, or one that is not known.",
         403 => "The key does not cover it, or the link is not valid.",
         404 => "There is no such thing.",
@@ -166,20 +133,16 @@ fn error(status: u16) -> Value {
         415 => "The body is not JSON.",
         416 => "The range is not in the file; Content-Range says how large that is.",
         429 => "Over a limit of the key; Retry-After says when to come back.",
-        500 => "Our fault; errmsg says what to quote.",
+        500 => "An error of the server; errmsg says what to quote.",
         _ => "A dependency is down; try again.",
     };
-    let mut answer = answer(description, &reference(FAULT));
+    let mut answer = answer(description, &reference(ERROR_SCHEMA));
     if matches!(status, 429 | 503) {
         answer["headers"] = json!({
             "Retry-After": { "description": "Seconds.", "schema": { "type": "integer", "minimum": 1 } },
         });
     }
     answer
-}
-
-fn reference(schema: &str) -> Value {
-    json!({ "$ref": format!("#/components/schemas/{schema}") })
 }
 
 /// The name of what a call answers: `SubmitAnswer`.
@@ -191,11 +154,11 @@ fn answer_name(call: &Call) -> String {
     name + "Answer"
 }
 
-/// Everything that is not OK.
-const FAULT: &str = "Fault";
+/// The schema of every answer that is not 200.
+const ERROR_SCHEMA: &str = "Fault";
 
-/// One whole schema for each answer, not a common one with more conditions (`allOf`): generators of clients merge neither
-/// texts with constants nor objects with objects, and leave such answers out.
+/// The schema of an answer. Each is one whole object: generators of clients leave answers out whose schema is put together by
+/// `allOf`.
 fn envelope(description: &str, id: &Value, params: &str, code: &Value, result: &Value) -> Value {
     json!({
         "type": "object",
@@ -233,43 +196,27 @@ fn constant(text: &str) -> Value {
     json!({ "type": "string", "const": text })
 }
 
-fn schemas(api: &Api) -> Value {
-    let settings = SchemaSettings::draft2020_12().with(|settings| {
-        settings.definitions_path = "/components/schemas".into();
-        settings.meta_schema = None;
-    });
-    let mut generator = settings.into_generator();
-    generator.subschema_for::<StatusObject>();
-    generator.subschema_for::<JobDescription>();
-    generator.subschema_for::<HealthReport>();
-    let mut schemas = generator.take_definitions(true);
-    schemas.insert("JobConfig".to_owned(), json_schema());
-    schemas.insert(
-        "Params".to_owned(),
+/// The schemas that belong to no call.
+fn common(schemas: &mut Schemas) {
+    schemas.named("JobConfig", json_schema());
+    schemas.named(
+        "Params",
         json!({ "description": "Of all that may be here, msgid comes back in the answer, if it is text." }),
     );
-    schemas.insert("RequestList".to_owned(), paging::result());
-    schemas.insert("JobList".to_owned(), jobs::result());
-    schemas.insert("AnswerParams".to_owned(), params("successful", &json!({ "type": ["string", "null"] })));
-    schemas.insert("FaultParams".to_owned(), params("failed", &json!({ "type": "string" })));
-    for call in &CALLS {
-        let result = (call.describe)(api).result;
-        let description = format!("What `{}` answers.", call.name);
-        let answer = envelope(&description, &constant(call.id), "AnswerParams", &constant("OK"), &result);
-        schemas.insert(answer_name(call), answer);
-    }
+    let answer_params = params("successful", &json!({ "type": ["string", "null"] }));
+    schemas.named("AnswerParams", answer_params);
+    schemas.named("FaultParams", params("failed", &json!({ "type": "string" })));
     let codes = json!({ "type": "string", "enum": [
         "CLIENT_ERROR", "UNAUTHORIZED", "FORBIDDEN", "RESOURCE_NOT_FOUND", "TOO_MANY_REQUESTS", "SERVER_ERROR",
     ] });
     let nothing = json!({ "type": "object", "maxProperties": 0 });
-    let fault = envelope("Why it was not done.", &json!({ "type": "string" }), "FaultParams", &codes, &nothing);
-    schemas.insert(FAULT.to_owned(), fault);
-    Value::Object(schemas)
+    let error = envelope("Why it was not done.", &json!({ "type": "string" }), "FaultParams", &codes, &nothing);
+    schemas.named(ERROR_SCHEMA, error);
 }
 
 /// What is not `/job/…`.
-fn outside(api: &Api) -> Map<String, Value> {
-    let health = json!({ "$ref": "#/components/schemas/HealthReport" });
+fn outside(api: &Api, schemas: &mut Schemas) -> Map<String, Value> {
+    let health = schemas.of::<HealthReport>();
     let get = |name: &str, summary: &str, responses: Value| json!({ "get": { "operationId": name, "summary": summary, "responses": responses, "security": [] } });
     let mut paths = Map::new();
     paths.insert(

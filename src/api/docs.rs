@@ -8,15 +8,15 @@ use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderValue, Response, StatusCode, header};
 
 use super::clients::ClientAddress;
-use super::envelope::{Fault, Kind};
-use super::server::Kept;
-use super::{Api, fault};
+use super::envelope::{ApiError, ErrorKind};
+use super::until_sent::UntilSent;
+use super::{Api, error_response};
 
 /// The page's files and their types; all others of the distribution are variants of these.
 const FILES: [(&str, &str); 3] =
     [("swagger-ui.css", "text/css"), ("swagger-ui-bundle.js", "text/javascript"), ("favicon-32x32.png", "image/png")];
 
-/// In place of the distribution's own start, which shows a pet shop.
+/// In place of the distribution's own start, which shows a sample API.
 const START: &str = r##"window.onload = () => {
   window.ui = SwaggerUIBundle({ url: "../openapi.json", dom_id: "#swagger-ui", deepLinking: true });
 };
@@ -37,7 +37,7 @@ const PAGE: &str = r#"<!doctype html>
 </html>
 "#;
 
-/// Unpacked once, when the first reader comes.
+/// Unpacked at the first call.
 static ASSETS: LazyLock<Vec<(&str, &str, Bytes)>> = LazyLock::new(|| {
     let unpacked = unpack().unwrap_or_else(|error| {
         log::error!("the documentation page cannot be unpacked error={error}");
@@ -89,15 +89,15 @@ pub(super) async fn file(
 
 fn asset(api: &Api, name: &str, ClientAddress(address): ClientAddress) -> Response<Body> {
     let Some((_, kind, bytes)) = ASSETS.iter().find(|(known, _, _)| *known == name) else {
-        return fault(api, &Fault::new(Kind::NotFound, "there is no such path"));
+        return error_response(api, &ApiError::new(ErrorKind::NotFound, "there is no such path"));
     };
-    // More than a connection buffers: a client that does not read it has a place among those only.
-    let kept = match api.shares.download(address) {
-        Ok(download) => Kept::new(download),
-        Err(refused) => return fault(api, &refused),
+    // More than a connection buffers: it counts as a download until its client has read it.
+    let permit = match api.limits.download(address) {
+        Ok(permit) => permit,
+        Err(error) => return error_response(api, &error),
     };
     let mut response = Response::new(Body::from(bytes.clone()));
-    response.extensions_mut().insert(kept);
+    response.extensions_mut().insert(UntilSent::new(permit));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }

@@ -1,23 +1,19 @@
 //! The envelope around every answer of `/job/…`, and around every error anywhere.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use chrono::{DateTime, Utc};
-use hyper::body::{Frame, SizeHint};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::places::Place;
+use super::pool::Permit;
 
 /// The `id` of errors outside `/job/…`.
 pub(super) const OUTSIDE: &str = "ekstep.analytics.api";
 
 /// Why a call is not answered as asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ErrorKind {
     /// A field is missing or wrong.
     BadRequest,
     /// No key, or one that is not known.
@@ -40,15 +36,15 @@ pub(super) enum Kind {
     Range,
     /// Over a limit of the key.
     TooMany,
-    /// Our fault.
+    /// An error of the server.
     Internal,
-    /// Our fault, and it may pass.
+    /// An error of the server that may pass.
     Unavailable,
-    /// It asks for more than is done for one call.
+    /// The call takes longer than one call may.
     TooSlow,
 }
 
-impl Kind {
+impl ErrorKind {
     pub(super) const fn status(self) -> StatusCode {
         match self {
             Self::BadRequest => StatusCode::BAD_REQUEST,
@@ -88,44 +84,54 @@ impl Kind {
 
 /// A call that is not answered as asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub(super) kind: Kind,
-    /// For the client; of our own faults only for the log.
+pub(super) struct ApiError {
+    pub(super) kind: ErrorKind,
+    /// For the client; where the error [is ours](ApiError::is_ours), for the log only.
     pub(super) message: String,
     /// A header that belongs to it.
     header: Option<(HeaderName, HeaderValue)>,
 }
 
-impl Fault {
-    pub(super) fn new(kind: Kind, message: impl Into<String>) -> Self {
+impl ApiError {
+    pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let header = match kind {
-            Kind::Unauthorized => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-            Kind::Unavailable | Kind::TooSlow => Some((header::RETRY_AFTER, HeaderValue::from_static("5"))),
+            ErrorKind::Unauthorized => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            ErrorKind::Unavailable | ErrorKind::TooSlow => Some((header::RETRY_AFTER, HeaderValue::from_static("5"))),
             _ => None,
         };
         Self { kind, message: message.into(), header }
     }
 
     pub(super) fn bad(message: impl Into<String>) -> Self {
-        Self::new(Kind::BadRequest, message)
+        Self::new(ErrorKind::BadRequest, message)
     }
 
-    /// To be tried again after so many seconds.
+    /// A thread that worked for the call has panicked.
+    pub(super) fn panicked(panic: &tokio::task::JoinError) -> Self {
+        Self::new(ErrorKind::Internal, format!("the call broke off: {panic}"))
+    }
+
+    /// Whether it is our own: then the log has it, and not the client.
+    pub(super) const fn is_ours(&self) -> bool {
+        matches!(self.kind, ErrorKind::Internal | ErrorKind::Unavailable)
+    }
+
+    /// To be tried again after this number of seconds.
     pub(super) fn too_many(message: impl Into<String>, seconds: u64) -> Self {
         let header = Some((header::RETRY_AFTER, HeaderValue::from(seconds.max(1))));
-        Self { header, ..Self::new(Kind::TooMany, message) }
+        Self { header, ..Self::new(ErrorKind::TooMany, message) }
     }
 
     /// A range outside a file; `size` says how large it is.
     pub(super) fn range_not_satisfiable(size: Option<HeaderValue>) -> Self {
         let header = size.map(|size| (header::CONTENT_RANGE, size));
-        Self { header, ..Self::new(Kind::Range, "the range is not in the file") }
+        Self { header, ..Self::new(ErrorKind::Range, "the range is not in the file") }
     }
 
     /// The methods that the path has.
     pub(super) fn method_not_allowed(allowed: &'static str) -> Self {
         let header = Some((header::ALLOW, HeaderValue::from_static(allowed)));
-        Self { header, ..Self::new(Kind::MethodNotAllowed, format!("this path knows {allowed} only")) }
+        Self { header, ..Self::new(ErrorKind::MethodNotAllowed, format!("this path knows {allowed} only")) }
     }
 }
 
@@ -145,56 +151,43 @@ impl Envelope {
         Self { id, resmsgid: Uuid::new_v4().to_string(), msgid: None }
     }
 
-    /// The answer as asked.
-    pub(super) fn answer(&self, result: Told, now: DateTime<Utc>) -> Response<Body> {
-        // The envelope's last field is what it is around: not parsed, and not copied but once.
-        let mut text = self.around("OK", None, Value::Null, now).to_string();
+    /// The answer of a call that was done, with its result as JSON text.
+    pub(super) fn answer(&self, result: &str, now: DateTime<Utc>) -> Response<Body> {
+        // The result is the last field: it is not parsed, and copied only once.
+        let mut text = self.with("OK", None, Value::Null, now).to_string();
         debug_assert!(text.ends_with("null}"), "{text}");
         text.truncate(text.len() - "null}".len());
-        text.reserve_exact(result.text.len() + 1);
-        text.push_str(&result.text);
+        text.reserve_exact(result.len() + 1);
+        text.push_str(result);
         text.push('}');
-        let body = Body::from(text);
-        respond_written(
-            StatusCode::OK,
-            match result.place {
-                None => body,
-                Some(place) => Body::new(Holding { body, _place: place }),
-            },
-        )
+        respond_written(StatusCode::OK, text)
     }
 
-    /// An error. What is our own fault stays with us; the client gets what to quote.
-    pub(super) fn fault(&self, fault: &Fault, now: DateTime<Utc>) -> Response<Body> {
-        let own;
-        let message = match fault.kind {
-            Kind::Internal => {
-                own = format!("internal error, please quote {}", self.resmsgid);
-                &own
-            }
-            Kind::Unavailable => {
-                own = format!("temporarily unavailable, try again; please quote {}", self.resmsgid);
-                &own
-            }
-            _ => &fault.message,
+    /// The answer of a call that was not done. Of an error of the server the client gets no details, but what to quote.
+    pub(super) fn error(&self, error: &ApiError, now: DateTime<Utc>) -> Response<Body> {
+        let message = match error.kind {
+            ErrorKind::Internal => &format!("internal error, please quote {}", self.resmsgid),
+            ErrorKind::Unavailable => &format!("temporarily unavailable, try again; please quote {}", self.resmsgid),
+            _ => &error.message,
         };
-        let code = fault.kind.code();
-        let mut response = respond(fault.kind.status(), &self.around(code, Some((code, message)), json!({}), now));
-        if let Some((name, value)) = &fault.header {
+        let code = error.kind.code();
+        let mut response = respond(error.kind.status(), &self.with(code, Some((code, message)), json!({}), now));
+        if let Some((name, value)) = &error.header {
             response.headers_mut().insert(name, value.clone());
         }
         response
     }
 
-    fn around(&self, code: &str, fault: Option<(&str, &String)>, result: Value, now: DateTime<Utc>) -> Value {
+    /// The whole envelope. `error`: `err` and `errmsg`.
+    fn with(&self, code: &str, error: Option<(&str, &String)>, result: Value, now: DateTime<Utc>) -> Value {
         let mut params = Map::new();
         params.insert("resmsgid".to_owned(), json!(self.resmsgid));
         if let Some(msgid) = &self.msgid {
             params.insert("msgid".to_owned(), json!(msgid));
         }
-        params.insert("status".to_owned(), json!(if fault.is_none() { "successful" } else { "failed" }));
-        params.insert("err".to_owned(), json!(fault.map(|(err, _)| err)));
-        params.insert("errmsg".to_owned(), json!(fault.map(|(_, message)| message)));
+        params.insert("status".to_owned(), json!(if error.is_none() { "successful" } else { "failed" }));
+        params.insert("err".to_owned(), json!(error.map(|(err, _)| err)));
+        params.insert("errmsg".to_owned(), json!(error.map(|(_, message)| message)));
         let fields = [
             ("id", Value::from(self.id)),
             ("ver", Value::from("1.0")),
@@ -213,58 +206,16 @@ pub(super) fn timestamp(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%dT%H:%M:%S%.3f+00:00").to_string()
 }
 
-/// A result as JSON, and its place among the large answers that are held for their clients.
+/// The result of a call as JSON text, and of a large one the permit that it has until it has been sent.
 #[derive(Debug)]
-pub(super) struct Told {
-    text: String,
-    place: Option<Place>,
+pub(super) struct ResultJson {
+    pub(super) text: String,
+    pub(super) permit: Option<Permit>,
 }
 
-impl Told {
-    /// What is JSON already.
-    pub(super) const fn text(text: String) -> Self {
-        Self { text, place: None }
-    }
-
-    /// Its bytes.
-    pub(super) fn len(&self) -> usize {
-        self.text.len()
-    }
-
-    pub(super) fn holding(self, place: Option<Place>) -> Self {
-        Self { place, ..self }
-    }
-}
-
-impl From<Value> for Told {
+impl From<Value> for ResultJson {
     fn from(value: Value) -> Self {
-        Self::text(value.to_string())
-    }
-}
-
-/// A body whose place is free when it has been sent, or is given up.
-struct Holding {
-    body: Body,
-    _place: Place,
-}
-
-impl HttpBody for Holding {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        Self { text: value.to_string(), permit: None }
     }
 }
 
@@ -286,6 +237,8 @@ pub(super) fn respond_written(status: StatusCode, body: impl Into<Body>) -> Resp
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
+
     use super::*;
 
     #[test]
@@ -294,13 +247,14 @@ mod tests {
         assert_eq!(timestamp(at), "2016-12-07T12:43:23.890+00:00");
     }
 
-    #[test]
-    fn our_own_faults_keep_their_details() {
+    #[tokio::test]
+    async fn errors_of_the_server_tell_no_details() {
         let envelope = Envelope::new(OUTSIDE);
-        let fault = Fault::new(Kind::Internal, "column secret_column does not exist");
-        let text = envelope.around("x", None, json!({}), DateTime::UNIX_EPOCH).to_string();
-        assert!(text.contains(&envelope.resmsgid));
-        let response = envelope.fault(&fault, DateTime::UNIX_EPOCH);
+        let error = ApiError::new(ErrorKind::Internal, "column secret_column does not exist");
+        let response = envelope.error(&error, DateTime::UNIX_EPOCH);
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        assert!(text.contains(&envelope.resmsgid) && !text.contains("secret_column"), "{text}");
     }
 }

@@ -1,7 +1,6 @@
 //! `GET /files/{key}?expires=…&signature=…`: a file of a local store, by signed link.
 
 use std::io;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -13,10 +12,10 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use super::clients::ClientAddress;
-use super::envelope::{Fault, Kind};
+use super::envelope::{ApiError, ErrorKind};
 use super::ranges::{Part, Version};
-use super::server::Kept;
-use super::{Api, fault};
+use super::until_sent::UntilSent;
+use super::{Api, error_response};
 use crate::outputs::{StoreError, content_disposition, content_type};
 
 /// How many bytes of a file are read at a time.
@@ -32,13 +31,13 @@ pub(super) struct Signed {
 pub(super) async fn file(State(api): State<Arc<Api>>, request: Request) -> Response<Body> {
     match opened(&api, request).await {
         Ok(response) => response,
-        Err(refused) => fault(&api, &refused),
+        Err(error) => error_response(&api, &error),
     }
 }
 
-async fn opened(api: &Api, request: Request) -> Result<Response<Body>, Fault> {
+async fn opened(api: &Api, request: Request) -> Result<Response<Body>, ApiError> {
     let (mut parts, _) = request.into_parts();
-    let forbidden = |error: &dyn std::fmt::Display| Fault::new(Kind::Forbidden, error.to_string());
+    let forbidden = |error: &dyn std::fmt::Display| ApiError::new(ErrorKind::Forbidden, error.to_string());
     let key = InPath::<String>::from_request_parts(&mut parts, &()).await;
     let key = key.map_err(|_| forbidden(&"the link is not valid"))?.0;
     let signed = Query::<Signed>::try_from_uri(&parts.uri).map_err(|_| forbidden(&"the link is not valid"))?.0;
@@ -46,9 +45,9 @@ async fn opened(api: &Api, request: Request) -> Result<Response<Body>, Fault> {
         .links
         .open(&key, signed.expires.as_deref(), signed.signature.as_deref(), api.now())
         .map_err(|error| forbidden(&error))?;
-    let address = parts.extensions.get::<ClientAddress>().map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.0);
-    let download = api.shares.download(address)?;
-    let missing = || Fault::new(Kind::NotFound, "the file is not there any more");
+    let address = ClientAddress::of(&parts.extensions);
+    let permit = api.limits.download(address)?;
+    let missing = || ApiError::new(ErrorKind::NotFound, "the file is not there any more");
     let (store, wanted) = (api.store.clone(), key.clone());
     let opening = tokio::task::spawn_blocking(move || {
         let file = store.open(&wanted)?;
@@ -56,10 +55,10 @@ async fn opened(api: &Api, request: Request) -> Result<Response<Body>, Fault> {
     });
     let found = match opening.await {
         Ok(Ok(found)) => found,
-        // A directory or a symbolic link is in its place: nothing that a report can be.
+        // A directory or a symbolic link is in its place: reports are neither.
         Ok(Err(error)) if error.is_no_file() => None,
         Ok(Err(error)) => return Err(unreadable(&error)),
-        Err(panic) => return Err(Fault::new(Kind::Internal, format!("the call broke off: {panic}"))),
+        Err(panic) => return Err(ApiError::panicked(&panic)),
     };
     let (about, file) = found.ok_or_else(missing)?;
     let (about, file) = (about.map_err(|error| unreadable(&error))?, File::from_std(file));
@@ -76,7 +75,9 @@ async fn opened(api: &Api, request: Request) -> Result<Response<Body>, Fault> {
         Part::NotModified => nothing(StatusCode::NOT_MODIFIED),
         Part::Changed => nothing(StatusCode::PRECONDITION_FAILED),
         Part::Outside => {
-            return Err(Fault::range_not_satisfiable(HeaderValue::try_from(format!("bytes */{}", version.len)).ok()));
+            return Err(ApiError::range_not_satisfiable(
+                HeaderValue::try_from(format!("bytes */{}", version.len)).ok(),
+            ));
         }
     };
     let headers = response.headers_mut();
@@ -85,15 +86,15 @@ async fn opened(api: &Api, request: Request) -> Result<Response<Body>, Fault> {
     headers.insert(header::CONTENT_DISPOSITION, disposition.unwrap_or(HeaderValue::from_static("attachment")));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(key.as_str())));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    response.extensions_mut().insert(Kept::new(download));
+    response.extensions_mut().insert(UntilSent::new(permit));
     // By its key: whose request the file was made for.
     let request = key.origin().map(|origin| format!("{}/{}", origin.tag, origin.request_id));
     api.audit.downloaded(request.as_deref().unwrap_or("none"), key.as_str(), address, response.status());
     Ok(response)
 }
 
-fn unreadable(error: &dyn std::fmt::Display) -> Fault {
-    Fault::new(Kind::Unavailable, format!("the file cannot be read: {error}"))
+fn unreadable(error: &dyn std::fmt::Display) -> ApiError {
+    ApiError::new(ErrorKind::Unavailable, format!("the file cannot be read: {error}"))
 }
 
 fn nothing(status: StatusCode) -> Response<Body> {
@@ -102,9 +103,9 @@ fn nothing(status: StatusCode) -> Response<Body> {
     response
 }
 
-/// `length` bytes of a file from `first` on. They are streamed, never held; a file that turns out shorter breaks the
-/// connection off, so that nobody takes it for whole.
-async fn bytes(mut file: File, first: u64, length: u64) -> Result<Response<Body>, Fault> {
+/// `length` bytes of a file from `first` on, streamed. If the file turns out shorter the connection breaks off, so that the
+/// client does not take it for whole.
+async fn bytes(mut file: File, first: u64, length: u64) -> Result<Response<Body>, ApiError> {
     if first > 0 {
         file.seek(io::SeekFrom::Start(first)).await.map_err(|error| unreadable(&error))?;
     }

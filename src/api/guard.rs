@@ -1,34 +1,34 @@
-//! What holds for every call before it is looked at, and for every answer: who may come by which way, and the headers that
-//! keep browsers from doing with an answer what it is not for.
+//! What holds for every call before it is routed, and for every answer: which calls are answered without keys, and the headers
+//! that keep browsers from misusing an answer.
 
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
-use super::envelope::{Fault, Kind};
+use super::envelope::{ApiError, ErrorKind};
 use crate::config::is_loopback_host;
 
-/// What only a proxy adds. Where no key is needed everybody behind one would be let in.
+/// Headers that only a proxy adds. Where no key is needed every client behind one would be answered.
 const OF_PROXIES: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
-/// What connections on reserved places may ask for.
+/// Paths that are answered on reserved connections.
 const RESERVED_PATHS: [&str; 3] = ["/health", "/livez", "/readyz"];
 
-/// Nothing but what the answer itself is; nobody may show it in a frame.
+/// For answers that are no page: they load nothing, and no page may show them in a frame.
 const POLICY: &str = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
-/// The page to try the API out: its own files, calls of this server, and the pictures that its style has in itself.
+/// For the page to try the API out: its own files, calls of this server, and the images in its style sheet.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
                            connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
-/// Whether a connection on a reserved place may ask for this.
-pub(super) fn is_for_reserved_places(uri: &Uri) -> bool {
+/// Whether this is answered on a reserved connection.
+pub(super) fn is_for_reserved_connections(uri: &Uri) -> bool {
     RESERVED_PATHS.contains(&uri.path())
 }
 
-/// Where no key is needed, only programs of this machine are meant: refuses what came through a proxy, and what a page of
-/// another site makes a browser on this machine send (by a name that resolves to loopback, or from its own origin).
+/// Where no key is needed, only programs of this machine are answered: refuses calls through a proxy, and those that a page
+/// of another site makes a browser on this machine send (by a name that resolves to loopback, or from its own origin).
 ///
 /// # Errors
-/// 403, with the header that is not right.
-pub(super) fn without_keys(uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
+/// 403, with the header that is wrong.
+pub(super) fn without_keys(uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
     if let Some(name) = OF_PROXIES.into_iter().find(|name| headers.contains_key(*name)) {
         return Err(refused(format!("no key is configured, so nothing is answered through a proxy ({name})")));
     }
@@ -46,8 +46,8 @@ pub(super) fn without_keys(uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> 
     Ok(())
 }
 
-fn refused(why: String) -> Fault {
-    Fault::new(Kind::Forbidden, why)
+fn refused(why: String) -> ApiError {
+    ApiError::new(ErrorKind::Forbidden, why)
 }
 
 /// The host of `host:port`.

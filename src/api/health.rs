@@ -1,5 +1,5 @@
-//! `GET /health`: is the process alive, and can it do its work? Each dependency is looked at in the background, so that
-//! asking costs nothing and a dependency that hangs holds up nobody.
+//! `GET /health`: is the process alive, and can it do its work? Each dependency is probed in the background, so that an
+//! answer costs nothing and does not wait for a dependency that hangs.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -18,35 +18,35 @@ use crate::config::Live;
 use crate::metrics::Metrics;
 use crate::requests::Housekeeping;
 
-/// How long between two looks at what is well.
-const APART: Duration = Duration::from_secs(5);
-/// And at what is not: its end is waited for.
-const SOON: Duration = Duration::from_millis(200);
-/// An answer older than this is none.
-const STALE: Duration = Duration::from_secs(20);
+/// How long between two probes of a dependency that is usable.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// And of one that is not.
+const INTERVAL_WHILE_DOWN: Duration = Duration::from_millis(200);
+/// How long a probe may take, and how old its result may be.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The one that has connections to give up.
+/// The dependency whose connections are opened anew when it does not answer.
 const DATABASE: &str = "database";
-/// The one without which the process is ready all the same.
+/// The dependency without which the process is ready all the same: requests are taken, and wait.
 const SOURCE: &str = "source";
 
-/// Says what is wrong with the scans of the job with an id.
-pub type Troubles = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+/// What is wrong with the scans of the job with an id, if anything is.
+pub type ScanProblems = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
-type Look = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+type Probe = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
-/// What was seen of each dependency.
+/// The last result of each probe.
 pub(super) struct Health {
     database: Arc<dyn Housekeeping>,
-    looks: Vec<(&'static str, Look)>,
-    seen: Mutex<BTreeMap<&'static str, Seen>>,
+    probes: Vec<(&'static str, Probe)>,
+    results: Mutex<BTreeMap<&'static str, ProbeResult>>,
     metrics: Arc<Metrics>,
     config: Live,
-    scans: Option<Troubles>,
+    scans: Option<ScanProblems>,
 }
 
-/// When, and what.
-type Seen = (Instant, Result<(), String>);
+/// When it was probed, and with which result.
+type ProbeResult = (Instant, Result<(), String>);
 
 /// What `/health` answers.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -57,7 +57,7 @@ pub(super) struct HealthReport {
     ready: bool,
     /// database, store, and where reports are made, source.
     dependencies: BTreeMap<&'static str, Dependency>,
-    /// What does not work as it should although the process is ready, and why: `source`, or `job ID` where the scans of a
+    /// What does not work although the process is ready, and why: `source`, or `job ID` where the scans of a
     /// job do not end well. Without a key, where keys are configured, only that something is `degraded`: `source`, `jobs`.
     /// Absent where there is nothing.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -68,7 +68,7 @@ pub(super) struct HealthReport {
 /// One dependency.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Dependency {
-    /// Whether it can be used.
+    /// Whether it is usable.
     ok: bool,
     /// Why not. Only told to callers with a key, where keys are configured.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,7 +80,7 @@ impl Health {
         let database: Arc<dyn Housekeeping> = parts.queue.clone();
         let (queue, store, prepared) = (Arc::clone(&database), parts.store.clone(), Arc::clone(&parts.prepared));
         let config = parts.config.clone();
-        let mut looks: Vec<(&'static str, Look)> = vec![
+        let mut probes: Vec<(&'static str, Probe)> = vec![
             (
                 DATABASE,
                 Arc::new(move || {
@@ -93,36 +93,36 @@ impl Health {
             ("store", Arc::new(move || store.check().map_err(|error| error.to_string()))),
         ];
         if let Some(source) = parts.source.clone() {
-            looks.push((SOURCE, Arc::new(move || source.tables().map(drop))));
+            probes.push((SOURCE, Arc::new(move || source.tables().map(drop))));
         }
         Self {
             database,
-            looks,
-            seen: Mutex::default(),
+            probes,
+            results: Mutex::default(),
             metrics: Arc::clone(&parts.metrics),
             config: parts.config.clone(),
             scans: parts.scans.clone(),
         }
     }
 
-    /// Keeps what was seen; logs it when it gets worse and when it is well again.
-    fn saw(&self, name: &'static str, seen: Result<(), String>) {
-        let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_well = all.get(name).is_none_or(|(_, seen)| seen.is_ok());
-        match &seen {
-            Err(why) if was_well => log::warn!("dependency not usable name={name} error={why:?}"),
-            Ok(()) if !was_well => log::info!("dependency usable again name={name}"),
+    /// Stores the result of a probe; logs it when a dependency becomes unusable and when it is usable again.
+    fn store(&self, name: &'static str, result: Result<(), String>) {
+        let mut all = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_usable = all.get(name).is_none_or(|(_, result)| result.is_ok());
+        match &result {
+            Err(why) if was_usable => log::warn!("dependency not usable name={name} error={why:?}"),
+            Ok(()) if !was_usable => log::info!("dependency usable again name={name}"),
             Ok(()) | Err(_) => {}
         }
-        self.metrics.probed(name, seen.is_ok());
-        all.insert(name, (Instant::now(), seen));
+        self.metrics.probed(name, result.is_ok());
+        all.insert(name, (Instant::now(), result));
     }
 
     fn report(&self) -> HealthReport {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let dependency = |name| match seen.get(name) {
+        let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        let dependency = |name| match results.get(name) {
             None => (false, "not looked at yet".to_owned()),
-            Some((at, _)) if at.elapsed() > STALE => (false, format!("no answer for {} s", at.elapsed().as_secs())),
+            Some((at, _)) if at.elapsed() > TIMEOUT => (false, format!("no answer for {} s", at.elapsed().as_secs())),
             Some((_, Ok(()))) => (true, "ok".to_owned()),
             Some((_, Err(why))) => (false, why.clone()),
         };
@@ -130,9 +130,9 @@ impl Health {
             let (ok, message) = dependency(name);
             Dependency { ok, message: Some(message) }
         };
-        let dependencies: BTreeMap<_, _> = self.looks.iter().map(|(name, _)| (*name, dependency(*name))).collect();
-        // Without the source requests are still taken, and wait. What was never looked at may be anything.
-        let is_needed = |name: &str| name != SOURCE || !seen.contains_key(SOURCE);
+        let dependencies: BTreeMap<_, _> = self.probes.iter().map(|(name, _)| (*name, dependency(*name))).collect();
+        // A source that was never probed may be anything.
+        let is_needed = |name: &str| name != SOURCE || !results.contains_key(SOURCE);
         let ready = dependencies.iter().all(|(name, one)| one.ok || !is_needed(name));
         let mut degraded = BTreeMap::new();
         if let Some(source) = dependencies.get(SOURCE).filter(|one| !one.ok && !is_needed(SOURCE)) {
@@ -159,37 +159,37 @@ impl HealthReport {
     }
 }
 
-/// Looks at every dependency again and again, until it is aborted. Each at its own pace.
-pub(super) async fn look(api: Arc<Api>) {
-    let mut looking = tokio::task::JoinSet::new();
-    for (name, look) in api.health.looks.clone() {
+/// Probes every dependency again and again, until it is aborted. Each at its own pace.
+pub(super) async fn probe(api: Arc<Api>) {
+    let mut probing = tokio::task::JoinSet::new();
+    for (name, probe) in api.health.probes.clone() {
         let api = Arc::clone(&api);
-        looking.spawn(async move {
+        probing.spawn(async move {
             loop {
-                let look = Arc::clone(&look);
-                let looking = tokio::task::spawn_blocking(move || look());
-                let seen = if let Ok(seen) = tokio::time::timeout(STALE, looking).await {
-                    seen.unwrap_or_else(|panic| Err(format!("looking at it broke off: {panic}")))
+                let probe = Arc::clone(&probe);
+                let running = tokio::task::spawn_blocking(move || probe());
+                let result = if let Ok(result) = tokio::time::timeout(TIMEOUT, running).await {
+                    result.unwrap_or_else(|panic| Err(format!("looking at it broke off: {panic}")))
                 } else {
                     // Calls hang on the same connections, and nothing else ends them.
                     if name == DATABASE {
                         api.health.database.reconnect();
                     }
-                    Err(format!("no answer for {} s", STALE.as_secs()))
+                    Err(format!("no answer for {} s", TIMEOUT.as_secs()))
                 };
-                let apart = if seen.is_ok() { APART } else { SOON };
-                api.health.saw(name, seen);
-                tokio::time::sleep(apart).await;
+                let interval = if result.is_ok() { INTERVAL } else { INTERVAL_WHILE_DOWN };
+                api.health.store(name, result);
+                tokio::time::sleep(interval).await;
             }
         });
     }
-    while looking.join_next().await.is_some() {}
+    while probing.join_next().await.is_some() {}
 }
 
 /// `GET /health`
 pub(super) async fn health(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response<Body> {
     let report = api.health.report();
-    let report = if api.is_known(&headers) { report } else { report.without_messages() };
+    let report = if api.has_valid_key(&headers) { report } else { report.without_messages() };
     let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     respond(status, &serde_json::to_value(report).unwrap_or_default())
 }

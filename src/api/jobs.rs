@@ -5,8 +5,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::call::{Asked, Call, Method, Operation};
+use super::call::{Call, IncomingCall, Method, Operation};
 use super::envelope::timestamp;
+use super::schemas::{Schemas, counted_list};
 use crate::reports::job_config::json_schema;
 
 pub(super) const CALL: Call = Call {
@@ -15,38 +16,28 @@ pub(super) const CALL: Call = Call {
     method: Method::Get,
     path: "/job/list",
     fields: &[],
-    handle: |asked| Box::pin(std::future::ready(Ok(jobs(&asked).into()))),
-    describe: |_| Operation {
+    handle: |call| Box::pin(std::future::ready(Ok(jobs(&call).into()))),
+    describe: |schemas| Operation {
         summary: "The configured jobs",
         description: "What can be requested, and when requests are looked for.",
-        parameters: Vec::new(),
-        body: None,
-        result: json!({ "$ref": "#/components/schemas/JobList" }),
-        errors: &[],
+        result: list_schema(schemas),
+        ..Operation::default()
     },
 };
 
-/// The schema of `{"count", "jobs"}`.
-pub(super) fn result() -> Value {
-    json!({
-        "type": "object",
-        "required": ["count", "jobs"],
-        "additionalProperties": false,
-        "properties": {
-            "count": { "type": "integer", "minimum": 0 },
-            "jobs": { "type": "array", "items": { "$ref": "#/components/schemas/JobDescription" } },
-        },
-    })
+fn list_schema(schemas: &mut Schemas) -> Value {
+    let job = schemas.of::<JobDescription>();
+    schemas.named("JobList", counted_list(&job, []))
 }
 
 /// A job of jobs.toml.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct JobDescription {
+struct JobDescription {
     /// `jobId` of its requests.
     id: String,
     /// Other ids for the same job.
     aliases: Vec<String>,
-    /// Which report makes it.
+    /// Which report it makes.
     report: String,
     /// Cron with seconds, in the configured time zone.
     schedule: String,
@@ -60,8 +51,8 @@ pub(super) struct JobDescription {
     job_config: Value,
 }
 
-fn jobs(asked: &Asked) -> Value {
-    let api = &asked.api;
+fn jobs(call: &IncomingCall) -> Value {
+    let api = &call.api;
     let shown = |at: Option<DateTime<Utc>>| at.map(timestamp);
     let jobs: Vec<JobDescription> = api
         .jobs()
@@ -71,7 +62,7 @@ fn jobs(asked: &Asked) -> Value {
             aliases: job.aliases.clone(),
             report: job.report.name().to_owned(),
             schedule: job.schedule.as_str().to_owned(),
-            next_run: shown(job.schedule.next_after(asked.now, api.config.get().timezone)),
+            next_run: shown(job.schedule.next_after(call.now, api.config.get().timezone)),
             last_run: shown(api.metrics.last_run(&job.id)),
             job_config: json_schema(),
         })

@@ -7,10 +7,9 @@ use std::time::Instant;
 use axum::http::{HeaderMap, header};
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 
-use super::envelope::{Fault, Kind};
-use super::rate::Calls;
+use super::envelope::{ApiError, ErrorKind};
+use super::rate::RecentCalls;
 use crate::config::Live;
 use crate::config::checked::{ApiKey, Config};
 use crate::requests::{Client, Clock, Reader};
@@ -19,44 +18,32 @@ use crate::requests::{Client, Clock, Reader};
 pub(super) struct Keys {
     config: Live,
     clock: Arc<dyn Clock>,
-    known: RwLock<Arc<Known>>,
+    known: RwLock<Arc<KeySet>>,
 }
 
 /// Every key of one configuration, by its hash. Looking up a hash tells nothing about a key.
-struct Known {
+struct KeySet {
     of: Arc<Config>,
-    keys: HashMap<[u8; 32], Arc<KnownKey>>,
+    keys: HashMap<[u8; 32], Arc<KeyEntry>>,
 }
 
 #[derive(Debug)]
-struct KnownKey {
+struct KeyEntry {
     name: String,
     reader: Reader,
     per_minute: Option<u32>,
     open_requests: Option<u32>,
     not_after: Option<DateTime<Utc>>,
-    doing: Arc<Doing>,
+    /// Kept through changes of the configuration.
+    calls: Arc<Mutex<RecentCalls>>,
 }
 
-/// What a key is doing, which a change of the configuration does not forget.
-#[derive(Debug)]
-struct Doing {
-    calls: Mutex<Calls>,
-    marking: Arc<Semaphore>,
-}
-
-impl Default for Doing {
-    fn default() -> Self {
-        Self { calls: Mutex::default(), marking: Arc::new(Semaphore::new(1)) }
-    }
-}
-
-/// Somebody who may call.
+/// A client that may call, with its key; `None` where no keys are configured.
 #[derive(Clone, Debug)]
-pub(super) struct Caller(Option<Arc<KnownKey>>);
+pub(super) struct Caller(Option<Arc<KeyEntry>>);
 
-impl KnownKey {
-    fn new(key: &ApiKey, doing: Arc<Doing>) -> Self {
+impl KeyEntry {
+    fn new(key: &ApiKey, calls: Arc<Mutex<RecentCalls>>) -> Self {
         let tags = if key.tags.iter().any(|tag| tag == "*") { Vec::new() } else { key.tags.clone() };
         let mut channels = key.channels.clone();
         channels.sort();
@@ -68,18 +55,18 @@ impl KnownKey {
             per_minute: key.per_minute,
             open_requests: key.open_requests,
             not_after: key.not_after,
-            doing,
+            calls,
         }
     }
 }
 
-impl Known {
-    /// The keys of a configuration; those that were there before go on with what they are doing.
+impl KeySet {
+    /// The keys of a configuration; of those that were there before the recent calls still count.
     fn new(config: Arc<Config>, before: Option<&Self>) -> Self {
         let keys = config.api.iter().flat_map(|api| &api.keys);
         let known = |key: &ApiKey| {
-            let doing = before.and_then(|before| before.keys.get(&key.sha256)).map(|known| Arc::clone(&known.doing));
-            (key.sha256, Arc::new(KnownKey::new(key, doing.unwrap_or_default())))
+            let calls = before.and_then(|before| before.keys.get(&key.sha256)).map(|entry| Arc::clone(&entry.calls));
+            (key.sha256, Arc::new(KeyEntry::new(key, calls.unwrap_or_default())))
         };
         Self { keys: keys.map(known).collect(), of: config }
     }
@@ -87,20 +74,20 @@ impl Known {
 
 impl Keys {
     pub(super) fn new(config: Live, clock: Arc<dyn Clock>) -> Self {
-        let known = RwLock::new(Arc::new(Known::new(config.get(), None)));
+        let known = RwLock::new(Arc::new(KeySet::new(config.get(), None)));
         Self { config, clock, known }
     }
 
-    fn known(&self) -> Arc<Known> {
+    fn known(&self) -> Arc<KeySet> {
         let known = Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner));
         if Arc::ptr_eq(&known.of, &self.config.get()) {
             return known;
         }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        // Asked again under the lock: of two that come here the second one may have the newer configuration.
+        // Read again under the lock: of two calls that come here the second may have the newer configuration.
         let config = self.config.get();
         if !Arc::ptr_eq(&known.of, &config) {
-            *known = Arc::new(Known::new(config, Some(known.as_ref())));
+            *known = Arc::new(KeySet::new(config, Some(known.as_ref())));
         }
         Arc::clone(&known)
     }
@@ -110,21 +97,22 @@ impl Keys {
         self.config.get().api.as_ref().is_none_or(|api| api.keyed)
     }
 
-    /// Who calls, within their rate. Without any key configured everybody may: the API is on loopback then.
-    pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Caller, Fault> {
-        let caller = self.known_caller(headers)?;
+    /// Who calls, within the rate of their key. Where no keys are configured every client may call: the API is on loopback
+    /// then.
+    pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
+        let caller = self.identify(headers)?;
         if let Some((key, most)) = caller.0.as_ref().and_then(|key| Some((key, key.per_minute?))) {
-            let mut calls = key.doing.calls.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut calls = key.calls.lock().unwrap_or_else(PoisonError::into_inner);
             calls.take(most, Instant::now()).map_err(|wait| {
                 let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-                Fault::too_many("over the key's calls per minute", seconds)
+                ApiError::too_many("over the key's calls per minute", seconds)
             })?;
         }
         Ok(caller)
     }
 
-    /// Who calls, whatever their rate; it costs no call.
-    pub(super) fn known_caller(&self, headers: &HeaderMap) -> Result<Caller, Fault> {
+    /// Who calls; it does not count as a call.
+    pub(super) fn identify(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
         if !self.needed() {
             return Ok(Caller(None));
         }
@@ -134,18 +122,18 @@ impl Keys {
         });
         let given = bearer.or_else(|| headers.get("x-api-key").map(axum::http::HeaderValue::as_bytes));
         let Some(given) = given else {
-            return Err(Fault::new(
-                Kind::Unauthorized,
+            return Err(ApiError::new(
+                ErrorKind::Unauthorized,
                 "a key is needed: Authorization: Bearer KEY, or X-API-Key: KEY",
             ));
         };
         let hash: [u8; 32] = Sha256::digest(given).into();
         let Some(key) = self.known().keys.get(&hash).cloned() else {
-            return Err(Fault::new(Kind::Unauthorized, "the key is not known"));
+            return Err(ApiError::new(ErrorKind::Unauthorized, "the key is not known"));
         };
-        // Only a caller who has the key is told.
+        // Only told to callers who have the key.
         if key.not_after.is_some_and(|last| self.clock.now() > last) {
-            return Err(Fault::new(Kind::Unauthorized, "the key has expired"));
+            return Err(ApiError::new(ErrorKind::Unauthorized, "the key has expired"));
         }
         Ok(Caller(Some(key)))
     }
@@ -163,32 +151,27 @@ impl Caller {
     }
 
     /// Refuses a tag that the key does not cover.
-    pub(super) fn covers_tag(&self, tag: &str) -> Result<(), Fault> {
+    pub(super) fn covers_tag(&self, tag: &str) -> Result<(), ApiError> {
         let covered = self.0.as_ref().is_none_or(|key| key.reader.covers_tag(tag));
-        if covered { Ok(()) } else { Err(Fault::new(Kind::Forbidden, "the key does not cover this tag")) }
+        if covered { Ok(()) } else { Err(ApiError::new(ErrorKind::Forbidden, "the key does not cover this tag")) }
     }
 
     /// The channel of a submission: a key with channels must name one that it covers; if it has just one, that is it.
-    pub(super) fn channel(&self, given: Option<String>) -> Result<Option<String>, Fault> {
+    pub(super) fn channel(&self, given: Option<String>) -> Result<Option<String>, ApiError> {
         let Some(channels) = self.0.as_ref().and_then(|key| key.reader.channels.as_ref()) else { return Ok(given) };
         match (given, channels.as_slice()) {
             (None, [only]) if !only.contains(['*', '?']) => Ok(Some(only.clone())),
-            (None, _) => Err(Fault::bad("requestedChannel is empty: the key covers certain channels, name one")),
+            (None, _) => Err(ApiError::bad("requestedChannel is empty: the key covers certain channels, name one")),
             (Some(channel), _) if self.0.as_ref().is_some_and(|key| key.reader.covers_channel(&channel)) => {
                 Ok(Some(channel))
             }
-            (Some(_), _) => Err(Fault::new(Kind::Forbidden, "the key does not cover this channel")),
+            (Some(_), _) => Err(ApiError::new(ErrorKind::Forbidden, "the key does not cover this channel")),
         }
     }
 
-    /// Which rows they see and how many of them may be open.
+    /// Which rows they see, and how many of them may be open.
     pub(super) fn client(&self) -> Client {
         Client { reader: self.reader(), open_requests: self.0.as_ref().and_then(|key| key.open_requests) }
-    }
-
-    /// The turn of those who wait for a mark with the same key; without keys there is nobody to be told from others.
-    pub(super) fn marking(&self) -> Option<Arc<Semaphore>> {
-        self.0.as_ref().map(|key| Arc::clone(&key.doing.marking))
     }
 }
 
@@ -247,7 +230,7 @@ mod tests {
             HeaderMap::new(),
         ];
         for headers in refused {
-            assert_eq!(keys.caller(&headers).unwrap_err().kind, Kind::Unauthorized, "{headers:?}");
+            assert_eq!(keys.caller(&headers).unwrap_err().kind, ErrorKind::Unauthorized, "{headers:?}");
         }
         assert_eq!(of("").0.caller(&HeaderMap::new()).unwrap().reader(), Reader::everything());
     }
@@ -257,12 +240,12 @@ mod tests {
         let caller = |channels: &str| keys(&format!("channels = {channels}")).caller(&hush()).unwrap();
         let all = caller("[\"*\"]");
         assert_eq!(all.covers_tag("client-1"), Ok(()));
-        assert_eq!(all.covers_tag("other").unwrap_err().kind, Kind::Forbidden);
+        assert_eq!(all.covers_tag("other").unwrap_err().kind, ErrorKind::Forbidden);
         assert_eq!(all.channel(None), Ok(None));
         assert_eq!(caller("[\"c1\"]").channel(None), Ok(Some("c1".to_owned())));
-        assert_eq!(caller("[\"c1\", \"c2\"]").channel(None).unwrap_err().kind, Kind::BadRequest);
+        assert_eq!(caller("[\"c1\", \"c2\"]").channel(None).unwrap_err().kind, ErrorKind::BadRequest);
         assert_eq!(caller("[\"c*\"]").channel(Some("c9".to_owned())), Ok(Some("c9".to_owned())));
-        assert_eq!(caller("[\"c1\"]").channel(Some("c2".to_owned())).unwrap_err().kind, Kind::Forbidden);
+        assert_eq!(caller("[\"c1\"]").channel(Some("c2".to_owned())).unwrap_err().kind, ErrorKind::Forbidden);
     }
 
     #[test]
@@ -270,7 +253,7 @@ mod tests {
         let keys = keys("per_minute = 2");
         assert!(keys.caller(&hush()).is_ok() && keys.caller(&hush()).is_ok());
         let fault = keys.caller(&hush()).unwrap_err();
-        assert_eq!(fault, Fault::too_many("over the key's calls per minute", 60));
+        assert_eq!(fault, ApiError::too_many("over the key's calls per minute", 60));
     }
 
     #[test]
@@ -280,7 +263,7 @@ mod tests {
         clock.advance(std::time::Duration::from_secs(12 * 3600 - 1));
         assert!(keys.caller(&hush()).is_ok(), "the last second of its last day");
         clock.advance(std::time::Duration::from_secs(1));
-        assert_eq!(keys.caller(&hush()).unwrap_err(), Fault::new(Kind::Unauthorized, "the key has expired"));
+        assert_eq!(keys.caller(&hush()).unwrap_err(), ApiError::new(ErrorKind::Unauthorized, "the key has expired"));
         assert_eq!(keys.caller(&with("x-api-key", "hus")).unwrap_err().message, "the key is not known");
     }
 
@@ -290,15 +273,15 @@ mod tests {
         let (keys, live, _) = of("");
         assert!(keys.caller(&HeaderMap::new()).is_ok());
         assert!(live.replace(config(&section("per_minute = 3"))).in_force);
-        assert_eq!(keys.caller(&HeaderMap::new()).unwrap_err().kind, Kind::Unauthorized);
+        assert_eq!(keys.caller(&HeaderMap::new()).unwrap_err().kind, ErrorKind::Unauthorized);
         assert!(keys.caller(&hush()).is_ok() && keys.caller(&hush()).is_ok());
         assert!(live.replace(config(&section("per_minute = 2"))).in_force);
-        assert_eq!(keys.caller(&hush()).unwrap_err().kind, Kind::TooMany, "two calls were made");
+        assert_eq!(keys.caller(&hush()).unwrap_err().kind, ErrorKind::TooMany, "two calls were made");
         assert!(live.replace(config(&section("channels = [\"c\"]"))).in_force);
         assert_eq!(keys.caller(&hush()).unwrap().reader().channels, Some(vec!["c".to_owned()]));
         assert!(live.replace(config("")).in_force);
         for headers in [hush(), HeaderMap::new()] {
-            assert_eq!(keys.caller(&headers).unwrap_err().kind, Kind::Unauthorized, "nobody may call");
+            assert_eq!(keys.caller(&headers).unwrap_err().kind, ErrorKind::Unauthorized, "no key is left");
         }
     }
 }

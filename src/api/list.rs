@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use super::call::{Answer, Asked, Call, Method, Operation, path_parameter};
-use super::envelope::Fault;
-use super::paging::{self, Count, Wanted};
+use super::call::{Call, CallResult, IncomingCall, Method, Operation, path_parameter};
+use super::envelope::ApiError;
+use super::paging::{self, Count, PageRequest};
 
-/// How many are listed unless the call says so.
+/// The limit of requests where the call has none.
 const USUAL: u32 = 100;
-/// How many are listed at most.
+/// The largest limit.
 pub(super) const MOST: u32 = 1000;
 
 pub(super) const CALL: Call = Call {
@@ -17,8 +17,8 @@ pub(super) const CALL: Call = Call {
     method: Method::Get,
     path: "/job/request/list/{tag}",
     fields: &[],
-    handle: |asked| Box::pin(list(asked)),
-    describe: |_| Operation {
+    handle: |call| Box::pin(list(call)),
+    describe: |schemas| Operation {
         summary: "The requests of a tag, newest first",
         description: "`count` is the number of jobs returned. An unknown tag is an empty list. An answer has at most 4 MiB \
                       of them; `next` is there where more follow, taken as `after`.",
@@ -31,27 +31,28 @@ pub(super) const CALL: Call = Call {
             json!({ "name": "after", "in": "query", "description": "Where it begins.", "schema": paging::after() }),
         ],
         body: None,
-        result: json!({ "$ref": "#/components/schemas/RequestList" }),
+        result: paging::schema(schemas),
         errors: &[400],
+        links: None,
     },
 };
 
-async fn list(asked: Asked) -> Answer {
-    let tag = asked.path.first().cloned().unwrap_or_default();
-    asked.caller.covers_tag(&tag)?;
-    let limit = match asked.query.get("limit") {
+async fn list(call: IncomingCall) -> CallResult {
+    let tag = call.path.first().cloned().unwrap_or_default();
+    call.caller.covers_tag(&tag)?;
+    let limit = match call.query.get("limit") {
         None => USUAL,
         Some(text) => text.parse().map_err(|_| wrong_limit())?,
     };
     if !(1..=MOST).contains(&limit) {
         return Err(wrong_limit());
     }
-    let wanted = Wanted::new(limit, asked.query.get("after").map(String::as_str))?;
-    let reader = asked.caller.reader();
-    let entries = asked.api.ask(move |queue| queue.list(Some(&tag), &reader, &wanted.page())).await?;
-    paging::shown(&asked, Count::Returned, entries, limit).await
+    let page = PageRequest::new(limit, call.query.get("after").map(String::as_str))?;
+    let reader = call.caller.reader();
+    let entries = call.api.ask(move |queue| queue.list(Some(&tag), &reader, &page.page())).await?;
+    paging::result(&call, Count::Returned, entries, limit).await
 }
 
-pub(super) fn wrong_limit() -> Fault {
-    Fault::bad(format!("limit must be a whole number from 1 to {MOST}"))
+pub(super) fn wrong_limit() -> ApiError {
+    ApiError::bad(format!("limit must be a whole number from 1 to {MOST}"))
 }

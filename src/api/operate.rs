@@ -1,10 +1,10 @@
 //! `POST /job/request/cancel/{tag}/{request_id}` and `…/retry/…`.
 
-use serde_json::json;
-
-use super::call::{Answer, Asked, Call, Method, Operation, path_parameter};
-use super::envelope::{Fault, Kind};
+use super::call::{Call, CallResult, IncomingCall, Method, Operation, request_parameters};
+use super::envelope::{ApiError, ErrorKind};
 use super::read::found;
+use super::schemas::Schemas;
+use super::status::StatusObject;
 use super::submit::too_many;
 use crate::intake::encryption::SealError;
 use crate::requests::{Client, ClientQueue, Protected, QueueError, RequestKey, Retried, Status};
@@ -15,17 +15,17 @@ pub(super) const CANCEL: Call = Call {
     method: Method::Act,
     path: "/job/request/cancel/{tag}/{request_id}",
     fields: &[],
-    handle: |asked| {
+    handle: |call| {
         Box::pin(async move {
-            let by = asked.caller.name().to_owned();
+            let by = call.caller.name().to_owned();
             let by = if by == "none" { "the client".to_owned() } else { by };
-            operate(asked, "cancel", "only a SUBMITTED request can be cancelled", move |queue, key, _| {
-                Ok(if queue.cancel(key, &by)? { Operated::Done } else { Operated::Refused })
+            operate(call, "cancel", "only a SUBMITTED request can be cancelled", move |queue, key, _| {
+                Ok(if queue.cancel(key, &by)? { Outcome::Done } else { Outcome::Refused })
             })
             .await
         })
     },
-    describe: |_| operation("Cancel a request that waits", "SUBMITTED → FAILED, \"cancelled by …\"."),
+    describe: |schemas| operation(schemas, "Cancel a request that waits", "SUBMITTED → FAILED, \"cancelled by …\"."),
 };
 
 pub(super) const RETRY: Call = Call {
@@ -34,75 +34,72 @@ pub(super) const RETRY: Call = Call {
     method: Method::Act,
     path: "/job/request/retry/{tag}/{request_id}",
     fields: &[],
-    handle: |asked| {
-        Box::pin(operate(asked, "retry", "only a FAILED request can be tried again", |queue, key, client| {
+    handle: |call| {
+        Box::pin(operate(call, "retry", "only a FAILED request can be tried again", |queue, key, client| {
             Ok(match queue.resubmit_for(key, client)? {
-                Retried::Done => Operated::Done,
-                Retried::NotFailed => Operated::Refused,
-                Retried::TooMany => Operated::TooMany,
+                Retried::Done => Outcome::Done,
+                Retried::NotFailed => Outcome::Refused,
+                Retried::TooMany => Outcome::TooMany,
             })
         }))
     },
-    describe: |_| {
+    describe: |schemas| {
         operation(
+            schemas,
             "Try a failed request again",
             "FAILED → SUBMITTED, as if it were new. One with an encryptionKey has lost it: submit that again instead.",
         )
     },
 };
 
-fn operation(summary: &'static str, description: &'static str) -> Operation {
+fn operation(schemas: &mut Schemas, summary: &'static str, description: &'static str) -> Operation {
     Operation {
         summary,
         description,
-        parameters: vec![
-            path_parameter("tag", "The client's key."),
-            path_parameter("request_id", "As submit answered it."),
-        ],
-        body: None,
-        result: json!({ "$ref": "#/components/schemas/StatusObject" }),
+        parameters: request_parameters(),
+        result: schemas.of::<StatusObject>(),
         errors: &[400, 404, 409],
+        ..Operation::default()
     }
 }
 
 /// What became of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operated {
+enum Outcome {
     Done,
     /// It is in another state; nothing changed.
     Refused,
-    /// The caller has as many requests open as they may; nothing changed.
+    /// The caller has as many open requests as the key allows; nothing changed.
     TooMany,
 }
 
-async fn operate<F>(asked: Asked, what: &'static str, rule: &str, verb: F) -> Answer
+async fn operate<F>(call: IncomingCall, what: &'static str, rule: &str, verb: F) -> CallResult
 where
-    F: FnOnce(&dyn ClientQueue, &RequestKey, &Client) -> Result<Operated, QueueError> + Send + 'static,
+    F: FnOnce(&dyn ClientQueue, &RequestKey, &Client) -> Result<Outcome, QueueError> + Send + 'static,
 {
-    let row = found(&asked).await?;
-    if asked.api.job(&row.job_id).is_none() {
-        return Err(Fault::new(
-            Kind::Conflict,
+    let row = found(&call).await?;
+    if call.api.job(&row.job_id).is_none() {
+        return Err(ApiError::new(
+            ErrorKind::Conflict,
             format!("job '{}' is not configured here: the request is another system's", row.job_id),
         ));
     }
     let key = RequestKey { tag: row.tag, request_id: row.request_id };
-    let asked_for = key.clone();
-    let client = asked.caller.client();
+    let acted_on = key.clone();
+    let client = call.caller.client();
     let limited = client.clone();
-    let (operated, row) = asked.api.ask(move |queue| Ok((verb(queue, &key, &limited)?, queue.find(&key)?))).await?;
-    if operated == Operated::TooMany {
+    let (outcome, row) = call.api.ask(move |queue| Ok((verb(queue, &key, &limited)?, queue.find(&key)?))).await?;
+    if outcome == Outcome::TooMany {
         return Err(too_many(&client));
     }
-    let changed = operated == Operated::Done;
-    let row = row.ok_or_else(|| Fault::new(Kind::NotFound, "there is no such request under this tag"))?;
+    let changed = outcome == Outcome::Done;
+    let row = row.ok_or_else(|| ApiError::new(ErrorKind::NotFound, "there is no such request under this tag"))?;
     if !changed && Status::parse(&row.status) == Some(Status::Failed) && row.protected == Protected::Wiped {
-        return Err(Fault::new(Kind::Conflict, SealError::Wiped.to_string()));
+        return Err(ApiError::new(ErrorKind::Conflict, SealError::Wiped.to_string()));
     }
     if !changed {
-        return Err(Fault::new(Kind::Conflict, format!("the request is {}: {rule}", row.status)));
+        return Err(ApiError::new(ErrorKind::Conflict, format!("the request is {}: {rule}", row.status)));
     }
-    let key = asked.api.key_name(&asked.caller);
-    asked.api.audit.acted(what, key, &asked_for.to_string(), asked.address);
-    asked.api.status(&row, asked.now).await
+    call.api.audit.acted(what, call.key_name(), &acted_on.to_string(), call.address);
+    call.api.status(&row, call.now).await
 }

@@ -1,25 +1,25 @@
-//! JSON of a body into the fields that a call reads, and into nothing else: what nobody asks for is passed over without
-//! being kept, and there are bounds on what is kept.
+//! JSON of a body into the fields that a call reads. All other fields are skipped, and the number of values that are kept is
+//! bounded.
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// The most values in a body, those that are passed over aside. Of the smallest ones 1 MiB holds five times as many.
+/// The most values of a body that are kept. Of the smallest ones 1 MiB holds five times as many.
 const VALUES: usize = 100_000;
-/// What one value takes of memory at most, with its share of what it is in, also while it is turned into a request.
+/// Bytes of memory of one value at most, with its share of the list or object around it, also while a request is made of it.
 const OF_VALUE: usize = 256;
 /// Under this name `serde_json` hands over numbers, where it keeps their digits (its feature `arbitrary_precision`).
 const NUMBER: &str = "$serde_json::private::Number";
 
-/// What reading a body takes of memory at most, in bytes, estimated before it is read: each value but the first follows
-/// one of these marks.
+/// Bytes of memory that parsing a body takes at most, estimated beforehand: each value but the first follows one of these
+/// marks.
 pub(super) fn weight(bytes: &[u8]) -> usize {
     let marks = bytes.iter().filter(|byte| matches!(byte, b',' | b':' | b'[' | b'{')).count();
     4 * bytes.len() + (marks + 1).min(VALUES) * OF_VALUE
 }
 
-/// The body as the calls want it: of an object `params.msgid` and of `request` the given fields; whatever else it is stays
-/// what it is, without what is in it.
+/// The body for a call: of an object `params.msgid`, and of `request` the given fields. A body that is no object is returned
+/// as it is, a list without its items.
 pub(super) fn body(text: &str, fields: &'static [&'static str]) -> Result<Value, serde_json::Error> {
     let mut left = VALUES;
     let mut deserializer = serde_json::Deserializer::from_str(text);
@@ -177,7 +177,7 @@ mod tests {
         assert!(body(&list(VALUES - 10), FIELDS).is_ok());
         let error = body(&list(VALUES), FIELDS).unwrap_err().to_string();
         assert!(error.starts_with("more than 100000 values"), "{error}");
-        // What is passed over takes nothing, however much and deep it is.
+        // Skipped values take no memory, whatever their number and depth.
         let other = list(5 * VALUES).replace("jobConfig", "other");
         assert!(body(&other, FIELDS).is_ok());
         let deep = |name: &str, depth: usize| {

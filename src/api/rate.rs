@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// The calls of the last minute, in their order. A counter per minute would let twice as many through around its end, and a
-/// bucket that fills up as time passes almost twice as many in its first minute.
+/// The times of the calls of the last minute, in order. A counter per minute would allow twice as many around its end, and a
+/// token bucket almost twice as many in its first minute.
 #[derive(Debug, Default)]
-pub(super) struct Calls(VecDeque<Instant>);
+pub(super) struct RecentCalls(VecDeque<Instant>);
 
-impl Calls {
+impl RecentCalls {
     /// Notes a call at this instant, if the 60 seconds up to it hold no more than `most` calls then.
     ///
     /// # Errors
@@ -42,8 +42,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_waits_as_long_as_told_is_let_in() {
-        let (mut calls, begin) = (Calls::default(), Instant::now());
+    fn a_caller_that_waits_as_long_as_told_is_accepted() {
+        let (mut calls, begin) = (RecentCalls::default(), Instant::now());
         let at = |seconds: u64| begin + Duration::from_secs(seconds);
         assert_eq!([0, 10, 59].map(|second| calls.take(3, at(second))), [Ok(()); 3]);
         assert_eq!(calls.take(3, at(59)), Err(Duration::from_secs(1)));
@@ -56,11 +56,11 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
-        /// Counted by brute force over every minute that ends with a call that was let in; and nobody is refused who could
-        /// have been let in.
+        /// Compared with counting over every minute that ends with an accepted call: a call is refused exactly where the minute
+        /// before it is full.
         #[test]
         fn no_minute_holds_more(most in 1_u32..6, gaps in prop::collection::vec(0_u64..40_000, 1..60)) {
-            let (mut calls, begin) = (Calls::default(), Instant::now());
+            let (mut calls, begin) = (RecentCalls::default(), Instant::now());
             let (mut at, mut let_in) = (begin, Vec::<Instant>::new());
             for gap in gaps {
                 at += Duration::from_millis(gap);

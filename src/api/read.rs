@@ -1,9 +1,8 @@
 //! `GET /job/request/read/{tag}/{request_id}`: one request.
 
-use serde_json::json;
-
-use super::call::{Answer, Asked, Call, Method, Operation, path_parameter};
-use super::envelope::{Fault, Kind};
+use super::call::{Call, CallResult, IncomingCall, Method, Operation, request_parameters};
+use super::envelope::{ApiError, ErrorKind};
+use super::status::StatusObject;
 use crate::requests::{RequestKey, RequestRow};
 
 pub(super) const CALL: Call = Call {
@@ -12,31 +11,28 @@ pub(super) const CALL: Call = Call {
     method: Method::Get,
     path: "/job/request/read/{tag}/{request_id}",
     fields: &[],
-    handle: |asked| Box::pin(read(asked)),
-    describe: |_| Operation {
+    handle: |call| Box::pin(read(call)),
+    describe: |schemas| Operation {
         summary: "One request",
         description: "Its links are signed anew with each read.",
-        parameters: vec![
-            path_parameter("tag", "The client's key."),
-            path_parameter("request_id", "As submit answered it."),
-        ],
-        body: None,
-        result: json!({ "$ref": "#/components/schemas/StatusObject" }),
+        parameters: request_parameters(),
+        result: schemas.of::<StatusObject>(),
         errors: &[400, 404],
+        ..Operation::default()
     },
 };
 
-async fn read(asked: Asked) -> Answer {
-    let row = found(&asked).await?;
-    asked.api.status(&row, asked.now).await
+async fn read(call: IncomingCall) -> CallResult {
+    let row = found(&call).await?;
+    call.api.status(&row, call.now).await
 }
 
-/// The request that the path names, if the caller may see it. Whether there is one under another tag is never told.
-pub(super) async fn found(asked: &Asked) -> Result<RequestRow, Fault> {
-    let missing = || Fault::new(Kind::NotFound, "there is no such request under this tag");
-    let [tag, request_id] = asked.path.as_slice() else { return Err(missing()) };
-    asked.caller.covers_tag(tag)?;
+/// The request that the path names, if the caller may see it. It never says whether there is one under another tag.
+pub(super) async fn found(call: &IncomingCall) -> Result<RequestRow, ApiError> {
+    let missing = || ApiError::new(ErrorKind::NotFound, "there is no such request under this tag");
+    let [tag, request_id] = call.path.as_slice() else { return Err(missing()) };
+    call.caller.covers_tag(tag)?;
     let key = RequestKey { tag: tag.clone(), request_id: request_id.clone() };
-    let row = asked.api.ask(move |queue| queue.find(&key)).await?;
-    row.filter(|row| asked.caller.reader().sees(row)).ok_or_else(missing)
+    let row = call.api.ask(move |queue| queue.find(&key)).await?;
+    row.filter(|row| call.caller.reader().sees(row)).ok_or_else(missing)
 }

@@ -1,17 +1,16 @@
-//! `POST /job/request/search`: requests by what they have in common.
+//! `POST /job/request/search`: requests by job, status, channel or day.
 
 use chrono::{Datelike, NaiveDate};
 use serde_json::{Map, Value, json};
 
 use super::body::{request, text, value, whole};
-use super::call::{Answer, Asked, Call, Method, Operation};
-use super::envelope::Fault;
+use super::call::{Call, CallResult, IncomingCall, Method, Operation};
+use super::envelope::ApiError;
 use super::list::{MOST, wrong_limit};
-use super::paging::{self, Count, Wanted};
-
+use super::paging::{self, Count, PageRequest};
 use crate::requests::{Search, Status};
 
-/// How many are shown unless the call says so.
+/// The limit of requests where the call has none.
 const USUAL: u64 = 10;
 /// The filters that are known.
 const FILTERS: [&str; 5] = ["jobId", "dataset", "status", "channel", "requestedDate"];
@@ -22,8 +21,8 @@ pub(super) const CALL: Call = Call {
     method: Method::Post,
     path: "/job/request/search",
     fields: &["filters", "limit", "after"],
-    handle: |asked| Box::pin(search(asked)),
-    describe: |_| Operation {
+    handle: |call| Box::pin(search(call)),
+    describe: |schemas| Operation {
         summary: "Find requests by job, status, channel or day",
         description: "All given filters hold, of a list any value does; filters of other names are ignored as long as \
                       there is one of these. `count` is the number of all requests that match; from 10,001 on it says \
@@ -31,41 +30,41 @@ pub(super) const CALL: Call = Call {
                       where more follow, taken as `after`. A search that takes longer than 5 s is given up: 503.",
         parameters: Vec::new(),
         body: Some(body()),
-        result: json!({ "$ref": "#/components/schemas/RequestList" }),
+        result: paging::schema(schemas),
         errors: &[400, 413, 415],
+        links: None,
     },
 };
 
-async fn search(asked: Asked) -> Answer {
-    let request = request(&asked.body)?;
-    let search = filters(&asked, request)?;
+async fn search(call: IncomingCall) -> CallResult {
+    let request = request(&call.body)?;
+    let search = filters(&call, request)?;
     let limit = match request.get("limit") {
         None | Some(Value::Null) => USUAL,
         Some(limit) => whole(limit).ok_or_else(wrong_limit)?,
     };
     let limit = u32::try_from(limit).ok().filter(|limit| (1..=MOST).contains(limit)).ok_or_else(wrong_limit)?;
-    let wanted = Wanted::new(limit, text(request, &["after"])?)?;
-    let found =
-        asked.api.search(asked.api.key_name(&asked.caller), search, asked.caller.reader(), wanted.page()).await?;
-    paging::shown(&asked, Count::Matching(found.total), found.entries, limit).await
+    let page = PageRequest::new(limit, text(request, &["after"])?)?;
+    let found = call.api.search(call.key_name(), search, call.caller.reader(), page.page()).await?;
+    paging::result(&call, Count::Matching(found.total), found.entries, limit).await
 }
 
-fn filters(asked: &Asked, request: &Map<String, Value>) -> Result<Search, Fault> {
+fn filters(call: &IncomingCall, request: &Map<String, Value>) -> Result<Search, ApiError> {
     let filters = match request.get("filters") {
         Some(Value::Object(filters)) => filters,
-        None | Some(Value::Null) => return Err(Fault::bad("Filters are empty")),
-        Some(_) => return Err(Fault::bad("filters must be an object")),
+        None | Some(Value::Null) => return Err(ApiError::bad("Filters are empty")),
+        Some(_) => return Err(ApiError::bad("filters must be an object")),
     };
     if filters.is_empty() {
-        return Err(Fault::bad("Filters are empty"));
+        return Err(ApiError::bad("Filters are empty"));
     }
     if let Some(name) = FILTERS.into_iter().find(|name| filters.get(*name).is_some_and(Value::is_null)) {
-        return Err(Fault::bad(format!("{name} must be text, or a list of texts")));
+        return Err(ApiError::bad(format!("{name} must be text, or a list of texts")));
     }
     let jobs = value(filters, &["jobId", "dataset"])?.map(|jobs| texts("jobId", jobs)).transpose()?;
     let search = Search {
-        // Whichever of its names a row has.
-        job_ids: jobs.map(|jobs| jobs.iter().flat_map(|job| names(asked, job)).collect()),
+        // A row may have any of the job's names.
+        job_ids: jobs.map(|jobs| jobs.iter().flat_map(|job| names(call, job)).collect()),
         statuses: given(filters, "status")?.map(statuses),
         channels: given(filters, "channel")?,
         submitted_on: given(filters, "requestedDate")?.map(|days| day(&days)).transpose()?,
@@ -75,29 +74,29 @@ fn filters(asked: &Asked, request: &Map<String, Value>) -> Result<Search, Fault>
     {
         Ok(search)
     } else {
-        Err(Fault::bad("Unsupported filters"))
+        Err(ApiError::bad("Unsupported filters"))
     }
 }
 
-fn names(asked: &Asked, job: &str) -> Vec<String> {
-    asked.api.job(job).map_or_else(|| vec![job.to_owned()], |job| job.names().map(str::to_owned).collect())
+fn names(call: &IncomingCall, job: &str) -> Vec<String> {
+    call.api.job(job).map_or_else(|| vec![job.to_owned()], |job| job.names().map(str::to_owned).collect())
 }
 
 /// COMPLETED and SUCCESS, which other systems write, are the same.
-fn statuses(mut asked: Vec<String>) -> Vec<String> {
-    if asked.iter().any(|status| Status::parse(status) == Some(Status::Completed)) {
-        asked.extend([Status::Completed.as_str(), Status::SUCCESS].map(str::to_owned));
+fn statuses(mut names: Vec<String>) -> Vec<String> {
+    if names.iter().any(|name| Status::parse(name) == Some(Status::Completed)) {
+        names.extend([Status::Completed.as_str(), Status::SUCCESS].map(str::to_owned));
     }
-    asked
+    names
 }
 
-fn given(filters: &Map<String, Value>, name: &str) -> Result<Option<Vec<String>>, Fault> {
+fn given(filters: &Map<String, Value>, name: &str) -> Result<Option<Vec<String>>, ApiError> {
     filters.get(name).map(|value| texts(name, value)).transpose()
 }
 
 /// A text, or a list of at least one.
-fn texts(name: &str, value: &Value) -> Result<Vec<String>, Fault> {
-    let wrong = || Fault::bad(format!("{name} must be text, or a list of texts"));
+fn texts(name: &str, value: &Value) -> Result<Vec<String>, ApiError> {
+    let wrong = || ApiError::bad(format!("{name} must be text, or a list of texts"));
     match value {
         Value::String(text) => Ok(vec![text.clone()]),
         Value::Array(items) if !items.is_empty() => {
@@ -107,8 +106,8 @@ fn texts(name: &str, value: &Value) -> Result<Vec<String>, Fault> {
     }
 }
 
-fn day(days: &[String]) -> Result<NaiveDate, Fault> {
-    let wrong = || Fault::bad("requestedDate must be one day (UTC), as 2026-01-31");
+fn day(days: &[String]) -> Result<NaiveDate, ApiError> {
+    let wrong = || ApiError::bad("requestedDate must be one day (UTC), as 2026-01-31");
     let [day] = days else { return Err(wrong()) };
     // chrono would take 2026-1-31 too, and no database has a year 0.
     let read = NaiveDate::parse_from_str(day, "%Y-%m-%d").ok();
@@ -167,14 +166,14 @@ mod tests {
 
     #[test]
     fn completed_and_success_are_one_status() {
-        let asked = |names: &[&str]| statuses(names.iter().map(|name| (*name).to_owned()).collect());
+        let searched = |names: &[&str]| statuses(names.iter().map(|name| (*name).to_owned()).collect());
         for name in ["COMPLETED", "SUCCESS"] {
-            let all = asked(&["FAILED", name]);
+            let all = searched(&["FAILED", name]);
             assert!(
-                ["FAILED", "COMPLETED", "SUCCESS"].iter().all(|name| all.iter().any(|asked| asked == name)),
+                ["FAILED", "COMPLETED", "SUCCESS"].iter().all(|name| all.iter().any(|searched| searched == name)),
                 "{all:?}"
             );
         }
-        assert_eq!(asked(&["FAILED", "success"]), ["FAILED", "success"]);
+        assert_eq!(searched(&["FAILED", "success"]), ["FAILED", "success"]);
     }
 }

@@ -1,10 +1,9 @@
-//! The listener: connections in, each by itself. A client that is slow, silent or broken costs its own connection and
-//! no more, and that not for ever; where connections are too many, [`places`] says which has to go.
+//! The listener, and one task for each connection. A client that is slow, silent or broken costs its own connection and no
+//! more, and that for a bounded time; where there are too many connections, [`connections`] closes one.
 
-mod places;
+mod connections;
 mod wire;
 
-use std::any::Any;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -24,14 +23,16 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt as _;
 
-use self::places::{Entered, Place, Places, RESERVED};
+use self::connections::{Admitted, Connection, Connections, RESERVED};
 use self::wire::Wire;
 use super::clients::{self, ClientAddress};
-use super::envelope::{Envelope, Fault, Kind, OUTSIDE};
-use super::{Api, Parts, fault, guard, health, router};
+use super::envelope::{ApiError, Envelope, ErrorKind, OUTSIDE};
+use super::router::router;
+use super::until_sent::UntilSent;
+use super::{Api, Parts, error_response, guard, health};
 use crate::config::checked;
 
-/// Connections at a time, beside those that are kept for health checks.
+/// Connections at a time, besides those that are reserved for health checks.
 const CONNECTIONS: usize = 512;
 /// Open files that are not connections: databases, sources, reports on their way.
 const OTHER_FILES: u64 = 256;
@@ -41,9 +42,9 @@ const FILES: u64 = 4096;
 const HEAD: Duration = Duration::from_secs(20);
 /// The most bytes of a head, and of each buffer of a connection.
 const BUFFER: usize = 64 << 10;
-/// How long a listener that has no more files to open rests.
-const REST: Duration = Duration::from_millis(50);
-/// How often the audit log tells what was left out of it.
+/// How long the listener waits where the process may open no more files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often the audit log reports what it has suppressed.
 const SWEEP: Duration = Duration::from_secs(15);
 
 /// Why the API does not listen.
@@ -55,7 +56,7 @@ pub struct ServeError {
 }
 
 /// A listener whose address is bound.
-pub struct Bound {
+pub struct BoundListener {
     listener: TcpListener,
     address: SocketAddr,
 }
@@ -64,14 +65,14 @@ pub struct Bound {
 ///
 /// # Errors
 /// [`ServeError`]: the address is taken, or not of this machine.
-pub async fn bind(settings: &checked::Api) -> Result<Bound, ServeError> {
+pub async fn bind(settings: &checked::Api) -> Result<BoundListener, ServeError> {
     let failed = |cause| ServeError { address: settings.listen, cause };
     let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    Ok(Bound { listener, address })
+    Ok(BoundListener { listener, address })
 }
 
-impl Bound {
+impl BoundListener {
     /// The bound address: its port is the system's choice where `[api]` says 0.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
@@ -82,11 +83,11 @@ impl Bound {
     pub async fn serve(self, parts: Parts, settings: checked::Api, stop: impl Future<Output = ()>, patience: Duration) {
         let Self { listener, address } = self;
         let api = Arc::new(Api::new(parts, settings));
-        let connections = connections();
+        let most = connections();
         log::info!("api ready address={address}");
-        let beside = [tokio::spawn(health::look(Arc::clone(&api))), tokio::spawn(sweep(Arc::clone(&api)))];
+        let beside = [tokio::spawn(health::probe(Arc::clone(&api))), tokio::spawn(sweep(Arc::clone(&api)))];
         let (router, graceful) = (router(&api), GracefulShutdown::new());
-        let places = Places::new(connections, connections / 2);
+        let connections = Connections::new(most, most / 2);
         tokio::pin!(stop);
         loop {
             let accepted = tokio::select! {
@@ -96,21 +97,22 @@ impl Bound {
             let (stream, peer) = match accepted {
                 Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
                 Err(error) => {
-                    not_accepted(&error, &places).await;
+                    not_accepted(&error, &connections).await;
                     continue;
                 }
             };
             let limited = !clients::is_trusted(&api.settings.trusted_proxies, peer);
-            // Where every place, of the reserved ones too, has a request under way, the connection is closed unheard.
-            let Some(Entered { place, closed, displaced }) = places.enter(peer, limited) else { continue };
+            // Where every connection, of the reserved ones too, has a request under way, the new one is closed at once.
+            let Some(Admitted { connection, closed, displaced }) = connections.admit(peer, limited) else { continue };
             if displaced {
                 api.metrics.connection_displaced();
             }
-            let connection = graceful.watch(connection(stream, Arc::new(place), Arc::clone(&api), router.clone()));
+            let served = serve_connection(stream, Arc::new(connection), Arc::clone(&api), router.clone());
+            let served = graceful.watch(served);
             tokio::spawn(async move {
                 tokio::select! {
-                    // A client that goes away in mid-sentence is no event.
-                    ended = connection => if let Err(error) = ended {
+                    // A client that leaves is nothing to report.
+                    ended = served => if let Err(error) = ended {
                         log::debug!("connection broke off error={error}");
                     },
                     _ = closed => log::debug!("connection closed for another one"),
@@ -120,15 +122,15 @@ impl Bound {
         drop(listener);
         beside.iter().for_each(tokio::task::JoinHandle::abort);
         // Heads that are not whole yet are not waited for.
-        while places.make_room() {}
+        while connections.make_room() {}
         if tokio::time::timeout(patience, graceful.shutdown()).await.is_err() {
             log::warn!("stop_timeout is over, connections are cut");
         }
-        api.audit.tell_all();
+        api.audit.report_all();
     }
 }
 
-/// How many connections the limit of open files allows, beside the reserved ones.
+/// How many connections the limit of open files allows, besides the reserved ones.
 fn connections() -> usize {
     let files = open_files();
     let possible = usize::try_from(files.saturating_sub(OTHER_FILES) / 2).unwrap_or(CONNECTIONS);
@@ -142,7 +144,7 @@ fn connections() -> usize {
     connections
 }
 
-/// How many files may be open. A low soft limit is raised first, as far as the hard one lets it.
+/// How many files may be open. A low soft limit is raised first, as far as the hard one allows.
 #[cfg(target_os = "linux")]
 fn open_files() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -154,20 +156,20 @@ fn open_files() -> u64 {
     if raised { wanted } else { files }
 }
 
-/// Elsewhere the usual limit is taken for granted.
+/// On other systems the usual limit is assumed.
 #[cfg(not(target_os = "linux"))]
 const fn open_files() -> u64 {
     1024
 }
 
-/// A connection that could not be accepted: most often it is gone already. Where there are no more files, waiting
-/// connections make room.
-async fn not_accepted(error: &io::Error, places: &Places) {
+/// A connection that could not be accepted: most often its client has left. Where the process may open no more files, the
+/// longest idle connection is closed.
+async fn not_accepted(error: &io::Error, connections: &Connections) {
     let no_files = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM].map(Some).contains(&error.raw_os_error());
     if no_files {
         log::warn!("cannot accept a connection error={error}");
-        places.make_room();
-        tokio::time::sleep(REST).await;
+        connections.make_room();
+        tokio::time::sleep(ACCEPT_PAUSE).await;
     } else {
         log::debug!("a connection was gone before it was accepted error={error}");
     }
@@ -181,21 +183,21 @@ async fn sweep(api: Arc<Api>) {
 }
 
 /// Serves one connection.
-fn connection(
+fn serve_connection(
     stream: TcpStream,
-    place: Arc<Place>,
+    connection: Arc<Connection>,
     api: Arc<Api>,
     router: Router,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> {
-    let wire = Wire::new(stream, Arc::clone(&place));
+    let wire = Wire::new(stream, Arc::clone(&connection));
     let service = service_fn(move |request| {
-        let (place, api, router) = (Arc::clone(&place), Arc::clone(&api), router.clone());
+        let (connection, api, router) = (Arc::clone(&connection), Arc::clone(&api), router.clone());
         // Before anything is awaited: from here on the connection is not closed for another.
-        let came = place.request_came();
+        let came = connection.request_came();
         Box::pin(async move {
-            let mut response = answer(&api, router, &place, came, request).await;
-            let kept = response.extensions_mut().remove::<Kept>();
-            Ok::<_, Infallible>(response.map(|body| Leaving { body, place, _kept: kept }))
+            let mut response = answer(&api, router, &connection, came, request).await;
+            let held = response.extensions_mut().remove::<UntilSent>();
+            Ok::<_, Infallible>(response.map(|body| ResponseBody { body, connection, _held: held }))
         })
     });
     http1::Builder::new()
@@ -209,12 +211,12 @@ fn connection(
 async fn answer(
     api: &Arc<Api>,
     router: Router,
-    place: &Arc<Place>,
+    connection: &Arc<Connection>,
     came: bool,
     request: Request<Incoming>,
 ) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
-    let address: IpAddr = clients::address(place.peer, &parts.headers, &api.settings.trusted_proxies);
+    let address: IpAddr = clients::address(connection.peer, &parts.headers, &api.settings.trusted_proxies);
     parts.extensions.insert(ClientAddress(address));
     let path = parts.uri.path();
     let is_page = path == "/docs" || path.starts_with("/docs/");
@@ -225,15 +227,15 @@ async fn answer(
     } else {
         "other"
     };
-    let full = !came || place.is_reserved && !guard::is_for_reserved_places(&parts.uri);
+    let full = !came || connection.is_reserved && !guard::is_for_reserved_connections(&parts.uri);
     let refused = if full {
-        Err(Fault::new(Kind::Unavailable, "all connections are taken"))
+        Err(ApiError::new(ErrorKind::Unavailable, "all connections are taken"))
     } else if api.keys.needed() {
         Ok(())
     } else {
         guard::without_keys(&parts.uri, &parts.headers)
     };
-    let body = Arriving { ended: body.is_end_stream(), body, place: Arc::clone(place) };
+    let body = RequestBody { ended: body.is_end_stream(), body, connection: Arc::clone(connection) };
     let mut response = match refused {
         Ok(()) => {
             let Ok(response) = router.oneshot(Request::from_parts(parts, Body::new(body))).await;
@@ -241,9 +243,9 @@ async fn answer(
         }
         Err(refused) => {
             drop(body);
-            // No event for the log: it may happen as often as clients wish.
+            // Not logged: clients can cause it as often as they like.
             let mut response =
-                if full { Envelope::new(OUTSIDE).fault(&refused, api.now()) } else { fault(api, &refused) };
+                if full { Envelope::new(OUTSIDE).error(&refused, api.now()) } else { error_response(api, &refused) };
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             response
         }
@@ -253,26 +255,14 @@ async fn answer(
     response
 }
 
-/// What must live until an answer has left; an extension of it.
-#[derive(Clone)]
-pub(super) struct Kept {
-    _what: Arc<dyn Any + Send + Sync>,
-}
-
-impl Kept {
-    pub(super) fn new(what: impl Any + Send + Sync) -> Self {
-        Self { _what: Arc::new(what) }
-    }
-}
-
-/// A request's body; tells its place if it is given up before its end.
-struct Arriving {
+/// A request's body; tells its connection if it is dropped before its end.
+struct RequestBody {
     body: Incoming,
     ended: bool,
-    place: Arc<Place>,
+    connection: Arc<Connection>,
 }
 
-impl hyper::body::Body for Arriving {
+impl hyper::body::Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -294,22 +284,22 @@ impl hyper::body::Body for Arriving {
     }
 }
 
-impl Drop for Arriving {
+impl Drop for RequestBody {
     fn drop(&mut self) {
         if !self.ended && !self.body.is_end_stream() {
-            self.place.body_left_unread();
+            self.connection.body_left_unread();
         }
     }
 }
 
-/// An answer's body; tells its place when all of it has been taken.
-struct Leaving {
+/// An answer's body; tells its connection when all of it has been written to the buffer.
+struct ResponseBody {
     body: Body,
-    place: Arc<Place>,
-    _kept: Option<Kept>,
+    connection: Arc<Connection>,
+    _held: Option<UntilSent>,
 }
 
-impl hyper::body::Body for Leaving {
+impl hyper::body::Body for ResponseBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -329,8 +319,8 @@ impl hyper::body::Body for Leaving {
     }
 }
 
-impl Drop for Leaving {
+impl Drop for ResponseBody {
     fn drop(&mut self) {
-        self.place.answer_is_buffered();
+        self.connection.answer_is_buffered();
     }
 }

@@ -1,5 +1,5 @@
-//! The status object: one row as a waiting client sees it. Units differ because the original's sample does: seconds,
-//! but `expiresAt` in milliseconds.
+//! The status object: one row as its client sees it. Units differ as in the sample of the design page: seconds, but
+//! `expiresAt` in milliseconds.
 
 use std::collections::HashMap;
 
@@ -28,7 +28,7 @@ pub(super) struct StatusObject {
     last_updated: Option<i64>,
     /// jobId, the jobConfig's fields, output_format.
     request: Map<String, Value>,
-    /// When what happened, and how much it was.
+    /// Times and sizes.
     job_stats: JobStats,
     /// Signed links, one per batch, ordered by batch id; none unless COMPLETED.
     #[serde(rename = "downloadURLs")]
@@ -48,21 +48,21 @@ pub(super) struct StatusObject {
     /// While SUBMITTED: 1 is the next of its job.
     #[serde(skip_serializing_if = "Option::is_none")]
     queue_position: Option<u64>,
-    /// While SUBMITTED and backing off, epoch seconds: not tried before.
+    /// While SUBMITTED after an attempt that failed, epoch seconds: it is not tried again before.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_attempt_at: Option<i64>,
-    /// While PROCESSING, as soon as it is known: files that are stored.
+    /// While PROCESSING, once it is known: files that are stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     batches_done: Option<u64>,
-    /// While PROCESSING, as soon as it is known: files that there will be.
+    /// While PROCESSING, once it is known: files in all.
     #[serde(skip_serializing_if = "Option::is_none")]
     batches_total: Option<u64>,
-    /// `true` where the object would be too large: downloadURLs, or what else is long, is left out. Absent otherwise.
+    /// `true` where the object would be too large: downloadURLs, or other long fields, are left out. Absent otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     truncated: Option<bool>,
 }
 
-/// What a status object that is too large goes without.
+/// What is cut from a status object that is too large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cut {
     /// `downloadURLs`
@@ -84,7 +84,7 @@ impl StatusObject {
     }
 }
 
-/// When what happened to a request, and how much it was.
+/// Times and sizes of a request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 struct JobStats {
     /// Epoch seconds.
@@ -111,7 +111,7 @@ struct JobStats {
     /// Bytes of all files.
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
-    /// Batches that were asked for and not delivered, by reason.
+    /// Requested batches that were not delivered, by reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     batches_left_out: Option<Map<String, Value>>,
 }
@@ -127,7 +127,7 @@ pub(super) struct SignedLinks {
     pub(super) hosts: Vec<LinkHost>,
 }
 
-/// What each text of a row's download_urls leads to; nothing unless it is COMPLETED.
+/// What each entry of a row's download_urls leads to; none unless it is COMPLETED.
 pub(super) fn targets<'a>(
     row: &'a RequestRow,
     hosts: &'a [LinkHost],
@@ -137,34 +137,35 @@ pub(super) fn targets<'a>(
     urls.map(|url| (url, Target::parse(url, &row.tag, &row.request_id, hosts)))
 }
 
-/// The files of these rows that may be signed.
-pub(super) fn keys(rows: &[RequestRow]) -> Vec<OwnKey> {
-    let all = rows.iter().flat_map(|row| targets(row, &[]));
-    all.filter_map(|(_, target)| if let Ok(Target::File(own)) = target { Some(own) } else { None }).collect()
+/// The files of a row that may be signed.
+pub(super) fn keys(row: &RequestRow) -> Vec<OwnKey> {
+    targets(row, &[])
+        .filter_map(|(_, target)| if let Ok(Target::File(own)) = target { Some(own) } else { None })
+        .collect()
 }
 
-/// What is known besides the row.
+/// What a status object needs besides the row.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Around<'a> {
-    /// Its links, and those of other rows.
+pub(super) struct StatusContext<'a> {
+    /// Its links.
     pub(super) links: &'a SignedLinks,
     /// Now.
     pub(super) now: DateTime<Utc>,
-    /// The place in its job's queue, of a row that waits there.
+    /// The position in its job's queue, while it waits there.
     pub(super) queue_position: Option<u64>,
 }
 
 /// The status object of a row.
-pub(super) fn status_object(row: &RequestRow, around: &Around<'_>) -> StatusObject {
+pub(super) fn status_object(row: &RequestRow, context: &StatusContext<'_>) -> StatusObject {
     let status = Status::parse(&row.status);
-    let told: Value = row.job_stats.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let stats: Value = row.job_stats.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let number =
-        |key: &str, while_in: Status| told.get(key).and_then(Value::as_u64).filter(|_| status == Some(while_in));
+        |key: &str, while_in: Status| stats.get(key).and_then(Value::as_u64).filter(|_| status == Some(while_in));
     let seconds = |at: Option<DateTime<Utc>>| at.map(|at| at.timestamp());
     let completed = status == Some(Status::Completed);
     let submitted = status == Some(Status::Submitted);
-    let left_out = told.get("batches_left_out").and_then(Value::as_object).filter(|_| completed);
-    let (download_urls, withheld) = links(row, around.links);
+    let left_out = stats.get("batches_left_out").and_then(Value::as_object).filter(|_| completed);
+    let (download_urls, withheld) = links(row, context.links);
     let latency = row.processing.zip(row.submitted).map(|(taken, given)| (taken - given).num_milliseconds().max(0));
     StatusObject {
         request_id: row.request_id.clone(),
@@ -186,18 +187,18 @@ pub(super) fn status_object(row: &RequestRow, around: &Around<'_>) -> StatusObje
         },
         download_urls,
         links_withheld: (withheld > 0).then_some(withheld),
-        expires_at: completed.then(|| around.links.expires.timestamp_millis()),
+        expires_at: completed.then(|| context.links.expires.timestamp_millis()),
         attempts: row.iteration,
         err_message: row.err_message.clone().filter(|_| status == Some(Status::Failed)),
-        queue_position: around.queue_position.filter(|_| submitted),
-        next_attempt_at: seconds(row.next_attempt.filter(|at| submitted && *at > around.now)),
+        queue_position: context.queue_position.filter(|_| submitted),
+        next_attempt_at: seconds(row.next_attempt.filter(|at| submitted && *at > context.now)),
         batches_done: number("batches_done", Status::Processing),
         batches_total: number("batches_total", Status::Processing),
         truncated: row.truncated.then_some(true),
     }
 }
 
-/// jobId, the jobConfig's fields (from wherever the row has them) and output_format.
+/// jobId, the jobConfig's fields (under `jobConfig` or at the top level of the row's data) and output_format.
 fn request(row: &RequestRow) -> Map<String, Value> {
     let mut request = Map::new();
     request.insert("jobId".to_owned(), Value::from(row.job_id.as_str()));
@@ -216,12 +217,11 @@ fn request(row: &RequestRow) -> Map<String, Value> {
     request
 }
 
-/// In place of each of the row's own keys its link, and how many texts are no links.
+/// The link of each entry, and how many entries are withheld.
 fn links(row: &RequestRow, signed: &SignedLinks) -> (Vec<String>, usize) {
     let (mut links, mut withheld) = (Vec::new(), 0);
     for (url, target) in targets(row, &signed.hosts) {
         let link = match target {
-            // Asked row by row: another row among these may have had the same key signed.
             Ok(Target::File(own)) => signed.links.get(own.key().as_str()).cloned(),
             Ok(Target::Url) => Some(url.clone()),
             Err(_) => None,
@@ -250,13 +250,13 @@ mod tests {
     fn shown_as(row: &RequestRow) -> Value {
         let links = Links::local(b"key", "https://reports.example", Duration::from_mins(1));
         let now = at("2026-03-01T12:00:00.250Z");
-        let keys = keys(std::slice::from_ref(row));
+        let keys = keys(row);
         let signed = links.sign(&keys, now).unwrap();
         let signed = keys.iter().map(|own| own.key().to_string()).zip(signed).collect();
         let hosts = vec![LinkHost::parse("elsewhere").unwrap()];
         let links = SignedLinks { links: signed, expires: links.expires(now), hosts };
-        let around = Around { links: &links, now, queue_position: Some(3) };
-        serde_json::to_value(status_object(row, &around)).unwrap()
+        let context = StatusContext { links: &links, now, queue_position: Some(3) };
+        serde_json::to_value(status_object(row, &context)).unwrap()
     }
 
     fn row(status: &str) -> RequestRow {
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_rows_of_others_are_shown_as_far_as_they_read() {
+    fn odd_rows_are_shown_as_far_as_they_can_be_read() {
         let odd = RequestRow {
             request_data: Some("7".to_owned()),
             submitted: None,

@@ -1,4 +1,4 @@
-//! `POST /job/request/submit`: make a request, or find the one that is the same.
+//! `POST /job/request/submit`: make a request, or find the same one.
 
 use std::sync::Arc;
 
@@ -6,8 +6,10 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::body::{request, text, value};
-use super::call::{Answer, Asked, Call, Method, Operation};
-use super::envelope::{Fault, Kind};
+use super::call::{Call, CallResult, IncomingCall, Method, Operation};
+use super::envelope::{ApiError, ErrorKind};
+use super::marks::MarkRequest;
+use super::status::StatusObject;
 use crate::config::checked::Job;
 use crate::intake::encryption::{Kept, LONGEST_KEY, SHORTEST_KEY};
 use crate::intake::{self, LONGEST_NAME, Stored, Submission};
@@ -34,8 +36,8 @@ pub(super) const CALL: Call = Call {
         "requestedChannel",
         "encryptionKey",
     ],
-    handle: |asked| Box::pin(submit(asked)),
-    describe: |api| Operation {
+    handle: |call| Box::pin(submit(call)),
+    describe: |schemas| Operation {
         summary: "Make a request, or find it",
         description: "The same submission on the same day answers the request that exists; a FAILED one is tried \
                       again. What can be decided without the platform's data is refused here; whether a batch exists \
@@ -46,21 +48,22 @@ pub(super) const CALL: Call = Call {
             "name": "X-Channel-ID", "in": "header", "description": "requestedChannel, where the body has none",
             "schema": { "type": "string", "pattern": "^[ -~]*$", "maxLength": LONGEST_NAME },
         })],
-        body: Some(body(&api.job_names())),
-        result: json!({ "$ref": "#/components/schemas/StatusObject" }),
+        body: Some(body(schemas.jobs.as_deref())),
+        result: schemas.of::<StatusObject>(),
         errors: &[400, 409, 413, 415, 429],
+        links: Some(links()),
     },
 };
 
-async fn submit(asked: Asked) -> Answer {
-    let request = request(&asked.body)?;
-    let api = &asked.api;
+async fn submit(call: IncomingCall) -> CallResult {
+    let request = request(&call.body)?;
+    let api = &call.api;
     let tag = text(request, &["tag"])?.unwrap_or_default();
     let job = text(request, &["jobId", "dataset"])?.unwrap_or_default();
     let jobs = api.jobs();
     let job = if tag.is_empty() { Err(intake::SubmissionError::Empty("tag")) } else { intake::find_job(&jobs, job) };
-    let job = job.map_err(|error| Fault::bad(error.to_string()))?;
-    let requested_channel = text(request, &["requestedChannel"])?.or(asked.channel.as_deref()).map(str::to_owned);
+    let job = job.map_err(|error| ApiError::bad(error.to_string()))?;
+    let requested_channel = text(request, &["requestedChannel"])?.or(call.channel.as_deref()).map(str::to_owned);
     let encryption_key = text(request, &["encryptionKey"])?.map(|key| Password::new(key.to_owned()));
     let given = Submission {
         tag,
@@ -72,17 +75,17 @@ async fn submit(asked: Asked) -> Answer {
         allowed_channels: None,
         encryption_key: encryption_key.as_ref(),
     };
-    // What is wrong by itself comes before what this key may not.
-    intake::submission(job, &given, asked.now).map_err(|error| Fault::bad(error.to_string()))?;
-    asked.caller.covers_tag(tag)?;
-    let requested_channel = asked.caller.channel(requested_channel.clone())?;
-    let allowed_channels = asked.caller.reader().allowed_channels();
+    // A wrong submission is answered 400 before 403.
+    intake::submission(job, &given, call.now).map_err(|error| ApiError::bad(error.to_string()))?;
+    call.caller.covers_tag(tag)?;
+    let requested_channel = call.caller.channel(requested_channel.clone())?;
+    let allowed_channels = call.caller.reader().allowed_channels();
     let given = Submission {
         requested_channel: requested_channel.as_deref(),
         allowed_channels: allowed_channels.as_deref(),
         ..given
     };
-    let row = intake::submission(job, &given, asked.now).map_err(|error| Fault::bad(error.to_string()))?;
+    let row = intake::submission(job, &given, call.now).map_err(|error| ApiError::bad(error.to_string()))?;
     let new = NewRequest {
         key: RequestKey { tag: tag.to_owned(), request_id: row.request_id.clone() },
         encryption: None,
@@ -92,113 +95,125 @@ async fn submit(asked: Asked) -> Answer {
         requested_channel: requested_channel.clone(),
         allowed_channels: allowed_channels.clone(),
     };
-    let wish = Wish { job: Arc::clone(job), row, client: asked.caller.client(), new };
+    let submission = NewSubmission { job: Arc::clone(job), row, client: call.caller.client(), new };
     let (submitted, row) = match &encryption_key {
-        None => wish.put(api, None).await?,
-        Some(key) => wish.put_protected(&asked, key).await?,
+        None => submission.insert(api, None).await?,
+        Some(key) => submission.insert_protected(&call, key).await?,
     };
-    let (key, request) = (api.key_name(&asked.caller), format!("{}/{}", row.tag, row.request_id));
-    api.audit.submitted(key, &request, asked.address, &row.job_id, &format!("{submitted:?}"));
-    api.status(&row, asked.now).await
+    let request = format!("{}/{}", row.tag, row.request_id);
+    api.audit.submitted(call.key_name(), &request, call.address, &row.job_id, &format!("{submitted:?}"));
+    api.status(&row, call.now).await
 }
 
-/// A submission that is in order by itself.
+/// A submission that was checked without the table.
 #[derive(Clone)]
-struct Wish {
+struct NewSubmission {
     job: Arc<Job>,
     row: intake::Row,
     client: Client,
     new: NewRequest,
 }
 
-/// What is known of a request for protected files before its key is marked.
-struct Seen {
+/// What the table says of a request for protected files before its encryption key is marked.
+struct Existing {
     key: RequestKey,
-    /// The answer, where it does not depend on the key.
-    settled: Option<Submitted>,
+    /// The outcome, where it does not depend on the encryption key.
+    outcome: Option<Submitted>,
     /// How the row's mark was made.
     made: Option<String>,
 }
 
-impl Wish {
-    /// Inserts the row, or finds it. What is refused changes nothing. An encryption key is sealed and marked for one row, which
-    /// comes with it.
-    async fn put(
+impl NewSubmission {
+    /// Inserts the row, or finds it. A refused submission changes nothing. An encryption key is sealed and marked for one row,
+    /// whose key is given with it.
+    async fn insert(
         &self,
         api: &Api,
         protected: Option<(RequestKey, NewEncryption)>,
-    ) -> Result<(Submitted, RequestRow), Fault> {
-        let (mut wish, shown) = (self.clone(), self.new.key.clone());
+    ) -> Result<(Submitted, RequestRow), ApiError> {
+        let (mut submission, own_key) = (self.clone(), self.new.key.clone());
         let (submitted, row) = api
             .ask(move |queue| {
                 match protected {
-                    None => wish.new.key = wish.key(queue)?,
-                    Some((key, encryption)) => (wish.new.key, wish.new.encryption) = (key, Some(encryption)),
+                    None => submission.new.key = submission.key(queue)?,
+                    Some((key, encryption)) => {
+                        (submission.new.key, submission.new.encryption) = (key, Some(encryption));
+                    }
                 }
-                let submitted = queue.submit_for(&wish.new, &wish.client)?;
-                Ok((submitted, queue.find(&wish.new.key)?))
+                let submitted = queue.submit_for(&submission.new, &submission.client)?;
+                Ok((submitted, queue.find(&submission.new.key)?))
             })
             .await?;
         self.refuse(submitted)?;
-        let vanished = || Fault::new(Kind::Unavailable, format!("request {shown} vanished while it was submitted"));
+        let vanished =
+            || ApiError::new(ErrorKind::Unavailable, format!("request {own_key} vanished while it was submitted"));
         Ok((submitted, row.ok_or_else(vanished)?))
     }
 
-    /// The same for protected files. Marking a key takes long, so it is done last, and for nobody who is refused anyway.
-    async fn put_protected(&self, asked: &Asked, key: &Password) -> Result<(Submitted, RequestRow), Fault> {
-        let api = &asked.api;
-        let mut seen = self.look(api).await?;
-        // A second time where the row was made meanwhile by somebody who marks in another way.
+    /// The same for protected files. Marking a key takes long: it is done last, and not for a submission that is refused
+    /// anyway.
+    async fn insert_protected(&self, call: &IncomingCall, key: &Password) -> Result<(Submitted, RequestRow), ApiError> {
+        let api = &call.api;
+        let mut existing = self.look_up(api).await?;
+        // A second time where another process has inserted the row meanwhile, with a mark of another kind.
         for is_last in [false, true] {
-            if let Some(submitted) = seen.settled {
+            if let Some(submitted) = existing.outcome {
                 self.refuse(submitted)?;
             }
             let config = api.config.get();
-            let (secret, made) = (config.secrets_key.as_ref(), seen.made.as_deref());
-            let Kept { sealed, marks } = api.marks.of(&asked.caller, secret, &seen.key, key, made).await?;
+            let request = MarkRequest {
+                api_key: call.key_name(),
+                secret: config.secrets_key.as_ref(),
+                row: &existing.key,
+                key,
+                made: existing.made.as_deref(),
+            };
+            let Kept { sealed, marks } = api.marks.make(&api.limits, request).await?;
             let plain = || EncryptionKey::Plain(key.reveal().to_owned());
             let encryption = NewEncryption { key: sealed.map_or_else(plain, EncryptionKey::Sealed), marks };
-            let put = self.put(api, Some((seen.key.clone(), encryption))).await;
-            if is_last || !put.as_ref().is_err_and(|fault| fault.kind == Kind::Conflict) {
-                return put;
+            let inserted = self.insert(api, Some((existing.key.clone(), encryption))).await;
+            if is_last || !inserted.as_ref().is_err_and(|error| error.kind == ErrorKind::Conflict) {
+                return inserted;
             }
-            let before = seen.made;
-            seen = self.look(api).await?;
-            if seen.made == before {
-                return put;
+            let before = existing.made;
+            existing = self.look_up(api).await?;
+            if existing.made == before {
+                return inserted;
             }
         }
-        Err(Fault::new(Kind::Conflict, OTHER_KEY))
+        Err(ApiError::new(ErrorKind::Conflict, OTHER_KEY))
     }
 
-    /// What can be told before the key is marked.
-    async fn look(&self, api: &Api) -> Result<Seen, Fault> {
-        let wish = self.clone();
+    /// What the table says before the key is marked.
+    async fn look_up(&self, api: &Api) -> Result<Existing, ApiError> {
+        let submission = self.clone();
         api.ask(move |queue| {
-            let key = wish.key(queue)?;
-            let settled = match queue.find(&key)? {
-                Some(row) if !wish.client.reader.sees(&row) => Some(Submitted::Hidden),
+            let key = submission.key(queue)?;
+            let outcome = match queue.find(&key)? {
+                Some(row) if !submission.client.reader.sees(&row) => Some(Submitted::Hidden),
                 Some(row) if row.protected == Protected::No => Some(Submitted::OtherKey),
                 Some(row) if Status::parse(&row.status) != Some(Status::Failed) => None,
-                _ => queue.has_reached_limit(&wish.client)?.then_some(Submitted::TooMany),
+                _ => queue.has_reached_limit(&submission.client)?.then_some(Submitted::TooMany),
             };
-            Ok(Seen { made: queue.mark_scheme(&key)?, key, settled })
+            Ok(Existing { made: queue.mark_scheme(&key)?, key, outcome })
         })
         .await
     }
 
-    /// The key of its row: a version before may have made it under another id today.
+    /// The key of its row: an earlier version may have inserted it under another id today.
     fn key(&self, queue: &dyn ClientQueue) -> Result<RequestKey, QueueError> {
         let of = |id: &str| RequestKey { tag: self.new.key.tag.clone(), request_id: id.to_owned() };
         let find = |id: &str| Ok(queue.find(&of(id))?.map(stored));
         Ok(of(&self.row.id_among(&self.job, &self.new.key.tag, find)?))
     }
 
-    fn refuse(&self, submitted: Submitted) -> Result<(), Fault> {
+    fn refuse(&self, submitted: Submitted) -> Result<(), ApiError> {
         match submitted {
             Submitted::Created | Submitted::Exists | Submitted::Resubmitted => Ok(()),
-            Submitted::OtherKey => Err(Fault::new(Kind::Conflict, OTHER_KEY)),
-            Submitted::Hidden => Err(Fault::new(Kind::Conflict, "already submitted with a key of other channels")),
+            Submitted::OtherKey => Err(ApiError::new(ErrorKind::Conflict, OTHER_KEY)),
+            Submitted::Hidden => {
+                Err(ApiError::new(ErrorKind::Conflict, "already submitted with a key of other channels"))
+            }
             Submitted::TooMany => Err(too_many(&self.client)),
         }
     }
@@ -211,13 +226,37 @@ fn stored(row: RequestRow) -> Stored {
 
 const OTHER_KEY: &str = "already submitted with another encryptionKey";
 
-/// As many requests as the key may have are open.
-pub(super) fn too_many(client: &Client) -> Fault {
+/// The answer where the key has as many open requests as it may.
+pub(super) fn too_many(client: &Client) -> ApiError {
     let most = client.open_requests.unwrap_or_default();
-    Fault::too_many(format!("{most} requests of this key are open, {most} are allowed"), 30)
+    ApiError::too_many(format!("{most} requests of this key are open, {most} are allowed"), 30)
 }
 
-fn body(jobs: &[String]) -> Value {
+/// The links of the answer: calls that take its tag and request_id.
+fn links() -> Value {
+    let link = |operation: &str| {
+        json!({
+            "operationId": operation,
+            "parameters": {
+                "tag": "$response.body#/result/tag",
+                "request_id": "$response.body#/result/request_id",
+            },
+        })
+    };
+    json!({ "read": link("read"), "cancel": link("cancel"), "retry": link("retry") })
+}
+
+/// `jobs`: ids and aliases; `None`: they are not told.
+fn body(jobs: Option<&[String]>) -> Value {
+    let mut job_id = json!({
+        "type": "string",
+        "description": "A configured job, by id or alias. May be called dataset instead.",
+    });
+    let mut example = json!("JOB_ID");
+    if let Some(jobs) = jobs {
+        job_id["enum"] = json!(jobs);
+        example = json!(jobs.first());
+    }
     let name = |description: &str| json!({ "type": ["string", "null"], "maxLength": LONGEST_NAME, "description": description });
     json!({
         "type": "object",
@@ -232,10 +271,7 @@ fn body(jobs: &[String]) -> Value {
                         "type": "string", "minLength": 1, "maxLength": LONGEST_NAME, "pattern": "^[A-Za-z0-9._:-]+$",
                         "description": "The client's key: requests are found again under it.",
                     },
-                    "jobId": {
-                        "type": "string", "enum": jobs,
-                        "description": "A configured job, by id or alias. May be called dataset instead.",
-                    },
+                    "jobId": job_id,
                     "jobConfig": {
                         "allOf": [{ "$ref": "#/components/schemas/JobConfig" }],
                         "description": "Which batches. May be called datasetConfig instead.",
@@ -261,7 +297,7 @@ fn body(jobs: &[String]) -> Value {
             "params": { "msgid": "4f04da60-1e24-4d31-aa7b-1daf91c46341" },
             "request": {
                 "tag": "client-1",
-                "jobId": jobs.first(),
+                "jobId": example,
                 "jobConfig": { "batchFilters": ["TPD", "NCFCOPY"] },
                 "output_format": "csv",
             },

@@ -1,4 +1,4 @@
-//! What rows name and their readers do not get: logged once for each row, however often it is read.
+//! Entries of `download_urls` that clients are not given: logged once for each row, however often it is read.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -8,21 +8,21 @@ use super::status::targets;
 use crate::outputs::LinkHost;
 use crate::requests::RequestRow;
 
-/// The most rows that are remembered. Beyond it all are forgotten, and told once more.
+/// The most rows that are remembered. Beyond it all are forgotten, and may be logged once more.
 const MOST: usize = 10_000;
-/// The most characters of an entry in the log: others write them.
+/// The most characters of an entry in the log: it may be any text.
 const LONGEST: usize = 200;
 
-/// The rows that were told.
+/// The rows that were logged.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct WithheldLog {
     hasher: RandomState,
     rows: Mutex<HashSet<u64>>,
 }
 
-impl Told {
+impl WithheldLog {
     /// Logs the first entry of the row that is withheld, if there is one and the row is new.
-    pub(super) fn tell(&self, row: &RequestRow, hosts: &[LinkHost]) {
+    pub(super) fn log(&self, row: &RequestRow, hosts: &[LinkHost]) {
         let mut withheld = targets(row, hosts).filter_map(|(url, target)| Some((url, target.err()?)));
         let Some((url, why)) = withheld.next() else { return };
         if self.is_new(&row.tag, &row.request_id) {
@@ -50,12 +50,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_is_told_once_and_what_is_remembered_is_bounded() {
-        let told = Told::default();
-        assert!(told.is_new("t", "1") && !told.is_new("t", "1") && told.is_new("t", "2"));
+    fn a_row_is_logged_once_and_what_is_remembered_is_bounded() {
+        let log = WithheldLog::default();
+        assert!(log.is_new("t", "1") && !log.is_new("t", "1") && log.is_new("t", "2"));
         for n in 0..2 * MOST {
-            told.is_new("u", &n.to_string());
-            assert!(told.rows.lock().unwrap().len() <= MOST);
+            log.is_new("u", &n.to_string());
+            assert!(log.rows.lock().unwrap().len() <= MOST);
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The bytes of one connection. It tells its place when an answer has left, gives up on peers that are silent, and at the
-//! end reads what the client is still sending: closing over unread bytes would reset the connection, and the client might
-//! never see the answer.
+//! The bytes of one connection. [`Wire`] tells when an answer has left, times out where the peer is silent, and at the end
+//! reads what the client is still sending: to close with unread bytes would reset the connection, and the client might never
+//! see the answer.
 
 use std::io;
 use std::pin::Pin;
@@ -13,32 +13,32 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_io_timeout::TimeoutStream;
 
-use super::places::Place;
+use super::connections::Connection;
 
-/// How long a connection may pass no byte while one is due: of a request, or of an answer.
+/// How long a connection may pass no byte while one is expected: of a request, or of an answer.
 const SILENCE: Duration = Duration::from_mins(1);
-/// How long what a client sends after its answer is read, and how much of it.
+/// How long, and up to how many bytes, the rest of a request is read after its answer.
 const LINGER: Duration = Duration::from_secs(5);
 const DRAINED: usize = 4 << 20;
 
-/// A connection that has a place.
+/// A TCP stream that was admitted.
 pub(super) struct Wire {
     stream: Pin<Box<TimeoutStream<TcpStream>>>,
-    place: Arc<Place>,
+    connection: Arc<Connection>,
     /// Bytes were read that belong to no answered request.
     open_ended: bool,
-    /// The end: until when, and how many bytes more, the client is listened to.
+    /// At the end: until when, and how many bytes more, are read.
     lingering: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream, place: Arc<Place>) -> Self {
+    pub(super) fn new(stream: TcpStream, connection: Arc<Connection>) -> Self {
         // Small answers go out at once.
         let _ = stream.set_nodelay(true);
         let mut stream = Box::pin(TimeoutStream::new(stream));
         stream.as_mut().set_read_timeout_pinned(Some(SILENCE));
         stream.as_mut().set_write_timeout_pinned(Some(SILENCE));
-        Self { stream, place, open_ended: false, lingering: None }
+        Self { stream, connection, open_ended: false, lingering: None }
     }
 }
 
@@ -46,11 +46,11 @@ impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = into.filled().len();
         let mut read = self.stream.as_mut().poll_read(context, into);
-        // While an answer is under way nothing has to come: a download may take hours, as long as it goes on.
+        // No bytes are expected while an answer is under way: a download may take hours, as long as it goes on.
         if matches!(&read, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut)
-            && self.place.is_answering()
+            && self.connection.is_answering()
         {
-            // Begins the time anew.
+            // Starts the time anew.
             self.stream.as_mut().set_read_timeout_pinned(Some(SILENCE));
             read = self.stream.as_mut().poll_read(context, into);
         }
@@ -79,7 +79,7 @@ impl AsyncWrite for Wire {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.stream.as_mut().poll_flush(context))?;
-        if self.place.flushed() {
+        if self.connection.flushed() {
             self.open_ended = false;
         }
         Poll::Ready(Ok(()))
@@ -92,7 +92,7 @@ impl AsyncWrite for Wire {
             if !me.open_ended {
                 return Poll::Ready(Ok(()));
             }
-            me.place.waits();
+            me.connection.becomes_idle();
             me.lingering = Some((Box::pin(sleep_until(Instant::now() + LINGER)), DRAINED));
         }
         let Some((until, left)) = &mut me.lingering else { return Poll::Ready(Ok(())) };
@@ -102,7 +102,7 @@ impl AsyncWrite for Wire {
                 return Poll::Ready(Ok(()));
             }
             let mut into = ReadBuf::new(&mut dropped);
-            // The end of what the client sends, of its patience or of ours.
+            // Until the client ends or fails, or a bound is reached.
             let read = match ready!(me.stream.as_mut().poll_read(context, &mut into)) {
                 Ok(()) => into.filled().len(),
                 Err(_) => 0,
@@ -121,23 +121,23 @@ mod tests {
     use tokio::net::TcpListener;
     use tokio::time::timeout;
 
-    use super::super::places::Places;
+    use super::super::connections::Connections;
     use super::*;
 
-    /// Time is the test's own: it passes where everybody waits.
+    /// The clock is tokio's: it moves on where all tasks wait.
     #[tokio::test(start_paused = true)]
     async fn silence_ends_a_wait_and_no_download() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let _client = std::net::TcpStream::connect(address).unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
-        let place = Arc::new(Places::new(1, 1).enter(peer.ip(), true).unwrap().place);
-        let mut wire = Wire::new(stream, Arc::clone(&place));
+        let connection = Arc::new(Connections::new(1, 1).admit(peer.ip(), true).unwrap().connection);
+        let mut wire = Wire::new(stream, Arc::clone(&connection));
         let mut byte = [0];
-        assert!(place.request_came());
+        assert!(connection.request_came());
         assert!(timeout(10 * SILENCE, wire.read(&mut byte)).await.is_err(), "the answer goes on");
-        place.answer_is_buffered();
-        place.flushed();
+        connection.answer_is_buffered();
+        connection.flushed();
         let silent = timeout(10 * SILENCE, wire.read(&mut byte)).await.unwrap();
         assert_eq!(silent.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
