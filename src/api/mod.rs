@@ -229,7 +229,13 @@ impl Api {
     }
 
     /// A search. It ends when its client leaves, and after [`SEARCH_TIMEOUT`].
-    async fn search(&self, key: Option<&str>, search: Search, reader: Reader, page: Page) -> Result<SearchResult, ApiError> {
+    async fn search(
+        &self,
+        key: Option<&str>,
+        search: Search,
+        reader: Reader,
+        page: Page,
+    ) -> Result<SearchResult, ApiError> {
         let permit = self.limits.search(key).await?;
         let timeout = StatementTimeout::after(SEARCH_TIMEOUT);
         let _cancel = CancelOnDrop(timeout.clone());

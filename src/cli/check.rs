@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::print::{out, outln};
 use super::text::table;
-use super::{Ended, load_config};
+use super::{CommandError as Ended, load_config};
 use crate::config::Config;
 use crate::config::checked::{DatabaseUrl, Job, Mode, SourcePlace, StorePlace, Zip};
 use crate::outputs::KEY_FILE;

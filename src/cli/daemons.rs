@@ -1,16 +1,16 @@
-//! Which daemons work, for people and scripts: `submit --wait` and `status` say it alike.
+//! Which daemons are alive, as `submit --wait` and `status` print it.
 
 use serde_json::{Value, json};
 
-use super::Ended;
+use super::CommandError;
 use super::text::{iso, table, time};
 use crate::requests::{Daemon, Housekeeping, QueueError};
 
-/// What was found out about the daemons of a table.
-pub(super) enum Found {
-    /// All that are known, those that live first.
+/// What the table says of its daemons.
+pub(super) enum KnownDaemons {
+    /// All of them, those that are alive first.
     Daemons(Vec<Daemon>),
-    /// Nothing is known, for this reason: the table is older, or the role may not read it.
+    /// Nothing, for this reason: the table is older, or the role may not read it.
     Unknown(String),
 }
 
@@ -18,36 +18,36 @@ pub(super) enum Found {
 ///
 /// # Errors
 /// The database cannot be reached.
-pub(super) fn find(queue: &dyn Housekeeping) -> Result<Found, Ended> {
+pub(super) fn find(queue: &dyn Housekeeping) -> Result<KnownDaemons, CommandError> {
     match queue.daemons() {
-        Ok(daemons) => Ok(Found::Daemons(daemons)),
+        Ok(daemons) => Ok(KnownDaemons::Daemons(daemons)),
         Err(error @ QueueError::Unreachable(_)) => Err(error.into()),
-        Err(error) => Ok(Found::Unknown(error.to_string())),
+        Err(error) => Ok(KnownDaemons::Unknown(error.to_string())),
     }
 }
 
-impl Found {
-    /// A line that says that nobody will take requests; `None` where somebody will, or it is not known.
-    pub(super) fn nobody(&self) -> Option<String> {
+impl KnownDaemons {
+    /// A line that says that no daemon is alive; `None` where one is, or it is not known.
+    pub(super) fn none_alive(&self) -> Option<String> {
         let Self::Daemons(daemons) = self else { return None };
         match daemons.first() {
             Some(daemon) if daemon.alive => None,
-            Some(gone) => {
-                let seen = time(Some(gone.seen));
+            Some(last) => {
+                let seen = time(Some(last.seen));
                 Some(format!("no daemon has been seen since {seen}; start `exhaustd run`"))
             }
             None => Some("no daemon has been seen; start `exhaustd run`".to_owned()),
         }
     }
 
-    /// For people: a table of those that live, or the line that says that nobody does.
+    /// For people: a table of those that are alive, or the line that says that none is.
     pub(super) fn shown(&self) -> String {
         let daemons = match self {
             Self::Unknown(why) => return format!("which daemons work is not known: {why}\n"),
             Self::Daemons(daemons) => daemons,
         };
-        if let Some(nobody) = self.nobody() {
-            return format!("{nobody}\n");
+        if let Some(line) = self.none_alive() {
+            return format!("{line}\n");
         }
         let line = |daemon: &Daemon| {
             let heartbeat = &daemon.heartbeat;
@@ -66,7 +66,7 @@ impl Found {
         table(["DAEMON", "PID", "VERSION", "STARTED", "SEEN", "CLAIMS", "MEMORY", "JOBS"], &lines)
     }
 
-    /// For programs: all that are known, each with whether it lives; `null` where nothing is known.
+    /// For programs: all of them, each with whether it is alive; `null` where nothing is known.
     pub(super) fn json(&self) -> Value {
         let Self::Daemons(daemons) = self else { return Value::Null };
         let one = |daemon: &Daemon| {

@@ -10,7 +10,7 @@ use super::filters::{FilterArguments, find_job};
 use super::print::outln;
 use super::progress::Progress;
 use super::text::table;
-use super::{Ended, load_config, open_to_read};
+use super::{CommandError as Ended, load_config, open_to_read};
 use crate::config::Config;
 use crate::config::checked::Job;
 use crate::intake::{self, KeyLength, Order, Terms};

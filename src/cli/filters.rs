@@ -1,10 +1,10 @@
-//! The flags that say which batches a request wants: `submit` and `explain` take the same.
+//! The flags for the batches of a request, the same for `submit` and `explain`.
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::Ended;
+use super::CommandError;
 use crate::config::Config;
 use crate::config::checked::Job;
 use crate::intake;
@@ -37,10 +37,10 @@ pub(super) struct FilterArguments {
 
 impl FilterArguments {
     /// The jobConfig that the flags stand for.
-    pub(super) fn job_config(&self) -> Result<Value, Ended> {
+    pub(super) fn job_config(&self) -> Result<Value, CommandError> {
         if let Some(text) = &self.job_config {
             return serde_json::from_str(text)
-                .map_err(|error| Ended::Usage(format!("--job-config is not JSON: {error}")));
+                .map_err(|error| CommandError::Usage(format!("--job-config is not JSON: {error}")));
         }
         let mut filters = Map::new();
         for (key, values) in [("ids", &self.batches), ("frameworks", &self.frameworks), ("channels", &self.channels)] {
@@ -62,12 +62,12 @@ impl FilterArguments {
     }
 
     /// The `request_data` of a row.
-    pub(super) fn request_data(&self) -> Result<String, Ended> {
+    pub(super) fn request_data(&self) -> Result<String, CommandError> {
         Ok(json!({ "jobConfig": self.job_config()?, "output_format": self.format }).to_string())
     }
 }
 
 /// The configured job of this id or alias.
-pub(super) fn find_job<'a>(config: &'a Config, name: &str) -> Result<&'a Arc<Job>, Ended> {
-    intake::find_job(&config.jobs, name).map_err(|error| Ended::Usage(error.to_string()))
+pub(super) fn find_job<'a>(config: &'a Config, name: &str) -> Result<&'a Arc<Job>, CommandError> {
+    intake::find_job(&config.jobs, name).map_err(|error| CommandError::Usage(error.to_string()))
 }

@@ -1,14 +1,14 @@
-//! `exhaustd migrate`: bring the table to what this program needs.
+//! `exhaustd migrate`: bring the table to the schema of this version.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::print::outln;
-use super::{Ended, load_config};
+use super::{CommandError, load_config};
 use crate::requests::SystemClock;
 use crate::worker::open;
 
-/// Add the columns and indexes that the table job_request lacks, and drop indexes of this program's own that newer ones have
+/// Add the columns and indexes that the table job_request lacks, and drop indexes of earlier versions that newer ones have
 /// replaced. No row is changed. `run` does it too, unless `[database] migrate = false`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -17,7 +17,7 @@ pub(super) struct Arguments {
     dry_run: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
+pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandError> {
     let queue = open::queue(&load_config(config)?, Arc::new(SystemClock), 1)?;
     let statements = queue.migrate(arguments.dry_run)?;
     if arguments.dry_run {

@@ -1,6 +1,6 @@
-//! The commands, one file each. Not here: anything that a daemon or an API would do as well.
+//! The commands, one file each. Not here: anything that the daemon or the API does too.
 //!
-//! Exit codes, decided in this file only: 0 fine, 1 some work failed, 2 wrong usage or configuration, 3 a dependency
+//! Exit codes, decided in this file only: 0 success, 1 some work failed, 2 wrong usage or configuration, 3 a dependency
 //! cannot be reached or is not usable.
 
 mod check;
@@ -16,6 +16,7 @@ mod retention;
 mod run;
 mod sample_data;
 mod serve;
+mod signals;
 mod status;
 mod submit;
 mod text;
@@ -72,9 +73,9 @@ enum Command {
     SampleData(sample_data::Arguments),
 }
 
-/// How a command ended other than well. Each says its exit code.
+/// Why a command failed. Each has its exit code.
 #[derive(Debug, thiserror::Error)]
-enum Ended {
+enum CommandError {
     /// Some work failed.
     #[error("{0}")]
     Failed(String),
@@ -89,7 +90,7 @@ enum Ended {
     Unreachable(String),
 }
 
-impl From<QueueError> for Ended {
+impl From<QueueError> for CommandError {
     fn from(error: QueueError) -> Self {
         match error {
             QueueError::Unreachable(_) | QueueError::Unfit(_) => Self::Unreachable(error.to_string()),
@@ -100,7 +101,7 @@ impl From<QueueError> for Ended {
     }
 }
 
-impl Ended {
+impl CommandError {
     const fn exit_code(&self) -> u8 {
         match self {
             Self::Failed(_) => 1,
@@ -118,7 +119,7 @@ pub fn main() -> ExitCode {
         Err(answer) => return printed(&answer),
     };
     log_to_stderr(&arguments);
-    let ended = match &arguments.command {
+    let result = match &arguments.command {
         Command::Run(command) => run::run(command, &arguments.config),
         Command::Serve(_) => serve::run(&arguments.config),
         Command::Submit(command) => submit::run(command, &arguments.config),
@@ -131,31 +132,31 @@ pub fn main() -> ExitCode {
         Command::Retention(command) => retention::run(command, &arguments.config),
         Command::SampleData(command) => sample_data::run(command),
     };
-    exit(ended.and_then(|()| print::finish().map_err(Ended::Failed)))
+    exit(result.and_then(|()| print::finish().map_err(CommandError::Failed)))
 }
 
-fn exit(ended: Result<(), Ended>) -> ExitCode {
-    match ended {
+fn exit(result: Result<(), CommandError>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(ended) => {
-            print::error_line(&format!("error: {ended}"));
-            ExitCode::from(ended.exit_code())
+        Err(error) => {
+            print::error_line(&format!("error: {error}"));
+            ExitCode::from(error.exit_code())
         }
     }
 }
 
-/// Prints what clap answers in place of arguments: help and version, or what is wrong with the usage.
+/// Prints what clap returns in place of arguments: help, the version, or an error of usage.
 fn printed(answer: &clap::Error) -> ExitCode {
     if answer.use_stderr() {
-        // Where standard error takes nothing the exit code has to do.
+        // Where standard error cannot be written the exit code is all there is.
         let _ = answer.print();
-        return ExitCode::from(Ended::Usage(String::new()).exit_code());
+        return ExitCode::from(CommandError::Usage(String::new()).exit_code());
     }
     print::write(|| answer.print());
-    exit(print::finish().map_err(Ended::Failed))
+    exit(print::finish().map_err(CommandError::Failed))
 }
 
-/// One line per event. The daemon tells what it does; commands that end, only what is wrong, unless asked.
+/// One line per event. The daemon logs what it does; commands that end log only warnings and errors, unless -v is given.
 fn log_to_stderr(arguments: &Arguments) {
     let quiet = match &arguments.command {
         Command::Run(run) => run.once,
@@ -163,7 +164,7 @@ fn log_to_stderr(arguments: &Arguments) {
         _ => true,
     };
     let level = match (arguments.verbose, quiet) {
-        // What is done to requests is always told.
+        // What is done to requests is always logged.
         (0, true) => "warn,audit=info",
         (0, false) | (1, true) => "info,tokio_cron_scheduler=warn",
         _ => "debug",
@@ -172,32 +173,32 @@ fn log_to_stderr(arguments: &Arguments) {
         .format(|line, record| {
             let now = SystemClock.now().to_rfc3339_opts(SecondsFormat::Millis, true);
             let (level, style) = (record.level(), line.default_level_style(record.level()));
-            // Whatever an error's text holds, an event stays one line.
+            // An event is one line, also where an error's text has several.
             let event = record.args().to_string().replace(['\n', '\r'], " ");
             writeln!(line, "{now} {style}{level:<5}{style:#} {} {event}", record.target())
         })
         .init();
 }
 
-fn load_config(file: &std::path::Path) -> Result<Config, Ended> {
+fn load_config(file: &std::path::Path) -> Result<Config, CommandError> {
     Ok(config::load(file, &Environment::process(), reports::registry())?)
 }
 
-/// The queue alone, for commands that only read it: it is neither made nor migrated.
-fn open_to_read(config: &Config) -> Result<Arc<dyn Queue>, Ended> {
+/// The queue, for commands that only read it: the table is neither created nor migrated.
+fn open_to_read(config: &Config) -> Result<Arc<dyn Queue>, CommandError> {
     if let DatabaseUrl::Sqlite(file) = &config.database.url
         && !file.exists()
     {
         let what = format!("there is no database {} yet: run `exhaustd migrate`", file.display());
-        return Err(Ended::Unreachable(what));
+        return Err(CommandError::Unreachable(what));
     }
     let queue = worker::open::queue(config, Arc::new(SystemClock), DAEMON_CONNECTIONS)?;
     queue.check()?;
     Ok(queue)
 }
 
-/// The queue alone, migrated if jobs.toml lets it: for commands that write to it.
-fn open_queue(config: &Config) -> Result<Arc<dyn Queue>, Ended> {
+/// The queue, for commands that write to it: migrated first if jobs.toml allows.
+fn open_queue(config: &Config) -> Result<Arc<dyn Queue>, CommandError> {
     let queue = worker::open::queue(config, Arc::new(SystemClock), DAEMON_CONNECTIONS)?;
     if config.database.migrate {
         queue.migrate(false)?;
@@ -205,11 +206,11 @@ fn open_queue(config: &Config) -> Result<Arc<dyn Queue>, Ended> {
     Ok(queue)
 }
 
-fn open_world(config: Config) -> Result<AppContext, Ended> {
+fn open_app(config: Config) -> Result<AppContext, CommandError> {
     Ok(worker::open::app_context(config, Arc::new(SystemClock))?)
 }
 
-impl From<worker::open::OpenError> for Ended {
+impl From<worker::open::OpenError> for CommandError {
     fn from(error: worker::open::OpenError) -> Self {
         use worker::open::OpenError;
         match error {
@@ -220,15 +221,15 @@ impl From<worker::open::OpenError> for Ended {
     }
 }
 
-/// Runs the daemon's or the API's work. When it has ended nothing is waited for: a call to a database that does not
-/// answer would keep the process for ever.
-fn block_on<T>(work: impl Future<Output = Result<T, Ended>>) -> Result<T, Ended> {
+/// Runs the daemon or the API. At its end no thread is waited for: a call to a database that does not answer would keep the
+/// process for ever.
+fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| Ended::Failed(format!("cannot start: {error}")))?;
-    let ended = runtime.block_on(work);
+        .map_err(|error| CommandError::Failed(format!("cannot start: {error}")))?;
+    let result = runtime.block_on(work);
     runtime.shutdown_background();
-    ended
+    result
 }

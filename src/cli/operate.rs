@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::print::outln;
-use super::{Ended, load_config, open_queue};
+use super::{CommandError, load_config, open_queue};
 use crate::api::{AUDIT, audit_fields};
 use crate::config::Config;
 use crate::intake;
@@ -35,7 +35,7 @@ impl Arguments {
     }
 }
 
-pub(super) fn retry(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
+pub(super) fn retry(arguments: &Arguments, config: &Path) -> Result<(), CommandError> {
     let config = load_config(config)?;
     let queue = open_queue(&config)?;
     let key = arguments.key();
@@ -47,7 +47,7 @@ pub(super) fn retry(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     answer(queue.as_ref(), &key, changed, "only a FAILED request can be tried again")
 }
 
-pub(super) fn cancel(arguments: &CancelArguments, config: &Path) -> Result<(), Ended> {
+pub(super) fn cancel(arguments: &CancelArguments, config: &Path) -> Result<(), CommandError> {
     let config = load_config(config)?;
     let queue = open_queue(&config)?;
     let key = arguments.request.key();
@@ -59,9 +59,9 @@ pub(super) fn cancel(arguments: &CancelArguments, config: &Path) -> Result<(), E
     answer(queue.as_ref(), &key, changed, "only a SUBMITTED request can be cancelled")
 }
 
-/// Tells who did what to a request, on standard error: the audit log of the command line.
+/// Logs who did what to a request, on standard error: the audit log of the command line.
 pub(super) fn audit(act: &str, request: &RequestKey, by: &str) {
-    // Behind sudo the one who typed it.
+    // Under sudo the user who ran it.
     let user = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
     let fields = [
         ("request", request.to_string()),
@@ -72,26 +72,26 @@ pub(super) fn audit(act: &str, request: &RequestKey, by: &str) {
     log::info!(target: AUDIT, "{act} {}", audit_fields(&fields.each_ref().map(|(name, value)| (*name, value.as_str()))));
 }
 
-/// Rows of jobs that are not configured belong to another system.
-fn refuse_foreign(queue: &dyn ClientQueue, config: &Config, key: &RequestKey) -> Result<(), Ended> {
+/// Refuses rows of jobs that are not configured: they belong to another system.
+fn refuse_foreign(queue: &dyn ClientQueue, config: &Config, key: &RequestKey) -> Result<(), CommandError> {
     match queue.find(key)? {
         Some(row) if intake::find_job(&config.jobs, &row.job_id).is_err() => {
             let job = row.job_id;
-            Err(Ended::Failed(format!("job '{job}' is not configured here: request {key} is another system's")))
+            Err(CommandError::Failed(format!("job '{job}' is not configured here: request {key} is another system's")))
         }
         _ => Ok(()),
     }
 }
 
-fn answer(queue: &dyn ClientQueue, key: &RequestKey, changed: bool, rule: &str) -> Result<(), Ended> {
+fn answer(queue: &dyn ClientQueue, key: &RequestKey, changed: bool, rule: &str) -> Result<(), CommandError> {
     let Some(row) = queue.find(key)? else {
-        return Err(Ended::Failed(format!("there is no request {key}")));
+        return Err(CommandError::Failed(format!("there is no request {key}")));
     };
     if !changed && Status::parse(&row.status) == Some(Status::Failed) && row.protected == Protected::Wiped {
-        return Err(Ended::Failed(format!("request {key} is FAILED: {}", SealError::Wiped)));
+        return Err(CommandError::Failed(format!("request {key} is FAILED: {}", SealError::Wiped)));
     }
     if !changed {
-        return Err(Ended::Failed(format!("request {key} is {}: {rule}", row.status)));
+        return Err(CommandError::Failed(format!("request {key} is {}: {rule}", row.status)));
     }
     outln!("{key} {}", row.status);
     Ok(())

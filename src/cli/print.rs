@@ -1,8 +1,8 @@
-//! The one writer of standard output and standard error. The macros of the standard library panic where a reader has
-//! closed its pipe or a disk is full; a lint refuses them.
+//! The only writer of standard output and standard error. The macros of the standard library panic where a pipe is closed or
+//! a disk is full; a lint refuses them.
 //!
-//! A closed pipe is no failure: the command does its work, prints no more, and ends with the exit code that the work has.
-//! Any other failure to write is reported once, by [`finish`].
+//! A closed pipe is no failure: the command does its work, prints no more, and ends with the exit code of its work. Any other
+//! failure to write is reported once, by [`finish`].
 
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write as _};
@@ -20,7 +20,7 @@ macro_rules! out {
 
 pub(super) use {out, outln};
 
-/// Whether standard output still takes text.
+/// Whether standard output can be written.
 #[derive(Debug)]
 enum State {
     Open,
@@ -40,10 +40,10 @@ pub(super) fn text(text: Arguments<'_>) {
     write(|| io::stdout().lock().write_fmt(text));
 }
 
-/// Writes whatever is buffered.
+/// Writes what is buffered.
 ///
 /// # Errors
-/// What kept the output from being written, in words; a closed pipe is no error.
+/// Why the output was not written; a closed pipe is no error.
 pub(super) fn finish() -> Result<(), String> {
     write(|| io::stdout().lock().flush());
     match &*STATE.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -62,7 +62,7 @@ pub(super) fn write(write: impl FnOnce() -> io::Result<()>) {
     }
 }
 
-/// Writes a line to standard error. Where that fails there is no place left to report it.
+/// Writes a line to standard error. A failure to do so cannot be reported anywhere.
 pub(super) fn error_line(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }

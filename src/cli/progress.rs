@@ -1,12 +1,12 @@
-//! What a person sees while they wait: only on a terminal, and only if it takes longer than a second.
+//! Progress bars: only on a terminal, and only after a second.
 
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-const PATIENCE: Duration = Duration::from_secs(1);
+const DELAY: Duration = Duration::from_secs(1);
 
-/// A bar or spinner on stderr that appears after a second, and vanishes with this value.
+/// A bar or spinner on stderr that appears after a second, and is removed when this is dropped.
 pub(super) struct Progress {
     bar: ProgressBar,
     since: Instant,
@@ -14,12 +14,12 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// A bar that fills up.
+    /// A bar, for work of known length.
     pub(super) fn bar() -> Self {
         Self::with_style("{msg} [{bar:40}] {human_pos}/{human_len} {eta}")
     }
 
-    /// Something that moves, for work of unknown length.
+    /// A spinner, for work of unknown length.
     pub(super) fn spinner() -> Self {
         Self::with_style("{spinner} {msg} {elapsed}")
     }
@@ -28,7 +28,7 @@ impl Progress {
         Self { bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()), since: Instant::now(), style }
     }
 
-    /// Shows how far it is.
+    /// Sets what is done of how much.
     pub(super) fn show(&self, message: &str, done: u64, all: u64) {
         self.appear();
         self.bar.set_length(all);
@@ -36,7 +36,7 @@ impl Progress {
         self.bar.set_message(message.to_owned());
     }
 
-    /// Shows what is being done.
+    /// Sets what is being done.
     pub(super) fn say(&self, message: &str) {
         self.appear();
         self.bar.set_message(message.to_owned());
@@ -44,11 +44,11 @@ impl Progress {
     }
 
     fn appear(&self) {
-        if self.bar.is_hidden() && self.since.elapsed() >= PATIENCE {
+        if self.bar.is_hidden() && self.since.elapsed() >= DELAY {
             if let Ok(style) = ProgressStyle::with_template(self.style) {
                 self.bar.set_style(style);
             }
-            // Off a terminal this target draws nothing.
+            // Where stderr is no terminal this target draws nothing.
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
     }

@@ -1,4 +1,4 @@
-//! `exhaustd retention`: remove what is over, once, by hand.
+//! `exhaustd retention`: remove finished requests and their files, once.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::print::outln;
 use super::text::{iso, table, time};
-use super::{Ended, block_on, load_config, open_to_read, open_world, run};
+use super::{CommandError, block_on, load_config, open_app, open_to_read, signals};
 use crate::config::{Config, parse_duration};
 use crate::worker::retention::{Removed, Swept, sweep_and_tell};
 
@@ -18,7 +18,7 @@ use crate::worker::retention::{Removed, Swept, sweep_and_tell};
 /// finished. Open requests, rows of other systems and anything else in the store's directory stay.
 ///
 /// What the store refuses to remove is kept with its row and tried again the next time; the exit
-/// code is 1 then. It may be broken off at any time, and run while daemons work.
+/// code is 1 then. The command may be interrupted at any time, and run while daemons work.
 ///
 /// See first what would go:
 ///   exhaustd retention --dry-run --older-than 90d
@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     /// List what would be removed, and change nothing.
     #[arg(long)]
     dry_run: bool,
-    /// How old is old enough, such as 30d or 12h, instead of what jobs.toml says.
+    /// The age from which on requests are removed, such as 30d or 12h, instead of what jobs.toml says.
     #[arg(long, value_name = "TIME")]
     older_than: Option<String>,
     /// Print JSON.
@@ -36,14 +36,14 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
+pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandError> {
     let config = load_config(config)?;
     let age = age(arguments, &config)?;
     if arguments.dry_run {
         // Nothing is made or changed, the tables included.
         open_to_read(&config)?;
     }
-    let app = open_world(config)?;
+    let app = open_app(config)?;
     if !arguments.dry_run {
         if app.config.get().database.migrate {
             app.queue.migrate(false)?;
@@ -53,14 +53,14 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     }
     let mut removed = Vec::new();
     let swept = block_on(async {
-        tokio::spawn(run::stop_on_signals(run::signals()?, app.stop.clone()));
-        // What is gone for good can be millions: only a dry run lists it.
+        tokio::spawn(signals::stop_on_signals(signals::signals()?, app.stop.clone()));
+        // Millions may be removed: only a dry run lists them.
         let mut tell = |one| {
             if arguments.dry_run {
                 removed.push(one);
             }
         };
-        Ok::<_, Ended>(sweep_and_tell(&app, age, arguments.dry_run, &mut tell).await?)
+        Ok::<_, CommandError>(sweep_and_tell(&app, age, arguments.dry_run, &mut tell).await?)
     })?;
     if arguments.json {
         outln!("{}", answer(arguments.dry_run, &swept, &removed));
@@ -68,23 +68,25 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
         print_all(arguments.dry_run, &swept, &removed);
     }
     match swept.kept {
-        0 if app.stop.is_set() => Err(Ended::Failed("stopped before the end: the rest is still there".to_owned())),
+        0 if app.stop.is_set() => {
+            Err(CommandError::Failed("stopped before the end: the rest is still there".to_owned()))
+        }
         0 => Ok(()),
-        kept => Err(Ended::Failed(format!("{kept} rows or files are kept: the store refused, see above"))),
+        kept => Err(CommandError::Failed(format!("{kept} rows or files are kept: the store refused, see above"))),
     }
 }
 
-fn age(arguments: &Arguments, config: &Config) -> Result<Duration, Ended> {
+fn age(arguments: &Arguments, config: &Config) -> Result<Duration, CommandError> {
     match (&arguments.older_than, config.worker.retention) {
         (Some(text), _) => match parse_duration(text) {
-            Ok(age) if age.is_zero() => Err(Ended::Usage("--older-than must be longer than nothing".to_owned())),
+            Ok(age) if age.is_zero() => Err(CommandError::Usage("--older-than must be longer than nothing".to_owned())),
             Ok(age) => Ok(age),
-            Err(what) => Err(Ended::Usage(format!("--older-than {what}"))),
+            Err(what) => Err(CommandError::Usage(format!("--older-than {what}"))),
         },
         (None, Some(age)) => Ok(age),
         (None, None) => {
-            let what = "how old is old enough? `[worker] retention` is off in jobs.toml; say --older-than 30d";
-            Err(Ended::Usage(what.to_owned()))
+            let what = "`[worker] retention` is off in jobs.toml: say --older-than 30d";
+            Err(CommandError::Usage(what.to_owned()))
         }
     }
 }

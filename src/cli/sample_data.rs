@@ -1,20 +1,20 @@
-//! `exhaustd sample-data`: a made-up platform to try things out on.
+//! `exhaustd sample-data`: a generated platform to try things out on.
 
 use std::path::PathBuf;
 
-use super::Ended;
+use super::CommandError;
 use super::print::outln;
 use super::progress::Progress;
 use super::text::table;
 use crate::sample_data::{self, Columns, Format, Layout, SampleError, SampleOptions};
 
-/// Write a made-up data set: the same bytes from the same options, whatever its size in constant memory.
+/// Write a generated data set. The same options give the same bytes; memory does not grow with the size.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Where the tables go.
+    /// The directory for the tables.
     #[arg(default_value = "data")]
     directory: PathBuf,
-    /// How much. 1: two million enrolments in 2,000 batches; the default takes seconds to make.
+    /// The size. 1 is two million enrolments in 2,000 batches; the default takes seconds.
     #[arg(long, default_value_t = 0.001)]
     scale: f64,
     /// The format of the files.
@@ -26,7 +26,7 @@ pub(super) struct Arguments {
     /// How columns are named: as platforms have them today, or as they were in 2020. The reports are the same.
     #[arg(long, value_enum, default_value_t = ColumnsName::Today)]
     columns: ColumnsName,
-    /// Another seed makes another data set of the same size.
+    /// The seed: another one gives another data set of the same size.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Replace the tables that are there.
@@ -60,7 +60,7 @@ enum ColumnsName {
     Of2020,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<(), Ended> {
+pub(super) fn run(arguments: &Arguments) -> Result<(), CommandError> {
     let options = SampleOptions {
         directory: arguments.directory.clone(),
         scale: arguments.scale,
@@ -86,9 +86,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Ended> {
         sample_data::generate(&options, &|done, all| progress.show("rows", done, all)).map_err(
             |error| match error {
                 SampleError::Scale(_) | SampleError::Occupied { .. } | SampleError::Foreign { .. } => {
-                    Ended::Usage(error.to_string())
+                    CommandError::Usage(error.to_string())
                 }
-                other => Ended::Failed(other.to_string()),
+                other => CommandError::Failed(other.to_string()),
             },
         )?;
     drop(progress);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
-use super::run::{reload, signals, stop_on_signals};
-use super::{Ended, block_on, load_config, open_world};
+use super::signals::{reload, signals, stop_on_signals};
+use super::{CommandError, block_on, load_config, open_app};
 use crate::api::{self, Parts};
 use crate::config::checked;
 use crate::requests::SystemClock;
@@ -15,18 +15,18 @@ use crate::worker::{AppContext, lifecycle, open};
 /// Connections of the API to the database, beside those of the daemon: clients cannot starve a scan.
 const CONNECTIONS: u32 = 8;
 
-/// The HTTP API alone, without scans: several may stand beside several daemons on one PostgreSQL.
+/// The HTTP API alone, without scans: several may run beside several daemons on one PostgreSQL.
 ///
 /// It needs `[api] listen` in jobs.toml. Everything about the calls: GET /docs on the running API, or docs/api.md.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {}
 
-pub(super) fn run(config: &Path) -> Result<(), Ended> {
+pub(super) fn run(config: &Path) -> Result<(), CommandError> {
     let config = load_config(config)?;
     let Some(settings) = config.api.clone() else {
-        return Err(Ended::Usage("nothing to serve: set `[api] listen` in jobs.toml".to_owned()));
+        return Err(CommandError::Usage("nothing to serve: set `[api] listen` in jobs.toml".to_owned()));
     };
-    let app = open_world(config)?;
+    let app = open_app(config)?;
     block_on(async {
         tokio::spawn(stop_on_signals(signals()?, app.stop.clone()));
         tokio::spawn(reload(&app)?);
@@ -41,18 +41,22 @@ pub(super) fn run(config: &Path) -> Result<(), Ended> {
     })
 }
 
-/// Binds the API's address and serves until the daemon is told to stop. With `source` its health is told too: this
-/// process reads it.
-pub(super) async fn serve(app: &AppContext, settings: checked::Api, source: bool) -> Result<JoinHandle<()>, Ended> {
+/// Binds the API's address and serves until the process is told to stop. `scans`: this process scans, so /health shows its
+/// source and its scans.
+pub(super) async fn serve(
+    app: &AppContext,
+    settings: checked::Api,
+    scans: bool,
+) -> Result<JoinHandle<()>, CommandError> {
     let config = app.config.get();
-    let bound = api::bind(&settings).await.map_err(|error| Ended::Usage(error.to_string()))?;
+    let bound = api::bind(&settings).await.map_err(|error| CommandError::Usage(error.to_string()))?;
     let links = open::links(&config, &settings.links_begin_with(bound.address()))?;
     let parts = Parts {
         config: app.config.clone(),
         queue: open::queue(&config, Arc::new(SystemClock), CONNECTIONS)?,
         store: app.store.clone(),
-        source: source.then(|| Arc::clone(&app.source)),
-        scans: source.then(|| {
+        source: scans.then(|| Arc::clone(&app.source)),
+        scans: scans.then(|| {
             let scans = Arc::clone(&app.scans);
             Arc::new(move |job: &str| scans.trouble(job)) as _
         }),
@@ -66,6 +70,6 @@ pub(super) async fn serve(app: &AppContext, settings: checked::Api, source: bool
 }
 
 /// Waits until the API has ended.
-pub(super) async fn ended(serving: JoinHandle<()>) -> Result<(), Ended> {
-    serving.await.map_err(|error| Ended::Failed(format!("the API broke off: {error}")))
+pub(super) async fn ended(serving: JoinHandle<()>) -> Result<(), CommandError> {
+    serving.await.map_err(|error| CommandError::Failed(format!("the API broke off: {error}")))
 }

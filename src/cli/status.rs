@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::files::files;
 use super::print::{out, outln};
 use super::text::{iso, table, time};
-use super::{Ended, daemons, load_config, open_to_read};
+use super::{CommandError, daemons, load_config, open_to_read};
 use crate::config::Config;
 use crate::requests::{Overview, Reader, RequestKey, RequestRow, Status};
 
@@ -27,19 +27,19 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
+pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandError> {
     let config = load_config(config)?;
     let queue = open_to_read(&config)?;
     if let (Some(tag), Some(request_id)) = (&arguments.tag, &arguments.request_id) {
         let key = RequestKey { tag: tag.clone(), request_id: request_id.clone() };
-        let row = queue.find(&key)?.ok_or_else(|| Ended::Failed(format!("there is no request {key}")))?;
+        let row = queue.find(&key)?.ok_or_else(|| CommandError::Failed(format!("there is no request {key}")))?;
         one(&config, &row, arguments.json)?;
         let is_open = matches!(Status::parse(&row.status), Some(Status::Submitted | Status::Processing));
         if is_open
             && !arguments.json
-            && let Some(nobody) = daemons::find(queue.as_ref())?.nobody()
+            && let Some(line) = daemons::find(queue.as_ref())?.none_alive()
         {
-            outln!("\n{nobody}");
+            outln!("\n{line}");
         }
         return Ok(());
     }
@@ -60,17 +60,17 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     Ok(())
 }
 
-/// One request, and where its files are. The row is shown also where nothing can be signed.
-fn one(config: &Config, row: &RequestRow, json: bool) -> Result<(), Ended> {
+/// One request, and where its files are. The row is printed also where no link can be signed.
+fn one(config: &Config, row: &RequestRow, json: bool) -> Result<(), CommandError> {
     if json {
-        let (files, ended) = match files(config, row) {
+        let (files, result) = match files(config, row) {
             Ok(files) => (json!(files), Ok(())),
-            Err(ended) => (Value::Null, Err(ended)),
+            Err(error) => (Value::Null, Err(error)),
         };
         let mut whole = whole(row);
         whole["files"] = files;
         outln!("{whole}");
-        return ended;
+        return result;
     }
     print_one(row);
     let files = files(config, row)?;
@@ -127,7 +127,7 @@ fn fact((name, value): (String, Value)) -> [String; 2] {
     [name, text]
 }
 
-/// A row as JSON, under the table's own names.
+/// A row as JSON, under the names of the table's columns.
 fn whole(row: &RequestRow) -> Value {
     let parsed = |text: &Option<String>| {
         text.as_deref().map(|text| serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())))

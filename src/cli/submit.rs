@@ -11,7 +11,7 @@ use super::filters::{FilterArguments, find_job};
 use super::operate::audit;
 use super::print::outln;
 use super::progress::Progress;
-use super::{Ended, daemons, load_config, open_queue, print};
+use super::{CommandError, daemons, load_config, open_queue, print};
 use crate::config::{Config, Environment};
 use crate::intake::encryption::{self, Kept};
 use crate::intake::{self, Refusal, Submission, SubmissionError};
@@ -22,15 +22,15 @@ use crate::requests::{
 };
 use crate::worker::open::{self, OpenError};
 
-/// The key for protected files, where no file has it.
+/// The variable with the encryption key, where no file is given.
 const KEY_VARIABLE: &str = "EXHAUST_ENCRYPTION_KEY";
 
-/// How often a request that is waited for is looked at.
-const LOOK: Duration = Duration::from_millis(200);
-/// Every time this number of looks has passed, it also checks whether a daemon lives.
-const LOOK_FOR_DAEMONS: u32 = 10;
+/// How long between two reads of a request that is waited for.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// After each such number of reads it is checked whether a daemon is alive.
+const POLLS_PER_CHECK: u32 = 10;
 
-/// Write a request for reports of some batches; a running daemon takes it.
+/// Write a request for reports of some batches; a running daemon makes them.
 ///
 /// The same submission on the same day finds the request that exists (a FAILED one is tried again).
 #[derive(Debug, clap::Args)]
@@ -45,7 +45,7 @@ pub(super) struct Arguments {
     /// The request's id, unique within the tag; made from the submission if not given.
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
-    /// Who asks.
+    /// Who requests it.
     #[arg(long, value_name = "NAME")]
     requested_by: Option<String>,
     /// For which channel.
@@ -63,7 +63,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
+pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandError> {
     let config = load_config(config)?;
     let (row, mut request, encryption_key) = new_request(arguments, &config)?;
     if arguments.wait {
@@ -79,7 +79,10 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     }
     let submitted = queue.submit(&request)?;
     if submitted == Submitted::OtherKey {
-        return Err(Ended::Failed(format!("request {}: already submitted with another encryptionKey", request.key)));
+        return Err(CommandError::Failed(format!(
+            "request {}: already submitted with another encryptionKey",
+            request.key
+        )));
     }
     if submitted != Submitted::Exists {
         audit("submission", &request.key, "operator");
@@ -104,13 +107,16 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
         }
     }
     match (Status::parse(&row.status), row.err_message) {
-        (Some(Status::Failed), message) => Err(Ended::Failed(message.unwrap_or_else(|| "FAILED".to_owned()))),
+        (Some(Status::Failed), message) => Err(CommandError::Failed(message.unwrap_or_else(|| "FAILED".to_owned()))),
         _ => Ok(()),
     }
 }
 
-/// The submission, its row without a key for its files, and that key.
-fn new_request(arguments: &Arguments, config: &Config) -> Result<(intake::Row, NewRequest, Option<Password>), Ended> {
+/// The submission, its row without an encryption key, and that key.
+fn new_request(
+    arguments: &Arguments,
+    config: &Config,
+) -> Result<(intake::Row, NewRequest, Option<Password>), CommandError> {
     let Arguments { tag, requested_by, requested_channel, filters, .. } = arguments;
     let job = find_job(config, &arguments.job)?;
     let encryption_key = encryption_key(arguments.encryption_key_file.as_deref())?;
@@ -125,7 +131,7 @@ fn new_request(arguments: &Arguments, config: &Config) -> Result<(intake::Row, N
         encryption_key: encryption_key.as_ref(),
     };
     let row = intake::submission(job, &given, SystemClock.now()).map_err(|error| {
-        Ended::Usage(match error {
+        CommandError::Usage(match error {
             SubmissionError::Empty("jobConfig") => {
                 "which batches? Say it with --batch, --framework, --channel or --job-config".to_owned()
             }
@@ -148,7 +154,7 @@ fn new_request(arguments: &Arguments, config: &Config) -> Result<(intake::Row, N
     Ok((row, request, encryption_key))
 }
 
-/// What the row of this id has of a submission.
+/// The submission that the row of this id holds.
 fn stored(queue: &dyn ClientQueue, tag: &str, id: &str) -> Result<Option<intake::Stored>, QueueError> {
     let found = queue.find(&RequestKey { tag: tag.to_owned(), request_id: id.to_owned() })?;
     Ok(found.map(|row| {
@@ -157,56 +163,57 @@ fn stored(queue: &dyn ClientQueue, tag: &str, id: &str) -> Result<Option<intake:
     }))
 }
 
-/// The key for its files, from where no list of processes shows it.
-fn encryption_key(file: Option<&Path>) -> Result<Option<Password>, Ended> {
+/// The encryption key, from a file or the environment: a list of processes shows neither.
+fn encryption_key(file: Option<&Path>) -> Result<Option<Password>, CommandError> {
     let Some(file) = file else {
         let environment = Environment::process();
-        let key = environment.variable(KEY_VARIABLE).map_err(Ended::Usage)?;
+        let key = environment.variable(KEY_VARIABLE).map_err(CommandError::Usage)?;
         return Ok(key.map(|key| Password::new(key.to_owned())));
     };
     let read = if file == Path::new("-") { io::read_to_string(io::stdin()) } else { fs::read_to_string(file) };
-    let text = read.map_err(|error| Ended::Usage(format!("--encryption-key-file {}: {error}", file.display())))?;
+    let text =
+        read.map_err(|error| CommandError::Usage(format!("--encryption-key-file {}: {error}", file.display())))?;
     // The line end is the editor's, not the key's.
     let key = text.strip_suffix('\n').unwrap_or(&text);
     Ok(Some(Password::new(key.strip_suffix('\r').unwrap_or(key).to_owned())))
 }
 
-/// What the row keeps of it.
+/// What the row keeps of an encryption key.
 fn encryption(
     config: &Config,
     queue: &dyn ClientQueue,
     row: &RequestKey,
     key: &Password,
-) -> Result<NewEncryption, Ended> {
+) -> Result<NewEncryption, CommandError> {
     let made = queue.mark_scheme(row)?;
     let kept = encryption::keep(config.secrets_key.as_ref(), &row.tag, &row.request_id, key, made.as_deref());
-    let Kept { sealed, marks } = kept.map_err(|error| Ended::Failed(error.to_string()))?;
+    let Kept { sealed, marks } = kept.map_err(|error| CommandError::Failed(error.to_string()))?;
     let plain = || EncryptionKey::Plain(key.reveal().to_owned());
     Ok(NewEncryption { key: sealed.map_or_else(plain, EncryptionKey::Sealed), marks })
 }
 
-fn find(queue: &dyn ClientQueue, key: &RequestKey) -> Result<RequestRow, Ended> {
-    queue.find(key)?.ok_or_else(|| Ended::Failed(format!("request {key} has vanished from the table")))
+fn find(queue: &dyn ClientQueue, key: &RequestKey) -> Result<RequestRow, CommandError> {
+    queue.find(key)?.ok_or_else(|| CommandError::Failed(format!("request {key} has vanished from the table")))
 }
 
-fn wait(queue: &dyn Queue, key: &RequestKey) -> Result<RequestRow, Ended> {
+fn wait(queue: &dyn Queue, key: &RequestKey) -> Result<RequestRow, CommandError> {
     let progress = Progress::spinner();
-    // Nobody may come for it: that is said at once, and again where the last daemon goes meanwhile.
-    let (mut was_said, mut looks) = (false, 0);
+    // Where no daemon is alive that is said at once, and again where the last one ends meanwhile.
+    let (mut was_said, mut polls) = (false, 0);
     loop {
         let row = find(queue, key)?;
         if matches!(Status::parse(&row.status), Some(Status::Completed | Status::Failed)) {
             return Ok(row);
         }
-        if looks == 0 {
-            let nobody = daemons::find(queue)?.nobody();
-            if let (Some(nobody), false) = (&nobody, was_said) {
-                print::error_line(nobody);
+        if polls == 0 {
+            let none_alive = daemons::find(queue)?.none_alive();
+            if let (Some(line), false) = (&none_alive, was_said) {
+                print::error_line(line);
             }
-            was_said = nobody.is_some();
+            was_said = none_alive.is_some();
         }
-        looks = (looks + 1) % LOOK_FOR_DAEMONS;
+        polls = (polls + 1) % POLLS_PER_CHECK;
         progress.say(&format!("{} {}", key, row.status));
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }

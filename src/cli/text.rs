@@ -4,8 +4,7 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 
-/// Rows under headings, columns aligned on the left. Control characters are shown, not obeyed: much of what is printed
-/// was written by clients.
+/// Rows under headings, columns aligned on the left. Control characters are replaced: clients wrote most of this text.
 pub(super) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
     let mut lines = vec![headings.map(str::to_owned)];
     lines.extend(rows.iter().map(|row| row.each_ref().map(|cell| printable(cell))));
