@@ -23,7 +23,7 @@ const PIECE: usize = 64 << 10;
 
 /// The parts of a link after its path.
 #[derive(Debug, Default, serde::Deserialize)]
-pub(super) struct Signed {
+struct Signed {
     expires: Option<String>,
     signature: Option<String>,
 }
