@@ -9,7 +9,7 @@ use super::print::outln;
 use super::text::{iso, table, time};
 use super::{CommandError, block_on, load_config, open_app, open_to_read, signals};
 use crate::config::{Config, parse_duration};
-use crate::worker::retention::{Removed, Swept, sweep_and_tell};
+use crate::worker::retention::{Removed, Swept, sweep_with};
 
 /// Remove finished requests and their files that are older than `[worker] retention`.
 ///
@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandErr
                 removed.push(one);
             }
         };
-        Ok::<_, CommandError>(sweep_and_tell(&app, age, arguments.dry_run, &mut tell).await?)
+        Ok::<_, CommandError>(sweep_with(&app, age, arguments.dry_run, &mut tell).await?)
     })?;
     if arguments.json {
         outln!("{}", answer(arguments.dry_run, &swept, &removed));

@@ -66,7 +66,7 @@ pub(super) async fn serve(
         prepared: Arc::clone(&app.prepared),
     };
     let (stop, patience) = (app.stop.clone(), config.worker.stop_timeout);
-    Ok(tokio::spawn(async move { bound.serve(parts, settings, async move { stop.told().await }, patience).await }))
+    Ok(tokio::spawn(async move { bound.serve(parts, settings, async move { stop.requested().await }, patience).await }))
 }
 
 /// Waits until the API has ended.

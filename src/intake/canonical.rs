@@ -1,7 +1,7 @@
 //! What a jobConfig means, as text: equal for two that mean the same, different for all others.
 //!
-//! Request ids are hashes of it, so two submissions that could give different files must never have one text. What is not
-//! known here to mean the same therefore differs, even where no report shows it. The same are:
+//! Request ids are hashes of it, so two submissions that could give different files must never have one text. So two
+//! jobConfigs differ unless they are known to mean the same. These are the same:
 //!
 //! - objects with their keys in another order, except `sort_by`, whose first key leads;
 //! - numbers of equal decimal value, compared exactly; but after `contains`, `startsWith` and `endsWith` a number is a text,
@@ -9,11 +9,11 @@
 //! - lists with their values in another order or repeated, where the list means a set: `batchFilter`, the lists in
 //!   `batchFilters`, and the values of a content filter (one of, none of);
 //! - a key at its default and no key: `includeExpired`, `sort_by`, `reportPath`. The default of the latter is the job's, so
-//!   the path that counts is a part of the meaning: another default gives other files;
+//!   the resulting path is a part of the meaning: another default gives other files;
 //! - `contentFilters` and `searchFilter`, which are two names of one thing.
 //!
-//! Where nothing of that matters the text is canonical JSON by RFC 8785, as it was before meanings were compared: processes of
-//! both versions give one id then. Each part decides by itself how it reads, so no two meanings meet in one text.
+//! Where none of this applies the text is canonical JSON by RFC 8785, as in versions that did not compare meanings: processes
+//! of both versions give the same id then. Each part is written unambiguously, so no two meanings have one text.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 
 use super::number;
 
-/// The path that is not written: that of jobs which say none. Another one would change the ids of all others.
+/// The path that is left out: that of jobs without `report_path`. To leave out another one would change all ids.
 const USUAL_PATH: &str = "reports/";
 
 /// The meaning of an accepted jobConfig for a job whose files go to `report_path` by default.
@@ -113,7 +113,7 @@ fn list(values: impl Iterator<Item = String>) -> String {
     format!("[{}]", values.collect::<Vec<_>>().join(","))
 }
 
-/// With everything escaped that could end it.
+/// A JSON string, escaped.
 pub(super) fn text(text: &str) -> String {
     Value::from(text).to_string()
 }

@@ -1,9 +1,9 @@
-//! The encryption key of a request between the client that brings it and the file it opens: what makes a good one, how it
-//! is sealed in its row, and by what it is known again when it is wiped.
+//! The encryption key of a request, which is the password of its files: which keys are accepted, how a key is sealed in its
+//! row, and the mark by which the same key is recognised after it was wiped.
 //!
-//! Keys from `[secrets] key` are its HMAC-SHA256 over what they are for: it is a secret of the operator's, not somebody's
-//! password, so nothing stretches it. Sealed is with XChaCha20-Poly1305 under a random nonce; tag and request id go with
-//! it, so that a sealed key opens in its own row only.
+//! Keys derived from `[secrets] key` are its HMAC-SHA256 over their purpose. It is a secret of the operator and not a
+//! person's password, so it is not stretched. Keys are sealed with XChaCha20-Poly1305 under a random nonce; tag and request
+//! id are authenticated with it, so that a sealed key opens in its own row only.
 
 use std::num::NonZeroU32;
 
@@ -32,15 +32,15 @@ const KEYED: &str = "hmac1:";
 const SALTED: &str = "pbkdf2-2:";
 /// Marks of earlier versions, which stay valid.
 const SALTED_BEFORE: &str = "pbkdf2-1:";
-/// Slows down a reader of the table who guesses keys from marks: a mark outlives its file by years. OWASP's number of
-/// rounds for PBKDF2-HMAC-SHA256.
+/// Slows down a reader of the table who tries to guess keys by their marks: a mark is kept for years after its file. OWASP's
+/// number of rounds for PBKDF2-HMAC-SHA256.
 const ROUNDS: NonZeroU32 = NonZeroU32::new(600_000).unwrap();
 const ROUNDS_BEFORE: NonZeroU32 = NonZeroU32::new(50_000).unwrap();
 
-/// Why an encryption key cannot be had from its row, or not be put there.
+/// Why an encryption key cannot be read from its row, or not be written to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// This process was not told the secret; another may have been.
+    /// This process has no secret; another one may have it.
     #[error("encryptionKey is sealed, and this daemon has no [secrets] key to open it")]
     NoSecret,
     /// Sealed under another secret, for another row, or altered.
@@ -67,20 +67,19 @@ impl SealError {
 pub struct Kept {
     /// The key sealed, where `[secrets] key` is configured. Otherwise the row has to hold it plain.
     pub sealed: Option<String>,
-    /// What it is known by; the first is to be written. The second is made as the row's own mark is, where that is another
-    /// way: the row may be from before `[secrets] key` was configured, or from an earlier version.
+    /// Its marks. The first is the one to write. The second is made in the way of the row's own mark, where that is another
+    /// way: the row may be older than `[secrets] key`, or from an earlier version.
     pub marks: Vec<String>,
 }
 
-/// Whether [`keep`] takes long: a good part of a second of processor time, not some microseconds.
+/// Whether [`keep`] takes long: tenths of a second of processor time instead of microseconds.
 #[must_use]
 pub fn takes_long(secret: Option<&Secret>, made: Option<&str>) -> bool {
     secret.is_none()
         || made.is_some_and(|made| [SALTED, SALTED_BEFORE].iter().any(|way| way.trim_end_matches(':') == made))
 }
 
-/// Seals and marks a key for one row. `made`: how the mark was made that the row has already, what comes before its last
-/// colon.
+/// Seals and marks a key for one row. `made`: how the row's present mark was made, which is its text before the last colon.
 ///
 /// # Errors
 /// No random numbers.
@@ -124,7 +123,7 @@ pub fn open(secret: Option<&Secret>, tag: &str, request_id: &str, sealed: &str) 
 /// Whether a key can protect a file.
 ///
 /// # Errors
-/// It is too short, too long, or has characters that nobody can type and not every column holds.
+/// It is too short, too long, or has characters that cannot be typed or do not fit into every column.
 pub(super) fn judge(key: &Password, length: KeyLength) -> Result<(), Refusal> {
     let characters = key.reveal().chars().count();
     let is_good = match length {
@@ -134,7 +133,7 @@ pub(super) fn judge(key: &Password, length: KeyLength) -> Result<(), Refusal> {
     if !is_good {
         return Err(Refusal::KeyLength);
     }
-    // The last one stands for bytes that are no UTF-8: which key its client has nobody knows.
+    // The last one stands for bytes that were not UTF-8: the client's key is not known then.
     if key.reveal().contains(|c: char| c.is_control() || c == '\u{fffd}') {
         Err(Refusal::KeyCharacters)
     } else {
@@ -168,15 +167,14 @@ fn mac(key: &[u8], message: &[&[u8]]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-/// Under another secret the same key has another mark: which secret it was is said with it, so that nobody takes that for
-/// another key.
+/// Under another secret the same key has another mark. So the mark names the secret: marks of two secrets are not compared.
 fn keyed_mark(secret: &Secret, row: &[u8], key: &Password) -> String {
     let keyed = mac(&derive(secret, "encryption_mark"), &[row, key.reveal().as_bytes()]);
     let [a, b, c, d, ..] = derive(secret, "name of the secret");
     format!("{KEYED}{}:{}", BASE64.encode([a, b, c, d]), BASE64.encode(keyed))
 }
 
-/// The row is the salt: there are no two of one name.
+/// The row's key is the salt: it is unique.
 fn salted_mark(row: &[u8], key: &Password, rounds: NonZeroU32) -> [u8; 32] {
     let salt = [b"exhaustd encryption_mark ".as_slice(), row].concat();
     let mut mark = [0; 32];
@@ -184,7 +182,7 @@ fn salted_mark(row: &[u8], key: &Password, rounds: NonZeroU32) -> [u8; 32] {
     mark
 }
 
-/// No two keys of rows read the same.
+/// A row's key as bytes, unambiguously.
 fn row(tag: &str, request_id: &str) -> Vec<u8> {
     format!("{} {tag} {request_id} ", tag.len()).into_bytes()
 }

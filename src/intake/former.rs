@@ -1,5 +1,5 @@
-//! Request ids of before they compared meanings: SHA-1 over canonical JSON by RFC 8785, keys sorted by UTF-16 code units,
-//! numbers as ECMAScript writes them. Rows that were submitted under such an id are found for their day.
+//! Request ids of earlier versions, which did not compare meanings: SHA-1 over canonical JSON by RFC 8785, with keys sorted
+//! by UTF-16 code units and numbers as ECMAScript writes them. Rows that were submitted under such an id are found for a day.
 //!
 //! One deviation, for numbers that RFC 8785 does not admit: an integer that a double cannot hold keeps its digits.
 

@@ -1,4 +1,4 @@
-//! What names a request: the same submission on one day has one id, and no other has it.
+//! Request ids: equal submissions of one day have one id, and no other submission has it.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use sha1::{Digest, Sha1};
 use super::canonical::{self, meaning};
 use super::former;
 
-/// What makes two submissions the same one.
+/// Two submissions are the same one if all of this is equal.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Identity<'a> {
     /// The client's key.
@@ -38,7 +38,7 @@ impl Identity<'_> {
         sha1_hex(&format!("[{}]", self.parts().join(",")))
     }
 
-    /// The id where a row has the usual one and means something else: an earlier version rounded numbers, and others may
+    /// The id where a row of another meaning has the usual one: an earlier version rounded numbers, and other programs may
     /// insert rows under any id.
     pub(super) fn other_request_id(&self) -> String {
         sha1_hex(&format!("[\"another\",{}]", self.parts().join(",")))
@@ -59,7 +59,7 @@ impl Identity<'_> {
         parts
     }
 
-    /// The id that earlier versions gave. It rounds numbers, so that a row may have it that means something else.
+    /// The id that earlier versions gave. They rounded numbers, so a row of another meaning may have it.
     pub(super) fn former_request_id(&self) -> String {
         let parts = json!([
             self.tag,
@@ -85,7 +85,7 @@ fn with_our_names(job_config: &Value) -> Cow<'_, Value> {
     Cow::Owned(renamed)
 }
 
-/// The request id of a standalone job's slot, so that the primary key makes it exactly once.
+/// The request id of a standalone job's slot. The primary key ensures that the slot is made exactly once.
 #[must_use]
 pub fn slot_request_id(job_id: &str, slot: DateTime<Utc>) -> String {
     sha1_hex(&format!("{job_id} {}", slot.format("%Y-%m-%dT%H:%M:%SZ")))

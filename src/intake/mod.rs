@@ -1,5 +1,5 @@
-//! One row of the queue, understood: which batches, which file encoding, where to. Everything that can be decided without
-//! the platform's data is decided here, by one code for the daemon and for everybody who writes rows.
+//! Reads one row of the queue: which batches, which file encoding, which path. All that can be judged without the
+//! platform's data is judged here, by the same code for daemon, API and command line.
 //!
 //! Not here: whether a batch exists (`reports::filters`), and the table itself (`requests`).
 
@@ -19,20 +19,20 @@ use encryption::{LONGEST_KEY, SHORTEST_KEY};
 pub use identity::slot_request_id;
 pub use submission::{LONGEST_NAME, Row, Stored, Submission, SubmissionError, find_job, submission};
 
-/// A request that can be worked on.
+/// What an accepted row asks for.
 #[derive(Clone, Debug)]
 pub struct Order {
     /// Which batches.
     pub config: JobConfig,
     /// How its files are encoded.
     pub encoding: FileEncoding,
-    /// Under which password, if under any: then the encoding is that of what is inside.
+    /// The password, of a protected file: then the encoding is that of the file inside the archive.
     pub protection: Option<Protection>,
     /// Under which path of the store.
     pub report_path: ReportPath,
 }
 
-/// Why a request cannot be worked on, in words for the client. None of it passes by waiting.
+/// Why a row is refused, in words for the client. No later attempt can succeed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The row has no `request_data`.
@@ -52,13 +52,13 @@ pub enum Refusal {
     /// No such file format.
     #[error("output_format '{0}' is unknown; use one of: {known}", known = Format::names())]
     Format(String),
-    /// The path could leave the store, or does not read.
+    /// The path could leave the store, or is invalid.
     #[error("reportPath {0}")]
     Path(#[from] PathError),
-    /// A key that others can guess, or that its column does not hold.
+    /// The key is too short to be safe, or too long for its column.
     #[error("encryptionKey must have {SHORTEST_KEY} to {LONGEST_KEY} characters")]
     KeyLength,
-    /// A key that nobody can type.
+    /// The key has characters that cannot be typed.
     #[error("encryptionKey must be text without control characters")]
     KeyCharacters,
     /// The job wants protection and the request brings no key.
@@ -66,14 +66,14 @@ pub enum Refusal {
     KeyRequired,
 }
 
-/// What of a row decides whether it can be worked on.
+/// What decides whether a row is accepted.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
     /// The JSON text of the row.
     pub request_data: Option<&'a str>,
-    /// Bytes that it may have.
+    /// The most bytes of it.
     pub max_request_data: u64,
-    /// The password for its files, where it brings one.
+    /// The password for its files, if it has one.
     pub encryption_key: Option<&'a Password>,
     /// How long that may be.
     pub key_length: KeyLength,
@@ -82,9 +82,9 @@ pub struct Terms<'a> {
 /// How long the password of a request may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyLength {
-    /// A submission through our own API or command needs a strong one.
+    /// A submission through the API or the command line needs a strong one.
     Submitted,
-    /// Rows that other systems insert have whatever their clients gave.
+    /// Rows that other systems insert may have any password.
     Any,
 }
 
@@ -108,7 +108,7 @@ pub fn accept(job: &Job, terms: Terms<'_>) -> Result<Order, Refusal> {
             Some(Protection { password: key.clone(), zip: job.zip })
         }
     };
-    // The archive compresses.
+    // The archive is compressed itself.
     let compress = if protection.is_some() { Compress::None } else { job.compress };
     Ok(Order { config, encoding: FileEncoding { format, compress }, protection, report_path })
 }
@@ -127,8 +127,8 @@ impl Order {
     }
 }
 
-/// The channel globs that a row's `allowed_channels` holds. What does not read allows nothing: a limit that is broken
-/// must not become none.
+/// The channel globs in a row's `allowed_channels`. A value that cannot be read allows no channel: a broken limit must not
+/// become no limit.
 #[must_use]
 pub fn key_channels(allowed_channels: &str) -> Vec<String> {
     serde_json::from_str(allowed_channels).unwrap_or_default()

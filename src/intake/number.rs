@@ -1,11 +1,11 @@
-//! Numbers in one spelling each, exactly: 1, 1.0 and 1e0 are one number, and no two numbers are.
+//! The canonical spelling of a number, which is exact: 1, 1.0 and 1e0 have the same, and no two numbers do.
 
 /// The longest integer that is written out.
 const LONGEST: usize = 40;
 
-/// The canonical text of a JSON number. Whichever of the three spellings it is, it says the exact value, and the value
-/// decides which: as RFC 8785 has it, if a double holds the number as exactly as that says; a large integer by its digits;
-/// anything else by its significant digits and a power of ten, as in `-15e-1`.
+/// The canonical text of a JSON number. It gives the exact value in one of three forms, chosen by the value: as in RFC 8785,
+/// if that text is exact; a large integer by its digits; any other number by its significant digits and a power of ten, as
+/// in `-15e-1`.
 pub(super) fn canonical(text: &str) -> String {
     let exact = exact(text);
     if let Some(float) = text.parse::<f64>().ok().filter(|float| float.is_finite()) {

@@ -1,4 +1,4 @@
-//! A submission, from whichever door: judged as the daemon will judge its row, and given its identity.
+//! A submission, through the API or the command line: judged as the daemon will judge its row, and given its request id.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::outputs::{Format, Password};
 /// The most characters of a tag, of who asks and of a channel: what the table's columns hold.
 pub const LONGEST_NAME: usize = 50;
 
-/// What a client hands in.
+/// What a client submits.
 #[derive(Clone, Copy, Debug)]
 pub struct Submission<'a> {
     /// The client's key.
@@ -28,9 +28,9 @@ pub struct Submission<'a> {
     pub requested_by: Option<&'a str>,
     /// For which channel.
     pub requested_channel: Option<&'a str>,
-    /// JSON list of globs: the channels that the API key which brings it covers. `None`: no limit.
+    /// JSON list of globs: the channels that the client's API key covers. `None`: no limit.
     pub allowed_channels: Option<&'a str>,
-    /// The password for its files, where it brings one.
+    /// The password for its files, if it has one.
     pub encryption_key: Option<&'a Password>,
 }
 
@@ -67,21 +67,21 @@ pub enum SubmissionError {
     Refused(#[from] Refusal),
 }
 
-/// A submission in order: what its row will hold.
+/// An accepted submission: what its row will hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The same for the same submission on the same day, and for no other.
     pub request_id: String,
-    /// What earlier versions called it.
+    /// The id that earlier versions gave it.
     former_id: String,
-    /// What it is called where a row of another meaning has its name.
+    /// The id that it gets where a row of another meaning has its own.
     other_id: String,
     day: NaiveDate,
     /// JSON.
     pub request_data: String,
 }
 
-/// What a row of the table has of a submission.
+/// The fields of a stored row that make its identity.
 #[derive(Clone, Debug, Default)]
 pub struct Stored {
     /// The job's id.
@@ -125,7 +125,7 @@ impl Row {
         self.would_be(job, tag, stored).is_some_and(|id| id == self.request_id)
     }
 
-    /// The id of a stored row, made anew. `None`: it does not read.
+    /// The id of a stored row, computed again. `None` if the row cannot be read.
     fn would_be(&self, job: &Job, tag: &str, stored: &Stored) -> Option<String> {
         let data: Value = serde_json::from_str(stored.request_data.as_deref()?).ok()?;
         let id = Identity {
@@ -146,7 +146,7 @@ impl Row {
 /// The configured job of this id or alias.
 ///
 /// # Errors
-/// There is none; the error names those there are.
+/// There is no such job; the error names all that there are.
 pub fn find_job<'a>(jobs: &'a [Arc<Job>], name: &str) -> Result<&'a Arc<Job>, SubmissionError> {
     if name.is_empty() {
         return Err(SubmissionError::Empty("jobId"));
@@ -160,7 +160,7 @@ pub fn find_job<'a>(jobs: &'a [Arc<Job>], name: &str) -> Result<&'a Arc<Job>, Su
 /// Judges a submission as far as that goes without the platform's data, and names its request.
 ///
 /// # Errors
-/// Whatever the daemon would refuse, in the same words, and what the table's columns do not hold.
+/// What the daemon would refuse, in the same words, and what does not fit into the table's columns.
 pub fn submission(job: &Job, given: &Submission<'_>, now: DateTime<Utc>) -> Result<Row, SubmissionError> {
     let Submission { tag, job_config, output_format, requested_by, requested_channel, encryption_key, .. } = *given;
     // `CSV` is `csv`: the same submission.

@@ -1,5 +1,5 @@
-//! What of each held request is stored. The lease notes it in the rows (`processed_batches`), so that whoever goes on
-//! with a request after a crash, a stop or a failure makes only what is missing.
+//! Which files of each claimed request are stored. The lease notes them in the rows (`processed_batches`), so that the next
+//! attempt, after a crash, a stop or a failure, makes only the missing ones.
 //!
 //! Files get their names through it ([`Checkpoint::place`]): none appears that it does not know, and none once its request
 //! is being written back.
@@ -36,7 +36,7 @@ pub struct StoredBatch {
     pub key: String,
     /// Its size.
     pub bytes: u64,
-    /// Its checksum: it is noted before a loss of power can do it no harm, so whoever goes on with it reads it first.
+    /// Its checksum. A file is noted before it is synced, and a loss of power may change it: the next attempt reads it first.
     pub crc32: u32,
     /// Its rows, and where the other enrolments went.
     #[serde(flatten)]
@@ -54,7 +54,7 @@ impl StoredBatch {
 }
 
 impl Processed {
-    /// Reads what a row holds; anything that does not read is nothing, and is made again.
+    /// Reads what a row holds. `None` if that cannot be read: its files are made again.
     #[must_use]
     pub(super) fn parse(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
@@ -62,13 +62,12 @@ impl Processed {
 }
 
 /// Names everything that decides a file's bytes besides batch and data: the program's version, the report, its options,
-/// the encoding, and for a protected one what the row has in place of its password. That it changes with the password is
-/// all that is asked: a plain one stands beside it in the row, and both go together (`requests`); from a sealed one
-/// nothing can be read.
+/// the encoding, and for a protected file what the row has as its password. It only has to change with the password: a plain
+/// password is in the row beside it, and both are wiped together (`requests`); a sealed one reveals nothing.
 #[must_use]
 pub(super) fn fingerprint(job: &Job, encoding: FileEncoding, key: Option<&EncryptionKey>) -> String {
     let mut hasher = DefaultHasher::new();
-    // What was stored before batches were judged has nothing to judge a request by, and is made again.
+    // Files that were stored before batches were judged have no quality noted, and are made again.
     ("judged", env!("CARGO_PKG_VERSION"), job.report.name(), &job.options, job.csv, encoding).hash(&mut hasher);
     if let Some(key) = key {
         (job.zip, key).hash(&mut hasher);
@@ -80,7 +79,7 @@ pub(super) fn fingerprint(job: &Job, encoding: FileEncoding, key: Option<&Encryp
 #[derive(Debug, Default)]
 pub(super) struct Checkpoint {
     accounts: Mutex<BTreeMap<RequestKey, Account>>,
-    /// Told when a file is in its place, or could not get there.
+    /// Notified when a file has its name, or could not get it.
     placed: Condvar,
 }
 
@@ -92,14 +91,14 @@ struct Account {
     noted: usize,
     /// Files that are being put in their place just now.
     placing: usize,
-    /// It is being written back: no file of it appears any more, soon the claim does not hold it, and nothing is lost
-    /// with it.
+    /// It is being written back: no further file of it gets its name, and the claim will soon not hold it any more, which
+    /// is then no lost claim.
     ending: bool,
 }
 
 impl Account {
     fn json(&self) -> Option<String> {
-        // Texts and numbers only: there is nothing in it that JSON cannot hold.
+        // Texts and numbers only: JSON can hold all of it.
         (self.processed.batches.len() != self.noted).then(|| serde_json::to_string(&self.processed).ok()).flatten()
     }
 }
@@ -122,16 +121,16 @@ impl Checkpoint {
         Self { accounts: Mutex::new(accounts), placed: Condvar::new() }
     }
 
-    /// This is stored already, by an earlier attempt.
+    /// Notes what an earlier attempt has stored. The row knows it.
     pub(super) fn resume(&self, key: &RequestKey, processed: Processed) {
         if let Some(account) = self.lock().get_mut(key) {
             (account.noted, account.processed) = (processed.batches.len(), processed);
         }
     }
 
-    /// Lets `place` put one more file of a request in its place, and notes it. `None`: the request is being written back,
-    /// or the claim does not hold it any more, and `place` was not called. Whoever writes it back waits for those who
-    /// were let ([`Checkpoint::wait_for_placed`]), so that every file that is there is in what the row gets.
+    /// Calls `place`, which gives one more file of a request its name, and notes the file. `None`: the request is being
+    /// written back, or the claim does not hold it any more, and `place` was not called. A write-back waits until calls in
+    /// progress have returned ([`Checkpoint::wait_for_placed`]), so the row gets every file that has its name.
     pub(super) fn place<E>(
         &self,
         key: &RequestKey,
@@ -155,7 +154,7 @@ impl Checkpoint {
         self.lock().get(key).is_some_and(|account| !account.ending)
     }
 
-    /// The request is being written back; `true`: files of it are being put in their place just now.
+    /// The request is being written back. `true`: files of it are being given their names now.
     pub(super) fn ends(&self, key: &RequestKey) -> bool {
         self.lock().get_mut(key).is_some_and(|account| {
             account.ending = true;
@@ -163,8 +162,8 @@ impl Checkpoint {
         })
     }
 
-    /// Waits until no file of these requests is being put in its place any more, but not for ever: then it is `false`, and
-    /// nobody else waits for them. Blocks.
+    /// Waits until no file of these requests is being given its name, for at most `patience`. After that it is `false`, and
+    /// no later call waits for these files. Blocks.
     pub(super) fn wait_for_placed(&self, keys: &[RequestKey], patience: Duration) -> bool {
         let busy = |accounts: &mut BTreeMap<RequestKey, Account>| {
             keys.iter().any(|key| accounts.get(key).is_some_and(|account| account.placing > 0))
@@ -179,14 +178,14 @@ impl Checkpoint {
         !waited.timed_out()
     }
 
-    /// What is stored of it cannot be relied on: whoever goes on with it makes all of it again.
+    /// What is stored of it cannot be relied on: the next attempt makes all of it again.
     pub(super) fn forget(&self, key: &RequestKey) {
         if let Some(account) = self.lock().get_mut(key) {
             account.processed.batches.clear();
         }
     }
 
-    /// The claim does not hold it any more; `false` if that comes as no surprise.
+    /// The claim does not hold it any more. `false` if that was expected, because it is being written back.
     pub(super) fn release(&self, key: &RequestKey) -> bool {
         self.lock().remove(key).is_some_and(|account| !account.ending)
     }
@@ -216,12 +215,12 @@ impl Checkpoint {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<RequestKey, Account>> {
-        // What is in it stays right whatever panicked while it was held.
+        // Its content stays consistent, even if a thread panicked while it held the lock.
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A file on its way to its place, until it is there, or is not, or whoever brought it there panicked.
+/// A file that is being given its name, until that has succeeded, failed or panicked.
 struct Placing<'a> {
     checkpoint: &'a Checkpoint,
     key: &'a RequestKey,
@@ -230,9 +229,9 @@ struct Placing<'a> {
 
 impl Drop for Placing<'_> {
     fn drop(&mut self) {
-        // No account: the claim was lost meanwhile, and nobody waits.
+        // No account: the claim was lost meanwhile, and no write-back waits.
         if let Some(account) = self.checkpoint.lock().get_mut(self.key) {
-            // Zero: it has taken too long, and nobody waits any more.
+            // Zero: it has taken too long, and the write-back has stopped waiting.
             account.placing = account.placing.saturating_sub(1);
             account.processed.batches.extend(self.stored.take());
         }

@@ -29,7 +29,7 @@ impl Cpu {
         F: FnOnce() -> T + Send + 'static,
     {
         let (answer, asked) = oneshot::channel();
-        // The receiver is gone only if the caller was dropped; then nobody wants the answer.
+        // The receiver is gone only if the caller was dropped; then the answer is not needed.
         self.0.spawn(move || drop(answer.send(caught(work))));
         asked.await.unwrap_or_else(|_| Err(Panicked("the worker thread ended".to_owned())))
     }

@@ -1,7 +1,7 @@
 //! Named places at which tests stop, slow down or crash the program, in debug builds only: a release build has none.
 //!
 //! `EXHAUST_TEST_POINT=PLACE[=SUBJECT][#N]:ACTION`: from the N-th time on (the first, unless said) that PLACE is reached
-//! (with SUBJECT, where given), `pause` says so on stderr and stays there for ever, `abort` ends the process as a crash
+//! (with SUBJECT, where given), `pause` says so on stderr and stays there, `abort` ends the process as a crash
 //! does, `delay=MILLISECONDS` waits, `until=FILE` says so and waits until there is such a file. Several are joined by `;`. Places: `claimed`, `loading`, `generating` (subject:
 //! batch id), `stretch` (batch id; before each is loaded), `written` (batch id; the file is rendered and not finished),
 //! `placed` (batch id; the file is there, the checkpoint does not know it yet), `stored` (batch id), `writing-back` (request

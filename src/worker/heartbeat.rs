@@ -1,5 +1,5 @@
-//! Says three times per lease that this daemon lives, in a row of its own, and takes the row away when it stops. Nothing
-//! that is claimed depends on it: it is for people who wonder whether somebody works.
+//! Writes three times per lease that this daemon lives, to a row of its own, and removes the row when it stops. No claim
+//! depends on it: it tells operators which daemons work.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,19 +11,19 @@ use super::AppContext;
 use crate::requests::{Heartbeat, QueueError};
 
 /// How long a stop waits for the row to be gone.
-const LAST: Duration = Duration::from_secs(2);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The heartbeat of this daemon, until it is ended.
 #[derive(Debug)]
-pub(super) struct Beating {
+pub(super) struct HeartbeatTask {
     id: String,
     end: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
-impl Beating {
-    /// Begins, with a first beat at once.
-    pub(super) fn begin(app: &AppContext) -> Self {
+impl HeartbeatTask {
+    /// Starts, with a first heartbeat at once.
+    pub(super) fn start(app: &AppContext) -> Self {
         let (name, pid) = (gethostname::gethostname().to_string_lossy().into_owned(), std::process::id());
         // Containers share names and process numbers. Without a random number two of them might share a row.
         let random = getrandom::u64().unwrap_or_default();
@@ -33,7 +33,7 @@ impl Beating {
         Self { id, end, task }
     }
 
-    /// Stops, and removes the row: nobody takes this daemon for one that has died.
+    /// Stops, and removes the row, so that this daemon does not look like one that has died.
     pub(super) async fn end(self, app: &AppContext) {
         drop(self.end);
         let removed = async {
@@ -42,7 +42,7 @@ impl Beating {
             let id = self.id;
             app.ask(move |queue| queue.leave(&id)).await
         };
-        match tokio::time::timeout(LAST, removed).await {
+        match tokio::time::timeout(LEAVE_TIMEOUT, removed).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => log::debug!("the heartbeat's row is left error={error}"),
             Err(_) => log::debug!("the heartbeat's row is left: no answer"),
@@ -51,21 +51,21 @@ impl Beating {
 }
 
 async fn beat(app: AppContext, id: String, name: String, pid: u32, mut ended: oneshot::Receiver<()>) {
-    let mut is_heard = true;
+    let mut is_written = true;
     loop {
         let heartbeat = of(&app, id.clone(), name.clone(), pid);
-        let apart = heartbeat.lease / 3;
-        let told: Result<(), QueueError> = app.ask(move |queue| queue.beat(&heartbeat)).await;
-        match &told {
-            Ok(()) if !is_heard => log::info!("the heartbeat is written again"),
-            Err(error) if is_heard => {
+        let interval = heartbeat.lease / 3;
+        let written: Result<(), QueueError> = app.ask(move |queue| queue.beat(&heartbeat)).await;
+        match &written {
+            Ok(()) if !is_written => log::info!("the heartbeat is written again"),
+            Err(error) if is_written => {
                 log::warn!("the heartbeat is not written, others take this daemon for dead error={error}");
             }
             Ok(()) | Err(_) => {}
         }
-        is_heard = told.is_ok();
+        is_written = written.is_ok();
         tokio::select! {
-            () = tokio::time::sleep(apart) => {}
+            () = tokio::time::sleep(interval) => {}
             _ = &mut ended => return,
         }
     }

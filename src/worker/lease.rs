@@ -1,5 +1,5 @@
-//! Keeps claimed rows ours while they are worked on: the claim is renewed three times per lease, in the background, and
-//! what is stored by then is noted with it. How long a report takes is nobody's business here.
+//! Keeps claimed rows while they are worked on: the claim is renewed three times per lease, in the background, and what is
+//! stored by then is noted with it. How long a report takes plays no part.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use super::checkpoint::Checkpoint;
 use super::{AppContext, Progress};
 use crate::requests::{Claim, RequestKey};
 
-/// A renewal that the database did not answer is tried again after this long, or sooner with a short lease: while the
-/// database was away others could not take the rows either, so whoever comes first afterwards has them.
-const AGAIN: Duration = Duration::from_secs(1);
+/// A renewal that the database did not answer is tried again after this long, or sooner with a short lease. While the
+/// database was away no other daemon could take the rows, so the first one to come back has them.
+const RETRY: Duration = Duration::from_secs(1);
 
-/// How long a store may take to give a file its name before nobody waits for it.
-const PLACING: Duration = Duration::from_secs(5);
+/// How long a write-back waits for the store to give a file its name.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A claim that is being renewed, until it is dropped.
 #[derive(Debug)]
@@ -40,20 +40,20 @@ impl Lease {
         Self { token: claim.token.clone(), since: Instant::now(), checkpoint, renewal, progress }
     }
 
-    /// What fences the write-back.
+    /// The claim's token, which fences every write.
     #[must_use]
     pub(super) fn token(&self) -> &str {
         &self.token
     }
 
-    /// The rows that it holds.
+    /// What is stored of the requests that it holds.
     #[must_use]
     pub(super) const fn checkpoint(&self) -> &Arc<Checkpoint> {
         &self.checkpoint
     }
 
-    /// From here on no file of these requests appears, and what has appeared the checkpoint knows: they are written back, and
-    /// whoever goes on with them makes only what is missing.
+    /// To be called before these requests are written back: from here on no file of them gets its name, and the checkpoint
+    /// knows every one that has, so that a later attempt makes only what is missing.
     pub(super) async fn close(&self, keys: &[RequestKey]) {
         let mut busy = keys.to_vec();
         busy.retain(|key| self.checkpoint.ends(key));
@@ -61,9 +61,9 @@ impl Lease {
             return;
         }
         let checkpoint = Arc::clone(&self.checkpoint);
-        let waiting = tokio::task::spawn_blocking(move || checkpoint.wait_for_placed(&busy, PLACING));
+        let waiting = tokio::task::spawn_blocking(move || checkpoint.wait_for_placed(&busy, PLACE_TIMEOUT));
         if !waiting.await.unwrap_or(false) {
-            log::warn!("the store does not answer, a file that appears later is nobody's claim={}", self.token);
+            log::warn!("the store does not answer, a file that appears later is an orphan claim={}", self.token);
         }
     }
 
@@ -110,7 +110,7 @@ async fn renew(app: AppContext, token: String, checkpoint: Arc<Checkpoint>, dura
                 }
             }
             Err(error) => {
-                wait = AGAIN.min(duration / 10);
+                wait = RETRY.min(duration / 10);
                 log::warn!("claim could not be renewed claim={token} rows={} error={error}", entries.len());
             }
         }

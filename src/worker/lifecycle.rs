@@ -1,4 +1,5 @@
-//! The daemon's life: wait for the database, scan when due, stop in order. And `run --once`, its life in one breath.
+//! The daemon's life: it waits for the database, scans the jobs that are due, and stops in order. And `run --once`, which
+//! scans until nothing is left.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,9 +12,9 @@ use tokio::task::JoinSet;
 
 use super::back_off::BackOff;
 use super::dependencies::still_down;
-use super::heartbeat::Beating;
+use super::heartbeat::HeartbeatTask;
 use super::scan::{scan, scan_suspect};
-use super::schedule::{AlarmClock, Busy, Timetable};
+use super::schedule::{Busy, Ticker, Timetable};
 use super::summary::Summary;
 use super::{AppContext, retention, supervisor, wake};
 use crate::config::checked::{Job, Mode};
@@ -22,33 +23,33 @@ use crate::metrics::ScanOutcome;
 use crate::requests::{NewRequest, Queue, QueueError, RequestKey};
 
 /// The tag of rows that standalone jobs make for themselves.
-pub const STANDALONE_TAG: &str = "exhaustd";
+const STANDALONE_TAG: &str = "exhaustd";
 
-/// How often what is over is removed.
+/// How often retention removes old rows and files.
 const SWEEP: Duration = Duration::from_hours(1);
 
-/// Why the daemon ended although nobody told it to.
+/// Why the daemon ended although it was not told to.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The database refuses, or (with `--once`) cannot be reached.
     #[error(transparent)]
     Queue(#[from] QueueError),
-    /// The alarm clock.
+    /// The clock that wakes it.
     #[error("the scheduler cannot start: {0}")]
     Scheduler(#[from] tokio_cron_scheduler::JobSchedulerError),
 }
 
-/// Applies migrations, unless jobs.toml says not to; waits with back-off while the database cannot be reached.
+/// Applies migrations, unless jobs.toml says not to. Waits with back-off while the database cannot be reached.
 pub async fn prepare(app: &AppContext) -> Result<(), QueueError> {
     let mut back_off = BackOff::AT_START;
     loop {
-        match brought_up(app).await {
+        match migrate_or_check(app).await {
             Err(error) if error.may_pass() && !app.stop.is_set() => {
                 let wait = back_off.next_wait();
                 log::warn!("database not reachable, waiting wait_ms={} error={error}", wait.as_millis());
                 tokio::select! {
                     () = tokio::time::sleep(wait) => {}
-                    () = app.stop.told() => {}
+                    () = app.stop.requested() => {}
                 }
             }
             answer => {
@@ -59,9 +60,9 @@ pub async fn prepare(app: &AppContext) -> Result<(), QueueError> {
     }
 }
 
-/// Brings the table to what this program needs. An index on a large table takes its time, so only the first question is
-/// one that must be answered soon.
-async fn brought_up(app: &AppContext) -> Result<(), QueueError> {
+/// Applies the migrations, or checks that none is missing. An index on a large table takes its time, so only the first
+/// call has a time-out.
+async fn migrate_or_check(app: &AppContext) -> Result<(), QueueError> {
     app.ask(|queue| queue.now()).await?;
     let (queue, migrate) = (Arc::clone(&app.queue), app.config.get().database.migrate);
     let asked =
@@ -72,7 +73,7 @@ async fn brought_up(app: &AppContext) -> Result<(), QueueError> {
 /// The daemon: scans due jobs until it is told to stop, then gives work in progress `stop_timeout` to end or to be
 /// handed back.
 pub async fn run(app: &AppContext) -> Result<(), RunError> {
-    let (alarm, mut rung) = AlarmClock::start().await?;
+    let (ticker, mut ticks) = Ticker::start().await?;
     // A supervisor must not kill a daemon that waits for its database.
     supervisor::ready("waiting for the database");
     {
@@ -81,11 +82,11 @@ pub async fn run(app: &AppContext) -> Result<(), RunError> {
         loop {
             tokio::select! {
                 prepared = &mut prepared => break prepared?,
-                _ = rung.recv() => supervisor::alive(),
+                _ = ticks.recv() => supervisor::alive(),
             }
         }
     }
-    let heartbeat = Beating::begin(app);
+    let heartbeat = HeartbeatTask::start(app);
     let mut config = app.config.get();
     let mut timetable = Timetable::new(&config.jobs, config.timezone, app.clock.now());
     let mut woken = wake::listen(app.queue.clone());
@@ -93,12 +94,12 @@ pub async fn run(app: &AppContext) -> Result<(), RunError> {
     let mut sweep_from = Instant::now();
     log::info!("daemon ready jobs={} threads={}", config.jobs.len(), config.worker.threads);
     supervisor::status("working");
-    tokio::spawn(tell_what_is_left_alone(app.clone()));
-    tokio::spawn(tell_what_can_never_be_claimed(app.clone()));
+    tokio::spawn(log_rows_left_alone(app.clone()));
+    tokio::spawn(log_unclaimable_rows(app.clone()));
     while !app.stop.is_set() {
         tokio::select! {
-            () = app.stop.told() => break,
-            _ = rung.recv() => supervisor::alive(),
+            () = app.stop.requested() => break,
+            _ = ticks.recv() => supervisor::alive(),
             Some(()) = woken.recv() => timetable.wake(),
             Some(_) = scans.join_next() => {}
         }
@@ -121,7 +122,7 @@ pub async fn run(app: &AppContext) -> Result<(), RunError> {
     }
     supervisor::stopping();
     log::info!("stopping scans={}", scans.len());
-    alarm.stop().await?;
+    ticker.stop().await?;
     let patience = || app.config.get().worker.stop_timeout;
     let ended = app.stop.bound(patience, async { while scans.join_next().await.is_some() {} }).await;
     heartbeat.end(app).await;
@@ -131,8 +132,8 @@ pub async fn run(app: &AppContext) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Says once which rows this daemon will not touch: nobody should wait for them in vain.
-async fn tell_what_is_left_alone(app: AppContext) {
+/// Logs once which rows this daemon leaves alone, so that no operator waits for them.
+async fn log_rows_left_alone(app: AppContext) {
     // Over ten million rows this takes seconds, and nothing waits for it.
     let overview = match app.ask(|queue| queue.overview()).await {
         Ok(overview) => overview,
@@ -152,29 +153,29 @@ async fn tell_what_is_left_alone(app: AppContext) {
     }
 }
 
-/// Says of rows that can never be claimed that they are there: at the start, and once more where there are more of them.
-async fn tell_what_can_never_be_claimed(app: AppContext) {
+/// Logs that there are rows which can never be claimed: at the start, and again when there are more of them.
+async fn log_unclaimable_rows(app: AppContext) {
     /// How often the table is looked over.
     const EVERY: Duration = Duration::from_mins(10);
-    let mut told = 0;
+    let mut logged = 0;
     loop {
         let names: Vec<String> = app.config.get().jobs.iter().flat_map(|job| job.names().map(str::to_owned)).collect();
         match app.ask(move |queue| queue.unclaimable(&names)).await {
-            Ok(found) if found.rows > told => {
+            Ok(found) if found.rows > logged => {
                 log::warn!("rows can never be claimed rows={} first={:?}", found.rows, found.first);
-                told = found.rows;
+                logged = found.rows;
             }
             Ok(_) => {}
             Err(error) => log::debug!("the table was not looked over error={error}"),
         }
         tokio::select! {
-            () = app.stop.told() => return,
+            () = app.stop.requested() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
     }
 }
 
-/// Removes what is over. A failure is logged; the next sweep tries again.
+/// Removes old rows and files. A failure is logged; the next sweep tries again.
 async fn sweep(app: AppContext, retention: Duration) {
     if let Err(error) = retention::sweep(&app, retention, false).await {
         log::error!("retention broke off, it is tried again later error={error}");
@@ -241,12 +242,12 @@ async fn drain(app: &AppContext, jobs: &[Arc<Job>]) -> Result<Drained, QueueErro
 /// the end.
 pub async fn run_once(app: &AppContext) -> Result<Option<Summary>, RunError> {
     let patience = || app.config.get().worker.stop_timeout;
-    app.stop.bound(patience, work_off(app)).await.transpose()
+    app.stop.bound(patience, prepare_and_scan(app)).await.transpose()
 }
 
-async fn work_off(app: &AppContext) -> Result<Summary, RunError> {
+async fn prepare_and_scan(app: &AppContext) -> Result<Summary, RunError> {
     prepare(app).await?;
-    let heartbeat = Beating::begin(app);
+    let heartbeat = HeartbeatTask::start(app);
     let worked = scan_all(app).await;
     heartbeat.end(app).await;
     worked

@@ -1,8 +1,7 @@
-//! What is over goes: finished rows that are old enough with their files, files that no row names, files that were
-//! never finished.
+//! Removes what is old: finished rows with their files, files that no row names, and files that were never finished.
 //!
-//! Files first, then the row: killed in between, the row is left, and the next sweep finds it again. Small steps with a
-//! breath between them, so that nobody waits for a sweep. Several at a time only find less to do.
+//! Files first, then the row: after a kill in between the row is left, and the next sweep finds it again. It works in small
+//! steps with pauses, so that it holds up no other work. Several sweeps at a time do no harm.
 //!
 //! Rows of jobs that are not configured are another system's, and so are their files.
 
@@ -19,7 +18,7 @@ use crate::requests::{Finished, QueueError, RequestKey};
 /// Rows or files of one step.
 const STEP: u32 = 100;
 /// Between two steps.
-const BREATH: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What a sweep removed, or with a dry run would have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,26 +53,26 @@ pub enum Removed {
     Orphan(StoredReport),
 }
 
-/// Removes what ended longer ago than `retention`, until nothing is left or the app is told to stop. With `dry_run`
+/// Removes what ended longer ago than `retention`, until nothing is left or a stop is requested. With `dry_run`
 /// everything is only counted.
 ///
 /// # Errors
 /// The database cannot be reached or refuses. What was removed until then is gone for good; the next sweep goes on.
 pub async fn sweep(app: &AppContext, retention: Duration, dry_run: bool) -> Result<Swept, QueueError> {
-    sweep_and_tell(app, retention, dry_run, &mut |_| {}).await
+    sweep_with(app, retention, dry_run, &mut |_| {}).await
 }
 
-/// As [`sweep`], telling of each row and orphan as it goes.
+/// As [`sweep`], with a call of `report` for each row and orphan that is removed.
 ///
 /// # Errors
 /// As [`sweep`].
-pub async fn sweep_and_tell(
+pub async fn sweep_with(
     app: &AppContext,
     retention: Duration,
     dry_run: bool,
-    tell: &mut (dyn FnMut(Removed) + Send + Sync),
+    report: &mut (dyn FnMut(Removed) + Send + Sync),
 ) -> Result<Swept, QueueError> {
-    let mut sweep = Sweep { app, retention, dry_run, is_our_table: None, swept: Swept::default(), tell };
+    let mut sweep = Sweep { app, retention, dry_run, is_our_table: None, swept: Swept::default(), report };
     let ended = sweep.all().await;
     let Swept { rows, files, orphans, bytes, kept } = sweep.swept;
     let mode = if dry_run { " dry_run=true" } else { "" };
@@ -85,10 +84,10 @@ struct Sweep<'a> {
     app: &'a AppContext,
     retention: Duration,
     dry_run: bool,
-    /// Whether the table has rows of our jobs, once somebody asked.
+    /// Whether the table has rows of our jobs, once that was looked up.
     is_our_table: Option<bool>,
     swept: Swept,
-    tell: &'a mut (dyn FnMut(Removed) + Send + Sync),
+    report: &'a mut (dyn FnMut(Removed) + Send + Sync),
 }
 
 /// What became of the files of one row: how many there were and their bytes.
@@ -129,7 +128,7 @@ impl Sweep<'_> {
                 break;
             }
             if found {
-                self.breathe().await;
+                self.pause().await;
             }
         }
         Ok(())
@@ -167,7 +166,7 @@ impl Sweep<'_> {
             if is_gone {
                 self.swept.rows += 1;
                 log::debug!("retention row={} job={job_id} files={files} bytes={bytes}", row.key);
-                (self.tell)(Removed::Row { row, job_id: job_id.to_owned(), files, bytes });
+                (self.report)(Removed::Row { row, job_id: job_id.to_owned(), files, bytes });
             }
         }
         Ok(())
@@ -179,7 +178,7 @@ impl Sweep<'_> {
         SystemTime::from(now).checked_sub(age)
     }
 
-    /// The first refusal is told, the others are counted: a store that is down refuses every file.
+    /// The first refusal is a warning, the others are counted: a store that is down refuses every file.
     fn refused(&mut self, what: &dyn std::fmt::Display, error: &StoreError) {
         self.swept.kept += 1;
         let level = if self.swept.kept == 1 { log::Level::Warn } else { log::Level::Debug };
@@ -189,10 +188,10 @@ impl Sweep<'_> {
         );
     }
 
-    async fn breathe(&self) {
+    async fn pause(&self) {
         tokio::select! {
-            () = tokio::time::sleep(BREATH) => {}
-            () = self.app.stop.told() => {}
+            () = tokio::time::sleep(PAUSE) => {}
+            () = self.app.stop.requested() => {}
         }
     }
 }

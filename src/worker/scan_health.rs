@@ -1,4 +1,4 @@
-//! How each job's scans end: counted, and kept for whoever asks whether all is well.
+//! How each job's scans end: counted, and kept for the health checks.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use crate::config::checked::Job;
 use crate::metrics::{Metrics, ScanOutcome};
 
-/// Jobs whose scans have not ended well, and since when.
+/// Jobs whose last scan failed, and since when their scans fail.
 #[derive(Debug, Default)]
 pub struct ScanHealth(Mutex<BTreeMap<String, Trouble>>);
 

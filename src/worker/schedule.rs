@@ -1,5 +1,4 @@
-//! When to scan what. The only user of tokio-cron-scheduler, and that only as an alarm clock: once a second it says
-//! "look". What is due is computed from each job's cron expression in its time zone, because the crate freezes the
+//! When to scan which jobs. The only user of tokio-cron-scheduler, which only ticks once a second. What is due is computed from each job's cron expression in its time zone, because the crate freezes the
 //! zone's offset when a job is added, lets runs overlap and may lose ticks.
 
 use std::collections::BTreeSet;
@@ -17,27 +16,27 @@ use crate::config::cron::Cron;
 /// reason that passes must not wait for the next night.
 const STANDALONE_SCAN: &str = "*/30 * * * * *";
 
-/// Rings once a second, until it is stopped.
-pub(super) struct AlarmClock {
+/// Ticks once a second, until it is stopped.
+pub(super) struct Ticker {
     scheduler: JobScheduler,
 }
 
-impl AlarmClock {
-    /// Starts ringing on the returned channel. A ring that nobody has heard yet is not added to.
+impl Ticker {
+    /// Starts to tick on the returned channel. One tick that waits is enough.
     pub(super) async fn start() -> Result<(Self, mpsc::Receiver<()>), JobSchedulerError> {
-        let (ring, rung) = mpsc::channel(1);
+        let (sender, ticks) = mpsc::channel(1);
         let scheduler = JobScheduler::new().await?;
         scheduler
             .add(Alarm::new("* * * * * *", move |_, _| {
-                // Full: the last ring is still unheard.
-                let _ = ring.try_send(());
+                // Full: a tick waits already.
+                let _ = sender.try_send(());
             })?)
             .await?;
         scheduler.start().await?;
-        Ok((Self { scheduler }, rung))
+        Ok((Self { scheduler }, ticks))
     }
 
-    /// Stops ringing.
+    /// Stops.
     pub(super) async fn stop(mut self) -> Result<(), JobSchedulerError> {
         self.scheduler.shutdown().await
     }
@@ -57,7 +56,7 @@ struct Row {
     job: Arc<Job>,
     scans: Cron,
     considered: DateTime<Utc>,
-    /// Somebody has submitted since its last scan began.
+    /// A request was submitted since its last scan began.
     woken: bool,
 }
 
@@ -103,7 +102,7 @@ impl Timetable {
         self.rows = jobs.iter().map(row).collect();
     }
 
-    /// Somebody has submitted: jobs that want to know are due.
+    /// A request was submitted: jobs with `on_submit` are due.
     pub(super) fn wake(&mut self) {
         for row in &mut self.rows {
             row.woken |= row.job.on_submit;
@@ -213,9 +212,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_alarm_clock_rings() {
-        let (clock, mut rung) = AlarmClock::start().await.unwrap();
-        rung.recv().await.unwrap();
-        clock.stop().await.unwrap();
+    async fn it_ticks() {
+        let (ticker, mut ticks) = Ticker::start().await.unwrap();
+        ticks.recv().await.unwrap();
+        ticker.stop().await.unwrap();
     }
 }

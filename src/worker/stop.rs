@@ -1,5 +1,5 @@
-//! Telling the daemon to stop, in two stages: first it takes no new work and finishes what it has; once that has taken
-//! too long it hands back what is left.
+//! Stops the daemon in two stages: first it takes no new work and finishes what it has; after half of the time for that it
+//! hands back what is left.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 /// How far a stop is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
-    /// Nobody wants it to stop.
+    /// No stop was requested.
     #[default]
     Working,
     /// No new work.
@@ -28,19 +28,19 @@ impl Default for Stop {
 }
 
 impl Stop {
-    /// Tells everybody to take no new work.
+    /// Requests a stop: no new work is taken.
     pub fn set(&self) {
         self.advance(Stage::Finishing);
     }
 
-    /// Whether that was told.
+    /// Whether a stop was requested.
     #[must_use]
     pub fn is_set(&self) -> bool {
         *self.0.borrow() >= Stage::Finishing
     }
 
-    /// Waits until it is told.
-    pub async fn told(&self) {
+    /// Waits until a stop is requested.
+    pub async fn requested(&self) {
         self.reached(Stage::Finishing).await;
     }
 
@@ -61,7 +61,7 @@ impl Stop {
         self.advance(Stage::Halted);
     }
 
-    /// Waits for `work`, but not once what is unfinished is to be handed back. `None`: nobody waits for it any more.
+    /// Waits for `work`, but not once what is unfinished is to be handed back. `None`: it was not waited for.
     pub(super) async fn unless_halted<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             done = work => Some(done),
@@ -69,13 +69,13 @@ impl Stop {
         }
     }
 
-    /// Lets `work` go on until it ends by itself; after a stop was told, for at most `patience`: half of it to finish,
-    /// half to hand back. `None`: it did not even manage that.
+    /// Lets `work` go on until it ends by itself; after a stop was requested, for at most `patience`: half of it to finish,
+    /// half to hand back. `None`: it has not ended by then.
     pub async fn bound<T>(&self, patience: impl Fn() -> Duration, work: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(work);
         tokio::select! {
             done = &mut work => return Some(done),
-            () = self.told() => {}
+            () = self.requested() => {}
         }
         let half = patience() / 2;
         if let Ok(done) = tokio::time::timeout(half, &mut work).await {
@@ -112,12 +112,12 @@ mod tests {
         let stop = Stop::default();
         let waiting = tokio::spawn({
             let stop = stop.clone();
-            async move { stop.told().await }
+            async move { stop.requested().await }
         });
         tokio::task::yield_now().await;
         stop.set();
         waiting.await.unwrap();
-        stop.told().await;
+        stop.requested().await;
         assert!(stop.is_set() && !stop.is_halted());
     }
 

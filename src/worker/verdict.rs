@@ -43,7 +43,7 @@ pub fn request(all: &Quality, max_bad_rows: MaxBadRows) -> Result<(), SourceErro
     Ok(())
 }
 
-/// Judges a table that is read as a whole, for everybody.
+/// Judges a table that is read as a whole, for all requests.
 ///
 /// # Errors
 /// No row is usable although some were found, or the unusable rows exceed both bounds.

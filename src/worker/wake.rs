@@ -1,5 +1,5 @@
-//! Wakes the daemon when somebody submits, so that the schedule is the longest wait and not the usual one. A listener
-//! that is lost, or that sits on a connection which went silent, is replaced; until then the schedule has to do.
+//! Wakes the daemon when a request is submitted, so that the schedule is the longest wait and not the usual one. A listener
+//! that is lost, or whose connection is silent, is replaced; until then the schedule starts the scans.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,26 +8,25 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use crate::requests::WorkQueue;
 
-/// How long a listener waits for news before it says that there are none.
-const BREATH: Duration = Duration::from_secs(1);
-/// A listener that says nothing for so long hears nothing either: its connection hangs.
+/// How long a listener waits for a notification before it says that there is none.
+const LISTEN: Duration = Duration::from_secs(1);
+/// A listener that has said nothing for this long is stuck on a dead connection.
 const SILENT: Duration = Duration::from_mins(1);
 /// Between two tries to listen.
-const REST: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_secs(5);
 
-/// Rings when rows may have become claimable. A ring that nobody has heard yet is not added to. Ends when the receiver is
-/// dropped.
+/// Sends when rows may have become claimable; one message that waits is enough. Ends when the receiver is dropped.
 pub(super) fn listen(queue: Arc<dyn WorkQueue>) -> Receiver<()> {
-    let (ring, rung) = mpsc::channel(1);
+    let (wake, woken) = mpsc::channel(1);
     tokio::spawn(async move {
-        while !ring.is_closed() {
+        while !wake.is_closed() {
             let mut heard = hear(Arc::clone(&queue));
             loop {
                 match tokio::time::timeout(SILENT, heard.recv()).await {
-                    // Full: the last ring is still unheard.
-                    Ok(Some(Heard::News)) => drop(ring.try_send(())),
+                    // Full: a message waits already.
+                    Ok(Some(Heard::News)) => drop(wake.try_send(())),
                     Ok(Some(Heard::Nothing)) => {}
-                    Ok(Some(Heard::NeverWill)) => {
+                    Ok(Some(Heard::Never)) => {
                         log::info!(
                             "submissions cannot be heard through a pooler of transactions, jobs are scanned by their \
                              schedules; [database] direct_url changes that"
@@ -40,32 +39,32 @@ pub(super) fn listen(queue: Arc<dyn WorkQueue>) -> Receiver<()> {
                         break;
                     }
                 }
-                if ring.is_closed() {
+                if wake.is_closed() {
                     return;
                 }
             }
-            tokio::time::sleep(REST).await;
+            tokio::time::sleep(RETRY).await;
         }
     });
-    rung
+    woken
 }
 
-/// What a listener has to tell.
+/// What a listener says.
 enum Heard {
     /// Rows may have become claimable.
     News,
     /// It still listens.
     Nothing,
-    /// Nothing can be heard of this database, now or later.
-    NeverWill,
+    /// This database sends no notifications, now or later.
+    Never,
 }
 
-/// Listens on a thread of its own, which ends when nobody wants to know any more: it blocks for as long as it lives,
-/// and a pool's thread would keep the program from ending.
+/// Listens on a thread of its own, which ends when the receiver is dropped. It blocks all the time, and a thread of the
+/// runtime's pool would keep the program from ending.
 fn hear(queue: Arc<dyn WorkQueue>) -> Receiver<Heard> {
-    let (tell, heard) = mpsc::channel(1);
+    let (sender, heard) = mpsc::channel(1);
     let listening = std::thread::Builder::new().name("listen".to_owned()).spawn(move || {
-        if let Err(error) = tell_all(queue.as_ref(), &tell) {
+        if let Err(error) = listen_on(queue.as_ref(), &sender) {
             log::warn!("cannot listen for submissions, the schedule has to do error={error}");
         }
     });
@@ -75,16 +74,16 @@ fn hear(queue: Arc<dyn WorkQueue>) -> Receiver<Heard> {
     heard
 }
 
-fn tell_all(queue: &dyn WorkQueue, tell: &Sender<Heard>) -> Result<(), crate::requests::QueueError> {
+fn listen_on(queue: &dyn WorkQueue, sender: &Sender<Heard>) -> Result<(), crate::requests::QueueError> {
     let listener = queue.listen()?;
-    // What came while nobody listened.
+    // Rows may have been submitted before.
     let mut news = Heard::News;
     let Some(mut listener) = listener else {
-        let _ = tell.blocking_send(news).and_then(|()| tell.blocking_send(Heard::NeverWill));
+        let _ = sender.blocking_send(news).and_then(|()| sender.blocking_send(Heard::Never));
         return Ok(());
     };
-    while tell.blocking_send(news).is_ok() {
-        news = if listener.wait(BREATH)? { Heard::News } else { Heard::Nothing };
+    while sender.blocking_send(news).is_ok() {
+        news = if listener.wait(LISTEN)? { Heard::News } else { Heard::Nothing };
     }
     Ok(())
 }

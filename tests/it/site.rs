@@ -57,6 +57,23 @@ pub(crate) struct Seen {
     pub(crate) stats: Value,
 }
 
+/// Writes the tables of one course, `do_1`, with these batches, users and enrolments as CSV.
+pub(crate) fn write_one_course(directory: &Path, batches: &str, users: &str, enrolments: &str) {
+    for (name, text) in [
+        ("course_batch.csv", batches),
+        ("user_enrolments.csv", enrolments),
+        ("user.csv", users),
+        ("user_activity_agg.csv", "activity_id,user_id,context_id,agg,agg_last_updated\n"),
+        (
+            "content.jsonl",
+            "{\"identifier\": \"do_1\", \"name\": \"Course\", \"channel\": \"c\", \"leafNodesCount\": 4}\n",
+        ),
+        ("content_hierarchy.jsonl", "{\"identifier\": \"do_1\", \"hierarchy\": \"{}\"}\n"),
+    ] {
+        fs::write(directory.join(name), text).unwrap();
+    }
+}
+
 impl<'a> Site<'a> {
     /// With this jobs.toml besides database, source and store; `source` are further lines of `[source]`.
     pub(crate) fn new(database: &'a TestDatabase, data: &Path, jobs: &str, source: &str) -> Self {

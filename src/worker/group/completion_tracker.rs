@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::context::GroupContext;
-use super::sync::{Delivered, FilesOutcome, RequestDone, StoredRequest, ToSync, tell};
+use super::sync::{Delivered, FilesOutcome, RequestDone, StoredRequest, ToSync, send};
 use crate::config::checked::MaxBadRows;
 use crate::reports::Counts;
 use crate::tables::quality::Quality;
@@ -152,7 +152,7 @@ impl CompletionTracker {
 
     fn give_up(&self, request: usize, outcome: FilesOutcome) {
         if !std::mem::replace(&mut self.open(request).given_up, true) {
-            tell(&self.ended, request, outcome);
+            send(&self.ended, request, outcome);
         }
     }
 }

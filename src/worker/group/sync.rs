@@ -103,12 +103,12 @@ impl Syncer<'_> {
                 self.group.store.start_sync();
             } else {
                 missing = missing.saturating_sub(together.len());
-                self.sync_and_tell(together);
+                self.sync_and_report(together);
             }
         }
     }
 
-    fn sync_and_tell(&self, together: Vec<StoredRequest>) {
+    fn sync_and_report(&self, together: Vec<StoredRequest>) {
         let mut synced = self.sync(&together);
         // A file is not there any more. That concerns its own request only, so each is synced by itself, until a disk fails.
         let one_by_one = together.len() > 1 && matches!(synced, Err((_, Extent::OneFile)));
@@ -126,7 +126,7 @@ impl Syncer<'_> {
                     FilesOutcome::Failed(error.clone())
                 }
             };
-            tell(&self.ended, request, outcome);
+            send(&self.ended, request, outcome);
         }
     }
 
@@ -172,7 +172,7 @@ fn gather(first: ToSync, stored: &Receiver<ToSync>, missing: usize, within: Dura
 }
 
 /// Says that a request has ended.
-pub(super) fn tell(ended: &UnboundedSender<RequestDone>, request: usize, outcome: FilesOutcome) {
+pub(super) fn send(ended: &UnboundedSender<RequestDone>, request: usize, outcome: FilesOutcome) {
     // The receiver is gone only after a stop that hands back everything that has not ended.
     let _ = ended.send(RequestDone { request, outcome });
 }
@@ -233,13 +233,13 @@ mod tests {
             let batch = StoredBatch { batch: "b".to_owned(), key, bytes: 7, crc32: 1, counts, quality };
             group.checkpoint.resume(&one.key, Processed { fingerprint: "x".to_owned(), batches: vec![batch] });
         }
-        let (ended, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let (ended, mut received) = tokio::sync::mpsc::unbounded_channel();
         let syncer = Syncer { group: &group, ended };
         // A file that is gone concerns its own request only.
         std::fs::remove_file(group.store.path(&group.requests[1].objects[0]).unwrap()).unwrap();
         let mut sync = |these: &[usize]| -> Vec<(usize, bool)> {
-            syncer.sync_and_tell(these.iter().copied().map(stored).collect());
-            let ended = these.iter().map(|_| told.try_recv().unwrap());
+            syncer.sync_and_report(these.iter().copied().map(stored).collect());
+            let ended = these.iter().map(|_| received.try_recv().unwrap());
             ended.map(|one| (one.request, matches!(one.outcome, FilesOutcome::Delivered(_)))).collect()
         };
         assert_eq!(sync(&[0]), [(0, true)]);
@@ -253,6 +253,6 @@ mod tests {
         sender.send(ToSync::Request(stored(0))).unwrap();
         drop(sender);
         syncer.run(&receiver);
-        assert!(matches!(told.try_recv().unwrap().outcome, FilesOutcome::Delivered(_)));
+        assert!(matches!(received.try_recv().unwrap().outcome, FilesOutcome::Delivered(_)));
     }
 }

@@ -134,7 +134,7 @@ mod tests {
         let (claim, lease) = test.claim(&["1", "2", "3", "4", "5", "6", "7"].map(|id| (id, "{}")));
         let (config, job) = (test.config(), test.job());
         let group = ClaimedGroup { app: &test.app, config: &config, lease: &lease, job: &job };
-        // Somebody else has taken one over.
+        // The claim does not hold this row any more.
         assert_eq!(test.app.queue.hand_back(lease.token(), &key("6"), None).unwrap(), WriteBack::Done);
         let done = |url: &str| {
             Outcome::Completed(Completed { download_urls: vec![url.to_owned()], job_stats: "{}".to_owned() })

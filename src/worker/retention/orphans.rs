@@ -6,7 +6,7 @@ use super::{Removed, STEP, Sweep, apart, remove_files};
 use crate::outputs::{Abandoned, StoreError, StoredReport};
 use crate::requests::{QueueError, RequestKey, RequestRow, Status};
 
-/// Temporary files are left alone for so long at least, however short the retention: somebody may be writing to them.
+/// Temporary files are left alone for at least this long, however short the retention: they may be in use.
 const BEING_WRITTEN: Duration = Duration::from_hours(1);
 
 /// A row by its key, as it was a moment ago.
@@ -49,7 +49,7 @@ impl Sweep<'_> {
                 }
             }
             self.remove_orphans(orphans).await?;
-            self.breathe().await;
+            self.pause().await;
         }
     }
 
@@ -68,7 +68,7 @@ impl Sweep<'_> {
 
     /// Whether the table has, or in this sweep had, rows of our jobs. Where it has none it may well be the wrong one,
     /// such as the empty file that a forgotten variable leads to, and every report in the store would be taken for
-    /// nobody's.
+    /// an orphan.
     async fn knows_rows(&mut self) -> Result<bool, QueueError> {
         if self.swept.rows > 0 {
             return Ok(true);
@@ -93,7 +93,7 @@ impl Sweep<'_> {
 
     /// Whether a row is ours and nothing but what it names will ever be asked for: open rows are being worked on, and
     /// may go on from files that only `processed_batches` names. A COMPLETED row that seems to name nothing was changed
-    /// by somebody else.
+    /// by another program.
     fn is_over(&self, row: &RequestRow) -> bool {
         // What was not read may name the file.
         !row.truncated
@@ -116,13 +116,13 @@ impl Sweep<'_> {
         });
         for (report, outcome) in removed.await? {
             match outcome {
-                // Somebody else was faster.
+                // It is gone already.
                 Ok((0, _)) => {}
                 Ok((files, bytes)) => {
                     self.swept.orphans += files;
                     self.swept.bytes += bytes;
                     log::debug!("retention orphan={} bytes={bytes}", report.key);
-                    (self.tell)(Removed::Orphan(report));
+                    (self.report)(Removed::Orphan(report));
                 }
                 Err(error) => self.refused(&report.key, &error),
             }

@@ -15,7 +15,6 @@ const LONG_FUNCTIONS: &[(&str, &str)] = &[
     ("src/reports/filters.rs", "resolve"),
     ("src/reports/job_config/schema.rs", "json_schema"),
     ("src/tables/loaded/attempts.rs", "take"),
-    ("src/worker/ending.rs", "write_back"),
 ];
 
 #[test]

@@ -23,7 +23,6 @@ const KNOWN: &[(&str, &str)] = &[
     ("src/tables/plan.rs", "learner_range"),
     ("src/tables/plan.rs", "Reach"),
     ("src/tables/plan.rs", "LoadPlan"),
-    ("src/worker/lifecycle.rs", "STANDALONE_TAG"),
 ];
 
 #[test]

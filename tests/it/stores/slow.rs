@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::daemon::{Daemon, wait_for};
+use crate::site::write_one_course;
 
 /// So many batches of one course with three learners each; the request for all of them.
 fn batches(count: usize, directory: &Path) -> String {
@@ -21,17 +22,7 @@ fn batches(count: usize, directory: &Path) -> String {
             writeln!(users, "u{id}-{n},First {n},Last {id}").unwrap();
         }
     }
-    let course = "{\"identifier\": \"do_1\", \"name\": \"Course\", \"channel\": \"c\", \"leafNodesCount\": 4}\n";
-    for (name, text) in [
-        ("course_batch.csv", batches.as_str()),
-        ("user_enrolments.csv", &enrolments),
-        ("user.csv", &users),
-        ("user_activity_agg.csv", "activity_id,user_id,context_id,agg,agg_last_updated\n"),
-        ("content.jsonl", course),
-        ("content_hierarchy.jsonl", "{\"identifier\": \"do_1\", \"hierarchy\": \"{}\"}\n"),
-    ] {
-        fs::write(directory.join(name), text).unwrap();
-    }
+    write_one_course(directory, &batches, &users, &enrolments);
     serde_json::json!({ "batchFilter": ids }).to_string()
 }
 

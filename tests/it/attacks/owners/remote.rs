@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
 
 use serde_json::json;
@@ -10,7 +9,7 @@ use serde_json::json;
 use crate::buckets;
 use crate::databases::TestDatabase;
 use crate::faulty::Fault;
-use crate::site::{JOBS, Site, told};
+use crate::site::{JOBS, Site, told, write_one_course};
 
 /// A small batch, and one whose file goes to an object store in parts.
 const LARGE: usize = 45_000;
@@ -23,17 +22,7 @@ fn source(directory: &Path) {
         writeln!(users, "u{n:06},{:x<220},Learner", "First").unwrap();
         writeln!(enrolments, "{batch},u{n:06},do_1,true,2025-01-02,").unwrap();
     }
-    let course = "{\"identifier\": \"do_1\", \"name\": \"Course\", \"channel\": \"c\", \"leafNodesCount\": 4}\n";
-    for (name, text) in [
-        ("course_batch.csv", "batchid,courseid,enddate\nsmall,do_1,\nlarge,do_1,\n"),
-        ("user_enrolments.csv", &enrolments),
-        ("user.csv", &users),
-        ("user_activity_agg.csv", "activity_id,user_id,context_id,agg,agg_last_updated\n"),
-        ("content.jsonl", course),
-        ("content_hierarchy.jsonl", "{\"identifier\": \"do_1\", \"hierarchy\": \"{}\"}\n"),
-    ] {
-        fs::write(directory.join(name), text).unwrap();
-    }
+    write_one_course(directory, "batchid,courseid,enddate\nsmall,do_1,\nlarge,do_1,\n", &users, &enrolments);
 }
 
 #[test]
