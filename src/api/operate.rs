@@ -7,7 +7,7 @@ use super::schemas::Schemas;
 use super::status::StatusObject;
 use super::submit::too_many;
 use crate::intake::encryption::SealError;
-use crate::requests::{Client, ClientQueue, Protected, QueueError, RequestKey, Retried, Status};
+use crate::requests::{Client, ClientQueue, Protected, QueueError, RequestKey, Resubmitted, Status};
 
 pub(super) const CANCEL: Call = Call {
     name: "cancel",
@@ -37,9 +37,9 @@ pub(super) const RETRY: Call = Call {
     handle: |call| {
         Box::pin(operate(call, "retry", "only a FAILED request can be tried again", |queue, key, client| {
             Ok(match queue.resubmit_for(key, client)? {
-                Retried::Done => Outcome::Done,
-                Retried::NotFailed => Outcome::Refused,
-                Retried::TooMany => Outcome::TooMany,
+                Resubmitted::Done => Outcome::Done,
+                Resubmitted::NotFailed => Outcome::Refused,
+                Resubmitted::TooMany => Outcome::TooMany,
             })
         }))
     },

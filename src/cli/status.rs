@@ -34,7 +34,7 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandErr
         let key = RequestKey { tag: tag.clone(), request_id: request_id.clone() };
         let row = queue.find(&key)?.ok_or_else(|| CommandError::Failed(format!("there is no request {key}")))?;
         one(&config, &row, arguments.json)?;
-        let is_open = matches!(Status::parse(&row.status), Some(Status::Submitted | Status::Processing));
+        let is_open = Status::parse(&row.status).is_some_and(Status::is_open);
         if is_open
             && !arguments.json
             && let Some(line) = daemons::find(queue.as_ref())?.none_alive()

@@ -108,7 +108,7 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandErr
     }
     match (Status::parse(&row.status), row.err_message) {
         (Some(Status::Failed), message) => Err(CommandError::Failed(message.unwrap_or_else(|| "FAILED".to_owned()))),
-        _ => Ok(()),
+        (Some(Status::Submitted | Status::Processing | Status::Completed) | None, _) => Ok(()),
     }
 }
 
@@ -202,7 +202,7 @@ fn wait(queue: &dyn Queue, key: &RequestKey) -> Result<RequestRow, CommandError>
     let (mut was_said, mut polls) = (false, 0);
     loop {
         let row = find(queue, key)?;
-        if matches!(Status::parse(&row.status), Some(Status::Completed | Status::Failed)) {
+        if Status::parse(&row.status).is_some_and(Status::is_final) {
             return Ok(row);
         }
         if polls == 0 {

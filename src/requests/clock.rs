@@ -1,4 +1,4 @@
-//! Where the time comes from. Leases and back-offs are judged by it; nothing else in the room reads a clock.
+//! The clock that decides about leases and back-offs. Nothing else in this module reads a clock.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// The time, handed in from outside so that tests can move it.
+/// The time, passed in from outside so that tests can move it.
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> DateTime<Utc>;
@@ -37,7 +37,7 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// Stands at `start`. PostgreSQL keeps its own time: there only what the clock is advanced by counts.
+    /// Stands at `start`. PostgreSQL has its own time: there only the duration counts by which the clock was advanced.
     #[must_use]
     pub const fn new(start: DateTime<Utc>) -> Self {
         Self { start, advanced: Mutex::new(Duration::ZERO) }

@@ -1,4 +1,4 @@
-//! Heartbeats: which daemons work, judged by the clock that judges leases.
+//! Heartbeats: which daemons are running, by the clock that decides about leases.
 
 use std::time::Duration;
 
@@ -11,23 +11,23 @@ use super::stored::{LenientText, number, text, time};
 /// A daemon without a heartbeat for this number of its leases is gone.
 const LEASES: u32 = 3;
 
-/// How long the row of a daemon that is gone is kept, so that somebody can be told when it was last seen.
-pub(super) const KEPT: Duration = Duration::from_hours(24);
+/// How long the heartbeat of a daemon that is gone is kept, to show when it was last seen.
+pub(super) const KEEP_HEARTBEAT: Duration = Duration::from_hours(24);
 
-/// What a daemon says of itself.
+/// What a daemon reports of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
     /// Unique to this run of the program; at most 150 characters are kept.
     pub id: String,
-    /// The machine, by its host name.
+    /// Host name of the machine.
     pub name: String,
-    /// The process.
+    /// Process id.
     pub pid: u32,
-    /// Of the program.
+    /// Version of the program.
     pub version: String,
-    /// Its `[worker] lease`; it says something three times in each.
+    /// Its `[worker] lease`; it sends three heartbeats in each.
     pub lease: Duration,
-    /// Claims that it holds.
+    /// Number of claims that it holds.
     pub claims: u64,
     /// Bytes of loaded data.
     pub memory_used: u64,
@@ -35,24 +35,24 @@ pub struct Heartbeat {
     pub memory_allowed: u64,
     /// Ids of its jobs.
     pub jobs: Vec<String>,
-    /// Names the configuration in force.
+    /// Hash of the configuration in force.
     pub config_hash: String,
 }
 
 /// A daemon as others see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Daemon {
-    /// What it last said.
+    /// Its last heartbeat.
     pub heartbeat: Heartbeat,
-    /// When it first did.
+    /// When the first heartbeat came.
     pub started: DateTime<Utc>,
-    /// When it last did.
+    /// When the last heartbeat came.
     pub seen: DateTime<Utc>,
-    /// Whether that is less than three of its leases ago.
+    /// Whether the last heartbeat is less than three of its leases ago.
     pub alive: bool,
 }
 
-/// A row of `exhaust_daemon`, before anything in it is believed.
+/// A row of `exhaust_daemon`, not checked yet.
 #[derive(Debug, QueryableByName)]
 pub(super) struct StoredDaemon {
     #[diesel(sql_type = Nullable<Binary>)]
@@ -105,7 +105,7 @@ impl StoredDaemon {
     }
 }
 
-/// Those that live first, each kind by when it was last seen; rows that do not read are none.
+/// Daemons that live first, then by when they were last seen. Rows that cannot be read are left out.
 pub(super) fn daemons(rows: Vec<StoredDaemon>) -> Vec<Daemon> {
     let mut daemons: Vec<Daemon> = rows.into_iter().filter_map(StoredDaemon::daemon).collect();
     daemons.sort_by(|a, b| (b.alive, b.seen).cmp(&(a.alive, a.seen)).then_with(|| a.heartbeat.id.cmp(&b.heartbeat.id)));

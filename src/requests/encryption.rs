@@ -1,7 +1,7 @@
-//! Passwords for requests' files, as rows hold them: plain or sealed while the request is open, wiped by the very
-//! statement that ends it. A mark stays behind, which tells another password from the same one and gives none away.
+//! Passwords for the files of requests, as rows hold them: plain or sealed while the request is open, and wiped by the
+//! statement that ends it. A mark stays: it tells whether another password is the same one, without revealing it.
 //!
-//! Not here: what a good password is, how it is sealed and marked (`intake`).
+//! Not here: which passwords are accepted, how they are sealed and marked (`intake`).
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub enum EncryptionKey {
     Plain(String),
     /// `encryption_key_sealed`
     Sealed(String),
-    /// Neither any more: the request had one, and has ended since.
+    /// The request had a password and has ended since.
     Wiped,
 }
 
@@ -27,7 +27,7 @@ impl fmt::Debug for EncryptionKey {
 }
 
 impl EncryptionKey {
-    /// What a row has; nothing is no password. Sealed comes first: then the other is none of ours.
+    /// The password of a row; `None` where all three columns are empty. A sealed password comes first: we never write both.
     pub(super) fn of(plain: Option<String>, sealed: Option<String>, mark: Option<String>) -> Option<Self> {
         let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
         let (plain, sealed) = (filled(plain).map(Self::Plain), filled(sealed).map(Self::Sealed));
@@ -43,43 +43,43 @@ impl EncryptionKey {
     }
 }
 
-/// What a submission brings for protected files.
+/// The password of a submission.
 #[derive(Clone, Debug)]
 pub struct NewEncryption {
     /// The password.
     pub key: EncryptionKey,
-    /// What the password is known by: the first is written, and any of them means the same password. `HOW:WHAT`, and a
-    /// mark that was made in another way than all of these says nothing about it.
+    /// Marks of the password, `SCHEME:VALUE`. The first one is written; a row with any of them has the same password. A row
+    /// with a mark of another scheme may have the same password or another one.
     pub marks: Vec<String>,
 }
 
-/// What a row says of its password to those who must not see it.
+/// Whether a row has a password, for those who must not see it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protected {
-    /// There is none, and never was.
+    /// It has none and never had one.
     #[default]
     No,
-    /// It is there.
+    /// It has one.
     Yes,
-    /// It was, and the request has ended since.
+    /// It had one, and the request has ended since.
     Wiped,
 }
 
-/// The columns of a submission: password, sealed password, mark.
+/// The columns that a submission writes: password, sealed password, mark.
 pub(super) fn columns_of(new: Option<&NewEncryption>) -> [Option<&str>; 3] {
     let Some(NewEncryption { key, marks }) = new else { return [None; 3] };
     [key.plain(), key.sealed(), marks.first().map(String::as_str)]
 }
 
-/// How a mark was made: what stands before its last colon.
-pub(super) fn make(mark: &str) -> &str {
-    mark.rsplit_once(':').map_or(mark, |(make, _)| make)
+/// The scheme of a mark: what stands before its last colon.
+pub(super) fn scheme(mark: &str) -> &str {
+    mark.rsplit_once(':').map_or(mark, |(scheme, _)| scheme)
 }
 
-/// What ends a request beside its status: the password goes, its mark stays; of one that others wrote nobody knows what it
-/// was. With a plain password goes what was noted of
-/// stored files, which was made with it (`worker::checkpoint::fingerprint`).
-macro_rules! wiped {
+/// What each statement that ends a request sets: the password is wiped and its mark stays. A password that others wrote has
+/// no mark, and gets `unknown`. With a plain password the list of stored files is wiped too, because it is derived from the
+/// password (`worker::checkpoint::fingerprint`).
+macro_rules! wipe_password {
     () => {
         "encryption_key = NULL, encryption_key_sealed = NULL,
         encryption_mark = CASE WHEN encryption_key <> '' OR encryption_key_sealed <> ''
@@ -88,14 +88,14 @@ macro_rules! wiped {
     };
 }
 
-/// Whether a row can be tried again as it is: it never had a password, or still has it.
-macro_rules! still_has_its_key {
+/// Whether a row can be resubmitted as it is: it never had a password, or still has it.
+macro_rules! has_its_password {
     () => {
         "(coalesce(encryption_mark, '') = '' OR encryption_key <> '' OR encryption_key_sealed <> '')"
     };
 }
 
-/// What `protected` is read from, the columns' table being `$of`.
+/// The column `protected`; `$of` is the prefix of the table's columns.
 macro_rules! protected {
     ($of:literal) => {
         concat!(
@@ -110,4 +110,4 @@ macro_rules! protected {
     };
 }
 
-pub(super) use {protected, still_has_its_key, wiped};
+pub(super) use {has_its_password, protected, wipe_password};

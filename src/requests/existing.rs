@@ -1,16 +1,16 @@
-//! What a row that already has a submission's key means for that submission: the same request, one that has failed and may
-//! be tried again, or one that the client must not change.
+//! What an existing row with the key of a submission means for that submission: it is the same request, it has failed and may
+//! be tried again, or the client must not change it.
 
 use diesel::QueryableByName;
 use diesel::sql_types::{Binary, Nullable};
 
-use super::encryption::{NewEncryption, Protected, make};
+use super::encryption::{NewEncryption, Protected, scheme};
 use super::reading::Client;
 use super::status::Status;
 use super::stored::{LenientText, read_protected, text};
 use super::types::{NewRequest, RequestRow, Submitted};
 
-/// What a row that has a submission's key is judged by.
+/// The columns of an existing row that decide about a submission with its key.
 #[derive(QueryableByName)]
 pub(super) struct StoredExisting {
     #[diesel(sql_type = Nullable<Binary>)]
@@ -25,12 +25,12 @@ pub(super) struct StoredExisting {
     allowed_channels: Option<LenientText>,
 }
 
-/// What a row that has a submission's key means for it.
+/// What an existing row means for a submission with its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Existing {
     /// It is the same request, which has failed: it may be tried again.
     Failed,
-    /// The answer, with nothing to be done.
+    /// The answer; nothing is to be changed.
     Answer(Submitted),
 }
 
@@ -52,14 +52,14 @@ impl StoredExisting {
         if has_failed { Existing::Failed } else { Existing::Answer(Submitted::Exists) }
     }
 
-    /// Whether the row is a submission's with this password, or with none. A password that others wrote is not known by
-    /// any mark, and one with a mark that was made in another way not by this one: it is replaced where the request has
-    /// failed, and is another one everywhere else.
+    /// Whether the row has the password of the submission, or neither has one. Where the marks cannot be compared (others
+    /// wrote the password without a mark, or the mark has another scheme), the password of a FAILED row is replaced, and any
+    /// other row counts as having another password.
     fn agrees_with(self, given: Option<&NewEncryption>) -> bool {
         let (mark, protected) = (text(self.mark).filter(|mark| !mark.is_empty()), read_protected(self.protected));
         let Some(given) = given else { return protected == Protected::No };
         match mark {
-            Some(mark) if given.marks.iter().any(|other| make(other) == make(&mark)) => given.marks.contains(&mark),
+            Some(mark) if given.marks.iter().any(|other| scheme(other) == scheme(&mark)) => given.marks.contains(&mark),
             _ => protected != Protected::No && text(self.status).as_deref() == Some(Status::Failed.as_str()),
         }
     }

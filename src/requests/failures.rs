@@ -1,13 +1,13 @@
-//! Which failures may pass by themselves. diesel hands out neither SQLSTATE nor SQLite's code beyond a few kinds, so the
-//! rest is known by its message. PostgreSQL may be set to speak another language: then a lost connection is still seen
-//! (that is a kind), and only the rarer ones count as refused.
+//! Which failures of the database are transient. diesel passes on neither SQLSTATE nor SQLite's error code beyond a few
+//! kinds, so the others are recognised by their messages. If PostgreSQL is set to another language, a lost connection is
+//! still recognised (it is a kind), and the rarer transient failures count as refused.
 
 use diesel::result::{DatabaseErrorKind, Error};
 
 use super::types::QueueError;
 
-/// Parts of messages of statements that failed and may not fail next time.
-const PASSING: [&str; 23] = [
+/// Parts of messages of statements whose failure is transient.
+const TRANSIENT: [&str; 23] = [
     // PostgreSQL
     "deadlock detected",
     "could not serialize access",
@@ -36,8 +36,8 @@ const PASSING: [&str; 23] = [
     "interrupted",
 ];
 
-/// Parts of messages of connections that were refused, and will be until somebody changes a setting.
-const REFUSING: [&str; 10] = [
+/// Parts of messages of connections that are refused until a setting is changed.
+const REFUSED_CONNECTION: [&str; 10] = [
     "authentication failed",
     "no password supplied",
     "does not exist",
@@ -50,13 +50,13 @@ const REFUSING: [&str; 10] = [
     "file is not a database",
 ];
 
-/// Parts of messages of statements that were refused for want of a right.
-const FORBIDDING: [&str; 3] = ["permission denied for", "must be owner of", "attempt to write a readonly database"];
+/// Parts of messages of statements that were refused because a right is missing.
+const MISSING_RIGHT: [&str; 3] = ["permission denied for", "must be owner of", "attempt to write a readonly database"];
 
 /// A statement that failed; `what` names the operation and its object.
 pub(super) fn statement(what: &str, error: &Error) -> QueueError {
-    let (passes, message) = match error {
-        Error::DatabaseError(kind, told) => {
+    let (is_transient, message) = match error {
+        Error::DatabaseError(kind, information) => {
             let lost = matches!(
                 kind,
                 DatabaseErrorKind::ClosedConnection
@@ -65,35 +65,50 @@ pub(super) fn statement(what: &str, error: &Error) -> QueueError {
                     // The server was demoted under us: the next connection may reach the new primary.
                     | DatabaseErrorKind::ReadOnlyTransaction
             );
-            let message = one_line(told.message());
-            let message = told.details().map_or(message.clone(), |d| format!("{message} ({})", one_line(d)));
-            (lost || PASSING.iter().any(|part| message.contains(part)), message)
+            let message = one_line(information.message());
+            let message = information.details().map_or(message.clone(), |d| format!("{message} ({})", one_line(d)));
+            (lost || TRANSIENT.iter().any(|part| message.contains(part)), message)
         }
         // The pool drops such a connection; the next one is fine.
         Error::BrokenTransactionManager | Error::RollbackErrorOnCommit { .. } => (true, one_line(&error.to_string())),
         other => (false, one_line(&other.to_string())),
     };
-    judged(passes, format!("{what}: {message}"))
+    classified(is_transient, format!("{what}: {message}"))
 }
 
-/// Hindrances to writing, as one sentence; `Ok` where there are none.
+/// The reasons why rows cannot be written, as one error; `Ok` where there are none.
 pub(super) fn hindrances(found: &[String]) -> Result<(), QueueError> {
     if found.is_empty() { Ok(()) } else { Err(not_writable(&found.join("; "))) }
 }
 
-/// Why the database takes no rows until somebody changes that.
+/// The database takes no rows until an operator changes that.
 pub(super) fn not_writable(why: &str) -> QueueError {
     QueueError::Unfit(format!("database not writable: {}", one_line(why)))
 }
 
-/// The tables lack something that this program needs.
-pub(super) fn older(missing: &[String]) -> QueueError {
+/// The answer of a statement. Where it was refused, and the tables lack something (`missing` returns the statements that would
+/// add it), that is the error instead.
+pub(super) fn or_missing<T>(
+    answer: Result<T, QueueError>,
+    missing: impl FnOnce() -> Result<Vec<String>, QueueError>,
+) -> Result<T, QueueError> {
+    match answer {
+        Err(error) if !error.may_pass() => match missing()?.as_slice() {
+            [] => Err(error),
+            missing => Err(older(missing)),
+        },
+        answer => answer,
+    }
+}
+
+/// The tables lack columns or indexes that this program needs.
+fn older(missing: &[String]) -> QueueError {
     let what = missing.first().map(|statement| one_line(statement)).unwrap_or_default();
     let more = if missing.len() > 1 { format!(" and {} more", missing.len() - 1) } else { String::new() };
     QueueError::Unfit(format!("the tables are older than this program: run `exhaustd migrate` (missing: {what}{more})"))
 }
 
-/// No connection to be had.
+/// The pool has no connection.
 pub(super) fn connection(error: &diesel::r2d2::PoolError) -> QueueError {
     connecting(&error.to_string())
 }
@@ -101,13 +116,16 @@ pub(super) fn connection(error: &diesel::r2d2::PoolError) -> QueueError {
 /// A connection that could not be opened, with this message.
 pub(super) fn connecting(message: &str) -> QueueError {
     let message = one_line(message);
-    judged(![&REFUSING[..], &FORBIDDING[..]].concat().iter().any(|part| message.contains(part)), message)
+    classified(
+        ![&REFUSED_CONNECTION[..], &MISSING_RIGHT[..]].concat().iter().any(|part| message.contains(part)),
+        message,
+    )
 }
 
-fn judged(passes: bool, message: String) -> QueueError {
-    if passes {
+fn classified(is_transient: bool, message: String) -> QueueError {
+    if is_transient {
         QueueError::Unreachable(message)
-    } else if FORBIDDING.iter().any(|part| message.contains(part)) {
+    } else if MISSING_RIGHT.iter().any(|part| message.contains(part)) {
         not_writable(&message)
     } else {
         QueueError::Refused(message)
@@ -122,14 +140,14 @@ fn one_line(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn told(kind: DatabaseErrorKind, message: &str) -> QueueError {
+    fn failed(kind: DatabaseErrorKind, message: &str) -> QueueError {
         statement("claim", &Error::DatabaseError(kind, Box::new(message.to_owned())))
     }
 
     #[test]
-    fn what_may_pass_is_told_from_what_will_not() {
+    fn transient_failures_are_recognised() {
         use DatabaseErrorKind::{ClosedConnection, SerializationFailure, UniqueViolation, Unknown};
-        for (kind, message, passes) in [
+        for (kind, message, is_transient) in [
             (Unknown, "deadlock detected", true),
             (Unknown, "database is locked", true),
             (Unknown, "database or disk is full", true),
@@ -143,17 +161,17 @@ mod tests {
             (Unknown, "no such table: job_request", false),
             (Unknown, "value too long for type character varying(50)", false),
         ] {
-            assert_eq!(told(kind, message).may_pass(), passes, "{message}");
+            assert_eq!(failed(kind, message).may_pass(), is_transient, "{message}");
         }
         assert!(statement("claim", &Error::BrokenTransactionManager).may_pass());
         assert!(!statement("claim", &Error::NotFound).may_pass());
-        let forbidden = told(Unknown, "permission denied for table job_request");
+        let forbidden = failed(Unknown, "permission denied for table job_request");
         assert_eq!(forbidden.to_string(), "database not writable: claim: permission denied for table job_request");
     }
 
     #[test]
     fn the_message_names_the_operation_in_one_line() {
-        let error = told(DatabaseErrorKind::Unknown, "no such\n\ttable: x");
+        let error = failed(DatabaseErrorKind::Unknown, "no such\n\ttable: x");
         assert_eq!(error.to_string(), "the database refused: claim: no such table: x");
     }
 }

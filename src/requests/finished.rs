@@ -1,10 +1,10 @@
-//! Finished rows page by page, for retention: the words. Which rows they are is for each database to say.
+//! Finished rows page by page, for retention: the types.
 
 use chrono::{DateTime, Utc};
 
 use super::types::RequestKey;
 
-/// A row that is COMPLETED or FAILED and has been so for as long as was asked for.
+/// A COMPLETED or FAILED row that ended long enough ago.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finished {
     /// Its key.
@@ -15,8 +15,8 @@ pub struct Finished {
     pub download_urls: Vec<String>,
 }
 
-/// One page of finished rows. It may have fewer rows than were asked for, even none, and still not be the last one:
-/// rows whose time is found not to count are left out after they were read.
+/// One page of finished rows. It may have fewer rows than were asked for, even none, and still not be the last one: rows
+/// whose end turns out not to be a time, or to be too young, are left out after they were read.
 #[derive(Clone, Debug, Default)]
 pub struct FinishedPage {
     /// The rows.
@@ -25,15 +25,15 @@ pub struct FinishedPage {
     pub next: Option<FinishedCursor>,
 }
 
-/// Where a page ended: the last row that was read. Rows before it are not met again, whether they were removed or not,
-/// so that rows which cannot be removed hold nothing up. Only the database that made it understands it.
+/// The end of a page: the last row that was read. Rows before it do not come again, whether they were removed or not, so
+/// that rows which cannot be removed do not block the ones behind them. Only the database that made it can read it.
 #[derive(Clone, Debug, PartialEq, PartialOrd)]
 pub struct FinishedCursor {
     pub(super) completed: RawTime,
     pub(super) key: RequestKey,
 }
 
-/// A time as the column holds it, in the order in which SQLite sorts what it holds.
+/// A time as the column holds it, in SQLite's order of values.
 #[derive(Clone, Debug, PartialEq, PartialOrd)]
 pub(super) enum RawTime {
     Number(f64),

@@ -1,13 +1,13 @@
-//! Hearing of submissions at once. Nothing depends on it: what is not heard is found by the next scheduled scan.
+//! Notifications of submissions. Nothing depends on them: the next scheduled scan finds what was not notified.
 
 use std::time::{Duration, Instant};
 
 use super::types::QueueError;
 
-/// How often it is looked whether something has come. Looking costs no round trip.
-const APART: Duration = Duration::from_millis(20);
+/// Time between two checks for notifications. A check costs no round trip.
+const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Hears that rows may have become claimable.
+/// Tells when rows may have become claimable.
 pub struct Listener {
     came: Box<dyn FnMut() -> Result<bool, QueueError> + Send>,
 }
@@ -19,15 +19,15 @@ impl std::fmt::Debug for Listener {
 }
 
 impl Listener {
-    /// `came` says whether anything has come since it was asked last.
+    /// `came` returns whether a notification has come since its last call.
     pub(super) fn new(came: impl FnMut() -> Result<bool, QueueError> + Send + 'static) -> Self {
         Self { came: Box::new(came) }
     }
 
-    /// Blocks until something comes, for at most `timeout`; says whether it did.
+    /// Blocks until a notification comes, for at most `timeout`; returns whether one came.
     ///
     /// # Errors
-    /// The connection is lost: this listener hears nothing any more.
+    /// The connection is lost: no notification will come any more.
     pub fn wait(&mut self, timeout: Duration) -> Result<bool, QueueError> {
         let since = Instant::now();
         loop {
@@ -37,7 +37,7 @@ impl Listener {
             if since.elapsed() >= timeout {
                 return Ok(false);
             }
-            std::thread::sleep(APART.min(timeout));
+            std::thread::sleep(INTERVAL.min(timeout));
         }
     }
 }

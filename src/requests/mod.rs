@@ -8,7 +8,9 @@
 //! to know.
 
 mod clock;
+mod crashes;
 mod daemons;
+mod deferred;
 mod encryption;
 mod existing;
 mod failures;
@@ -29,6 +31,7 @@ mod times;
 mod types;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use crashes::EXCLUSIVE_CRASHES;
 pub use daemons::{Daemon, Heartbeat};
 pub use encryption::{EncryptionKey, NewEncryption, Protected};
 pub use finished::{Finished, FinishedCursor, FinishedPage};
@@ -42,8 +45,8 @@ pub use statement_timeout::StatementTimeout;
 pub use status::Status;
 pub use times::read_time;
 pub use types::{
-    Claim, ClaimMode, ClaimOptions, ClaimedRequest, Completion, DeferredText, EXCLUSIVE_CRASHES, Failure, NewRequest,
-    Overview, Pooling, QueueError, RequestKey, RequestRow, Retried, Submitted, Unclaimable, WriteBack,
+    Claim, ClaimMode, ClaimOptions, ClaimedRequest, Completion, DeferredText, Failure, NewRequest, Overview, Pooling,
+    QueueError, RequestKey, RequestRow, Resubmitted, Submitted, Unclaimable, WriteBack,
 };
 
 /// Connections of a daemon to its database, at most: its calls are few and short.

@@ -1,5 +1,5 @@
-//! Statements that a connection prepares once. diesel prepares a `sql_query` anew each time, which is a round trip and a
-//! plan more; what daemons and clients ask all the time is worth keeping.
+//! Statements that each connection prepares once. diesel prepares a `sql_query` for every call, which costs a round trip and a
+//! plan; that is saved for the statements that daemons and clients run all the time.
 
 use std::borrow::Cow;
 
@@ -9,19 +9,19 @@ use diesel::query_dsl::RunQueryDsl;
 use diesel::result::QueryResult;
 use diesel::sql_types::Untyped;
 
-/// A statement whose text says by number where its values go (`$1`, `?1`), and a tuple of them.
+/// A statement with numbered places for its values (`$1`, `?1`), and a tuple of these values.
 pub(super) struct Prepared<B> {
     sql: Cow<'static, str>,
     values: B,
 }
 
-/// `values` are expressions: `text.into_sql::<Text>()`. There must be few texts: each is kept for as long as the
-/// connection is.
+/// `values` are expressions: `text.into_sql::<Text>()`. The number of different texts must be small: each stays prepared for
+/// as long as its connection lives.
 pub(super) fn prepared<B>(sql: impl Into<Cow<'static, str>>, values: B) -> Prepared<B> {
     Prepared { sql: sql.into(), values }
 }
 
-/// None of its own: it is known by its text.
+/// The cache of prepared statements knows it by its text.
 impl<B> QueryId for Prepared<B> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
@@ -34,8 +34,8 @@ where
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
         out.push_sql(&self.sql);
-        // diesel hands values over only where it writes their place; the text has places already, so these are in a
-        // comment.
+        // diesel binds a value only where it writes the value's place. The text has these places already, so diesel's are
+        // written into a comment.
         out.push_sql(" -- ");
         self.values.walk_ast(out)
     }

@@ -1,5 +1,5 @@
-//! The queue in domain verbs, as three traits: for those who work on requests, for clients, and for what keeps the table
-//! in order. A user takes the one that it needs; a backend has all three.
+//! The queue in domain verbs, as three traits: work on requests, clients, and housekeeping. A caller takes the one that it
+//! needs; each backend has all three.
 
 use std::time::Duration;
 
@@ -13,33 +13,34 @@ use super::reading::{Client, Reader, RequestProgress, Search, SearchResult, Wait
 use super::statement_timeout::StatementTimeout;
 use super::types::{
     Claim, ClaimOptions, Completion, DeferredText, Failure, NewRequest, Overview, Pooling, QueueError, RequestKey,
-    RequestRow, Retried, Submitted, Unclaimable, WriteBack,
+    RequestRow, Resubmitted, Submitted, Unclaimable, WriteBack,
 };
 
-/// A backend: all verbs. All calls block; the worker and the API make them from threads that may.
+/// A backend with all verbs. All calls block: the worker and the API make them on threads that may block.
 pub trait Queue: WorkQueue + ClientQueue + Housekeeping {}
 
 impl<T: WorkQueue + ClientQueue + Housekeeping> Queue for T {}
 
-/// What a worker does with requests: claims them, keeps its claim, writes back what became of them; and the schedule that
-/// makes requests of standalone jobs.
+/// What a worker does with requests: it claims them, renews its leases and writes back the results; and it makes the
+/// requests of standalone jobs from their schedules.
+///
+/// A fenced write names the token of its claim, and changes a row only while that is PROCESSING under this very token.
 pub trait WorkQueue: Send + Sync {
-    /// Now, by the clock that leases and slots are judged by: the database's, where daemons share one.
+    /// The time by the clock that decides about leases and slots: the database's, where daemons share one.
     fn now(&self) -> Result<DateTime<Utc>, QueueError>;
 
-    /// Begins to hear of changes that others make to the table. `None`: a pooler is in the way, and nothing will ever be
-    /// heard.
+    /// A listener for changes to the table. `None`: a pooler is in between, and notifications never arrive.
     fn listen(&self) -> Result<Option<Listener>, QueueError>;
 
-    /// Takes SUBMITTED rows whose back-off is over, atomically, oldest first.
+    /// SUBMITTED → PROCESSING for rows whose back-off is over, atomically, the oldest first.
     fn claim(&self, options: &ClaimOptions) -> Result<Claim, QueueError>;
 
-    /// A text of a claimed row that did not come with the claim; `None`: there is none, it has more than so many bytes, or
+    /// A text of a claimed row that did not come with the claim. `None`: there is none, it has more than `limit` bytes, or
     /// the row is not there any more.
-    fn deferred_text(&self, key: &RequestKey, which: DeferredText, most: u64) -> Result<Option<String>, QueueError>;
+    fn deferred_text(&self, key: &RequestKey, which: DeferredText, limit: u64) -> Result<Option<String>, QueueError>;
 
-    /// Prolongs the claim on these rows, noting what was stored (`processed_batches` JSON, where given). Returns the
-    /// keys still held.
+    /// Renews the leases of these rows and writes which batches are stored (`processed_batches`, JSON, where given); fenced.
+    /// Returns the keys of the rows that are still held.
     fn renew(
         &self,
         token: &str,
@@ -47,17 +48,14 @@ pub trait WorkQueue: Send + Sync {
         lease: Duration,
     ) -> Result<Vec<RequestKey>, QueueError>;
 
-    /// Notes in `job_stats` how far requests are, for those who wait for them; fenced: rows that are not held under this
-    /// token are left alone.
+    /// Writes into `job_stats` how far requests are, for clients who poll them; fenced.
     fn note_progress(&self, token: &str, rows: &[(RequestKey, RequestProgress)]) -> Result<(), QueueError>;
 
-    /// This and whatever else ends a request wipes the password for its files.
-    ///
-    /// PROCESSING → COMPLETED for rows of one claim at once, fenced by the token: all of them are asked for in one
-    /// transaction, and either all that are held are written or none. Answers in the order of the rows.
+    /// PROCESSING → COMPLETED for rows of one claim, in one transaction; fenced: either all rows that are held are written or
+    /// none. Answers in the order of the rows. As every end of a request, it wipes the password for its files.
     fn complete_all(&self, token: &str, rows: &[(RequestKey, Completion)]) -> Result<Vec<WriteBack>, QueueError>;
 
-    /// PROCESSING → SUBMITTED with iteration + 1, not to be claimed before `delay` is over; fenced.
+    /// PROCESSING → SUBMITTED with iteration + 1, not claimable before `delay` is over; fenced.
     fn retry_later(
         &self,
         token: &str,
@@ -69,67 +67,66 @@ pub trait WorkQueue: Send + Sync {
     /// PROCESSING → FAILED with iteration + 1; fenced.
     fn fail(&self, token: &str, key: &RequestKey, failure: &Failure) -> Result<WriteBack, QueueError>;
 
-    /// PROCESSING → SUBMITTED as it was, no attempt spent; fenced.
-    fn hand_back(
-        &self,
-        token: &str,
-        key: &RequestKey,
-        processed_batches: Option<&str>,
-    ) -> Result<WriteBack, QueueError>;
+    /// PROCESSING → SUBMITTED without counting an attempt; fenced. `batches`: as for `renew`.
+    fn hand_back(&self, token: &str, key: &RequestKey, batches: Option<&str>) -> Result<WriteBack, QueueError>;
 
-    /// When the next row of these jobs that is SUBMITTED may be claimed: `None` if there is none at all.
+    /// When the next SUBMITTED row of these jobs becomes claimable. `None`: there is none.
     fn next_claimable(&self, job_ids: &[String]) -> Result<Option<DateTime<Utc>>, QueueError>;
 
-    /// The last slot of a standalone job that was made into a row, for this very schedule. At first sight of the job
-    /// or of a changed schedule `now` is remembered and returned: counting starts then.
+    /// The last slot of a standalone job for which a row was made under this schedule. For a new job or a changed schedule
+    /// `now` is stored and returned: slots count from then on.
     fn last_slot(&self, job_id: &str, schedule: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, QueueError>;
 
-    /// Remembers `slot` as made and inserts its row, in one transaction; `false` if the row was there already.
+    /// Stores `slot` as the job's last one and inserts its row, in one transaction. `false`: it was made before.
     fn make_slot(&self, job_id: &str, slot: DateTime<Utc>, request: &NewRequest) -> Result<bool, QueueError>;
 }
 
 /// What clients and operators do with requests.
 pub trait ClientQueue: Send + Sync {
-    /// Inserts a SUBMITTED row, or finds the one that has the key. A row with another password for its files, or where
-    /// only one of the two has any, is not the same, and stays as it is. A FAILED one that is tried again gets its
-    /// password anew. What is refused changes nothing; and however many submissions come at once, to however many
-    /// processes, none opens a request beyond its client's limit.
+    /// Inserts a SUBMITTED row, or finds the one that has the key. A FAILED row becomes SUBMITTED again, with the password of
+    /// this submission. A row with another password, or where only one of the two has a password, is not the same request
+    /// and stays as it is. A refused submission changes nothing. The client's limit of open requests holds for any number of
+    /// submissions at a time, over all processes.
     fn submit_for(&self, request: &NewRequest, client: &Client) -> Result<Submitted, QueueError>;
 
-    /// The same for somebody who may everything.
+    /// The same without limits, for operators.
     fn submit(&self, request: &NewRequest) -> Result<Submitted, QueueError> {
         self.submit_for(request, &Client::default())
     }
 
-    /// How the mark of a row's password was made, what comes before its last colon; `None`: the row has none, or is not
+    /// How the mark of a row's password was made: what stands before its last colon. `None`: the row has none, or is not
     /// there.
     fn mark_scheme(&self, key: &RequestKey) -> Result<Option<String>, QueueError>;
 
-    /// Whether a client has as many requests open as they may. Another submission may change that at once: what counts
-    /// is `submit_for`.
+    /// Whether a client has reached its limit of open requests. Another submission may change that at any time: only
+    /// `submit_for` decides.
     fn has_reached_limit(&self, client: &Client) -> Result<bool, QueueError>;
 
     /// SUBMITTED → FAILED, "cancelled by …". `false`: the row is not SUBMITTED (or not there).
     fn cancel(&self, key: &RequestKey, by: &str) -> Result<bool, QueueError>;
 
-    /// FAILED → SUBMITTED with everything of earlier attempts cleared, within the client's limit as `submit_for`. Which
-    /// rows they see is for the caller to know.
-    fn resubmit_for(&self, key: &RequestKey, client: &Client) -> Result<Retried, QueueError>;
+    /// FAILED → SUBMITTED with all columns of earlier attempts cleared, within the client's limit as `submit_for`. The caller
+    /// has checked that the client may see the row.
+    fn resubmit_for(&self, key: &RequestKey, client: &Client) -> Result<Resubmitted, QueueError>;
 
-    /// The same for somebody who may everything. `false`: nothing changed.
+    /// The same without limits, for operators. `false`: nothing changed.
     fn resubmit(&self, key: &RequestKey) -> Result<bool, QueueError> {
-        Ok(self.resubmit_for(key, &Client::default())? == Retried::Done)
+        Ok(self.resubmit_for(key, &Client::default())? == Resubmitted::Done)
     }
 
     /// One row.
     fn find(&self, key: &RequestKey) -> Result<Option<RequestRow>, QueueError>;
 
-    /// Which rows the reader may see, newest submission first, of one tag or of all: a page of them.
-    /// [`QueueError::InvalidCursor`] where the page begins nowhere.
+    /// A page of the rows that the reader may see, of one tag or of all, the newest submission first.
+    ///
+    /// # Errors
+    /// [`QueueError::InvalidCursor`] where the page's cursor is not one of this database's.
     fn list(&self, tag: Option<&str>, reader: &Reader, page: &Page) -> Result<Vec<PageEntry>, QueueError>;
 
-    /// Which rows match and may be seen by the reader: how many there are, and a page of them. [`QueueError::TimedOut`] when
-    /// the timeout is over; [`QueueError::InvalidCursor`] as for `list`.
+    /// The rows that match and that the reader may see: their number, and a page of them.
+    ///
+    /// # Errors
+    /// [`QueueError::TimedOut`] when the time-out is over; [`QueueError::InvalidCursor`] as for `list`.
     fn search(
         &self,
         search: &Search,
@@ -138,8 +135,8 @@ pub trait ClientQueue: Send + Sync {
         timeout: &StatementTimeout,
     ) -> Result<SearchResult, QueueError>;
 
-    /// The rows with these keys, each with its place among them, until they are about so many bytes: at least the first that
-    /// is there. What is missing after the last one may be asked for again.
+    /// The rows with these keys, each with its index among the keys, until they have about `bytes` bytes; at least the first
+    /// one that exists. Keys after the last row of the answer may be asked for again.
     fn rows(&self, keys: &[RequestKey], bytes: u64) -> Result<Vec<(usize, RequestRow)>, QueueError>;
 
     /// The newest rows that the reader may see, of one tag or of all.
@@ -160,47 +157,46 @@ pub trait ClientQueue: Send + Sync {
         Ok(rows)
     }
 
-    /// SUBMITTED rows of these jobs in the order in which they are claimed; those that back off after all others.
+    /// SUBMITTED rows of these jobs in the order in which they are claimed; rows that back off come last.
     fn waiting(&self, job_ids: &[String]) -> Result<Vec<WaitingRequest>, QueueError>;
 
-    /// Counts by job and status.
+    /// Numbers of rows by job and status.
     fn overview(&self) -> Result<Overview, QueueError>;
 
-    /// From now on rows are read with a `request_data` of at most so many bytes; a longer one is not read from the
-    /// database at all. 64 KiB until this is called.
-    fn limit_request_data(&self, most: u64);
+    /// Sets the number of bytes above which the `request_data` of a row is not read from the database; 64 KiB until this is
+    /// called.
+    fn limit_request_data(&self, bytes: u64);
 }
 
-/// What keeps the table in order: migrations, leases that ran out, retention, heartbeats, and whether the database can be
-/// used.
+/// What keeps the table in order (migrations, leases that ran out, retention, heartbeats), and whether the database is usable.
 pub trait Housekeeping: Send + Sync {
-    /// Brings the table to what this program needs, adding only; several daemons may start at once. With `dry_run`
-    /// nothing is changed. Returns the SQL statements that were (or would be) run.
+    /// Adds to the tables what this program needs; several daemons may start at once. With `dry_run` nothing is changed.
+    /// Returns the SQL statements that were (or would be) run.
     fn migrate(&self, dry_run: bool) -> Result<Vec<String>, QueueError>;
 
-    /// Whether this role may run what `migrate` would: [`QueueError::Unfit`] names what hinders it.
+    /// Whether this role may run what `migrate` would: [`QueueError::Unfit`] names the missing right.
     fn may_migrate(&self) -> Result<(), QueueError>;
 
     /// Whether the database answers and has every column this program needs: [`QueueError::Unfit`] where a migration is
     /// missing.
     fn check(&self) -> Result<(), QueueError>;
 
-    /// Whether rows can be written now, and with `removes` removed as well: [`QueueError::Unfit`] says what hinders it. It
-    /// changes nothing and leaves nothing behind, so it may be asked every few seconds.
+    /// Whether rows can be written now, and with `removes` also removed: [`QueueError::Unfit`] gives the reason why not. It
+    /// changes nothing, so it may be called every few seconds.
     fn check_writable(&self, removes: bool) -> Result<(), QueueError>;
 
-    /// Gives up the connections that calls may hang on: the next call opens its own.
+    /// Drops the connections of the pool, since calls may hang on them: the next call opens a new one.
     fn reconnect(&self);
 
     /// How the connections to the database are pooled.
     fn pooling(&self) -> Result<Pooling, QueueError>;
 
-    /// Whether changes that others make can be heard: `listen` gives a listener.
+    /// Whether `listen` gives a listener.
     fn can_listen(&self) -> Result<bool, QueueError>;
 
-    /// PROCESSING → SUBMITTED for rows whose lease of ours ran out (that counts a crash), and with `adopt_after` for rows
-    /// without any lease that are older than that: what a replaced system left behind. A suspect waits for so many leases
-    /// as it has crashed its daemon alone: whatever kills daemons may be over by then. Returns their keys.
+    /// PROCESSING → SUBMITTED for rows whose lease of ours ran out, which counts as a crash; and with `adopt_after` for rows
+    /// without any lease that are older than that, left behind by the system that we replace. A row that crashed its daemon
+    /// while it was worked on alone waits one lease for each such crash. Returns the keys.
     fn reclaim(
         &self,
         job_ids: &[String],
@@ -208,14 +204,14 @@ pub trait Housekeeping: Send + Sync {
         adopt_after: Option<Duration>,
     ) -> Result<Vec<RequestKey>, QueueError>;
 
-    /// Rows of these jobs that wait or are in work and can never be claimed, since nothing can name them.
+    /// Open rows of these jobs that can never be claimed, since no statement can name them.
     fn unclaimable(&self, job_ids: &[String]) -> Result<Unclaimable, QueueError>;
 
-    /// COMPLETED and FAILED rows of one job (an id as rows have it; an alias is another one) that ended longer ago than
-    /// `older_than`, after the last row of the page before: at most `limit`, the oldest first. On SQLite that order holds
-    /// within one form of time; numbers come before text. A row whose end is absent or does not read is never among them.
+    /// A page of at most `limit` COMPLETED and FAILED rows of one job (an id as rows have it; an alias is another one) that
+    /// ended longer ago than `older_than`, the oldest first. On SQLite that order holds within one form of time; numbers come
+    /// before text. A row whose end is absent or is not a time is never among them.
     ///
-    /// One job, because an index then gives them in order, however many finished rows there are.
+    /// One job at a time, because an index then gives the rows in order, however many there are.
     fn finished(
         &self,
         job_id: &str,
@@ -224,17 +220,16 @@ pub trait Housekeeping: Send + Sync {
         limit: u32,
     ) -> Result<FinishedPage, QueueError>;
 
-    /// Removes a row for good, if it still is COMPLETED or FAILED and ended longer ago than `older_than`. `false`: it is
-    /// not (resubmitted meanwhile, or its end does not read), or it is not there.
+    /// Deletes a row if it is still COMPLETED or FAILED and ended longer ago than `older_than`. `false`: it did not (it was
+    /// resubmitted, or its end is not a time), or it is not there.
     fn remove_finished(&self, key: &RequestKey, older_than: Duration) -> Result<bool, QueueError>;
 
-    /// Notes that a daemon lives, by the clock that judges leases, and removes what is left of those that have been gone for
-    /// a day.
+    /// Stores a daemon's heartbeat, by the clock that decides about leases, and removes heartbeats that are a day old.
     fn beat(&self, heartbeat: &Heartbeat) -> Result<(), QueueError>;
 
-    /// Removes the note: the daemon has stopped.
+    /// Removes a daemon's heartbeat: it has stopped.
     fn leave(&self, id: &str) -> Result<(), QueueError>;
 
-    /// The daemons that have left a note, those that live first, then by when they were last seen. At most 1,000.
+    /// The daemons with a heartbeat, those that live first, then by when they were last seen. At most 1,000.
     fn daemons(&self) -> Result<Vec<Daemon>, QueueError>;
 }

@@ -1,4 +1,4 @@
-//! What callers of the API may see, look for and are told: types without SQL, and globs in each backend's own language.
+//! Who may see which rows, searches and their results: types without SQL, and globs in the language of each backend.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::json;
@@ -7,13 +7,13 @@ use wildmatch::WildMatch;
 use super::paging::PageEntry;
 use super::types::{RequestKey, RequestRow};
 
-/// Which rows somebody may see. In globs `*` is any run of characters and `?` one.
+/// Which rows a caller may see. In globs `*` is any run of characters and `?` one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reader {
-    /// Globs of tags; none: every tag.
+    /// Globs of tags; empty: every tag.
     pub tags: Vec<String>,
-    /// Globs of channels; `None`: every channel. Otherwise only rows made for one of these are seen, and of those that
-    /// a key with channels made only what a key with these very channels made: another one's may hold more.
+    /// Globs of channels; `None`: every channel. Otherwise only rows for one of these channels are visible, and only if they
+    /// were made by a key with the same list of channels or without one: the files of another key may hold more channels.
     pub channels: Option<Vec<String>>,
 }
 
@@ -24,19 +24,19 @@ impl Reader {
         Self::default()
     }
 
-    /// Whether rows of this tag are seen at all.
+    /// Whether any row of this tag is visible.
     #[must_use]
     pub fn covers_tag(&self, tag: &str) -> bool {
         self.tags.is_empty() || matches(&self.tags, tag)
     }
 
-    /// Whether rows made for this channel are seen at all.
+    /// Whether any row for this channel is visible.
     #[must_use]
     pub fn covers_channel(&self, channel: &str) -> bool {
         self.channels.as_ref().is_none_or(|channels| matches(channels, channel))
     }
 
-    /// Whether this row is seen.
+    /// Whether this row is visible.
     #[must_use]
     pub fn sees(&self, row: &RequestRow) -> bool {
         self.covers_tag(&row.tag)
@@ -48,7 +48,7 @@ impl Reader {
                         .is_none_or(|allowed| Some(allowed) == self.allowed_channels().as_ref()))
     }
 
-    /// What the rows of this reader have in `allowed_channels`.
+    /// The value of `allowed_channels` in rows that this reader makes.
     #[must_use]
     pub fn allowed_channels(&self) -> Option<String> {
         self.channels.as_ref().map(|channels| json!(channels).to_string())
@@ -59,12 +59,12 @@ fn matches(globs: &[String], text: &str) -> bool {
     globs.iter().any(|glob| WildMatch::new(glob).matches(text))
 }
 
-/// A glob as SQLite's GLOB takes it: there a bracket begins a set of characters.
+/// A glob for SQLite's GLOB, where a bracket begins a set of characters.
 pub(super) fn sqlite_glob(glob: &str) -> String {
     glob.replace('[', "[[]")
 }
 
-/// A glob as LIKE takes it.
+/// A glob as a pattern for LIKE.
 pub(super) fn like_pattern(glob: &str) -> String {
     let mut pattern = String::with_capacity(glob.len());
     for c in glob.chars() {
@@ -78,17 +78,16 @@ pub(super) fn like_pattern(glob: &str) -> String {
     pattern
 }
 
-/// Who submits or tries again, and what they may.
+/// Who submits or resubmits, and within which limits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Client {
-    /// Which rows they see: of others they change nothing.
+    /// Which rows the client sees: it changes no other row.
     pub reader: Reader,
-    /// Most requests under the reader's tags that are SUBMITTED or PROCESSING at a time, over all processes on one
-    /// database; `None`: any number.
+    /// Limit of open requests under the reader's tags, over all processes on one database; `None`: no limit.
     pub open_requests: Option<u32>,
 }
 
-/// What is looked for; everything given holds, and of a list one.
+/// The conditions of a search. All that are given hold; of a list, one value holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Search {
     /// Job ids as written in rows.
@@ -101,16 +100,16 @@ pub struct Search {
     pub submitted_on: Option<NaiveDate>,
 }
 
-/// So many rows of a search are counted, and not one more than one beyond them.
+/// Rows of a search are counted up to one more than this number.
 pub const COUNT_LIMIT: u64 = 10_000;
 
-/// Up to so many rows that match are read all and sorted; of more the newest are soon found.
+/// Up to this number, all matching rows are read and sorted; of more, the newest are found fast in the order of an index.
 pub(super) const SORT_LIMIT: u64 = 1000;
 
-/// What was found.
+/// The result of a search.
 #[derive(Clone, Debug, Default)]
 pub struct SearchResult {
-    /// How many rows match, on all pages; more than [`COUNT_LIMIT`] means that there may be any number more.
+    /// How many rows match, on all pages. A number above [`COUNT_LIMIT`] is a lower bound.
     pub total: u64,
     /// The rows of this page, the newest first.
     pub entries: Vec<PageEntry>,
@@ -121,23 +120,23 @@ pub struct SearchResult {
 pub struct WaitingRequest {
     /// Its key.
     pub key: RequestKey,
-    /// When it was submitted, where that reads.
+    /// When it was submitted; `None` where the column is not a time.
     pub submitted: Option<DateTime<Utc>>,
-    /// Whether it is not to be claimed yet.
+    /// Whether its back-off is not over yet.
     pub backing_off: bool,
 }
 
-/// How far a request in work is.
+/// The progress of a PROCESSING request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestProgress {
-    /// Files that are stored.
+    /// Number of files that are stored.
     pub batches_done: u64,
-    /// Files that there will be.
+    /// Number of files that the request will have.
     pub batches_total: u64,
 }
 
 impl RequestProgress {
-    /// As `job_stats` holds it while the row is PROCESSING.
+    /// The value of `job_stats` while the row is PROCESSING.
     pub(super) fn job_stats(self) -> String {
         json!({ "batches_done": self.batches_done, "batches_total": self.batches_total }).to_string()
     }

@@ -1,4 +1,4 @@
-//! A row as it comes out of either backend, before anything in it is believed: every column is text or nothing.
+//! Rows as they come out of either backend, not checked yet: every column is text or NULL.
 
 use chrono::{DateTime, Utc};
 use diesel::QueryableByName;
@@ -6,14 +6,14 @@ use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql};
 use diesel::sql_types::{BigInt, Binary, Nullable};
 
-use super::encryption::{EncryptionKey, Protected, make};
+use super::encryption::{EncryptionKey, Protected, scheme};
 use super::reading::WaitingRequest;
 use super::status::Status;
 use super::times::read_time;
 use super::types::{Claim, ClaimedRequest, Completion, Overview, RequestKey, RequestRow};
 
-/// Text that may be anything. Read as bytes: SQLite columns hold what was put in, numbers and blobs among it, and a
-/// PostgreSQL database without an encoding holds any bytes. What is no UTF-8 is replaced, so no row spoils a claim.
+/// Text of any content. It is read as bytes: SQLite columns also hold numbers and blobs, and a PostgreSQL database without an
+/// encoding holds any bytes. What is not UTF-8 is replaced, so that no row makes a whole claim fail.
 #[derive(Debug, diesel::deserialize::FromSqlRow)]
 pub(super) struct LenientText(String);
 
@@ -95,8 +95,7 @@ pub(super) struct StoredRow {
     protected: Option<LenientText>,
 }
 
-/// What a claim says of a row that it took: of [`StoredRow`]'s columns those that a worker needs. No `Debug`: it has the
-/// password.
+/// A row that a claim took: the columns that a worker needs. No `Debug`, because it has the password.
 #[derive(QueryableByName)]
 pub(super) struct StoredClaimed {
     #[diesel(sql_type = Nullable<Binary>)]
@@ -135,7 +134,7 @@ pub(super) struct StoredClaimed {
     encryption_mark: Option<LenientText>,
 }
 
-/// A row and which of the asked-for ones it is.
+/// A row and its number among the keys that were asked for.
 #[derive(Debug, QueryableByName)]
 pub(super) struct StoredNth {
     #[diesel(embed)]
@@ -145,17 +144,10 @@ pub(super) struct StoredNth {
 }
 
 impl StoredNth {
-    /// The row, and which it is, where the database counts from `first` on.
+    /// The index of the row, where the database counts from `first` on, and the row.
     pub(super) fn nth(self, first: i64) -> (usize, RequestRow) {
         (usize::try_from(self.n - first).unwrap_or(0), RequestRow::from(self.stored))
     }
-}
-
-/// One text, under the name `value`.
-#[derive(Debug, QueryableByName)]
-pub(super) struct Value {
-    #[diesel(sql_type = Nullable<Binary>)]
-    pub(super) value: Option<LenientText>,
 }
 
 /// A key, as `tag` and `request_id`.
@@ -187,16 +179,21 @@ pub(super) struct StoredTotal {
     total: i64,
 }
 
-/// One text of one row.
+/// One text, under the name `value`.
 #[derive(Debug, QueryableByName)]
 pub(super) struct StoredText {
     #[diesel(sql_type = Nullable<Binary>)]
-    text: Option<LenientText>,
+    value: Option<LenientText>,
 }
 
 impl StoredText {
     pub(super) fn into_text(self) -> Option<String> {
-        text(self.text)
+        text(self.value)
+    }
+
+    /// The text as a time; `None` where it is not one.
+    pub(super) fn into_time(self) -> Option<DateTime<Utc>> {
+        time(self.value)
     }
 }
 
@@ -225,13 +222,13 @@ pub(super) fn number<T: std::str::FromStr>(value: Option<LenientText>) -> Option
     value.and_then(|v| v.0.trim().parse().ok())
 }
 
-/// The array's texts; anything that is no JSON array reads as none.
+/// The texts of a JSON array; empty for anything else.
 pub(super) fn urls(value: Option<LenientText>) -> Vec<String> {
     let array: Vec<Url> = value.and_then(|v| serde_json::from_str(&v.0).ok()).unwrap_or_default();
     array.into_iter().filter_map(|url| url.0).collect()
 }
 
-/// A text; what is none is passed over without being kept.
+/// An item of the array; one that is not a text is skipped without being stored.
 struct Url(Option<String>);
 
 impl<'de> serde::Deserialize<'de> for Url {
@@ -288,7 +285,7 @@ impl From<StoredRow> for RequestRow {
     }
 }
 
-/// The status of a row, in our own spelling where it is one of ours.
+/// The status of a row, in our spelling where it is one of ours.
 fn status(written: Option<LenientText>) -> String {
     let written = text(written).unwrap_or_default();
     Status::parse(&written).map_or(written, |status| status.as_str().to_owned())
@@ -305,7 +302,7 @@ pub(super) fn read_protected(value: Option<LenientText>) -> Protected {
 /// How a row's mark was made.
 pub(super) fn mark_scheme(row: Option<StoredText>) -> Option<String> {
     let mark = row.and_then(StoredText::into_text).filter(|mark| !mark.is_empty())?;
-    Some(make(&mark).to_owned())
+    Some(scheme(&mark).to_owned())
 }
 
 /// The rows that a claim took, oldest first.
@@ -326,7 +323,7 @@ impl From<StoredClaimed> for ClaimedRequest {
             requested_by: text(row.requested_by),
             requested_channel: text(row.requested_channel),
             submitted: time(row.dt_job_submitted),
-            // Written by the very statement that this row comes from.
+            // The statement that returns this row has just written it.
             claimed: time(row.dt_job_processing).unwrap_or(DateTime::UNIX_EPOCH),
             iteration: number(row.iteration).unwrap_or(0),
             crashes: number(row.crashes).unwrap_or(0),
@@ -342,7 +339,7 @@ impl From<StoredClaimed> for ClaimedRequest {
     }
 }
 
-/// What is being done, for a failure.
+/// What a completion is called in error messages.
 pub(super) fn completing(rows: &[(RequestKey, Completion)]) -> String {
     match rows {
         [(key, _)] => format!("complete {key}"),
@@ -350,7 +347,7 @@ pub(super) fn completing(rows: &[(RequestKey, Completion)]) -> String {
     }
 }
 
-/// In the order in which they are claimed; those that back off last.
+/// Rows in the order in which they are claimed; those that back off come last.
 pub(super) fn waiting(rows: Vec<StoredWaiting>) -> Vec<WaitingRequest> {
     let one = |row: StoredWaiting| WaitingRequest {
         key: RequestKey {

@@ -1,67 +1,42 @@
-//! Text on its way into a row: cut to fit, and free of what PostgreSQL cannot hold.
+//! Text for columns: cut to their lengths, and without what PostgreSQL cannot hold.
 
 use super::types::{QueueError, RequestKey};
-
-/// Selects a text of a claimed row under `$name` where it is short, and otherwise its number of bytes under `$unread`: long
-/// ones are read row by row, so that a claim of many rows does not hold all of them in memory. `$cast` follows the number.
-macro_rules! short_or_bytes {
-    ($text:literal, $name:literal, $unread:literal, $cast:literal) => {
-        concat!(
-            "CASE WHEN octet_length(",
-            $text,
-            ") <= 4096 THEN ",
-            $text,
-            " END AS ",
-            $name,
-            ",
-        CASE WHEN octet_length(",
-            $text,
-            ") > 4096 THEN octet_length(",
-            $text,
-            ")",
-            $cast,
-            " END AS ",
-            $unread
-        )
-    };
-}
-pub(super) use short_or_bytes;
 
 /// Characters that `err_message` holds.
 const ERR_MESSAGE: usize = 100;
 /// Characters that `lease_owner` holds.
 const LEASE_OWNER: usize = 100;
 
-/// `text` without NUL, which no PostgreSQL text can hold; it becomes the sign for a character that could not be kept.
+/// `text` with each NUL, which no PostgreSQL text can hold, replaced by the replacement character.
 pub(super) fn clean(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-/// [`clean`], where there is any.
+/// [`clean`] for an optional text.
 pub(super) fn clean_option(text: Option<&str>) -> Option<String> {
     text.map(clean)
 }
 
 /// Bytes of `request_data` that readers are shown unless a limit is set (`ClientQueue::limit_request_data`).
 pub(super) const SHOWN_DATA: u64 = 64 << 10;
-/// Bytes of `download_urls` that are read of one row that is asked for by its key: more than a request of a hundred thousand
-/// files has.
+/// Bytes of `download_urls` that are read of a row that is found by its key: more than a request of a hundred thousand files
+/// has.
 pub(super) const URLS_OF_ONE: u64 = 32 << 20;
-/// The same of each row of many.
+/// The same for each row of a list.
 pub(super) const URLS_OF_MANY: u64 = 4 << 20;
 
-/// A statement with the bytes of `request_data` (`{most}`) and of `download_urls` (`{urls}`) that are read. They are no values
-/// to be bound: they are the same for all calls, and a statement is kept by its text.
+/// A statement with the number of bytes of `request_data` (`{most}`) and `download_urls` (`{urls}`) that are read. These are
+/// not bound as values: they are the same in all calls, so the text of the statement stays the same.
 pub(super) fn within(sql: &str, most: u64, urls: u64) -> String {
     sql.replace("{most}", &most.to_string()).replace("{urls}", &urls.to_string())
 }
 
-/// What `err_message` can hold of it.
+/// `text` cut to the length of `err_message`.
 pub(super) fn err_message(text: &str) -> String {
     clean(text).chars().take(ERR_MESSAGE).collect()
 }
 
-/// A fresh claim token, `owner:random`, which fits `lease_owner` whatever the host is called.
+/// A new claim token, `owner:random`, cut to the length of `lease_owner`.
 pub(super) fn token(owner: &str) -> Result<String, QueueError> {
     let random = getrandom::u64().map_err(|e| QueueError::Refused(format!("no random number for a claim: {e}")))?;
     let random = format!(":{random:016x}");
@@ -69,12 +44,12 @@ pub(super) fn token(owner: &str) -> Result<String, QueueError> {
     Ok(owner + &random)
 }
 
-/// Whether a row can have this key at all: [`clean`]ing a key would make it another row's.
+/// Whether a row can have this key: one with NUL cannot, and [`clean`]ing it would make it another row's.
 pub(super) fn can_exist(key: &RequestKey) -> bool {
     !key.tag.contains('\0') && !key.request_id.contains('\0')
 }
 
-/// Milliseconds as an INTEGER column holds them; longer than 24 days reads as 24 days.
+/// Milliseconds for an INTEGER column; 24 days at most.
 pub(super) fn execution_time(milliseconds: i64) -> i32 {
     i32::try_from(milliseconds.max(0)).unwrap_or(i32::MAX)
 }

@@ -1,4 +1,4 @@
-//! Times as text: what others wrote is read leniently, what we write has one form per backend.
+//! Times as text: what others wrote is read in many forms, what we write has one form for each backend.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ const MILLISECONDS_FROM: f64 = 1e11;
 const NEITHER_FROM: f64 = 1e14;
 
 /// Reads a time as outside writers put it into a row: epoch seconds or milliseconds, or `2020-01-31`, with
-/// ` ` or `T` and `10:20[:30[.5]]`, with nothing (UTC), `Z` or an offset after it. `None`: not a time that counts
-/// (`infinity`, empty, anything else).
+/// ` ` or `T` and `10:20[:30[.5]]`, with nothing (UTC), `Z` or an offset after it. `None` for anything else, such as
+/// `infinity`.
 #[must_use]
 pub fn read_time(text: &str) -> Option<DateTime<Utc>> {
     let text = text.trim();
@@ -41,7 +41,7 @@ fn read_epoch(number: f64) -> Option<DateTime<Utc>> {
     }
 }
 
-/// `10:20:30+05:30` into its time and the minutes that it is ahead of UTC.
+/// Splits `10:20:30+05:30` into the time and the minutes that it is ahead of UTC.
 fn split_offset(text: &str) -> Option<(&str, i64)> {
     if let Some(time) = text.strip_suffix(['Z', 'z']) {
         return Some((time.trim_end(), 0));
@@ -61,23 +61,23 @@ fn split_offset(text: &str) -> Option<(&str, i64)> {
     Some((time.trim_end(), if offset.starts_with('-') { -ahead } else { ahead }))
 }
 
-/// As SQLite rows hold it: `YYYY-MM-DD HH:MM:SS.mmm`, which sorts as text.
+/// The form of SQLite rows: `YYYY-MM-DD HH:MM:SS.mmm`, which sorts as text.
 pub(super) fn sqlite_text(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%S%.3f").to_string()
 }
 
-/// As PostgreSQL reads a timestamp, to its microsecond.
+/// A timestamp for PostgreSQL, with microseconds.
 pub(super) fn postgres_text(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%S%.6f").to_string()
 }
 
-/// `after` later, at most the last year that sorts as text.
+/// `time` plus `after`, at most the last year that sorts as text.
 pub(super) fn later(time: DateTime<Utc>, after: Duration) -> DateTime<Utc> {
     let last = NaiveDate::from_ymd_opt(9999, 12, 31).map_or(time, |day| day.and_time(NaiveTime::MIN).and_utc());
     TimeDelta::from_std(after).ok().and_then(|after| time.checked_add_signed(after)).map_or(last, |t| t.min(last))
 }
 
-/// As PostgreSQL is told durations. A century is long enough for anybody, and cannot overflow a timestamp.
+/// A duration for PostgreSQL. A century at most, which cannot overflow a timestamp.
 pub(super) fn microseconds(duration: Duration) -> i64 {
     const CENTURY: i64 = 100 * 366 * 86_400 * 1_000_000;
     i64::try_from(duration.as_micros()).unwrap_or(CENTURY).min(CENTURY)

@@ -44,14 +44,11 @@ pub struct ClaimOptions {
 /// A row that lost two leases may be what crashes its daemons, so no other request is worked on beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClaimMode {
-    /// Rows with fewer crashes than [`EXCLUSIVE_CRASHES`].
+    /// Rows with fewer crashes than [`EXCLUSIVE_CRASHES`](super::EXCLUSIVE_CRASHES).
     Shared,
-    /// One row with [`EXCLUSIVE_CRASHES`] or more, the oldest.
+    /// One row with [`EXCLUSIVE_CRASHES`](super::EXCLUSIVE_CRASHES) or more, the oldest.
     Exclusive,
 }
-
-/// From this number of lost leases on, a row is claimed by [`ClaimMode::Exclusive`] only.
-pub const EXCLUSIVE_CRASHES: u32 = 2;
 
 /// Rows claimed at once, under one token.
 #[derive(Clone, Debug)]
@@ -80,7 +77,7 @@ pub struct ClaimedRequest {
     pub requested_channel: Option<String>,
     /// When it was submitted, where that reads.
     pub submitted: Option<DateTime<Utc>>,
-    /// When it was claimed, by the clock that the lease is judged by.
+    /// When it was claimed, by the clock that decides about leases.
     pub claimed: DateTime<Utc>,
     /// Attempts that ended so far.
     pub iteration: u32,
@@ -152,6 +149,13 @@ pub enum WriteBack {
     Lost,
 }
 
+impl WriteBack {
+    /// After a fenced statement for one row that changed this number of rows.
+    pub(super) const fn of(changed: usize) -> Self {
+        if changed == 1 { Self::Done } else { Self::Lost }
+    }
+}
+
 /// A request to be inserted.
 #[derive(Clone, Debug)]
 pub struct NewRequest {
@@ -190,7 +194,7 @@ pub enum Submitted {
 
 /// What became of a resubmission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retried {
+pub enum Resubmitted {
     /// The row was FAILED and is SUBMITTED again.
     Done,
     /// The row is not FAILED (or not there), or the password for its files is wiped, so that they would be stored without

@@ -1,25 +1,26 @@
-//! Taking rows: who gets which, in which order.
+//! The claim: which rows are taken, and in which order.
 
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Nullable, Text};
 
+use super::super::crashes::{EXCLUSIVE_CRASHES, group_size};
+use super::super::deferred::short_or_bytes;
 use super::super::prepared::prepared;
 use super::super::stored::StoredClaimed;
-use super::super::text::short_or_bytes;
 use super::super::times::microseconds;
-use super::super::types::{ClaimMode, ClaimOptions, EXCLUSIVE_CRASHES};
+use super::super::types::{ClaimMode, ClaimOptions};
 use super::columns::now;
 use super::lease::without_nul;
 
-/// A time that does not read (`infinity`) is as old as none at all.
+/// A time that cannot be compared (`infinity`) is as old as none.
 const SINCE: &str = "CASE WHEN isfinite(dt_job_submitted) THEN dt_job_submitted END";
 
-/// The order of [`SINCE`] and the keys. These are compared by bytes, whatever the database sorts by, so that both backends
-/// agree.
+/// The order of [`SINCE`] and the keys. Keys are compared by bytes, whatever the collation of the database, so that both
+/// backends agree.
 const BY_AGE: &str = "since NULLS FIRST, tag COLLATE \"C\", request_id COLLATE \"C\"";
 
-/// Not before its back-off is over. One that is infinite would never be.
+/// The back-off is over. An infinite one would never be, so it counts as over.
 const DUE: &str =
     "(next_attempt_at IS NULL OR next_attempt_at <= (SELECT now FROM clock) OR next_attempt_at = 'infinity')";
 
@@ -40,18 +41,18 @@ const COLUMNS: &str = concat!(
         j.encryption_mark::text AS encryption_mark"
 );
 
-/// One statement, so that nothing is held when the daemon dies in between.
+/// One statement, so that nothing stays locked when the daemon dies in between.
 ///
-/// `locked` locks the oldest claimable rows, passing over those that another daemon is just claiming (SKIP LOCKED: no
-/// one waits). A row that was taken between this statement's start and its lock is looked at again by PostgreSQL and
-/// left out.
+/// `locked` locks the oldest claimable rows and skips those that another daemon is claiming at the same time (SKIP LOCKED: no
+/// daemon waits). PostgreSQL checks a row again that was taken between the start of this statement and its lock, and leaves it
+/// out.
 ///
-/// A locked row stays where it is, so that it is changed by its place (`ctid`), without a second look into the index of
-/// keys. One that somebody changed after this statement had begun has a place that the statement does not see yet: it is
-/// left to the next scan, which whoever changed it brings about.
+/// A locked row does not move, so it is updated by its location (`ctid`), without a second look-up in the index of keys. A row
+/// that was changed after this statement began has a location that the statement does not see yet: it is left to the next
+/// scan, which that change triggers.
 ///
-/// `chosen` keeps rows that crashed a daemon apart: those like the oldest one are taken, up to the size of group that
-/// so many crashes are allowed. Rows locked and not chosen are free again when the statement ends.
+/// `chosen` separates rows that crashed a daemon: it takes rows with as many crashes as the oldest one, up to the size of a
+/// group with that number of crashes. Rows that are locked and not chosen are unlocked when the statement ends.
 fn statement(options: &ClaimOptions) -> String {
     let (allowed, locked) = locked(options);
     let now = now!();
@@ -69,7 +70,7 @@ fn statement(options: &ClaimOptions) -> String {
     ),
     chosen AS (
         SELECT place, crashes FROM graded
-        WHERE crashes = taken AND nth <= CASE crashes WHEN 0 THEN $3 WHEN 1 THEN greatest($3 / 8, 1) ELSE 1 END
+        WHERE crashes = taken AND nth <= CASE crashes WHEN 0 THEN $3 WHEN 1 THEN $8 ELSE 1 END
     )
     UPDATE job_request AS j SET status = 'PROCESSING', dt_job_processing = clock.now, lease_owner = $4,
         lease_expires_at = clock.now + $5 * interval '1 microsecond', crashes = chosen.crashes,
@@ -80,15 +81,15 @@ fn statement(options: &ClaimOptions) -> String {
     )
 }
 
-/// What goes before the query that locks the oldest rows, and that query. How long either takes must not hang on how many
-/// rows PostgreSQL believes to wait: after a hundred thousand have come it goes on believing in none for long.
+/// The parts of the statement before the query that locks the oldest rows, and that query. Their cost must not depend on
+/// PostgreSQL's estimate of how many rows wait: after a hundred thousand have come it expects none for a long time.
 fn locked(options: &ClaimOptions) -> (String, String) {
     let columns =
         format!("job_request.ctid AS place, tag, request_id, coalesce(crashes, 0) AS crashes, {SINCE} AS since");
     if is_plain(options) {
-        // The first of each job, in the order of the index `job_request_line`, whose expressions are repeated. No other
-        // index holds waiting rows for a statement that does not ask for it (migration 000010 says how): PostgreSQL would
-        // read them all and sort them.
+        // The first rows of each job, in the order of the index `job_request_line`, whose expressions are repeated. No other
+        // index has waiting rows unless the statement asks for it (migration 000010 says how): PostgreSQL would read all rows of
+        // that index and sort them.
         let each = format!(
             "SELECT of_job.* FROM unnest($2) AS job (id), LATERAL (
             SELECT {columns} FROM job_request
@@ -113,7 +114,7 @@ fn locked(options: &ClaimOptions) -> (String, String) {
         );
         return (String::new(), all);
     }
-    // The condition once more: PostgreSQL looks at it again where somebody changes a row before it is locked.
+    // The condition again: PostgreSQL checks it once more for a row that is changed before it is locked.
     let among = format!(
         "SELECT {columns} FROM (SELECT place, nth FROM allowed ORDER BY nth OFFSET 0) AS allowed
             JOIN job_request ON job_request.ctid = allowed.place
@@ -135,9 +136,9 @@ const fn is_limited(options: &ClaimOptions) -> bool {
     options.per_tag.is_some() || options.per_channel.is_some()
 }
 
-/// Claimable rows within the limits on tags (`$6`) and channels (`$7`), by age. Each row is counted among those of its
-/// tag, and then of its channel: first those in work, then the oldest. Rows that a tag's limit leaves out take no place of
-/// their channel. Nothing is joined: PostgreSQL would compare each with each where it believes that there are few.
+/// Claimable rows within the limits on tags (`$6`) and channels (`$7`), by age. Each row is counted within its tag and then
+/// within its channel: first the rows under a lease, then the oldest. Rows beyond the limit of their tag do not count within
+/// their channel. Nothing is joined: where PostgreSQL expects few rows it would compare each with each.
 fn allowed(claimable: &str) -> String {
     format!(
         "held_or_waiting AS (
@@ -170,7 +171,7 @@ pub(super) fn claim(
     if options.limit == 0 {
         return Ok(Vec::new());
     }
-    let limit = if options.mode == ClaimMode::Exclusive { 1 } else { i64::from(options.limit) };
+    let limit = if options.mode == ClaimMode::Exclusive { 1 } else { options.limit };
     // A job that is named twice is one job.
     let mut jobs = without_nul(&options.job_ids);
     jobs.sort_unstable();
@@ -178,17 +179,19 @@ pub(super) fn claim(
     let values = (
         shift.into_sql::<BigInt>(),
         jobs.into_sql::<Array<Text>>(),
-        limit.into_sql::<BigInt>(),
+        i64::from(limit).into_sql::<BigInt>(),
         token.into_sql::<Text>(),
         microseconds(options.lease).into_sql::<BigInt>(),
         options.per_tag.map(i64::from).into_sql::<Nullable<BigInt>>(),
         options.per_channel.map(i64::from).into_sql::<Nullable<BigInt>>(),
+        i64::from(group_size(1, limit)).into_sql::<BigInt>(),
     );
     let query = prepared(statement(options), values);
     if !is_limited(options) {
         return query.load(conn);
     }
-    // Two claims at once would both count what is in work before either adds to it: with limits they take turns.
+    // Two claims at the same time would both count the rows under a lease before either adds to them. With limits they wait
+    // for each other.
     conn.transaction(|conn| {
         sql_query("SELECT pg_advisory_xact_lock(hashtext('exhaust_claim'))").execute(conn)?;
         query.load(conn)

@@ -1,15 +1,15 @@
-//! Pieces of SQL that several statements share.
+//! Parts of SQL statements that several of them share.
 
-/// The database's time in UTC with the test's shift (`$1`), for statements.
+/// The database's time in UTC, plus the shift of a test's clock (`$1`).
 macro_rules! now {
     () => {
         "((clock_timestamp() AT TIME ZONE 'UTC') + $1::bigint * interval '1 microsecond')"
     };
 }
 
-/// What [`stored::StoredRow`] reads, of the table under the name `j` and of [`rows`]. No column is read beyond a bound;
-/// [`within`](super::text::within) says what `{most}` and `{urls}` are. A list of channels that is cut is no JSON, and then
-/// allows none; files and statistics are left out whole.
+/// The columns of `StoredRow`, of the table under the name `j` and of [`rows`]. Each column is read up to a bound;
+/// [`within`](super::super::text::within) replaces `{most}` and `{urls}`. A list of channels that is cut is not JSON any more,
+/// and then allows none; files and statistics that are too long are left out.
 macro_rules! columns {
     () => {
         concat!(protected!("j."), ", j.tag::text AS tag, j.request_id::text AS request_id, j.job_id::text AS job_id, j.status::text AS status, \
@@ -31,8 +31,8 @@ macro_rules! columns {
     };
 }
 
-/// What [`columns`] are selected from: each long column is made text once, however often it is looked at (OFFSET keeps the
-/// planner from writing the expression into all these places).
+/// What [`columns`] are selected from: each long column is converted to text once, however often it is used (OFFSET keeps the
+/// planner from copying the expression to each use).
 macro_rules! rows {
     ($from:literal) => {
         concat!(

@@ -5,8 +5,8 @@
 //! So every call on such a connection is one transaction that begins with its settings ([`BEGIN`]), and nothing is
 //! prepared. This is right behind any pooler, and costs two round trips a call.
 //!
-//! A connection is taken as shared until it is proven not to be: it hands the server a random mark among the startup
-//! options. A server sets it in the session that it starts; a pooler refuses startup options or drops them.
+//! A connection counts as shared until the opposite is proven: it passes a random mark to the server as a startup option. A
+//! server sets it in the session that it starts; a pooler refuses startup options or drops them.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,9 +25,9 @@ use super::super::failures;
 use super::super::types::{Pooling, QueueError};
 use super::url;
 
-/// The settings that every statement relies on. Roles and databases can be set to other values: times are UTC and written
-/// ISO, and a statement sees what was committed before it. The time-outs keep a call from hanging on a lock or a forgotten
-/// plan; an overview over ten million rows takes seconds.
+/// The settings that every statement relies on, since roles and databases may have other defaults: times are UTC and written
+/// ISO, and a statement sees what was committed before it. The time-outs keep a call from hanging on a lock or on a bad plan;
+/// counting ten million rows takes seconds.
 macro_rules! settings {
     ($set:literal) => {
         concat!(
@@ -45,35 +45,35 @@ macro_rules! settings {
     };
 }
 
-/// What a connection with a session of its own begins with.
+/// The first statements on a connection with a session of its own.
 pub(super) const SESSION: &str = concat!(settings!("SET"), "; SET default_transaction_isolation = 'read committed'");
 
-/// What a call on a shared connection begins with. One message: one round trip.
+/// The first statements of a call on a shared connection, in one message: one round trip.
 const BEGIN: &str = concat!("BEGIN ISOLATION LEVEL READ COMMITTED; ", settings!("SET LOCAL"));
 
 /// Words in a pooler's refusal of startup options: `unsupported startup parameter: options` (PgBouncer), `currently doesn't
 /// support command-line options` (RDS Proxy). PostgreSQL itself refuses neither options nor a mark.
 const REFUSES_OPTIONS: [&str; 3] = ["startup parameter", "options", url::MARK];
 
-/// How often [`keeps_sessions`] compares two connections. One comparison shows sharing unless other clients take the server
-/// processes in between.
+/// How often [`keeps_sessions`] compares two connections. One comparison shows that sessions are shared unless other clients
+/// take the server processes in between.
 const COMPARISONS: u32 = 4;
 
-/// How long that may take: some twenty round trips, on slow networks too.
+/// Time limit for these comparisons: about twenty round trips, on slow networks too.
 const COMPARING: Duration = Duration::from_secs(15);
 
-/// A way to the server: its URL, and what is known of the poolers on it.
+/// How to reach the server: its URL, and what is known of poolers in between.
 pub(super) struct Route {
     url: String,
-    /// As jobs.toml says; `None`: to be recognised.
+    /// As jobs.toml says; `None`: to be detected.
     pooling: Option<Pooling>,
-    /// Whether connections are to be taken as shared without a proof of the opposite being tried.
+    /// Whether connections count as shared without trying to prove the opposite.
     shared: AtomicBool,
 }
 
 impl fmt::Debug for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the URL: it knows the password.
+        // Not the URL: it has the password.
         f.debug_struct("Route").field("pooling", &self.pooling).field("shared", &self.shared).finish_non_exhaustive()
     }
 }
@@ -82,9 +82,9 @@ impl fmt::Debug for Route {
 pub(super) struct Link {
     /// For statements, between [`Link::begin`] and [`Link::end`] where the connection is shared.
     pub(super) conn: PgConnection,
-    /// Whether the session behind it may be another one in the next transaction.
+    /// Whether the next transaction may have another session.
     pub(super) shared: bool,
-    /// The server process behind it when it was opened.
+    /// The server process when the connection was opened.
     process: i32,
 }
 
@@ -98,7 +98,7 @@ impl Route {
         self.shared.load(Ordering::Relaxed)
     }
 
-    /// From now on every new connection is taken as shared.
+    /// From now on every new connection counts as shared.
     fn share(&self, why: &str) {
         if !self.shared.swap(true, Ordering::Relaxed) {
             log::info!(
@@ -139,8 +139,7 @@ impl Route {
         establish(&self.url).map(shared)
     }
 
-    /// Whether this connection still has the server process that it had at first; where not, sessions are shared whatever
-    /// jobs.toml says.
+    /// Whether this connection still has its first server process. Where not, sessions are shared, whatever jobs.toml says.
     fn is_same_session(&self, link: &mut Link) -> QueryResult<bool> {
         let is_same = process(&mut link.conn)? == link.process;
         if !is_same {
@@ -163,14 +162,14 @@ impl Route {
         if !first.shared {
             return Ok(Pooling::None);
         }
-        // A pooler of sessions that has none left keeps the second connection waiting, for minutes.
-        let (tell, told) = mpsc::channel();
+        // A pooler of sessions that has none left keeps the second connection waiting for minutes.
+        let (send, receive) = mpsc::channel();
         let route = Arc::clone(self);
         thread::Builder::new()
             .name("pooling".to_owned())
-            .spawn(move || drop(tell.send(keeps_sessions(first, &route))))
+            .spawn(move || drop(send.send(keeps_sessions(first, &route))))
             .map_err(|error| QueueError::Unreachable(format!("cannot compare two connections: {error}")))?;
-        match told.recv_timeout(COMPARING) {
+        match receive.recv_timeout(COMPARING) {
             Ok(Ok(true)) => Ok(Pooling::Session),
             Ok(Ok(false)) => Ok(Pooling::Transaction),
             Ok(Err(error)) => Err(unreachable(error)),
@@ -192,14 +191,14 @@ impl Route {
     }
 }
 
-/// Whether two connections that are open at once never meet the same server process, and each always the same. With
-/// sessions of their own they cannot do otherwise. A pooler of transactions gives the second one what the first one has
-/// just released, or, in turn, the first one two different ones.
+/// Whether two open connections never have the same server process, and each always the same one. With sessions of their own
+/// that is always so. A pooler of transactions gives the second one what the first one has just released, or gives the first
+/// one two different processes in turn.
 fn keeps_sessions(mut first: Link, route: &Route) -> Result<bool, Error> {
     let mut second = route.open()?;
     let known = (process(&mut first.conn)?, process(&mut second.conn)?);
     for _ in 0..COMPARISONS {
-        // Each twice: a pooler that gives its server processes in turn may give the same one to every second transaction.
+        // Each twice: a pooler that hands out its server processes in turn may give the same one to every second transaction.
         let met = (process(&mut first.conn)?, process(&mut first.conn)?, process(&mut second.conn)?);
         if known.0 == known.1 || met != (known.0, known.0, known.1) || process(&mut second.conn)? != known.1 {
             return Ok(false);
@@ -209,7 +208,7 @@ fn keeps_sessions(mut first: Link, route: &Route) -> Result<bool, Error> {
 }
 
 impl Link {
-    /// Before a call: whether the connection answers, and on a shared one the call's transaction.
+    /// Before a call: checks the connection; on a shared one, begins the call's transaction.
     pub(super) fn begin(&mut self, route: &Route) -> QueryResult<()> {
         if !self.shared {
             return if route.is_same_session(self)? {
@@ -226,7 +225,7 @@ impl Link {
         begun
     }
 
-    /// After a call: the end of its transaction. What was answered counts only if that committed.
+    /// After a call: ends its transaction. The answer counts only if that committed.
     pub(super) fn end<T>(&mut self, answer: QueryResult<T>) -> QueryResult<T> {
         if !self.shared {
             return answer;
@@ -234,20 +233,20 @@ impl Link {
         match answer {
             Ok(answer) => AnsiTransactionManager::commit_transaction(&mut self.conn).map(|()| answer),
             Err(error) => {
-                // Where it fails the connection is gone, or counts as broken and is dropped.
+                // Where the rollback fails the connection is gone, or counts as broken and is dropped.
                 let _ = AnsiTransactionManager::rollback_transaction(&mut self.conn);
                 Err(error)
             }
         }
     }
 
-    /// Whether the connection answers no more, asked after a call that failed.
+    /// Whether the connection does not answer any more; asked after a call that failed.
     pub(super) fn is_gone(&mut self) -> bool {
         if self.shared { self.conn.is_broken() } else { self.conn.ping().is_err() }
     }
 }
 
-/// A connection that is shared: nothing is set in the session, and no statement gets a name in it.
+/// A shared connection: no setting is made in the session, and no statement gets a name in it.
 fn shared(mut conn: PgConnection) -> Link {
     conn.set_prepared_statement_cache_size(CacheSize::Disabled);
     Link { conn, shared: true, process: 0 }
@@ -270,7 +269,7 @@ struct Started {
     process: i32,
 }
 
-/// The mark that the session was started with, if any.
+/// The mark with which the session was started, if any, and the server process.
 fn started(conn: &mut PgConnection) -> QueryResult<Started> {
     sql_query(concat!("SELECT current_setting('", url::mark!(), "', true) AS mark, pg_backend_pid() AS process"))
         .get_result(conn)
@@ -280,7 +279,7 @@ fn process(conn: &mut PgConnection) -> QueryResult<i32> {
     started(conn).map(|started| started.process)
 }
 
-/// Random, so that no other client's is taken for it.
+/// Random, so that it differs from the marks of other clients.
 fn mark() -> Result<String, Error> {
     let random = getrandom::u64().map_err(|error| {
         let what = format!("no random number for a connection: {error}");
@@ -289,7 +288,7 @@ fn mark() -> Result<String, Error> {
     Ok(format!("{random:016x}"))
 }
 
-/// What the pool makes connections with.
+/// Opens the connections of the pool.
 #[derive(Debug)]
 pub(super) struct Manager(pub(super) Arc<Route>);
 
@@ -306,7 +305,7 @@ impl ManageConnection for Manager {
     }
 
     fn has_broken(&self, link: &mut Link) -> bool {
-        // A connection that was taken as having its own session goes once another one of its route was seen to be shared.
+        // Once one connection of the route turned out to be shared, those that count as not shared are dropped.
         thread::panicking() || link.conn.is_broken() || (self.0.is_shared() && !link.shared)
     }
 }

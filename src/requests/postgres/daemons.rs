@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Text};
 
-use super::super::daemons::{Heartbeat, KEPT, StoredDaemon, list, milliseconds, whole};
+use super::super::daemons::{Heartbeat, KEEP_HEARTBEAT, StoredDaemon, list, milliseconds, whole};
 use super::super::text::clean;
 use super::super::times::microseconds;
 use super::columns::now;
@@ -20,7 +20,7 @@ const BEAT: &str = concat!(
         config_hash = excluded.config_hash"
 );
 
-/// Two daemons that clean at the same time do not wait for each other.
+/// Two daemons that remove old heartbeats at the same time do not wait for each other.
 const CLEAN: &str = concat!(
     "DELETE FROM exhaust_daemon WHERE id IN (SELECT id FROM exhaust_daemon WHERE seen < ",
     now!(),
@@ -48,7 +48,7 @@ pub(super) fn beat(conn: &mut PgConnection, shift: i64, heartbeat: &Heartbeat) -
         .bind::<Text, _>(list(&heartbeat.jobs))
         .bind::<Text, _>(clean(&heartbeat.config_hash))
         .execute(conn)?;
-    sql_query(CLEAN).bind::<BigInt, _>(shift).bind::<BigInt, _>(microseconds(KEPT)).execute(conn).map(drop)
+    sql_query(CLEAN).bind::<BigInt, _>(shift).bind::<BigInt, _>(microseconds(KEEP_HEARTBEAT)).execute(conn).map(drop)
 }
 
 pub(super) fn leave(conn: &mut PgConnection, id: &str) -> QueryResult<()> {

@@ -1,4 +1,4 @@
-//! Finished rows, and their end.
+//! Finished rows for retention, and their removal.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use super::super::times::{microseconds, read_time};
 use super::super::types::RequestKey;
 use super::columns::now;
 
-/// Before all times that count; those before Christ and `-infinity` do not.
+/// Earlier than any time that counts; times before Christ and `-infinity` do not count.
 const FIRST: &str = "0001-01-01";
 
-/// In the order of the index whose condition it repeats. $4 to $6: after this row. The clock is read in a query of its own:
-/// one that moves within a statement bounds no index, and every younger row would be read.
+/// In the order of the index whose condition it repeats. $4 to $6: after this row. The clock is read in a subquery: a value that
+/// changes within a statement does not bound an index, and every younger row would be read.
 macro_rules! with_status {
     ($condition:expr) => {
         concat!(
@@ -36,7 +36,7 @@ macro_rules! with_status {
     };
 }
 
-/// From two indexes: `job_request_finished`, and `job_request_finished_elsewhere` for what other systems completed.
+/// From two indexes: `job_request_finished`, and `job_request_finished_elsewhere` for rows that other systems completed.
 const FINISHED: &str = concat!(
     "SELECT f.tag::text AS tag, f.request_id::text AS request_id, to_json(f.download_urls)::text AS download_urls,
         f.dt_job_completed::text AS completed
@@ -85,7 +85,7 @@ pub(super) fn finished(
     let is_last = found.len() < usize::try_from(limit).unwrap_or(usize::MAX);
     let mut page = FinishedPage::default();
     for row in found {
-        // A database without an encoding holds any bytes: a key that is no text cannot be named again.
+        // A database without an encoding holds any bytes: no statement can name a key that is not text.
         let (Ok(tag), Ok(request_id)) = (String::from_utf8(row.tag), String::from_utf8(row.request_id)) else {
             continue;
         };

@@ -1,4 +1,4 @@
-//! Keeping rows: leases that ran out, that are prolonged, and what is noted with them. `claim` takes them.
+//! Leases: rows whose lease ran out, renewals, and what is written with them. `claim` begins them.
 
 use std::time::Duration;
 
@@ -7,19 +7,20 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Nullable, Text};
 
+use super::super::crashes::{EXCLUSIVE_CRASHES, sql_leases_to_wait};
+use super::super::deferred::select_text;
 use super::super::prepared::prepared;
 use super::super::reading::RequestProgress;
 use super::super::status::open_statuses;
-use super::super::stored::{StoredKey, Value, text, time};
+use super::super::stored::{StoredKey, StoredText};
 use super::super::text::{can_exist, clean_option};
 use super::super::times::microseconds;
-use super::super::types::{DeferredText, EXCLUSIVE_CRASHES, RequestKey, Unclaimable};
+use super::super::types::{DeferredText, RequestKey, Unclaimable};
 use super::columns::now;
 
-/// A lease that ends never is nobody's. PROCESSING without any lease is another system's work, taken over only where `$3`
-/// says after how long. Rows that another
-/// daemon is just taking back are passed over. The conditions on status and tag are those of the index
-/// `job_request_newest_working`.
+/// A lease that never ends was not written by us, and counts as one that ran out. PROCESSING without any lease is another
+/// system's work: it is taken over only after `$3`, where that is set. Rows that another daemon is taking back at the same
+/// time are skipped. The conditions on status and tag are those of the index `job_request_newest_working`.
 const RECLAIM: &str = concat!(
     "WITH clock AS MATERIALIZED (SELECT ",
     now!(),
@@ -36,8 +37,10 @@ const RECLAIM: &str = concat!(
         FOR UPDATE SKIP LOCKED
     )
     UPDATE job_request AS j SET status = 'SUBMITTED', lease_owner = NULL, lease_expires_at = NULL,
-        crashes = lost.crashes, next_attempt_at = CASE WHEN lost.crashes > $4
-            THEN clock.now + (lost.crashes - $4) * $5 * interval '1 microsecond' ELSE j.next_attempt_at END
+        crashes = lost.crashes, next_attempt_at = coalesce(
+            clock.now + (",
+    sql_leases_to_wait!("lost.crashes", "$4"),
+    ") * $5 * interval '1 microsecond', j.next_attempt_at)
     FROM lost, clock WHERE j.tag = lost.tag AND j.request_id = lost.request_id
     RETURNING j.tag::text AS tag, j.request_id::text AS request_id"
 );
@@ -60,14 +63,14 @@ pub(super) fn reclaim(
     Ok(lost.into_iter().map(RequestKey::from).collect())
 }
 
-/// All rows in one statement, locked in the order of their keys as ends lock them (`write_back::COMPLETE_ALL`). Only the holder
-/// of the token ever changes them, so it waits for no other daemon. A row that got further counts its crashes alone anew:
-/// what is killed again and again and gets on is no poison.
+/// All rows in one statement, locked in the order of their keys as write-backs lock them (`write_back::COMPLETE_ALL`). Only the
+/// holder of the token changes them, so the statement waits for no other daemon. A row that has made progress starts to count
+/// the crashes of its own anew: a request that gets on is not poison.
 const RENEW: &str = concat!(
     "WITH held AS MATERIALIZED (
-        SELECT j.tag, j.request_id, told.batches
-        FROM unnest($3::text[], $4::text[], $5::text[]) AS told (tag, request_id, batches)
-        JOIN job_request AS j ON j.tag = told.tag AND j.request_id = told.request_id
+        SELECT j.tag, j.request_id, given.batches
+        FROM unnest($3::text[], $4::text[], $5::text[]) AS given (tag, request_id, batches)
+        JOIN job_request AS j ON j.tag = given.tag AND j.request_id = given.request_id
         WHERE j.status = 'PROCESSING' AND j.lease_owner = $6
         ORDER BY j.tag, j.request_id
         FOR UPDATE OF j
@@ -103,12 +106,12 @@ pub(super) fn renew(
     Ok(held.into_iter().map(RequestKey::from).collect())
 }
 
-/// Passes over rows that are being renewed: two statements over the same rows could wait for each other in a circle, and
-/// progress is not worth a renewal.
+/// Skips rows that are being renewed: two statements over the same rows could wait for each other in a circle, and progress is
+/// less important than a renewal.
 const NOTE: &str = "WITH noted AS (
-        SELECT j.tag, j.request_id, told.stats
-        FROM unnest($1::text[], $2::text[], $3::text[]) AS told (tag, request_id, stats)
-        JOIN job_request AS j ON j.tag = told.tag AND j.request_id = told.request_id
+        SELECT j.tag, j.request_id, given.stats
+        FROM unnest($1::text[], $2::text[], $3::text[]) AS given (tag, request_id, stats)
+        JOIN job_request AS j ON j.tag = given.tag AND j.request_id = given.request_id
         WHERE j.status = 'PROCESSING' AND j.lease_owner = $4
         FOR UPDATE OF j SKIP LOCKED
     )
@@ -130,32 +133,15 @@ pub(super) fn note_progress(
         .map(drop)
 }
 
-pub(super) fn text_of(
-    conn: &mut PgConnection,
-    key: &RequestKey,
-    which: DeferredText,
-    most: u64,
-) -> QueryResult<Option<String>> {
-    let sql = match which {
-        DeferredText::RequestData => {
-            "SELECT CASE WHEN octet_length(request_data::text) <= $3 THEN request_data::text END AS value
-            FROM job_request WHERE tag = $1 AND request_id = $2"
-        }
-        DeferredText::ProcessedBatches => {
-            "SELECT CASE WHEN octet_length(processed_batches) <= $3 THEN processed_batches END AS value
-            FROM job_request WHERE tag = $1 AND request_id = $2"
-        }
-    };
-    let values = (
-        key.tag.as_str().into_sql::<Text>(),
-        key.request_id.as_str().into_sql::<Text>(),
-        i64::try_from(most).unwrap_or(i64::MAX).into_sql::<BigInt>(),
-    );
-    let row: Option<Value> = prepared(sql, values).get_result(conn).optional()?;
-    Ok(row.and_then(|row| text(row.value)))
+/// The statement for [`deferred::read`](super::super::deferred::read).
+pub(super) const fn select_deferred(which: DeferredText) -> &'static str {
+    match which {
+        DeferredText::RequestData => select_text!("request_data::text", "$"),
+        DeferredText::ProcessedBatches => select_text!("processed_batches", "$"),
+    }
 }
 
-/// Back-offs are ours alone, so they may be compared; one that somebody made infinite is over.
+/// Only we write back-offs, so SQL may compare them. One that others made infinite is over.
 const NEXT_CLAIMABLE: &str = concat!(
     "SELECT min(CASE WHEN isfinite(next_attempt_at) THEN next_attempt_at ELSE ",
     now!(),
@@ -168,11 +154,11 @@ pub(super) fn next_claimable(
     shift: i64,
     job_ids: &[String],
 ) -> QueryResult<Option<DateTime<Utc>>> {
-    let next: Value = sql_query(NEXT_CLAIMABLE)
+    let next: StoredText = sql_query(NEXT_CLAIMABLE)
         .bind::<BigInt, _>(shift)
         .bind::<Array<Text>, _>(without_nul(job_ids))
         .get_result(conn)?;
-    Ok(time(next.value))
+    Ok(next.into_time())
 }
 
 pub(super) fn without_nul(job_ids: &[String]) -> Vec<&str> {
@@ -189,10 +175,10 @@ const WITHOUT_KEY: &str = concat!(
 );
 
 pub(super) fn unclaimable(conn: &mut PgConnection, job_ids: &[String]) -> QueryResult<Unclaimable> {
-    let rows: Vec<Value> = sql_query(WITHOUT_KEY).bind::<Array<Text>, _>(without_nul(job_ids)).load(conn)?;
+    let rows: Vec<StoredText> = sql_query(WITHOUT_KEY).bind::<Array<Text>, _>(without_nul(job_ids)).load(conn)?;
     let mut found = Unclaimable::default();
     for row in rows {
-        found.count(|| format!("ctid {}: its key is NULL", text(row.value).unwrap_or_default()));
+        found.count(|| format!("ctid {}: its key is NULL", row.into_text().unwrap_or_default()));
     }
     Ok(found)
 }

@@ -12,7 +12,7 @@ use super::super::types::RequestKey;
 use super::page_start::{After, Begin};
 use super::statement::{Statement, Values};
 
-/// Rows that the reader may see.
+/// The conditions for rows that the reader may see.
 pub(super) fn visible(reader: &Reader, values: &mut Values) -> Vec<String> {
     let mut conditions = Vec::new();
     let mut patterns = |globs: &[String]| values.texts(globs.iter().map(|glob| like_pattern(glob)));
@@ -36,13 +36,13 @@ fn by_state() -> Vec<String> {
         .collect()
 }
 
-/// All rows as one part.
+/// All rows, as one part.
 pub(super) fn all() -> [String; 1] {
     ["TRUE".to_owned()]
 }
 
-/// A time that other programs read as well. Rows with any other one (`infinity`) or with none are as old as can be, and
-/// among each other in the order of their keys.
+/// A time that other programs can read as well. Rows with any other one (`infinity`) or without one are the oldest, and are
+/// ordered by their keys.
 const DATED: &str = "j.dt_job_submitted >= '0001-01-01' AND j.dt_job_submitted <= '9999-12-31 23:59:59.999999'";
 const UNDATED: [&str; 3] = [
     "j.dt_job_submitted IS NULL",
@@ -50,7 +50,7 @@ const UNDATED: [&str; 3] = [
     "j.dt_job_submitted > '9999-12-31 23:59:59.999999'",
 ];
 
-/// The keys of the newest rows of `from` (under the name `j`) that meet one of `parts` and all of `conditions`, each part in
+/// The keys of the newest rows of `from` (under the name `j`) that meet one of `parts` and all of `conditions`. Each part is in
 /// the order of an index on time and `order`.
 pub(super) fn newest(
     (from, parts, order): (&str, &[String], &str),
@@ -93,7 +93,7 @@ pub(super) fn newest(
         }
         let [none, before, behind] = &undated;
         branch(none, &by_time);
-        // Few, in the order of their keys whatever their time.
+        // These rows are few; they are ordered by their keys, whatever their time.
         branch(before, "j.tag, j.request_id");
         branch(behind, "j.tag, j.request_id");
     }
@@ -135,7 +135,7 @@ pub(super) fn list(
 ) -> QueryResult<Vec<PageEntry>> {
     let mut values = Values::default();
     let mut conditions = visible(reader, &mut values);
-    // Of all tags in the order of the index `job_request_newest_of_all`.
+    // Rows of all tags come in the order of the index `job_request_newest_of_all`.
     let statement = match tag {
         None => newest(("job_request", &all(), "j.tag, j.request_id"), &conditions, begin.0.as_ref(), limit, values),
         Some(tag) => {

@@ -1,4 +1,4 @@
-//! Hearing of submissions: `NOTIFY exhaust_job_request`, sent by ours in their transaction and by any outside writer.
+//! Notifications of submissions: `NOTIFY exhaust_job_request`, sent by our transactions and by any other writer.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,14 @@ use super::super::failures;
 use super::super::listener::Listener;
 use super::super::types::QueueError;
 
-/// How often a listener asks whether its connection still lives. Nothing else tells.
+/// How often a listener checks that its connection is alive. Nothing else shows it.
 const ASK: Duration = Duration::from_secs(10);
 
-/// A listener by a connection of its own.
+/// A listener with its own connection.
 pub(super) fn listen(mut conn: PgConnection) -> Result<Listener, QueueError> {
     let listen = |error| failures::statement("listen on exhaust_job_request", &error);
     sql_query("LISTEN exhaust_job_request").execute(&mut conn).map_err(listen)?;
-    // From here on nothing can fail but the connection.
+    // From here on, only the connection can fail.
     let lost = |error: diesel::result::Error| QueueError::Unreachable(format!("the listener is lost: {error}"));
     let mut asked = Instant::now();
     Ok(Listener::new(move || {
@@ -25,7 +25,7 @@ pub(super) fn listen(mut conn: PgConnection) -> Result<Listener, QueueError> {
             sql_query("SELECT 1").execute(&mut conn).map_err(lost)?;
             asked = Instant::now();
         }
-        // All that have come: several are one piece of news.
+        // Takes all notifications that have come; several count as one.
         let came = conn.notifications_iter().collect::<QueryResult<Vec<_>>>().map_err(lost)?;
         Ok(!came.is_empty())
     }))

@@ -1,4 +1,4 @@
-//! Brings a live table to what this program needs, without stopping anybody who uses it.
+//! Adds to the tables what this program needs, while others use them.
 //!
 //! What is missing is read from the catalogue, which takes no lock on the table and needs no ownership: a role that may
 //! only read and write rows can start where an administrator has migrated. Starts at the same time are serialised by an
@@ -16,7 +16,7 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Bool, Text};
 
 use super::super::failures;
-use super::super::migrations::{Change, Step, Thing, missing, steps};
+use super::super::migrations::{Change, Object, Step, missing, steps};
 use super::super::types::QueueError;
 use super::connect::SESSION;
 
@@ -38,22 +38,22 @@ pub(in crate::requests) const MIGRATIONS: [&str; 12] = [
 
 /// "exhaust" in ASCII: the advisory lock's number, one per database.
 const LOCK: i64 = 0x0065_7868_6175_7374;
-/// How often the lock is tried, and how long apart: a minute, then the caller may come again.
+/// How often the lock is tried, and the time in between: a minute, then the caller may try again.
 const TRIES: u32 = 600;
 const APART: Duration = Duration::from_millis(100);
-/// An index on a large table takes its time, and waits for transactions that were there before it. It stops nobody
-/// meanwhile, but a transaction that somebody forgot must not keep the daemon from starting for ever.
+/// Building an index on a large table takes long, and waits for earlier transactions. It blocks nobody meanwhile, but a
+/// forgotten transaction must not keep the daemon from starting for ever.
 const FOR_INDEXES: &str = "SET statement_timeout = 0; SET lock_timeout = '60s'";
 
-/// The name of [`look`] in messages.
+/// The name of [`look`] in error messages.
 pub(super) const LOOK: &str = "look at job_request";
 
-/// Runs what is missing, by a connection with a session of its own: the lock is the session's, and an index that is built
-/// concurrently cannot be in a transaction.
+/// Runs the missing statements on a connection with a session of its own: the lock belongs to the session, and an index cannot
+/// be built concurrently within a transaction.
 pub(super) fn migrate(conn: &mut PgConnection) -> Result<Vec<String>, QueueError> {
     lock(conn)?;
     let done = run_missing(conn);
-    // Whatever happened: a pooler of sessions may give the session to others.
+    // In any case, because a pooler of sessions may give the session to others.
     let tidied = conn
         .batch_execute(SESSION)
         .and_then(|()| sql_query("SELECT pg_advisory_unlock($1)").bind::<BigInt, _>(LOCK).execute(conn))
@@ -61,7 +61,7 @@ pub(super) fn migrate(conn: &mut PgConnection) -> Result<Vec<String>, QueueError
     done.and_then(|done| tidied.map(|_| done))
 }
 
-/// Under the lock: another daemon may have done it all in the meantime.
+/// Under the lock: another daemon may have run everything meanwhile.
 fn run_missing(conn: &mut PgConnection) -> Result<Vec<String>, QueueError> {
     let statements = missing_statements(conn)?;
     for statement in &statements {
@@ -121,14 +121,14 @@ const CATALOGUE: &str = "WITH ours AS (
     SELECT 'parameter', ours.name, split_part(option, '=', 1)
         FROM ours JOIN pg_class AS c ON c.oid = ours.id CROSS JOIN unnest(c.reloptions) AS option";
 
-/// The statements that are missing. Where a build of an index was broken off, its invalid remains are dropped first.
+/// The statements that are missing. Invalid remains of an interrupted index build are dropped first.
 pub(super) fn look(conn: &mut PgConnection) -> QueryResult<Vec<String>> {
     let found: Vec<CatalogueRow> = sql_query(CATALOGUE).load(conn)?;
-    let there: BTreeSet<Thing> = found.iter().filter_map(thing).collect();
+    let there: BTreeSet<Object> = found.iter().filter_map(object).collect();
     let mut statements = Vec::new();
     for Step { change, sql } in missing(steps(&MIGRATIONS), &there) {
         let remains =
-            |f: &&CatalogueRow| f.kind == "broken index" && change == Change::Adds(Thing::Index(f.name.clone()));
+            |f: &&CatalogueRow| f.kind == "broken index" && change == Change::Adds(Object::Index(f.name.clone()));
         if let Some(remains) = found.iter().find(remains) {
             statements.push(format!("DROP INDEX CONCURRENTLY IF EXISTS {}.{}", remains.of, remains.name));
         }
@@ -137,13 +137,13 @@ pub(super) fn look(conn: &mut PgConnection) -> QueryResult<Vec<String>> {
     Ok(statements)
 }
 
-fn thing(found: &CatalogueRow) -> Option<Thing> {
+fn object(found: &CatalogueRow) -> Option<Object> {
     match found.kind.as_str() {
-        "table" => Some(Thing::Table(found.name.clone())),
-        "column" => Some(Thing::Column(found.of.clone(), found.name.clone())),
-        "index" => Some(Thing::Index(found.name.clone())),
-        "broken index" => Some(Thing::Remains(found.name.clone())),
-        "parameter" => Some(Thing::Parameter(found.of.clone(), found.name.clone())),
+        "table" => Some(Object::Table(found.name.clone())),
+        "column" => Some(Object::Column(found.of.clone(), found.name.clone())),
+        "index" => Some(Object::Index(found.name.clone())),
+        "broken index" => Some(Object::Remains(found.name.clone())),
+        "parameter" => Some(Object::Parameter(found.of.clone(), found.name.clone())),
         _ => None,
     }
 }

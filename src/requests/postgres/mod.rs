@@ -1,7 +1,7 @@
 //! The queue on PostgreSQL: any number of daemons on one table.
 //!
-//! The database's clock judges leases and back-offs, since the daemons' clocks may differ; `$1` of most statements is
-//! what a test's clock has been moved ahead, in microseconds. Every column comes back as text (`stored`).
+//! The database's clock decides about leases and back-offs, since the clocks of the daemons may differ; `$1` of most statements
+//! is the shift of a test's clock in microseconds. Every column comes back as text (`stored`).
 
 mod claim;
 mod columns;

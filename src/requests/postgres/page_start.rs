@@ -8,7 +8,7 @@ use super::super::types::{QueueError, RequestKey};
 
 /// Where a page begins.
 pub(super) struct After {
-    /// As PostgreSQL writes it; `None`: an undated row.
+    /// As PostgreSQL writes it; `None`: the row has no time that counts.
     pub(super) submitted: Option<String>,
     pub(super) key: RequestKey,
 }
@@ -18,7 +18,7 @@ impl After {
         PageCursor(serde_json::json!([submitted, key.tag, key.request_id]).to_string())
     }
 
-    /// What clients have sent may be anything.
+    /// Clients may send anything.
     fn read(cursor: &PageCursor) -> Result<Self, QueueError> {
         let read = serde_json::from_str::<(Option<String>, String, String)>(&cursor.0);
         let (submitted, tag, request_id) = read.map_err(|_| QueueError::InvalidCursor)?;
@@ -36,7 +36,7 @@ impl After {
     }
 }
 
-/// Reads what a page begins after.
+/// What a page begins after.
 pub(super) struct Begin(pub(super) Option<After>);
 
 pub(super) fn begin(after: Option<&PageCursor>) -> Result<Begin, QueueError> {

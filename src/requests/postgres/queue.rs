@@ -16,17 +16,16 @@ use diesel::result::QueryResult;
 
 use super::super::clock::Clock;
 use super::super::failures;
-use super::super::queue::Housekeeping as _;
 use super::super::text::{SHOWN_DATA, can_exist};
 use super::super::times::microseconds;
 use super::super::types::{Pooling, QueueError, RequestKey, WriteBack};
 use super::connect::{Manager, Route};
 use super::statement_timeout;
 
-/// How long a call waits for a connection before it says that the database cannot be reached.
+/// How long a call waits for a connection before the database counts as unreachable.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// What a migration needs a session for, at the beginning of a sentence.
+/// What a migration needs a session for, as the beginning of an error message.
 const TO_MIGRATE: &str = "migrate: job_request lacks something, and adding it";
 
 type Connections = Pool<Manager>;
@@ -35,11 +34,11 @@ type Connection = PooledConnection<Manager>;
 /// The queue on PostgreSQL.
 pub struct PostgresQueue {
     route: Arc<Route>,
-    /// For what needs a session of its own, where `route` may have none.
+    /// For calls that need a session of their own, where `route` may not give one.
     direct: Option<Arc<Route>>,
     /// Replaced by [`Housekeeping::reconnect`](super::super::queue::Housekeeping::reconnect).
     pool: RwLock<Connections>,
-    /// [`ClientQueue::limit_request_data`](super::super::queue::ClientQueue::limit_request_data)
+    /// Bytes; see [`ClientQueue::limit_request_data`](super::super::queue::ClientQueue::limit_request_data).
     shown_data: AtomicU64,
     clock: Arc<dyn Clock>,
 }
@@ -50,29 +49,29 @@ impl fmt::Debug for PostgresQueue {
     }
 }
 
-/// Where a queue on PostgreSQL is.
+/// How to reach the PostgreSQL database of a queue.
 #[derive(Clone, Copy)]
 pub struct PostgresOptions<'a> {
     /// `postgres://…`
     pub url: &'a str,
-    /// How connections by `url` are pooled; `None`: it is recognised.
+    /// How connections to `url` are pooled; `None`: it is detected.
     pub pooling: Option<Pooling>,
-    /// The same database by a way that keeps sessions: for migrations and for listening.
+    /// A URL of the same database that keeps sessions, for migrations and for listening.
     pub direct_url: Option<&'a str>,
 }
 
 impl fmt::Debug for PostgresOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the URLs: they know passwords.
+        // Not the URLs: they have passwords.
         f.debug_struct("PostgresOptions").field("pooling", &self.pooling).finish_non_exhaustive()
     }
 }
 
-/// The queue at this place. Nothing is connected yet: while the database is down, each call says
-/// [`QueueError::Unreachable`] after four seconds, and the first one after that works.
+/// The queue in this database. Nothing is connected yet: while the database is down, each call returns
+/// [`QueueError::Unreachable`] after four seconds, and the first call after that works.
 ///
 /// # Errors
-/// [`QueueError::Refused`] for a URL that no connection can come of.
+/// [`QueueError::Refused`] for a URL that cannot be used.
 pub fn open_postgres(
     place: PostgresOptions<'_>,
     clock: Arc<dyn Clock>,
@@ -89,9 +88,9 @@ fn open_pool(route: &Arc<Route>, connections: u32) -> Connections {
         .max_size(connections)
         .min_idle(Some(0))
         .connection_timeout(CONNECTION_TIMEOUT)
-        // A round trip for each call; `ready` makes it where it is needed.
+        // It would cost a round trip for each call; `ready` does it where it is needed.
         .test_on_check_out(false)
-        // Errors come back from the calls; logged here as well they would be told twice.
+        // The calls return the errors; here they would be logged a second time.
         .error_handler(Box::new(NopErrorHandler))
         .build_unchecked(Manager(Arc::clone(route)))
 }
@@ -105,8 +104,8 @@ impl PostgresQueue {
         self.pool().get().map_err(|e| failures::connection(&e))
     }
 
-    /// A connection that has just answered; a shared one is in its call's transaction. A server that restarted has cut all
-    /// of the pool's; one that does not answer counts as broken, and the pool drops it.
+    /// A connection that has just answered; a shared one is in the transaction of its call. A server that restarted has closed all
+    /// connections of the pool; one that does not answer counts as broken, and the pool drops it.
     fn ready(&self) -> Result<Connection, QueueError> {
         let mut why = String::new();
         for _ in 0..=self.pool().max_size() {
@@ -119,8 +118,8 @@ impl PostgresQueue {
         Err(QueueError::Unreachable(format!("no connection answers: {}", why.trim_end())))
     }
 
-    /// For statements that change rows: one that may have been done must not be done again, so its connection is tested
-    /// first.
+    /// For statements that change rows: they cannot be repeated after a failure, since they may have been run. So the connection is
+    /// checked first.
     fn run<T>(
         &self,
         what: impl fmt::Display,
@@ -131,7 +130,7 @@ impl PostgresQueue {
         link.end(answer).map_err(|e| failures::statement(&what.to_string(), &e))
     }
 
-    /// For statements that only read: they test the connection themselves, and are asked again where it was gone.
+    /// For statements that only read: they are repeated where the connection was gone.
     fn read<T>(
         &self,
         what: impl fmt::Display,
@@ -144,7 +143,7 @@ impl PostgresQueue {
         }
         let answer = statement(&mut link.conn);
         let answer = match link.end(answer) {
-            // The failure itself does not always tell diesel, and so the pool, that the connection is gone.
+            // The failure alone does not always show diesel, and so the pool, that the connection is gone.
             Err(_) if link.is_gone() => {
                 drop(link);
                 let mut link = self.ready()?;
@@ -156,8 +155,8 @@ impl PostgresQueue {
         answer.map_err(|e| failures::statement(&what.to_string(), &e))
     }
 
-    /// A connection with a session of its own: by the direct way where there is one. The error says what would have to be
-    /// done with it, and what is to be changed in jobs.toml.
+    /// A connection with a session of its own, by `direct_url` where there is one. The error says what it was needed for, and what
+    /// to change in jobs.toml.
     fn session(&self, what: &str) -> Result<PgConnection, QueueError> {
         let (route, key) = self.direct.as_ref().map_or((&self.route, "url"), |direct| (direct, "direct_url"));
         route.session()?.ok_or_else(|| {
@@ -168,18 +167,7 @@ impl PostgresQueue {
         })
     }
 
-    /// What a statement answered. Where it was refused and the tables lack something, that is the reason.
-    fn whole<T>(&self, answer: Result<T, QueueError>) -> Result<T, QueueError> {
-        match answer {
-            Err(error) if !error.may_pass() => match self.migrate(true)?.as_slice() {
-                [] => Err(error),
-                missing => Err(failures::older(missing)),
-            },
-            answer => answer,
-        }
-    }
-
-    /// A fenced write; a key that cannot exist is held by nobody.
+    /// A fenced write. A key that cannot exist is held under no token.
     fn write_back(
         &self,
         what: &str,
@@ -187,15 +175,15 @@ impl PostgresQueue {
         statement: impl FnOnce(&mut PgConnection) -> QueryResult<usize>,
     ) -> Result<WriteBack, QueueError> {
         let changed = if can_exist(key) { self.run(format_args!("{what} {key}"), statement)? } else { 0 };
-        Ok(if changed == 1 { WriteBack::Done } else { WriteBack::Lost })
+        Ok(WriteBack::of(changed))
     }
 
-    /// What ends the statement of a server process, by another connection. A pooler gives the process to nobody else while the
-    /// transaction lasts in which it is asked.
+    /// Ends the statement of a server process through another connection. A pooler gives the process to no other client while the
+    /// transaction lasts in which this is called.
     fn canceller(&self) -> impl Fn(i32) + Send + 'static {
         let (pool, route) = (self.pool(), Arc::clone(&self.route));
         move |process| {
-            // Where there is none the statement ends by its time-out.
+            // Without a connection the statement ends by its time-out.
             let Ok(mut link) = pool.get() else { return };
             if link.begin(&route).is_ok() {
                 let asked = statement_timeout::cancel(&mut link.conn, process);
@@ -210,7 +198,7 @@ impl PostgresQueue {
         self.shown_data.load(Ordering::Relaxed)
     }
 
-    /// What the test's clock has been moved ahead, in microseconds.
+    /// The shift of a test's clock, in microseconds.
     fn shift(&self) -> i64 {
         microseconds(self.clock.shift())
     }

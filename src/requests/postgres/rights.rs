@@ -1,5 +1,5 @@
-//! What the server and the role allow, read from the catalogue: no row is touched, no message in the server's language has
-//! to be understood, and the answer tells the operator which GRANT is missing.
+//! What the server and the role allow, read from the catalogue: no row is touched, no message in the language of the server is
+//! parsed, and the answer names the missing GRANT.
 
 use diesel::prelude::*;
 use diesel::sql_query;
@@ -9,24 +9,24 @@ use super::super::failures;
 use super::super::types::QueueError;
 
 #[derive(QueryableByName)]
-struct Told {
+struct Reason {
     #[diesel(sql_type = Text)]
-    told: String,
+    reason: String,
 }
 
-/// Why this session cannot write at all. A standby, and `default_transaction_read_only`, which may be set for a server, a
-/// database or a role.
+/// Why this session cannot write at all: a standby, or `default_transaction_read_only`, which may be set for a server, a database
+/// or a role.
 macro_rules! read_only {
     () => {
         "SELECT 0 AS place, CASE
             WHEN pg_is_in_recovery() THEN 'the server is a standby'
             WHEN current_setting('transaction_read_only') = 'on' THEN
                 'transactions are read-only (default_transaction_read_only is on)'
-            END AS told"
+            END AS reason"
     };
 }
 
-/// A right on one column is enough: who grants so narrowly knows which columns are written. `$1`: rows are removed.
+/// A right on one column is enough: grants by column are assumed to name the right columns. `$1`: rows are removed.
 const HINDRANCES: &str = concat!(
     "WITH wanted (place, name, privilege) AS (VALUES
         (1, 'job_request', 'SELECT'), (2, 'job_request', 'INSERT'), (3, 'job_request', 'UPDATE'),
@@ -38,23 +38,22 @@ const HINDRANCES: &str = concat!(
             WHEN 'DELETE' THEN NOT $1 OR has_table_privilege(id, 'DELETE')
             ELSE has_any_column_privilege(id, privilege) END
     )
-    SELECT told FROM (",
+    SELECT reason FROM (",
     read_only!(),
     " UNION ALL
         SELECT min(place), format('missing right: GRANT %s ON %s TO %I',
             string_agg(privilege, ', ' ORDER BY place), name, current_user)
         FROM lacking GROUP BY name
-    ) AS hindrances WHERE told IS NOT NULL ORDER BY place"
+    ) AS hindrances WHERE reason IS NOT NULL ORDER BY place"
 );
 
-/// What keeps this role from writing what a daemon writes; empty where nothing does. `removes`: with DELETE, which
-/// retention needs.
+/// The reasons why this role cannot write what a daemon writes; empty where it can. `removes`: with DELETE, for retention.
 pub(super) fn hindrances(conn: &mut PgConnection, removes: bool) -> QueryResult<Vec<String>> {
-    told(sql_query(HINDRANCES).bind::<Bool, _>(removes).load(conn))
+    reasons(sql_query(HINDRANCES).bind::<Bool, _>(removes).load(conn))
 }
 
-/// A new table needs the right to create in the schema in which it would be; a new column and a new or removed index need
-/// the table's owner, and an index its schema's CREATE besides.
+/// A new table needs the right to create in its schema. A new column and a new or removed index need the ownership of the table,
+/// and an index also the right to create in the schema.
 const TO_MIGRATE: &str = concat!(
     "WITH ours AS (
         SELECT c.oid, c.relname, c.relowner, c.relnamespace FROM pg_class AS c WHERE c.oid = to_regclass('job_request')
@@ -62,7 +61,7 @@ const TO_MIGRATE: &str = concat!(
         SELECT n.oid, n.nspname FROM pg_namespace AS n
         WHERE $1 AND n.nspname = current_schema() OR $2 AND n.oid IN (SELECT relnamespace FROM ours)
     )
-    SELECT told FROM (",
+    SELECT reason FROM (",
     read_only!(),
     " UNION ALL
         SELECT 1, format('%I belongs to %I: run `exhaustd migrate` as %I, or GRANT %I TO %I',
@@ -74,7 +73,7 @@ const TO_MIGRATE: &str = concat!(
     UNION ALL
         SELECT 3, format('no schema of the search path (%s) is there for %I', current_setting('search_path'), current_user)
         WHERE current_schema() IS NULL
-    ) AS hindrances WHERE told IS NOT NULL ORDER BY place"
+    ) AS hindrances WHERE reason IS NOT NULL ORDER BY place"
 );
 
 /// Whether this connection's role may run these statements.
@@ -89,18 +88,18 @@ pub(super) fn may_migrate(conn: &mut PgConnection, statements: &[String]) -> Res
 fn to_migrate(conn: &mut PgConnection, statements: &[String]) -> QueryResult<Vec<String>> {
     let is_table = |statement: &&String| statement.starts_with("CREATE TABLE");
     let new_tables = statements.iter().filter(is_table).count();
-    // A table that is made now belongs to this role.
+    // A table that is created now belongs to this role.
     let makes_requests = statements.iter().any(|statement| statement.contains("job_request ("));
     let changes = statements.len() > new_tables && !(makes_requests && is_absent(conn)?);
-    told(sql_query(TO_MIGRATE).bind::<Bool, _>(new_tables > 0).bind::<Bool, _>(changes).load(conn))
+    reasons(sql_query(TO_MIGRATE).bind::<Bool, _>(new_tables > 0).bind::<Bool, _>(changes).load(conn))
 }
 
 fn is_absent(conn: &mut PgConnection) -> QueryResult<bool> {
-    let names: Vec<Told> =
-        sql_query("SELECT 'job_request' AS told WHERE to_regclass('job_request') IS NOT NULL").load(conn)?;
+    let names: Vec<Reason> =
+        sql_query("SELECT 'job_request' AS reason WHERE to_regclass('job_request') IS NOT NULL").load(conn)?;
     Ok(names.is_empty())
 }
 
-fn told(rows: QueryResult<Vec<Told>>) -> QueryResult<Vec<String>> {
-    Ok(rows?.into_iter().map(|row| row.told).collect())
+fn reasons(rows: QueryResult<Vec<Reason>>) -> QueryResult<Vec<String>> {
+    Ok(rows?.into_iter().map(|row| row.reason).collect())
 }

@@ -1,5 +1,5 @@
-//! Rows by their keys, and what is read of all rows at once: the line that waits, counts, whether every column is there;
-//! and the database's time.
+//! Rows by their keys, and what is read of all rows: the line of waiting requests, counts, whether every column exists; and the
+//! database's time.
 
 use chrono::{DateTime, Utc};
 use diesel::pg::PgConnection;
@@ -9,7 +9,7 @@ use diesel::sql_types::{Array, BigInt, Text};
 
 use super::super::encryption::protected;
 use super::super::prepared::prepared;
-use super::super::stored::{self, StoredCount, StoredNth, StoredRow, StoredWaiting, Value, time};
+use super::super::stored::{self, StoredCount, StoredNth, StoredRow, StoredText, StoredWaiting};
 use super::super::text::{URLS_OF_MANY, URLS_OF_ONE, clean, within};
 use super::super::types::{Overview, RequestKey, RequestRow};
 use super::columns::{columns, now, rows};
@@ -23,11 +23,11 @@ pub(super) fn find(conn: &mut PgConnection, key: &RequestKey, most: u64) -> Quer
     Ok(row.map(RequestRow::from))
 }
 
-/// `None`: it does not read.
+/// `None`: it cannot be read.
 pub(super) fn now(conn: &mut PgConnection, shift: i64) -> QueryResult<Option<DateTime<Utc>>> {
-    let now: Value =
+    let now: StoredText =
         sql_query(concat!("SELECT ", now!(), "::text AS value")).bind::<BigInt, _>(shift).get_result(conn)?;
-    Ok(time(now.value))
+    Ok(now.into_time())
 }
 
 pub(super) fn overview(conn: &mut PgConnection) -> QueryResult<Overview> {
@@ -40,7 +40,7 @@ pub(super) fn overview(conn: &mut PgConnection) -> QueryResult<Overview> {
     Ok(stored::overview(counts))
 }
 
-/// Names every column that is ever read or written.
+/// Names every column that is read or written.
 pub(super) fn check(conn: &mut PgConnection) -> QueryResult<()> {
     const EVERY: &str = concat!(
         "SELECT ",
@@ -53,7 +53,7 @@ pub(super) fn check(conn: &mut PgConnection) -> QueryResult<()> {
     sql_query("SELECT job_id, schedule, slot FROM exhaust_slot LIMIT 0").execute(conn).map(drop)
 }
 
-/// In the order of the keys; `$1` and `$2` are these, `$3` how many bytes may come before the last row.
+/// In the order of the keys. `$1` and `$2` are the keys, `$3` the number of bytes that may come before the last row.
 const ROWS: &str = concat!(
     "SELECT ",
     columns!(),
@@ -89,7 +89,7 @@ pub(super) fn rows(
     Ok(found.into_iter().map(|row| row.nth(1)).collect())
 }
 
-/// A time that does not read (`infinity`) is as old as none.
+/// A time that cannot be compared (`infinity`) is as old as none.
 const WAITING: &str = concat!(
     "SELECT tag::text AS tag, request_id::text AS request_id,
         CASE WHEN isfinite(dt_job_submitted) THEN dt_job_submitted END::text AS submitted,

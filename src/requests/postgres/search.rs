@@ -10,7 +10,7 @@ use super::list::{all, entries, newest, visible};
 use super::page_start::Begin;
 use super::statement::{Statement, Values};
 
-/// Rows that a search matches.
+/// The conditions of a search.
 fn searched(search: &Search, values: &mut Values) -> Vec<String> {
     let mut conditions = Vec::new();
     let lists = [("job_id", &search.job_ids), ("status", &search.statuses), ("requested_channel", &search.channels)];
@@ -28,7 +28,7 @@ fn searched(search: &Search, values: &mut Values) -> Vec<String> {
     conditions
 }
 
-/// How many rows match, counted up to one more than [`COUNT_LIMIT`].
+/// The number of matching rows, counted up to one more than [`COUNT_LIMIT`].
 pub(super) fn count(conn: &mut PgConnection, search: &Search, reader: &Reader) -> QueryResult<u64> {
     let mut values = Values::default();
     let conditions = [vec!["TRUE".to_owned()], searched(search, &mut values), visible(reader, &mut values)].concat();
@@ -43,7 +43,7 @@ pub(super) fn count(conn: &mut PgConnection, search: &Search, reader: &Reader) -
     Ok(totals.first().map_or(0, StoredTotal::total))
 }
 
-/// The newest that match, of so many.
+/// The newest of `total` matching rows.
 pub(super) fn search(
     conn: &mut PgConnection,
     search: &Search,
@@ -60,7 +60,7 @@ pub(super) fn search(
         let statement = newest(("job_request", &all(), order), &conditions, begin.0.as_ref(), limit, values);
         return statement.load(conn).map(entries);
     }
-    // Few are found as they were counted, and sorted; from the newest on they may be a whole table apart.
+    // A few rows are found as they were counted, and sorted: in the order of time they may be far apart in the table.
     let mut statement = newest(("matching", &all(), order), &[], begin.0.as_ref(), limit, values);
     statement.sql = format!(
         "WITH matching AS MATERIALIZED (

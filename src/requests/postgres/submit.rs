@@ -1,4 +1,4 @@
-//! How requests come in and go out again: submission, cancellation, resubmission, within a client's limit.
+//! Submission, cancellation and resubmission of requests, within a client's limit.
 
 use std::sync::LazyLock;
 
@@ -6,17 +6,17 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Nullable, Text};
 
-use super::super::encryption::{columns_of, protected, still_has_its_key, wiped};
+use super::super::encryption::{columns_of, has_its_password, protected, wipe_password};
 use super::super::existing::{Existing, StoredExisting};
 use super::super::prepared::prepared;
 use super::super::reading::{Client, like_pattern};
 use super::super::status::Status;
 use super::super::stored::{self, StoredTotal};
 use super::super::text::{clean, clean_option, err_message};
-use super::super::types::{NewRequest, RequestKey, Retried, Submitted};
+use super::super::types::{NewRequest, RequestKey, Resubmitted, Submitted};
 use super::columns::now;
 
-/// The primary key decides which of a hundred at once makes the row.
+/// Of many submissions at the same time, the primary key decides which one makes the row.
 const INSERT: &str = concat!(
     "INSERT INTO job_request (tag, request_id, job_id, status, request_data, requested_by, requested_channel,
         allowed_channels, encryption_key, encryption_key_sealed, encryption_mark, dt_job_submitted)
@@ -36,8 +36,8 @@ pub(super) fn submit(
             return Ok(answer);
         }
         if client.open_requests.is_some() {
-            take_turn(conn)?;
-            // Somebody else may have had the turn before, with the same submission.
+            lock_open_requests(conn)?;
+            // The same submission may have been made while this one waited for the lock.
             if let Some(Existing::Answer(answer)) = existing(conn, request, client)? {
                 return Ok(answer);
             }
@@ -48,7 +48,7 @@ pub(super) fn submit(
         if insert(conn, shift, request)? {
             return Ok(Submitted::Created);
         }
-        // Asked again before and after: somebody else may make the row, or resubmit it, in between.
+        // Checked again before and after, because another call may make the row, or resubmit it, in between.
         if let Some(Existing::Answer(answer)) = existing(conn, request, client)? {
             return Ok(answer);
         }
@@ -62,14 +62,13 @@ pub(super) fn submit(
     })
 }
 
-/// Until the end of the transaction nobody else whose open requests are limited opens one: what is counted now stays true
-/// until it is acted on. One lock for all keys, since the tags of several may overlap. Submissions without a limit do not
-/// wait for it.
-fn take_turn(conn: &mut PgConnection) -> QueryResult<()> {
+/// Until the end of the transaction no other call opens a request under a limit, so what is counted stays true until the row is
+/// written. One lock for all keys, since their tags may overlap. Submissions without a limit do not wait for it.
+fn lock_open_requests(conn: &mut PgConnection) -> QueryResult<()> {
     sql_query("SELECT pg_advisory_xact_lock(hashtext('exhaust_open_requests'))").execute(conn).map(drop)
 }
 
-/// $1 patterns of tags, $2 how many are enough. No more are counted. Each open state by an index of its own.
+/// $1 patterns of tags, $2 the limit: no more rows are counted. Each open state by an index of its own.
 static OPEN: LazyLock<String> = LazyLock::new(|| {
     let open = Status::ALL.iter().filter(|status| status.is_open());
     let open: Vec<String> = open
@@ -82,7 +81,7 @@ static OPEN: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Whether the client has as many requests open as they may.
+/// Whether the client has reached its limit of open requests.
 pub(super) fn has_reached_limit(conn: &mut PgConnection, client: &Client) -> QueryResult<bool> {
     let Some(most) = client.open_requests else { return Ok(false) };
     let mut patterns: Vec<String> = client.reader.tags.iter().map(|glob| like_pattern(&clean(glob))).collect();
@@ -101,8 +100,8 @@ const EXISTING: &str = concat!(
     " FROM job_request AS j WHERE j.tag = $1 AND j.request_id = $2"
 );
 
-/// What the row that has a submission's key means for it; `None`: there is none. It is not locked: a claim would pass over
-/// it.
+/// What the existing row with the key of the submission means for it; `None`: there is none. The row is not locked: a claim
+/// would skip it.
 fn existing(conn: &mut PgConnection, request: &NewRequest, client: &Client) -> QueryResult<Option<Existing>> {
     let key = &request.key;
     let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
@@ -111,14 +110,14 @@ fn existing(conn: &mut PgConnection, request: &NewRequest, client: &Client) -> Q
 }
 
 const MARK: &str =
-    "SELECT j.encryption_mark::text AS text FROM job_request AS j WHERE j.tag = $1 AND j.request_id = $2";
+    "SELECT j.encryption_mark::text AS value FROM job_request AS j WHERE j.tag = $1 AND j.request_id = $2";
 
 pub(super) fn mark_scheme(conn: &mut PgConnection, key: &RequestKey) -> QueryResult<Option<String>> {
     let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
     Ok(stored::mark_scheme(prepared(MARK, values).get_result(conn).optional()?))
 }
 
-/// Inserts the row and wakes the daemons when the transaction commits; `false` if the key is taken.
+/// Inserts the row, and notifies the daemons when the transaction commits. `false`: the key is taken.
 pub(super) fn insert(conn: &mut PgConnection, shift: i64, request: &NewRequest) -> QueryResult<bool> {
     let [plain, sealed, mark] = columns_of(request.encryption.as_ref());
     let inserted = sql_query(INSERT)
@@ -135,13 +134,13 @@ pub(super) fn insert(conn: &mut PgConnection, shift: i64, request: &NewRequest) 
         .bind::<Nullable<Text>, _>(mark)
         .execute(conn)?;
     if inserted == 1 {
-        wake(conn)?;
+        notify(conn)?;
     }
     Ok(inserted == 1)
 }
 
 /// Delivered at commit.
-fn wake(conn: &mut PgConnection) -> QueryResult<()> {
+fn notify(conn: &mut PgConnection) -> QueryResult<()> {
     sql_query("NOTIFY exhaust_job_request").execute(conn).map(drop)
 }
 
@@ -149,7 +148,7 @@ const CANCEL: &str = concat!(
     "UPDATE job_request SET status = 'FAILED', dt_job_completed = ",
     now!(),
     ", err_message = $4, err_detail = NULL, next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL, ",
-    wiped!(),
+    wipe_password!(),
     "
     WHERE tag = $2 AND request_id = $3 AND status = 'SUBMITTED'"
 );
@@ -164,7 +163,7 @@ pub(super) fn cancel(conn: &mut PgConnection, shift: i64, key: &RequestKey, by: 
     Ok(changed == 1)
 }
 
-/// As if it had just been submitted. A lease can only be left over from a row that somebody else marked FAILED.
+/// As a new submission. A row has a lease here only if somebody else marked it FAILED.
 macro_rules! resubmitted {
     () => {
         concat!(
@@ -178,25 +177,30 @@ macro_rules! resubmitted {
 }
 
 const RESUBMIT: &str =
-    concat!(resubmitted!(), " WHERE tag = $2 AND request_id = $3 AND status = 'FAILED' AND ", still_has_its_key!());
+    concat!(resubmitted!(), " WHERE tag = $2 AND request_id = $3 AND status = 'FAILED' AND ", has_its_password!());
 
 const CAN_BE_RETRIED: &str = concat!(
     "SELECT count(*) AS total FROM job_request WHERE tag = $1 AND request_id = $2
         AND status = 'FAILED' AND ",
-    still_has_its_key!()
+    has_its_password!()
 );
 
-pub(super) fn resubmit(conn: &mut PgConnection, shift: i64, key: &RequestKey, client: &Client) -> QueryResult<Retried> {
+pub(super) fn resubmit(
+    conn: &mut PgConnection,
+    shift: i64,
+    key: &RequestKey,
+    client: &Client,
+) -> QueryResult<Resubmitted> {
     conn.transaction(|conn| {
         if client.open_requests.is_some() {
-            take_turn(conn)?;
+            lock_open_requests(conn)?;
             let can: StoredTotal = sql_query(CAN_BE_RETRIED)
                 .bind::<Text, _>(&key.tag)
                 .bind::<Text, _>(&key.request_id)
                 .get_result(conn)?;
-            // What cannot be tried again is told as that, whatever else is open.
+            // A row that cannot be resubmitted is reported as that, whatever the limit.
             if can.total() > 0 && has_reached_limit(conn, client)? {
-                return Ok(Retried::TooMany);
+                return Ok(Resubmitted::TooMany);
             }
         }
         let changed = sql_query(RESUBMIT)
@@ -205,9 +209,9 @@ pub(super) fn resubmit(conn: &mut PgConnection, shift: i64, key: &RequestKey, cl
             .bind::<Text, _>(&key.request_id)
             .execute(conn)?;
         if changed == 1 {
-            wake(conn)?;
+            notify(conn)?;
         }
-        Ok(if changed == 1 { Retried::Done } else { Retried::NotFailed })
+        Ok(if changed == 1 { Resubmitted::Done } else { Resubmitted::NotFailed })
     })
 }
 
@@ -217,7 +221,7 @@ const RESUBMIT_ANEW: &str = concat!(
     WHERE tag = $2 AND request_id = $3 AND status = 'FAILED'"
 );
 
-/// As a submission that is the same; its password is put in again.
+/// For a submission of the same request; it brings the password again.
 fn resubmit_anew(conn: &mut PgConnection, shift: i64, request: &NewRequest) -> QueryResult<bool> {
     let [plain, sealed, mark] = columns_of(request.encryption.as_ref());
     let changed = sql_query(RESUBMIT_ANEW)
@@ -229,7 +233,7 @@ fn resubmit_anew(conn: &mut PgConnection, shift: i64, request: &NewRequest) -> Q
         .bind::<Nullable<Text>, _>(mark)
         .execute(conn)?;
     if changed == 1 {
-        wake(conn)?;
+        notify(conn)?;
     }
     Ok(changed == 1)
 }

@@ -1,9 +1,9 @@
-//! The connection URL, completed with what makes a dead network noticed.
+//! The connection URL, completed with settings that make a dead network noticed.
 
 use super::super::types::QueueError;
 
-/// Added where the URL does not say otherwise. Sent data that nobody acknowledges for four seconds ends the connection,
-/// and so does an idle peer that does not answer; without these a call could hang for hours.
+/// Added where the URL does not set them. Sent data that is not acknowledged for four seconds ends the connection, and so does an
+/// idle peer that does not answer; without these a call could hang for hours.
 const PARAMETERS: [(&str, &str); 7] = [
     ("application_name", "exhaustd"),
     ("connect_timeout", "3"),
@@ -23,8 +23,8 @@ macro_rules! mark {
 pub(super) const MARK: &str = mark!();
 pub(super) use mark;
 
-/// A complete URL with one more startup option, which sets [`MARK`]. `otherwise`: the options that libpq takes where the URL
-/// has none (`PGOPTIONS`); they stay in force.
+/// A complete URL with one more startup option, which sets [`MARK`]. `otherwise`: the options that libpq takes where the URL has
+/// none (`PGOPTIONS`); they stay in force.
 pub(super) fn marked(complete: &str, mark: &str, otherwise: Option<&str>) -> String {
     let option = format!("-c%20{MARK}%3D{mark}");
     let query = complete.rfind('?').map_or(complete.len(), |at| at + 1);
@@ -54,7 +54,7 @@ pub(super) fn complete(url: &str) -> Result<String, QueueError> {
     if url.contains('\0') {
         return Err(QueueError::Refused("the database URL contains a NUL character".to_owned()));
     }
-    // A password may hold a question mark: parameters begin after the last @.
+    // A password may contain a question mark: parameters begin after the last @.
     let host = url.rfind('@').unwrap_or(0);
     let given = url[host..].split_once('?').map_or("", |(_, query)| query);
     let given: Vec<(&str, &str)> = given.split('&').filter_map(|pair| pair.split_once('=')).collect();

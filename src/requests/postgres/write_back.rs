@@ -1,5 +1,5 @@
-//! How a claim ends: four fenced statements. Each changes its row only while that is PROCESSING under this very token;
-//! the caller looks at how many rows that were.
+//! The four fenced statements that end a claim. Each changes its row only while that is PROCESSING under this very token; the
+//! caller checks the number of changed rows.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text};
 
-use super::super::encryption::wiped;
+use super::super::encryption::wipe_password;
 use super::super::prepared::prepared;
 use super::super::stored::StoredKey;
 use super::super::text::{can_exist, clean, clean_option, err_message, execution_time};
@@ -34,14 +34,14 @@ const COMPLETE_ALL: &str = concat!(
         dt_file_created = held.created::timestamp, execution_time = held.took, job_stats = held.stats::json,
         iteration = coalesce(j.iteration, 0) + 1, err_message = NULL, err_detail = NULL, next_attempt_at = NULL,
         lease_owner = NULL, lease_expires_at = NULL, ",
-    wiped!(),
+    wipe_password!(),
     "
     FROM held
     WHERE j.tag = held.tag AND j.request_id = held.request_id AND j.status = 'PROCESSING' AND j.lease_owner = $8
     RETURNING j.tag::text AS tag, j.request_id::text AS request_id"
 );
 
-/// A key that cannot exist is held by nobody.
+/// A key that cannot exist is held under no token.
 pub(super) fn complete_all(
     conn: &mut PgConnection,
     shift: i64,
@@ -49,7 +49,7 @@ pub(super) fn complete_all(
     rows: &[(RequestKey, Completion)],
 ) -> QueryResult<Vec<WriteBack>> {
     let asked: Vec<_> = rows.iter().filter(|(key, _)| can_exist(key)).collect();
-    // Lists of lists do not go through unnest, so each row's is JSON.
+    // unnest does not take lists of lists, so the list of each row is JSON.
     let urls = |made: &Completion| {
         serde_json::json!(made.download_urls.iter().map(|url| clean(url)).collect::<Vec<_>>()).to_string()
     };
@@ -69,7 +69,7 @@ pub(super) fn complete_all(
     );
     let done: Vec<StoredKey> = prepared(COMPLETE_ALL, values).load(conn)?;
     let mut done: HashSet<RequestKey> = done.into_iter().map(RequestKey::from).collect();
-    // Removed, so that a row that is asked for twice is written once.
+    // Removed, so that a row that was passed twice is written once.
     Ok(rows.iter().map(|(key, _)| if done.remove(key) { WriteBack::Done } else { WriteBack::Lost }).collect())
 }
 
@@ -106,7 +106,7 @@ const FAIL: &str = concat!(
     now!(),
     ", err_message = $5, err_detail = $6, execution_time = $7, job_stats = coalesce($8::json, job_stats),
         iteration = coalesce(iteration, 0) + 1, next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL, ",
-    wiped!(),
+    wipe_password!(),
     "
     WHERE tag = $2 AND request_id = $3 AND status = 'PROCESSING' AND lease_owner = $4"
 );
@@ -130,7 +130,7 @@ pub(super) fn fail(
         .execute(conn)
 }
 
-/// Wakes the other daemons: the row may be claimed at once.
+/// Notifies the other daemons: the row is claimable at once.
 const HAND_BACK: &str = "WITH back AS (
         UPDATE job_request SET status = 'SUBMITTED', processed_batches = coalesce($4, processed_batches),
             lease_owner = NULL, lease_expires_at = NULL

@@ -1,4 +1,4 @@
-//! Taking rows: who gets which, in which order.
+//! The claim: which rows are taken, and in which order.
 
 use std::collections::HashMap;
 
@@ -8,17 +8,17 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 
+use super::super::crashes::{EXCLUSIVE_CRASHES, group_size};
+use super::super::deferred::short_or_bytes;
 use super::super::prepared::prepared;
 use super::super::status::open_statuses;
 use super::super::stored::{LenientText, StoredClaimed, text, time};
-use super::super::text::short_or_bytes;
 use super::super::times::{later, sqlite_text};
-use super::super::types::{ClaimMode, ClaimOptions, EXCLUSIVE_CRASHES, RequestKey};
+use super::super::types::{ClaimMode, ClaimOptions, RequestKey};
 use super::columns::is_time;
 use super::lease::named;
 
-/// The few columns of a row by which it is chosen. A key that is not text names no row. A back-off that is no time is
-/// over.
+/// The columns by which a row is chosen. A key that is not text names no row. A back-off that is not a time is over.
 macro_rules! claimable {
     () => {
         concat!(
@@ -33,7 +33,7 @@ macro_rules! claimable {
     };
 }
 
-/// A time in the form that we write, which sorts as text: the condition of the index `job_request_line`, word by word.
+/// A time in the form that we write, which sorts as text: word by word the condition of the index `job_request_line`.
 macro_rules! our_time {
     () => {
         "typeof(dt_job_submitted) = 'text'
@@ -57,7 +57,7 @@ pub(super) const ALL: &str = concat!(
     ") AND status = 'SUBMITTED'"
 );
 
-/// The first rows of one job's line. ?3: rows with this number of crashes or more are left out.
+/// The first rows of the line of one job. ?3: rows with this number of crashes or more are left out.
 pub(super) const LINE: &str = concat!(
     claimable!(),
     "job_id = ?1 AND status = 'SUBMITTED' AND CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END < ?3
@@ -66,7 +66,7 @@ pub(super) const LINE: &str = concat!(
     " ORDER BY dt_job_submitted, tag, request_id LIMIT ?4 OFFSET ?5"
 );
 
-/// Rows beside the line: their times, which others wrote in any form, sort only after they have been read.
+/// Rows outside of the line: others wrote their times in any form, so they are sorted after they have been read.
 pub(super) const ODD: &str = concat!(
     claimable!(),
     "job_id IN (SELECT value FROM json_each(?1)) AND status = 'SUBMITTED' AND NOT (",
@@ -88,7 +88,7 @@ struct Claimable {
     crashes: i64,
 }
 
-/// In order of age.
+/// A claimable row; ordered by age.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     submitted: Option<DateTime<Utc>>,
@@ -97,7 +97,7 @@ struct Candidate {
     channel: Option<String>,
 }
 
-/// Rows in work, over all jobs.
+/// Rows under a lease, of all jobs.
 const HELD: &str = concat!(
     "SELECT tag, requested_channel AS channel FROM job_request
     WHERE status IN (",
@@ -178,7 +178,8 @@ fn all(
     Ok(rows.into_iter().filter_map(|row| waiting(row, options)).collect())
 }
 
-/// The first rows of each job's line, as many as are wished for, and all that are beside it: the oldest are among them.
+/// The first rows of the line of each job, as many as one claim takes, and all rows outside of the line. The oldest rows are
+/// among them.
 fn first(conn: &mut SqliteConnection, now: DateTime<Utc>, options: &ClaimOptions) -> QueryResult<Vec<Candidate>> {
     let mut found = all(conn, ODD, now, options)?;
     let limit = usize::try_from(options.limit).unwrap_or(usize::MAX);
@@ -187,7 +188,7 @@ fn first(conn: &mut SqliteConnection, now: DateTime<Utc>, options: &ClaimOptions
     jobs.dedup();
     for job in jobs {
         let (mut of_job, mut read) = (Vec::new(), 0);
-        // A row that cannot be named takes a place on its page, and must not hold the line up.
+        // A row that cannot be named takes up room on its page, and must not block the rows behind it.
         while of_job.len() < limit {
             let values = (
                 job.as_str().into_sql::<Text>(),
@@ -218,8 +219,8 @@ fn waiting(row: Claimable, options: &ClaimOptions) -> Option<Candidate> {
     Some(Candidate { submitted: time(row.submitted), key, crashes: row.crashes, channel: text(row.channel) })
 }
 
-/// Of the oldest rows within the limits on tags and channels those like the oldest, up to the size of group that so many
-/// crashes are allowed: one crash an eighth, more alone.
+/// The oldest rows within the limits on tags and channels that have as many crashes as the very oldest, up to the size of a
+/// group with that number of crashes.
 fn choose(mut rows: Vec<Candidate>, held: Vec<Held>, options: &ClaimOptions) -> Vec<Candidate> {
     let limit = usize::try_from(options.limit).unwrap_or(usize::MAX);
     rows.sort_unstable();
@@ -229,16 +230,12 @@ fn choose(mut rows: Vec<Candidate>, held: Vec<Held>, options: &ClaimOptions) -> 
     rows.truncate(limit);
     let Some(taken) = rows.first().map(|row| row.crashes) else { return rows };
     rows.retain(|row| row.crashes == taken);
-    rows.truncate(match taken {
-        0 => limit,
-        1 => (limit / 8).max(1),
-        _ => 1,
-    });
+    rows.truncate(usize::try_from(group_size(taken, options.limit)).unwrap_or(usize::MAX));
     rows
 }
 
-/// Keeps of each tenant as many of the oldest rows as its limit leaves room for beside those in work. A row without a
-/// tenant is not limited.
+/// Keeps the oldest rows of each tenant, as many as its limit leaves room for beside those in work. A row without a tenant
+/// is not limited.
 fn within(
     rows: &mut Vec<Candidate>,
     limit: Option<u32>,

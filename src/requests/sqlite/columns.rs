@@ -1,7 +1,7 @@
-//! Pieces of SQL that several statements share.
+//! Parts of SQL statements that several of them share.
 
-/// Whether a column has a time, in the form that we write or one that sorts like it. Of what is none (a blob sorts behind
-/// every time) nobody should wait for the end.
+/// Whether a column has a time, in the form that we write or in one that sorts like it. For other values (a blob sorts behind
+/// every time) the end would never come.
 macro_rules! is_time {
     ($column:literal) => {
         concat!(
@@ -16,10 +16,9 @@ macro_rules! is_time {
     };
 }
 
-/// What [`stored::StoredRow`] reads, of the table under its own name. [`within`](super::text::within) says what `{most}` and `{urls}`
-/// are. No column is
-/// read beyond a bound: SQLite holds up to a gigabyte in any of them. A list of channels that is cut is no JSON, and then allows
-/// none; files and statistics are left out whole.
+/// The columns of `StoredRow`, of the table under its own name. [`within`](super::super::text::within) replaces `{most}` and
+/// `{urls}`. Each column is read up to a bound: SQLite holds up to a gigabyte in any of them. A list of channels that is cut is
+/// not JSON any more, and then allows none; files and statistics that are too long are left out.
 macro_rules! columns {
     () => {
         concat!(protected!(""), ", substr(tag, 1, 1000) AS tag, substr(request_id, 1, 1000) AS request_id, substr(job_id, 1, 1000) AS \

@@ -1,4 +1,4 @@
-//! Opening the file: who may read it, what each connection begins with, the pool.
+//! Opening the file: its permissions, the settings of each connection, the pool.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -17,14 +17,14 @@ use super::super::failures;
 use super::super::types::QueueError;
 use super::functions;
 
-/// How long a call waits for a connection. Longer than the busy time-out, so that a busy file is called busy.
+/// How long a call waits for a connection. Longer than the busy time-out, so that a busy file is reported as busy.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
-/// The busy time-out comes first: the statements after it may need it.
-/// Eight megabytes of pages are kept, so that a claim finds the inner pages of large indexes. The log goes into the file
-/// only every sixteen megabytes: that writes pages once which many commits have changed.
+/// The busy time-out comes first, because the statements after it may need it. Eight megabytes of pages are cached, so that a
+/// claim finds the inner pages of large indexes. The log is written back every sixteen megabytes: a page that many commits have
+/// changed is then written once.
 const SESSION: &str = "PRAGMA busy_timeout = 5000; PRAGMA synchronous = FULL; PRAGMA cache_size = -8000; \
     PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 4000";
-/// Switching a new file to WAL does not wait for others who are at it, whatever the busy time-out: try again.
+/// Switching a new file to WAL does not wait for other processes, whatever the busy time-out is: it is tried again.
 const TRIES: u32 = 100;
 const APART: Duration = Duration::from_millis(20);
 
@@ -35,12 +35,12 @@ impl CustomizeConnection<SqliteConnection, diesel::r2d2::Error> for Session {
     fn on_acquire(&self, conn: &mut SqliteConnection) -> Result<(), diesel::r2d2::Error> {
         conn.batch_execute(SESSION)
             .and_then(|()| write_ahead(conn))
-            .and_then(|()| functions::know_functions(conn))
+            .and_then(|()| functions::register(conn))
             .map_err(diesel::r2d2::Error::QueryError)
     }
 }
 
-/// WAL is kept in the file, so only its first user switches. A file system that cannot do it leaves the old journal,
+/// The file keeps WAL mode, so only its first user switches. A file system that does not support it leaves the old journal,
 /// which is slower and otherwise as good.
 fn write_ahead(conn: &mut SqliteConnection) -> QueryResult<()> {
     let mut tries = 0;
@@ -58,8 +58,7 @@ fn write_ahead(conn: &mut SqliteConnection) -> QueryResult<()> {
 /// The connections of a queue.
 pub(super) type Connections = Pool<ConnectionManager<SqliteConnection>>;
 
-/// The name of this file as SQLite takes it, and connections to it; the file and the directories above it are made where
-/// they are missing.
+/// The file's name for SQLite, and connections to it. The file and the directories above it are created if they are missing.
 ///
 /// # Errors
 /// As [`open_sqlite`](super::open_sqlite).
@@ -81,7 +80,7 @@ pub(super) fn open(path: &Path, connections: u32) -> Result<(String, Connections
         .max_size(connections)
         .min_idle(Some(0))
         .connection_timeout(CONNECTION_TIMEOUT)
-        // A file does not go away under its connection as a network does.
+        // Unlike a network, a file does not close its connections.
         .test_on_check_out(false)
         .connection_customizer(Box::new(Session))
         .error_handler(Box::new(NopErrorHandler))
@@ -99,25 +98,25 @@ fn try_first(path: &Path, name: &str) -> Result<(), QueueError> {
         Err(QueueError::Unreachable(_)) if is_denied(path) => {
             Err(failures::not_writable(&format!("{name}: permission denied{}", owner(name))))
         }
-        // A full disk, a lock: each call reports it until it has passed.
+        // A full disk, a lock: each call reports it until it is over.
         Err(_) | Ok(()) => Ok(()),
     }
 }
 
-/// Makes the file where there is none, for its owner alone: SQLite's own is as the umask has it, and its log and index get
-/// the rights of the file. One that is there is left as it is: to open and close it would drop the locks that this process
-/// may have on it. What fails here fails again, and is told, when SQLite opens it.
+/// Creates the file if it is missing, readable by its owner only: SQLite would follow the umask. SQLite's log and index get the
+/// same rights. An existing file is not touched: opening and closing it would drop the locks that this process may have on it.
+/// If this fails, SQLite fails in the same way when it opens the file, and reports it.
 fn make_private(path: &Path) {
     let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
 }
 
-/// Whether this user may not open the file: SQLite says so in the same words as of what may pass. Asked only where it could not
-/// be opened, since closing it again would drop the locks that this process has on it.
+/// Whether this user may not open the file: SQLite has the same message for failures that pass. Checked only where the file
+/// could not be opened, because closing it would drop the locks that this process has on it.
 fn is_denied(path: &Path) -> bool {
     File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
-/// Whose the file is: the usual reason why another user cannot write it.
+/// The owner of the file: usually the reason why another user cannot write it.
 pub(super) fn owner(name: &str) -> String {
     std::fs::metadata(name).map_or_else(
         |_| String::new(),

@@ -6,7 +6,7 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::SqliteConnection;
 
-use super::super::daemons::{Heartbeat, KEPT, StoredDaemon, list, milliseconds, whole};
+use super::super::daemons::{Heartbeat, KEEP_HEARTBEAT, StoredDaemon, list, milliseconds, whole};
 use super::super::times::sqlite_text;
 
 const BEAT: &str = "INSERT INTO exhaust_daemon (id, name, pid, version, started, seen, lease_ms, claims, memory_used,
@@ -21,7 +21,7 @@ const DAEMONS: &str =
         config_hash, ?1 AS read FROM exhaust_daemon ORDER BY seen DESC LIMIT 1000";
 
 pub(super) fn beat(conn: &mut SqliteConnection, now: DateTime<Utc>, heartbeat: &Heartbeat) -> QueryResult<()> {
-    let gone = now - TimeDelta::from_std(KEPT).unwrap_or(TimeDelta::MAX);
+    let gone = now - TimeDelta::from_std(KEEP_HEARTBEAT).unwrap_or(TimeDelta::MAX);
     conn.immediate_transaction(|conn| {
         sql_query(BEAT)
             .bind::<Text, _>(sqlite_text(now))

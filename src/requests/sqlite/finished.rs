@@ -1,4 +1,4 @@
-//! Finished rows, and their end.
+//! Finished rows for retention, and their removal.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use diesel::sqlite::SqliteConnection;
 
 use super::super::finished::{Finished, FinishedCursor, FinishedPage, RawTime};
 use super::super::status::{final_statuses, success};
-use super::super::stored::{LenientText, Value, time, urls};
+use super::super::stored::{LenientText, StoredText, urls};
 use super::super::times::read_time;
 use super::super::types::RequestKey;
 
-/// In the order of the index whose condition it repeats: rows after ?2 to ?4 and before ?5, by raw time. A key that is not
-/// text names no row.
+/// In the order of the index whose condition it repeats: rows after ?2 to ?4 and before ?5, by the time as stored. A key that is
+/// not text names no row.
 macro_rules! with_status {
     ($condition:expr) => {
         concat!(
@@ -32,7 +32,7 @@ macro_rules! with_status {
     };
 }
 
-/// From two indexes: `job_request_finished`, and `job_request_finished_elsewhere` for what other systems completed.
+/// From two indexes: `job_request_finished`, and `job_request_finished_elsewhere` for rows that other systems completed.
 pub(super) const FINISHED: &str = concat!(
     with_status!(concat!("status IN (", final_statuses!(), ")")),
     " UNION ALL ",
@@ -50,14 +50,14 @@ struct StoredFinished {
     download_urls: Option<LenientText>,
     #[diesel(sql_type = Binary)]
     completed: Vec<u8>,
-    /// Not read from text, which would round it.
+    /// Read as a number, since its text would be rounded.
     #[diesel(sql_type = Nullable<Double>)]
     number: Option<f64>,
 }
 
-/// Raw times sort only within one form, and one range of each form holds all that is old: numbers of seconds, of
-/// milliseconds, either of them as text, dates. What the ranges hold besides is left out after it was read: a day more
-/// of dates, since an offset may be written after them.
+/// Times as stored sort only within one form, so there is one range for each form: numbers of seconds, of milliseconds, either
+/// of them as text, dates. Each holds all old times of its form; the younger ones in it are left out after reading (a day of
+/// dates, since an offset may follow them).
 fn ranges(cutoff: DateTime<Utc>) -> [(RawTime, RawTime); 4] {
     let millis = cutoff.timestamp_millis();
     #[allow(clippy::cast_precision_loss, reason = "times of this era fit; a millisecond does not count here")]
@@ -72,7 +72,7 @@ fn ranges(cutoff: DateTime<Utc>) -> [(RawTime, RawTime); 4] {
     ]
 }
 
-/// When rows must have ended to be as old; `None`: before all time.
+/// The time before which rows must have ended; `None`: earlier than any time.
 fn cutoff(now: DateTime<Utc>, older_than: Duration) -> Option<DateTime<Utc>> {
     now.checked_sub_signed(TimeDelta::from_std(older_than).ok()?)
 }
@@ -99,7 +99,7 @@ pub(super) fn finished(
             continue;
         }
         let mut found = between(conn, job_id, &begin, &until, left)?;
-        // A text column takes the bounds of a range of numbers for text. What it gives then is for the ranges of text.
+        // A text column compares the bounds of a range of numbers as text. Such rows belong to the ranges of text.
         found.retain(|row| row.number.is_some() == matches!(until, RawTime::Number(_)));
         left -= found.len().min(left);
         for row in found {
@@ -111,7 +111,7 @@ pub(super) fn finished(
             place = Some(bookmark);
         }
         if left == 0 {
-            // Where not one row of a full page can be named, nothing can be gone on from.
+            // Where no row of a full page can be named, there is no row to go on from.
             page.next = place.filter(|place| Some(place) != after);
             break;
         }
@@ -119,7 +119,7 @@ pub(super) fn finished(
     Ok(page)
 }
 
-/// `None` for a row that cannot be named again: its key or time is not UTF-8.
+/// `None` for a row that no statement can name: its key or time is not UTF-8.
 fn bookmark(row: &StoredFinished) -> Option<FinishedCursor> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
     let completed = match row.number {
@@ -138,7 +138,7 @@ fn between(
 ) -> QueryResult<Vec<StoredFinished>> {
     let (tag, request_id) = (&begin.key.tag, &begin.key.request_id);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    // A macro: the type of a query grows with each value that is bound to it.
+    // A macro, because the type of a query grows with each value that is bound to it.
     macro_rules! bound {
         ($form:ty, $from:expr, $until:expr) => {
             sql_query(FINISHED)
@@ -154,7 +154,7 @@ fn between(
     match (&begin.completed, until) {
         (RawTime::Number(from), RawTime::Number(until)) => bound!(Double, from, until),
         (RawTime::Text(from), RawTime::Text(until)) => bound!(Text, from, until),
-        // No range goes from one to the other.
+        // No range begins with a number and ends with a text.
         _ => Ok(Vec::new()),
     }
 }
@@ -175,14 +175,14 @@ pub(super) fn remove(
     older_than: Duration,
 ) -> QueryResult<bool> {
     let Some(cutoff) = cutoff(now, older_than) else { return Ok(false) };
-    // Immediate, so that the row stays as it was looked at.
+    // Immediate, so that nothing changes the row between the check and the removal.
     conn.immediate_transaction(|conn| {
-        let found: Option<Value> = sql_query(COMPLETED)
+        let found: Option<StoredText> = sql_query(COMPLETED)
             .bind::<Text, _>(&key.tag)
             .bind::<Text, _>(&key.request_id)
             .get_result(conn)
             .optional()?;
-        if found.and_then(|found| time(found.value)).is_none_or(|completed| completed >= cutoff) {
+        if found.and_then(StoredText::into_time).is_none_or(|completed| completed >= cutoff) {
             return Ok(false);
         }
         let removed = sql_query("DELETE FROM job_request WHERE tag = ?1 AND request_id = ?2")

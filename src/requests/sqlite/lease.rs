@@ -1,4 +1,4 @@
-//! Keeping rows: leases that ran out, that are prolonged, and what is noted with them. `claim` takes them.
+//! Leases: rows whose lease ran out, renewals, and what is written with them. `claim` begins them.
 
 use std::time::Duration;
 
@@ -9,18 +9,19 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary, Bool, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 
+use super::super::crashes::{EXCLUSIVE_CRASHES, leases_to_wait};
+use super::super::deferred::select_text;
 use super::super::prepared::prepared;
 use super::super::reading::RequestProgress;
 use super::super::status::open_statuses;
-use super::super::stored::{LenientText, Value, text, time};
+use super::super::stored::{LenientText, StoredText, time};
 use super::super::text::{can_exist, clean, clean_option};
 use super::super::times::{later, sqlite_text};
-use super::super::types::{DeferredText, EXCLUSIVE_CRASHES, RequestKey, Unclaimable};
+use super::super::types::{DeferredText, RequestKey, Unclaimable};
 use super::columns::is_time;
 
-/// PROCESSING rows that nobody works on, as far as SQL can tell: a lease that ran out, or whose end is no
-/// time, or none at all. Names come as a JSON array. A key that is not text (SQLite lets a primary key be NULL) names no row,
-/// so such a row is left alone.
+/// PROCESSING rows without a valid lease, as far as SQL can tell: it ran out, its end is not a time, or there is none. Job ids
+/// come as a JSON array. A key that is not text (SQLite lets a primary key be NULL) names no row, and is left out.
 const LOST: &str = concat!(
     "SELECT tag, request_id,
         CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END + (lease_expires_at IS NOT NULL) AS crashes,
@@ -43,12 +44,12 @@ struct Lost {
     request_id: Vec<u8>,
     #[diesel(sql_type = BigInt)]
     crashes: i64,
-    /// Only of rows without a lease, which are another system's work.
+    /// Set for rows without a lease, which are another system's work.
     #[diesel(sql_type = Nullable<Binary>)]
     left_since: Option<LenientText>,
 }
 
-/// Keys, crashes and, for suspects, the next attempt come as a JSON array of arrays.
+/// Keys, crashes and, for rows that have to wait, the next attempt come as a JSON array of arrays.
 const RECLAIM: &str = "UPDATE job_request SET status = 'SUBMITTED', lease_owner = NULL, lease_expires_at = NULL,
         crashes = lost.value ->> 2, next_attempt_at = coalesce(lost.value ->> 3, next_attempt_at)
     FROM json_each(?1) AS lost WHERE tag = lost.value ->> 0 AND request_id = lost.value ->> 1";
@@ -67,7 +68,7 @@ pub(super) fn reclaim(
             adopt_after.is_some().into_sql::<Bool>(),
         );
         let lost: Vec<Lost> = prepared(LOST, values).load(conn)?;
-        // A time that others wrote is judged after reading; one that does not read is older than any other.
+        // Others write times in any form, so they are compared after reading. What is not a time counts as older than any time.
         let is_new = |since: Option<LenientText>| match (time(since), adopt_after) {
             (Some(since), Some(after)) => later(since, after) > now,
             _ => false,
@@ -79,8 +80,8 @@ pub(super) fn reclaim(
                 continue;
             }
             let Some(key) = named(row.tag, row.request_id) else { continue };
-            let alone = u32::try_from(row.crashes - i64::from(EXCLUSIVE_CRASHES)).ok().filter(|&alone| alone > 0);
-            let next = alone.map(|alone| sqlite_text(later(now, lease.saturating_mul(alone))));
+            let leases = leases_to_wait(row.crashes);
+            let next = leases.map(|leases| sqlite_text(later(now, lease.saturating_mul(leases))));
             taken_back.push(serde_json::json!([key.tag, key.request_id, row.crashes, next]));
             keys.push(key);
         }
@@ -91,13 +92,13 @@ pub(super) fn reclaim(
     })
 }
 
-/// `None` for a key that is not UTF-8, which could not be named again.
+/// The key; `None` where it is not UTF-8, so that no statement can name it.
 pub(super) fn named(tag: Vec<u8>, request_id: Vec<u8>) -> Option<RequestKey> {
     let key = RequestKey { tag: String::from_utf8(tag).ok()?, request_id: String::from_utf8(request_id).ok()? };
     can_exist(&key).then_some(key)
 }
 
-/// A row that got further counts its crashes alone anew: what is killed again and again and gets on is no poison.
+/// A row that has made progress starts to count the crashes of its own anew: a request that gets on is not poison.
 const RENEW: &str = "UPDATE job_request SET lease_expires_at = ?1, processed_batches = coalesce(?2, processed_batches),
         crashes = CASE WHEN ?2 IS NULL THEN crashes ELSE min(coalesce(crashes, 0), ?6) END
     WHERE tag = ?3 AND request_id = ?4 AND status = 'PROCESSING' AND lease_owner = ?5";
@@ -152,32 +153,15 @@ pub(super) fn note_progress(
     })
 }
 
-pub(super) fn text_of(
-    conn: &mut SqliteConnection,
-    key: &RequestKey,
-    which: DeferredText,
-    most: u64,
-) -> QueryResult<Option<String>> {
-    let sql = match which {
-        DeferredText::RequestData => {
-            "SELECT CASE WHEN octet_length(request_data) <= ?3 THEN request_data END AS value
-            FROM job_request WHERE tag = ?1 AND request_id = ?2"
-        }
-        DeferredText::ProcessedBatches => {
-            "SELECT CASE WHEN octet_length(processed_batches) <= ?3 THEN processed_batches END AS value
-            FROM job_request WHERE tag = ?1 AND request_id = ?2"
-        }
-    };
-    let values = (
-        key.tag.as_str().into_sql::<Text>(),
-        key.request_id.as_str().into_sql::<Text>(),
-        i64::try_from(most).unwrap_or(i64::MAX).into_sql::<BigInt>(),
-    );
-    let row: Option<Value> = prepared(sql, values).get_result(conn).optional()?;
-    Ok(row.and_then(|row| text(row.value)))
+/// The statement for [`deferred::read`](super::super::deferred::read).
+pub(super) const fn select_deferred(which: DeferredText) -> &'static str {
+    match which {
+        DeferredText::RequestData => select_text!("request_data", "?"),
+        DeferredText::ProcessedBatches => select_text!("processed_batches", "?"),
+    }
 }
 
-/// Back-offs are ours alone, so they may be compared; one that somebody made no time is over.
+/// Only we write back-offs, so SQL may compare them. One that others made something else than a time is over.
 const NEXT_CLAIMABLE: &str = concat!(
     "SELECT min(CASE WHEN ",
     is_time!("next_attempt_at"),
@@ -193,14 +177,14 @@ pub(super) fn next_claimable(
     now: &str,
     job_ids: &[String],
 ) -> QueryResult<Option<DateTime<Utc>>> {
-    let next: Value = sql_query(NEXT_CLAIMABLE)
+    let next: StoredText = sql_query(NEXT_CLAIMABLE)
         .bind::<Text, _>(now)
         .bind::<Text, _>(serde_json::json!(job_ids).to_string())
         .get_result(conn)?;
-    Ok(time(next.value))
+    Ok(next.into_time())
 }
 
-/// Rows of these jobs that wait or are in work, with the kinds of their keys.
+/// Open rows of these jobs, with the types of their keys.
 const OPEN: &str = concat!(
     "SELECT rowid AS place, CAST(tag AS BLOB) AS tag, CAST(request_id AS BLOB) AS request_id,
         typeof(tag) AS kind_of_tag, typeof(request_id) AS kind_of_id
@@ -225,7 +209,7 @@ struct Open {
     kind_of_id: String,
 }
 
-/// Rows whose key names no row: it is no text, or text that no statement can hold.
+/// Rows that no statement can name: their key is not text, or text that cannot be bound.
 pub(super) fn unclaimable(conn: &mut SqliteConnection, job_ids: &[String]) -> QueryResult<Unclaimable> {
     let rows = sql_query(OPEN)
         .bind::<Text, _>(serde_json::json!(job_ids).to_string())

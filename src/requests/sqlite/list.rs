@@ -15,11 +15,11 @@ use super::super::types::RequestKey;
 use super::page_start::{Begin, FORMS, LONGEST_TIME, Last};
 use super::statement::{Statement, Value};
 
-/// A key that is not text names no row, and one of a thousand characters none of ours.
+/// A key that is not text names no row; one of more than a thousand bytes is not ours.
 pub(super) const NAMED: &str = "typeof(tag) = 'text' AND typeof(request_id) = 'text'
     AND octet_length(tag) <= 1000 AND octet_length(request_id) <= 1000";
 
-/// Rows that the reader may see.
+/// The conditions for rows that the reader may see.
 pub(super) fn visible(reader: &Reader, statement: &mut Statement) -> Vec<String> {
     let mut conditions = Vec::new();
     let mut matches = |column: &str, globs: &[String]| {
@@ -38,10 +38,10 @@ pub(super) fn visible(reader: &Reader, statement: &mut Statement) -> Vec<String>
     conditions
 }
 
-/// The newest rows of each form of time, each in the order of its raw times: at most `limit` of each.
+/// The newest rows of each form of time, each in the order of the times as stored: at most `limit` of each form.
 ///
-/// `by_index`: not, where another index leads to few rows, which are sorted then (the plus keeps SQLite from those on times).
-/// `day`: only that day's, as far as raw times tell it.
+/// `by_index`: `false` where another index leads to few rows, which are then sorted (the plus keeps SQLite from using the index
+/// on times). `day`: only rows of that day, as far as times as stored tell it.
 pub(super) fn newest(
     mut statement: Statement,
     conditions: &[String],
@@ -60,7 +60,7 @@ pub(super) fn newest(
         if let Some(last) = &begin.0[form] {
             let mut text = |bytes: &Vec<u8>| format!("CAST({} AS TEXT)", statement.value(Value::Blob(bytes.clone())));
             let (tag, request_id) = (text(&last.tag), text(&last.request_id));
-            // The plus keeps SQLite from looking these up.
+            // The plus keeps SQLite from using an index on these.
             let beyond = format!("(+tag > {tag} OR +tag = {tag} AND +request_id > {request_id})");
             conditions.push(match &last.submitted {
                 None => beyond,
@@ -83,8 +83,8 @@ pub(super) fn newest(
     statement
 }
 
-/// What of the dates (the first form) may be on a day: an offset may put a date some days off, and one that is not written
-/// with two digits each sorts elsewhere in its year.
+/// The dates (the first form) that may be on a day: an offset may move a date by some days, and a date without two digits for
+/// month and day sorts elsewhere in its year.
 fn around(day: NaiveDate, submitted: &str, statement: &mut Statement) -> Option<String> {
     let (from, until) = (day.checked_sub_days(Days::new(6))?, day.checked_add_days(Days::new(6))?);
     let mut text = |text: String| statement.value(Value::Text(text));
@@ -128,7 +128,7 @@ impl Listed {
     }
 }
 
-/// Merges the forms of time: always the newest of what each has next.
+/// Merges the forms of time: the newest row of all forms comes next.
 pub(super) fn merged(rows: Vec<Listed>, mut begin: Begin, limit: u32) -> Vec<PageEntry> {
     let mut forms: [VecDeque<(Option<DateTime<Utc>>, Last)>; FORMS.len()] = Default::default();
     for (form, last) in rows.into_iter().filter_map(Listed::last) {

@@ -1,4 +1,4 @@
-//! Hearing of changes: SQLite counts, for each connection, the commits of all others.
+//! Notifications of changes: SQLite counts, for each connection, the commits of all others.
 
 use diesel::prelude::*;
 use diesel::r2d2::Error;
@@ -16,7 +16,7 @@ struct Version {
     data_version: i64,
 }
 
-/// A listener by a connection of its own. It hears whatever changes in the file, this process' own work included.
+/// A listener with its own connection. It notices every change of the file, also those of this process.
 pub(super) fn listen(connection: Result<SqliteConnection, Error>) -> Result<Listener, QueueError> {
     let mut conn = connection.map_err(|error| QueueError::Unreachable(error.to_string()))?;
     let mut seen = version(&mut conn)?;
@@ -26,7 +26,7 @@ pub(super) fn listen(connection: Result<SqliteConnection, Error>) -> Result<List
     }))
 }
 
-/// A look into shared memory: no lock, no reading of the file.
+/// Reads shared memory: takes no lock and does not read the file.
 fn version(conn: &mut SqliteConnection) -> Result<i64, QueueError> {
     let version: QueryResult<Version> = sql_query("PRAGMA data_version").get_result(conn);
     version.map(|version| version.data_version).map_err(|error| failures::statement("listen for changes", &error))

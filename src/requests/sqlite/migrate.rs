@@ -1,4 +1,4 @@
-//! Brings the file's tables to what this program needs.
+//! Adds to the file's tables what this program needs.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use diesel::sql_types::Text;
 use diesel::sqlite::SqliteConnection;
 
 use super::super::failures;
-use super::super::migrations::{Step, Thing, missing, steps};
+use super::super::migrations::{Object, Step, missing, steps};
 use super::super::types::QueueError;
 
 /// The files under `migrations/`, in order.
@@ -25,8 +25,8 @@ pub(in crate::requests) const MIGRATIONS: [&str; 10] = [
     include_str!("../../../migrations/sqlite/2026-11-30-000012_finished_elsewhere/up.sql"),
 ];
 
-/// What is missing is looked up first, so that a second start does not wait for the writer; the immediate transaction
-/// lets one start at a time change anything, and all of it or nothing.
+/// What is missing is read first, so that a second start does not wait for a writer. The immediate transaction lets only one
+/// start at a time change the file, completely or not at all.
 pub(super) fn migrate(conn: &mut SqliteConnection, dry_run: bool) -> Result<Vec<String>, QueueError> {
     let failed = |error: diesel::result::Error| failures::statement("migrate job_request", &error);
     let steps = look(conn).map_err(failed)?;
@@ -57,15 +57,15 @@ const CATALOGUE: &str = "SELECT type AS kind, lower(name) AS name FROM sqlite_sc
 
 fn look(conn: &mut SqliteConnection) -> QueryResult<Vec<String>> {
     let found: Vec<CatalogueRow> = sql_query(CATALOGUE).load(conn)?;
-    let there: BTreeSet<Thing> = found.into_iter().filter_map(thing).collect();
+    let there: BTreeSet<Object> = found.into_iter().filter_map(object).collect();
     Ok(missing(steps(&MIGRATIONS), &there).into_iter().map(|Step { sql, .. }| sql).collect())
 }
 
-fn thing(found: CatalogueRow) -> Option<Thing> {
+fn object(found: CatalogueRow) -> Option<Object> {
     match found.kind.as_str() {
-        "table" => Some(Thing::Table(found.name)),
-        "index" => Some(Thing::Index(found.name)),
-        "column" => Some(Thing::Column("job_request".to_owned(), found.name)),
+        "table" => Some(Object::Table(found.name)),
+        "index" => Some(Object::Index(found.name)),
+        "column" => Some(Object::Column("job_request".to_owned(), found.name)),
         _ => None,
     }
 }

@@ -1,14 +1,14 @@
 //! The queue in one SQLite file: a daemon, an API and a command line on one machine.
 //!
-//! WAL, so that readers never wait for the writer; writes are immediate transactions or single statements, which wait
-//! their turn for the busy time-out. The clock that is handed in judges leases: all processes share the machine's.
+//! WAL, so that readers never wait for a writer. Writes are immediate transactions or single statements, which wait for each
+//! other up to the busy time-out. The clock that is passed in decides about leases: all processes share the machine's.
 //!
-//! `synchronous = FULL`, not the NORMAL that is usual with WAL: NORMAL may lose the last commits when the power fails.
-//! A submission that was answered with OK would be gone, and a COMPLETED that a client has seen would be taken back. Our
-//! commits are few (a claim, a renewal, an end), so an fsync each costs nothing that anybody notices.
+//! `synchronous = FULL`, not the NORMAL that is usual with WAL: with NORMAL the last commits may be lost in a power failure. A
+//! submission that was answered with OK would be gone, and a COMPLETED that a client has seen would be undone. There are few
+//! commits (a claim, a renewal, a write-back), so one fsync for each does not matter.
 //!
-//! Columns hold whatever was put into them, so every column is read as bytes (`stored`) and times are compared in SQL
-//! only where we alone write them.
+//! Columns hold values of any type, so every column is read as bytes (`stored`), and SQL compares only times that nobody
+//! else writes.
 
 mod claim;
 mod columns;

@@ -8,12 +8,12 @@ use super::super::times::read_time;
 use super::super::types::QueueError;
 use super::statement::Value;
 
-/// The forms of time, `@` being the column. Others write times in several forms, and raw values sort only within one form:
-/// numbers come before text, and seconds before milliseconds. So rows of each form are read apart, each from the index
+/// The forms of time, `@` being the column. Others write times in several forms, and values sort only within one form: numbers
+/// come before text, and seconds before milliseconds. So the rows of each form are read separately, from the index
 /// `job_request_newest` (of one tag) or `job_request_newest_of_all`, and merged. Text below '19-' is epoch numbers in a text
-/// column (of seconds and milliseconds, which sort together as text), until 2030; the dash keeps a numeric column from
-/// reading it as a number. From ':' on, after the digits, there are no times. Within a day, `T` sorts after a space:
-/// where one tag mixes both forms, the edge of a page may be off by hours.
+/// column (seconds and milliseconds sort together as text, until 2030); the dash keeps a numeric column from reading it as a
+/// number. Text from ':' on, after the digits, is not a time. Within a day, `T` sorts after a space: where a tag mixes these two
+/// forms, the edge of a page may be off by hours.
 pub(super) const FORMS: [&str; 6] = [
     "@ >= '19-' AND @ < ':'",
     "@ >= ':'",
@@ -26,17 +26,17 @@ pub(super) const FORMS: [&str; 6] = [
 /// Bytes of a time that a cursor holds: no time is as long.
 pub(super) const LONGEST_TIME: usize = 200;
 
-/// The last row of one form that a page has, by its raw time and key.
+/// The last row of one form on a page, by its time as stored and its key.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Last {
     /// `None`: NULL.
     pub(super) submitted: Option<Value>,
-    /// Bytes, as a key of others may be no UTF-8.
+    /// Bytes, because the key of another system may not be UTF-8.
     pub(super) tag: Vec<u8>,
     pub(super) request_id: Vec<u8>,
 }
 
-/// Where a page begins: in each form of time after its last row.
+/// Where a page begins: after the last row of each form of time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Begin(pub(super) [Option<Last>; FORMS.len()]);
 
@@ -58,7 +58,7 @@ impl Begin {
         PageCursor(serde_json::Value::from(self.0.iter().map(last).collect::<Vec<_>>()).to_string())
     }
 
-    /// What clients have sent may be anything.
+    /// Clients may send anything.
     fn read(cursor: &PageCursor) -> Option<Self> {
         type Json = serde_json::Value;
         let read: Vec<Option<(Json, Json, Json)>> = serde_json::from_str(&cursor.0).ok()?;
@@ -89,7 +89,7 @@ impl Begin {
                 *last = Some(Last { submitted, tag: bytes(tag)?, request_id: bytes(request_id)? });
             }
         }
-        // A row has either a time in this form or, in the last one, none.
+        // Rows of the last form have no time, all others have one.
         let fits = |(form, last): (usize, &Option<Last>)| {
             last.as_ref().is_none_or(|last| last.submitted.is_none() == (form == FORMS.len() - 1))
         };

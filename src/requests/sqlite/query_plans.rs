@@ -1,4 +1,4 @@
-//! That statements are planned on the indexes that were made for them.
+//! Tests that statements use the indexes that were made for them.
 
 use std::sync::Arc;
 
@@ -20,7 +20,8 @@ struct Plan {
     detail: String,
 }
 
-/// SQLite uses a partial index only where it can prove that it may, and plans without a word where it cannot.
+/// SQLite uses a partial index only where it can prove that the statement implies its condition, and gives no warning
+/// otherwise.
 #[test]
 fn claims_lists_and_retention_are_planned_on_their_indexes() {
     let directory = tempfile::tempdir().unwrap();
@@ -51,9 +52,9 @@ fn claims_lists_and_retention_are_planned_on_their_indexes() {
         assert!(steps.iter().all(|found| found.starts_with(step)), "{steps:?}");
     };
     let everything = Reader::everything();
-    // Rows without a time it takes from either of the two.
+    // Rows without a time may come from either index.
     let first = Begin::default();
-    // A later page begins in the midst of the same indexes.
+    // A later page begins in the middle of the same indexes.
     let later = || {
         let place = r#"[[["t","2026-01-01 00:00:00.000"],"t","r"],null,null,null,null,[null,"t","r"]]"#.to_owned();
         page_start::begin(Some(&PageCursor(place))).unwrap()

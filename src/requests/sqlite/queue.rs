@@ -15,7 +15,6 @@ use diesel::sqlite::SqliteConnection;
 
 use super::super::clock::Clock;
 use super::super::failures;
-use super::super::queue::Housekeeping as _;
 use super::super::text::{SHOWN_DATA, can_exist};
 use super::super::times::sqlite_text;
 use super::super::types::{QueueError, RequestKey, WriteBack};
@@ -25,7 +24,7 @@ use super::connect::{self, Connections};
 pub struct SqliteQueue {
     name: String,
     pool: Connections,
-    /// [`ClientQueue::limit_request_data`](super::super::queue::ClientQueue::limit_request_data)
+    /// Bytes; see [`ClientQueue::limit_request_data`](super::super::queue::ClientQueue::limit_request_data).
     shown_data: AtomicU64,
     clock: Arc<dyn Clock>,
 }
@@ -36,11 +35,11 @@ impl fmt::Debug for SqliteQueue {
     }
 }
 
-/// The queue in this file; the file and the directories above it are made where they are missing.
+/// The queue in this file. The file and the directories above it are created if they are missing.
 ///
 /// # Errors
-/// [`QueueError::Refused`] where that will never be possible, or the file is something else. What may pass is no error:
-/// each call says [`QueueError::Unreachable`] until it has.
+/// [`QueueError::Refused`] where the file can never be used, or is something else. A transient failure is not an error here:
+/// each call returns [`QueueError::Unreachable`] until it is over.
 pub fn open_sqlite(path: &Path, clock: Arc<dyn Clock>, connections: u32) -> Result<SqliteQueue, QueueError> {
     let (name, pool) = connect::open(path, connections)?;
     Ok(SqliteQueue { name, pool, shown_data: AtomicU64::new(SHOWN_DATA), clock })
@@ -59,18 +58,7 @@ impl SqliteQueue {
         statement(&mut *self.connection()?).map_err(|e| failures::statement(&what.to_string(), &e))
     }
 
-    /// What a statement answered. Where it was refused and the tables lack something, that is the reason.
-    fn whole<T>(&self, answer: Result<T, QueueError>) -> Result<T, QueueError> {
-        match answer {
-            Err(error) if !error.may_pass() => match self.migrate(true)?.as_slice() {
-                [] => Err(error),
-                missing => Err(failures::older(missing)),
-            },
-            answer => answer,
-        }
-    }
-
-    /// A fenced write; a key that cannot exist is held by nobody.
+    /// A fenced write. A key that cannot exist is held under no token.
     fn write_back(
         &self,
         what: &str,
@@ -78,16 +66,16 @@ impl SqliteQueue {
         statement: impl FnOnce(&mut SqliteConnection) -> QueryResult<usize>,
     ) -> Result<WriteBack, QueueError> {
         let changed = if can_exist(key) { self.run(format_args!("{what} {key}"), statement)? } else { 0 };
-        Ok(if changed == 1 { WriteBack::Done } else { WriteBack::Lost })
+        Ok(WriteBack::of(changed))
     }
 
-    /// What became of a statement that was to show whether the file can be written.
+    /// The answer of a statement that shows whether the file can be written.
     fn written(&self, tried: QueryResult<()>) -> Result<(), QueueError> {
         tried.map_err(|error| match error.to_string() {
-            told if told.contains("is locked") => {
+            message if message.contains("is locked") => {
                 QueueError::Unreachable("database not writable: another process has been writing for 5 s".to_owned())
             }
-            told => failures::not_writable(&format!("{}: {told}{}", self.name, connect::owner(&self.name))),
+            message => failures::not_writable(&format!("{}: {message}{}", self.name, connect::owner(&self.name))),
         })
     }
 
@@ -95,7 +83,7 @@ impl SqliteQueue {
         self.shown_data.load(Ordering::Relaxed)
     }
 
-    /// Now, as rows hold it.
+    /// Now, in the form of rows.
     fn now(&self) -> String {
         sqlite_text(self.clock.now())
     }

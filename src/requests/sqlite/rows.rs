@@ -1,4 +1,4 @@
-//! Rows by their keys, and what is read of all rows at once: the line that waits, counts, whether every column is there.
+//! Rows by their keys, and what is read of all rows: the line of waiting requests, counts, whether every column exists.
 
 use diesel::prelude::*;
 use diesel::sql_query;
@@ -22,7 +22,7 @@ pub(super) fn find(conn: &mut SqliteConnection, key: &RequestKey, most: u64) -> 
     Ok(row.map(RequestRow::from))
 }
 
-/// In the order of the index `job_request_counts`, which has everything that is asked for.
+/// In the order of the index `job_request_counts`, which has all columns of the statement.
 pub(super) const OVERVIEW: &str = "SELECT job_id, status, count(*) AS total,
         CASE WHEN status = 'PROCESSING' AND lease_expires_at IS NULL THEN count(*) ELSE 0 END AS without_lease
     FROM job_request GROUP BY status, lease_expires_at, job_id";
@@ -32,7 +32,7 @@ pub(super) fn overview(conn: &mut SqliteConnection) -> QueryResult<Overview> {
     Ok(stored::overview(counts))
 }
 
-/// Names every column that is ever read or written.
+/// Names every column that is read or written.
 pub(super) fn check(conn: &mut SqliteConnection) -> QueryResult<()> {
     const EVERY: &str = concat!(
         "SELECT ",
@@ -43,7 +43,7 @@ pub(super) fn check(conn: &mut SqliteConnection) -> QueryResult<()> {
     sql_query("SELECT job_id, schedule, slot FROM exhaust_slot LIMIT 0").execute(conn).map(drop)
 }
 
-/// In the order of the keys, which come as a JSON array of pairs; ?2 is how many bytes may come before the last row.
+/// In the order of the keys, which come as a JSON array of pairs. ?2: the number of bytes that may come before the last row.
 const ROWS: &str = concat!(
     "SELECT ",
     columns!(),
@@ -76,7 +76,7 @@ pub(super) fn rows(
     Ok(found.into_iter().map(|row| row.nth(0)).collect())
 }
 
-/// The condition on both statuses is the index' own; the claim has it too.
+/// The condition on both states is that of the index; the claim has it too.
 pub(super) const WAITING: &str = concat!(
     "SELECT tag, request_id, dt_job_submitted AS submitted,
         next_attempt_at IS NOT NULL AND next_attempt_at > ?2 AS backing_off

@@ -7,12 +7,12 @@ use super::super::paging::PageEntry;
 use super::super::reading::{COUNT_LIMIT, Reader, SORT_LIMIT, Search};
 use super::super::status::{Status, open_statuses};
 use super::super::stored::StoredTotal;
-use super::functions::go_on;
+use super::functions::unless_over;
 use super::list::{NAMED, merged, newest, visible};
 use super::page_start::Begin;
 use super::statement::{Statement, Value};
 
-/// Rows that a search matches. The conditions on status are apart: an index has them.
+/// The conditions of a search. The one on the status is separate, because an index has it.
 fn searched(search: &Search, statement: &mut Statement) -> (Vec<String>, Option<String>) {
     let mut conditions = Vec::new();
     if let Some(jobs) = &search.job_ids {
@@ -28,7 +28,7 @@ fn searched(search: &Search, statement: &mut Statement) -> (Vec<String>, Option<
     (conditions, search.statuses.as_ref().map(|statuses| format!("status IN {}", statement.list(statuses))))
 }
 
-/// Whether only rows that have not ended are looked for: they are few, whatever the table holds.
+/// Whether only open requests are searched: they are few, whatever the size of the table.
 fn wants_open(search: &Search) -> bool {
     let is_open = |status: &String| Status::parse(status).is_some_and(Status::is_open);
     search.statuses.as_ref().is_some_and(|statuses| statuses.iter().all(is_open))
@@ -37,10 +37,10 @@ fn wants_open(search: &Search) -> bool {
 /// The condition of the index `job_request_open`.
 const OPEN: &str = concat!("status IN (", open_statuses!(), ")");
 
-/// What counts the rows that match, up to one more than [`COUNT_LIMIT`].
+/// The statement that counts the matching rows, up to one more than [`COUNT_LIMIT`].
 pub(super) fn count_of(search: &Search, reader: &Reader) -> Statement {
     if search.submitted_on.is_some() {
-        // The rows of a day are found by the index on times.
+        // The index on times finds the rows of a day.
         let most = u32::try_from(COUNT_LIMIT + 1).unwrap_or(u32::MAX);
         let mut statement = of_search(search, reader, &Begin::default(), most, COUNT_LIMIT + 1);
         let rows = std::mem::take(&mut statement.sql);
@@ -55,7 +55,7 @@ pub(super) fn count_of(search: &Search, reader: &Reader) -> Statement {
     if wants_open(search) {
         indexed.push(OPEN.to_owned());
     }
-    indexed.push(go_on(&conditions.join(" AND ")));
+    indexed.push(unless_over(&conditions.join(" AND ")));
     statement.sql = format!(
         "SELECT count(*) AS total FROM (SELECT 1 FROM job_request WHERE {} LIMIT {})",
         indexed.join(" AND "),
@@ -64,13 +64,13 @@ pub(super) fn count_of(search: &Search, reader: &Reader) -> Statement {
     statement
 }
 
-/// What gives the newest rows that match, of `total`.
+/// The statement that returns the newest of `total` matching rows.
 pub(super) fn of_search(search: &Search, reader: &Reader, begin: &Begin, limit: u32, total: u64) -> Statement {
     let mut statement = Statement::default();
     let (mut conditions, status) = searched(search, &mut statement);
     conditions.extend(visible(reader, &mut statement));
     conditions.push(NAMED.to_owned());
-    // Few rows of a status are sorted; of many the newest are soon found, from the newest row on.
+    // A few rows with a status are sorted; of many, the newest are found soon in the order of the index on times.
     let by_status = status.is_some() && (wants_open(search) || total <= SORT_LIMIT);
     let mut indexed = Vec::new();
     match status {
@@ -81,7 +81,7 @@ pub(super) fn of_search(search: &Search, reader: &Reader, begin: &Begin, limit: 
     if wants_open(search) {
         indexed.push(OPEN.to_owned());
     }
-    indexed.push(go_on(&conditions.join(" AND ")));
+    indexed.push(unless_over(&conditions.join(" AND ")));
     newest(statement, &indexed, begin, (!by_status, search.submitted_on), limit)
 }
 

@@ -6,19 +6,19 @@ use diesel::sql_query;
 use diesel::sql_types::Text;
 use diesel::sqlite::SqliteConnection;
 
-use super::super::stored::{Value, time};
+use super::super::stored::StoredText;
 use super::super::times::sqlite_text;
 use super::super::types::NewRequest;
 use super::submit::insert;
 
-/// Only another schedule begins the count anew; the same one leaves the row as it is.
+/// A changed schedule starts the count anew; the same one leaves the row as it is.
 const BEGIN: &str = "INSERT INTO exhaust_slot (job_id, schedule, slot) VALUES (?1, ?2, ?3)
     ON CONFLICT (job_id) DO UPDATE SET schedule = excluded.schedule, slot = excluded.slot
     WHERE exhaust_slot.schedule <> excluded.schedule";
 
 const READ: &str = "SELECT slot AS value FROM exhaust_slot WHERE job_id = ?1";
 
-/// `None`: what is remembered is not a time.
+/// `None`: the stored value is not a time.
 pub(super) fn last_slot(
     conn: &mut SqliteConnection,
     job_id: &str,
@@ -31,12 +31,12 @@ pub(super) fn last_slot(
             .bind::<Text, _>(schedule)
             .bind::<Text, _>(sqlite_text(now))
             .execute(conn)?;
-        let slot: Value = sql_query(READ).bind::<Text, _>(job_id).get_result(conn)?;
-        Ok(time(slot.value))
+        let slot: StoredText = sql_query(READ).bind::<Text, _>(job_id).get_result(conn)?;
+        Ok(slot.into_time())
     })
 }
 
-/// Each slot once: even where retention has already removed the request that it became. `None`: the job has no row.
+/// Makes each slot once, even after retention has removed the request that was made for it. `None`: the job has no row.
 pub(super) fn make_slot(
     conn: &mut SqliteConnection,
     now: &str,
@@ -52,7 +52,7 @@ pub(super) fn make_slot(
         if moved == 1 {
             return insert(conn, now, request).map(Some);
         }
-        let there: Option<Value> = sql_query(READ).bind::<Text, _>(job_id).get_result(conn).optional()?;
+        let there: Option<StoredText> = sql_query(READ).bind::<Text, _>(job_id).get_result(conn).optional()?;
         Ok(there.map(|_| false))
     })
 }

@@ -1,4 +1,4 @@
-//! How requests come in and go out again: submission, cancellation, resubmission, within a client's limit.
+//! Submission, cancellation and resubmission of requests, within a client's limit.
 
 use diesel::prelude::*;
 use diesel::sql_query;
@@ -6,16 +6,16 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 use serde_json::json;
 
-use super::super::encryption::{columns_of, protected, still_has_its_key, wiped};
+use super::super::encryption::{columns_of, has_its_password, protected, wipe_password};
 use super::super::existing::{Existing, StoredExisting};
 use super::super::prepared::prepared;
 use super::super::reading::{Client, sqlite_glob};
 use super::super::status::open_statuses;
 use super::super::stored::{self, StoredTotal};
 use super::super::text::{clean, clean_option, err_message};
-use super::super::types::{NewRequest, RequestKey, Retried, Submitted};
+use super::super::types::{NewRequest, RequestKey, Resubmitted, Submitted};
 
-/// The primary key decides which of a hundred at once makes the row.
+/// Of many submissions at the same time, the primary key decides which one makes the row.
 const INSERT: &str = "INSERT INTO job_request (tag, request_id, job_id, status, request_data, requested_by,
         requested_channel, dt_job_submitted, allowed_channels, encryption_key, encryption_key_sealed, encryption_mark)
     VALUES (?1, ?2, ?3, 'SUBMITTED', ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING";
@@ -26,7 +26,7 @@ pub(super) fn submit(
     request: &NewRequest,
     client: &Client,
 ) -> QueryResult<Submitted> {
-    // What is there already is most often asked for again, and then nobody has to wait for the writer's place.
+    // Most often the request is there already, and then the call need not wait for another writer.
     if let Some(Existing::Answer(answer)) = existing(conn, request, client)? {
         return Ok(answer);
     }
@@ -35,7 +35,7 @@ pub(super) fn submit(
         if let Some(Existing::Answer(answer)) = found {
             return Ok(answer);
         }
-        // Only one transaction writes at a time: nothing is counted that another one adds to.
+        // Only one transaction writes at a time, so nothing is added to what is counted.
         if has_reached_limit(conn, client)? {
             return Ok(Submitted::TooMany);
         }
@@ -52,7 +52,7 @@ const EXISTING: &str = concat!(
     " FROM job_request WHERE tag = ?1 AND request_id = ?2"
 );
 
-/// What the row that has a submission's key means for it; `None`: there is none.
+/// What the existing row with the key of the submission means for it; `None`: there is none.
 fn existing(conn: &mut SqliteConnection, request: &NewRequest, client: &Client) -> QueryResult<Option<Existing>> {
     let key = &request.key;
     let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
@@ -60,14 +60,14 @@ fn existing(conn: &mut SqliteConnection, request: &NewRequest, client: &Client) 
     Ok(row.map(|row| row.existing(request, client)))
 }
 
-const MARK: &str = "SELECT encryption_mark AS text FROM job_request WHERE tag = ?1 AND request_id = ?2";
+const MARK: &str = "SELECT encryption_mark AS value FROM job_request WHERE tag = ?1 AND request_id = ?2";
 
 pub(super) fn mark_scheme(conn: &mut SqliteConnection, key: &RequestKey) -> QueryResult<Option<String>> {
     let values = (key.tag.as_str().into_sql::<Text>(), key.request_id.as_str().into_sql::<Text>());
     Ok(stored::mark_scheme(prepared(MARK, values).get_result(conn).optional()?))
 }
 
-/// ?1 globs of tags, ?2 how many are enough. No more are counted. The condition of the index `job_request_open`.
+/// ?1 globs of tags, ?2 the limit: no more rows are counted. The condition of the index `job_request_open`.
 pub(super) const OPEN: &str = concat!(
     "SELECT count(*) AS total FROM (
         SELECT 1 FROM job_request WHERE status IN (",
@@ -77,7 +77,7 @@ pub(super) const OPEN: &str = concat!(
         LIMIT ?2)"
 );
 
-/// Whether the client has as many requests open as they may.
+/// Whether the client has reached its limit of open requests.
 pub(super) fn has_reached_limit(conn: &mut SqliteConnection, client: &Client) -> QueryResult<bool> {
     let Some(most) = client.open_requests else { return Ok(false) };
     let globs: Vec<String> = client.reader.tags.iter().map(|glob| sqlite_glob(glob)).collect();
@@ -88,7 +88,7 @@ pub(super) fn has_reached_limit(conn: &mut SqliteConnection, client: &Client) ->
     Ok(open.total() >= u64::from(most))
 }
 
-/// `false` if the key is taken.
+/// `false`: the key is taken.
 pub(super) fn insert(conn: &mut SqliteConnection, now: &str, request: &NewRequest) -> QueryResult<bool> {
     let [plain, sealed, mark] = columns_of(request.encryption.as_ref());
     let inserted = sql_query(INSERT)
@@ -110,7 +110,7 @@ pub(super) fn insert(conn: &mut SqliteConnection, now: &str, request: &NewReques
 const CANCEL: &str = concat!(
     "UPDATE job_request SET status = 'FAILED', dt_job_completed = ?1, err_message = ?2,
         err_detail = NULL, next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL, ",
-    wiped!(),
+    wipe_password!(),
     "
     WHERE tag = ?3 AND request_id = ?4 AND status = 'SUBMITTED'"
 );
@@ -125,7 +125,7 @@ pub(super) fn cancel(conn: &mut SqliteConnection, now: &str, key: &RequestKey, b
     Ok(changed == 1)
 }
 
-/// As if it had just been submitted. A lease can only be left over from a row that somebody else marked FAILED.
+/// As a new submission. A row has a lease here only if somebody else marked it FAILED.
 macro_rules! resubmitted {
     () => {
         "UPDATE job_request SET status = 'SUBMITTED', dt_job_submitted = ?1, iteration = 0, crashes = 0,
@@ -136,11 +136,11 @@ macro_rules! resubmitted {
 }
 
 const RESUBMIT: &str =
-    concat!(resubmitted!(), " WHERE tag = ?2 AND request_id = ?3 AND status = 'FAILED' AND ", still_has_its_key!());
+    concat!(resubmitted!(), " WHERE tag = ?2 AND request_id = ?3 AND status = 'FAILED' AND ", has_its_password!());
 
 const CAN_BE_RETRIED: &str = concat!(
     "SELECT count(*) AS total FROM job_request WHERE tag = ?1 AND request_id = ?2 AND status = 'FAILED' AND ",
-    still_has_its_key!()
+    has_its_password!()
 );
 
 pub(super) fn resubmit(
@@ -148,22 +148,22 @@ pub(super) fn resubmit(
     now: &str,
     key: &RequestKey,
     client: &Client,
-) -> QueryResult<Retried> {
+) -> QueryResult<Resubmitted> {
     conn.immediate_transaction(|conn| {
         let can: StoredTotal =
             sql_query(CAN_BE_RETRIED).bind::<Text, _>(&key.tag).bind::<Text, _>(&key.request_id).get_result(conn)?;
         if can.total() == 0 {
-            return Ok(Retried::NotFailed);
+            return Ok(Resubmitted::NotFailed);
         }
         if has_reached_limit(conn, client)? {
-            return Ok(Retried::TooMany);
+            return Ok(Resubmitted::TooMany);
         }
         let changed = sql_query(RESUBMIT)
             .bind::<Text, _>(now)
             .bind::<Text, _>(&key.tag)
             .bind::<Text, _>(&key.request_id)
             .execute(conn)?;
-        Ok(if changed == 1 { Retried::Done } else { Retried::NotFailed })
+        Ok(if changed == 1 { Resubmitted::Done } else { Resubmitted::NotFailed })
     })
 }
 
@@ -173,7 +173,7 @@ const RESUBMIT_ANEW: &str = concat!(
     WHERE tag = ?2 AND request_id = ?3 AND status = 'FAILED'"
 );
 
-/// As a submission that is the same; its password is put in again.
+/// For a submission of the same request; it brings the password again.
 fn resubmit_anew(conn: &mut SqliteConnection, now: &str, request: &NewRequest) -> QueryResult<bool> {
     let [plain, sealed, mark] = columns_of(request.encryption.as_ref());
     let changed = sql_query(RESUBMIT_ANEW)

@@ -1,5 +1,5 @@
-//! How a claim ends: four fenced statements. Each changes its row only while that is PROCESSING under this very token;
-//! the caller looks at how many rows that were.
+//! The four fenced statements that end a claim. Each changes its row only while that is PROCESSING under this very token; the
+//! caller checks the number of changed rows.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use diesel::sql_query;
 use diesel::sql_types::{Integer, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 
-use super::super::encryption::wiped;
+use super::super::encryption::wipe_password;
 use super::super::prepared::prepared;
 use super::super::text::{can_exist, clean, clean_option, err_message, execution_time};
 use super::super::times::{later, sqlite_text};
@@ -19,12 +19,12 @@ const COMPLETE: &str = concat!(
     "UPDATE job_request SET status = 'COMPLETED', dt_job_completed = ?1, download_urls = ?2,
         dt_file_created = ?3, execution_time = ?4, job_stats = ?5, iteration = coalesce(iteration, 0) + 1,
         err_message = NULL, err_detail = NULL, next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL, ",
-    wiped!(),
+    wipe_password!(),
     "
     WHERE tag = ?6 AND request_id = ?7 AND status = 'PROCESSING' AND lease_owner = ?8"
 );
 
-/// A key that cannot exist is held by nobody.
+/// A key that cannot exist is held under no token.
 pub(super) fn complete_all(
     conn: &mut SqliteConnection,
     now: &str,
@@ -48,7 +48,7 @@ pub(super) fn complete_all(
                 token.as_str().into_sql::<Text>(),
             );
             let changed = prepared(COMPLETE, values).execute(conn)?;
-            Ok(if changed == 1 { WriteBack::Done } else { WriteBack::Lost })
+            Ok(WriteBack::of(changed))
         };
         rows.iter().map(complete).collect()
     })
@@ -82,7 +82,7 @@ const FAIL: &str = concat!(
     "UPDATE job_request SET status = 'FAILED', dt_job_completed = ?1, err_message = ?2, err_detail = ?3,
         execution_time = ?4, job_stats = coalesce(?5, job_stats), iteration = coalesce(iteration, 0) + 1,
         next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL, ",
-    wiped!(),
+    wipe_password!(),
     "
     WHERE tag = ?6 AND request_id = ?7 AND status = 'PROCESSING' AND lease_owner = ?8"
 );

@@ -101,7 +101,7 @@ impl Sweep<'_> {
             && match Status::parse(&row.status) {
                 Some(Status::Failed) => true,
                 Some(Status::Completed) => !row.download_urls.is_empty(),
-                _ => false,
+                Some(Status::Submitted | Status::Processing) | None => false,
             }
     }
 

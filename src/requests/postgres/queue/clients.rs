@@ -1,4 +1,4 @@
-//! The verbs of clients and operators.
+//! Clients and operators: submissions, lists, searches, counts.
 
 use std::sync::atomic::Ordering;
 
@@ -8,7 +8,7 @@ use super::super::super::reading::{Client, Reader, Search, SearchResult, Waiting
 use super::super::super::statement_timeout::StatementTimeout;
 use super::super::super::stored;
 use super::super::super::text::can_exist;
-use super::super::super::types::{NewRequest, Overview, QueueError, RequestKey, RequestRow, Retried, Submitted};
+use super::super::super::types::{NewRequest, Overview, QueueError, RequestKey, RequestRow, Resubmitted, Submitted};
 use super::super::{list, page_start, rows, search, statement_timeout, submit};
 use super::PostgresQueue;
 
@@ -36,9 +36,9 @@ impl ClientQueue for PostgresQueue {
         Ok(can_exist(key) && self.run(what, |conn| submit::cancel(conn, self.shift(), key, by))?)
     }
 
-    fn resubmit_for(&self, key: &RequestKey, client: &Client) -> Result<Retried, QueueError> {
+    fn resubmit_for(&self, key: &RequestKey, client: &Client) -> Result<Resubmitted, QueueError> {
         if !can_exist(key) {
-            return Ok(Retried::NotFailed);
+            return Ok(Resubmitted::NotFailed);
         }
         self.run(format_args!("resubmit {key}"), |conn| submit::resubmit(conn, self.shift(), key, client))
     }
@@ -93,7 +93,7 @@ impl ClientQueue for PostgresQueue {
         self.read("count job_request", rows::overview)
     }
 
-    fn limit_request_data(&self, most: u64) {
-        self.shown_data.store(most, Ordering::Relaxed);
+    fn limit_request_data(&self, bytes: u64) {
+        self.shown_data.store(bytes, Ordering::Relaxed);
     }
 }

@@ -1,4 +1,4 @@
-//! The verbs that keep the table and its daemons in order.
+//! Housekeeping: migrations, checks, leases that ran out, retention, heartbeats.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::{PostgresQueue, TO_MIGRATE, open_pool};
 
 impl Housekeeping for PostgresQueue {
     fn migrate(&self, dry_run: bool) -> Result<Vec<String>, QueueError> {
-        // What is missing can be read by any connection.
+        // Any connection can read what is missing.
         let missing = self.read(migrate::LOOK, migrate::look)?;
         if dry_run || missing.is_empty() {
             return Ok(missing);
@@ -33,19 +33,19 @@ impl Housekeeping for PostgresQueue {
 
     fn may_migrate(&self) -> Result<(), QueueError> {
         let missing = self.migrate(true)?;
-        // By the connection that would do it: it may be another role's.
+        // On the connection that would run them: it may be another role's.
         if missing.is_empty() { Ok(()) } else { rights::may_migrate(&mut self.session(TO_MIGRATE)?, &missing) }
     }
 
     fn check(&self) -> Result<(), QueueError> {
-        self.whole(self.read("check job_request", rows::check))
+        failures::or_missing(self.read("check job_request", rows::check), || self.migrate(true))
     }
 
     fn check_writable(&self, removes: bool) -> Result<(), QueueError> {
         failures::hindrances(&self.read("look at rights", |conn| rights::hindrances(conn, removes))?)
     }
 
-    /// Calls that hang keep the old connections, each until its end.
+    /// Calls that hang keep the old connections until they end.
     fn reconnect(&self) {
         let mut pool = self.pool.write().unwrap_or_else(PoisonError::into_inner);
         *pool = open_pool(&self.route, pool.max_size());
@@ -99,6 +99,6 @@ impl Housekeeping for PostgresQueue {
 
     fn daemons(&self) -> Result<Vec<Daemon>, QueueError> {
         let read = self.read("read exhaust_daemon", |conn| daemons::daemons(conn, self.shift()));
-        Ok(heartbeats::daemons(self.whole(read)?))
+        Ok(heartbeats::daemons(failures::or_missing(read, || self.migrate(true))?))
     }
 }

@@ -1,4 +1,4 @@
-//! The verbs of clients and operators.
+//! Clients and operators: submissions, lists, searches, counts.
 
 use std::sync::atomic::Ordering;
 
@@ -9,7 +9,7 @@ use super::super::super::reading::{Client, Reader, Search, SearchResult, Waiting
 use super::super::super::statement_timeout::StatementTimeout;
 use super::super::super::stored;
 use super::super::super::text::can_exist;
-use super::super::super::types::{NewRequest, Overview, QueueError, RequestKey, RequestRow, Retried, Submitted};
+use super::super::super::types::{NewRequest, Overview, QueueError, RequestKey, RequestRow, Resubmitted, Submitted};
 use super::super::{functions, list, page_start, rows, search, submit};
 use super::SqliteQueue;
 
@@ -37,9 +37,9 @@ impl ClientQueue for SqliteQueue {
         Ok(can_exist(key) && self.run(what, |conn| submit::cancel(conn, &self.now(), key, by))?)
     }
 
-    fn resubmit_for(&self, key: &RequestKey, client: &Client) -> Result<Retried, QueueError> {
+    fn resubmit_for(&self, key: &RequestKey, client: &Client) -> Result<Resubmitted, QueueError> {
         if !can_exist(key) {
-            return Ok(Retried::NotFailed);
+            return Ok(Resubmitted::NotFailed);
         }
         self.run(format_args!("resubmit {key}"), |conn| submit::resubmit(conn, &self.now(), key, client))
     }
@@ -68,13 +68,13 @@ impl ClientQueue for SqliteQueue {
     ) -> Result<SearchResult, QueueError> {
         let begin = page_start::begin(page.after.as_ref())?;
         let mut conn = self.connection()?;
-        let found = functions::while_waiting(timeout, || {
+        let found = functions::with_timeout(timeout, || {
             let total = search::count(&mut conn, search, reader)?;
             let entries = search::search(&mut conn, search, reader, (begin, page.limit, total))?;
             Ok(SearchResult { total, entries })
         });
         found.map_err(|error| match failures::statement("search job_request", &error) {
-            // Its statement ended because nobody waits, and what it failed with is only how that is done.
+            // The statement ended because its time-out is over; its error only shows how it was ended.
             _ if timeout.is_over() => QueueError::TimedOut,
             error => error,
         })
@@ -93,7 +93,7 @@ impl ClientQueue for SqliteQueue {
         self.run("count job_request", rows::overview)
     }
 
-    fn limit_request_data(&self, most: u64) {
-        self.shown_data.store(most, Ordering::Relaxed);
+    fn limit_request_data(&self, bytes: u64) {
+        self.shown_data.store(bytes, Ordering::Relaxed);
     }
 }

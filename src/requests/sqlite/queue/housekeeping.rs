@@ -1,10 +1,11 @@
-//! The verbs that keep the table and its daemons in order.
+//! Housekeeping: migrations, checks, leases that ran out, retention, heartbeats.
 
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 
 use super::super::super::daemons::{self as heartbeats, Daemon, Heartbeat};
+use super::super::super::failures;
 use super::super::super::finished::{FinishedCursor, FinishedPage};
 use super::super::super::queue::Housekeeping;
 use super::super::super::text::can_exist;
@@ -27,17 +28,17 @@ impl Housekeeping for SqliteQueue {
         let mut conn = self.connection()?;
         let tried = conn.batch_execute("BEGIN IMMEDIATE; CREATE TABLE exhaust_probe (x); ROLLBACK");
         if tried.is_err() {
-            // Where it has not begun there is nothing to roll back.
+            // Where the transaction has not begun there is nothing to roll back.
             let _ = conn.batch_execute("ROLLBACK");
         }
         self.written(tried)
     }
 
     fn check(&self) -> Result<(), QueueError> {
-        self.whole(self.run("check job_request", rows::check))
+        failures::or_missing(self.run("check job_request", rows::check), || self.migrate(true))
     }
 
-    /// Takes the writer's place and changes no row: no page is written. It waits for another writer, for the busy time-out.
+    /// Takes the write lock and changes no row: no page is written. Waits for another writer up to the busy time-out.
     fn check_writable(&self, _removes: bool) -> Result<(), QueueError> {
         self.written(self.connection()?.batch_execute("UPDATE job_request SET tag = tag WHERE 0"))
     }
@@ -93,6 +94,6 @@ impl Housekeeping for SqliteQueue {
 
     fn daemons(&self) -> Result<Vec<Daemon>, QueueError> {
         let read = self.run("read exhaust_daemon", |conn| daemons::daemons(conn, self.clock.now()));
-        Ok(heartbeats::daemons(self.whole(read)?))
+        Ok(heartbeats::daemons(failures::or_missing(read, || self.migrate(true))?))
     }
 }

@@ -1,4 +1,4 @@
-//! The verbs of those who work on requests.
+//! Work on requests: claims, leases, write-backs, slots.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use diesel::r2d2::{ConnectionManager, ManageConnection};
 use diesel::sqlite::SqliteConnection;
 
+use super::super::super::deferred;
 use super::super::super::listener::Listener;
 use super::super::super::queue::WorkQueue;
 use super::super::super::reading::RequestProgress;
@@ -33,9 +34,13 @@ impl WorkQueue for SqliteQueue {
         Ok(stored::claim(token, rows))
     }
 
-    fn deferred_text(&self, key: &RequestKey, which: DeferredText, most: u64) -> Result<Option<String>, QueueError> {
+    fn deferred_text(&self, key: &RequestKey, which: DeferredText, limit: u64) -> Result<Option<String>, QueueError> {
         let what = format!("read {} of {key}", which.column());
-        if can_exist(key) { self.run(what, |conn| lease::text_of(conn, key, which, most)) } else { Ok(None) }
+        if can_exist(key) {
+            self.run(what, |conn| deferred::read(conn, lease::select_deferred(which), key, limit))
+        } else {
+            Ok(None)
+        }
     }
 
     fn renew(
@@ -71,13 +76,8 @@ impl WorkQueue for SqliteQueue {
         self.write_back("fail", key, |conn| write_back::fail(conn, &self.now(), token, key, failure))
     }
 
-    fn hand_back(
-        &self,
-        token: &str,
-        key: &RequestKey,
-        processed_batches: Option<&str>,
-    ) -> Result<WriteBack, QueueError> {
-        self.write_back("hand back", key, |conn| write_back::hand_back(conn, token, key, processed_batches))
+    fn hand_back(&self, token: &str, key: &RequestKey, batches: Option<&str>) -> Result<WriteBack, QueueError> {
+        self.write_back("hand back", key, |conn| write_back::hand_back(conn, token, key, batches))
     }
 
     fn next_claimable(&self, job_ids: &[String]) -> Result<Option<DateTime<Utc>>, QueueError> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use exhaust::requests::{Client, NewRequest, Reader, RequestKey, Retried, Submitted};
+use exhaust::requests::{Client, NewRequest, Reader, RequestKey, Resubmitted, Submitted};
 
 use super::*;
 use crate::daemon::wait_for;
@@ -71,7 +71,7 @@ fn no_more_requests_are_open_than_a_key_may_have() {
         assert_eq!(other.submit_for(&request("t-9", "more"), &client).unwrap(), Submitted::TooMany);
         assert_eq!(
             other.resubmit_for(&RequestKey { tag: "t-9".to_owned(), request_id: "none".to_owned() }, &client).unwrap(),
-            Retried::NotFailed
+            Resubmitted::NotFailed
         );
         let opened = "SELECT tag, request_id FROM job_request WHERE status = 'SUBMITTED' AND tag LIKE 't-%'";
         let [tag, id] = database.query_text(opened).remove(0).try_into().unwrap();
