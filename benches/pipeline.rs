@@ -11,7 +11,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use exhaust::config::checked::{CsvDialect, MaxBadRows};
+use exhaust::config::checked::MaxBadRows;
 use exhaust::outputs::{Compress, CsvOptions, FileEncoding, Format, write_table};
 use exhaust::reports::{self, Options, Report, ReportError, find};
 use exhaust::requests::{
@@ -19,6 +19,7 @@ use exhaust::requests::{
     open_sqlite,
 };
 use exhaust::sample_data::{self, Format as SampleFormat, SampleOptions};
+use exhaust::sources::files::CsvDialect;
 use exhaust::sources::files::FilesSource;
 use exhaust::sources::{Settings, Source};
 use exhaust::tables::catalog::Catalog;

@@ -12,6 +12,7 @@ pub mod api;
 pub mod cli;
 pub mod columnar;
 pub mod config;
+pub mod document;
 pub mod intake;
 pub mod metrics;
 pub mod objects;

@@ -27,7 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The dependency whose connections are opened anew when it does not answer.
 const DATABASE: &str = "database";
-/// The dependency without which the process is ready all the same: requests are taken, and wait.
+/// What the names of sources begin with. Without a source the process is ready all the same: requests are taken, and wait.
 const SOURCE: &str = "source";
 
 /// What is wrong with the scans of the job with an id, if anything is.
@@ -38,8 +38,8 @@ type Probe = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 /// The last result of each probe.
 pub(super) struct Health {
     database: Arc<dyn Housekeeping>,
-    probes: Vec<(&'static str, Probe)>,
-    results: Mutex<BTreeMap<&'static str, ProbeResult>>,
+    probes: Vec<(String, Probe)>,
+    results: Mutex<BTreeMap<String, ProbeResult>>,
     metrics: Arc<Metrics>,
     config: Live,
     scans: Option<ScanProblems>,
@@ -55,10 +55,11 @@ pub(super) struct HealthReport {
     live: bool,
     /// The database takes rows and the store takes files.
     ready: bool,
-    /// database, store, and where reports are made, source.
-    dependencies: BTreeMap<&'static str, Dependency>,
-    /// What does not work although the process is ready, and why: `source`, or `job ID` where the scans of a
-    /// job do not end well. Without a key, where keys are configured, only that something is `degraded`: `source`, `jobs`.
+    /// `database`, `store`, and where reports are made, `source` and the further sources, `source.NAME`. Without a key,
+    /// where keys are configured, all sources are one: `source`.
+    dependencies: BTreeMap<String, Dependency>,
+    /// What does not work although the process is ready, and why: `source`, `source.NAME`, or `job ID` where the scans of
+    /// a job do not end well. Without a key, where keys are configured, only that something is `degraded`: `source`, `jobs`.
     /// Absent where there is nothing.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(default)]
@@ -80,9 +81,9 @@ impl Health {
         let database: Arc<dyn Housekeeping> = parts.queue.clone();
         let (queue, store, prepared) = (Arc::clone(&database), parts.store.clone(), Arc::clone(&parts.prepared));
         let config = parts.config.clone();
-        let mut probes: Vec<(&'static str, Probe)> = vec![
+        let mut probes: Vec<(String, Probe)> = vec![
             (
-                DATABASE,
+                DATABASE.to_owned(),
                 Arc::new(move || {
                     queue.check().map_err(|error| error.to_string())?;
                     let removes = config.get().worker.retention.is_some();
@@ -90,10 +91,10 @@ impl Health {
                     if prepared.load(Ordering::SeqCst) { Ok(()) } else { Err("not ready yet".to_owned()) }
                 }),
             ),
-            ("store", Arc::new(move || store.check().map_err(|error| error.to_string()))),
+            ("store".to_owned(), Arc::new(move || store.check().map_err(|error| error.to_string()))),
         ];
-        if let Some(source) = parts.source.clone() {
-            probes.push((SOURCE, Arc::new(move || source.tables().map(drop))));
+        for member in parts.source.iter().flat_map(|source| source.members()).cloned() {
+            probes.push((member.name.clone(), Arc::new(move || member.found().map(drop))));
         }
         Self {
             database,
@@ -106,7 +107,7 @@ impl Health {
     }
 
     /// Stores the result of a probe; logs it when a dependency becomes unusable and when it is usable again.
-    fn store(&self, name: &'static str, result: Result<(), String>) {
+    fn store(&self, name: &str, result: Result<(), String>) {
         let mut all = self.results.lock().unwrap_or_else(PoisonError::into_inner);
         let was_usable = all.get(name).is_none_or(|(_, result)| result.is_ok());
         match &result {
@@ -115,28 +116,29 @@ impl Health {
             Ok(()) | Err(_) => {}
         }
         self.metrics.probed(name, result.is_ok());
-        all.insert(name, (Instant::now(), result));
+        all.insert(name.to_owned(), (Instant::now(), result));
     }
 
     fn report(&self) -> HealthReport {
         let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
-        let dependency = |name| match results.get(name) {
+        let dependency = |name: &String| match results.get(name) {
             None => (false, "not looked at yet".to_owned()),
             Some((at, _)) if at.elapsed() > TIMEOUT => (false, format!("no answer for {} s", at.elapsed().as_secs())),
             Some((_, Ok(()))) => (true, "ok".to_owned()),
             Some((_, Err(why))) => (false, why.clone()),
         };
-        let dependency = |name| {
+        let dependency = |name: &String| {
             let (ok, message) = dependency(name);
             Dependency { ok, message: Some(message) }
         };
-        let dependencies: BTreeMap<_, _> = self.probes.iter().map(|(name, _)| (*name, dependency(*name))).collect();
+        let dependencies: BTreeMap<_, _> =
+            self.probes.iter().map(|(name, _)| (name.clone(), dependency(name))).collect();
         // A source that was never probed may be anything.
-        let is_needed = |name: &str| name != SOURCE || !results.contains_key(SOURCE);
+        let is_needed = |name: &String| !is_source(name) || !results.contains_key(name);
         let ready = dependencies.iter().all(|(name, one)| one.ok || !is_needed(name));
         let mut degraded = BTreeMap::new();
-        if let Some(source) = dependencies.get(SOURCE).filter(|one| !one.ok && !is_needed(SOURCE)) {
-            degraded.insert(SOURCE.to_owned(), source.message.clone().unwrap_or_default());
+        for (name, source) in dependencies.iter().filter(|(name, one)| !one.ok && !is_needed(name)) {
+            degraded.insert(name.clone(), source.message.clone().unwrap_or_default());
         }
         if let Some(trouble) = &self.scans {
             for job in &self.config.get().jobs {
@@ -147,13 +149,21 @@ impl Health {
     }
 }
 
+/// Whether a dependency is a source.
+fn is_source(name: &str) -> bool {
+    name.split('.').next() == Some(SOURCE)
+}
+
 impl HealthReport {
     /// Names and states only: messages name hosts, files and jobs.
     fn without_messages(mut self) -> Self {
-        for dependency in self.dependencies.values_mut() {
-            dependency.message = None;
+        let mut dependencies: BTreeMap<String, Dependency> = BTreeMap::new();
+        for (name, one) in self.dependencies {
+            let kind = if is_source(&name) { SOURCE.to_owned() } else { name };
+            dependencies.entry(kind).or_insert(Dependency { ok: true, message: None }).ok &= one.ok;
         }
-        let kind = |name: String| if name == SOURCE { name } else { "jobs".to_owned() };
+        self.dependencies = dependencies;
+        let kind = |name: String| if is_source(&name) { SOURCE } else { "jobs" }.to_owned();
         self.degraded = self.degraded.into_keys().map(|name| (kind(name), "degraded".to_owned())).collect();
         self
     }
@@ -178,7 +188,7 @@ pub(super) async fn probe(api: Arc<Api>) {
                     Err(format!("no answer for {} s", TIMEOUT.as_secs()))
                 };
                 let interval = if result.is_ok() { INTERVAL } else { INTERVAL_WHILE_DOWN };
-                api.health.store(name, result);
+                api.health.store(&name, result);
                 tokio::time::sleep(interval).await;
             }
         });

@@ -272,14 +272,14 @@ mod tests {
     fn a_change_of_keys_takes_effect() {
         let (keys, live, _) = of("");
         assert!(keys.caller(&HeaderMap::new()).is_ok());
-        assert!(live.replace(config(&section("per_minute = 3"))).in_force);
+        assert!(live.replace(&config(&section("per_minute = 3"))).in_force);
         assert_eq!(keys.caller(&HeaderMap::new()).unwrap_err().kind, ErrorKind::Unauthorized);
         assert!(keys.caller(&hush()).is_ok() && keys.caller(&hush()).is_ok());
-        assert!(live.replace(config(&section("per_minute = 2"))).in_force);
+        assert!(live.replace(&config(&section("per_minute = 2"))).in_force);
         assert_eq!(keys.caller(&hush()).unwrap_err().kind, ErrorKind::TooMany, "two calls were made");
-        assert!(live.replace(config(&section("channels = [\"c\"]"))).in_force);
+        assert!(live.replace(&config(&section("channels = [\"c\"]"))).in_force);
         assert_eq!(keys.caller(&hush()).unwrap().reader().channels, Some(vec!["c".to_owned()]));
-        assert!(live.replace(config("")).in_force);
+        assert!(live.replace(&config("")).in_force);
         for headers in [hush(), HeaderMap::new()] {
             assert_eq!(keys.caller(&headers).unwrap_err().kind, ErrorKind::Unauthorized, "no key is left");
         }

@@ -57,7 +57,7 @@ use crate::intake;
 use crate::metrics::Metrics;
 use crate::outputs::{Links, Store};
 use crate::requests::{ClientQueue, Clock, Page, Queue, QueueError, Reader, Search, SearchResult, StatementTimeout};
-use crate::sources::Source;
+use crate::sources::routed::Routed;
 
 pub use audit::{AUDIT, fields as audit_fields};
 pub use health::ScanProblems;
@@ -81,7 +81,7 @@ pub struct Parts {
     /// The reports.
     pub store: Store,
     /// The platform's tables, where this process reads them.
-    pub source: Option<Arc<dyn Source>>,
+    pub source: Option<Arc<Routed>>,
     /// What is wrong with the scans of a job, where this process scans.
     pub scans: Option<ScanProblems>,
     /// The time.

@@ -9,7 +9,7 @@ use super::print::{out, outln};
 use super::text::table;
 use super::{CommandError as Ended, load_config};
 use crate::config::Config;
-use crate::config::checked::{DatabaseUrl, Job, Mode, SourcePlace, StorePlace, Zip};
+use crate::config::checked::{DatabaseUrl, Job, Mode, NamedSource, StorePlace, Zip};
 use crate::outputs::KEY_FILE;
 use crate::requests::{Clock, Housekeeping, Pooling, QueueError, SystemClock};
 use crate::tables::schema::Table;
@@ -29,25 +29,27 @@ pub(super) struct Arguments {
 
 /// What became of one dependency.
 struct Reached {
-    name: &'static str,
+    name: String,
     answer: Result<String, String>,
 }
 
 pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     let config = load_config(config)?;
-    let reached = [database(&config), source(&config), store(&config)];
+    let mut reached = vec![database(&config)];
+    reached.extend(sources(&config));
+    reached.push(store(&config));
     let runs: Vec<(&Arc<Job>, Vec<String>)> = config.jobs.iter().map(|job| (job, next_runs(&config, job))).collect();
     let mut warnings = warnings(&config);
     warnings.extend(unclaimable(&config));
     if arguments.json {
-        outln!("{}", as_json(&reached, &runs, &warnings));
+        outln!("{}", as_json(&config, &reached, &runs, &warnings));
     } else {
         print(&config, &reached, &runs);
         for warning in &warnings {
             outln!("warning: {warning}");
         }
     }
-    let failed: Vec<&str> = reached.iter().filter(|one| one.answer.is_err()).map(|one| one.name).collect();
+    let failed: Vec<&str> = reached.iter().filter(|one| one.answer.is_err()).map(|one| one.name.as_str()).collect();
     if failed.is_empty() { Ok(()) } else { Err(Ended::Unreachable(format!("not usable: {}", failed.join(", ")))) }
 }
 
@@ -81,7 +83,7 @@ fn database(config: &Config) -> Reached {
             queue.check().map(|()| format!("ready{pooled}"))
         }
     };
-    Reached { name: "database", answer: answer().map_err(|error| error.to_string()) }
+    Reached { name: "database".to_owned(), answer: answer().map_err(|error| error.to_string()) }
 }
 
 /// What is said of a pooler, as a part of a sentence; nothing where there is none.
@@ -117,32 +119,42 @@ fn not_there(file: &Path, migrate: bool) -> Result<String, QueueError> {
     }
 }
 
-/// A job whose report is made of a table that is not there fails every request.
-fn source(config: &Config) -> Reached {
-    let tables = open::source(config).and_then(|source| source.tables());
-    let answer = tables.and_then(|found| {
-        let missing = |tables: &[Table]| -> Vec<&str> {
-            tables.iter().filter(|table| !found.contains(table)).map(|table| table.name()).collect()
-        };
-        let place = match &config.source.place {
-            SourcePlace::Files { directory, .. } => directory.display().to_string(),
-            SourcePlace::Objects { place, .. } => place.location.to_string(),
-            SourcePlace::Postgres { schema, .. } => format!("schema {schema}"),
-        };
-        let there = format!("{} of {} tables in {place}", found.len(), Table::ALL.len());
-        let lacks = |job: &Arc<Job>| {
-            let needs = job.report.needs(&job.options).tables();
-            let tables = missing(&needs);
-            (!tables.is_empty()).then(|| format!("job {} lacks {}", job.id, tables.join(", ")))
-        };
-        let lacking: Vec<String> = config.jobs.iter().filter_map(lacks).collect();
-        if !lacking.is_empty() {
-            return Err(format!("{there}; {}", lacking.join("; ")));
-        }
-        let missing = missing(&Table::ALL);
-        Ok(if missing.is_empty() { there } else { format!("{there}; not there: {}", missing.join(", ")) })
-    });
-    Reached { name: "source", answer }
+/// Every source that a table comes from. A job whose report is made of a table that is not there fails every request.
+fn sources(config: &Config) -> Vec<Reached> {
+    let reached = |source: &NamedSource| {
+        let found = open::member(config, source).and_then(|member| member.found());
+        Reached { name: source.name.clone(), answer: found.and_then(|found| tables_there(config, source, &found)) }
+    };
+    config.sources.used.iter().map(reached).collect()
+}
+
+/// What is said of a source that has these of its tables.
+fn tables_there(config: &Config, source: &NamedSource, found: &[Table]) -> Result<String, String> {
+    let missing = |tables: &[Table]| -> Vec<&str> {
+        let missing = tables.iter().filter(|table| source.tables.contains(table) && !found.contains(table));
+        missing.map(|table| table.name()).collect()
+    };
+    let there = format!("{} of {} tables in {}", found.len(), source.tables.len(), source.config.place());
+    let lacks = |job: &Arc<Job>| {
+        let needs = job.report.needs(&job.options).tables();
+        let tables = missing(&needs);
+        (!tables.is_empty()).then(|| format!("job {} lacks {}", job.id, tables.join(", ")))
+    };
+    let lacking: Vec<String> = config.jobs.iter().filter_map(lacks).collect();
+    if !lacking.is_empty() {
+        return Err(format!("{there}; {}", lacking.join("; ")));
+    }
+    let missing = missing(&source.tables);
+    Ok(if missing.is_empty() { there } else { format!("{there}; not there: {}", missing.join(", ")) })
+}
+
+/// Where each table is read: its name, its source, the place.
+fn places(config: &Config) -> Vec<[String; 3]> {
+    let place = |table: Table| {
+        let source = config.sources.used.iter().find(|source| source.tables.contains(&table))?;
+        Some([table.name().to_owned(), source.name.clone(), source.config.place_of(table)])
+    };
+    Table::ALL.into_iter().filter_map(place).collect()
 }
 
 fn store(config: &Config) -> Reached {
@@ -151,7 +163,7 @@ fn store(config: &Config) -> Reached {
     // Who reads a status of the API gets links.
     let links = if config.api.is_some() { open::check_links(config) } else { Ok(()) };
     let answer = answer.and_then(|()| links.map_err(|error| error.to_string())).map(|()| "writable".to_owned());
-    Reached { name: "store", answer }
+    Reached { name: "store".to_owned(), answer }
 }
 
 /// What is allowed, and worth a second thought.
@@ -162,6 +174,9 @@ fn warnings(config: &Config) -> Vec<String> {
         && let Err(error) = open::check_links(config)
     {
         warnings.push(format!("store: {}; `submit --wait` and an API would be refused", error.cause));
+    }
+    for name in &config.sources.unused {
+        warnings.push(format!("no table comes from [{name}]: name it in [source.tables], or remove it"));
     }
     for key in config.api.iter().flat_map(|api| &api.keys) {
         if let Some(last) = key.not_after.filter(|last| SystemClock.now() > *last) {
@@ -247,10 +262,11 @@ fn print(config: &Config, reached: &[Reached], runs: &[(&Arc<Job>, Vec<String>)]
         .iter()
         .map(|one| {
             let answer = one.answer.clone().unwrap_or_else(|error| format!("NOT USABLE: {error}"));
-            [one.name.to_owned(), answer]
+            [one.name.clone(), answer]
         })
         .collect();
     outln!("{}", table(["DEPENDENCY", "STATE"], &lines));
+    outln!("{}", table(["TABLE", "SOURCE", "PLACE"], &places(config)));
     let lines: Vec<[String; 5]> = runs
         .iter()
         .map(|(job, runs)| {
@@ -265,17 +281,21 @@ fn print(config: &Config, reached: &[Reached], runs: &[(&Arc<Job>, Vec<String>)]
     out!("{}", table(["JOB", "REPORT", "MODE", "SCHEDULE", "NEXT RUNS"], &lines));
 }
 
-fn as_json(reached: &[Reached], runs: &[(&Arc<Job>, Vec<String>)], warnings: &[String]) -> Value {
+fn as_json(config: &Config, reached: &[Reached], runs: &[(&Arc<Job>, Vec<String>)], warnings: &[String]) -> Value {
     let dependencies: serde_json::Map<String, Value> = reached
         .iter()
         .map(|one| {
             let (Ok(message) | Err(message)) = &one.answer;
-            (one.name.to_owned(), json!({ "ok": one.answer.is_ok(), "message": message }))
+            (one.name.clone(), json!({ "ok": one.answer.is_ok(), "message": message }))
         })
         .collect();
     let jobs: Vec<Value> = runs
         .iter()
         .map(|(job, runs)| json!({ "id": job.id, "schedule": job.schedule.as_str(), "next_runs": runs }))
         .collect();
-    json!({ "dependencies": dependencies, "jobs": jobs, "warnings": warnings })
+    let tables: serde_json::Map<String, Value> = places(config)
+        .into_iter()
+        .map(|[table, source, place]| (table, json!({ "source": source, "place": place })))
+        .collect();
+    json!({ "dependencies": dependencies, "tables": tables, "jobs": jobs, "warnings": warnings })
 }

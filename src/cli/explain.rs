@@ -118,7 +118,7 @@ fn explain(config: &Config, asked: &Asked, progress: &Progress) -> Result<Explan
     let metadata: BTreeSet<String> = order.config.metadata_fields().into_iter().map(str::to_owned).collect();
     let needs = job.report.needs(&job.options);
     progress.say("reading batches and contents");
-    let rules = (timezone, config.source.max_bad_rows, memory::for_catalog(config.worker.memory));
+    let rules = (timezone, config.sources.max_bad_rows, memory::for_catalog(config.worker.memory));
     let catalog = load::catalog(source.as_ref(), &metadata, &needs, rules, &mut stats)?;
     let scope = Scope {
         today: SystemClock.now().with_timezone(&timezone).date_naive(),
@@ -199,7 +199,7 @@ fn count(
     {
         return Err(error.into());
     }
-    verdict::request(&found, config.source.max_bad_rows)?;
+    verdict::request(&found, config.sources.max_bad_rows)?;
     let ids = broken.into_keys().map(|batch| catalog.batches()[batch].id.clone());
     explanation.selection.left_out.broken = ids.collect();
     explanation.batches = lines.into_values().collect();

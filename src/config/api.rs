@@ -5,25 +5,68 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
-use super::api_keys::keys;
+use super::api_keys;
 use super::checked::Api;
-use super::errors::Place;
 use super::loopback::names_loopback;
-use super::raw::Value;
-use super::section::Section;
+use crate::document::Fallback::{Is, Says};
+use crate::document::Form::{Boolean, Sections, Text, Texts};
+use crate::document::{Key, Place, Section, Value, live, restart};
 use crate::outputs::LinkHost;
 
+/// The keys of the section.
+pub(super) const KEYS: &[Key] = &[
+    restart(
+        "listen",
+        Text,
+        Is("\"off\""),
+        "IP address and port of the HTTP API, such as `\"127.0.0.1:8080\"`. On any other address than loopback it \
+         needs keys.",
+    ),
+    restart(
+        "public_url",
+        Text,
+        Says("`http://` and `listen`"),
+        "What download links begin with; behind a proxy, its address.",
+    ),
+    restart(
+        "metrics_public",
+        Boolean,
+        Says("`true` on loopback, else `false`"),
+        "Whether `/metrics` needs no key. With `trusted_proxies`, or `public_url` on another host, `false` on \
+         loopback too.",
+    ),
+    restart(
+        "trusted_proxies",
+        Texts,
+        Is("[]"),
+        "Addresses and networks of proxies before the API (`[\"10.0.0.5\", \"10.1.0.0/16\"]`): for calls from \
+         there the client's address is the rightmost one in `X-Forwarded-For` that is none of these. Needs keys. \
+         See [Behind a proxy](deployment.md#behind-a-proxy).",
+    ),
+    live(
+        "link_hosts",
+        Texts,
+        Is("[]"),
+        "Hosts that absolute URLs in rows of other systems may lead to: `\"files.example.org\"`, or with a port \
+         `\"files.example.org:8443\"`, as the URLs write them. Others are [withheld](api.md#links). Takes effect \
+         when the file is saved.",
+    ),
+    live("keys", Sections(api_keys::KEYS), Says("none"), "Who may call it, each under its own `[[api.keys]]`."),
+];
+
 /// The API, `None` where it does not listen. All of the section is checked either way.
-pub(super) fn api(section: &Section<'_>, file: &Path) -> Option<Api> {
+/// `keyed`: it asks for keys whether there are any or not.
+pub(super) fn api(section: &Section<'_>, file: &Path, keyed: bool) -> Option<Api> {
     let listen = listen(section);
-    let keys = keys(&section.sections("keys", "api.keys"), file);
+    let keys = api_keys::keys(&section.sections("keys"), file);
     let public_url = public_url(section);
     let metrics_public = section.boolean("metrics_public");
     let link_hosts = link_hosts(section);
     let trusted_proxies = trusted_proxies(section);
     let (listen, place) = listen?;
     let is_loopback = listen.ip().to_canonical().is_loopback();
-    let no_keys = section.node("keys").is_none_or(|node| matches!(&node.value, Value::List(keys) if keys.is_empty()));
+    let no_keys =
+        !keyed && section.node("keys").is_none_or(|node| matches!(&node.value, Value::List(keys) if keys.is_empty()));
     if !is_loopback && no_keys {
         section.faults.add(
             place,
@@ -45,7 +88,7 @@ pub(super) fn api(section: &Section<'_>, file: &Path) -> Option<Api> {
         public_url: public_url.unwrap_or_else(|| format!("http://{listen}")),
         metrics_public: metrics_public.unwrap_or(is_for_this_machine),
         trusted_proxies,
-        keyed: !keys.is_empty(),
+        keyed: keyed || !keys.is_empty(),
         link_hosts,
         keys,
     })

@@ -6,10 +6,10 @@ use std::path::Path;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 
 use super::checked::ApiKey;
-use super::errors::Place;
 use super::jobs::shown;
-use super::raw::Value;
-use super::section::Section;
+use crate::document::Fallback::Says;
+use crate::document::Form::{Number, Text, Texts};
+use crate::document::{Key, Place, Section, Value, live};
 
 /// Hashes that are in a file by mistake, and what they are hashes of: anybody can find the keys that have them.
 const GUESSABLE: [(&str, &str); 3] = [
@@ -24,6 +24,33 @@ const GUESSABLE: [(&str, &str); 3] = [
     (
         "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "is the example of the documentation, and everybody knows its key: make one of your own",
+    ),
+];
+
+/// The keys of an `[[api.keys]]`.
+pub(super) const KEYS: &[Key] = &[
+    live("name", Text, Says("needed"), "For the log."),
+    live("sha256", Text, Says("needed"), "SHA-256 of the key, 64 hexadecimal digits."),
+    live("tags", Texts, Says("all"), "Globs of the tags it may use."),
+    live("channels", Texts, Says("all"), "Globs of the channels it may see."),
+    live(
+        "per_minute",
+        Number,
+        Says("no limit"),
+        "The most calls in any 60 seconds, whatever they are answered; each API process counts its own.",
+    ),
+    live(
+        "open_requests",
+        Number,
+        Says("no limit"),
+        "Requests under the key's tags that are SUBMITTED or PROCESSING at a time, over all processes.",
+    ),
+    live(
+        "not_after",
+        Text,
+        Says("never expires"),
+        "The last day of the key in UTC (`2027-01-31`), or its last instant with an offset \
+         (`2027-01-31T18:00:00+05:30`).",
     ),
 ];
 

@@ -1,6 +1,5 @@
 //! The configuration, ready to use: every value present, every reference resolved.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,11 +10,13 @@ use chrono_tz::Tz;
 use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 
+pub use crate::document::Secret;
 use crate::objects;
 use crate::outputs::CsvOptions;
 use crate::outputs::LinkHost;
 pub use crate::outputs::{Compress, Zip};
 use crate::reports::{Options, Report};
+use crate::sources::configured::SourceConfig;
 use crate::tables::schema::Table;
 
 /// The whole of jobs.toml.
@@ -29,8 +30,8 @@ pub struct Config {
     pub jobs: Vec<Arc<Job>>,
     /// `[database]`
     pub database: Database,
-    /// `[source]`
-    pub source: Source,
+    /// `[source]` and `[source.<name>]`
+    pub sources: Sources,
     /// `[store]`
     pub store: Store,
     /// `[worker]`
@@ -39,6 +40,24 @@ pub struct Config {
     pub api: Option<Api>,
     /// `[secrets] key`
     pub secrets_key: Option<Secret>,
+    /// What it was read from.
+    pub(super) written: Written,
+}
+
+/// What a configuration was read from, to be read again with other values of some keys. Equal to any other, and not shown.
+#[derive(Clone)]
+pub(super) struct Written(pub(super) Arc<super::input::Input>);
+
+impl PartialEq for Written {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl std::fmt::Debug for Written {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("_")
+    }
 }
 
 impl Config {
@@ -136,89 +155,26 @@ pub enum DatabaseUrl {
     Postgres(Secret),
 }
 
-/// `[source]`
+/// `[source]`, and the further sources under it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Source {
-    /// Where the tables are.
-    pub place: SourcePlace,
-    /// How many unusable rows are borne.
+pub struct Sources {
+    /// Those that a table comes from, `[source]` itself first; each table comes from one of them.
+    pub used: Vec<NamedSource>,
+    /// Names of those that no table comes from: `source.lake`.
+    pub unused: Vec<String>,
+    /// How many unusable rows are tolerated.
     pub max_bad_rows: MaxBadRows,
-    /// `[source.tables]`: what is said of single tables.
-    pub tables: BTreeMap<Table, SourceTable>,
 }
 
-impl Source {
-    /// How the CSV files of each table are quoted, where all others are quoted like this.
-    #[must_use]
-    pub fn csv_dialects(&self, others: CsvDialect) -> CsvDialects {
-        let own = |(table, of): (&Table, &SourceTable)| Some((*table, of.csv_dialect?));
-        CsvDialects { others, of: self.tables.iter().filter_map(own).collect() }
-    }
-}
-
-/// One table of `[source.tables]`; what is `None` is as in `[source]`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SourceTable {
-    /// How its CSV files are quoted.
-    pub csv_dialect: Option<CsvDialect>,
-}
-
-/// Where the platform's tables are.
+/// A source, and what comes from it.
 #[derive(Clone, Debug, PartialEq)]
-pub enum SourcePlace {
-    /// A directory.
-    Files {
-        /// The directory.
-        directory: PathBuf,
-        /// How its CSV files are quoted.
-        csv_dialect: CsvDialect,
-    },
-    /// A place in an object store.
-    Objects {
-        /// Where, and with what.
-        place: objects::BucketConfig,
-        /// How its CSV files are quoted.
-        csv_dialect: CsvDialect,
-    },
-    /// A schema of a postgres database.
-    Postgres {
-        /// Its URL.
-        url: Secret,
-        /// The schema.
-        schema: String,
-    },
-}
-
-/// How CSV files quote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CsvDialect {
-    /// Quotes are doubled.
-    Rfc4180,
-    /// Backslash escapes inside quotes.
-    Spark,
-    /// Backslash escapes inside quotes and outside, as `cqlsh COPY TO` writes them.
-    Cqlsh,
-}
-
-/// How the CSV files of each table are quoted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CsvDialects {
-    others: CsvDialect,
-    of: BTreeMap<Table, CsvDialect>,
-}
-
-impl CsvDialects {
-    /// That of one table.
-    #[must_use]
-    pub fn of(&self, table: Table) -> CsvDialect {
-        self.of.get(&table).copied().unwrap_or(self.others)
-    }
-}
-
-impl From<CsvDialect> for CsvDialects {
-    fn from(others: CsvDialect) -> Self {
-        Self { others, of: BTreeMap::new() }
-    }
+pub struct NamedSource {
+    /// `source`, or `source.<name>`.
+    pub name: String,
+    /// The tables that it has.
+    pub tables: Vec<Table>,
+    /// Where it is.
+    pub config: SourceConfig,
 }
 
 /// Unusable rows are too many where both bounds are exceeded.
@@ -335,28 +291,4 @@ pub struct ApiKey {
     pub open_requests: Option<u32>,
     /// The last instant at which it is accepted; `None`: it never expires.
     pub not_after: Option<DateTime<Utc>>,
-}
-
-/// Text that is never shown: `Debug` prints `***`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps it.
-    #[must_use]
-    pub const fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text itself, for the one place that needs it.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
 }

@@ -84,7 +84,7 @@ const NICKNAMES: [(&str, &str); 7] = [
 ];
 
 fn nickname_list() -> String {
-    super::errors::listed(NICKNAMES.map(|(name, _)| name))
+    crate::document::listed(NICKNAMES.map(|(name, _)| name))
 }
 
 /// All 24 hours.

@@ -1,11 +1,10 @@
-//! The process's environment, handed in: `${NAME}` inside strings, and `EXHAUST__SECTION__KEY` in place of a key.
+//! The process's environment, handed in, and `${NAME}` inside strings.
+//!
+//! Not here: variables that stand for keys of jobs.toml (`overlay`).
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
-use super::errors::{Faults, Place, near_miss};
-use super::keys::{Form, form, known_keys, stands_for};
-use super::raw::{Node, Table, Value, parse_value};
 use crate::objects::{self, odd_character};
 
 /// Variables, and how many cores there are. Line ends at the end of a value are not part of it: a Secret that was made with
@@ -23,9 +22,6 @@ impl std::fmt::Debug for Environment {
         f.debug_struct("Environment").field("cores", &self.cores).finish_non_exhaustive()
     }
 }
-
-/// What variables that set a key begin with.
-const PREFIX: &str = "EXHAUST__";
 
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
     /// These variables, on a machine with one core.
@@ -67,6 +63,12 @@ impl Environment {
     #[must_use]
     pub fn objects(&self) -> objects::Settings {
         self.variables.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))).collect()
+    }
+
+    /// The variables whose names begin so; the value is `None` where it is not UTF-8.
+    pub(super) fn beginning<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
+        let those = self.variables.iter().filter(move |(name, _)| name.starts_with(prefix));
+        those.map(|(name, value)| (name.as_str(), value.as_deref()))
     }
 
     /// What `threads = 0` stands for.
@@ -111,194 +113,12 @@ impl Environment {
         replaced.push_str(rest);
         Ok(replaced)
     }
-
-    /// Puts the values of `EXHAUST__…` into the document, and `DATABASE_URL` where nothing else sets the database.
-    pub(super) fn overlay(&self, document: &mut Table, faults: &Faults) {
-        let jobs = job_names(document);
-        for (variable, value) in self.variables.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
-            let place = Place::Variable(variable.clone());
-            let Some(value) = value else {
-                faults.add(&place, "the value is not UTF-8");
-                continue;
-            };
-            match target(&variable[PREFIX.len()..], &jobs) {
-                Target::Key(path, form) => {
-                    if let Some(node) = loose(value, form, &place, faults) {
-                        set(document, &path, node);
-                    }
-                }
-                Target::JobKey(number, path, form) => {
-                    if let Some(node) = loose(value, form, &place, faults)
-                        && let Some(job) = job_table(document, number)
-                    {
-                        set(job, &path, node);
-                    }
-                }
-                Target::Ambiguous(ids) => {
-                    faults.add(&place, format!("several jobs have this name in variables: {ids}; set it in the file"));
-                }
-                Target::Unknown => {
-                    let meant = nearest(variable, known_variables(&jobs));
-                    faults.add_meant(&place, "no key of the configuration has this name", meant);
-                }
-            }
-        }
-        let fallback = self.variables.get("DATABASE_URL").and_then(Option::as_ref).filter(|url| !url.is_empty());
-        if let Some(url) = fallback
-            && !is_set(document, "database", "url")
-        {
-            let place = Place::Variable("DATABASE_URL".to_owned());
-            if let Some(what) = odd_character(url) {
-                faults.add(&place, format!("the value {what}"));
-                return;
-            }
-            set(document, &["database".to_owned(), "url".to_owned()], Node { place, value: Value::Loose(url.clone()) });
-        }
-    }
-}
-
-/// What a variable sets.
-enum Target {
-    /// A key of a section, and how its value is written.
-    Key(Vec<String>, Form),
-    /// A key of the job with this number.
-    JobKey(usize, Vec<String>, Form),
-    /// A key of several jobs.
-    Ambiguous(String),
-    /// Nothing.
-    Unknown,
-}
-
-/// A job as its variables name it (`COURSE_REPORT`), its id and its number in the file.
-type JobName = (String, String, usize);
-
-fn target(name: &str, jobs: &[JobName]) -> Target {
-    let Some(of_job) = name.strip_prefix("JOB__") else {
-        let path: Vec<String> = name.split("__").map(str::to_ascii_lowercase).collect();
-        return match form(&path.join(".")) {
-            Some(form) if is_upper(name) => Target::Key(path, form),
-            _ => Target::Unknown,
-        };
-    };
-    let mut found = Vec::new();
-    for (job, id, number) in jobs {
-        let Some(key) = of_job.strip_prefix(job.as_str()).and_then(|rest| rest.strip_prefix("__")) else { continue };
-        let path: Vec<String> = key.split("__").map(str::to_ascii_lowercase).collect();
-        if path != ["id"]
-            && is_upper(key)
-            && let Some(form) = form(&format!("job.{}", path.join(".")))
-        {
-            found.push((*number, path, form, id));
-        }
-    }
-    match found.as_slice() {
-        [] => Target::Unknown,
-        [(number, path, form, _)] => Target::JobKey(*number, path.clone(), *form),
-        several => Target::Ambiguous(super::errors::listed(several.iter().map(|(.., id)| id.as_str()))),
-    }
-}
-
-/// Every variable that would set something in this document.
-fn known_variables(jobs: &[JobName]) -> Vec<String> {
-    let upper = |dotted: &str| dotted.replace('.', "__").to_ascii_uppercase();
-    let mut names = Vec::new();
-    let is_settable = |key: &str| form(key).is_some() && key != "job.id" && !key.starts_with("api.keys.");
-    for key in known_keys().iter().filter(|key| is_settable(key)) {
-        match key.strip_prefix("job.") {
-            Some(key) => names.extend(jobs.iter().map(|(job, ..)| format!("{PREFIX}JOB__{job}__{}", upper(key)))),
-            None => names.push(format!("{PREFIX}{}", upper(key))),
-        }
-    }
-    names
-}
-
-/// The variable that was probably meant: each part of its name is a near miss. (Of the whole name everything would be
-/// near, so much do they have in common.)
-fn nearest(variable: &str, known: Vec<String>) -> Option<String> {
-    let is_near = |candidate: &String| {
-        let parts = || variable.split("__").zip(candidate.split("__"));
-        variable.matches("__").count() == candidate.matches("__").count()
-            && parts().all(|(part, candidate)| near_miss(part, [candidate]).is_some())
-    };
-    known.into_iter().filter(is_near).min_by_key(|candidate| strsim::osa_distance(variable, candidate))
-}
-
-/// The jobs of the file under the names that variables have for them: upper case, `_` for anything but letters and
-/// digits.
-fn job_names(document: &Table) -> Vec<JobName> {
-    let Some((_, Node { value: Value::List(jobs), .. })) = document.get("job") else { return Vec::new() };
-    let id_of = |job: &Node| match &job.value {
-        Value::Table(keys) => match keys.get("id").map(|(_, node)| &node.value) {
-            Some(Value::Text(id)) => Some(id.clone()),
-            _ => None,
-        },
-        _ => None,
-    };
-    let variable = |id: &str| id.to_uppercase().replace(|c: char| !c.is_alphanumeric(), "_");
-    jobs.iter().enumerate().filter_map(|(number, job)| id_of(job).map(|id| (variable(&id), id, number))).collect()
-}
-
-fn job_table(document: &mut Table, number: usize) -> Option<&mut Table> {
-    match document.get_mut("job").map(|(_, node)| &mut node.value) {
-        Some(Value::List(jobs)) => match jobs.get_mut(number).map(|job| &mut job.value) {
-            Some(Value::Table(keys)) => Some(keys),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// What a variable's value stands for; `None`: it cannot be meant, which is noted.
-fn loose(value: &str, form: Form, place: &Place, faults: &Faults) -> Option<Node> {
-    let is_table = || value.trim_start().starts_with('{');
-    if form == Form::Toml || (form == Form::Short && is_table()) {
-        // TOML knows lines, and refuses what it does not know.
-        Some(parse_value(value, place, faults))
-    } else if let Some(what) = odd_character(value) {
-        faults.add(place, format!("the value {what}"));
-        None
-    } else {
-        Some(Node { place: place.clone(), value: Value::Loose(value.to_owned()) })
-    }
-}
-
-/// Puts a node at a path. Where something on the way is no table, that is a fault of its own, found later.
-fn set(document: &mut Table, path: &[String], node: Node) {
-    match path {
-        [] => {}
-        [key] => {
-            document.insert(key.clone(), (node.place.clone(), node));
-        }
-        [section, rest @ ..] => {
-            let place = node.place.clone();
-            let empty = || (place.clone(), Node { place: place.clone(), value: Value::Table(Table::new()) });
-            let there = &mut document.entry(section.clone()).or_insert_with(empty).1;
-            // The table that a value stands for, so that the variable sets one key of it and not all.
-            if let (Value::Integer(_) | Value::Loose(_), Some(key)) = (&there.value, stands_for(section)) {
-                there.value = Value::Table(Table::from([(key.to_owned(), (there.place.clone(), there.clone()))]));
-            }
-            if let Value::Table(inner) = &mut there.value {
-                set(inner, rest, node);
-            }
-        }
-    }
-}
-
-fn is_set(document: &Table, section: &str, key: &str) -> bool {
-    match document.get(section).map(|(_, node)| &node.value) {
-        Some(Value::Table(keys)) => keys.contains_key(key),
-        _ => false,
-    }
 }
 
 /// Without the line ends at its end.
 fn trimmed(mut value: String) -> String {
     value.truncate(value.trim_end_matches(['\n', '\r']).len());
     value
-}
-
-fn is_upper(name: &str) -> bool {
-    !name.contains(|c: char| c.is_ascii_lowercase())
 }
 
 fn is_name(name: &str) -> bool {

@@ -5,19 +5,108 @@ use std::path::Path;
 
 use super::checked::{Compress, Job, Mode, Zip};
 use super::cron::Cron;
-use super::errors::{Place, listed, near_miss};
-use super::raw::Value;
-use super::section::Section;
-use crate::outputs::CsvOptions;
-use crate::outputs::ReportPath;
+use crate::document::Fallback::{Is, Says};
+use crate::document::Form::{Boolean, Json, Number, Table, Text, Texts};
+use crate::document::{Key, Place, Section, Value, listed, live, near_miss};
+use crate::outputs::{CsvOptions, ReportPath};
 use crate::reports::job_config::JobConfig;
 use crate::reports::{Attempt, Options, Report};
 
 /// `job_request.job_id` is `VARCHAR(50)`.
 const LONGEST_ID: usize = 50;
 
-/// Scanned this often unless the job says otherwise.
-const SCHEDULE: &str = "*/30 * * * * *";
+/// The keys of `[[job]]`.
+pub(super) const KEYS: &[Key] = &[
+    live("id", Text, Says("needed"), "What rows have in `job_request.job_id`; 1 to 50 characters."),
+    live("report", Text, Says("needed"), "Which report makes it: `\"course\"` or `\"assessment\"`."),
+    live(
+        "schedule",
+        Text,
+        Is("\"*/30 * * * * *\""),
+        "When to look for rows, or, for a standalone job, when to make one. See [Schedules](#schedules).",
+    ),
+    live("aliases", Texts, Is("[]"), "Other ids for the same job. No two jobs share an id or alias."),
+    live(
+        "mode",
+        Text,
+        Is("\"request\""),
+        "`\"request\"`: works on rows that clients write. `\"standalone\"`: writes its own, one for each slot of \
+         its schedule.",
+    ),
+    live(
+        "config",
+        Json,
+        Says("none"),
+        "The jobConfig of a standalone job: which batches. Needed there, refused elsewhere.",
+    ),
+    live(
+        "report_path",
+        Text,
+        Is("\"reports/\""),
+        "Where its files go inside the store, unless the request says so. At most 300 bytes and 16 segments, no \
+         `/` in front, no segment that is empty or begins with a dot.",
+    ),
+    live("max_attempts", Number, Is("3"), "After so many failures that may have passed the request is FAILED."),
+    live("max_batches", Number, Is("1000"), "Most batches of one request."),
+    live(
+        "on_submit",
+        Boolean,
+        Is("true"),
+        "Scan at once when somebody submits; the schedule is then the longest wait. On PostgreSQL our submit \
+         sends `NOTIFY exhaust_job_request`; outside writers may send it too. On SQLite any change of the file is \
+         seen.",
+    ),
+    live("own_channel_only", Boolean, Is("false"), "A batch counts only if its course's channel is the request's."),
+    live(
+        "require_encryption",
+        Boolean,
+        Is("false"),
+        "Refuse requests without an encryption key: the API, `submit`, and the daemon for rows of others. Not for \
+         standalone jobs, to whose requests nobody brings one.",
+    ),
+    live(
+        "zip",
+        Text,
+        Is("\"aes\""),
+        "How protected files are zipped: `\"aes\"` (AES-256), or `\"legacy\"` (ZipCrypto) for programs that \
+         cannot read that. The latter is broken in minutes by who knows a few bytes of the report; `check` warns \
+         of it.",
+    ),
+    live(
+        "compress",
+        Text,
+        Is("\"none\""),
+        "`\"gzip\"` compresses csv and json files; parquet and xlsx are compressed inside, and protected files by \
+         their archive: it does nothing there.",
+    ),
+    live("options", Table(OPTIONS), Says("`{}`"), "What changes the report, below."),
+];
+
+/// The keys of `options`.
+const OPTIONS: &[Key] = &[
+    live(
+        "apply_privacy_policy",
+        Boolean,
+        Is("true"),
+        "Leave External ID, School Name, School UDISE Code and Block Name empty for learners of another channel \
+         than the course's.",
+    ),
+    live("attempt", Text, Is("\"best\""), "Which attempt at an assessment counts: `\"best\"` or `\"latest\"`."),
+    live("assessment_content_types", Texts, Is("[\"SelfAssess\"]"), "Content types whose attempts count."),
+    live(
+        "formula_guard",
+        Boolean,
+        Is("true"),
+        "CSV: put `'` before text that a spreadsheet would run as a formula. See [CSV](reports.md#csv).",
+    ),
+    live("crlf", Boolean, Is("false"), "CSV: lines end with CR LF."),
+    live(
+        "bom",
+        Boolean,
+        Is("false"),
+        "CSV: begin with a byte order mark, for spreadsheets that guess the encoding wrong.",
+    ),
+];
 
 /// Ids and aliases seen so far.
 type Taken<'a> = HashMap<&'a str, &'a Place>;
@@ -36,16 +125,16 @@ fn job<'a>(section: &Section<'a>, file: &Path, reports: &[&'static dyn Report], 
     let schedule = schedule(section);
     let mode = mode(section);
     let require_encryption = require_encryption(section, &mode);
-    let (options, csv) = options(&section.section("options", "job.options"));
+    let (options, csv) = options(&section.section("options"));
     let job = Job {
         id: id.unwrap_or_default(),
         aliases,
         mode,
-        report_path: report_path(section).unwrap_or("reports/").to_owned(),
-        max_attempts: section.number("max_attempts", 1).unwrap_or(3),
-        max_batches: section.number("max_batches", 1).unwrap_or(1000),
-        on_submit: section.boolean("on_submit").unwrap_or(true),
-        own_channel_only: section.boolean("own_channel_only").unwrap_or(false),
+        report_path: report_path(section).unwrap_or_default().to_owned(),
+        max_attempts: section.number("max_attempts", 1).unwrap_or_default(),
+        max_batches: section.number("max_batches", 1).unwrap_or_default(),
+        on_submit: section.boolean("on_submit").unwrap_or_default(),
+        own_channel_only: section.boolean("own_channel_only").unwrap_or_default(),
         require_encryption,
         zip: section.one_of("zip", &[("aes", Zip::Aes), ("legacy", Zip::Legacy)]).unwrap_or(Zip::Aes),
         compress: section
@@ -98,15 +187,12 @@ fn report(section: &Section<'_>, reports: &[&'static dyn Report]) -> Option<&'st
 }
 
 fn schedule(section: &Section<'_>) -> Option<Cron> {
-    let (text, place) = match section.node("schedule") {
-        Some(_) => section.text("schedule")?,
-        None => (SCHEDULE, &section.place),
-    };
+    let (text, place) = section.text("schedule")?;
     Cron::parse(text).map_err(|fault| section.faults.add(place, format!("`schedule`: {fault}"))).ok()
 }
 
 fn require_encryption(section: &Section<'_>, mode: &Mode) -> bool {
-    let required = section.boolean("require_encryption").unwrap_or(false);
+    let required = section.boolean("require_encryption").unwrap_or_default();
     if let (true, Mode::Standalone(_), Some(node)) = (required, mode, section.node("require_encryption")) {
         let what = "`require_encryption` is not for `mode = \"standalone\"`: nobody brings a key for its files";
         section.faults.add(&node.place, what);
@@ -137,7 +223,6 @@ fn mode(section: &Section<'_>) -> Mode {
             section.faults.add(place, "`mode = \"standalone\"` needs `config`, the jobConfig of its requests");
         }
         (Some(false), Some(node)) => not_standalone(section, &node.place),
-        (None, Some(node)) if section.node("mode").is_none() => not_standalone(section, &node.place),
         _ => {}
     }
     Mode::Request

@@ -2,10 +2,12 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::checked::{Api, Config, Worker};
+use super::checked::Config;
+use super::input::Input;
+use super::read;
+use crate::document::Faults;
 
-/// The configuration in force; clones share it. It is replaced as a whole: whoever has got one works on with that,
-/// whatever comes after.
+/// The configuration in force; clones share it. It is replaced as a whole: work in progress keeps the one it began with.
 #[derive(Clone, Debug)]
 pub struct Live(Arc<RwLock<Arc<Config>>>);
 
@@ -22,41 +24,34 @@ impl Live {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes over what can change while the program runs: the jobs, the limits of `[worker]`, and of `[api]` the keys and
-    /// `link_hosts`. What else is different stays as it was.
-    pub fn replace(&self, new: Config) -> Changes {
+    /// Takes over the keys that are declared to take effect at once. What else is different stays as it was. An API that
+    /// asks for keys never becomes one that does not: where the new file has none, nobody may call until the next start.
+    pub fn replace(&self, new: &Config) -> Changes {
         let mut place = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let old = Arc::clone(&place);
-        let worker = Worker { threads: old.worker.threads, ..new.worker };
-        let api = api_in_force(old.api.as_ref(), new.api.as_ref());
-        let changes = Changes {
-            in_force: old.jobs != new.jobs || old.worker != worker || old.api != api,
-            need_restart: [
-                ("timezone", old.timezone != new.timezone),
-                ("[database]", old.database != new.database),
-                ("[source]", old.source != new.source),
-                ("[store]", old.store != new.store),
-                ("[worker] threads", old.worker.threads != new.worker.threads),
-                ("[api]", api != new.api),
-                ("[secrets]", old.secrets_key != new.secrets_key),
-            ]
-            .into_iter()
-            .filter_map(|(name, differs)| differs.then_some(name))
-            .collect(),
+        let (before, after) = (&old.written.0, &new.written.0);
+        let keyed = old.api.as_ref().is_some_and(|api| api.keyed);
+        let input = Input {
+            document: before.keys.in_force(&before.document, &after.document),
+            keys: before.keys.clone(),
+            file: before.file.clone(),
+            environment: before.environment.clone(),
+            reports: before.reports.clone(),
+            keyed,
         };
-        if changes.in_force {
-            *place = Arc::new(Config { jobs: new.jobs, worker, api, ..old.as_ref().clone() });
+        let faults = Faults::default();
+        let merged = read::config(Arc::new(input), &faults);
+        // Both read by themselves: together they may not, and then nothing is taken over.
+        let in_force = faults.is_empty() && merged != *old;
+        if in_force {
+            *place = Arc::new(merged);
         }
-        changes
+        let mut need_restart = before.keys.need_restart(&before.document, &after.document);
+        if keyed && new.api.as_ref().is_some_and(|api| !api.keyed) {
+            need_restart.push("[api] keys".to_owned());
+        }
+        Changes { in_force, need_restart }
     }
-}
-
-/// The API as it was, with the keys and link hosts of the new file. An API that asks for keys never becomes one that does not: where the
-/// new file has none, nobody may call until the program is started anew.
-fn api_in_force(old: Option<&Api>, new: Option<&Api>) -> Option<Api> {
-    let (Some(old), Some(new)) = (old, new) else { return old.cloned() };
-    let keyed = old.keyed || !new.keys.is_empty();
-    Some(Api { keys: new.keys.clone(), keyed, link_hosts: new.link_hosts.clone(), ..old.clone() })
 }
 
 /// What became of a configuration that was read again.
@@ -65,12 +60,13 @@ pub struct Changes {
     /// Whether anything else is in force now.
     pub in_force: bool,
     /// What differs from what is in force, and will until the program is started anew.
-    pub need_restart: Vec<&'static str>,
+    pub need_restart: Vec<String>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::checked::Worker;
     use crate::config::{Environment, check};
 
     fn config(text: &str) -> Config {
@@ -89,9 +85,9 @@ mod tests {
              = \"other\"\n[store]\nsigned_url_ttl = \"1h\"\n[worker]\nclaim = 7\nthreads = 9\n[api]\nlisten = \
              \"127.0.0.1:1\"\n[secrets]\nkey = \"0123456789abcdef\"\n"
         );
-        let changes = live.replace(config(&text));
+        let changes = live.replace(&config(&text));
         assert!(changes.in_force);
-        let named = ["timezone", "[database]", "[source]", "[store]", "[worker] threads", "[api]", "[secrets]"];
+        let named = ["timezone", "[database]", "[source]", "[store]", "[worker] threads", "[api] listen", "[secrets]"];
         assert_eq!(changes.need_restart, named);
         let after = live.get();
         assert_eq!((after.jobs[0].max_attempts, after.worker.claim), (7, 7));
@@ -117,14 +113,14 @@ mod tests {
         let live = Live::new(api(""));
         assert_eq!(in_force(&live), (vec![], false));
         let taken_over = Changes { in_force: true, need_restart: Vec::new() };
-        assert_eq!(live.replace(api(&[key("a", "aa"), key("b", "bb")].concat())), taken_over);
+        assert_eq!(live.replace(&api(&[key("a", "aa"), key("b", "bb")].concat())), taken_over);
         assert_eq!(in_force(&live), (vec!["a".to_owned(), "b".to_owned()], true));
-        assert_eq!(live.replace(api(&key("b", "cc"))), taken_over);
+        assert_eq!(live.replace(&api(&key("b", "cc"))), taken_over);
         assert_eq!(in_force(&live), (vec!["b".to_owned()], true));
-        assert_eq!(live.replace(api("")), Changes { in_force: true, need_restart: vec!["[api]"] });
+        assert_eq!(live.replace(&api("")), Changes { in_force: true, need_restart: vec!["[api] keys".to_owned()] });
         assert_eq!(in_force(&live), (vec![], true), "nobody may call");
         let moved = config(&format!("[api]\nlisten = \"127.0.0.1:2\"\n{}", key("d", "dd")));
-        assert_eq!(live.replace(moved).need_restart, ["[api]"]);
+        assert_eq!(live.replace(&moved).need_restart, ["[api] listen"]);
         assert_eq!(in_force(&live), (vec!["d".to_owned()], true));
     }
 
@@ -133,19 +129,19 @@ mod tests {
         let api = |lines: &str| config(&format!("{JOB}[api]\nlisten = \"127.0.0.1:1\"\n{lines}\n"));
         let live = Live::new(api(""));
         let hosts = |live: &Live| live.get().api.as_ref().map(|api| api.link_hosts.len());
-        let changes = live.replace(api("link_hosts = [\"a.example\", \"b.example:81\"]"));
+        let changes = live.replace(&api("link_hosts = [\"a.example\", \"b.example:81\"]"));
         assert_eq!((changes, hosts(&live)), (Changes { in_force: true, need_restart: Vec::new() }, Some(2)));
-        let changes = live.replace(api("metrics_public = false"));
-        assert_eq!((changes, hosts(&live)), (Changes { in_force: true, need_restart: vec!["[api]"] }, Some(0)));
-        let changes = live.replace(config(JOB));
-        assert_eq!((changes, hosts(&live)), (Changes { in_force: false, need_restart: vec!["[api]"] }, Some(0)));
+        let changes = live.replace(&api("metrics_public = false"));
+        assert_eq!((changes.in_force, changes.need_restart), (true, vec!["[api] metrics_public".to_owned()]));
+        let changes = live.replace(&config(JOB));
+        assert_eq!((changes.in_force, changes.need_restart), (false, vec!["[api] listen".to_owned()]));
     }
 
     #[test]
     fn the_same_text_changes_nothing() {
         let live = Live::new(config(JOB));
         let before = live.get();
-        let changes = live.replace(config(&format!("# a remark\n{JOB}")));
+        let changes = live.replace(&config(&format!("# a remark\n{JOB}")));
         assert_eq!(changes, Changes { in_force: false, need_restart: Vec::new() });
         assert!(Arc::ptr_eq(&before, &live.get()));
     }

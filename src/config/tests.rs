@@ -3,19 +3,25 @@
 mod documents;
 mod faults;
 mod limits;
+mod live;
+mod sources;
+mod urls;
 mod variables;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::checked::{
-    Compress, CsvDialect, Database, DatabaseUrl, MaxBadRows, Mode, Pooler, Secret, Source, SourcePlace, Store,
-    StorePlace, TenantLimit, Worker, Zip,
+    Compress, Database, DatabaseUrl, MaxBadRows, Mode, NamedSource, Pooler, Secret, Sources, Store, StorePlace,
+    TenantLimit, Worker, Zip,
 };
 use super::*;
 use crate::outputs::CsvOptions;
 use crate::reports::{Attempt, Options, registry};
+use crate::sources::configured::SourceConfig;
+use crate::sources::files::{self, CsvDialect, FilesLocation};
+use crate::sources::postgres::{self, Relations};
+use crate::tables::schema::Table;
 
 fn no_variables() -> Environment {
     std::iter::empty::<(String, String)>().collect()
@@ -30,6 +36,18 @@ fn good(text: &str) -> Config {
     check_with(text, &no_variables()).unwrap()
 }
 
+/// Files in a directory, quoted as RFC 4180 says.
+fn files(directory: &str) -> SourceConfig {
+    let location = FilesLocation::Directory(PathBuf::from(directory));
+    SourceConfig::Files(files::Config { location, dialects: CsvDialect::Rfc4180.into() })
+}
+
+/// Everything from `[source]`.
+fn one_source(config: SourceConfig, max_bad_rows: MaxBadRows) -> Sources {
+    let source = NamedSource { name: "source".to_owned(), tables: Table::ALL.to_vec(), config };
+    Sources { used: vec![source], unused: Vec::new(), max_bad_rows }
+}
+
 #[test]
 fn an_empty_file_runs() {
     let config = check_with("", &no_variables().with_cores(6.try_into().unwrap())).unwrap();
@@ -38,11 +56,7 @@ fn an_empty_file_runs() {
     assert_eq!(config.jobs, []);
     let url = DatabaseUrl::Sqlite(PathBuf::from("conf/var/exhaust.db"));
     assert_eq!(config.database, Database { url, migrate: true, pooler: None, direct_url: None });
-    let place = SourcePlace::Files { directory: PathBuf::from("conf/data"), csv_dialect: CsvDialect::Rfc4180 };
-    assert_eq!(
-        config.source,
-        Source { place, max_bad_rows: MaxBadRows { share: 0.001, at_least: 10 }, tables: BTreeMap::new() }
-    );
+    assert_eq!(config.sources, one_source(files("conf/data"), MaxBadRows { share: 0.001, at_least: 10 }));
     let store = Store {
         place: StorePlace::Directory(PathBuf::from("conf/var/reports")),
         signed_url_ttl: Duration::from_hours(24),
@@ -171,11 +185,10 @@ fn every_key_of_the_sections_is_taken() {
         direct_url: Some(secret("postgres://u:p@direct/d")),
     };
     assert_eq!(config.database, database);
-    let place = SourcePlace::Postgres { url: secret("postgresql://u:p@h/s"), schema: "platform".to_owned() };
-    assert_eq!(
-        config.source,
-        Source { place, max_bad_rows: MaxBadRows { share: 0.0, at_least: 0 }, tables: BTreeMap::new() }
-    );
+    let relations = Relations::in_schema("platform".to_owned());
+    let postgres = postgres::Config { url: secret("postgresql://u:p@h/s"), password: None, relations };
+    let expected = one_source(SourceConfig::Postgres(postgres), MaxBadRows { share: 0.0, at_least: 0 });
+    assert_eq!(config.sources, expected);
     let week = Duration::from_hours(7 * 24);
     let place = StorePlace::Directory(PathBuf::from("/srv/reports"));
     assert_eq!(config.store, Store { place, signed_url_ttl: week, link_key: Some(secret("lk")) });

@@ -2,7 +2,7 @@
 
 use chrono_tz::{TZ_VARIANTS, Tz};
 
-use super::errors::near_miss;
+use crate::document::near_miss;
 
 /// Abbreviations, and what they stand for: IANA names, with a place where it is needed to choose.
 const ABBREVIATIONS: [(&str, &[(&str, &str)]); 46] = [

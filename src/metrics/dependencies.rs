@@ -9,7 +9,7 @@ use super::{Metrics, Registrar};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct DependencyLabel {
-    dependency: &'static str,
+    dependency: String,
 }
 
 #[derive(Debug)]
@@ -29,8 +29,8 @@ impl DependencyMetrics {
 
 impl Metrics {
     /// A dependency was probed.
-    pub fn probed(&self, dependency: &'static str, is_usable: bool) {
-        let label = DependencyLabel { dependency };
+    pub fn probed(&self, dependency: &str, is_usable: bool) {
+        let label = DependencyLabel { dependency: dependency.to_owned() };
         self.dependencies.usable.get_or_create(&label).set(i64::from(is_usable));
         let failures = self.dependencies.failures.get_or_create(&label);
         if !is_usable {

@@ -5,8 +5,11 @@
 //! one conformance suite (`tests/it/sources.rs`) runs over all of them. Not here: joins, duplicates, anything a report
 //! decides.
 
+pub mod configured;
 pub mod files;
+pub mod kind;
 pub mod postgres;
+pub mod routed;
 pub mod rows;
 pub mod spellings;
 pub mod values;

@@ -13,7 +13,7 @@ use crate::config::Live;
 use crate::metrics::Metrics;
 use crate::outputs::Store;
 use crate::requests::{Clock, Queue, QueueError};
-use crate::sources::Source;
+use crate::sources::routed::Routed;
 
 /// Everything that a scan works with. Clones share it.
 #[derive(Clone)]
@@ -23,7 +23,7 @@ pub struct AppContext {
     /// The `job_request` table.
     pub queue: Arc<dyn Queue>,
     /// The platform's tables.
-    pub source: Arc<dyn Source>,
+    pub source: Arc<Routed>,
     /// Where files go.
     pub store: Store,
     /// The time.

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::outputs::Store;
-use crate::sources::Source;
+use crate::sources::Source as _;
+use crate::sources::routed::Routed;
 
 /// A dependency of the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,7 +46,7 @@ impl Down {
 }
 
 /// What is still down of what failed before, as a sentence; `None` if nothing is. Costs nothing while nothing has failed.
-pub(super) async fn still_down(down: &Down, store: &Store, source: &Arc<dyn Source>) -> Option<String> {
+pub(super) async fn still_down(down: &Down, store: &Store, source: &Arc<Routed>) -> Option<String> {
     let suspected = down.lock().clone();
     for dependency in suspected {
         let (store, source) = (store.clone(), Arc::clone(source));

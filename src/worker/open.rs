@@ -6,13 +6,12 @@ use super::dependencies::Down;
 use super::stop::Stop;
 use super::{AppContext, cpu, memory};
 use crate::config::Live;
-use crate::config::checked::{Config, DatabaseUrl, Pooler, Secret, SourcePlace, StorePlace};
+use crate::config::checked::{Config, DatabaseUrl, NamedSource, Pooler, Secret, StorePlace};
 use crate::objects::{Bucket, ObjectError};
 use crate::outputs::{Links, Store, kept_link_key};
 use crate::requests::{self, Clock, DAEMON_CONNECTIONS, Pooling, PostgresOptions, Queue, QueueError};
-use crate::sources::files::FilesSource;
-use crate::sources::postgres::PostgresSource;
-use crate::sources::{Bounds, Settings, Source};
+use crate::sources::routed::{Member, Routed};
+use crate::sources::{Bounds, Settings};
 
 /// Why the program cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -20,8 +19,8 @@ pub enum OpenError {
     /// The queue's database.
     #[error(transparent)]
     Queue(#[from] QueueError),
-    /// The source's URL.
-    #[error("[source] url: {0}")]
+    /// The URL of a source, which is named.
+    #[error("{0}")]
     Source(String),
     /// The store's URL, or what the environment says of it: also where links are needed and its credentials sign none.
     #[error("[store] url: {0}")]
@@ -75,20 +74,21 @@ pub fn queue(config: &Config, clock: Arc<dyn Clock>, connections: u32) -> Result
     Ok(queue)
 }
 
-/// The platform's tables. The error says what is wrong with the URL, without showing it.
-pub fn source(config: &Config) -> Result<Arc<dyn Source>, String> {
+/// The platform's tables, each from its source. The error says what is wrong with a URL, without showing it.
+pub fn source(config: &Config) -> Result<Arc<Routed>, String> {
+    let members = config.sources.used.iter().map(|source| member(config, source));
+    Ok(Arc::new(Routed::new(members.collect::<Result<_, String>>()?)))
+}
+
+/// One of the sources. The error is that of [`source`].
+pub fn member(config: &Config, source: &NamedSource) -> Result<Member, String> {
     let held = usize::try_from(memory::for_sources(config.worker.memory)).unwrap_or(usize::MAX);
+    // Several may read at once. Less than two pages is too little for one.
+    let held = (held / config.sources.used.len().max(1)).max(2 * Bounds::DEFAULT.unit);
     let settings = Settings { timezone: config.timezone, bounds: Bounds { held, ..Bounds::DEFAULT } };
-    Ok(match &config.source.place {
-        SourcePlace::Files { directory, csv_dialect } => {
-            Arc::new(FilesSource::new(directory.clone(), config.source.csv_dialects(*csv_dialect), settings))
-        }
-        SourcePlace::Objects { place, csv_dialect } => {
-            let bucket = Bucket::open(place).map_err(|error| error.to_string())?;
-            Arc::new(FilesSource::stored(bucket, config.source.csv_dialects(*csv_dialect), settings))
-        }
-        SourcePlace::Postgres { url, schema } => Arc::new(PostgresSource::new(url.reveal(), schema, settings)?),
-    })
+    let NamedSource { name, tables, config } = source;
+    let source = config.open(settings).map_err(|error| format!("[{name}] url: {error}"))?;
+    Ok(Member { name: name.clone(), tables: tables.clone(), source })
 }
 
 /// What makes download links: under this URL for a local store, by the store's own scheme for an object store. The key of

@@ -63,7 +63,7 @@ impl Reload {
         match config::load(&self.file, &self.environment, reports::registry()) {
             Err(errors) => log::error!("{file} is not valid, the old one goes on: {errors}"),
             Ok(config) => {
-                let changes = self.live.replace(config);
+                let changes = self.live.replace(&config);
                 for section in changes.need_restart {
                     log::warn!("{file} was read again: a change of {section} needs a restart");
                 }

@@ -125,7 +125,7 @@ async fn work_on_part(group: ClaimedGroup<'_>, accepted: Vec<Accepted>, mut stat
         job: Arc::clone(job),
         metrics: GroupMetrics::new(&requests, load),
         requests,
-        max_bad_rows: config.source.max_bad_rows,
+        max_bad_rows: config.sources.max_bad_rows,
         store: app.store.clone(),
         stop: app.stop.clone(),
         checkpoint: Arc::clone(lease.checkpoint()),

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use exhaust::config::checked::{DatabaseUrl, SourcePlace, StorePlace};
+use exhaust::config::checked::{DatabaseUrl, StorePlace};
 use exhaust::config::{self, Config, Environment};
+use exhaust::sources::configured::SourceConfig;
+use exhaust::sources::files::FilesLocation;
 
 const CONFIG: &str = "/etc/exhaustd/jobs.toml";
 
@@ -119,7 +121,9 @@ fn the_page_s_jobs_toml_is_at_home_in_unit_and_image() {
     for path in written {
         assert!(path.starts_with(&state) && path.starts_with(&volume), "{} cannot be written to", path.display());
     }
-    let SourcePlace::Files { directory, .. } = &config.source.place else { panic!("the page shows files") };
+    let [source] = &config.sources.used[..] else { panic!("the page shows one source") };
+    let SourceConfig::Files(files) = &source.config else { panic!("the page shows files") };
+    let FilesLocation::Directory(directory) = &files.location else { panic!("the page shows a directory") };
     // ProtectHome, PrivateTmp
     for hidden in ["/home", "/root", "/run/user", "/tmp", "/var/tmp"] {
         assert!(!directory.starts_with(hidden), "the unit does not see {}", directory.display());

@@ -27,18 +27,20 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Which rooms each room may name. `config::checked` is a room of plain values: those who are configured read it.
-const MAY_KNOW: [(&str, &[&str]); 15] = [
+/// Which rooms each room may name.
+const MAY_KNOW: [(&str, &[&str]); 16] = [
     ("allocator", &[]),
     ("columnar", &[]),
     ("objects", &[]),
+    ("document", &["objects"]),
     // `reports` until what a report needs is described in `tables`.
     ("tables", &["columnar", "reports"]),
     ("reports", &["columnar", "tables"]),
     ("requests", &[]),
     ("outputs", &["columnar", "objects", "tables"]),
-    ("config", &["objects", "outputs", "reports", "tables"]),
-    ("sources", &["columnar", "objects", "tables", "config"]),
+    // A kind of source has its keys and its reader in its own folder.
+    ("config", &["document", "objects", "outputs", "reports", "sources", "tables"]),
+    ("sources", &["columnar", "document", "objects", "tables"]),
     ("sample_data", &["tables"]),
     ("intake", &["config", "outputs", "reports"]),
     ("metrics", &[]),

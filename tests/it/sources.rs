@@ -18,9 +18,9 @@ mod writers;
 
 use std::path::Path;
 
-use exhaust::config::checked::CsvDialect;
 use exhaust::objects::Bucket;
 use exhaust::sources::Settings;
+use exhaust::sources::files::CsvDialect;
 use exhaust::sources::files::FilesSource;
 use exhaust::sources::postgres::PostgresSource;
 use exhaust::tables::keys::keys as keys_of;

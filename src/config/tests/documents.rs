@@ -1,7 +1,9 @@
 //! The repository's jobs.toml and docs/configuration.md say what the code does.
 
+use super::super::{api, keys, sources, worker};
 use super::*;
-use crate::config::keys::{SECTIONS, written};
+use crate::document::{Fallback, Form, Key};
+use crate::sources::configured::KINDS;
 
 fn repository(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
@@ -32,8 +34,7 @@ fn the_repositorys_file() {
     assert_eq!(config.jobs[1].options, Options::default());
     let root = repository("");
     assert_eq!(config.database.url, DatabaseUrl::Sqlite(root.join("var/exhaust.db")));
-    let files = SourcePlace::Files { directory: root.join("data"), csv_dialect: CsvDialect::Rfc4180 };
-    assert_eq!(config.source.place, files);
+    assert_eq!(config.sources.used[0].config, files(root.join("data").to_str().unwrap()));
     assert_eq!(config.store.place, StorePlace::Directory(root.join("var/reports")));
     assert_eq!(config.store.signed_url_ttl, Duration::from_hours(24));
     assert_eq!((config.worker.claim, config.worker.lease), (500, Duration::from_mins(2)));
@@ -52,31 +53,92 @@ fn the_repositorys_standalone_job_reads_once_it_is_no_comment() {
     assert_eq!(job.mode, Mode::Standalone(serde_json::json!({"batchFilters": ["TPD"]})));
 }
 
-#[test]
-fn the_page_names_every_key_in_its_section_and_no_other() {
-    let page = page();
-    for (section, keys) in SECTIONS {
-        let heading = match *section {
-            "" => "\n## Top level\n".to_owned(),
-            "worker.per_tag" | "worker.per_channel" => "\n### per_tag and per_channel of [worker]\n".to_owned(),
-            "job.options" | "source.max_bad_rows" => format!("\n### {}\n", written(section).replace('`', "")),
-            "api.keys" => "\n### [[api.keys]]\n".to_owned(),
-            "source.tables" => "\n### [source.tables]\n".to_owned(),
-            table if table.starts_with("source.tables.") => "\n### A table of [source.tables]\n".to_owned(),
-            _ => format!("\n## {}\n", written(section)),
-        };
-        let (_, after) = page.split_once(&heading).unwrap_or_else(|| panic!("no heading {heading:?}"));
-        let chapter = after.split("\n## ").next().unwrap().split("\n### ").next().unwrap();
-        let mut named: Vec<&str> = chapter
-            .lines()
-            .filter(|line| line.starts_with("| `"))
-            .flat_map(|row| row.split('|').nth(1).unwrap().split(',').map(|key| key.trim().trim_matches('`')))
-            .collect();
-        let mut known = keys.to_vec();
-        named.sort_unstable();
-        known.sort_unstable();
-        assert_eq!(named, known, "{section}");
+/// The declared keys by the heading under which the page has them, with what stands before each meaning.
+fn chapters() -> Vec<(String, Vec<(&'static Key, String)>)> {
+    fn plain(keys: &'static [Key]) -> Vec<(&'static Key, String)> {
+        keys.iter().map(|key| (key, String::new())).collect()
     }
+    fn inside(keys: &'static [Key], section: &str, chapters: &mut Vec<(String, Vec<(&'static Key, String)>)>) {
+        for key in keys {
+            let Some(own) = key.form.inside().filter(|own| !own.is_empty()) else { continue };
+            let (heading, written) = match (key.form, section) {
+                (Form::Section(_), _) => ("##", format!("[{}]", key.name)),
+                (Form::Sections(_), "") => ("##", format!("[[{}]]", key.name)),
+                (Form::Sections(_), _) => ("###", format!("[[api.{}]]", key.name)),
+                (Form::Short(..), _) => ("###", "per_tag and per_channel of [worker]".to_owned()),
+                _ => ("###", format!("{} of {section}", key.name)),
+            };
+            chapters.push((format!("{heading} {written}"), plain(own)));
+            inside(own, &written, chapters);
+        }
+    }
+    let mut chapters = vec![("## Top level".to_owned(), plain(keys::TOP))];
+    inside(keys::TOP, "", &mut chapters);
+    let mut tables = plain(sources::TABLE_KEYS);
+    for kind in KINDS {
+        chapters.push((format!("### Sources of kind {}", kind.name), plain(kind.keys)));
+        tables.extend(kind.table_keys.iter().map(|key| (key, format!("Kind `{}`: ", kind.name))));
+    }
+    chapters.push(("### A table of [source.tables]".to_owned(), tables));
+    chapters
+}
+
+/// The rows of a chapter's table.
+fn rows(keys: &[(&'static Key, String)]) -> String {
+    let row = |(key, before): &(&Key, String)| {
+        let fallback = match key.fallback {
+            Fallback::Is(value) => format!("`{value}`"),
+            Fallback::Says(words) => words.to_owned(),
+        };
+        format!(
+            "| `{}` |{} | {before}{} |\n",
+            key.name,
+            if fallback.is_empty() { fallback } else { format!(" {fallback}") },
+            key.doc
+        )
+    };
+    keys.iter().map(row).collect()
+}
+
+/// With `BLESS` set the page is written anew from the declarations.
+#[test]
+fn the_pages_tables_are_the_declarations() {
+    let mut page = page();
+    for (heading, keys) in chapters() {
+        let start = page.find(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no heading {heading:?}"));
+        let table = "| key | default | meaning |\n| --- | --- | --- |\n";
+        let start =
+            start + page[start..].find(table).unwrap_or_else(|| panic!("no table under {heading:?}")) + table.len();
+        let end = start
+            + page[start..].split_inclusive('\n').take_while(|row| row.starts_with('|')).map(str::len).sum::<usize>();
+        let expected = rows(&keys);
+        if std::env::var_os("BLESS").is_some() {
+            page.replace_range(start..end, &expected);
+        } else {
+            assert_eq!(page[start..end], expected, "{heading}: run this test with BLESS=1");
+        }
+    }
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(repository("docs/configuration.md"), page).unwrap();
+    }
+}
+
+/// What the page says of a running daemon.
+#[test]
+fn the_page_says_what_takes_effect_at_once() {
+    let live = |keys: &'static [Key]| -> Vec<&str> {
+        let live = keys.iter().filter(|key| key.reload == crate::document::Reload::Live);
+        live.map(|key| key.name).collect()
+    };
+    assert_eq!(live(keys::TOP), ["job", "worker", "api"]);
+    assert_eq!(live(api::KEYS), ["link_hosts", "keys"]);
+    assert_eq!(live(worker::KEYS).len() + 1, worker::KEYS.len());
+    let text = page().replace('\n', " ");
+    assert!(
+        text.contains(
+            "Jobs, `[[api.keys]]`, `[api] link_hosts` and the keys of `[worker]`, `threads` aside, take effect"
+        )
+    );
 }
 
 #[test]
@@ -126,12 +188,15 @@ fn the_pages_defaults_are_all_that_are_not_nothing() {
         "tables",
         "trusted_proxies",
     ];
-    let are_left_out = |section: &str| matches!(section, "" | "api.keys" | "worker.per_tag" | "worker.per_channel");
-    let is_of_tables = |section: &str| section.starts_with("source.tables");
-    for (section, keys) in SECTIONS.iter().filter(|(section, _)| !are_left_out(section) && !is_of_tables(section)) {
-        for key in keys.iter().filter(|key| !without.contains(key)) {
-            let is_there = written.contains(&format!("{key} = ")) || written.contains(&format!(".{key}]"));
-            assert!(is_there, "{section}.{key}");
-        }
+    let mut sections = Vec::new();
+    for key in keys::TOP {
+        let own = key.form.inside().into_iter().flatten();
+        sections.extend(own.clone().map(|own| (key.name, own)));
+        let deeper = own.filter(|own| own.name != "keys" && !matches!(own.form, Form::Short(..)));
+        sections.extend(deeper.flat_map(|own| own.form.inside().into_iter().flatten()).map(|own| (key.name, own)));
+    }
+    for (section, key) in sections.into_iter().filter(|(_, key)| !without.contains(&key.name)) {
+        let is_there = written.contains(&format!("{} = ", key.name)) || written.contains(&format!(".{}]", key.name));
+        assert!(is_there, "{section}.{}", key.name);
     }
 }

@@ -299,7 +299,6 @@ fn one_fault_each_of_single_tables() {
             "[source.tables.user]\ncsv_dialekt = 'spark'",
             "2:1: unknown key `csv_dialekt` in `user` of [source.tables]; did you mean `csv_dialect`?",
         ),
-        ("[source.tables]\nuser = { from = 'users' }", "2:10: unknown key `from` in `user` of [source.tables]"),
         ("[source.tables]\nuser = 'spark'", "2:8: `user` of [source.tables] must be a table, this is text"),
     ] {
         assert_eq!(faults(text), [fault], "{text}");
@@ -326,6 +325,13 @@ fn every_known_key_is_read() {
                 let sha =
                     if name == "name" || name == "sha256" { "" } else { &format!("sha256 = '{}'\n", "ab".repeat(32)) };
                 format!("[[api.keys]]\n{other}\n{sha}{name} = {date}")
+            }
+            // Those of the other kind.
+            "source" if !["url", "csv_dialect", "kind", "max_bad_rows", "tables"].contains(&name) => {
+                format!("[source]\nkind = 'postgres'\nurl = 'postgres://h/d'\n{name} = {date}")
+            }
+            table if table.starts_with("source.tables.") && ["table", "schema"].contains(&name) => {
+                format!("[source]\nkind = 'postgres'\nurl = 'postgres://h/d'\n[{section}]\n{name} = {date}")
             }
             _ => format!("[{section}]\n{name} = {date}"),
         };

@@ -1,7 +1,6 @@
 //! The environment over the file.
 
 use super::*;
-use crate::tables::schema::Table;
 
 pub(super) fn with(text: &str, variables: &[(&str, &str)]) -> Config {
     check_with(text, &variables.iter().copied().collect()).unwrap()
@@ -35,7 +34,7 @@ fn it_wins() {
     assert_eq!((config.worker.claim, config.worker.per_tag.requests, config.worker.memory), (7, Some(1), 1_048_576));
     assert_eq!(config.worker.lease, Duration::from_secs(9));
     assert_eq!(config.store.link_key, Some(Secret::new("12345".to_owned())));
-    assert_eq!(config.source.max_bad_rows, MaxBadRows { share: 0.5, at_least: 10 });
+    assert_eq!(config.sources.max_bad_rows, MaxBadRows { share: 0.5, at_least: 10 });
 }
 
 #[test]
@@ -56,12 +55,12 @@ fn lists_and_tables_are_written_as_in_toml() {
         ],
     );
     assert_eq!(config.api.unwrap().keys[0].sha256, [0xab; 32]);
-    assert_eq!(config.source.max_bad_rows, MaxBadRows { share: 1.0, at_least: 4 });
+    assert_eq!(config.sources.max_bad_rows, MaxBadRows { share: 1.0, at_least: 4 });
     assert_eq!(config.jobs[0].aliases, ["b"]);
-    let dialects = config.source.csv_dialects(CsvDialect::Rfc4180);
+    let SourceConfig::Files(files) = &config.sources.used[0].config else { panic!("files are the default") };
     let tables = [Table::User, Table::Content, Table::CourseBatch, Table::UserEnrolments];
     let expected = [CsvDialect::Spark, CsvDialect::Spark, CsvDialect::Cqlsh, CsvDialect::Rfc4180];
-    assert_eq!(tables.map(|table| dialects.of(table)), expected);
+    assert_eq!(tables.map(|table| files.dialects.of(table)), expected);
 }
 
 #[test]

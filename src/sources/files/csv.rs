@@ -4,13 +4,13 @@ use std::io::BufRead;
 use std::sync::Arc;
 
 use super::allowance::Allowance;
+use super::config::CsvDialect;
 use super::errors::{FileContext, quoted_names};
 use super::names::Format;
 use super::part::Part;
 use super::records::{COLUMNS, Fault, Read, Record, Records};
 use super::text::TextFile;
 use super::{PartRead, from_path, is_left_out, key_by_path};
-use crate::config::checked::CsvDialect;
 use crate::sources::rows::{Cell, Reading, Rows};
 use crate::sources::spellings::Spellings;
 use crate::sources::{ScanStats, SourceError};

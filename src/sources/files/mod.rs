@@ -4,6 +4,7 @@
 //! Not here: what a value means (`values`), what an unusable row is (`rows`).
 
 mod allowance;
+mod config;
 mod csv;
 mod delta;
 mod errors;
@@ -38,10 +39,28 @@ use self::part::Part;
 use self::prefetch::Prefetch;
 use super::rows::{self, Cell, Reading};
 use super::{ScanStats, Settings, Sink, Source, SourceError};
-use crate::config::checked::CsvDialects;
 use crate::objects::Bucket;
 use crate::tables::plan::Scan;
 use crate::tables::schema::{Kind, Table};
+
+#[cfg(test)]
+pub(crate) use config::location;
+pub use config::{Config, CsvDialect, CsvDialects, FilesLocation, KIND};
+
+/// Opens what jobs.toml says; nothing is looked at yet.
+///
+/// # Errors
+/// What is wrong with the URL or the credentials of an object store.
+pub fn open(config: &Config, settings: Settings) -> Result<Arc<dyn Source>, String> {
+    let dialects = config.dialects.clone();
+    Ok(Arc::new(match &config.location {
+        FilesLocation::Directory(directory) => FilesSource::new(directory.clone(), dialects, settings),
+        FilesLocation::Objects(place) => {
+            let bucket = Bucket::open(place).map_err(|error| error.to_string())?;
+            FilesSource::stored(bucket, dialects, settings)
+        }
+    }))
+}
 
 /// Bytes read at a time.
 const BUFFER: usize = 256 << 10;

@@ -7,8 +7,8 @@ use std::io::{self, BufRead};
 use std::ops::Range;
 
 use super::allowance::{Allowance, Turn};
+use super::config::CsvDialect;
 use super::text::LARGE;
-use crate::config::checked::CsvDialect;
 
 /// One record; used again and again.
 #[derive(Debug, Default)]

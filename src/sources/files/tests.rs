@@ -20,7 +20,7 @@ use arrow_schema::DataType;
 use flate2::write::GzEncoder;
 
 use super::*;
-use crate::config::checked::CsvDialect;
+use crate::sources::files::CsvDialect;
 use crate::tables::chunk::{Chunk, Texts};
 use crate::tables::keys::keys as keys_of;
 use crate::tables::schema::Column;

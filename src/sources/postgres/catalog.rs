@@ -4,6 +4,7 @@
 
 use crate::tables::schema::Table;
 
+use super::config::{Relation, Relations};
 use super::connection::Connection;
 use super::failure::Failure;
 
@@ -36,22 +37,26 @@ pub(super) enum Shape {
 /// Tables, partitioned tables, views, materialized views, foreign tables.
 const RELATIONS: &str = "c.relkind IN ('r', 'p', 'v', 'm', 'f')";
 
-/// Which of the platform's tables the schema has.
-pub(super) fn tables(connection: &mut Connection, schema: &str) -> Result<Vec<Table>, Failure> {
+/// Which of the platform's tables the database has.
+pub(super) fn tables(connection: &mut Connection, relations: &Relations) -> Result<Vec<Table>, Failure> {
+    let (schemas, names): (Vec<String>, Vec<String>) =
+        Table::ALL.into_iter().map(|table| relations.of(table)).map(|of| (of.schema, of.name)).unzip();
     let rows = connection.query(
         &format!(
-            "SELECT c.relname::text FROM pg_catalog.pg_class c
+            "SELECT w.number::int FROM pg_catalog.pg_class c
              JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-             WHERE n.nspname = $1 AND {RELATIONS}"
+             JOIN unnest($1::text[], $2::text[]) WITH ORDINALITY AS w (schema, name, number)
+               ON w.schema = n.nspname AND w.name = c.relname
+             WHERE {RELATIONS}"
         ),
-        &[&schema],
+        &[&schemas, &names],
     )?;
-    let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    Ok(Table::ALL.into_iter().filter(|table| names.iter().any(|name| name == table.name())).collect())
+    let found: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+    Ok((1..).zip(Table::ALL).filter(|(number, _)| found.contains(number)).map(|(_, table)| table).collect())
 }
 
 /// The columns of a table in its own order; `None` if there is no such table. A domain is as good as its base type.
-pub(super) fn columns(connection: &mut Connection, schema: &str, table: Table) -> Result<Option<Vec<Found>>, Failure> {
+pub(super) fn columns(connection: &mut Connection, relation: &Relation) -> Result<Option<Vec<Found>>, Failure> {
     let rows = connection.query(
         &format!(
             "SELECT a.attname::text, coalesce(b.typname, t.typname)::text, t.typcategory::text
@@ -63,7 +68,7 @@ pub(super) fn columns(connection: &mut Connection, schema: &str, table: Table) -
              WHERE n.nspname = $1 AND c.relname = $2 AND {RELATIONS}
              ORDER BY a.attnum"
         ),
-        &[&schema, &table.name()],
+        &[&relation.schema, &relation.name],
     )?;
     if rows.is_empty() {
         return Ok(None);

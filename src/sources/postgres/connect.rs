@@ -52,8 +52,8 @@ struct Trust {
 }
 
 impl Server {
-    /// Reads a `postgres://` URL. The error tells nothing of what stands in it.
-    pub(super) fn new(url: &str) -> Result<Self, String> {
+    /// Reads a `postgres://` URL; `password` counts in place of its own. The error tells nothing of what stands in it.
+    pub(super) fn new(url: &str, password: Option<&str>) -> Result<Self, String> {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err("the source's URL does not begin with postgres://".to_owned());
         }
@@ -62,6 +62,9 @@ impl Server {
         let mut config = Config::from_str(&url).map_err(|_| {
             "the source's URL does not read as postgres://user:password@host:port/database?parameters".to_owned()
         })?;
+        if let Some(password) = password {
+            config.password(password);
+        }
         if trust.authority {
             config.ssl_mode(SslMode::Require);
         }
@@ -241,19 +244,19 @@ mod tests {
         for url in
             ["mysql://u:secret@h/d", "postgres://u:secret@h:secret/d", "postgres://u@h/d?secret=secret", "secret"]
         {
-            let error = Server::new(url).err().unwrap();
+            let error = Server::new(url, None).err().unwrap();
             assert!(!error.contains("secret"), "{error}");
         }
     }
 
     #[test]
     fn what_dead_networks_need_is_added() {
-        let server = Server::new("postgres://u:p@h/d").unwrap();
+        let server = Server::new("postgres://u:p@h/d", None).unwrap();
         assert_eq!(server.hosts[0].get_connect_timeout(), Some(&Duration::from_secs(5)));
         assert_eq!(server.hosts[0].get_application_name(), Some("exhaustd"));
         assert!(server.hosts[0].get_keepalives());
         assert_eq!(server.silence.as_secs(), 300);
-        let own = Server::new("postgres://u:p@h/d?connect_timeout=9&application_name=me").unwrap();
+        let own = Server::new("postgres://u:p@h/d?connect_timeout=9&application_name=me", None).unwrap();
         assert_eq!(own.hosts[0].get_connect_timeout(), Some(&Duration::from_secs(9)));
         assert_eq!(own.hosts[0].get_application_name(), Some("me"));
     }
@@ -297,10 +300,10 @@ mod tests {
         }
         #[cfg(not(feature = "tls"))]
         for asks in ["sslmode=require", "sslmode=verify-ca", "sslmode=verify-full", "sslrootcert=system", "ssl=true"] {
-            let error = Server::new(&format!("postgres://h/d?{asks}")).err().unwrap();
+            let error = Server::new(&format!("postgres://h/d?{asks}"), None).err().unwrap();
             assert!(error.contains("TLS"), "{error}");
         }
-        assert!(Server::new("postgres://h/d?sslmode=prefer").is_ok());
-        assert!(Server::new("postgres://h/d?sslmode=allow").is_ok());
+        assert!(Server::new("postgres://h/d?sslmode=prefer", None).is_ok());
+        assert!(Server::new("postgres://h/d?sslmode=allow", None).is_ok());
     }
 }

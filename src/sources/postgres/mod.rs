@@ -8,6 +8,7 @@
 
 mod catalog;
 mod chunks;
+mod config;
 mod connect;
 mod connection;
 mod copy;
@@ -16,10 +17,12 @@ mod keys;
 mod query;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rayon::prelude::*;
 
+use crate::document::Secret;
 use crate::tables::plan::Scan;
 use crate::tables::schema::{Kind, Table};
 
@@ -29,20 +32,32 @@ use catalog::{Found, Shape};
 use chunks::{Fetch, fill, lines, pieces};
 use connect::{BEGIN, Server};
 use connection::Connection;
-use copy::{Fields, quoted};
+use copy::Fields;
 use failure::Failure;
 
-/// A schema with the platform's tables.
+pub use config::{Config, KIND, Relations};
+
+/// Opens what jobs.toml says; nothing is connected yet.
+///
+/// # Errors
+/// No connection can come of the URL; the message shows nothing of it.
+pub fn open(config: &Config, settings: Settings) -> Result<Arc<dyn Source>, String> {
+    let password = config.password.as_ref().map(Secret::reveal);
+    let server = Server::new(config.url.reveal(), password)?;
+    Ok(Arc::new(PostgresSource { server, relations: config.relations.clone(), settings }))
+}
+
+/// The platform's tables in a database.
 pub struct PostgresSource {
     server: Server,
-    schema: String,
+    relations: Relations,
     settings: Settings,
 }
 
 impl fmt::Debug for PostgresSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not the server: it knows the password.
-        f.debug_struct("PostgresSource").field("schema", &self.schema).finish_non_exhaustive()
+        f.debug_struct("PostgresSource").field("relations", &self.relations).finish_non_exhaustive()
     }
 }
 
@@ -52,7 +67,8 @@ impl PostgresSource {
     /// # Errors
     /// No connection can come of the URL; the message shows nothing of it.
     pub fn new(url: &str, schema: &str, settings: Settings) -> Result<Self, String> {
-        Ok(Self { server: Server::new(url)?, schema: schema.to_owned(), settings })
+        let relations = Relations::in_schema(schema.to_owned());
+        Ok(Self { server: Server::new(url, None)?, relations, settings })
     }
 
     /// Bears silence of the server only this long where an answer, or the next row of one, is awaited: five minutes if
@@ -65,7 +81,7 @@ impl PostgresSource {
 
     /// `"schema"."table"`, as it stands in messages.
     fn label(&self, table: Table) -> String {
-        format!("{}.{}", quoted(&self.schema), quoted(table.name()))
+        self.relations.of(table).quoted()
     }
 
     /// Runs `work` on a connection of its own, in a transaction: a pooler such as PgBouncer may give every other statement to
@@ -78,15 +94,16 @@ impl PostgresSource {
     }
 
     fn copy(&self, connection: &mut Connection, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, Failure> {
-        let label = self.label(scan.table);
-        let found = catalog::columns(connection, &self.schema, scan.table)?
+        let relation = self.relations.of(scan.table);
+        let label = relation.quoted();
+        let found = catalog::columns(connection, &relation)?
             .ok_or_else(|| Failure::lasting(format!("there is no table {label}")))?;
         let reading = Reading::new(scan, &self.settings, sink);
         let chosen = query::choose(scan, reading.spellings(), &found)
             .map_err(|what| Failure::lasting(format!("{label} {what}")))?;
         let placed = keys::place(connection, scan.only().map(|(_, keys)| keys.as_ref()))?;
         let only = reading.only().map(|only| reading.spellings().of_column(only));
-        let query = query::select(scan, &chosen, only, &self.schema, placed.keys());
+        let query = query::select(&chosen, only, &relation, placed.keys());
         drop(placed);
         let decoder = Decoder { reading: &reading, label: &label, columns: columns(&reading, &chosen) };
         let copy = format!("COPY ({query}) TO STDOUT");
@@ -107,7 +124,7 @@ impl Source for PostgresSource {
     }
 
     fn tables(&self) -> Result<Vec<Table>, String> {
-        self.on_connection(|connection| catalog::tables(connection, &self.schema)).map_err(|failure| failure.detail)
+        self.on_connection(|connection| catalog::tables(connection, &self.relations)).map_err(|failure| failure.detail)
     }
 }
 

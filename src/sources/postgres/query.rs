@@ -8,6 +8,7 @@ use crate::sources::spellings::Spellings;
 use crate::tables::plan::Scan;
 
 use super::catalog::{Found, Shape};
+use super::config::Relation;
 use super::copy::quoted;
 
 /// How a scan's set of keys comes into the statement.
@@ -43,17 +44,15 @@ pub(super) fn choose<'a>(
 /// are a query of their own beside a join, which an OR would keep from being one. So is each spelling of the key: it
 /// counts where those before it have nothing.
 pub(super) fn select(
-    scan: &Scan,
     chosen: &[Option<&Found>],
     only: Option<Range<usize>>,
-    schema: &str,
+    relation: &Relation,
     keys: Keys<'_>,
 ) -> String {
     let rows = format!(
-        "SELECT {} FROM {}.{} AS t",
+        "SELECT {} FROM {} AS t",
         chosen.iter().flatten().map(|found| text(found)).collect::<Vec<_>>().join(", "),
-        quoted(schema),
-        quoted(scan.table.name())
+        relation.quoted()
     );
     let Some(only) = only else { return rows };
     let names: Vec<String> = chosen[only].iter().flatten().map(|found| key(found)).collect();
@@ -127,7 +126,8 @@ mod tests {
         let spellings = Spellings::of(scan);
         let chosen = choose(scan, &spellings, columns).unwrap();
         let only = scan.only().map(|_| spellings.of_column(0));
-        select(scan, &chosen, only, schema, keys)
+        let relation = Relation { schema: schema.to_owned(), name: scan.table.name().to_owned() };
+        select(&chosen, only, &relation, keys)
     }
 
     #[test]

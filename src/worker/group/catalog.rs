@@ -37,7 +37,7 @@ pub(in crate::worker) async fn load_catalog(
         accepted.iter().flat_map(|one| one.order.config.metadata_fields()).map(str::to_owned).collect();
     let source = Arc::clone(&app.source);
     let bytes = memory::for_catalog(config.worker.memory);
-    let rules = (config.timezone, config.source.max_bad_rows, bytes);
+    let rules = (config.timezone, config.sources.max_bad_rows, bytes);
     let needs = job.report.needs(&job.options);
     let started = Instant::now();
     let loaded = app.run_on_cpu(move || {
@@ -51,7 +51,8 @@ pub(in crate::worker) async fn load_catalog(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::checked::{CsvDialect, SourcePlace};
+    use crate::sources::configured::SourceConfig;
+    use crate::sources::files::{self, CsvDialect, FilesLocation};
     use crate::worker::open;
     use crate::worker::test_app::TestApp;
 
@@ -66,8 +67,9 @@ mod tests {
         assert_eq!(loaded.stats.scans.len(), 2, "course_batch and content");
         let mut app = test.app.clone();
         let mut elsewhere = Config::clone(&config);
-        elsewhere.source.place =
-            SourcePlace::Files { directory: test.directory.path().join("nowhere"), csv_dialect: CsvDialect::Rfc4180 };
+        let location = FilesLocation::Directory(test.directory.path().join("nowhere"));
+        let files = files::Config { location, dialects: CsvDialect::Rfc4180.into() };
+        elsewhere.sources.used[0].config = SourceConfig::Files(files);
         app.source = open::source(&elsewhere).unwrap();
         let Err(Outcome::Failed(error)) = load_catalog(&app, &config, &job, &accepted).await else { panic!() };
         assert!(error.detail.starts_with("table course_batch: "), "{}", error.detail);

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use arrow_array::builder::{ListBuilder, StringBuilder};
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
-use exhaust::config::checked::CsvDialect;
+use exhaust::sources::files::CsvDialect;
 use exhaust::sources::files::FilesSource;
 use exhaust::sources::{Bounds, Settings, Source as _, SourceError};
 use exhaust::tables::chunk::Texts;

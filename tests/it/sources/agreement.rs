@@ -1,6 +1,6 @@
 //! Tables of which every value reads, in every form.
 
-use exhaust::config::checked::CsvDialect;
+use exhaust::sources::files::CsvDialect;
 use exhaust::sources::{ScanStats, Source};
 use exhaust::tables::schema::Table;
 

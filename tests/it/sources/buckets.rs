@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
-use exhaust::config::checked::CsvDialect;
 use exhaust::objects::Bucket;
+use exhaust::sources::files::CsvDialect;
 use exhaust::sources::{Source, SourceError};
 use exhaust::tables::plan::Scan;
 use exhaust::tables::schema::{Column, Kind, Table};

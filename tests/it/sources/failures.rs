@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use exhaust::config::checked::{CsvDialect, MaxBadRows};
+use exhaust::config::checked::MaxBadRows;
+use exhaust::sources::files::CsvDialect;
 use exhaust::sources::{ScanStats, Source, SourceError};
 use exhaust::tables::plan::Scan;
 use exhaust::tables::schema::{Column, Kind, Table};

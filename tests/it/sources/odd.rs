@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use exhaust::config::checked::CsvDialect;
+use exhaust::sources::files::CsvDialect;
 use exhaust::sources::{ScanStats, Source};
 use exhaust::tables::schema::{Column, Kind, Table};
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arrow_array::builder::{Float64Builder, Int64Builder, MapBuilder, StringBuilder};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use exhaust::config::checked::CsvDialect;
+use exhaust::sources::files::CsvDialect;
 use exhaust::tables::schema::{Column, Kind, Table};
 use fastrand::Rng;
 use parquet::arrow::ArrowWriter;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use exhaust::config::checked::CsvDialect;
 use exhaust::sources::Source;
+use exhaust::sources::files::CsvDialect;
 use exhaust::tables::schema::{Column, Kind, Table};
 
 use super::read::read;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use exhaust::config::checked::CsvDialect;
+use exhaust::sources::files::CsvDialect;
 use exhaust::tables::schema::{Column, Kind, Table};
 use serde_json::Value;
 

@@ -39,7 +39,7 @@ pub struct ConfigErrors {
 }
 
 impl ConfigErrors {
-    pub(super) fn new(file: &Path, mut faults: Vec<Fault>) -> Self {
+    pub(crate) fn new(file: &Path, mut faults: Vec<Fault>) -> Self {
         faults.sort();
         faults.dedup();
         Self { file: file.to_owned(), faults }
@@ -83,29 +83,29 @@ impl fmt::Display for ConfigErrors {
 
 /// Gathers faults while everything else is still looked at.
 #[derive(Debug, Default)]
-pub(super) struct Faults(RefCell<Vec<Fault>>);
+pub(crate) struct Faults(RefCell<Vec<Fault>>);
 
 impl Faults {
-    pub(super) fn add(&self, place: &Place, what: impl Into<String>) {
+    pub(crate) fn add(&self, place: &Place, what: impl Into<String>) {
         self.add_meant(place, what, None);
     }
 
-    pub(super) fn add_meant(&self, place: &Place, what: impl Into<String>, meant: Option<String>) {
+    pub(crate) fn add_meant(&self, place: &Place, what: impl Into<String>, meant: Option<String>) {
         self.0.borrow_mut().push(Fault { place: place.clone(), what: what.into(), meant });
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.borrow().is_empty()
     }
 
-    pub(super) fn into_errors(self, file: &Path) -> ConfigErrors {
+    pub(crate) fn into_errors(self, file: &Path) -> ConfigErrors {
         ConfigErrors::new(file, self.0.into_inner())
     }
 }
 
 /// The candidate that `word` is probably a slip of the pen for: at most a third of its characters differ, letter case
 /// and the choice of `-` or `_` aside.
-pub(super) fn near_miss<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub(crate) fn near_miss<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let plain = |text: &str| text.to_lowercase().replace('-', "_");
     let word = plain(word);
     let most = (word.chars().count() / 3).max(1);
@@ -118,7 +118,7 @@ pub(super) fn near_miss<'a>(word: &str, candidates: impl IntoIterator<Item = &'a
 }
 
 /// The names, each in backticks, with commas between.
-pub(super) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 

@@ -37,7 +37,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Bytes, more than none: `2GiB`, `512MiB`, `1GB`, or a plain number.
-pub(super) fn parse_size(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     number_and_unit(text, SIZES).filter(|&bytes| bytes > 0 && bytes < u64::MAX).ok_or_else(|| {
         format!("is a whole number of bytes or one with a unit, as in \"2GiB\" or \"500MB\"; `{text}` is not")
     })

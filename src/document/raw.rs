@@ -1,26 +1,24 @@
 //! jobs.toml as written: a tree in which every key and value knows its place.
 //!
-//! Reads TOML, replaces `${NAME}` inside strings, and puts values from the environment into the tree. Not here: what
-//! any key means.
+//! Reads TOML and replaces `${NAME}` inside strings. Not here: what any key means.
 
 use std::collections::BTreeMap;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::environment::Environment;
 use super::errors::{Faults, Place};
 
 /// A value and where it is.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) place: Place,
-    pub(super) value: Value,
+pub(crate) struct Node {
+    pub(crate) place: Place,
+    pub(crate) value: Value,
 }
 
 /// A value as written.
 #[derive(Clone)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Text(String),
     /// From a variable: may stand for text, a number or a truth value, whichever its key takes.
     Loose(String),
@@ -36,7 +34,7 @@ pub(super) enum Value {
 }
 
 /// Keys with the places of their names.
-pub(super) type Table = BTreeMap<String, (Place, Node)>;
+pub(crate) type Table = BTreeMap<String, (Place, Node)>;
 
 /// The text of a value may be a secret.
 impl std::fmt::Debug for Value {
@@ -47,7 +45,7 @@ impl std::fmt::Debug for Value {
 
 impl Value {
     /// For messages: what this is.
-    pub(super) const fn kind(&self) -> &'static str {
+    pub(crate) const fn kind(&self) -> &'static str {
         match self {
             Self::Text(_) | Self::Loose(_) => "text",
             Self::Integer(_) => "a whole number",
@@ -62,8 +60,16 @@ impl Value {
 }
 
 impl Node {
+    /// The table that it is, if it is one.
+    pub(crate) const fn table(&self) -> Option<&Table> {
+        match &self.value {
+            Value::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+
     /// The same as JSON; a date becomes text.
-    pub(super) fn to_json(&self, faults: &Faults) -> serde_json::Value {
+    pub(crate) fn to_json(&self, faults: &Faults) -> serde_json::Value {
         use serde_json::Value as Json;
         match &self.value {
             Value::Text(text) | Value::Loose(text) | Value::Datetime(text) => Json::String(text.clone()),
@@ -90,11 +96,11 @@ impl Node {
 }
 
 /// Reads the file's text. Syntax errors are all listed, and alone: what else is in such a file cannot be said yet.
-pub(super) fn parse(text: &str, environment: &Environment, faults: &Faults) -> Table {
+pub(crate) fn parse(text: &str, replace: &Replace<'_>, faults: &Faults) -> Table {
     let lines = Lines::of(text);
     let (document, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
-        return table(document.get_ref(), &|span| lines.place(span), Some(environment), faults);
+        return table(document.get_ref(), &|span| lines.place(span), Some(replace), faults);
     }
     note_syntax_errors(text, &lines, errors, faults);
     Table::new()
@@ -125,7 +131,7 @@ fn note_syntax_errors(text: &str, lines: &Lines<'_>, mut errors: Vec<toml::de::E
 }
 
 /// Reads one value that a variable holds as in TOML. `${NAME}` is not replaced there: it comes from the environment.
-pub(super) fn parse_value(text: &str, place: &Place, faults: &Faults) -> Node {
+pub(crate) fn parse_value(text: &str, place: &Place, faults: &Faults) -> Node {
     let (value, errors) = DeValue::parse_recoverable(text);
     if errors.is_empty() {
         return node(&value, &|_| place.clone(), None, faults);
@@ -138,19 +144,22 @@ pub(super) fn parse_value(text: &str, place: &Place, faults: &Faults) -> Node {
 
 type Places<'a> = dyn Fn(usize) -> Place + 'a;
 
-fn table(raw: &DeTable<'_>, places: &Places<'_>, environment: Option<&Environment>, faults: &Faults) -> Table {
+/// A text with its `${NAME}` replaced, or what is wrong with them.
+pub(crate) type Replace<'a> = dyn Fn(&str) -> Result<String, String> + 'a;
+
+fn table(raw: &DeTable<'_>, places: &Places<'_>, replace: Option<&Replace<'_>>, faults: &Faults) -> Table {
     raw.iter()
         .map(|(key, value)| {
-            let entry = (places(key.span().start), node(value, places, environment, faults));
+            let entry = (places(key.span().start), node(value, places, replace, faults));
             (key.get_ref().clone().into_owned(), entry)
         })
         .collect()
 }
 
-fn node(raw: &Spanned<DeValue<'_>>, places: &Places<'_>, environment: Option<&Environment>, faults: &Faults) -> Node {
+fn node(raw: &Spanned<DeValue<'_>>, places: &Places<'_>, replace: Option<&Replace<'_>>, faults: &Faults) -> Node {
     let place = places(raw.span().start);
     let value = match raw.get_ref() {
-        DeValue::String(text) => match environment.map_or_else(|| Ok(text.to_string()), |env| env.replace(text)) {
+        DeValue::String(text) => match replace.map_or_else(|| Ok(text.to_string()), |replace| replace(text)) {
             Ok(text) => Value::Text(text),
             Err(what) => {
                 faults.add(&place, what);
@@ -161,10 +170,8 @@ fn node(raw: &Spanned<DeValue<'_>>, places: &Places<'_>, environment: Option<&En
         DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
         DeValue::Boolean(truth) => Value::Boolean(*truth),
         DeValue::Datetime(date) => Value::Datetime(date.to_string()),
-        DeValue::Array(items) => {
-            Value::List(items.iter().map(|item| node(item, places, environment, faults)).collect())
-        }
-        DeValue::Table(inner) => Value::Table(table(inner, places, environment, faults)),
+        DeValue::Array(items) => Value::List(items.iter().map(|item| node(item, places, replace, faults)).collect()),
+        DeValue::Table(inner) => Value::Table(table(inner, places, replace, faults)),
     };
     Node { place, value }
 }
@@ -197,7 +204,7 @@ impl<'a> Lines<'a> {
 }
 
 /// The place of a byte in a file that is not UTF-8.
-pub(super) fn place_of_byte(valid: &str) -> Place {
+pub(crate) fn place_of_byte(valid: &str) -> Place {
     Lines::of(valid).place(valid.len())
 }
 

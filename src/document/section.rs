@@ -1,96 +1,115 @@
-//! One table of the document read key by key: every fault is noted, and reading goes on with the default.
+//! One table of the document read key by key. Every fault is noted, and reading goes on.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use super::checked::Secret;
 use super::errors::{Faults, Place, listed, near_miss};
-use super::keys::{keys_of, unknown_key, written};
+use super::keys::Keys;
 use super::raw::{Node, Table, Value};
+use super::secret::Secret;
 use super::values::{parse_duration, parse_size};
 
+/// What variables that set a key begin with.
+pub(crate) const VARIABLES: &str = "EXHAUST__";
+
 /// A table of the document.
-pub(super) struct Section<'a> {
-    name: &'static str,
+pub(crate) struct Section<'a> {
+    keys: &'a Keys,
     /// Where the table itself is.
-    pub(super) place: Place,
+    pub(crate) place: Place,
     table: Option<&'a Table>,
-    pub(super) faults: &'a Faults,
+    pub(crate) faults: &'a Faults,
 }
 
 impl<'a> Section<'a> {
-    /// The document itself. Notes unknown keys.
-    pub(super) fn top(document: &'a Table, faults: &'a Faults) -> Self {
-        Self::of_table("", Place::File, Some(document), faults)
+    /// The document itself, which may have these keys.
+    pub(crate) const fn top(document: &'a Table, keys: &'a Keys, faults: &'a Faults) -> Self {
+        Self { keys, place: Place::File, table: Some(document), faults }
     }
 
-    /// A section inside this one; an empty one where it is absent or no table. `dotted` is its full name.
-    pub(super) fn section(&self, key: &'static str, dotted: &'static str) -> Section<'a> {
+    /// A section inside this one; an empty one where it is absent or no table.
+    pub(crate) fn section(&self, key: &str) -> Self {
         match self.node(key) {
-            None => Section::of_table(dotted, self.place.clone(), None, self.faults),
-            Some(node) => Section::of_node(dotted, node, self.faults),
+            None => Self { keys: self.inside(key), place: self.place.clone(), table: None, faults: self.faults },
+            Some(node) => Self::of_node(self.inside(key), node, self.faults),
         }
     }
 
     /// The sections of an array of tables (`[[job]]`).
-    pub(super) fn sections(&self, key: &'static str, dotted: &'static str) -> Vec<Section<'a>> {
+    pub(crate) fn sections(&self, key: &str) -> Vec<Self> {
+        let keys = self.inside(key);
         match self.node(key) {
             None => Vec::new(),
             Some(Node { value: Value::List(items), .. }) => {
-                items.iter().map(|item| Section::of_node(dotted, item, self.faults)).collect()
+                items.iter().map(|item| Self::of_node(keys, item, self.faults)).collect()
             }
             Some(Node { place, value: Value::Table(_) }) => {
-                self.faults.add(place, format!("there may be several, write {}", written(dotted)));
+                self.faults.add(place, format!("there may be several, write {}", keys.written()));
                 Vec::new()
             }
             Some(node) => {
-                self.wrong_type(key, &format!("tables, each under {}", written(dotted)), node);
+                self.wrong_type(key, &format!("tables, each under {}", keys.written()), node);
                 Vec::new()
             }
         }
     }
 
-    fn of_node(name: &'static str, node: &'a Node, faults: &'a Faults) -> Self {
+    fn of_node(keys: &'a Keys, node: &'a Node, faults: &'a Faults) -> Self {
         let table = match &node.value {
             Value::Table(table) => Some(table),
             Value::Faulty => None,
             other => {
-                faults.add(&node.place, format!("{} must be a table, this is {}", written(name), other.kind()));
+                faults.add(&node.place, format!("{} must be a table, this is {}", keys.written(), other.kind()));
                 None
             }
         };
-        Self::of_table(name, node.place.clone(), table, faults)
+        Self { keys, place: node.place.clone(), table, faults }
     }
 
-    fn of_table(name: &'static str, place: Place, table: Option<&'a Table>, faults: &'a Faults) -> Self {
-        for (key, (place, _)) in table.into_iter().flatten() {
-            if !keys_of(name).contains(&key.as_str()) {
-                let (what, meant) = unknown_key(name, key);
-                faults.add_meant(place, what, meant);
-            }
-        }
-        Self { name, place, table, faults }
+    /// How it is written in the file, for messages.
+    pub(crate) fn written(&self) -> &'a str {
+        self.keys.written()
     }
 
-    /// A key's value, as written.
-    pub(super) fn node(&self, key: &'static str) -> Option<&'a Node> {
-        debug_assert!(keys_of(self.name).contains(&key), "{key} is not in the list of keys");
+    /// The names that the document brings for this declaration.
+    pub(crate) fn named(&self, declared: &'static str) -> impl Iterator<Item = &'a str> + use<'a> {
+        let entries = self.keys.entries().iter().filter(move |entry| entry.key.name == declared);
+        entries.map(|entry| entry.name.as_ref())
+    }
+
+    /// The variable that sets a key.
+    pub(crate) fn variable(&self, key: &str) -> String {
+        format!("{VARIABLES}{}", self.keys.dotted(key).replace('.', "__").to_ascii_uppercase())
+    }
+
+    /// The keys of a table inside. One that is not declared has none, so that everything in it is unknown.
+    fn inside(&self, key: &str) -> &'a Keys {
+        static NONE: LazyLock<Keys> = LazyLock::new(|| Keys::of_document(&[]));
+        let inside = self.keys.entry(key).and_then(|entry| entry.inside.as_ref());
+        debug_assert!(inside.is_some(), "{key} is not declared as a table");
+        inside.unwrap_or(&NONE)
+    }
+
+    /// A key's value, as written, or its default.
+    pub(crate) fn node(&self, key: &str) -> Option<&'a Node> {
+        debug_assert!(self.keys.entry(key).is_some(), "{key} is not declared");
         self.table.and_then(|table| table.get(key)).map(|(_, node)| node)
     }
 
     /// Whether this table did not read at all, which is then among the faults.
-    pub(super) fn is_absent(&self) -> bool {
+    pub(crate) fn is_absent(&self) -> bool {
         self.table.is_none()
     }
 
     /// Notes that a key holds something else; nothing where what it holds did not read.
-    pub(super) fn wrong_type(&self, key: &str, expected: &str, node: &Node) {
+    pub(crate) fn wrong_type(&self, key: &str, expected: &str, node: &Node) {
         if !matches!(node.value, Value::Faulty) {
             self.faults.add(&node.place, format!("`{key}` must be {expected}, this is {}", node.value.kind()));
         }
     }
 
     /// Text, with its place.
-    pub(super) fn text(&self, key: &'static str) -> Option<(&'a str, &'a Place)> {
+    pub(crate) fn text(&self, key: &str) -> Option<(&'a str, &'a Place)> {
         let node = self.node(key)?;
         if let Value::Text(text) | Value::Loose(text) = &node.value {
             Some((text, &node.place))
@@ -101,15 +120,15 @@ impl<'a> Section<'a> {
     }
 
     /// Text that is not empty, with its place; a fault where the key is absent.
-    pub(super) fn required(&self, key: &'static str) -> Option<(&'a str, &'a Place)> {
+    pub(crate) fn required(&self, key: &str) -> Option<(&'a str, &'a Place)> {
         if self.node(key).is_none() && !self.is_absent() {
-            self.faults.add(&self.place, format!("{} needs `{key}`", written(self.name)));
+            self.faults.add(&self.place, format!("{} needs `{key}`", self.written()));
         }
         self.filled(key)
     }
 
     /// Text that is not empty, with its place.
-    pub(super) fn filled(&self, key: &'static str) -> Option<(&'a str, &'a Place)> {
+    pub(crate) fn filled(&self, key: &str) -> Option<(&'a str, &'a Place)> {
         let (text, place) = self.text(key)?;
         if text.is_empty() {
             self.faults.add(place, format!("`{key}` is empty"));
@@ -119,11 +138,11 @@ impl<'a> Section<'a> {
     }
 
     /// Text that must not be shown.
-    pub(super) fn secret(&self, key: &'static str) -> Option<Secret> {
+    pub(crate) fn secret(&self, key: &str) -> Option<Secret> {
         self.filled(key).map(|(text, _)| Secret::new(text.to_owned()))
     }
 
-    pub(super) fn boolean(&self, key: &'static str) -> Option<bool> {
+    pub(crate) fn boolean(&self, key: &str) -> Option<bool> {
         let node = self.node(key)?;
         match &node.value {
             Value::Boolean(truth) => return Some(*truth),
@@ -136,7 +155,7 @@ impl<'a> Section<'a> {
     }
 
     /// A whole number of at least `least`.
-    pub(super) fn number<T: TryFrom<i64>>(&self, key: &'static str, least: i64) -> Option<T> {
+    pub(crate) fn number<T: TryFrom<i64>>(&self, key: &str, least: i64) -> Option<T> {
         let node = self.node(key)?;
         let number = match &node.value {
             Value::Integer(number) => *number,
@@ -158,7 +177,7 @@ impl<'a> Section<'a> {
 
     /// A share, from 0 to 1.
     #[allow(clippy::cast_precision_loss, reason = "what is not exact in an f64 is far beyond 1")]
-    pub(super) fn share(&self, key: &'static str) -> Option<f64> {
+    pub(crate) fn share(&self, key: &str) -> Option<f64> {
         let node = self.node(key)?;
         let share = match &node.value {
             Value::Float(number) => Some(*number),
@@ -177,7 +196,7 @@ impl<'a> Section<'a> {
     }
 
     /// One of a closed set of words.
-    pub(super) fn one_of<T: Copy>(&self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
+    pub(crate) fn one_of<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Option<T> {
         let (text, place) = self.text(key)?;
         let chosen = choices.iter().find(|(name, _)| *name == text).map(|(_, choice)| *choice);
         if chosen.is_none() {
@@ -189,7 +208,7 @@ impl<'a> Section<'a> {
     }
 
     /// A length of time with its place, longer than nothing unless `zero` is allowed.
-    pub(super) fn duration(&self, key: &'static str, zero: bool) -> Option<(Duration, &'a Place)> {
+    pub(crate) fn duration(&self, key: &str, zero: bool) -> Option<(Duration, &'a Place)> {
         let (text, place) = self.unit_text(key, "a length of time such as \"30s\"")?;
         let read = parse_duration(text).and_then(|duration| {
             if duration.is_zero() && !zero { Err("must be longer than nothing".to_owned()) } else { Ok(duration) }
@@ -204,7 +223,7 @@ impl<'a> Section<'a> {
     }
 
     /// A length of time, or `off`.
-    pub(super) fn duration_or_off(&self, key: &'static str) -> Option<Duration> {
+    pub(crate) fn duration_or_off(&self, key: &str) -> Option<Duration> {
         if matches!(self.node(key)?.value, Value::Text(ref text) | Value::Loose(ref text) if text == "off") {
             return None;
         }
@@ -212,7 +231,7 @@ impl<'a> Section<'a> {
     }
 
     /// Bytes, more than none.
-    pub(super) fn size(&self, key: &'static str) -> Option<u64> {
+    pub(crate) fn size(&self, key: &str) -> Option<u64> {
         if matches!(self.node(key)?.value, Value::Integer(_)) {
             return self.number(key, 1);
         }
@@ -220,7 +239,7 @@ impl<'a> Section<'a> {
         parse_size(text).map_err(|what| self.faults.add(place, format!("`{key}` {what}"))).ok()
     }
 
-    fn unit_text(&self, key: &'static str, expected: &str) -> Option<(&'a str, &'a Place)> {
+    fn unit_text(&self, key: &str, expected: &str) -> Option<(&'a str, &'a Place)> {
         let node = self.node(key)?;
         if matches!(node.value, Value::Text(_) | Value::Loose(_)) {
             return self.text(key);
@@ -230,7 +249,7 @@ impl<'a> Section<'a> {
     }
 
     /// A list of texts that are not empty, with their places. `None`: absent or no list.
-    pub(super) fn texts(&self, key: &'static str) -> Option<Vec<(&'a str, &'a Place)>> {
+    pub(crate) fn texts(&self, key: &str) -> Option<Vec<(&'a str, &'a Place)>> {
         let node = self.node(key)?;
         let Value::List(items) = &node.value else {
             self.wrong_type(key, "a list of texts", node);
