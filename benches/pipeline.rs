@@ -23,10 +23,11 @@ use exhaust::sources::files::CsvDialect;
 use exhaust::sources::files::FilesSource;
 use exhaust::sources::{Settings, Source};
 use exhaust::tables::catalog::Catalog;
-use exhaust::tables::loaded::{Shared, SharedBuilder};
+use exhaust::tables::key_range::KeyRange;
+use exhaust::tables::loaded::LoadedBatches;
 use exhaust::tables::plan::Scan;
 use exhaust::tables::schema::Table;
-use exhaust::worker::load::{self, Bounds, Learners, Wish};
+use exhaust::worker::load::{self, Learners, LoadLimits, LoadRequest, Loaded};
 use exhaust::worker::stats::LoadStats;
 
 const MAX_BAD_ROWS: MaxBadRows = MaxBadRows { share: 0.001, at_least: 10 };
@@ -67,21 +68,22 @@ static PLATFORM: LazyLock<Platform> = LazyLock::new(|| {
 });
 
 impl Platform {
-    fn load(&self, report: &dyn Report) -> Shared {
+    fn load(&self, report: &dyn Report) -> LoadedBatches {
         let needs = report.needs(&self.options);
-        let (batches, options) = (&self.batches, &self.options);
-        let wish = Wish { batches, needs: &needs, options, timezone: TZ, learners: Learners::All };
-        let (catalog, mut stats) = (&self.catalog, LoadStats::default());
-        let bounds = Bounds { bytes: u64::MAX, weighed: &|_| (), agrees: None };
-        load::shared(&self.source, catalog, &wish, bounds, &mut stats).unwrap().unwrap()
+        let request = LoadRequest { batches: &self.batches, needs: &needs, timezone: TZ, learners: Learners::All };
+        let limits = LoadLimits { bytes: u64::MAX, weighed: &|_| (), agrees: None };
+        match load::batches(&self.source, &self.catalog, &request, limits, &mut LoadStats::default()).unwrap() {
+            Loaded::Batches(loaded) => *loaded,
+            Loaded::TooMuch(_) => unreachable!("there is no limit"),
+        }
     }
 
     /// The scan of a report's largest table.
     fn largest_scan(&self, report: &dyn Report) -> Scan {
         let needs = report.needs(&self.options);
-        let mut builder = SharedBuilder::new(Arc::clone(&self.catalog), &self.batches, &needs, &self.options, TZ);
         let large = |scan: &Scan| matches!(scan.table, Table::UserActivityAgg | Table::AssessmentAggregator);
-        std::iter::from_fn(|| builder.next_scan()).find(large).unwrap()
+        let plan = needs.plan(&self.catalog, &self.batches, &KeyRange::default());
+        plan.scans.into_iter().find(large).unwrap()
     }
 }
 
@@ -121,12 +123,12 @@ fn render_format(bencher: Bencher<'_, '_>, format: &str) {
 
 fn render_as(bencher: Bencher<'_, '_>, report: &str, format: &'static Format) {
     let report = find(report).unwrap();
-    let shared = PLATFORM.load(report);
+    let loaded = PLATFORM.load(report);
     let encoding = FileEncoding { format, compress: Compress::None };
     let render = || -> u64 {
         let one = |batch: &usize| {
             let mut rows = 0;
-            reports::generate(report, *batch, &shared, &PLATFORM.options, |mut table| {
+            reports::generate(report, *batch, &loaded, &PLATFORM.options, |mut table| {
                 rows += write_table(&mut table, encoding, CsvOptions::default(), &mut std::io::sink()).unwrap();
                 Ok::<(), ReportError>(())
             })

@@ -20,12 +20,13 @@ use crate::reports::{self, Counts, ReportError};
 use crate::requests::{Clock, RequestKey, SystemClock};
 use crate::sources::{Source, SourceError};
 use crate::tables::catalog::Catalog;
-use crate::tables::loaded::Shared;
-use crate::tables::plan::Scan;
+use crate::tables::key_range::KeyRange;
+use crate::tables::loaded::LoadedBatches;
+use crate::tables::plan::{Scan, ScanReach};
 use crate::tables::quality::Quality;
-use crate::worker::load::{self, Learners};
+use crate::worker::key_ranges::{LEAST, LargeBatch, LearnerRanges};
+use crate::worker::load::{self, Learners, LoadLimits, LoadRequest, Loaded};
 use crate::worker::stats::LoadStats;
-use crate::worker::stretches::{LEAST, Large, Stretches};
 use crate::worker::{GroupMetrics, memory, open, plan, verdict};
 
 /// Dry run of a request: which batches it means, what would be loaded, how many learners each report would list.
@@ -50,7 +51,8 @@ struct Explanation {
     job: String,
     batches: Vec<BatchLine>,
     selection: Selection,
-    scans: Vec<Scan>,
+    /// What is read: for the catalogue, then for the batches.
+    plan: Vec<Scan>,
     stats: LoadStats,
 }
 
@@ -117,6 +119,7 @@ fn explain(config: &Config, asked: &Asked, progress: &Progress) -> Result<Explan
     let mut stats = LoadStats::default();
     let metadata: BTreeSet<String> = order.config.metadata_fields().into_iter().map(str::to_owned).collect();
     let needs = job.report.needs(&job.options);
+    let mut plan = load::catalog_plan(&metadata, &needs, timezone).scans;
     progress.say("reading batches and contents");
     let rules = (timezone, config.sources.max_bad_rows, memory::for_catalog(config.worker.memory));
     let catalog = load::catalog(source.as_ref(), &metadata, &needs, rules, &mut stats)?;
@@ -129,8 +132,10 @@ fn explain(config: &Config, asked: &Asked, progress: &Progress) -> Result<Explan
     };
     let selection = resolve(&order.config, &catalog, &scope, &|batch| order.can_name(batch))
         .map_err(|error| Ended::Failed(error.to_string()))?;
+    plan.extend(needs.plan(&catalog, &selection.batches, &KeyRange::default()).scans);
+    let explanation = Explanation { job: job.id.clone(), batches: Vec::new(), plan, selection, stats };
     progress.say("reading the data of these batches");
-    count(source.as_ref(), &Arc::new(catalog), selection, job, config, stats)
+    count(source.as_ref(), &Arc::new(catalog), job, config, explanation)
 }
 
 /// Makes every report without writing it: only that tells how many learners are on it. What is too much to be loaded
@@ -138,13 +143,11 @@ fn explain(config: &Config, asked: &Asked, progress: &Progress) -> Result<Explan
 fn count(
     source: &dyn Source,
     catalog: &Arc<Catalog>,
-    selection: Selection,
     job: &Job,
     config: &Config,
-    stats: LoadStats,
+    mut explanation: Explanation,
 ) -> Result<Explanation, Ended> {
     let (needs, total) = (job.report.needs(&job.options), config.worker.memory.max(LEAST));
-    let mut explanation = Explanation { job: job.id.clone(), batches: Vec::new(), scans: Vec::new(), selection, stats };
     let mut lines = BTreeMap::new();
     // As the daemon judges them: broken batches are left out, and the request is judged by what was found of all of them.
     let (mut found, mut broken) = (Quality::default(), BTreeMap::new());
@@ -152,22 +155,23 @@ fn count(
         let about = &catalog.batches()[batch];
         BatchLine { id: about.id.clone(), course: about.course_id.clone(), counts }
     };
-    let made = |batch: usize, shared: &Shared| {
-        reports::generate(job.report, batch, shared, &job.options, |_| Ok::<(), ReportError>(()))
+    let made = |batch: usize, loaded: &LoadedBatches| {
+        reports::generate(job.report, batch, loaded, &job.options, |_| Ok::<(), ReportError>(()))
             .map_err(|error| Ended::Failed(error.to_string()))
     };
-    let (options, timezone) = (&job.options, config.timezone);
+    let timezone = config.timezone;
     let mut parts = VecDeque::from([(explanation.selection.batches.clone(), 0)]);
     while let Some((batches, weight)) = parts.pop_front() {
         if let ([batch], true) = (&batches[..], weight > total) {
             let (batch, metrics) = (*batch, GroupMetrics::default());
-            let large = Large { source, catalog, batch, needs: &needs, options, timezone, weight, bytes: total };
+            let large = LargeBatch { source, catalog, batch, needs: &needs, timezone, weight, bytes: total };
             let (mut counts, mut quality) = (Counts::default(), Quality::default());
-            Stretches::survey(large, &metrics)?.each(&mut |shared| {
-                counts.add(&made(batch, shared)?);
-                quality.add_range(&shared.quality(batch));
+            LearnerRanges::find(large, &metrics)?.each(&mut |loaded| {
+                counts.add(&made(batch, loaded)?);
+                quality.add_range(&loaded.quality(batch));
                 Ok::<(), Ended>(())
             })?;
+            quality.end_ranges();
             explanation.stats.merge(metrics.load_stats());
             found.add_batch(&quality);
             match verdict::broken(&quality) {
@@ -176,22 +180,22 @@ fn count(
             }
             continue;
         }
-        let wish = load::Wish { batches: &batches, needs: &needs, options, timezone, learners: Learners::All };
-        let bounds = load::Bounds { bytes: total, weighed: &|_| (), agrees: None };
+        let request = LoadRequest { batches: &batches, needs: &needs, timezone, learners: Learners::All };
+        let limits = LoadLimits { bytes: total, weighed: &|_| (), agrees: None };
         let mut stats = LoadStats::default();
-        match load::shared(source, catalog, &wish, bounds, &mut stats)? {
-            Ok(shared) => {
+        match load::batches(source, catalog, &request, limits, &mut stats)? {
+            Loaded::Batches(loaded) => {
                 explanation.stats.merge(stats);
                 for &batch in &batches {
-                    let quality = shared.quality(batch);
+                    let quality = loaded.quality(batch);
                     found.add_batch(&quality);
                     match verdict::broken(&quality) {
                         Some(error) => drop(broken.insert(batch, error)),
-                        None => drop(lines.insert(batch, line(batch, made(batch, &shared)?))),
+                        None => drop(lines.insert(batch, line(batch, made(batch, &loaded)?))),
                     }
                 }
             }
-            Err(heavy) => parts.extend(plan::lighter(batches.iter().copied(), &heavy, total)),
+            Loaded::TooMuch(weights) => parts.extend(plan::lighter(batches.iter().copied(), &weights, total)),
         }
     }
     if lines.is_empty()
@@ -203,7 +207,6 @@ fn count(
     let ids = broken.into_keys().map(|batch| catalog.batches()[batch].id.clone());
     explanation.selection.left_out.broken = ids.collect();
     explanation.batches = lines.into_values().collect();
-    explanation.scans = std::mem::take(&mut explanation.stats.scans);
     Ok(explanation)
 }
 
@@ -224,9 +227,9 @@ fn print(explanation: &Explanation) {
         .collect();
     outln!("{} would make {} files:\n", explanation.job, rows.len());
     outln!("{}", table(["BATCH", "COURSE", "ENROLLED", "LISTED"], &rows));
-    let scans: Vec<[String; 3]> = explanation.scans.iter().map(scan_line).collect();
+    let scans: Vec<[String; 4]> = explanation.plan.iter().map(scan_line).collect();
     outln!("loaded once:\n");
-    outln!("{}", table(["TABLE", "COLUMNS", "ONLY"], &scans));
+    outln!("{}", table(["TABLE", "COLUMNS", "ROWS", "LEARNERS"], &scans));
     let left_out = &explanation.selection.left_out;
     for (why, batches) in left_out.by_reason() {
         if !batches.is_empty() {
@@ -240,10 +243,26 @@ fn print(explanation: &Explanation) {
     }
 }
 
-fn scan_line(scan: &Scan) -> [String; 3] {
+fn scan_line(scan: &Scan) -> [String; 4] {
     let columns: Vec<&str> = scan.columns.iter().map(|column| column.name.as_ref()).collect();
-    let only = scan.only().map_or_else(String::new, |(column, keys)| format!("{} keys of {column}", keys.len()));
-    [scan.table.to_string(), columns.join(", "), only]
+    [scan.table.to_string(), columns.join(", "), reach(scan), learners(scan)]
+}
+
+/// Which rows of a table are read.
+fn reach(scan: &Scan) -> String {
+    match &scan.reach {
+        ScanReach::Everything => "all".to_owned(),
+        ScanReach::Keys { column, keys } => format!("{} keys of {column}", keys.len()),
+        ScanReach::Semi { column, of, .. } => format!("{column} of the {} kept", of.scan.table),
+    }
+}
+
+/// The learners whose rows are read.
+fn learners(scan: &Scan) -> String {
+    let range = scan.learner_range();
+    let after = range.after.iter().map(|id| format!("after {id}"));
+    let bounds: Vec<String> = after.chain(range.up_to.iter().map(|id| format!("up to {id}"))).collect();
+    if bounds.is_empty() { "all".to_owned() } else { bounds.join(", ") }
 }
 
 fn as_json(explanation: &Explanation) -> Value {
@@ -258,11 +277,17 @@ fn as_json(explanation: &Explanation) -> Value {
         })
         .collect();
     let left_out = &explanation.selection.left_out;
+    let scan = |scan: &Scan| {
+        let columns: Vec<&str> = scan.columns.iter().map(|column| column.name.as_ref()).collect();
+        json!({"table": scan.table.name(), "columns": columns, "rows": reach(scan), "learners": learners(scan)})
+    };
+    let plan: Vec<Value> = explanation.plan.iter().map(scan).collect();
     json!({
         "job": explanation.job,
         "batches": batches,
         "batches_left_out": BTreeMap::from(left_out.by_reason()),
-        "tables": explanation.scans.iter().map(|scan| scan.table.name()).collect::<Vec<_>>(),
+        "tables": explanation.plan.iter().map(|scan| scan.table.name()).collect::<Vec<_>>(),
+        "plan": plan,
         "odd_rows": explanation.stats.odd_rows,
     })
 }

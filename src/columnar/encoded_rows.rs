@@ -1,7 +1,6 @@
-//! What reports say about each learner, laid out once: lines of cells in the spelling of CSV, so that a learner who is
-//! listed in many batches is spelled once and then copied.
+//! Rows of cells in the spelling of CSV: a row that many tables have is encoded once and then copied.
 //!
-//! Formats other than CSV take a line apart again ([`Line::cells`]), and so does the guard against formulas where a line
+//! Formats other than CSV take a row apart again ([`EncodedRow::cells`]), and so does the guard against formulas where a row
 //! has something to guard. Not here: which columns there are.
 
 use std::borrow::Cow;
@@ -9,38 +8,38 @@ use std::ops::Range;
 
 use crate::columnar::spelling;
 
-/// EncodedRows of one piece: their numbers are the piece's place and 10 bits. A piece is a quarter of a megabyte: room that others
+/// Rows of one piece: their numbers are the piece's place and 10 bits. A piece is a quarter of a megabyte: room that others
 /// left is found again for it.
 pub const PIECE: usize = 1 << 10;
 
-/// How all lines are laid out.
+/// How all rows are laid out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
-    /// Cells of each line.
+    /// Cells of each row.
     pub cells: usize,
     /// Which of them everybody may see; those before and after are private.
     pub public: Range<usize>,
 }
 
-/// EncodedRows in memory.
+/// Encoded rows in memory, called by number.
 #[derive(Debug, Default)]
 pub struct RowBlock {
     layout: Layout,
     pieces: Vec<EncodedRows>,
 }
 
-/// EncodedRows one after the other, to be put into a block.
+/// Encoded rows one after the other, to be put into a block.
 #[derive(Debug, Default)]
 pub struct EncodedRows {
     layout: Layout,
     bytes: Vec<u8>,
     marks: Vec<Marks>,
-    /// The line under way: its cells so far, and its marks.
+    /// The row under way: its cells so far, and its marks.
     cells: usize,
     open: Marks,
 }
 
-/// Where a line ends and what it has. All places are counted in its piece.
+/// Where a row ends and what it has. All places are counted in its piece.
 #[derive(Clone, Copy, Debug, Default)]
 struct Marks {
     end: u32,
@@ -75,9 +74,9 @@ impl EncodedRows {
         self.bytes.len()
     }
 
-    /// Makes room for so many lines of so many bytes.
-    pub fn reserve(&mut self, lines: usize, bytes: usize) {
-        self.marks.reserve(lines);
+    /// Makes room for so many rows of so many bytes.
+    pub fn reserve(&mut self, rows: usize, bytes: usize) {
+        self.marks.reserve(rows);
         self.bytes.reserve(bytes);
     }
 
@@ -87,10 +86,10 @@ impl EncodedRows {
         self.bytes.shrink_to_fit();
     }
 
-    /// Appends the next cell; with the last one of its layout the line is complete.
+    /// Appends the next cell; with the last one of its layout the row is complete.
     ///
     /// # Panics
-    /// If the lines exceed 4 GiB.
+    /// If the rows exceed 4 GiB.
     pub fn push(&mut self, text: &str) {
         if self.cells > 0 {
             self.bytes.push(b',');
@@ -110,9 +109,9 @@ impl EncodedRows {
         }
     }
 
-    #[allow(clippy::expect_used, reason = "1,024 lines of 4 MiB each are no learners")]
+    #[allow(clippy::expect_used, reason = "1,024 rows of 4 MiB each are not to be expected")]
     fn place(&self) -> u32 {
-        u32::try_from(self.bytes.len()).expect("a piece of lines is under 4 GiB")
+        u32::try_from(self.bytes.len()).expect("a piece of rows is under 4 GiB")
     }
 
     fn append(&mut self, more: &Self) {
@@ -141,37 +140,37 @@ impl RowBlock {
         &self.layout
     }
 
-    /// Takes lines of the same layout, at most [`PIECE`]; returns the number of the first, the others follow.
+    /// Takes rows of the same layout, at most [`PIECE`]; returns the number of the first, the others follow.
     ///
     /// # Panics
     /// If they are more, or if there are more than 2^22 pieces.
-    pub fn append(&mut self, lines: EncodedRows) -> u32 {
-        assert!(lines.len() <= PIECE, "a piece of {} lines", lines.len());
+    pub fn append(&mut self, rows: EncodedRows) -> u32 {
+        assert!(rows.len() <= PIECE, "a piece of {} rows", rows.len());
         let fits = |piece: &&mut EncodedRows| {
-            piece.len() + lines.len() <= PIECE && u32::try_from(piece.bytes.len() + lines.bytes.len()).is_ok()
+            piece.len() + rows.len() <= PIECE && u32::try_from(piece.bytes.len() + rows.bytes.len()).is_ok()
         };
         let mut first = 0;
         if let Some(piece) = self.pieces.last_mut().filter(fits) {
             first = piece.len();
-            piece.append(&lines);
+            piece.append(&rows);
         } else {
-            self.pieces.push(lines);
+            self.pieces.push(rows);
         }
-        #[allow(clippy::expect_used, reason = "any two neighbouring pieces have 1,024 lines, together 2^31 of them")]
-        let number = u32::try_from((self.pieces.len() - 1) * PIECE + first).expect("fewer than 2^32 lines");
+        #[allow(clippy::expect_used, reason = "any two neighbouring pieces have 1,024 rows, together 2^31 of them")]
+        let number = u32::try_from((self.pieces.len() - 1) * PIECE + first).expect("fewer than 2^32 rows");
         number
     }
 
-    /// A line by its number.
+    /// A row by its number.
     ///
     /// # Panics
-    /// If there is no such line.
+    /// If there is no such row.
     #[must_use]
-    pub fn line(&self, number: u32) -> Line<'_> {
+    pub fn row(&self, number: u32) -> EncodedRow<'_> {
         let (piece, at) = (&self.pieces[number as usize / PIECE], number as usize % PIECE);
         let start = at.checked_sub(1).map_or(0, |before| piece.marks[before].end);
         let Marks { end, public, runs } = piece.marks[at];
-        Line {
+        EncodedRow {
             bytes: &piece.bytes[start as usize..end as usize],
             public: (public.0 - start) as usize..(public.1 - start) as usize,
             runs,
@@ -179,15 +178,15 @@ impl RowBlock {
         }
     }
 
-    /// Asks memory for lines that will be copied soon: learners of a batch lie all over the block, and waiting for all of
-    /// them together is shorter than for one after the other. First for the marks that say where they are.
+    /// Loads rows that will be copied soon into the cache: the rows of a table lie all over the block, and waiting for all of
+    /// them together is shorter than for one after the other. First the marks that say where they are.
     pub fn fetch(&self, numbers: &[u32]) {
         /// Memory comes in pieces of so many bytes.
         const CACHE_LINE: usize = 64;
         let mark = |number: &u32| self.pieces[*number as usize / PIECE].marks[*number as usize % PIECE].end;
         std::hint::black_box(numbers.iter().fold(0, |sum, number| sum ^ mark(number)));
         let touched = |number: &u32| -> u8 {
-            let bytes = self.line(*number).bytes;
+            let bytes = self.row(*number).bytes;
             bytes.iter().step_by(CACHE_LINE).chain(bytes.last()).fold(0, |sum, byte| sum ^ byte)
         };
         std::hint::black_box(numbers.iter().fold(0, |sum, number| sum ^ touched(number)));
@@ -196,14 +195,14 @@ impl RowBlock {
     /// Bytes of memory in use.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let piece = |lines: &EncodedRows| lines.bytes.capacity() + lines.marks.capacity() * size_of::<Marks>();
+        let piece = |rows: &EncodedRows| rows.bytes.capacity() + rows.marks.capacity() * size_of::<Marks>();
         self.pieces.iter().map(piece).sum()
     }
 }
 
-/// One line.
+/// One row.
 #[derive(Clone, Debug)]
-pub struct Line<'a> {
+pub struct EncodedRow<'a> {
     bytes: &'a [u8],
     public: Range<usize>,
     /// Whether one of its cells is to be guarded, since a spreadsheet might run it as a formula.
@@ -211,15 +210,15 @@ pub struct Line<'a> {
     layout: &'a Layout,
 }
 
-impl<'a> Line<'a> {
+impl<'a> EncodedRow<'a> {
     /// Bytes of its spelling: at least those of its texts.
     #[must_use]
-    #[allow(clippy::len_without_is_empty, reason = "a line is never asked whether it is empty")]
+    #[allow(clippy::len_without_is_empty, reason = "a row is never asked whether it is empty")]
     pub const fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Appends the line in the spelling of CSV, without guard; of a hidden one only the public cells.
+    /// Appends the row in the spelling of CSV, without guard; of a hidden one only the public cells.
     pub fn spell(&self, hidden: bool, out: &mut Vec<u8>) {
         if !hidden {
             out.extend_from_slice(self.bytes);
@@ -231,7 +230,7 @@ impl<'a> Line<'a> {
         out.extend(std::iter::repeat_n(b',', cells - public.end));
     }
 
-    /// The texts of its cells; those of a hidden line that are private are empty.
+    /// The texts of its cells; those of a hidden row that are private are empty.
     pub fn cells(&self, hidden: bool) -> impl Iterator<Item = Cow<'a, str>> {
         let public = self.layout.public.clone();
         let shown = move |(at, cell)| if hidden && !public.contains(&at) { Cow::Borrowed("") } else { cell };
@@ -243,33 +242,33 @@ impl<'a> Line<'a> {
 mod tests {
     use super::*;
 
-    fn lines(rows: &[[&str; 4]]) -> EncodedRows {
-        let mut lines = EncodedRows::new(&Layout { cells: 4, public: 1..3 });
-        rows.iter().flatten().for_each(|text| lines.push(text));
-        lines
+    fn rows(texts: &[[&str; 4]]) -> EncodedRows {
+        let mut rows = EncodedRows::new(&Layout { cells: 4, public: 1..3 });
+        texts.iter().flatten().for_each(|text| rows.push(text));
+        rows
     }
 
-    fn spelled(line: &Line<'_>, hidden: bool) -> String {
+    fn spelled(row: &EncodedRow<'_>, hidden: bool) -> String {
         let mut out = Vec::new();
-        line.spell(hidden, &mut out);
+        row.spell(hidden, &mut out);
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn lines_are_spelled_whole_or_without_what_is_private() {
         let mut block = RowBlock::new(Layout { cells: 4, public: 1..3 });
-        let first = block.append(lines(&[["a", "b,c", "", "d"]]));
-        let second = block.append(lines(&[["", "", "", ""], ["=1", "x", "y", "\"z\""]]));
+        let first = block.append(rows(&[["a", "b,c", "", "d"]]));
+        let second = block.append(rows(&[["", "", "", ""], ["=1", "x", "y", "\"z\""]]));
         assert_eq!((first, second), (0, 1));
         let expected = [("a,\"b,c\",,d", ",\"b,c\",,"), (",,,", ",,,"), ("=1,x,y,\"\"\"z\"\"\"", ",x,y,")];
         for (number, (whole, public)) in (0..).zip(expected) {
-            let line = block.line(number);
-            assert_eq!(spelled(&line, false), whole);
-            assert_eq!(spelled(&line, true), public);
-            assert_eq!(line.runs, number == 2);
+            let row = block.row(number);
+            assert_eq!(spelled(&row, false), whole);
+            assert_eq!(spelled(&row, true), public);
+            assert_eq!(row.runs, number == 2);
         }
-        assert_eq!(block.line(2).cells(false).collect::<Vec<_>>(), ["=1", "x", "y", "\"z\""]);
-        assert_eq!(block.line(0).cells(true).collect::<Vec<_>>(), ["", "b,c", "", ""]);
+        assert_eq!(block.row(2).cells(false).collect::<Vec<_>>(), ["=1", "x", "y", "\"z\""]);
+        assert_eq!(block.row(0).cells(true).collect::<Vec<_>>(), ["", "b,c", "", ""]);
     }
 
     #[test]
@@ -277,14 +276,14 @@ mod tests {
         let mut block = RowBlock::new(Layout { cells: 1, public: 0..1 });
         let mut expected = Vec::new();
         for piece in 0..5 {
-            let mut lines = EncodedRows::new(block.layout());
-            (0..700).for_each(|line| lines.push(&format!("{piece}-{line}")));
-            let first = block.append(lines);
+            let mut rows = EncodedRows::new(block.layout());
+            (0..700).for_each(|row| rows.push(&format!("{piece}-{row}")));
+            let first = block.append(rows);
             expected.push((first, format!("{piece}-0")));
             expected.push((first + 699, format!("{piece}-699")));
         }
         for (number, text) in expected {
-            assert_eq!(spelled(&block.line(number), false), text);
+            assert_eq!(spelled(&block.row(number), false), text);
         }
         assert!(block.memory() > 3_500 * size_of::<Marks>());
     }

@@ -2,16 +2,35 @@
 
 use std::borrow::Cow;
 
-use super::common::COMMON;
+use super::counts::NO_ATTEMPT;
 use super::headings::{Named, distinct};
-use super::roster::{Roster, enrolments};
-use super::{Needs, Options, Report, ReportError};
+use super::learner_columns::{
+    DISTRICT_NAME, EMAIL_ID, EXTERNAL_ID, MOBILE_NUMBER, ORGANISATION_NAME, SCHOOL_NAME, SCHOOL_UDISE_CODE, STATE_NAME,
+    USER_ID, USER_NAME,
+};
+use super::roster::Roster;
+use super::{Options, Report, ReportError};
 use crate::tables::finished::{TableColumn, Values};
-use crate::tables::loaded::attempts::{Attempts, Counted};
-use crate::tables::schema::{Column, Kind};
+use crate::tables::loaded::attempts::{self, Attempts, BatchAttempts, CountedAttempt};
+use crate::tables::loaded::learners::{self, LearnerColumn};
+use crate::tables::loaded::{Needs, enrolments};
 use crate::tables::scores::{Unreadable, per_cent};
 
 const TOTAL: &str = "Total Score";
+
+/// What is shown of each learner.
+static LEARNER: [LearnerColumn; 10] = [
+    EXTERNAL_ID,
+    USER_ID,
+    USER_NAME,
+    EMAIL_ID,
+    MOBILE_NUMBER,
+    ORGANISATION_NAME,
+    STATE_NAME,
+    DISTRICT_NAME,
+    SCHOOL_UDISE_CODE,
+    SCHOOL_NAME,
+];
 
 /// See the module.
 pub(super) struct Assessment;
@@ -25,29 +44,20 @@ impl Report for Assessment {
         "scores of a batch's learners in each of its assessments, and in total"
     }
 
-    fn needs(&self, _options: &Options) -> Needs {
+    fn needs(&self, options: &Options) -> Needs {
         Needs {
-            enrolments: enrolments(),
-            common: &COMMON[..COMMON_SHOWN],
-            attempts: vec![
-                Column::required("course_id", Kind::Text),
-                Column::key("batch_id"),
-                Column::key("user_id"),
-                Column::key("content_id"),
-                Column::key("attempt_id"),
-                Column::required("total_score", Kind::Decimal),
-                Column::required("total_max_score", Kind::Decimal),
-                Column::optional("grand_total", Kind::Text),
-                Column::optional("last_attempted_on", Kind::Instant),
+            tables: vec![
+                enrolments::need(&[]),
+                attempts::need(options.attempt, &options.assessment_content_types),
+                learners::need(&LEARNER),
             ],
-            ..Needs::default()
         }
     }
 
     fn columns<'a>(&self, roster: &mut Roster<'a>, _options: &Options) -> Result<Vec<TableColumn<'a>>, ReportError> {
-        let attempts = roster.shared().attempts(roster.slot());
+        let attempts = roster.rows_of::<Attempts>()?.of(roster.slot());
         roster.count_of_batch(|counts| counts.attempts_without_enrolment += attempts.of_others);
-        roster.keep_those_with_attempts(|row| !of_user(&attempts.rows, row.user()).is_empty());
+        roster.keep(NO_ATTEMPT, |row| !of_user(&attempts.rows, row.user()).is_empty());
 
         let assessments = assessments(roster, attempts);
         let scores = scores(roster, attempts, &assessments);
@@ -66,11 +76,8 @@ impl Report for Assessment {
     }
 }
 
-/// Block Name is not shown.
-const COMMON_SHOWN: usize = COMMON.len() - 1;
-
 /// What counts of a learner, among what counts of all in a batch, which is sorted by user.
-fn of_user(attempts: &[Counted], user: u32) -> &[Counted] {
+fn of_user(attempts: &[CountedAttempt], user: u32) -> &[CountedAttempt] {
     let first = attempts.partition_point(|attempt| attempt.user < user);
     let own = attempts[first..].iter().take_while(|attempt| attempt.user == user).count();
     &attempts[first..first + own]
@@ -78,7 +85,7 @@ fn of_user(attempts: &[Counted], user: u32) -> &[Counted] {
 
 /// The assessments with an attempt in the batch, whoever made it, as contents of the catalogue; ordered by name, then
 /// identifier.
-fn assessments(roster: &Roster<'_>, attempts: &Attempts) -> Vec<u32> {
+fn assessments(roster: &Roster<'_>, attempts: &BatchAttempts) -> Vec<u32> {
     let mut contents = attempts.contents.clone();
     contents.sort_by_key(|content| {
         let named = named(roster, *content);
@@ -88,12 +95,12 @@ fn assessments(roster: &Roster<'_>, attempts: &Attempts) -> Vec<u32> {
 }
 
 fn named<'a>(roster: &Roster<'a>, content: u32) -> Named<'a> {
-    let contents = roster.shared().catalog().contents();
+    let contents = roster.loaded().catalog().contents();
     Named { identifier: contents.identifier(content as usize), name: contents.name(content as usize) }
 }
 
 fn headings(roster: &Roster<'_>, assessments: &[u32]) -> Vec<String> {
-    let fixed: Vec<&str> = COMMON[..COMMON_SHOWN].iter().map(|column| column.heading).chain([TOTAL]).collect();
+    let fixed: Vec<&str> = LEARNER.iter().map(|column| column.heading).chain([TOTAL]).collect();
     let columns: Vec<Named<'_>> = assessments.iter().map(|content| named(roster, *content)).collect();
     distinct(&columns, &fixed)
 }
@@ -107,7 +114,7 @@ struct Scores {
     unreadable: u64,
 }
 
-fn scores(roster: &Roster<'_>, attempts: &Attempts, assessments: &[u32]) -> Scores {
+fn scores(roster: &Roster<'_>, attempts: &BatchAttempts, assessments: &[u32]) -> Scores {
     let mut by_content: Vec<(u32, usize)> = assessments.iter().copied().zip(0..).collect();
     by_content.sort_unstable();
     let rows = roster.rows();

@@ -2,14 +2,35 @@
 
 use std::borrow::Cow;
 
-use super::common::COMMON;
-use super::roster::{Roster, enrolments};
-use super::{Needs, Options, Report, ReportError};
+use super::learner_columns::{
+    BLOCK_NAME, DISTRICT_NAME, EMAIL_ID, EXTERNAL_ID, MOBILE_NUMBER, ORGANISATION_NAME, SCHOOL_NAME, SCHOOL_UDISE_CODE,
+    STATE_NAME, USER_ID, USER_NAME,
+};
+use super::roster::Roster;
+use super::{Options, Report, ReportError};
 use crate::tables::dates;
 use crate::tables::finished::{TableColumn, Values};
-use crate::tables::loaded::activity::Progress;
-use crate::tables::loaded::enrolments::Enrolment;
-use crate::tables::schema::{Column, Kind};
+use crate::tables::loaded::activity::{self, Activity, Progress};
+use crate::tables::loaded::enrolled::Enrolment;
+use crate::tables::loaded::hierarchy::{self, Modules};
+use crate::tables::loaded::learners::{self, LearnerColumn};
+use crate::tables::loaded::{Needs, TableNeed, enrolments};
+use crate::tables::schema::{Table, content, user_enrolments};
+
+/// What is shown of each learner.
+static LEARNER: [LearnerColumn; 11] = [
+    EXTERNAL_ID,
+    USER_ID,
+    USER_NAME,
+    EMAIL_ID,
+    MOBILE_NUMBER,
+    ORGANISATION_NAME,
+    STATE_NAME,
+    DISTRICT_NAME,
+    SCHOOL_UDISE_CODE,
+    SCHOOL_NAME,
+    BLOCK_NAME,
+];
 
 /// See the module.
 pub(super) struct Course;
@@ -24,43 +45,37 @@ impl Report for Course {
     }
 
     fn needs(&self, _options: &Options) -> Needs {
+        let enrolments = [
+            user_enrolments::ENROLLEDDATE.optional(),
+            user_enrolments::COMPLETEDON.optional(),
+            user_enrolments::CERTIFICATES.optional(),
+            user_enrolments::ISSUED_CERTIFICATES.optional(),
+        ];
         Needs {
-            content: vec![Column::required("leafNodesCount", Kind::Count)],
-            enrolments: [
-                enrolments(),
-                vec![
-                    Column::optional("enrolleddate", Kind::Instant),
-                    Column::optional("completedon", Kind::Instant),
-                    Column::optional("certificates", Kind::Entries),
-                    Column::optional("issued_certificates", Kind::Entries),
-                ],
-            ]
-            .concat(),
-            common: &COMMON,
-            activity: vec![
-                Column::key("activity_id"),
-                Column::key("user_id"),
-                Column::key("context_id"),
-                Column::required("agg", Kind::CompletedCount),
-                Column::optional("agg_last_updated", Kind::LastUpdated),
+            tables: vec![
+                TableNeed::of_catalog(Table::Content, vec![content::LEAF_NODES_COUNT.required()]),
+                enrolments::need(&enrolments),
+                hierarchy::need(),
+                activity::need(),
+                learners::need(&LEARNER),
             ],
-            attempts: Vec::new(),
-            hierarchy: vec![Column::key("identifier"), Column::required("hierarchy", Kind::Text)],
         }
     }
 
     fn columns<'a>(&self, roster: &mut Roster<'a>, _options: &Options) -> Result<Vec<TableColumn<'a>>, ReportError> {
-        let modules = roster.shared().modules(roster.course());
+        let activity: &Activity = roster.rows_of()?;
+        let modules = roster.rows_of::<Modules>()?.of(roster.course());
         let course = &roster.batch().course_id;
         let mut counted = vec![Counted {
-            activity: roster.shared().activity_number(course),
-            leaf_nodes: roster.shared().catalog().contents().leaf_nodes(roster.course()),
+            activity: activity.number(course),
+            leaf_nodes: roster.loaded().catalog().contents().leaf_nodes(roster.course()),
         }];
-        counted.extend(modules.iter().map(|module| Counted {
-            activity: roster.shared().activity_number(&module.identifier),
-            leaf_nodes: module.leaf_nodes,
-        }));
-        let mut progress = progress(roster, &counted).into_iter().map(Values::Int);
+        counted.extend(
+            modules
+                .iter()
+                .map(|module| Counted { activity: activity.number(&module.identifier), leaf_nodes: module.leaf_nodes }),
+        );
+        let mut progress = progress(roster, activity.of(roster.slot()), &counted).into_iter().map(Values::Int);
         let own = |heading: &'static str, values| TableColumn { heading: heading.into(), from_data: false, values };
         let mut columns =
             vec![own("Enrolment Date", days(roster, Enrolment::enrolled)), own("Course ID", Values::Constant(course))];
@@ -84,13 +99,12 @@ struct Counted {
 }
 
 /// A column of per cents for each. Roster and activity are both in the order of users, so one walk through both does.
-fn progress(roster: &Roster<'_>, counted: &[Counted]) -> Vec<Vec<Option<i64>>> {
+fn progress(roster: &Roster<'_>, all: &[Progress], counted: &[Counted]) -> Vec<Vec<Option<i64>>> {
     let rows = roster.rows();
     let mut cells = vec![vec![None; rows.len()]; counted.len()];
     let mut columns: Vec<(u32, usize)> =
         counted.iter().enumerate().filter_map(|(at, counted)| Some((counted.activity?, at))).collect();
     columns.sort_unstable();
-    let all = roster.shared().activity(roster.slot());
     let before = rows.first().map_or(0, |first| all.partition_point(|activity| activity.user < first.user()));
     let mut activity = &all[before..];
     for (at, row) in rows.iter().enumerate() {
@@ -121,7 +135,7 @@ fn per_cent(completed: Option<i64>, leaf_nodes: Option<i64>) -> Option<i64> {
 }
 
 fn days(roster: &Roster<'_>, instant: impl Fn(&Enrolment) -> Option<i64>) -> Values<'static> {
-    let tz = roster.shared().timezone();
+    let tz = roster.loaded().timezone();
     Values::Date(roster.rows().iter().map(|row| instant(row).and_then(|instant| dates::day(instant, tz))).collect())
 }
 

@@ -1,17 +1,18 @@
-//! From filters to batches, and from (batch, shared data) to one table. Pure: no I/O, no clock, no async.
+//! From filters to batches, and from (batch, loaded data) to one table. Pure: no I/O, no clock, no async.
 //!
 //! The template: a request's [`JobConfig`](job_config::JobConfig) is [resolved](filters::resolve) over the
 //! [`Catalog`](crate::tables::catalog::Catalog) to batches; what their reports need is loaded once, for all requests of a group, into
-//! [`Shared`]; then [`generate`] makes one table per batch. A report is one file that says what it loads and
+//! [`LoadedBatches`]; then [`generate`] makes one table per batch. A report is one file that says what it loads and
 //! how a batch becomes a table, and one line in [`registry`]: see `docs/adding-a-report.md`.
 
 mod assessment;
-pub mod common;
 mod content_filter;
+mod counts;
 mod course;
 pub mod filters;
 mod headings;
 pub mod job_config;
+mod learner_columns;
 pub mod roster;
 #[cfg(test)]
 pub(crate) mod test_meaning;
@@ -20,11 +21,10 @@ pub(crate) mod test_tables;
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
-use crate::tables::loaded::Shared;
-use crate::tables::schema::{Column, Table};
-use common::Common;
+use crate::tables::finished::{Finished, TableColumn};
+pub use crate::tables::loaded::attempts::Attempt;
+use crate::tables::loaded::{LoadedBatches, Needs};
+pub use counts::Counts;
 
 /// Every report there is, one line each.
 #[rustfmt::skip]
@@ -41,16 +41,17 @@ pub trait Report: Send + Sync {
     /// What it shows, in one line, for `--help` and the documents.
     fn about(&self) -> &'static str;
 
-    /// The columns to load of each table.
+    /// Which tables to load, which columns of each, and how rows are reached. Every report needs `user_enrolments` and
+    /// `user`: they say who is listed.
     fn needs(&self, options: &Options) -> Needs;
 
-    /// The columns after the shared ones, from the batch's roster, or from a piece of it: which columns there are must not
+    /// The columns after those about the learner, from the batch's roster, or from a piece of it: which columns there are must not
     /// depend on who is on it. A learner who is not to be listed is taken off the roster first.
     fn columns<'a>(
         &self,
         roster: &mut roster::Roster<'a>,
         options: &Options,
-    ) -> Result<Vec<crate::tables::finished::TableColumn<'a>>, ReportError>;
+    ) -> Result<Vec<TableColumn<'a>>, ReportError>;
 }
 
 /// Reports are told apart by their names.
@@ -80,11 +81,11 @@ pub const PIECE_ROWS: usize = 1 << 16;
 pub fn generate<E: From<ReportError>>(
     report: &dyn Report,
     batch: usize,
-    shared: &Shared,
+    loaded: &LoadedBatches,
     options: &Options,
-    take: impl FnMut(&crate::tables::finished::Finished<'_>) -> Result<(), E>,
+    take: impl FnMut(&Finished<'_>) -> Result<(), E>,
 ) -> Result<Counts, E> {
-    generate_by(PIECE_ROWS, report, batch, shared, options, take)
+    generate_by(PIECE_ROWS, report, batch, loaded, options, take)
 }
 
 /// The same in pieces of so many rows.
@@ -92,13 +93,13 @@ fn generate_by<E: From<ReportError>>(
     rows: usize,
     report: &dyn Report,
     batch: usize,
-    shared: &Shared,
+    loaded: &LoadedBatches,
     options: &Options,
-    mut take: impl FnMut(&crate::tables::finished::Finished<'_>) -> Result<(), E>,
+    mut take: impl FnMut(&Finished<'_>) -> Result<(), E>,
 ) -> Result<Counts, E> {
     let mut all = Counts::default();
-    for piece in roster::pieces(batch, shared, rows) {
-        let mut roster = roster::Roster::of(batch, piece, shared, options)?;
+    for piece in roster::pieces(batch, loaded, rows) {
+        let mut roster = roster::Roster::of(batch, piece, loaded, options)?;
         let columns = report.columns(&mut roster, options)?;
         let (table, counts) = roster.finish(columns)?;
         take(&table)?;
@@ -125,88 +126,6 @@ pub fn names() -> Vec<&'static str> {
     registry().iter().map(|report| report.name()).collect()
 }
 
-/// What a report loads, table by table; an empty list: the table is not needed. Columns stand in the order of the
-/// table, since of rows with one key the greatest in that order is used.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
-    /// Of `content`, beside what the catalogue always reads.
-    pub content: Vec<Column>,
-    /// Of `user_enrolments`.
-    pub enrolments: Vec<Column>,
-    /// The shared columns to show, which say what is needed of `user`. None: that table is not read.
-    pub common: &'static [Common],
-    /// Of `user_activity_agg`.
-    pub activity: Vec<Column>,
-    /// Of `assessment_aggregator`.
-    pub attempts: Vec<Column>,
-    /// Of `content_hierarchy`.
-    pub hierarchy: Vec<Column>,
-}
-
-impl Needs {
-    /// The tables that are read: those of the catalogue, and whatever columns are needed of.
-    #[must_use]
-    pub fn tables(&self) -> Vec<Table> {
-        let others = [
-            (Table::UserEnrolments, self.enrolments.is_empty()),
-            (Table::ContentHierarchy, self.hierarchy.is_empty()),
-            (Table::UserActivityAgg, self.activity.is_empty()),
-            (Table::AssessmentAggregator, self.attempts.is_empty()),
-            (Table::User, self.common.is_empty()),
-        ];
-        let read = others.into_iter().filter(|(_, nothing)| !nothing).map(|(table, _)| table);
-        [Table::CourseBatch, Table::Content].into_iter().chain(read).collect()
-    }
-}
-
-/// What became of a batch's enrolments: `enrolled` = `rows` + everything from `other_course` to `no_attempt`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
-    /// Rows written.
-    pub rows: u64,
-    /// Usable enrolments of the batch.
-    pub enrolled: u64,
-    /// Left out: the enrolment names another course than the batch.
-    pub other_course: u64,
-    /// Left out: not active.
-    pub inactive: u64,
-    /// Left out: nobody of this id in `user`.
-    pub no_user: u64,
-    /// Left out: a further row for a learner who has one.
-    pub duplicate: u64,
-    /// Left out: the learner has no attempt that counts.
-    pub no_attempt: u64,
-    /// Attempts that count, of people without an enrolment that passes.
-    pub attempts_without_enrolment: u64,
-    /// Scores that were read for a cell.
-    pub readable_scores: u64,
-    /// Cells that are empty because the score in them does not read.
-    pub unreadable_scores: u64,
-}
-
-impl Counts {
-    /// Adds another batch's counts to these.
-    pub fn add(&mut self, other: &Self) {
-        self.rows += other.rows;
-        self.enrolled += other.enrolled;
-        self.other_course += other.other_course;
-        self.inactive += other.inactive;
-        self.no_user += other.no_user;
-        self.duplicate += other.duplicate;
-        self.no_attempt += other.no_attempt;
-        self.attempts_without_enrolment += other.attempts_without_enrolment;
-        self.readable_scores += other.readable_scores;
-        self.unreadable_scores += other.unreadable_scores;
-    }
-
-    /// Whether every enrolment is a row or left out for one named reason.
-    #[must_use]
-    pub const fn reconciled(&self) -> bool {
-        let left_out = self.other_course + self.inactive + self.no_user + self.duplicate + self.no_attempt;
-        self.enrolled == self.rows + left_out
-    }
-}
-
 /// Why a batch has no report. None of these passes by waiting.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReportError {
@@ -223,6 +142,14 @@ pub enum ReportError {
         batch: String,
         /// The course's id.
         course: String,
+    },
+    /// A table that the report asks for is not among its needs: a defect of the report.
+    #[error("batch {batch}: the report needs {rows} and has not asked for it")]
+    NotNeeded {
+        /// The batch's id.
+        batch: String,
+        /// What was asked for.
+        rows: &'static str,
     },
     /// Rows in and rows out differ: a defect of a report, never written to a file.
     #[error("batch {batch}: rows do not add up: {counts:?}")]
@@ -283,15 +210,6 @@ impl Default for Options {
     }
 }
 
-/// Which attempt at an assessment counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Attempt {
-    /// The one with the best score.
-    Best,
-    /// The latest one.
-    Latest,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,29 +229,5 @@ mod tests {
             assert!(document.contains(&format!("| `{}` | {} |", report.name(), report.about())), "{}", report.name());
             assert!(document.contains(&format!("\n## {}\n", report.name())), "{}", report.name());
         }
-    }
-
-    #[test]
-    fn counts_add_up_and_are_checked() {
-        let one = Counts {
-            rows: 1,
-            enrolled: 21,
-            other_course: 2,
-            inactive: 3,
-            no_user: 4,
-            duplicate: 5,
-            no_attempt: 6,
-            attempts_without_enrolment: 7,
-            readable_scores: 9,
-            unreadable_scores: 8,
-        };
-        assert!(one.reconciled());
-        let mut two = one;
-        two.add(&one);
-        assert_eq!((two.rows, two.enrolled, two.no_attempt), (2, 42, 12));
-        assert_eq!((two.attempts_without_enrolment, two.readable_scores, two.unreadable_scores), (14, 18, 16));
-        assert!(two.reconciled());
-        two.rows -= 1;
-        assert!(!two.reconciled());
     }
 }

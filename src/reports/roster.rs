@@ -1,4 +1,4 @@
-//! Who is listed in a batch's report, and the columns that all reports share: the template's part of a table.
+//! Who is listed in a batch's report, and the columns about the learner: the template's part of a table.
 //!
 //! An enrolment is left out for one reason, in this order: it names another course, it is not active, nobody of its id
 //! is in `user`, the learner has a greater row. Here too: the privacy rule, and the check that rows in and rows out
@@ -9,30 +9,25 @@ use std::ops::Range;
 
 use hashbrown::HashSet;
 
+use super::counts::{DUPLICATE, INACTIVE, NO_USER, OTHER_COURSE};
 use super::{Counts, Options, ReportError};
 use crate::tables::catalog::Batch;
 use crate::tables::finished::{Finished, Listed, TableColumn, Values};
-use crate::tables::loaded::Shared;
-use crate::tables::loaded::enrolments::Enrolment;
-use crate::tables::schema::{Column, Kind};
-
-/// What every roster needs of `user_enrolments`. A report may append `enrolleddate`, `completedon`, `certificates`
-/// and `issued_certificates`.
-#[must_use]
-pub fn enrolments() -> Vec<Column> {
-    vec![Column::key("batchid"), Column::key("userid"), Column::key("courseid"), Column::required("active", Kind::Bool)]
-}
+use crate::tables::loaded::enrolled::Enrolment;
+use crate::tables::loaded::learners::Learners;
+use crate::tables::loaded::{LoadedBatches, LoadedRows};
 
 /// The pieces of so many rows of a batch's roster, in order; one at least.
-pub(super) fn pieces(batch: usize, shared: &Shared, rows: usize) -> impl Iterator<Item = Range<usize>> {
-    let all = shared.listed(batch);
+pub(super) fn pieces(batch: usize, loaded: &LoadedBatches, rows: usize) -> impl Iterator<Item = Range<usize>> {
+    let all = loaded.listed(batch);
     (0..all.div_ceil(rows).max(1)).map(move |piece| piece * rows..all.min((piece + 1) * rows))
 }
 
 /// Who is listed in a piece of a batch's report, in the order of user ids.
 #[derive(Debug)]
 pub struct Roster<'a> {
-    shared: &'a Shared,
+    loaded: &'a LoadedBatches,
+    learners: &'a Learners,
     batch: &'a Batch,
     course: usize,
     slot: usize,
@@ -48,31 +43,28 @@ impl<'a> Roster<'a> {
     pub(super) fn of(
         batch: usize,
         piece: Range<usize>,
-        shared: &'a Shared,
+        loaded: &'a LoadedBatches,
         options: &Options,
     ) -> Result<Self, ReportError> {
         let not_loaded = || ReportError::NotLoaded {
-            batch: shared.catalog().batches().get(batch).map_or_else(|| batch.to_string(), |batch| batch.id.clone()),
+            batch: loaded.catalog().batches().get(batch).map_or_else(|| batch.to_string(), |batch| batch.id.clone()),
         };
-        let (batch, slot) = shared.batch(batch).ok_or_else(not_loaded)?;
+        let (batch, slot) = loaded.batch(batch).ok_or_else(not_loaded)?;
         let no_course = || ReportError::NoCourse { batch: batch.id.clone(), course: batch.course_id.clone() };
-        let enrolled = shared.enrolled(slot);
+        let enrolled = loaded.enrolled(slot);
         let is_first = piece.start == 0;
-        let counts = if is_first {
-            Counts {
-                // Those of further pieces are counted there.
-                enrolled: enrolled.all.saturating_sub((enrolled.rows.len() - piece.end) as u64),
-                other_course: enrolled.other_course,
-                inactive: enrolled.inactive,
-                no_user: enrolled.no_user,
-                duplicate: enrolled.duplicate,
-                ..Counts::default()
-            }
-        } else {
-            Counts { enrolled: piece.len() as u64, ..Counts::default() }
-        };
+        let mut counts = Counts { enrolled: piece.len() as u64, ..Counts::default() };
+        if is_first {
+            // Those of further pieces are counted there.
+            counts.enrolled = enrolled.all.saturating_sub((enrolled.rows.len() - piece.end) as u64);
+            counts.leave_out(OTHER_COURSE, enrolled.other_course);
+            counts.leave_out(INACTIVE, enrolled.inactive);
+            counts.leave_out(NO_USER, enrolled.no_user);
+            counts.leave_out(DUPLICATE, enrolled.duplicate);
+        }
         Ok(Self {
-            shared,
+            learners: rows_of(loaded, batch)?,
+            loaded,
             batch,
             course: batch.course.ok_or_else(no_course)?,
             slot,
@@ -97,8 +89,16 @@ impl<'a> Roster<'a> {
 
     /// What was loaded.
     #[must_use]
-    pub const fn shared(&self) -> &'a Shared {
-        self.shared
+    pub const fn loaded(&self) -> &'a LoadedBatches {
+        self.loaded
+    }
+
+    /// What was loaded of a table, by its type.
+    ///
+    /// # Errors
+    /// The report does not need that table: a defect of it.
+    pub fn rows_of<R: LoadedRows>(&self) -> Result<&'a R, ReportError> {
+        rows_of(self.loaded, self.batch)
     }
 
     /// Where the batch's rows are in what was loaded.
@@ -123,23 +123,22 @@ impl<'a> Roster<'a> {
         &mut self.counts
     }
 
-    /// Takes everybody off who has no attempt that counts.
-    pub(super) fn keep_those_with_attempts(&mut self, has: impl Fn(&Enrolment) -> bool) {
-        let kept: Vec<Enrolment> = self.rows.iter().filter(|row| has(row)).copied().collect();
-        self.counts.no_attempt += (self.rows.len() - kept.len()) as u64;
+    /// Leaves those on the roster for whom `is_listed` holds; the others are counted under the reason.
+    pub(super) fn keep(&mut self, reason: &'static str, is_listed: impl Fn(&Enrolment) -> bool) {
+        let kept: Vec<Enrolment> = self.rows.iter().filter(|row| is_listed(row)).copied().collect();
+        self.counts.leave_out(reason, (self.rows.len() - kept.len()) as u64);
         self.rows = Cow::Owned(kept);
     }
 
-    /// The shared columns for those who are listed. `None`: the report shows none.
+    /// The columns about the learner, for those who are listed. `None`: the report shows none.
     fn listed(&self) -> Option<Listed<'a>> {
-        let learners = self.shared.learners();
-        let headings: Vec<&str> = learners.common().iter().map(|column| column.heading).collect();
+        let headings: Vec<&str> = self.learners.shown().iter().map(|column| column.heading).collect();
         // Everybody on the roster has a row in `user`.
-        let line = |row: &Enrolment| learners.line(row.user()).unwrap_or_default();
-        let keys = || self.rows.iter().map(line).collect();
+        let row = |row: &Enrolment| self.learners.row(row.user()).unwrap_or_default();
+        let keys = || self.rows.iter().map(row).collect();
         (!headings.is_empty()).then(|| Listed {
             headings,
-            lines: learners.lines(),
+            lines: self.learners.rows(),
             keys: keys(),
             hidden: self.hidden(),
         })
@@ -150,9 +149,9 @@ impl<'a> Roster<'a> {
         if !self.privacy {
             return None;
         }
-        let learners = self.shared.learners();
-        let own = learners.channel_number(self.shared.catalog().contents().channel(self.course));
-        Some(self.rows.iter().map(|row| own.is_none() || own != Some(learners.channel(row.user()))).collect())
+        let own = self.learners.channel_number(self.loaded.catalog().contents().channel(self.course));
+        let channel = |row: &Enrolment| self.learners.channel(row.user());
+        Some(self.rows.iter().map(|row| own.is_none() || own != Some(channel(row))).collect())
     }
 
     /// The table, once every enrolment is accounted for and the columns fit.
@@ -177,6 +176,12 @@ impl<'a> Roster<'a> {
         }
         Ok((Finished { rows, listed, columns }, self.counts))
     }
+}
+
+/// What was loaded of a table, by its type.
+fn rows_of<'a, R: LoadedRows>(loaded: &'a LoadedBatches, batch: &Batch) -> Result<&'a R, ReportError> {
+    let not_needed = || ReportError::NotNeeded { batch: batch.id.clone(), rows: std::any::type_name::<R>() };
+    loaded.rows().ok_or_else(not_needed)
 }
 
 /// How many cells a column has; `None`: as many as there are rows.

@@ -1,6 +1,6 @@
 //! Small tables written as text, for tests: turned into the chunks that a source would deliver.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::tables::chunk::Chunk;
 use crate::tables::dates::parse_instant;
 use crate::tables::decimal::Decimal;
 use crate::tables::finished::Finished;
-use crate::tables::loaded::{Shared, SharedBuilder};
+use crate::tables::loaded::{LoadedBatches, Loading};
 use crate::tables::plan::Scan;
 use crate::tables::schema::{Column, Kind, Table};
 
@@ -61,7 +61,7 @@ impl Tables {
         self
     }
 
-    /// Every so-manieth row of each table.
+    /// Every `of`th row of each table, from row `part` on.
     pub(crate) fn part(&self, part: usize, of: usize) -> Self {
         let rows = |rows: &Vec<Row>| rows.iter().skip(part).step_by(of).cloned().collect();
         Self(self.0.iter().map(|(table, all)| (*table, rows(all))).collect())
@@ -85,21 +85,21 @@ impl Tables {
     pub(crate) fn catalog(&self, config: &JobConfig, feed: Feed) -> Catalog {
         let metadata: BTreeSet<String> = config.metadata_fields().into_iter().map(str::to_owned).collect();
         let builder = CatalogBuilder::new(&metadata, TZ);
-        for scan in builder.scans() {
+        for scan in builder.plan().scans {
             self.read(&scan, feed, |table, chunk| builder.take(table, chunk));
         }
         builder.finish()
     }
 
-    pub(crate) fn shared(
+    pub(crate) fn loaded(
         &self,
         catalog: Catalog,
         batches: &[usize],
         report: &dyn Report,
         options: &Options,
         feed: Feed,
-    ) -> Shared {
-        let mut builder = SharedBuilder::new(Arc::new(catalog), batches, &report.needs(options), options, TZ);
+    ) -> LoadedBatches {
+        let mut builder = Loading::new(Arc::new(catalog), batches, &report.needs(options), TZ);
         while let Some(scan) = builder.next_scan() {
             self.read(&scan, feed, |_, chunk| builder.take(chunk));
         }
@@ -131,20 +131,26 @@ impl Tables {
     }
 
     /// The CSV of one batch's report, its counts, and what was loaded.
-    pub(crate) fn report(&self, report: &str, batch: &str, options: &Options, feed: Feed) -> (String, Counts, Shared) {
+    pub(crate) fn report(
+        &self,
+        report: &str,
+        batch: &str,
+        options: &Options,
+        feed: Feed,
+    ) -> (String, Counts, LoadedBatches) {
         let report = find(report).unwrap();
         let config = JobConfig::parse(&format!(r#"{{"batchId": "{batch}"}}"#)).unwrap();
         let catalog = self.catalog(&config, feed);
         let at = catalog.find_batch(batch).unwrap();
         let every: Vec<usize> =
             (0..catalog.batches().len()).filter(|at| catalog.batches()[*at].course.is_some()).collect();
-        let shared = self.shared(catalog, &every, report, options, feed);
-        let (csv, counts) = made(report, at, &shared, options, PIECE_ROWS);
+        let loaded = self.loaded(catalog, &every, report, options, feed);
+        let (csv, counts) = made(report, at, &loaded, options, PIECE_ROWS);
         // However it is cut into pieces.
         for rows in [1, 2, 7] {
-            assert_eq!(made(report, at, &shared, options, rows), (csv.clone(), counts), "pieces of {rows}");
+            assert_eq!(made(report, at, &loaded, options, rows), (csv.clone(), counts.clone()), "pieces of {rows}");
         }
-        (csv, counts, shared)
+        (csv, counts, loaded)
     }
 
     /// The lines of one batch's report with default options, and its counts.
@@ -158,19 +164,20 @@ impl Tables {
 pub(crate) fn made(
     report: &dyn Report,
     batch: usize,
-    shared: &Shared,
+    loaded: &LoadedBatches,
     options: &Options,
     rows: usize,
 ) -> (String, Counts) {
-    let (mut csv, counts) = (Vec::new(), Cell::new(Counts::default()));
+    let (mut csv, counts) = (Vec::new(), RefCell::new(Counts::default()));
     let mut pieces = InPieces(|take: &mut Take<'_>| {
-        let made = generate_by(rows, report, batch, shared, options, |table| take(table).map_err(Wrong::Write));
-        counts.set(made.unwrap());
+        let made = generate_by(rows, report, batch, loaded, options, |table| take(table).map_err(Wrong::Write));
+        counts.replace(made.unwrap());
     });
     let encoding = FileEncoding { format: Format::DEFAULT, compress: Compress::None };
     let written = write_table(&mut pieces, encoding, CsvOptions::default(), &mut csv).unwrap();
-    assert_eq!(written, counts.get().rows);
-    (String::from_utf8(csv).unwrap(), counts.get())
+    let counts = counts.into_inner();
+    assert_eq!(written, counts.rows);
+    (String::from_utf8(csv).unwrap(), counts)
 }
 
 /// What a piece of a table is given to.

@@ -69,6 +69,8 @@ pub struct ScanStats {
     pub unreadable_dates: u64,
     /// The same unusable rows and dates by the key that the scan is limited by, else by the first column of the table's key.
     pub faults: Faults,
+    /// Whether only rows of the scan's range of learners were read, so that bad rows of others are not counted.
+    pub of_range: bool,
 }
 
 impl ScanStats {
@@ -84,6 +86,7 @@ impl ScanStats {
     pub fn add(&mut self, other: &Self) {
         self.rows += other.rows;
         self.unreadable_dates += other.unreadable_dates;
+        self.of_range |= other.of_range;
         self.faults.add(&other.faults);
         for (mine, theirs) in [(&mut self.bad, &other.bad), (&mut self.odd, &other.odd)] {
             for (reason, count) in theirs {

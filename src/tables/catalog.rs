@@ -18,7 +18,7 @@ pub(crate) use contents::Metadata;
 
 use crate::tables::chunk::{Chunk, ChunkView};
 use crate::tables::dates;
-use crate::tables::plan::Scan;
+use crate::tables::plan::{LoadPlan, Scan};
 use crate::tables::quality::Faults;
 use crate::tables::schema::course_batch;
 use crate::tables::schema::{Column, Kind, Table};
@@ -133,10 +133,10 @@ impl CatalogBuilder {
         Self {
             tz,
             batch_columns: vec![
-                Column::required("courseid", Kind::Text),
-                Column::key("batchid"),
-                Column::optional("name", Kind::Text),
-                Column::optional("enddate", Kind::Instant),
+                course_batch::COURSEID.required(),
+                course_batch::BATCHID.key(),
+                course_batch::NAME.optional(),
+                course_batch::ENDDATE.optional(),
             ],
             contents: Mutex::new(ContentsBuilder::new(&content_columns)),
             content_columns,
@@ -163,8 +163,8 @@ impl CatalogBuilder {
         (self.bytes.load(Ordering::Relaxed) > self.limit).then_some(TooMuch::All)
     }
 
-    /// Whether the texts of a chunk are borne.
-    fn bears(&self, chunk: ChunkView<'_>, columns: &[Column]) -> bool {
+    /// Counts the texts of a chunk; whether there is room for them.
+    fn has_room(&self, chunk: ChunkView<'_>, columns: &[Column]) -> bool {
         let mut bytes = 0;
         for column in columns.iter().filter(|column| matches!(column.kind, Kind::Text | Kind::Json)) {
             let texts = chunk.texts(&column.name);
@@ -179,7 +179,7 @@ impl CatalogBuilder {
         self.too_much().is_none()
     }
 
-    /// Makes columns of `content` as strictly required as a report's [`Needs::content`](super::Needs::content) says,
+    /// Makes columns of `content` as strictly required as a report's needs say,
     /// so that a table without them stops the load.
     #[must_use]
     pub fn needing(mut self, columns: &[Column]) -> Self {
@@ -194,14 +194,13 @@ impl CatalogBuilder {
 
     /// What to read.
     #[must_use]
-    pub fn scans(&self) -> Vec<Scan> {
-        vec![
-            Scan::everything(Table::CourseBatch, self.batch_columns.clone()),
-            Scan::everything(Table::Content, self.content_columns.clone()),
-        ]
+    pub fn plan(&self) -> LoadPlan {
+        let batches = Scan::everything(Table::CourseBatch, self.batch_columns.clone());
+        let contents = Scan::everything(Table::Content, self.content_columns.clone());
+        LoadPlan { scans: vec![batches, contents] }
     }
 
-    /// Takes a chunk of one of the two tables; chunks of others are none of its business.
+    /// Takes a chunk of one of the two tables; chunks of other tables are ignored.
     ///
     /// # Panics
     /// If the columns are not those of the scan.
@@ -209,11 +208,11 @@ impl CatalogBuilder {
         match table {
             Table::CourseBatch => {
                 let chunk = ChunkView::new(chunk, &self.batch_columns);
-                if self.bears(chunk, &self.batch_columns) {
+                if self.has_room(chunk, &self.batch_columns) {
                     self.take_batches(chunk);
                 }
             }
-            Table::Content if !self.bears(ChunkView::new(chunk, &self.content_columns), &self.content_columns) => {}
+            Table::Content if !self.has_room(ChunkView::new(chunk, &self.content_columns), &self.content_columns) => {}
             Table::Content => {
                 let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
                 contents.take(ChunkView::new(chunk, &self.content_columns));

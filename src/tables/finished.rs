@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use chrono::NaiveDate;
 
-use crate::columnar::encoded_rows::{Line, RowBlock};
+use crate::columnar::encoded_rows::{EncodedRow, RowBlock};
 
 /// The values of one column, one per row of the table.
 #[derive(Debug)]
@@ -48,8 +48,8 @@ pub struct Listed<'a> {
 impl Listed<'_> {
     /// The line of a row, and whether only its public cells are shown.
     #[must_use]
-    pub fn line(&self, row: usize) -> (Line<'_>, bool) {
-        (self.lines.line(self.keys[row]), self.hidden.as_ref().is_some_and(|hidden| hidden[row]))
+    pub fn line(&self, row: usize) -> (EncodedRow<'_>, bool) {
+        (self.lines.row(self.keys[row]), self.hidden.as_ref().is_some_and(|hidden| hidden[row]))
     }
 }
 

@@ -15,4 +15,4 @@ pub mod loaded;
 pub mod plan;
 pub mod quality;
 pub mod schema;
-pub(crate) mod scores;
+pub mod scores;

@@ -107,6 +107,9 @@ pub struct TableRows {
     /// The first row that could not be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first: Option<Fault>,
+    /// Whether only rows of one range of learners were read: those of other ranges are added to them.
+    #[serde(skip)]
+    pub of_range: bool,
 }
 
 /// Values of one column.
@@ -176,14 +179,23 @@ impl Quality {
         self.merge(other, |_, mine, theirs| *mine += theirs);
     }
 
-    /// Adds another range of learners of the same batch: every range reads all rows of the batch, except those of `user`.
+    /// Adds another range of learners of the same batch. Where every range reads all rows of the batch they are the same.
     pub fn add_range(&mut self, other: &Self) {
+        let of_range = |table: &Table| other.tables.get(table).is_some_and(|rows| rows.of_range);
         self.merge(
             other,
             |table, mine, theirs| {
-                if table == Table::User { *mine += theirs } else { *mine = theirs.max(*mine) }
+                if of_range(&table) { *mine += theirs } else { *mine = theirs.max(*mine) }
             },
         );
+        for (table, rows) in &other.tables {
+            self.rows(*table).of_range |= rows.of_range;
+        }
+    }
+
+    /// All ranges of learners were added: what was read of ranges is now of the whole batch.
+    pub fn end_ranges(&mut self) {
+        self.tables.values_mut().for_each(|rows| rows.of_range = false);
     }
 
     fn merge(&mut self, other: &Self, add: impl Fn(Table, &mut u64, u64)) {
@@ -215,7 +227,7 @@ mod tests {
     }
 
     fn quality(usable: u64, unusable: u64, without_key: u64, line: u64) -> Quality {
-        let rows = TableRows { usable, unusable, without_key, first: fault(line) };
+        let rows = TableRows { usable, unusable, without_key, first: fault(line), of_range: false };
         let tables = [Table::UserEnrolments, Table::User].map(|table| (table, rows.clone())).into();
         let values = Values { readable: usable, unreadable: unusable, first: fault(line) };
         let values = BTreeMap::from([(Table::UserEnrolments, BTreeMap::from([("enrolleddate".to_owned(), values)]))]);
@@ -230,11 +242,19 @@ mod tests {
     }
 
     #[test]
-    fn ranges_read_the_same_rows_except_those_of_learners() {
-        let mut sum = quality(1, 2, 3, 9);
-        sum.add_range(&quality(10, 20, 2, 4));
+    fn ranges_that_read_the_same_rows_count_them_once_and_others_add_up() {
+        let range = |usable, unusable, without_key, line| {
+            let mut range = quality(usable, unusable, without_key, line);
+            range.rows(Table::User).of_range = true;
+            range
+        };
+        let mut sum = Quality::default();
+        sum.add_range(&range(1, 2, 3, 9));
+        sum.add_range(&range(10, 20, 2, 4));
+        sum.end_ranges();
         let mut expected = quality(10, 20, 3, 4);
-        *expected.rows(Table::User) = TableRows { usable: 11, unusable: 22, without_key: 3, first: fault(4) };
+        let first = fault(4);
+        *expected.rows(Table::User) = TableRows { usable: 11, unusable: 22, without_key: 3, first, of_range: false };
         assert_eq!(sum, expected);
     }
 

@@ -4,10 +4,13 @@ use crate::tables::decimal::Decimal;
 
 /// A score that does not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unreadable;
+pub struct Unreadable;
 
 /// The per cent of a `grand_total`, `score/max`; `None` if there is none or its maximum is 0.
-pub(crate) fn grand_total(text: &str) -> Result<Option<i64>, Unreadable> {
+///
+/// # Errors
+/// It does not read.
+pub fn grand_total(text: &str) -> Result<Option<i64>, Unreadable> {
     if text.trim().is_empty() {
         return Ok(None);
     }
@@ -18,7 +21,8 @@ pub(crate) fn grand_total(text: &str) -> Result<Option<i64>, Unreadable> {
 }
 
 /// `ceil(100 × score ÷ max)`, exactly; `None` if `max` is 0.
-pub(crate) fn per_cent(score: i128, max: i128) -> Option<i64> {
+#[must_use]
+pub fn per_cent(score: i128, max: i128) -> Option<i64> {
     let hundredfold = score.checked_mul(100)?;
     let (hundredfold, max) = if max < 0 { (-hundredfold, -max) } else { (hundredfold, max) };
     let floor_of_negative = (-hundredfold).checked_div_euclid(max)?;

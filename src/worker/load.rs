@@ -1,5 +1,6 @@
-//! Loading what the requests of one group need: the catalog first, to know which batches, then their data, once.
-//! Both run on the CPU pool; sources read in parallel and the tables in memory take chunks from every thread.
+//! Loading what the requests of one group need: the catalogue first, to know which batches, then their data, once. Of both
+//! there is a plan before any row is read. Both run on the CPU pool; sources read in parallel and the tables in memory take
+//! chunks from every thread.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,17 +11,29 @@ use chrono_tz::Tz;
 use super::stats::LoadStats;
 use super::verdict;
 use crate::config::checked::MaxBadRows;
-use crate::reports::{Needs, Options};
 use crate::sources::{ScanStats, Sink, Source, SourceError};
 use crate::tables::catalog::{Catalog, CatalogBuilder, TooMuch};
 use crate::tables::key_range::{KeyRange, SplitPoints};
 use crate::tables::key_sampler::KeySampler;
-use crate::tables::loaded::{BROKEN_HIERARCHY, Heavy, Shared, SharedBuilder};
-use crate::tables::plan::Scan;
+use crate::tables::loaded::{BatchWeights, FoundColumns, LoadedBatches, Loading, Needs};
+use crate::tables::plan::{LoadPlan, Scan, ScanReach};
 use crate::tables::schema::Table;
 
-/// Reads batches and contents, which are the same for all requests. `metadata` names further columns that content filters
-/// look at; `bytes` is what the catalogue may be.
+/// What is read for the catalogue, which is the same for all requests. `metadata` names further columns that content
+/// filters look at.
+#[must_use]
+pub fn catalog_plan(metadata: &BTreeSet<String>, needs: &Needs, timezone: Tz) -> LoadPlan {
+    catalog_builder(metadata, needs, timezone).plan()
+}
+
+fn catalog_builder(metadata: &BTreeSet<String>, needs: &Needs, timezone: Tz) -> CatalogBuilder {
+    CatalogBuilder::new(metadata, timezone).needing(needs.columns(Table::Content))
+}
+
+/// Reads batches and contents. `bytes` is how large the catalogue may be.
+///
+/// # Errors
+/// A table cannot be read, too many of its rows are unusable, or the catalogue is larger than it may be.
 pub fn catalog(
     source: &dyn Source,
     metadata: &BTreeSet<String>,
@@ -28,10 +41,10 @@ pub fn catalog(
     (timezone, max_bad_rows, bytes): (Tz, MaxBadRows, u64),
     stats: &mut LoadStats,
 ) -> Result<Catalog, SourceError> {
-    let mut builder = CatalogBuilder::new(metadata, timezone).needing(&needs.content).within(bytes);
-    for scan in builder.scans() {
+    let mut builder = catalog_builder(metadata, needs, timezone).within(bytes);
+    for scan in builder.plan().scans {
         let table = scan.table;
-        let tally = read(source, scan, &|chunk| builder.take(table, chunk), stats)?;
+        let scanned = read(source, &scan, &|chunk| builder.take(table, chunk), stats)?;
         if let Some(too_much) = builder.too_much() {
             let what = match too_much {
                 TooMuch::All => "has more text than half of [worker] memory",
@@ -40,111 +53,134 @@ pub fn catalog(
             let message = format!("table {table}: {what}");
             return Err(SourceError { table, detail: message.clone(), message, may_pass: false });
         }
-        verdict::whole_table(table, &tally, max_bad_rows)?;
-        builder.add_faults(table, &tally.faults);
+        verdict::whole_table(table, &scanned, max_bad_rows)?;
+        builder.add_faults(table, &scanned.faults);
     }
     let catalog = builder.finish();
     stats.add_duplicates(catalog.duplicates());
     Ok(catalog)
 }
 
-/// What came of a load: what was wished, or what it would weigh; or why there is nothing.
-pub type Loaded = Result<Result<Shared, Heavy>, SourceError>;
+/// What came of a load.
+#[derive(Debug)]
+pub enum Loaded {
+    /// Everything that was asked for.
+    Batches(Box<LoadedBatches>),
+    /// Nothing: it would be too much, or was not agreed to. What each batch takes.
+    TooMuch(BatchWeights),
+}
 
 /// What is to be loaded.
 #[derive(Clone, Copy)]
-pub struct Wish<'a> {
+pub struct LoadRequest<'a> {
     /// Indexes into the catalogue.
     pub batches: &'a [usize],
     /// What the report needs for them.
     pub needs: &'a Needs,
-    /// The job's.
-    pub options: &'a Options,
     /// Dates are days there.
     pub timezone: Tz,
-    /// Of whom.
+    /// Of which learners.
     pub learners: Learners<'a>,
 }
 
-/// Whose rows are wished.
+/// Whose rows are loaded.
 #[derive(Clone, Copy)]
 pub enum Learners<'a> {
     /// All of the batches.
     All,
-    /// Some of one batch, which is too much to be loaded at once, …
-    Some {
-        /// … those,
-        stretch: &'a KeyRange,
-        /// and the assessments that its report shows, if that is known by now.
-        assessments: Option<&'a [u32]>,
+    /// Some of one batch, which is too large to be loaded at once.
+    Range {
+        /// Which of them.
+        range: &'a KeyRange,
+        /// The columns of its report that follow from the rows of all learners, once they are known.
+        columns: Option<&'a FoundColumns>,
     },
 }
 
 /// How much a load may be.
 #[derive(Clone, Copy)]
-pub struct Bounds<'a> {
+pub struct LoadLimits<'a> {
     /// About so many bytes.
     pub bytes: u64,
     /// Told how many they are, as soon as that is known.
     pub weighed: &'a dyn Fn(u64),
     /// Asked whether all of it shall be loaded, as soon as the weight of each batch is known.
-    pub agrees: Option<&'a dyn Fn(&Heavy) -> bool>,
+    pub agrees: Option<&'a dyn Fn(&BatchWeights) -> bool>,
 }
 
-/// Reads what is wished, table by table. What is too much, or not agreed to, is let go of, and comes back as the weight of
-/// each batch.
-pub fn shared(
+/// Reads what was asked for, table by table. Where that is too much, or not agreed to, everything is dropped.
+///
+/// # Errors
+/// A table cannot be read.
+pub fn batches(
     source: &dyn Source,
     catalog: &Arc<Catalog>,
-    wish: &Wish<'_>,
-    bounds: Bounds<'_>,
+    request: &LoadRequest<'_>,
+    limits: LoadLimits<'_>,
     stats: &mut LoadStats,
-) -> Loaded {
-    let Wish { batches, needs, options, timezone, learners } = wish;
-    let Bounds { bytes, weighed, mut agrees } = bounds;
-    let mut builder = SharedBuilder::new(Arc::clone(catalog), batches, needs, options, *timezone).within(bytes);
-    if let Learners::Some { stretch, assessments } = learners {
-        builder = builder.of(stretch);
-        if let Some(assessments) = assessments {
-            builder = builder.showing(assessments);
+) -> Result<Loaded, SourceError> {
+    let LoadRequest { batches, needs, timezone, learners } = request;
+    let LoadLimits { bytes, weighed, mut agrees } = limits;
+    let mut loading = Loading::new(Arc::clone(catalog), batches, needs, *timezone).within(bytes);
+    if let Learners::Range { range, columns } = learners {
+        loading = loading.of(range);
+        if let Some(columns) = columns {
+            loading = loading.showing(columns);
         }
     }
-    while let Some(scan) = builder.next_scan() {
-        let table = scan.table;
-        let is_first = table == Table::UserEnrolments;
+    let mut is_first = true;
+    while let Some(scan) = loading.next_scan() {
+        // The enrolments have been read by now, and everything else is weighed by them.
         if !is_first && let Some(agrees) = agrees.take() {
-            let weights = builder.weights();
+            let weights = loading.weights();
             if !agrees(&weights) {
-                return Ok(Err(weights));
+                return Ok(Loaded::TooMuch(weights));
             }
         }
-        let tally = read(source, scan, &|chunk| builder.take(chunk), stats)?;
-        builder.add_faults(table, &tally.faults);
-        if is_first {
-            weighed(builder.weight());
+        let scanned = read(source, &scan, &|chunk| loading.take(chunk), stats)?;
+        loading.add_faults(scan.table, &scanned.faults);
+        if is_of_range(&scan, &scanned) {
+            loading.set_of_range(scan.table);
         }
+        if is_first {
+            weighed(loading.weight());
+        }
+        is_first = false;
     }
-    let shared = match builder.finish() {
-        Ok(shared) => shared,
-        Err(heavy) => return Ok(Err(heavy)),
+    let loaded = match loading.finish() {
+        Ok(loaded) => loaded,
+        Err(weights) => return Ok(Loaded::TooMuch(weights)),
     };
-    stats.add_duplicates(shared.duplicates());
-    stats.add_rows(Table::ContentHierarchy, BROKEN_HIERARCHY.to_owned(), shared.broken_hierarchies());
-    Ok(Ok(shared))
+    stats.add_duplicates(loaded.duplicates());
+    for ((table, reason), rows) in loaded.unusable() {
+        stats.add_rows(*table, (*reason).to_owned(), *rows);
+    }
+    Ok(Loaded::Batches(Box::new(loaded)))
+}
+
+/// Whether only rows of one range of learners were read: the source says so, or was given the learners.
+fn is_of_range(scan: &Scan, scanned: &ScanStats) -> bool {
+    scan.learners.is_some() && (scanned.of_range || matches!(scan.reach, ScanReach::Semi { .. }))
 }
 
 /// Finds out where the learners of a batch can be divided.
-pub fn survey(source: &dyn Source, catalog: &Catalog, batch: usize) -> Result<SplitPoints, SourceError> {
-    let survey = KeySampler::new(catalog, batch);
+///
+/// # Errors
+/// The enrolments cannot be read.
+pub fn split_points(source: &dyn Source, catalog: &Catalog, batch: usize) -> Result<SplitPoints, SourceError> {
+    let sampler = KeySampler::new(catalog, batch);
     // What it comes across is counted when all columns are read.
-    read(source, survey.scan(), &|chunk| survey.take(chunk), &mut LoadStats::default())?;
-    Ok(survey.finish())
+    read(source, &sampler.scan(), &|chunk| sampler.take(chunk), &mut LoadStats::default())?;
+    Ok(sampler.finish())
 }
 
-fn read(source: &dyn Source, scan: Scan, sink: &Sink<'_>, stats: &mut LoadStats) -> Result<ScanStats, SourceError> {
+fn read(source: &dyn Source, scan: &Scan, sink: &Sink<'_>, stats: &mut LoadStats) -> Result<ScanStats, SourceError> {
     let started = Instant::now();
-    let tally = source.read(&scan, sink)?;
-    log::debug!("table read table={} rows={} ms={}", scan.table, tally.rows, started.elapsed().as_millis());
-    stats.add(scan, &tally);
-    Ok(tally)
+    let scanned = source.read(scan, sink)?;
+    log::debug!("table read table={} rows={} ms={}", scan.table, scanned.rows, started.elapsed().as_millis());
+    stats.add(scan.table, &scanned);
+    if is_of_range(scan, &scanned) {
+        stats.of_range.insert(scan.table);
+    }
+    Ok(scanned)
 }

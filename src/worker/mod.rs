@@ -28,7 +28,6 @@ mod scan_health;
 mod schedule;
 pub mod stats;
 pub mod stop;
-pub(crate) mod stretches;
 mod summary;
 mod supervisor;
 mod tenants;

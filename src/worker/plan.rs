@@ -8,7 +8,7 @@ use crate::outputs::{FileEncoding, KeyError, ObjectKey};
 use crate::reports::filters::Selection;
 use crate::requests::{ClaimedRequest, RequestKey};
 use crate::tables::catalog::Catalog;
-use crate::tables::loaded::Heavy;
+use crate::tables::loaded::BatchWeights;
 
 /// A request that is ready to be made: its batches are known.
 #[derive(Debug)]
@@ -108,15 +108,15 @@ pub fn units(requests: &[Ready], wanted: impl Fn(usize) -> bool) -> Vec<Unit> {
 /// ascending, and their bytes. `order`: batches in the order in which they are made; what comes again is where it was
 /// first.
 ///
-/// They become at least two parts, whatever they were said to weigh; a single batch is a part however heavy it is: that
-/// one is worked on in stretches.
+/// They become at least two parts, whatever they were said to weigh; a single batch is a part however weights it is: that
+/// one is made range by range.
 #[must_use]
-pub fn lighter(order: impl Iterator<Item = usize>, heavy: &Heavy, total: u64) -> Vec<(Vec<usize>, u64)> {
-    let mut weights: BTreeMap<usize, u64> = heavy.batches.iter().copied().collect();
-    let most = weights.len().div_ceil(2).max(1);
+pub fn lighter(order: impl Iterator<Item = usize>, weights: &BatchWeights, total: u64) -> Vec<(Vec<usize>, u64)> {
+    let mut bytes_of: BTreeMap<usize, u64> = weights.batches.iter().copied().collect();
+    let most = bytes_of.len().div_ceil(2).max(1);
     let mut parts: Vec<(Vec<usize>, u64)> = Vec::new();
     for batch in order {
-        let Some(bytes) = weights.remove(&batch) else { continue };
+        let Some(bytes) = bytes_of.remove(&batch) else { continue };
         match parts.last_mut() {
             Some((batches, all)) if batches.len() < most && *all + bytes <= total => {
                 batches.push(batch);
@@ -133,10 +133,10 @@ pub fn lighter(order: impl Iterator<Item = usize>, heavy: &Heavy, total: u64) ->
 
 /// The batches of these files together, if they are not too much, else divided: what is loaded, and its bytes.
 #[must_use]
-pub fn parts(units: &[Unit], heavy: &Heavy, total: u64) -> Vec<(Vec<usize>, u64)> {
+pub fn parts(units: &[Unit], weights: &BatchWeights, total: u64) -> Vec<(Vec<usize>, u64)> {
     let all = batches(units);
-    let bytes = heavy.of(&all);
-    if bytes <= total { vec![(all, bytes)] } else { lighter(units.iter().map(|unit| unit.batch), heavy, total) }
+    let bytes = weights.of(&all);
+    if bytes <= total { vec![(all, bytes)] } else { lighter(units.iter().map(|unit| unit.batch), weights, total) }
 }
 
 /// The distinct batches of these files, ascending.
@@ -191,19 +191,19 @@ pub(super) mod tests {
         let weights = vec![(1, 1), (2, 3), (3, 1), (4, 4), (5, 1), (6, 1), (7, 30), (9, 3)];
         let order = [9, 4, 9, 2, 7, 1, 3, 5, 6, 8];
         assert_eq!(
-            lighter(order.into_iter(), &Heavy { batches: weights }, 10),
+            lighter(order.into_iter(), &BatchWeights { batches: weights }, 10),
             [(vec![2, 4, 9], 10), (vec![7], 30), (vec![1, 3, 5, 6], 4)]
         );
-        let light = Heavy { batches: vec![(1, 1), (2, 1), (3, 1)] };
+        let light = BatchWeights { batches: vec![(1, 1), (2, 1), (3, 1)] };
         assert_eq!(lighter([3, 2, 1].into_iter(), &light, 10), [(vec![2, 3], 2), (vec![1], 1)], "at least two");
     }
 
     #[test]
     fn what_is_left_is_loaded_together_if_it_fits() {
         let units = units(&[ready(&[3, 1], Compress::None), ready(&[2], Compress::None)], |one| one == 0);
-        let heavy = Heavy { batches: vec![(1, 10), (2, 50), (3, 20)] };
-        assert_eq!(parts(&units, &heavy, 30), [(vec![1, 3], 30)]);
-        assert_eq!(parts(&units, &heavy, 29), [(vec![3], 20), (vec![1], 10)]);
+        let weights = BatchWeights { batches: vec![(1, 10), (2, 50), (3, 20)] };
+        assert_eq!(parts(&units, &weights, 30), [(vec![1, 3], 30)]);
+        assert_eq!(parts(&units, &weights, 29), [(vec![3], 20), (vec![1], 10)]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `job_stats`: what a finished request says about how it was made. The shape is the specification's, see
 //! `docs/reports.md`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,6 @@ use crate::reports::Counts;
 use crate::reports::filters::LeftOut;
 use crate::requests::ClaimedRequest;
 use crate::sources::ScanStats;
-use crate::tables::plan::Scan;
 use crate::tables::schema::Table;
 
 /// Counts of odd rows: table → reason → number.
@@ -58,8 +57,10 @@ impl GroupStats {
 /// What loading came across.
 #[derive(Clone, Debug, Default)]
 pub struct LoadStats {
-    /// What was read, in this order.
-    pub scans: Vec<Scan>,
+    /// Tables that were read.
+    pub tables: BTreeSet<Table>,
+    /// Those of which only rows of one range of learners were read.
+    pub of_range: BTreeSet<Table>,
     /// Unusable, odd and duplicate rows.
     pub odd_rows: OddRows,
     /// Dates that do not read.
@@ -69,7 +70,8 @@ pub struct LoadStats {
 impl LoadStats {
     /// Adds what another load came across.
     pub fn merge(&mut self, other: Self) {
-        self.scans.extend(other.scans);
+        self.tables.extend(other.tables);
+        self.of_range.extend(other.of_range);
         self.unreadable_dates += other.unreadable_dates;
         for (table, reasons) in other.odd_rows {
             let mine = self.odd_rows.entry(table).or_default();
@@ -79,21 +81,25 @@ impl LoadStats {
         }
     }
 
-    /// Leaves odd rows of some tables only, told apart by whether they were odd for their key's sake.
-    pub fn leave_tables(&mut self, leave: impl Fn(Table, bool) -> bool) {
-        self.scans.clear();
-        self.unreadable_dates = 0;
+    /// Leaves what another range of learners of the same batch adds: odd rows of tables that were read by range, and
+    /// duplicates among the rows of learners, which are found in the rows of a range.
+    pub fn leave_of_range(&mut self) {
+        if !self.of_range.contains(&Table::UserEnrolments) {
+            self.unreadable_dates = 0;
+        }
+        let of_range = &self.of_range;
         for (table, reasons) in &mut self.odd_rows {
-            let of = Table::ALL.into_iter().find(|of| of.name() == *table);
-            reasons.retain(|reason, _| of.is_some_and(|of| leave(of, reason == DUPLICATE)));
+            let by_range = of_range.iter().any(|of| of.name() == *table);
+            // One tree is of a whole course.
+            let of_learners = *table != Table::ContentHierarchy.name();
+            reasons.retain(|reason, _| by_range || of_learners && reason == DUPLICATE);
         }
         self.odd_rows.retain(|_, reasons| !reasons.is_empty());
     }
 
     /// Adds what one scan came across.
-    pub fn add(&mut self, scan: Scan, tally: &ScanStats) {
-        let table = scan.table;
-        self.scans.push(scan);
+    pub fn add(&mut self, table: Table, tally: &ScanStats) {
+        self.tables.insert(table);
         self.unreadable_dates += tally.unreadable_dates;
         for (reason, n) in tally.bad.iter().chain(&tally.odd) {
             self.add_rows(table, reason.clone(), *n);
@@ -155,13 +161,7 @@ pub fn job_stats(group: &GroupStats, load: &LoadStats, request: &RequestStats) -
         "rows": counts.rows,
         "bytes": request.bytes,
         "enrolled": counts.enrolled,
-        "left_out": {
-            "inactive": counts.inactive,
-            "other_course": counts.other_course,
-            "no_user": counts.no_user,
-            "duplicate": counts.duplicate,
-            "no_attempt": counts.no_attempt,
-        },
+        "left_out": counts.by_reason(),
         "attempts_without_enrolment": counts.attempts_without_enrolment,
         "batches_left_out": BTreeMap::from(request.left_out.by_reason()),
         "bad_rows": bad_rows,

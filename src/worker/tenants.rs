@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::plan::Ready;
 use crate::config::checked::Worker;
-use crate::tables::loaded::Heavy;
+use crate::tables::loaded::BatchWeights;
 
 /// Most bytes of one tenant among the requests that are worked on together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Limits {
 /// Who of a group, which comes oldest first, is handed back by what its batches weigh: index and why. Those that miss
 /// nothing are not concerned.
 #[must_use]
-pub(super) fn judge(group: &[Ready], weights: &Heavy, limits: Limits) -> BTreeMap<usize, Exceeded> {
+pub(super) fn judge(group: &[Ready], weights: &BatchWeights, limits: Limits) -> BTreeMap<usize, Exceeded> {
     if !limits.is_any() {
         return BTreeMap::new();
     }
@@ -90,7 +90,11 @@ pub(super) fn judge(group: &[Ready], weights: &Heavy, limits: Limits) -> BTreeMa
 /// keep takes nothing of its channel, nor the other way round. The very first always stays, so that every group gets
 /// something done. A batch weighs once for each tenant, however many of its requests want it.
 #[must_use]
-pub(super) fn handed_back(oldest_first: &[Claimant<'_>], weights: &Heavy, limits: Limits) -> BTreeMap<usize, Exceeded> {
+pub(super) fn handed_back(
+    oldest_first: &[Claimant<'_>],
+    weights: &BatchWeights,
+    limits: Limits,
+) -> BTreeMap<usize, Exceeded> {
     let weights: BTreeMap<usize, u64> = weights.batches.iter().copied().collect();
     let (mut tags, mut channels) =
         (Tenants::new("per_tag", limits.per_tag), Tenants::new("per_channel", limits.per_channel));
@@ -169,7 +173,7 @@ mod tests {
             batches: batches.to_vec(),
         };
         let claimants: Vec<Claimant<'_>> = rows.iter().enumerate().map(claimant).collect();
-        let weights = Heavy { batches: (1..10).map(|batch| (batch, batch as u64 * 10)).collect() };
+        let weights = BatchWeights { batches: (1..10).map(|batch| (batch, batch as u64 * 10)).collect() };
         handed_back(&claimants, &weights, Limits { per_tag, per_channel }).into_keys().collect()
     }
 
@@ -225,7 +229,7 @@ mod tests {
         use crate::outputs::Compress;
         use crate::worker::plan::tests::ready;
         let group = [ready(&[], Compress::None), ready(&[9], Compress::None), ready(&[8], Compress::None)];
-        let weights = Heavy { batches: vec![(8, 80), (9, 90)] };
+        let weights = BatchWeights { batches: vec![(8, 80), (9, 90)] };
         let limits = |per_tag| Limits { per_tag, per_channel: None };
         let exceeded = Exceeded { limit: "per_tag", bytes: 100, in_work: 90, more: 80 };
         assert_eq!(exceeded.to_string(), "limit=per_tag bytes=100 in_work=90 more=80");

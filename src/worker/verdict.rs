@@ -14,11 +14,12 @@ use crate::tables::schema::Table;
 const OF_BATCHES: [Table; 4] =
     [Table::UserEnrolments, Table::UserActivityAgg, Table::AssessmentAggregator, Table::ContentHierarchy];
 
-/// Why a batch cannot be reported on: of one of its tables every row is unusable.
+/// Why a batch cannot be reported on: of one of its tables every row is unusable. Tables of which only the rows of one range
+/// of learners were read are not judged: other ranges may have rows that can be used.
 #[must_use]
 pub fn broken(batch: &Quality) -> Option<SourceError> {
     OF_BATCHES.into_iter().find_map(|table| {
-        let rows = batch.tables.get(&table)?;
+        let rows = batch.tables.get(&table).filter(|rows| !rows.of_range)?;
         // Rows without a key may be of another batch.
         (rows.usable == 0 && rows.unusable > 0).then(|| none_usable(table, rows))
     })
@@ -53,6 +54,7 @@ pub fn whole_table(table: Table, stats: &ScanStats, max_bad_rows: MaxBadRows) ->
         unusable: stats.bad.values().sum(),
         without_key: 0,
         first: stats.faults.first().cloned(),
+        of_range: false,
     };
     of_table(table, &rows, max_bad_rows)
 }
@@ -124,7 +126,7 @@ mod tests {
     }
 
     fn judged(usable: u64, unusable: u64, without_key: u64) -> Result<(), SourceError> {
-        let rows = TableRows { usable, unusable, without_key, first: fault() };
+        let rows = TableRows { usable, unusable, without_key, first: fault(), of_range: false };
         request(&Quality { tables: [(Table::User, rows)].into(), ..Quality::default() }, MAX)
     }
 
@@ -155,7 +157,7 @@ mod tests {
     #[test]
     fn a_batch_is_broken_by_rows_of_its_own_only() {
         let quality = |table, usable, unusable, without_key| {
-            let rows = TableRows { usable, unusable, without_key, first: fault() };
+            let rows = TableRows { usable, unusable, without_key, first: fault(), of_range: false };
             Quality { tables: [(table, rows)].into(), ..Quality::default() }
         };
         for table in OF_BATCHES {

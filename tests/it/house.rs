@@ -34,7 +34,7 @@ const MAY_KNOW: [(&str, &[&str]); 16] = [
     ("objects", &[]),
     ("document", &["objects"]),
     // `reports` until what a report needs is described in `tables`.
-    ("tables", &["columnar", "reports"]),
+    ("tables", &["columnar"]),
     ("reports", &["columnar", "tables"]),
     ("requests", &[]),
     ("outputs", &["columnar", "objects", "tables"]),

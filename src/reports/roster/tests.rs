@@ -1,5 +1,4 @@
 use super::*;
-use crate::reports::common::{COMMON, Common, users};
 use crate::reports::test_tables::{AS_WRITTEN, Tables, column};
 use crate::tables::schema::Table;
 
@@ -23,7 +22,7 @@ fn user(tables: Tables, cells: &str) -> Tables {
 }
 
 #[test]
-fn the_shared_columns_in_order() {
+fn the_columns_about_the_learner_in_order() {
     let tables = user(
         platform(),
         "u1 | Asha | Rao | a@x | 99 | X7 | Org | School | 2907 | State | District | Block | ch1",
@@ -109,8 +108,13 @@ fn what_is_left_out_is_counted_by_the_first_reason() {
         ],
     );
     let (lines, counts) = tables.lines("course", "1");
-    let expected =
-        Counts { rows: 1, enrolled: 9, other_course: 2, inactive: 3, no_user: 2, duplicate: 1, ..Counts::default() };
+    let expected = Counts {
+        rows: 1,
+        enrolled: 9,
+        left_out: [("other_course".into(), 2), ("inactive".into(), 3), ("no_user".into(), 2), ("duplicate".into(), 1)]
+            .into(),
+        ..Counts::default()
+    };
     assert_eq!(counts, expected);
     assert_eq!(column(&lines, "Enrolment Date"), ["02/01/2020"]);
     assert_eq!(tables.lines("course", "2").1, Counts { rows: 1, enrolled: 1, ..Counts::default() });
@@ -138,8 +142,8 @@ fn a_roster_that_does_not_add_up_is_no_file() {
     let tables =
         platform().add(Table::User, "userid", &["u1"]).add(Table::UserEnrolments, ENROLMENT, &["1 | u1 | c | true |"]);
     let options = Options::default();
-    let (_, _, shared) = tables.report("course", "1", &options, AS_WRITTEN);
-    let mut roster = Roster::of(0, 0..1, &shared, &options).unwrap();
+    let (_, _, loaded) = tables.report("course", "1", &options, AS_WRITTEN);
+    let mut roster = Roster::of(0, 0..1, &loaded, &options).unwrap();
     roster.counts().enrolled += 1;
     let error = roster.finish(Vec::new()).unwrap_err();
     assert!(matches!(error, ReportError::NotReconciled { batch, counts } if batch == "1" && counts.enrolled == 2));
@@ -149,21 +153,24 @@ fn a_roster_that_does_not_add_up_is_no_file() {
         from_data: false,
         values: Values::Int(vec![None; cells]),
     };
-    let finish = |columns| Roster::of(0, 0..1, &shared, &options).unwrap().finish(columns).unwrap_err();
+    let finish = |columns| Roster::of(0, 0..1, &loaded, &options).unwrap().finish(columns).unwrap_err();
     assert!(matches!(finish(vec![column("a", 2)]), ReportError::Ragged { found: 2, rows: 1, .. }));
     assert!(matches!(finish(vec![column("a", 1), column("a", 1)]), ReportError::HeadingTwice { .. }));
-    let error = Roster::of(99, 0..1, &shared, &options).unwrap_err();
+    let error = Roster::of(99, 0..1, &loaded, &options).unwrap_err();
     assert_eq!(error.to_string(), "batch 99: its data was not loaded");
     assert!(!error.may_pass());
 }
 
 #[test]
 fn users_are_asked_for_what_is_shown_in_the_tables_order() {
-    let names = |common: &[Common]| users(common).iter().map(|column| column.name.to_string()).collect::<Vec<_>>();
+    let columns = |report: &str| {
+        let needs = crate::reports::find(report).unwrap().needs(&Options::default());
+        needs.columns(Table::User).iter().map(|column| column.name.to_string()).collect::<Vec<_>>()
+    };
     assert_eq!(
-        names(&COMMON).join(" "),
+        columns("course").join(" "),
         "userid firstname lastname maskedemail maskedphone externalid orgname schoolname schooludisecode state \
          district block userchannel"
     );
-    assert!(!names(&COMMON[..10]).contains(&"block".to_owned()));
+    assert!(!columns("assessment").contains(&"block".to_owned()));
 }

@@ -10,19 +10,19 @@ use crate::columnar::interner::Interner;
 use crate::columnar::text_block::TextBlock;
 use crate::tables::chunk::ChunkView;
 use crate::tables::decimal::Decimal;
-use crate::tables::schema::content;
-use crate::tables::schema::{Column, Kind};
+use crate::tables::schema::content::{CHANNEL, CONTENT_TYPE, FRAMEWORK, IDENTIFIER, LEAF_NODES_COUNT, NAME};
+use crate::tables::schema::{Column, ColumnType, Kind, Presence, TypedColumn};
 
 /// The order of the table's columns; further metadata comes after them, by name.
 const ORDER: [&str; 10] = [
-    "identifier",
-    "name",
-    "channel",
-    "framework",
-    "contentType",
+    IDENTIFIER.name(),
+    NAME.name(),
+    CHANNEL.name(),
+    FRAMEWORK.name(),
+    CONTENT_TYPE.name(),
     "primaryCategory",
     "status",
-    "leafNodesCount",
+    LEAF_NODES_COUNT.name(),
     "createdOn",
     "userConsent",
 ];
@@ -30,12 +30,12 @@ const ORDER: [&str; 10] = [
 /// The columns that are always read.
 fn always() -> [Column; 6] {
     [
-        Column::key("identifier"),
-        Column::optional("name", Kind::Text),
-        Column::optional("channel", Kind::Text),
-        Column::optional("framework", Kind::Json),
-        Column::optional("contentType", Kind::Text),
-        Column::optional("leafNodesCount", Kind::Count),
+        IDENTIFIER.key(),
+        NAME.optional(),
+        CHANNEL.optional(),
+        FRAMEWORK.optional(),
+        CONTENT_TYPE.optional(),
+        LEAF_NODES_COUNT.optional(),
     ]
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn columns(metadata: &BTreeSet<String>) -> Vec<Column> {
     let further = metadata.iter().map(|name| Column {
         name: Cow::Owned(name.clone()),
         kind: Kind::Json,
-        presence: crate::tables::schema::Presence::Optional,
+        presence: Presence::Optional,
     });
     for column in always().into_iter().chain(further) {
         let place = ORDER.iter().position(|name| name.eq_ignore_ascii_case(&column.name)).unwrap_or(ORDER.len());
@@ -219,7 +219,7 @@ impl ContentsBuilder {
     pub(crate) fn take(&mut self, chunk: ChunkView<'_>) {
         let text = |column: &Column| (column.kind != Kind::Count).then(|| chunk.texts(&column.name));
         let texts: Vec<_> = self.columns.iter().map(text).collect();
-        let leaf_nodes = chunk.cells(content::LEAF_NODES_COUNT);
+        let leaf_nodes = chunk.cells(LEAF_NODES_COUNT);
         for row in chunk.rows() {
             for column in &texts {
                 self.texts.push(column.map_or("", |column| column.get(row)));
@@ -256,12 +256,11 @@ impl ContentsBuilder {
     /// The contents, and how many rows were not used because another one has their key.
     pub(crate) fn finish(self) -> (Contents, u64) {
         let Self { columns, texts, leaf_nodes, identifiers, mut rows, duplicates } = self;
-        let position = |name: &str| columns.iter().position(|column| column.name == name).unwrap_or_default();
         let fixed = Fixed {
-            name: position("name"),
-            channel: position("channel"),
-            framework: position("framework"),
-            content_type: position("contentType"),
+            name: position(&columns, NAME),
+            channel: position(&columns, CHANNEL),
+            framework: position(&columns, FRAMEWORK),
+            content_type: position(&columns, CONTENT_TYPE),
         };
         rows.sort_unstable_by(|left, right| texts.get(*left as usize, 0).cmp(texts.get(*right as usize, 0)));
         let mut positions = vec![0; rows.len()];
@@ -272,6 +271,12 @@ impl ContentsBuilder {
         }
         (Contents { columns, texts, leaf_nodes, rows, identifiers, positions, fixed }, duplicates)
     }
+}
+
+/// Where a column stands that is always read.
+fn position<T: ColumnType>(columns: &[Column], column: TypedColumn<T>) -> usize {
+    let name = column.name();
+    columns.iter().position(|asked| asked.name == name).unwrap_or_default()
 }
 
 /// Numbers as numbers, anything else by its text; nothing there is smallest.

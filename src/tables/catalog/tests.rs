@@ -77,7 +77,7 @@ fn of_rows_with_one_key_the_greatest_is_used_in_any_order() {
 fn metadata_is_read_once_whatever_its_case_in_the_tables_order() {
     let metadata = ["zone", "Channel", "status", "createdOn", "IDENTIFIER"].map(str::to_owned).into();
     let builder = CatalogBuilder::new(&metadata, TZ);
-    let scans = builder.scans();
+    let scans = builder.plan().scans;
     let names: Vec<&str> = scans[1].columns.iter().map(|column| column.name.as_ref()).collect();
     assert_eq!(
         names,
@@ -90,10 +90,14 @@ fn metadata_is_read_once_whatever_its_case_in_the_tables_order() {
 fn a_report_may_require_a_column() {
     use crate::tables::schema::Presence;
     let presence = |builder: CatalogBuilder| {
-        builder.scans()[1].columns.iter().find(|column| column.name == "leafNodesCount").map(|column| column.presence)
+        builder.plan().scans[1]
+            .columns
+            .iter()
+            .find(|column| column.name == "leafNodesCount")
+            .map(|column| column.presence)
     };
     assert_eq!(presence(CatalogBuilder::new(&BTreeSet::new(), TZ)), Some(Presence::Optional));
     let needs = crate::reports::find("course").unwrap().needs(&crate::reports::Options::default());
-    let builder = CatalogBuilder::new(&BTreeSet::new(), TZ).needing(&needs.content);
+    let builder = CatalogBuilder::new(&BTreeSet::new(), TZ).needing(needs.columns(Table::Content));
     assert_eq!(presence(builder), Some(Presence::Required));
 }

@@ -1,40 +1,131 @@
-//! Progress counters by batch.
+//! `user_activity_agg`: how far each learner has come in the course of a batch and in its modules.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
-use super::people::People;
-use super::usable::SlotCounts;
-use super::weight::{ACTIVITY, Budget};
-use super::{NONE, NOTHING, Slots};
+use super::batches::{LoadedBatches, LoadedRows};
+use super::budget::Budget;
+use super::enrolled::NOTHING;
+use super::hierarchy::Modules;
+use super::needs::TableNeed;
+use super::slots::{NONE, SlotCounts};
+use super::table::{LoadedTable, RowSize, TableLoader};
 use crate::columnar::interner::StringIndex;
 use crate::columnar::radix_partitions::RadixPartitions;
-use crate::tables::chunk::{ChunkView, SharedDictionaryCache};
-use crate::tables::schema::user_activity_agg;
+use crate::tables::chunk::{Chunk, ChunkView, SharedDictionaryCache};
+use crate::tables::plan::{KeySet, Reach, Scan};
+use crate::tables::schema::user_activity_agg::{ACTIVITY_ID, AGG, AGG_LAST_UPDATED, CONTEXT_ID, USER_ID};
+use crate::tables::schema::{Column, Table};
 
-/// What `context_id` begins with where the context is a batch.
-pub(crate) const CONTEXT: &str = "cb:";
+/// Bytes of a row, and how many of them there commonly are to an enrolment.
+const BYTES: u64 = 32;
+const ROWS: u64 = 4;
 
 /// Stands for "no count there"; smaller than any count.
 const NO_COUNT: i32 = i32::MIN;
 
+/// How far learners have come: in the batch's course, and in the modules of its tree if that is needed too.
+#[must_use]
+pub fn need() -> TableNeed {
+    TableNeed {
+        table: Table::UserActivityAgg,
+        columns: vec![ACTIVITY_ID.key(), USER_ID.key(), CONTEXT_ID.key(), AGG.required(), AGG_LAST_UPDATED.optional()],
+        reach: Reach::Keys { column: CONTEXT_ID, of: KeySet::Contexts },
+        learner: Some(USER_ID),
+        loader: Some(Arc::new(ActivityLoader)),
+    }
+}
+
 /// How far a learner has come in a course or module.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Progress {
-    /// Rank of the user.
-    pub(crate) user: u32,
-    /// Number of the activity.
-    pub(crate) activity: u32,
+pub struct Progress {
+    /// Rank of the learner.
+    pub user: u32,
+    /// Number of the activity, see [`Activity::number`].
+    pub activity: u32,
     count: i32,
 }
 
 impl Progress {
     /// `completedCount`.
-    pub(crate) fn count(&self) -> Option<i64> {
+    #[must_use]
+    pub fn count(&self) -> Option<i64> {
         (self.count != NO_COUNT).then_some(self.count.into())
     }
 }
 
-/// The same with what tells duplicates apart, in 20 bytes: there are millions of these at a time.
+/// The progress of all learners.
+#[derive(Debug)]
+pub struct Activity {
+    /// By slot, sorted by learner and activity.
+    batches: Vec<Vec<Progress>>,
+    /// The activities that count: courses and modules, numbered.
+    activities: StringIndex,
+}
+
+impl Activity {
+    /// The progress of a batch's learners, sorted by learner and activity.
+    #[must_use]
+    pub fn of(&self, slot: usize) -> &[Progress] {
+        &self.batches[slot]
+    }
+
+    /// The number by which an activity of one of the courses is called.
+    #[must_use]
+    pub fn number(&self, identifier: &str) -> Option<u32> {
+        self.activities.get(identifier)
+    }
+}
+
+impl LoadedRows for Activity {
+    fn memory(&self) -> usize {
+        self.batches.iter().map(|rows| rows.capacity() * size_of::<Progress>()).sum()
+    }
+}
+
+#[derive(Debug)]
+struct ActivityLoader;
+
+impl TableLoader for ActivityLoader {
+    fn bytes_per_enrolment(&self) -> u64 {
+        ROWS * BYTES
+    }
+
+    fn begin(&self, scan: &Scan, loaded: &LoadedBatches) -> Box<dyn LoadedTable> {
+        let mut activities = StringIndex::default();
+        let modules = loaded.rows::<Modules>();
+        for batch in loaded.batches() {
+            activities.number(&batch.course_id);
+            let modules = batch.course.zip(modules).map_or(&[][..], |(course, modules)| modules.of(course));
+            for module in modules {
+                activities.number(&module.identifier);
+            }
+        }
+        let slots = loaded.slots().len();
+        Box::new(ActivityBuilder {
+            columns: scan.columns.clone(),
+            activities,
+            usable: SlotCounts::new(slots),
+            contexts_known: SharedDictionaryCache::new(),
+            activities_known: SharedDictionaryCache::new(),
+            slots: RadixPartitions::new(slots),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct ActivityBuilder {
+    columns: Vec<Column>,
+    activities: StringIndex,
+    /// Every usable row of the batches.
+    usable: SlotCounts,
+    contexts_known: SharedDictionaryCache<u32>,
+    activities_known: SharedDictionaryCache<u32>,
+    /// Of each, the number of rows that were too many to be kept, and the others.
+    slots: RadixPartitions<u64, Raw>,
+}
+
+/// A row with what tells duplicates apart, in 20 bytes: there are millions of these at a time.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, packed(4))]
 struct Raw {
@@ -44,94 +135,44 @@ struct Raw {
     count: i32,
 }
 
-/// The activities that reports count: courses and modules, numbered.
-#[derive(Debug, Default)]
-pub(crate) struct Activities(StringIndex);
-
-impl Activities {
-    /// Adds one, unless it is known.
-    pub(crate) fn add(&mut self, identifier: &str) {
-        self.0.number(identifier);
-    }
-
-    /// The number of each, [`NONE`] for those that are not counted.
-    fn numbers<'i>(&self, identifiers: impl Iterator<Item = &'i str>) -> Vec<u32> {
-        self.0.all(identifiers, NONE)
-    }
-
-    /// The number of one.
-    pub(crate) fn number(&self, identifier: &str) -> Option<u32> {
-        self.0.get(identifier)
-    }
-}
-
-#[derive(Debug)]
-pub(crate) struct ActivityBuilder {
-    contexts_known: SharedDictionaryCache<u32>,
-    activities_known: SharedDictionaryCache<u32>,
-    /// Of each, the rows that were too many to be kept, and the others.
-    slots: RadixPartitions<u64, Raw>,
-}
-
-/// What a row must be of to be kept.
-pub(crate) struct Of<'a> {
-    pub(crate) slots: &'a Slots,
-    pub(crate) activities: &'a Activities,
-    pub(crate) people: &'a People,
-    /// Counts every row of the batches.
-    pub(crate) usable: &'a SlotCounts,
-}
-
-impl ActivityBuilder {
-    pub(crate) fn new(slots: usize) -> Self {
-        Self {
-            contexts_known: SharedDictionaryCache::new(),
-            activities_known: SharedDictionaryCache::new(),
-            slots: RadixPartitions::new(slots),
-        }
-    }
-
-    /// Takes a chunk: rows of activities that are counted, of people who have an enrolment.
-    pub(crate) fn take(&self, chunk: ChunkView<'_>, of: &Of<'_>, budget: &Budget) {
-        let (contexts, ids) = (chunk.cells(user_activity_agg::CONTEXT_ID), chunk.cells(user_activity_agg::USER_ID));
-        let counts = chunk.cells(user_activity_agg::AGG);
-        let updated = chunk.cells(user_activity_agg::AGG_LAST_UPDATED);
+impl LoadedTable for ActivityBuilder {
+    /// Takes rows of activities that count, of learners who have an enrolment.
+    fn take(&self, chunk: &Chunk, loaded: &LoadedBatches, budget: &Budget) {
+        let chunk = ChunkView::new(chunk, &self.columns);
+        let (ids, counts, updated) = (chunk.cells(USER_ID), chunk.cells(AGG), chunk.cells(AGG_LAST_UPDATED));
         let of_batches = |contexts: &[&str]| {
             // What is no batch's has no id, and no batch has that.
-            of.slots.of(contexts.iter().map(|context| context.strip_prefix(CONTEXT).unwrap_or_default()))
+            let ids = contexts.iter().map(|context| context.strip_prefix(KeySet::CONTEXT).unwrap_or_default());
+            loaded.slots().of(ids)
         };
-        let slots = self.contexts_known.each(contexts, chunk.rows(), of_batches);
-        of.usable.add(slots.iter().copied());
-        let numbers = |activities: &[&str]| of.activities.numbers(activities.iter().copied());
-        let numbers = self.activities_known.each(chunk.cells(user_activity_agg::ACTIVITY_ID), chunk.rows(), numbers);
+        let slots = self.contexts_known.each(chunk.cells(CONTEXT_ID), chunk.rows(), of_batches);
+        self.usable.add(slots.iter().copied());
+        let numbers = |activities: &[&str]| self.activities.all(activities.iter().copied(), NONE);
+        let numbers = self.activities_known.each(chunk.cells(ACTIVITY_ID), chunk.rows(), numbers);
         let rows = chunk.rows().zip(slots).zip(numbers).map(|((row, slot), activity)| (row, slot, activity));
         let wanted = |(_, slot, activity): &(usize, u32, u32)| *slot != NONE && *activity != NONE;
         let rows: Vec<(usize, u32, u32)> = rows.filter(wanted).collect();
-        let users = of.people.ranks(rows.iter().map(|(row, ..)| ids.get(*row)));
+        let users = loaded.learner_index().ranks(rows.iter().map(|(row, ..)| ids.get(*row)));
         let raw = |row: usize, activity: u32, user: u32| Raw {
             updated: updated.get(row).unwrap_or(NOTHING),
             user,
             activity,
             count: counts.get(row).map_or(NO_COUNT, whole),
         };
-        let of_people = rows.into_iter().zip(users).filter(|(_, user)| *user != NONE);
+        let of_learners = rows.into_iter().zip(users).filter(|(_, user)| *user != NONE);
         let rows: Vec<(u32, Raw)> =
-            of_people.map(|((row, slot, activity), user)| (slot, raw(row, activity, user))).collect();
-        let bears = budget.bears(rows.len(), ACTIVITY);
+            of_learners.map(|((row, slot, activity), user)| (slot, raw(row, activity, user))).collect();
+        let is_kept = budget.has_room(rows.len(), BYTES);
         self.slots.put(&rows, |left, row| {
-            *left += u64::from(!bears);
-            bears.then_some(row)
+            *left += u64::from(!is_kept);
+            is_kept.then_some(row)
         });
     }
 
-    /// The bytes of each slot's rows, kept or not.
-    pub(crate) fn bytes(self) -> Vec<u64> {
-        self.slots.settled(|_, left, rows| (rows.len() as u64 + left) * ACTIVITY)
-    }
-
-    /// One row per user and activity, in their order; and how many more there were.
-    pub(crate) fn finish(self) -> (Vec<Vec<Progress>>, u64) {
-        let settle = |_, _, mut raw: Vec<Raw>| {
+    /// Keeps one row per learner and activity, in their order.
+    fn finish(self: Box<Self>, loaded: &mut LoadedBatches, _: &Budget) {
+        loaded.add_usable(Table::UserActivityAgg, self.usable);
+        let in_order = |_, _, mut raw: Vec<Raw>| {
             let key = |row: &Raw| u64::from(row.user) << 32 | u64::from(row.activity);
             raw.sort_unstable_by_key(|row| (key(row), Reverse((row.updated, row.count))));
             let all = raw.len();
@@ -141,8 +182,13 @@ impl ActivityBuilder {
             rows.extend(raw.iter().map(row));
             (rows, (all - raw.len()) as u64)
         };
-        let (rows, duplicates): (Vec<_>, Vec<u64>) = self.slots.settled(settle).into_iter().unzip();
-        (rows, duplicates.into_iter().sum())
+        let (batches, duplicates): (Vec<_>, Vec<u64>) = self.slots.divided(in_order).into_iter().unzip();
+        loaded.add_duplicates(Table::UserActivityAgg, duplicates.into_iter().sum());
+        loaded.add(Table::UserActivityAgg, Activity { batches, activities: self.activities });
+    }
+
+    fn size(self: Box<Self>) -> RowSize {
+        RowSize::Bytes(self.slots.divided(|_, left, rows| (rows.len() as u64 + left) * BYTES))
     }
 }
 

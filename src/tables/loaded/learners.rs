@@ -1,189 +1,267 @@
-//! What reports say about learners: a line each, spelled once.
+//! `user`: what reports say about learners, a row each, spelled once.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::NONE;
-use super::people::People;
-use super::weight::Budget;
+use super::batches::{LoadedBatches, LoadedRows};
+use super::budget::Budget;
+use super::needs::TableNeed;
+use super::slots::NONE;
+use super::table::{LoadedTable, TableLoader};
 use crate::columnar::encoded_rows::{EncodedRows, Layout, PIECE, RowBlock};
 use crate::columnar::interner::Interner;
-use crate::reports::common::{Common, From, layout, users};
 use crate::tables::chunk::{Chunk, ChunkView, DictionaryCache, Texts};
-use crate::tables::schema::Column;
-use crate::tables::schema::user;
+use crate::tables::plan::{Reach, Scan};
+use crate::tables::schema::user::{FIRSTNAME, LASTNAME, NAMES, USERCHANNEL, USERID};
+use crate::tables::schema::{Column, Table, Text, TypedColumn, user_enrolments};
 
-/// Bytes of a line, about.
-const LINE_BYTES: usize = 256;
+/// Bytes of a row, about.
+const ROW_BYTES: usize = 256;
 
-/// The learners of a load.
-#[derive(Debug, Default)]
-pub(crate) struct Learners {
-    common: &'static [Common],
-    lines: RowBlock,
-    /// By rank.
-    rows: Vec<Learner>,
-    channel_names: Interner,
-    /// Rows of `user` that were not used because another one has their key.
-    pub(crate) duplicates: u64,
+/// A column that a report shows of each learner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LearnerColumn {
+    /// Its heading.
+    pub heading: &'static str,
+    /// What it shows.
+    pub cell: LearnerCell,
+    /// Whether it is empty for learners of other channels, under the privacy policy.
+    pub is_private: bool,
 }
 
-/// Where somebody's line is.
+/// What a column shows of a learner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LearnerCell {
+    /// The first and the last name, with a space between.
+    Name,
+    /// A column of `user`.
+    Column(TypedColumn<Text>),
+}
+
+/// Learners, with these columns of each. Those that are not private stand together.
+#[must_use]
+pub fn need(shown: &'static [LearnerColumn]) -> TableNeed {
+    let shown_columns = shown.iter().filter_map(|column| match column.cell {
+        LearnerCell::Column(column) => Some(column),
+        LearnerCell::Name => None,
+    });
+    let mut columns: Vec<TypedColumn<Text>> =
+        [FIRSTNAME, LASTNAME, USERCHANNEL].into_iter().chain(shown_columns).collect();
+    columns.retain(|column| *column != USERID);
+    columns.sort_by_key(|column| NAMES.iter().position(|name| *name == column.name()));
+    columns.dedup();
+    TableNeed {
+        table: Table::User,
+        columns: [USERID.key()].into_iter().chain(columns.into_iter().map(TypedColumn::optional)).collect(),
+        reach: Reach::Semi { column: USERID, of: (Table::UserEnrolments, user_enrolments::USERID) },
+        learner: Some(USERID),
+        loader: Some(Arc::new(LearnersLoader(shown))),
+    }
+}
+
+/// How rows are laid out.
+fn layout(shown: &[LearnerColumn]) -> Layout {
+    let start = shown.iter().position(|column| !column.is_private).unwrap_or(shown.len());
+    let public = shown[start..].iter().take_while(|column| !column.is_private).count();
+    Layout { cells: shown.len(), public: start..start + public }
+}
+
+/// The learners of a load.
+#[derive(Debug)]
+pub struct Learners {
+    shown: &'static [LearnerColumn],
+    rows: RowBlock,
+    /// By rank.
+    learners: Vec<Learner>,
+    channel_names: Interner,
+    /// Rows of `user` that were not used because another one has their key.
+    duplicates: u64,
+}
+
+/// Where a learner's row is.
 #[derive(Clone, Copy, Debug)]
 struct Learner {
     /// [`NONE`]: `user` has no row of them.
-    line: u32,
+    row: u32,
     /// Number of the channel.
     channel: u32,
     /// How many bytes of the name are the first name.
     first_name: u32,
 }
 
-const NOBODY: Learner = Learner { line: NONE, channel: NONE, first_name: 0 };
+const NOBODY: Learner = Learner { row: NONE, channel: NONE, first_name: 0 };
 
 impl Learners {
-    /// The shared columns that the lines have.
-    pub(crate) const fn common(&self) -> &'static [Common] {
-        self.common
+    /// The columns that the rows have.
+    #[must_use]
+    pub const fn shown(&self) -> &'static [LearnerColumn] {
+        self.shown
     }
 
-    /// The line of the user of this rank.
-    pub(crate) fn line(&self, user: u32) -> Option<u32> {
-        self.rows.get(user as usize).map(|row| row.line).filter(|line| *line != NONE)
+    /// The row of the learner of this rank.
+    #[must_use]
+    pub fn row(&self, user: u32) -> Option<u32> {
+        self.learners.get(user as usize).map(|learner| learner.row).filter(|row| *row != NONE)
     }
 
-    /// The lines of all learners.
-    pub(crate) const fn lines(&self) -> &RowBlock {
-        &self.lines
+    /// The rows of all learners.
+    #[must_use]
+    pub const fn rows(&self) -> &RowBlock {
+        &self.rows
     }
 
     /// The number of this channel, to compare with [`Learners::channel`]; `None` for the empty one and for one that no
     /// learner has.
-    pub(crate) fn channel_number(&self, channel: &str) -> Option<u32> {
+    #[must_use]
+    pub fn channel_number(&self, channel: &str) -> Option<u32> {
         if channel.is_empty() { None } else { self.channel_names.get(channel) }
     }
 
-    /// The channel of the user of this rank.
-    pub(crate) fn channel(&self, user: u32) -> u32 {
-        self.rows[user as usize].channel
+    /// The channel of the learner of this rank.
+    #[must_use]
+    pub fn channel(&self, user: u32) -> u32 {
+        self.learners[user as usize].channel
     }
 
-    pub(crate) fn memory(&self) -> usize {
-        self.lines.memory() + self.rows.capacity() * size_of::<Learner>()
-    }
-
-    /// The texts of the columns of `user` that are used, in the table's order, key aside.
-    fn texts<'t>(&'t self, columns: &'t [Column], learner: Learner) -> Vec<Cow<'t, str>> {
-        let cells: Vec<Cow<'t, str>> = self.lines.line(learner.line).cells(false).collect();
-        let cell = |from: From| {
-            let at = self.common.iter().position(|column| column.from == from);
-            at.and_then(|at| cells.get(at)).cloned().unwrap_or_default()
+    /// The texts of the columns of `user` that are used, in the table's order, key aside: they say which of two rows is
+    /// greater.
+    fn texts<'t>(&'t self, columns: &[Column], learner: Learner) -> Vec<Cow<'t, str>> {
+        let cells: Vec<Cow<'t, str>> = self.rows.row(learner.row).cells(false).collect();
+        let cell = |is_it: &dyn Fn(LearnerCell) -> bool| {
+            let at = self.shown.iter().position(|column| is_it(column.cell));
+            at.and_then(|at| cells.get(at)).cloned()
         };
-        let name = cell(From::Name);
+        let name = cell(&|cell| cell == LearnerCell::Name).unwrap_or_default();
         let (first, rest) = name.split_at_checked(learner.first_name as usize).unwrap_or((&name, ""));
         // Between two names there is one space; where one of them is missing there is none.
         let last = if first.is_empty() { rest } else { rest.get(1..).unwrap_or("") };
-        let text = |column: &'t Column| match column.name.as_ref() {
-            "userid" => Cow::Borrowed(""),
-            "firstname" => first.to_owned().into(),
-            "lastname" => last.to_owned().into(),
-            "userchannel" => self.channel_names.text(learner.channel).into(),
-            _ => cell(From::User(static_name(column))),
+        let text = |column: &Column| {
+            let is_shown = |cell| matches!(cell, LearnerCell::Column(of) if of.name() == column.name);
+            match column.name.as_ref() {
+                name if name == USERID.name() => Cow::Borrowed(""),
+                name if name == USERCHANNEL.name() => self.channel_names.text(learner.channel).into(),
+                name if name == FIRSTNAME.name() && !first.is_empty() => first.to_owned().into(),
+                name if name == LASTNAME.name() && !last.is_empty() => last.to_owned().into(),
+                _ => cell(&is_shown).unwrap_or_default(),
+            }
         };
         columns.iter().map(text).collect()
     }
 }
 
-/// The columns of `user` are named by the program, never by data.
-fn static_name(column: &Column) -> &'static str {
-    if let Cow::Borrowed(name) = column.name { name } else { "" }
+impl LoadedRows for Learners {
+    fn memory(&self) -> usize {
+        self.rows.memory() + self.learners.capacity() * size_of::<Learner>()
+    }
 }
 
 #[derive(Debug)]
-pub(crate) struct LearnersBuilder {
-    common: &'static [Common],
+struct LearnersLoader(&'static [LearnerColumn]);
+
+impl TableLoader for LearnersLoader {
+    fn begin(&self, scan: &Scan, loaded: &LoadedBatches) -> Box<dyn LoadedTable> {
+        let (Self(shown), layout) = (self, layout(self.0));
+        let learners = Learners {
+            shown,
+            rows: RowBlock::new(layout.clone()),
+            learners: vec![NOBODY; loaded.learner_index().count()],
+            channel_names: Interner::default(),
+            duplicates: 0,
+        };
+        Box::new(LearnersBuilder { shown, columns: scan.columns.clone(), layout, learners: Mutex::new(learners) })
+    }
+}
+
+#[derive(Debug)]
+struct LearnersBuilder {
+    shown: &'static [LearnerColumn],
     columns: Vec<Column>,
     layout: Layout,
     learners: Mutex<Learners>,
 }
 
-impl LearnersBuilder {
-    /// For so many people of whom these shared columns are shown.
-    pub(crate) fn new(common: &'static [Common], people: usize) -> Self {
-        let layout = layout(common);
-        let lines = RowBlock::new(layout.clone());
-        let learners = Learners { common, lines, rows: vec![NOBODY; people], ..Learners::default() };
-        Self { common, columns: users(common), layout, learners: Mutex::new(learners) }
-    }
-
-    /// Takes a chunk; rows of people of no interest are passed over.
-    pub(crate) fn take(&self, chunk: &Chunk, people: &People, budget: &Budget) {
+impl LoadedTable for LearnersBuilder {
+    /// Rows of learners of no interest are passed over.
+    fn take(&self, chunk: &Chunk, loaded: &LoadedBatches, budget: &Budget) {
         let chunk = ChunkView::new(chunk, &self.columns);
-        let ids = chunk.cells(user::USERID);
-        let ranks = people.ranks(chunk.rows().map(|row| ids.get(row)));
+        let ids = chunk.cells(USERID);
+        let ranks = loaded.learner_index().ranks(chunk.rows().map(|row| ids.get(row)));
         let known: Vec<(usize, u32)> = chunk.rows().zip(ranks).filter(|(_, rank)| *rank != NONE).collect();
         for some in known.chunks(PIECE) {
             self.take_some(chunk, some, budget);
         }
     }
 
+    fn finish(self: Box<Self>, loaded: &mut LoadedBatches, _: &Budget) {
+        let learners = self.learners.into_inner().unwrap_or_else(PoisonError::into_inner);
+        loaded.keep_listed(|enrolled| enrolled.keep_known(|user| learners.row(user).is_some()));
+        loaded.add_duplicates(Table::User, learners.duplicates);
+        loaded.add(Table::User, learners);
+        loaded.count_learners();
+    }
+}
+
+impl LearnersBuilder {
+    /// Takes rows of a chunk, each given with the rank of its learner; at most [`PIECE`].
     fn take_some(&self, chunk: ChunkView<'_>, rows: &[(usize, u32)], budget: &Budget) {
-        let first_names = chunk.cells(user::FIRSTNAME);
-        let mut lines = EncodedRows::new(&self.layout);
-        lines.reserve(rows.len(), rows.len() * LINE_BYTES);
-        let sources: Vec<Cells<'_>> = self.common.iter().map(|column| Cells::new(column.from, chunk)).collect();
-        let mut name = String::new();
-        for (row, _) in rows {
-            for source in &sources {
-                lines.push(source.text(*row, &mut name));
-            }
-        }
-        lines.shrink_to_fit();
-        let channels = chunk.cells(user::USERCHANNEL);
-        let long = rows.iter().map(|(row, _)| channels.get(*row).len().saturating_sub(LINE_BYTES)).sum::<usize>();
-        if !budget.bears_texts(long.saturating_add(lines.bytes().saturating_sub(rows.len() * LINE_BYTES))) {
+        let encoded = self.encoded(chunk, rows);
+        let channels = chunk.cells(USERCHANNEL);
+        let long = rows.iter().map(|(row, _)| channels.get(*row).len().saturating_sub(ROW_BYTES)).sum::<usize>();
+        let long = long.saturating_add(encoded.bytes().saturating_sub(rows.len() * ROW_BYTES));
+        if !budget.has_room_for_texts(long) {
             return;
         }
+        let first_names = chunk.cells(FIRSTNAME);
         let mut learners = self.learners.lock().unwrap_or_else(PoisonError::into_inner);
         let learners = &mut *learners;
         let rows_of = rows.iter().map(|(row, _)| *row);
         let numbers = DictionaryCache::default().each(channels, rows_of, |channels| {
             channels.iter().map(|channel| learners.channel_names.intern(channel)).collect()
         });
-        let first_line = learners.lines.append(lines);
-        for ((line, (row, rank)), channel) in (first_line..).zip(rows).zip(numbers) {
+        let first_row = learners.rows.append(encoded);
+        for ((encoded, (row, rank)), channel) in (first_row..).zip(rows).zip(numbers) {
             #[allow(clippy::cast_possible_truncation, reason = "arrow's text is at most 2 GiB long")]
-            let learner = Learner { line, channel, first_name: first_names.get(*row).len() as u32 };
-            let known = learners.rows[*rank as usize];
-            if known.line != NONE {
+            let learner = Learner { row: encoded, channel, first_name: first_names.get(*row).len() as u32 };
+            let known = learners.learners[*rank as usize];
+            if known.row != NONE {
                 learners.duplicates += 1;
                 let order = learners.texts(&self.columns, learner).cmp(&learners.texts(&self.columns, known));
                 if order != Ordering::Greater {
                     continue;
                 }
             }
-            learners.rows[*rank as usize] = learner;
+            learners.learners[*rank as usize] = learner;
         }
     }
 
-    pub(crate) fn finish(self) -> Learners {
-        self.learners.into_inner().unwrap_or_else(PoisonError::into_inner)
+    /// What is shown of these rows.
+    fn encoded(&self, chunk: ChunkView<'_>, rows: &[(usize, u32)]) -> EncodedRows {
+        let mut encoded = EncodedRows::new(&self.layout);
+        encoded.reserve(rows.len(), rows.len() * ROW_BYTES);
+        let cells: Vec<Cells<'_>> = self.shown.iter().map(|column| Cells::new(column.cell, chunk)).collect();
+        let mut name = String::new();
+        for (row, _) in rows {
+            for cell in &cells {
+                encoded.push(cell.text(*row, &mut name));
+            }
+        }
+        encoded.shrink_to_fit();
+        encoded
     }
 }
 
-/// Where a chunk has the cells of a shared column.
+/// Where a chunk has the cells of a column that is shown.
 enum Cells<'a> {
     Name(Texts<'a>, Texts<'a>),
     Column(Texts<'a>),
 }
 
 impl<'a> Cells<'a> {
-    fn new(from: From, chunk: ChunkView<'a>) -> Self {
-        match from {
-            From::UserId => Self::Column(chunk.cells(user::USERID)),
-            From::Name => Self::Name(chunk.cells(user::FIRSTNAME), chunk.cells(user::LASTNAME)),
-            From::User(name) => Self::Column(chunk.texts(name)),
+    fn new(cell: LearnerCell, chunk: ChunkView<'a>) -> Self {
+        match cell {
+            LearnerCell::Name => Self::Name(chunk.cells(FIRSTNAME), chunk.cells(LASTNAME)),
+            LearnerCell::Column(column) => Self::Column(chunk.cells(column)),
         }
     }
 

@@ -1,15 +1,10 @@
-//! The level-1 modules of courses, from the JSON text of `content_hierarchy`.
+//! The level-1 modules of a course, from the JSON text of its tree.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use hashbrown::HashMap;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::tables::catalog::Catalog;
-use crate::tables::chunk::ChunkView;
 use crate::tables::decimal::Decimal;
-use crate::tables::schema::content_hierarchy;
 
 const MIME_TYPE: &str = "application/vnd.ekstep.content-collection";
 const CONTENT_TYPE: &str = "Course";
@@ -17,15 +12,16 @@ const VISIBILITY: &str = "Default";
 
 /// A level-1 module of a course.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Module {
-    pub(crate) identifier: String,
+pub struct Module {
+    /// Its identifier.
+    pub identifier: String,
     /// How many leaf nodes it has, where that is known.
-    pub(crate) leaf_nodes: Option<i64>,
+    pub leaf_nodes: Option<i64>,
 }
 
 /// A hierarchy that is no JSON object, or whose children are no list of objects.
 #[derive(Debug)]
-struct Broken;
+pub(super) struct Broken;
 
 /// The root of a hierarchy: the modules among its children. Of everything else nothing is kept while it is read, since a
 /// tree of it would be many times the text.
@@ -159,7 +155,7 @@ impl<'de> Deserialize<'de> for Children {
 
 /// The modules of a hierarchy, ordered by identifier: direct children of the root that are courses of their own,
 /// letter case aside. A repeated identifier counts once, by its first node.
-fn modules(json: &str) -> Result<Vec<Module>, Broken> {
+pub(super) fn modules(json: &str) -> Result<Vec<Module>, Broken> {
     if json.is_empty() {
         return Ok(Vec::new());
     }
@@ -184,74 +180,6 @@ fn whole(member: Option<&Member>) -> Option<i64> {
     };
     let millionths = Decimal::parse(text)?.millionths()?;
     (millionths % 1_000_000 == 0).then_some(millionths / 1_000_000)
-}
-
-/// Takes the rows of `content_hierarchy`.
-#[derive(Debug, Default)]
-pub(crate) struct Hierarchies(Mutex<Taken>);
-
-#[derive(Debug, Default)]
-struct Taken {
-    /// By course: the JSON text, needed until duplicates are told apart, and its modules.
-    courses: HashMap<usize, (String, Vec<Module>)>,
-    duplicates: u64,
-    /// By course: rows that do not read.
-    broken: HashMap<usize, u64>,
-    /// Bytes of text that were to be kept.
-    bytes: usize,
-}
-
-/// Bytes of text that are not counted: hierarchies come with each part of a load, however small it is made.
-const FREE: usize = 32 << 20;
-
-impl Taken {
-    const fn counted(&self) -> usize {
-        self.bytes.saturating_sub(FREE)
-    }
-}
-
-impl Hierarchies {
-    /// Takes a chunk. A row whose JSON does not read is skipped and counted, as every unusable row is. `bears`: whether so
-    /// many bytes more may be kept until all rows have come.
-    pub(crate) fn take(&self, chunk: ChunkView<'_>, catalog: &Catalog, bears: &dyn Fn(usize) -> bool) {
-        let (identifiers, hierarchies) =
-            (chunk.cells(content_hierarchy::IDENTIFIER), chunk.cells(content_hierarchy::HIERARCHY));
-        for row in chunk.rows() {
-            let Some(course) = catalog.contents().position(identifiers.get(row)) else { continue };
-            let json = hierarchies.get(row);
-            let read = modules(json);
-            let mut taken = self.taken();
-            let Ok(modules) = read else {
-                *taken.broken.entry(course).or_default() += 1;
-                continue;
-            };
-            let known = taken.courses.get(&course).map(|(known, _)| json > known.as_str());
-            if known != Some(false) {
-                let before = taken.counted();
-                taken.bytes += json.len();
-                if bears(taken.counted() - before) {
-                    taken.courses.insert(course, (json.to_owned(), modules));
-                }
-            }
-            taken.duplicates += u64::from(known.is_some());
-        }
-    }
-
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Bytes of text that were counted.
-    pub(crate) fn counted(&self) -> usize {
-        self.taken().counted()
-    }
-
-    /// The modules by course, how many rows were duplicates, and by course how many are broken.
-    pub(crate) fn finish(self) -> (HashMap<usize, Vec<Module>>, u64, HashMap<usize, u64>) {
-        let taken = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let modules = taken.courses.into_iter().map(|(course, (_, modules))| (course, modules)).collect();
-        (modules, taken.duplicates, taken.broken)
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ fn key(id: &str) -> RequestKey {
 }
 
 fn batch(id: &str) -> StoredBatch {
-    let counts = Counts { rows: 2, enrolled: 3, inactive: 1, ..Counts::default() };
+    let counts = Counts { rows: 2, enrolled: 3, left_out: [("inactive".into(), 1)].into(), ..Counts::default() };
     StoredBatch {
         batch: id.to_owned(),
         key: format!("r/{id}.csv"),

@@ -6,11 +6,12 @@ use crate::reports::{self, Counts, ReportError};
 use crate::sources::SourceError;
 use crate::tables::catalog::Catalog;
 use crate::tables::finished::Finished;
-use crate::tables::loaded::Shared;
+use crate::tables::loaded::LoadedBatches;
 use crate::tables::quality::Quality;
 use crate::tables::schema::Table;
+use crate::worker::key_ranges::LearnerRanges;
 use crate::worker::request_error::RequestError;
-use crate::worker::stretches::Stretches;
+
 use crate::worker::verdict;
 
 /// The column of scores that the assessment report shows.
@@ -19,17 +20,17 @@ const GRAND_TOTAL: &str = "grand_total";
 /// What tables are made from.
 pub(in crate::worker) enum BatchData<'a> {
     /// All of it is in memory.
-    Loaded(&'a Shared),
+    Loaded(&'a LoadedBatches),
     /// It is one batch that does not fit into memory.
-    Stretches(&'a Stretches<'a>),
+    Ranges(&'a LearnerRanges<'a>),
 }
 
 impl BatchData<'_> {
     /// Where the batches are.
     pub(super) fn catalog(&self) -> &Catalog {
         match self {
-            Self::Loaded(shared) => shared.catalog(),
-            Self::Stretches(stretches) => stretches.catalog(),
+            Self::Loaded(loaded) => loaded.catalog(),
+            Self::Ranges(ranges) => ranges.catalog(),
         }
     }
 }
@@ -107,20 +108,20 @@ impl<'a> BatchTable<'a> {
         Self { group, batch, data, is_wanted, counts: Counts::default(), quality: Quality::default(), error: None }
     }
 
-    /// Makes the rows that are in memory. Whether the batch is broken shows in the first range: every range has all rows of
-    /// the batch, except those of learners.
+    /// Makes the rows that are in memory. Whether the batch is broken shows in the first range where every range reads all
+    /// rows of a table.
     fn make(
         &mut self,
-        shared: &Shared,
+        loaded: &LoadedBatches,
         take: &mut dyn FnMut(&Finished<'_>) -> Result<(), WriteError>,
     ) -> Result<(), FileError> {
-        let quality = shared.quality(self.batch);
+        let quality = loaded.quality(self.batch);
         if let Some(error) = verdict::broken(&quality) {
             return Err(FileError::BrokenBatch(quality, error));
         }
         let job = &self.group.job;
         let take = |table: &Finished<'_>| take(table).map_err(FileError::Write);
-        let counts = reports::generate(job.report, self.batch, shared, &job.options, take)?;
+        let counts = reports::generate(job.report, self.batch, loaded, &job.options, take)?;
         self.counts.add(&counts);
         self.quality.add_range(&quality);
         Ok(())
@@ -128,13 +129,17 @@ impl<'a> BatchTable<'a> {
 
     fn make_all(&mut self, take: &mut dyn FnMut(&Finished<'_>) -> Result<(), WriteError>) -> Result<(), FileError> {
         match self.data {
-            BatchData::Loaded(shared) => self.make(shared, take)?,
-            BatchData::Stretches(stretches) => stretches.each(&mut |shared| {
+            BatchData::Loaded(loaded) => self.make(loaded, take)?,
+            BatchData::Ranges(ranges) => ranges.each(&mut |loaded| {
                 if self.group.stop.is_halted() || !(self.is_wanted)() {
                     return Err(FileError::NotWanted);
                 }
-                self.make(shared, take)
+                self.make(loaded, take)
             })?,
+        }
+        self.quality.end_ranges();
+        if let Some(error) = verdict::broken(&self.quality) {
+            return Err(FileError::BrokenBatch(std::mem::take(&mut self.quality), error));
         }
         let Counts { readable_scores, unreadable_scores, .. } = self.counts;
         if readable_scores + unreadable_scores > 0 {
@@ -148,8 +153,8 @@ impl<'a> BatchTable<'a> {
 impl TablePieces for BatchTable<'_> {
     fn most_rows(&self) -> usize {
         match self.data {
-            BatchData::Loaded(shared) => shared.listed(self.batch),
-            BatchData::Stretches(_) => usize::MAX,
+            BatchData::Loaded(loaded) => loaded.listed(self.batch),
+            BatchData::Ranges(_) => usize::MAX,
         }
     }
 

@@ -138,7 +138,7 @@ fn completed(
     let request = RequestStats {
         batches: download_urls.len(),
         bytes: delivered.bytes,
-        counts: delivered.counts,
+        counts: delivered.counts.clone(),
         left_out: LeftOut { broken, ..ready.selection.left_out.clone() },
     };
     Completed { download_urls, job_stats: job_stats(&stats, &metrics.load_stats(), &request).to_string() }

@@ -38,7 +38,7 @@ pub(in crate::worker) fn for_each_unit(
     match data {
         BatchData::Loaded(_) => drop(rayon::broadcast(|_| one_by_one())),
         // Each unit loads as much as there is room for, on all cores.
-        BatchData::Stretches(_) => one_by_one(),
+        BatchData::Ranges(_) => one_by_one(),
     }
 }
 
@@ -143,7 +143,7 @@ fn write(
         }
     });
     let loading =
-        if let BatchData::Stretches(_) = data { metrics.load_time().saturating_sub(before) } else { Duration::ZERO };
+        if let BatchData::Ranges(_) = data { metrics.load_time().saturating_sub(before) } else { Duration::ZERO };
     metrics.add_generate(spent.saturating_sub(loading));
     failpoints::hit("written", batch);
     let BatchTable { counts, quality, error, .. } = table;

@@ -1,5 +1,5 @@
 //! Loads what the missing files of a group need: once if it fits into memory, else part by part. A batch that is more than
-//! memory by itself is loaded range by range ([`super::super::stretches`]).
+//! memory by itself is loaded range by range ([`super::super::key_ranges`]).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use super::completion_tracker::CompletionTracker;
 use super::context::GroupContext;
 use crate::sources::SourceError;
 use crate::tables::catalog::Catalog;
-use crate::tables::loaded::{Heavy, Shared};
+use crate::tables::loaded::{BatchWeights, LoadedBatches};
 use crate::worker::cpu::Panicked;
-use crate::worker::load::{self, Learners, Loaded};
+use crate::worker::key_ranges::{LEAST, LargeBatch, LearnerRanges};
+use crate::worker::load::{self, Learners, LoadLimits, LoadRequest, Loaded};
 use crate::worker::memory::{self, Share};
 use crate::worker::outcome::HandBack;
 use crate::worker::plan::{self, Unit};
 use crate::worker::request_error::RequestError;
-use crate::worker::stretches::{LEAST, Large, Stretches};
 use crate::worker::tenants::{self, Limits};
 use crate::worker::{AppContext, failpoints};
 
@@ -87,17 +87,17 @@ impl PartLoader {
             };
             let share = Arc::new(share);
             if let Some(large) = part.large(total) {
-                self.make_in_stretches(&units, large, share).await?;
+                self.make_in_ranges(&units, large, share).await?;
                 continue;
             }
             // Tenants are limited once, by what all of their batches weigh.
             let limits = if part.bytes.is_none() { limits } else { Limits::default() };
             match self.load(&part, &share, limits).await? {
-                Ok(Ok(shared)) => self.make(&units, part, shared).await?,
-                Ok(Err(heavy)) => {
+                Ok(Loaded::Batches(loaded)) => self.make(&units, part, loaded).await?,
+                Ok(Loaded::TooMuch(weights)) => {
                     // What is too much is dropped before this load waits for a share again.
                     drop(share);
-                    let divided = self.divide(&mut units, &heavy, limits, total);
+                    let divided = self.divide(&mut units, &weights, limits, total);
                     for (batches, bytes) in divided.into_iter().rev() {
                         parts.push_front(Part { batches, bytes: Some(bytes) });
                     }
@@ -108,32 +108,43 @@ impl PartLoader {
         Ok(())
     }
 
-    async fn load(&self, part: &Part, share: &Arc<Share>, limits: Limits) -> Result<Loaded, Panicked> {
+    async fn load(
+        &self,
+        part: &Part,
+        share: &Arc<Share>,
+        limits: Limits,
+    ) -> Result<Result<Loaded, SourceError>, Panicked> {
         let Self { app, group, catalog, .. } = self;
         let (source, timezone) = (Arc::clone(&app.source), app.config.get().timezone);
         let (group, catalog, batches) = (Arc::clone(group), Arc::clone(catalog), part.batches.clone());
         let share = Arc::clone(share);
         let load = move || {
             failpoints::hit("loading", &group.job.id);
-            let (needs, options) = (group.job.report.needs(&group.job.options), &group.job.options);
-            let wish = load::Wish { batches: &batches, needs: &needs, options, timezone, learners: Learners::All };
-            let is_within_limits = |weights: &Heavy| tenants::judge(&group.requests, weights, limits).is_empty();
-            let bounds = load::Bounds {
+            let needs = group.job.report.needs(&group.job.options);
+            let request = LoadRequest { batches: &batches, needs: &needs, timezone, learners: Learners::All };
+            let is_within_limits = |weights: &BatchWeights| tenants::judge(&group.requests, weights, limits).is_empty();
+            let limits = LoadLimits {
                 bytes: share.bytes().max(LEAST),
                 weighed: &|bytes| share.shrink_to(bytes),
                 agrees: limits.is_any().then_some(&is_within_limits),
             };
-            group.metrics.loading(|stats| load::shared(source.as_ref(), &catalog, &wish, bounds, stats))
+            group.metrics.loading(|stats| load::batches(source.as_ref(), &catalog, &request, limits, stats))
         };
         app.cpu.run(load).await
     }
 
     /// Divides a part that was too much, or hands back the requests beyond their tenants' limits: `units` are those that
     /// are left. Returns the batches to load together, and their bytes.
-    fn divide(&self, units: &mut Arc<Vec<Unit>>, heavy: &Heavy, limits: Limits, total: u64) -> Vec<(Vec<usize>, u64)> {
-        let handed_back = tenants::judge(&self.group.requests, heavy, limits);
+    fn divide(
+        &self,
+        units: &mut Arc<Vec<Unit>>,
+        weights: &BatchWeights,
+        limits: Limits,
+        total: u64,
+    ) -> Vec<(Vec<usize>, u64)> {
+        let handed_back = tenants::judge(&self.group.requests, weights, limits);
         let divided = if handed_back.is_empty() {
-            plan::lighter(units.iter().map(|unit| unit.batch), heavy, total)
+            plan::lighter(units.iter().map(|unit| unit.batch), weights, total)
         } else {
             let fewer = plan::units(&self.group.requests, |request| !handed_back.contains_key(&request));
             self.app.progress.planned.fetch_sub((units.len() - fewer.len()) as u64, Ordering::Relaxed);
@@ -141,7 +152,7 @@ impl PartLoader {
                 self.tracker.hand_back(request, HandBack::Tenant(exceeded));
             }
             *units = Arc::new(fewer);
-            plan::parts(units, heavy, total)
+            plan::parts(units, weights, total)
         };
         if divided.len() > 1 {
             let batches: usize = divided.iter().map(|(batches, _)| batches.len()).sum();
@@ -151,13 +162,13 @@ impl PartLoader {
     }
 
     /// Makes the units of a part, and drops what was loaded for it.
-    async fn make(&self, units: &Arc<Vec<Unit>>, part: Part, shared: Shared) -> Result<(), Panicked> {
+    async fn make(&self, units: &Arc<Vec<Unit>>, part: Part, loaded: Box<LoadedBatches>) -> Result<(), Panicked> {
         let (make, units) = (Arc::clone(&self.make), Arc::clone(units));
-        self.app.cpu.run(move || make(&BatchData::Loaded(&shared), &part.of(&units))).await
+        self.app.cpu.run(move || make(&BatchData::Loaded(&loaded), &part.of(&units))).await
     }
 
     /// Makes the units of one batch that is too much to be loaded at once, given with its weight.
-    async fn make_in_stretches(
+    async fn make_in_ranges(
         &self,
         units: &Arc<Vec<Unit>>,
         (batch, weight): (usize, u64),
@@ -168,18 +179,17 @@ impl PartLoader {
             let Self { app, group, catalog, tracker, make } = &own;
             log::info!("worked on in stretches batch={} bytes={weight}", catalog.batches()[batch].id);
             let units: Vec<&Unit> = units.iter().filter(|unit| unit.batch == batch).collect();
-            let large = Large {
+            let large = LargeBatch {
                 source: app.source.as_ref(),
                 catalog,
                 batch,
                 needs: &group.job.report.needs(&group.job.options),
-                options: &group.job.options,
                 timezone,
                 weight,
                 bytes: share.bytes(),
             };
-            match Stretches::survey(large, &group.metrics) {
-                Ok(stretches) => make(&BatchData::Stretches(&stretches), &units),
+            match LearnerRanges::find(large, &group.metrics) {
+                Ok(ranges) => make(&BatchData::Ranges(&ranges), &units),
                 Err(error) => fail(tracker, &units, &error),
             }
         };

@@ -1,45 +1,45 @@
-//! The people of the requested batches, in the order of their ids: from here on each is called by rank, so that sorting a
+//! The learners of the requested batches, in the order of their ids: from here on each is called by rank, so that sorting a
 //! batch is sorting numbers.
 
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::NONE;
+use super::slots::NONE;
 use crate::columnar::interner::{self, StringIndex, TOGETHER, TextHasher, hash};
-use crate::columnar::radix_partitions::{SHELVES, by_shelf};
+use crate::columnar::radix_partitions::{PARTITIONS, by_partition};
 use crate::tables::keys::Keys;
 
-/// The ids of people as they come, from several threads: each gets a number, the same whenever it comes.
+/// The ids of learners as they come, from several threads: each gets a number, the same whenever it comes.
 ///
-/// They stand in many tables, by their hashes. A table is locked by itself while somebody new is put into it, and is small
-/// enough to stay at hand when it grows.
+/// They stand in many tables, by their hashes. A table is locked by itself while a new id is put into it, and is small
+/// enough to stay in the cache when it grows.
 #[derive(Debug)]
-pub(crate) struct Arrivals {
+pub(super) struct LearnerIndexBuilder {
     tables: Vec<Mutex<StringIndex>>,
     hasher: TextHasher,
 }
 
-impl Default for Arrivals {
+impl Default for LearnerIndexBuilder {
     fn default() -> Self {
         let hasher = TextHasher::default();
-        Self { tables: (0..SHELVES).map(|_| Mutex::new(StringIndex::hashed_by(&hasher))).collect(), hasher }
+        Self { tables: (0..PARTITIONS).map(|_| Mutex::new(StringIndex::hashed_by(&hasher))).collect(), hasher }
     }
 }
 
 /// The table for a hash. Tables use its first and last bits themselves.
 #[allow(clippy::cast_possible_truncation, reason = "there are few tables")]
 const fn table(hash: u64) -> u32 {
-    ((hash >> 32) % SHELVES as u64) as u32
+    ((hash >> 32) % PARTITIONS as u64) as u32
 }
 
-impl Arrivals {
+impl LearnerIndexBuilder {
     /// The numbers of these ids; they do not follow one after the other.
-    pub(crate) fn numbers(&self, ids: &[&str]) -> Vec<u32> {
+    pub(super) fn numbers(&self, ids: &[&str]) -> Vec<u32> {
         let hashes: Vec<u64> = ids.iter().map(|id| hash(id, &self.hasher)).collect();
-        let order = by_shelf(hashes.iter().map(|hash| table(*hash)));
+        let order = by_partition(hashes.iter().map(|hash| table(*hash)));
         let mut numbers = vec![0; ids.len()];
-        for place in order.shelves() {
+        for place in order.partitions() {
             let mut table = self.tables[place].lock().unwrap_or_else(PoisonError::into_inner);
             for some in order.of(place).chunks(TOGETHER) {
                 table.fetch(some.iter().map(|at| hashes[*at as usize]));
@@ -52,29 +52,29 @@ impl Arrivals {
     }
 }
 
-/// The number of somebody who has a number in a table.
+/// The number of an id, from its number in a table.
 #[allow(clippy::cast_possible_truncation, reason = "there are few tables")]
 const fn number(in_table: u32, table: usize) -> u32 {
-    in_table * SHELVES as u32 + table as u32
+    in_table * PARTITIONS as u32 + table as u32
 }
 
 /// Ranks by id.
 #[derive(Debug, Default)]
-pub(crate) struct People {
+pub(super) struct LearnerIndex {
     /// By hash.
     tables: Vec<StringIndex>,
     hasher: TextHasher,
 }
 
-impl People {
+impl LearnerIndex {
     /// Puts ids in the order of their bytes; also gives their ranks by number.
-    pub(crate) fn of(arrivals: Arrivals) -> (Self, Vec<u32>) {
-        let Arrivals { tables, hasher } = arrivals;
+    pub(super) fn of(builder: LearnerIndexBuilder) -> (Self, Vec<u32>) {
+        let LearnerIndexBuilder { tables, hasher } = builder;
         let into_inner = |table: Mutex<StringIndex>| table.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut tables: Vec<StringIndex> = tables.into_iter().map(into_inner).collect();
         let mut order: Vec<(u64, &[u8], u32)> = tables.par_iter().enumerate().flat_map_iter(ids).collect();
         order.par_sort_unstable_by(|left, right| left.0.cmp(&right.0).then_with(|| left.1.cmp(right.1)));
-        let mut ranks = vec![0; tables.iter().map(StringIndex::len).max().unwrap_or(0) * SHELVES];
+        let mut ranks = vec![0; tables.iter().map(StringIndex::len).max().unwrap_or(0) * PARTITIONS];
         for (rank, (.., number)) in (0..).zip(&order) {
             ranks[*number as usize] = rank;
         }
@@ -86,8 +86,8 @@ impl People {
         (Self { tables, hasher }, ranks)
     }
 
-    /// Who has each of these ids; [`NONE`]: nobody.
-    pub(crate) fn ranks<'i>(&self, ids: impl Iterator<Item = &'i str>) -> Vec<u32> {
+    /// The rank of each of these ids, [`NONE`] for one that is not known.
+    pub(super) fn ranks<'i>(&self, ids: impl Iterator<Item = &'i str>) -> Vec<u32> {
         if self.tables.is_empty() {
             return ids.map(|_| NONE).collect();
         }
@@ -95,7 +95,7 @@ impl People {
     }
 
     /// How many there are.
-    pub(crate) fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.tables.iter().map(StringIndex::len).sum()
     }
 }
@@ -115,7 +115,7 @@ fn first_bytes(text: &[u8]) -> u64 {
     u64::from_be_bytes(first)
 }
 
-impl Keys for People {
+impl Keys for LearnerIndex {
     fn contains(&self, key: &str) -> bool {
         self.ranks([key].into_iter()) != [NONE]
     }
@@ -141,43 +141,46 @@ mod tests {
     fn ranks_are_in_the_order_of_bytes() {
         let long = "x".repeat(50);
         let ids = ["b", "a", "aaaaaaaab", "aaaaaaaaa", "", "aaaaaaaa", "\u{e9}", "aaaaaaaa\0", &long, "x"];
-        let arrivals = Arrivals::default();
-        let numbers = arrivals.numbers(&ids);
-        assert_eq!(arrivals.numbers(&[ids[3], ids[8]]), [numbers[3], numbers[8]]);
-        let (people, ranks) = People::of(arrivals);
+        let builder = LearnerIndexBuilder::default();
+        let numbers = builder.numbers(&ids);
+        assert_eq!(builder.numbers(&[ids[3], ids[8]]), [numbers[3], numbers[8]]);
+        let (index, ranks) = LearnerIndex::of(builder);
         let mut sorted = ids;
         sorted.sort_unstable();
         for (id, number) in ids.iter().zip(numbers) {
             let rank = ranks[number as usize];
-            assert_eq!(people.ranks([*id].into_iter()), [rank]);
+            assert_eq!(index.ranks([*id].into_iter()), [rank]);
             assert_eq!(sorted[rank as usize], *id);
         }
-        let mut keys: Vec<&str> = Keys::iter(&people).collect();
+        let mut keys: Vec<&str> = Keys::iter(&index).collect();
         keys.sort_unstable();
         assert_eq!(keys, sorted);
         assert!(
-            people.contains("a") && people.contains(&long) && !people.contains("c") && !People::default().contains("a")
+            index.contains("a")
+                && index.contains(&long)
+                && !index.contains("c")
+                && !LearnerIndex::default().contains("a")
         );
-        assert_eq!(people.count(), 10);
+        assert_eq!(index.count(), 10);
     }
 
     #[test]
-    fn who_comes_again_has_the_same_number_whatever_the_thread() {
+    fn an_id_has_one_number_in_every_thread() {
         let ids: Vec<String> = (0..20_000).map(|n| format!("{:032x}", n * 7 % 10_000)).collect();
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        let arrivals = Arrivals::default();
-        let numbers: Vec<Vec<u32>> = ids.par_chunks(999).map(|some| arrivals.numbers(some)).collect();
+        let builder = LearnerIndexBuilder::default();
+        let numbers: Vec<Vec<u32>> = ids.par_chunks(999).map(|some| builder.numbers(some)).collect();
         let numbers = numbers.concat();
         assert_eq!(numbers[..10_000], numbers[10_000..]);
         let mut distinct = numbers;
         distinct.sort_unstable();
         distinct.dedup();
         assert_eq!(distinct.len(), 10_000);
-        let (people, ranks) = People::of(arrivals);
+        let (index, ranks) = LearnerIndex::of(builder);
         assert!(distinct.iter().all(|number| (*number as usize) < ranks.len()));
         let mut sorted = ids.clone();
         sorted.sort_unstable();
         sorted.dedup();
-        assert_eq!(people.ranks(sorted.into_iter()), (0..10_000).collect::<Vec<u32>>());
+        assert_eq!(index.ranks(sorted.into_iter()), (0..10_000).collect::<Vec<u32>>());
     }
 }

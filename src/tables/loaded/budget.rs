@@ -1,27 +1,18 @@
-//! How much memory rows take, and what is done where that is too much: rows are then only counted, so that whoever asked
-//! for all these batches can ask for fewer at a time.
+//! How much memory rows take. Rows that there is no room for are only counted, so that the caller can load fewer batches at
+//! a time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use crate::reports::Needs;
 
 /// Bytes of an enrolment that passes, the learner's id and line included. On the safe side: in the course report of four
 /// times full scale it is about 240 with the activity rows (`docs/performance.md`, peak memory), since learners are in
 /// several batches there.
-const ENROLMENT: u64 = 350;
+pub(super) const ENROLMENT: u64 = 350;
 /// Bytes of an id that an enrolment commonly has at most.
-pub(crate) const ID: usize = 64;
-/// Bytes of an activity row.
-pub(crate) const ACTIVITY: u64 = 32;
-/// Bytes of an attempt.
-pub(crate) const ATTEMPT: u64 = 90;
-/// Of these tables there are commonly so many rows to an enrolment.
-const ACTIVITY_ROWS: u64 = 4;
-const ATTEMPT_ROWS: u64 = 3;
+pub(super) const ID: usize = 64;
 
-/// Bytes for a load.
+/// The bytes that a load may take, and those that it takes.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub struct Budget {
     limit: u64,
     /// Of an enrolment with everything that commonly comes with it.
     each: u64,
@@ -33,40 +24,39 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    pub(crate) fn new(limit: u64, needs: &Needs) -> Self {
-        let of = |columns: &[_], rows: u64, bytes: u64| if columns.is_empty() { 0 } else { rows * bytes };
-        let each =
-            ENROLMENT + of(&needs.activity, ACTIVITY_ROWS, ACTIVITY) + of(&needs.attempts, ATTEMPT_ROWS, ATTEMPT);
+    /// Of so many bytes, where an enrolment takes `each` with everything that commonly comes with it.
+    pub(super) fn new(limit: u64, each: u64) -> Self {
         Self { limit, each, enrolments: AtomicU64::new(0), others: AtomicU64::new(0), texts: AtomicU64::new(0) }
     }
 
-    /// Whether so many more enrolments are borne.
-    pub(crate) fn bears_enrolments(&self, rows: usize) -> bool {
+    /// Counts further enrolments; whether there is room for them.
+    pub(super) fn has_room_for_enrolments(&self, rows: usize) -> bool {
         let all = self.enrolments.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64;
         all.saturating_mul(self.each) <= self.limit
     }
 
-    /// Whether so many more rows of this size are borne: what was expected of them may be exceeded by a quarter of all.
-    pub(crate) fn bears(&self, rows: usize, bytes: u64) -> bool {
+    /// Counts further rows of this many bytes each; whether there is room for them. All together may exceed the limit by a
+    /// quarter, since how many rows come with an enrolment differs.
+    pub(super) fn has_room(&self, rows: usize, bytes: u64) -> bool {
         self.others.fetch_add(rows as u64 * bytes, Ordering::Relaxed);
         self.fits()
     }
 
-    /// Counts `bytes` of text beyond what rows commonly have; whether the load still fits.
-    pub(crate) fn bears_texts(&self, bytes: usize) -> bool {
+    /// Counts `bytes` of text beyond what rows commonly have; whether there is room for them.
+    pub(super) fn has_room_for_texts(&self, bytes: usize) -> bool {
         if bytes > 0 {
             self.texts.fetch_add(bytes as u64, Ordering::Relaxed);
         }
         self.fits()
     }
 
-    /// Texts are let go of.
-    pub(crate) fn release_texts(&self, bytes: u64) {
+    /// Counts `bytes` of text less, which are dropped.
+    pub(super) fn release_texts(&self, bytes: u64) {
         self.texts.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Bytes of text beyond what rows commonly have.
-    pub(crate) fn texts(&self) -> u64 {
+    pub(super) fn texts(&self) -> u64 {
         self.texts.load(Ordering::Relaxed)
     }
 
@@ -76,31 +66,32 @@ impl Budget {
         others.saturating_add(enrolments) <= self.limit.saturating_add(self.limit / 4)
     }
 
-    /// Whether something was not borne.
-    pub(crate) fn is_exceeded(&self) -> bool {
-        !self.bears_enrolments(0) || !self.bears(0, 0)
+    /// Whether there was no room for something.
+    pub(super) fn is_exceeded(&self) -> bool {
+        !self.has_room_for_enrolments(0) || !self.has_room(0, 0)
     }
 
     /// Bytes of a batch, from its rows.
-    pub(crate) fn weight(&self, enrolments: u64, others: u64) -> u64 {
+    pub(super) fn weight(&self, enrolments: u64, others: u64) -> u64 {
         (enrolments * self.each).max(enrolments * ENROLMENT + others)
     }
 
     /// Bytes of everything so far, with what is commonly still to come.
-    pub(crate) fn used(&self) -> u64 {
+    pub(super) fn used(&self) -> u64 {
         let others = self.others.load(Ordering::Relaxed).saturating_add(self.texts());
         self.weight(self.enrolments.load(Ordering::Relaxed), others)
     }
 }
 
-/// The batches are too much to be loaded together: for the memory, or for somebody whose turn it is not.
+/// What each batch takes, where all of them are too much to be loaded together: for the memory, or for the share of a
+/// tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heavy {
+pub struct BatchWeights {
     /// Bytes that each takes, about, by index in the catalogue.
     pub batches: Vec<(usize, u64)>,
 }
 
-impl Heavy {
+impl BatchWeights {
     /// Bytes of these together, which ascend.
     #[must_use]
     pub fn of(&self, batches: &[usize]) -> u64 {
