@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::load::Loaded;
 use super::plan::Ready;
 use super::stats::LoadStats;
+use crate::sources::SourceError;
 
 /// Running counts of a group. They can be read while it is at work.
 #[derive(Debug, Default)]
@@ -34,11 +35,14 @@ impl GroupMetrics {
     }
 
     /// Loads something and counts it. A load whose data was dropped, because it was too much, is not counted.
-    pub(super) fn loading(&self, load: impl FnOnce(&mut LoadStats) -> Loaded) -> Loaded {
+    pub(super) fn loading(
+        &self,
+        load: impl FnOnce(&mut LoadStats) -> Result<Loaded, SourceError>,
+    ) -> Result<Loaded, SourceError> {
         let mut stats = LoadStats::default();
         let (loaded, spent) = timed(|| load(&mut stats));
         self.load_nanos.fetch_add(nanos(spent), Ordering::Relaxed);
-        if matches!(loaded, Ok(Ok(_))) {
+        if matches!(loaded, Ok(Loaded::Batches(_))) {
             self.loads.fetch_add(1, Ordering::Relaxed);
             self.load.lock().unwrap_or_else(PoisonError::into_inner).merge(stats);
         }

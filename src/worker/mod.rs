@@ -13,6 +13,7 @@ mod failpoints;
 mod group;
 mod group_metrics;
 mod heartbeat;
+pub(crate) mod key_ranges;
 mod lease;
 pub mod lifecycle;
 pub mod load;
