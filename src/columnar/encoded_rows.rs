@@ -74,7 +74,7 @@ impl EncodedRows {
         self.bytes.len()
     }
 
-    /// Makes room for so many rows of so many bytes.
+    /// Makes room for `rows` rows of `bytes` bytes together.
     pub fn reserve(&mut self, rows: usize, bytes: usize) {
         self.marks.reserve(rows);
         self.bytes.reserve(bytes);
@@ -181,7 +181,7 @@ impl RowBlock {
     /// Loads rows that will be copied soon into the cache: the rows of a table lie all over the block, and waiting for all of
     /// them together is shorter than for one after the other. First the marks that say where they are.
     pub fn fetch(&self, numbers: &[u32]) {
-        /// Memory comes in pieces of so many bytes.
+        /// Bytes that memory loads at once.
         const CACHE_LINE: usize = 64;
         let mark = |number: &u32| self.pieces[*number as usize / PIECE].marks[*number as usize % PIECE].end;
         std::hint::black_box(numbers.iter().fold(0, |sum, number| sum ^ mark(number)));

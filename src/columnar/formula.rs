@@ -22,7 +22,7 @@ pub struct Guard {
     whole: bool,
     /// A `'` after a separator within it.
     inside: bool,
-    /// Quotes around it, whatever else it holds.
+    /// Quotes around it, even if nothing in it needs them.
     pub quotes: bool,
 }
 

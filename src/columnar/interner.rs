@@ -53,11 +53,11 @@ impl Interner {
     }
 }
 
-/// Texts of at most so many bytes stand in the table itself, so that looking one up goes to one place in memory: an id of
+/// Texts of at most this many bytes stand in the table itself, so that looking one up goes to one place in memory: an id of
 /// 36 bytes does.
 const SHORT: usize = 39;
 
-/// So many texts are looked up together: places in memory are then asked for while others are on their way. Half of the
+/// Texts that are looked up together: several places in memory are then waited for at once. Half of the
 /// time of one by one, where a table has half a million ids.
 pub(crate) const TOGETHER: usize = 64;
 
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_told_apart_whatever_their_length() {
+    fn texts_of_every_length_are_told_apart() {
         let texts: Vec<String> = (0..90).flat_map(|length| ["a", "b"].map(|end| "x".repeat(length) + end)).collect();
         let mut interner = Interner::default();
         for (number, text) in (0..).zip(&texts) {

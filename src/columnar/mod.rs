@@ -1,4 +1,4 @@
-//! Columns in memory, whatever they hold: texts under numbers, rows in partitions, rows in the spelling of CSV.
+//! Columns in memory, of any content: texts under numbers, rows in partitions, rows in the spelling of CSV.
 //!
 //! Knows nothing of the platform's tables or of reports: those are in [`tables`](crate::tables).
 

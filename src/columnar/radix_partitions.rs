@@ -1,8 +1,8 @@
-//! What is known of each batch so far, while several threads add to many batches at a time.
+//! Rows in buckets (one for each batch of a load), while several threads add to many buckets at a time.
 //!
-//! Rows come to their batch in two steps, each with few places to write to: a chunk puts them on some dozens of partitions, in
-//! the order in which they come, and once all are there each partition is divided among its batches. Put to thousands of batches
-//! at once, every row waited for memory, and for the page tables to say where that is (`docs/performance.md`).
+//! Rows come to their bucket in two steps, each with few places to write to: a chunk puts them into some dozens of partitions,
+//! in the order in which they come, and once all are there each partition is divided among its buckets. Put into thousands of
+//! buckets at once, every row waited for memory, and for the page tables (`docs/performance.md`).
 
 use std::sync::{Mutex, PoisonError};
 
@@ -36,15 +36,15 @@ struct Placed<R: Copy> {
 }
 
 impl<B: Default + Send, R: Copy + Send> RadixPartitions<B, R> {
-    /// An empty bucket for each of so many slots.
+    /// An empty bucket for each of `slots` slots.
     pub(crate) fn new(slots: usize) -> Self {
         let buckets = |place: usize| (place..slots).step_by(PARTITIONS).map(|_| (B::default(), 0)).collect();
         let partition = |place| Mutex::new(Partition { buckets: buckets(place), rows: Pieces::default() });
         Self { partitions: (0..PARTITIONS.min(slots)).map(partition).collect() }
     }
 
-    /// Puts rows into the buckets of their slots: those of one slot in their order. `count` says what becomes of a row, and
-    /// is told of it in no order of slots.
+    /// Puts rows into the buckets of their slots: those of one slot in their order. `count` says what becomes of a row; it
+    /// is called in no order of slots.
     ///
     /// # Panics
     /// If there is no such slot.
@@ -98,7 +98,7 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    /// The partitions that have rows. Whoever comes at the same time begins somewhere else.
+    /// The partitions that have rows. Each thread begins at another one, so that they seldom wait for each other.
     pub(crate) fn partitions(&self) -> impl Iterator<Item = usize> + '_ {
         let first =
             rayon::current_thread_index().map_or(0, |thread| thread * PARTITIONS / rayon::current_num_threads());

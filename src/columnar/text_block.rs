@@ -21,7 +21,7 @@ impl TextBlock {
         Self { fields, bases: Vec::new(), ends: Vec::new(), bytes: String::new() }
     }
 
-    /// Makes room for so many texts of so many bytes.
+    /// Makes room for `texts` texts of `bytes` bytes together.
     pub fn reserve(&mut self, texts: usize, bytes: usize) {
         self.ends.reserve_exact(texts);
         self.bytes.reserve_exact(bytes);

@@ -19,17 +19,10 @@ use crate::tables::scores::{Unreadable, per_cent};
 const TOTAL: &str = "Total Score";
 
 /// What is shown of each learner.
+#[rustfmt::skip]
 static LEARNER: [LearnerColumn; 10] = [
-    EXTERNAL_ID,
-    USER_ID,
-    USER_NAME,
-    EMAIL_ID,
-    MOBILE_NUMBER,
-    ORGANISATION_NAME,
-    STATE_NAME,
-    DISTRICT_NAME,
-    SCHOOL_UDISE_CODE,
-    SCHOOL_NAME,
+    EXTERNAL_ID, USER_ID, USER_NAME, EMAIL_ID, MOBILE_NUMBER, ORGANISATION_NAME,
+    STATE_NAME, DISTRICT_NAME, SCHOOL_UDISE_CODE, SCHOOL_NAME,
 ];
 
 /// See the module.
@@ -83,8 +76,8 @@ fn of_user(attempts: &[CountedAttempt], user: u32) -> &[CountedAttempt] {
     &attempts[first..first + own]
 }
 
-/// The assessments with an attempt in the batch, whoever made it, as contents of the catalogue; ordered by name, then
-/// identifier.
+/// The assessments with an attempt in the batch, of learners who are listed or not, as contents of the catalogue; ordered by
+/// name, then identifier.
 fn assessments(roster: &Roster<'_>, attempts: &BatchAttempts) -> Vec<u32> {
     let mut contents = attempts.contents.clone();
     contents.sort_by_key(|content| {

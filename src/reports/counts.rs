@@ -16,7 +16,7 @@ pub(super) const DUPLICATE: &str = "duplicate";
 /// Left out: the learner has no attempt that counts.
 pub(super) const NO_ATTEMPT: &str = "no_attempt";
 
-/// The reasons that are always told, though nobody is left out for them.
+/// The reasons that are always named, with 0 where nobody is left out for them.
 const ALWAYS: [&str; 5] = [OTHER_COURSE, INACTIVE, NO_USER, DUPLICATE, NO_ATTEMPT];
 
 /// What became of a batch's enrolments: `enrolled` = `rows` + everybody who is left out. A report may leave out learners for
@@ -30,7 +30,7 @@ pub struct Counts {
     pub enrolled: u64,
     /// Enrolments that are not listed, by reason; none of them is 0.
     pub left_out: BTreeMap<Cow<'static, str>, u64>,
-    /// Attempts that count, of people without an enrolment that passes.
+    /// Attempts that count, of learners without an enrolment that passes.
     pub attempts_without_enrolment: u64,
     /// Scores that were read for a cell.
     pub readable_scores: u64,

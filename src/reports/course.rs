@@ -18,18 +18,10 @@ use crate::tables::loaded::{Needs, TableNeed, enrolments};
 use crate::tables::schema::{Table, content, user_enrolments};
 
 /// What is shown of each learner.
+#[rustfmt::skip]
 static LEARNER: [LearnerColumn; 11] = [
-    EXTERNAL_ID,
-    USER_ID,
-    USER_NAME,
-    EMAIL_ID,
-    MOBILE_NUMBER,
-    ORGANISATION_NAME,
-    STATE_NAME,
-    DISTRICT_NAME,
-    SCHOOL_UDISE_CODE,
-    SCHOOL_NAME,
-    BLOCK_NAME,
+    EXTERNAL_ID, USER_ID, USER_NAME, EMAIL_ID, MOBILE_NUMBER, ORGANISATION_NAME,
+    STATE_NAME, DISTRICT_NAME, SCHOOL_UDISE_CODE, SCHOOL_NAME, BLOCK_NAME,
 ];
 
 /// See the module.

@@ -68,8 +68,7 @@ impl fmt::Debug for dyn Report {
     }
 }
 
-/// A piece of a batch's table has at most so many rows. Most batches are one piece; of larger ones no more than that is laid
-/// out at a time, however many there are.
+/// Rows that a piece of a batch's table has at most. Most batches are one piece; larger ones are laid out piece by piece.
 pub const PIECE_ROWS: usize = 1 << 16;
 
 /// Makes the table of one batch, given by its index in [`crate::tables::catalog::Catalog::batches`], and gives it away piece by piece: the
@@ -88,7 +87,7 @@ pub fn generate<E: From<ReportError>>(
     generate_by(PIECE_ROWS, report, batch, loaded, options, take)
 }
 
-/// The same in pieces of so many rows.
+/// The same in pieces of `rows` rows.
 fn generate_by<E: From<ReportError>>(
     rows: usize,
     report: &dyn Report,
@@ -210,9 +209,41 @@ impl Default for Options {
     }
 }
 
+/// The report that `docs/adding-a-report.md` shows.
+#[cfg(test)]
+#[path = "../../docs/examples/completion.rs"]
+mod completion;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tables::schema::Table;
+
+    #[test]
+    fn the_report_that_the_document_shows_is_the_one_that_is_compiled() {
+        let code = include_str!("../../docs/examples/completion.rs");
+        assert!(include_str!("../../docs/adding-a-report.md").contains(&format!("```rust\n{code}```\n")));
+        let tables = test_tables::Tables::default()
+            .add(Table::CourseBatch, "courseid | batchid", &["c | 1"])
+            .add(Table::Content, "identifier | channel", &["c | ch1"])
+            .add(
+                Table::User,
+                "userid | firstname | externalid | userchannel",
+                &["u1 | A | X | ch1", "u2 | B | Y | ch2"],
+            )
+            .add(
+                Table::UserEnrolments,
+                "batchid | userid | courseid | active | completedon",
+                &["1 | u1 | c | true | 2020-02-05", "1 | u2 | c | true |"],
+            );
+        let catalog =
+            tables.catalog(&job_config::JobConfig::parse(r#"{"batchId": "1"}"#).unwrap(), test_tables::AS_WRITTEN);
+        let options = Options::default();
+        let loaded = tables.loaded(catalog, &[0], &completion::Completion, &options, test_tables::AS_WRITTEN);
+        let (csv, counts) = test_tables::made(&completion::Completion, 0, &loaded, &options, PIECE_ROWS);
+        assert_eq!(csv, "External ID,User ID,User Name,Completed\nX,u1,A,05/02/2020\n,u2,B,\n");
+        assert_eq!((counts.rows, counts.enrolled), (2, 2));
+    }
 
     #[test]
     fn the_registry_finds_reports_by_name() {

@@ -17,7 +17,7 @@ use crate::tables::loaded::enrolled::Enrolment;
 use crate::tables::loaded::learners::Learners;
 use crate::tables::loaded::{LoadedBatches, LoadedRows};
 
-/// The pieces of so many rows of a batch's roster, in order; one at least.
+/// The pieces of a batch's roster, of `rows` rows each, in order; one at least.
 pub(super) fn pieces(batch: usize, loaded: &LoadedBatches, rows: usize) -> impl Iterator<Item = Range<usize>> {
     let all = loaded.listed(batch);
     (0..all.div_ceil(rows).max(1)).map(move |piece| piece * rows..all.min((piece + 1) * rows))

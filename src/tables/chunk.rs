@@ -229,7 +229,7 @@ impl<T: Copy> DictionaryCache<T> {
             return of_runs(texts, rows, meanings);
         }
         if !self.is_of(dictionary) {
-            // Whoever reads a row group twice has its dictionary twice.
+            // A reader that reads a row group twice has its dictionary twice.
             if self.dictionary.as_ref() != Some(dictionary) {
                 let distinct =
                     (0..dictionary.len()).map(|code| if dictionary.is_valid(code) { texts.distinct(code) } else { "" });

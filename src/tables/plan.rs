@@ -19,8 +19,8 @@ pub struct Scan {
     pub columns: Vec<Column>,
     /// Which rows are wanted.
     pub reach: ScanReach,
-    /// Only rows of some learners are wanted. A source may deliver rows of others as well: whoever takes the rows looks
-    /// again.
+    /// Only rows of some learners are wanted. A source may deliver rows of others as well: they are
+    /// left out where the rows are taken.
     pub learners: Option<LearnerRange>,
 }
 

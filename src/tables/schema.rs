@@ -1,7 +1,7 @@
 //! The platform's tables and the columns that reports are made of, as `data.md` of the specification names them.
 //!
-//! A report says which [`Column`]s it needs; a source delivers them in canonical types, whatever they look like in
-//! the wild. Not here: how a value is read (that is `sources`).
+//! A report says which [`Column`]s it needs; a source delivers them in canonical types, however its files or
+//! databases hold them. Not here: how a value is read (that is `sources`).
 
 mod columns;
 

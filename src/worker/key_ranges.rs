@@ -20,10 +20,10 @@ use crate::tables::key_range::SplitPoints;
 use crate::tables::loaded::{FoundColumns, LoadedBatches, Needs};
 use crate::tables::schema::Table;
 
-/// No range is made smaller than about so many bytes, however little memory there is: each reads all tables anew.
+/// Bytes that a range has at least, about, however little memory there is: each reads all tables anew.
 pub(crate) const LEAST: u64 = 64 << 10;
 
-/// What cannot be divided any more may take so many bytes.
+/// Bytes that may be taken by what cannot be divided any more.
 const INDIVISIBLE: u64 = 64 << 20;
 
 /// A batch, and what its report needs.

@@ -100,7 +100,7 @@ pub enum Learners<'a> {
 /// How much a load may be.
 #[derive(Clone, Copy)]
 pub struct LoadLimits<'a> {
-    /// About so many bytes.
+    /// Bytes, about.
     pub bytes: u64,
     /// Told how many they are, as soon as that is known.
     pub weighed: &'a dyn Fn(u64),

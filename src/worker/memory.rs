@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Mutex as Turns, Notify};
 
-/// A load of which the size is unknown waits for so much of the whole, and takes all that is left.
+/// A load of which the size is unknown waits for this part of the whole, and takes all that is left.
 const LEAST: u64 = 8;
 
-/// What the process takes beside `[worker] memory`, of which sources may hold so much.
+/// Bytes that the process takes beside `[worker] memory`; sources may hold them.
 const BESIDE: u64 = 128 << 20;
-/// Sources hold so much of the whole, at most.
+/// The part of the whole that sources hold at most.
 const OF_SOURCES: u64 = 8;
 
 /// Bytes that a source may hold while it reads: pages of Parquet files, mostly. They are part of the memory, but for
@@ -34,7 +34,7 @@ pub const fn for_catalog(memory: u64) -> u64 {
     if half > BESIDE { half } else { BESIDE }
 }
 
-/// What there is, and who has it.
+/// What there is, and what is taken of it.
 #[derive(Debug, Default)]
 pub struct Room {
     used: Mutex<u64>,

@@ -1,4 +1,4 @@
-//! Which files to make, and for whom: each distinct (batch, encoding) once, however many requests want it.
+//! Which files to make, and for which requests: each distinct (batch, encoding) once, however many requests want it.
 
 use std::collections::BTreeMap;
 
@@ -83,7 +83,7 @@ pub struct Unit {
 /// Lays out the work so that a small request does not wait for a big one: requests with fewer files to make first, among
 /// equals the older one (`requests` comes oldest first). Only for requests that are `wanted`.
 ///
-/// A protected file is its request's alone: nobody shares its unit, whatever they want.
+/// A protected file is its request's alone: no other request shares its unit.
 #[must_use]
 pub fn units(requests: &[Ready], wanted: impl Fn(usize) -> bool) -> Vec<Unit> {
     let mut order: Vec<usize> = (0..requests.len()).filter(|request| wanted(*request)).collect();
@@ -108,7 +108,7 @@ pub fn units(requests: &[Ready], wanted: impl Fn(usize) -> bool) -> Vec<Unit> {
 /// ascending, and their bytes. `order`: batches in the order in which they are made; what comes again is where it was
 /// first.
 ///
-/// They become at least two parts, whatever they were said to weigh; a single batch is a part however weights it is: that
+/// They become at least two parts, even if they were said to weigh less; a single batch is a part however heavy it is: that
 /// one is made range by range.
 #[must_use]
 pub fn lighter(order: impl Iterator<Item = usize>, weights: &BatchWeights, total: u64) -> Vec<(Vec<usize>, u64)> {

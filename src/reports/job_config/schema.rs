@@ -1,5 +1,5 @@
 //! The JSON Schema of a jobConfig: what [`JobConfig::from_value`](super::JobConfig::from_value) takes, for programs and
-//! for people who fill in forms. Whoever changes the one changes the other.
+//! for people who fill in forms. A change of the one needs a change of the other.
 
 use serde_json::{Value, json};
 

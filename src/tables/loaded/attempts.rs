@@ -114,7 +114,7 @@ impl TableLoader for AttemptsLoader {
             usable: SlotCounts::new(slots),
             courses: SharedInterner::default(),
             grand_totals: SharedInterner::default(),
-            strangers: SharedInterner::default(),
+            not_enrolled: SharedInterner::default(),
             ids: Mutex::default(),
             hasher: DefaultHashBuilder::default(),
             batches_known: SharedDictionaryCache::new(),
@@ -139,7 +139,7 @@ struct AttemptsBuilder {
     courses: SharedInterner,
     grand_totals: SharedInterner,
     /// Learners without an enrolment, who are numbered after those who have one.
-    strangers: SharedInterner,
+    not_enrolled: SharedInterner,
     /// `attempt_id`s.
     ids: Mutex<TextPieces>,
     hasher: DefaultHashBuilder,
@@ -219,12 +219,12 @@ impl AttemptsBuilder {
         let (scores, maxima) = (chunk.cells(TOTAL_SCORE), chunk.cells(TOTAL_MAX_SCORE));
         let ats = chunk.cells(LAST_ATTEMPTED_ON);
         #[allow(clippy::cast_possible_truncation, reason = "ranks have 32 bits")]
-        let stranger = |user: &str| learners.count() as u32 + self.strangers.number(user);
+        let rank_after_enrolled = |user: &str| learners.count() as u32 + self.not_enrolled.number(user);
         let ranks = learners.ranks(at().map(|row| users.get(row)));
         let ids = self.keep(at().map(|row| ids.get(row)));
         let numbers = courses.into_iter().zip(totals).zip(ids).zip(ranks);
         let raw = |(&(row, slot, content), (((course, grand_total), (id, id_hash)), rank)): (&Wanted, _)| {
-            let user = if rank == NONE { stranger(users.get(row)) } else { rank };
+            let user = if rank == NONE { rank_after_enrolled(users.get(row)) } else { rank };
             let raw = Raw {
                 score: scores.get(row).unwrap_or(NOTHING),
                 max: maxima.get(row).unwrap_or(NOTHING),

@@ -21,7 +21,7 @@ pub trait LoadedRows: Any + Debug + Send + Sync {
     /// Bytes of memory in use, nearly.
     fn memory(&self) -> usize;
 
-    /// Leaves the rows of learners who are listed. `enrolled`: of each batch, who is.
+    /// Leaves the rows of learners who are listed. `enrolled`: the learners who are listed, by slot.
     fn keep_listed(&mut self, enrolled: &[Enrolled]) {
         let _ = enrolled;
     }
@@ -231,7 +231,8 @@ impl LoadedBatches {
         }
     }
 
-    /// Leaves who is listed: `settle` says it of the enrolments of each batch, and all other tables follow.
+    /// Leaves the enrolments that are listed, batch by batch as `settle` does, and then the rows of all other tables that
+    /// belong to them.
     pub(super) fn keep_listed(&mut self, settle: impl Fn(&mut Enrolled) + Send + Sync) {
         use rayon::prelude::*;
 

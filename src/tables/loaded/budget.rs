@@ -24,7 +24,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Of so many bytes, where an enrolment takes `each` with everything that commonly comes with it.
+    /// Of `limit` bytes, where an enrolment takes `each` with everything that commonly comes with it.
     pub(super) fn new(limit: u64, each: u64) -> Self {
         Self { limit, each, enrolments: AtomicU64::new(0), others: AtomicU64::new(0), texts: AtomicU64::new(0) }
     }

@@ -54,7 +54,7 @@ impl Loading {
         }
     }
 
-    /// Keeps no more than about so many bytes.
+    /// Keeps no more than about `bytes` bytes.
     #[must_use]
     pub fn within(mut self, bytes: u64) -> Self {
         self.budget = Budget::new(bytes, self.needs.bytes_per_enrolment());

@@ -36,14 +36,10 @@ pub(in crate::worker) fn store(
         }
         let Ready { key, objects, .. } = &group.requests[request];
         let object = &objects[position];
-        let (batch_id, object_key) = (batch.clone(), object.to_string());
-        let stored = StoredBatch {
-            batch: batch_id,
-            key: object_key,
-            bytes,
-            crc32,
-            counts: counts.clone(),
-            quality: quality.clone(),
+        let stored = {
+            let (batch, key) = (batch.clone(), object.to_string());
+            let (counts, quality) = (counts.clone(), quality.clone());
+            StoredBatch { batch, key, bytes, crc32, counts, quality }
         };
         let is_last = at + 1 == wanted.len();
         match group.checkpoint.place(key, stored, || publish(group, &batch, &mut file, object, is_last)) {
