@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::load::Loaded;
-use super::plan::Ready;
+use super::plan::{Ready, RequestIdx};
 use super::stats::LoadStats;
 use crate::sources::SourceError;
 
@@ -49,9 +49,9 @@ impl GroupMetrics {
         loaded
     }
 
-    /// One more file of a request, given by its index, is stored or given up.
-    pub(super) fn count_done(&self, request: usize) {
-        self.done[request].fetch_add(1, Ordering::Relaxed);
+    /// One more file of a request is stored or given up.
+    pub(super) fn count_done(&self, request: RequestIdx) {
+        self.done[request.0].fetch_add(1, Ordering::Relaxed);
     }
 
     /// One more file is delivered, as a copy or not.
@@ -68,9 +68,9 @@ impl GroupMetrics {
         self.store_nanos.fetch_add(nanos(spent), Ordering::Relaxed);
     }
 
-    /// Files of a request, given by its index, that are stored or given up.
-    pub(super) fn done(&self, request: usize) -> u64 {
-        self.done[request].load(Ordering::Relaxed)
+    /// Files of a request that are stored or given up.
+    pub(super) fn done(&self, request: RequestIdx) -> u64 {
+        self.done[request.0].load(Ordering::Relaxed)
     }
 
     /// Distinct files generated.

@@ -10,6 +10,23 @@ use crate::requests::{ClaimedRequest, RequestKey};
 use crate::tables::catalog::Catalog;
 use crate::tables::loaded::BatchWeights;
 
+/// A request, by its place among those of its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestIdx(pub usize);
+
+/// A file, by its place among those of its request: that of its batch in `selection.batches`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileIdx(pub usize);
+
+/// A request that wants a file, and which of its own that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The request.
+    pub request: RequestIdx,
+    /// The file among its own.
+    pub file: FileIdx,
+}
+
 /// A request that is ready to be made: its batches are known.
 #[derive(Debug)]
 pub struct Ready {
@@ -60,12 +77,15 @@ impl Ready {
         }
     }
 
-    /// Positions and indexes of the batches that are not stored.
-    pub fn missing(&self) -> impl Iterator<Item = (usize, usize)> {
-        (0..)
-            .zip(&self.selection.batches)
-            .filter(|(position, _)| self.stored[*position].is_none())
-            .map(|(p, b)| (p, *b))
+    /// The files that are not stored, each with the index of its batch in the catalogue.
+    pub fn missing(&self) -> impl Iterator<Item = (FileIdx, usize)> {
+        let files = self.selection.batches.iter().enumerate();
+        files.filter(|(file, _)| self.stored[*file].is_none()).map(|(file, batch)| (FileIdx(file), *batch))
+    }
+
+    /// The key of one of its files.
+    pub(super) fn object(&self, file: FileIdx) -> &ObjectKey {
+        &self.objects[file.0]
     }
 }
 
@@ -76,8 +96,8 @@ pub struct Unit {
     pub batch: usize,
     /// The file's encoding.
     pub encoding: FileEncoding,
-    /// (index of the request, index of the batch among its own): generated for the first, copied for the others.
-    pub wanted: Vec<(usize, usize)>,
+    /// The requests that want it: it is generated for the first, and copied for the others.
+    pub wanted: Vec<Wanted>,
 }
 
 /// Lays out the work so that a small request does not wait for a big one: requests with fewer files to make first, among
@@ -85,20 +105,20 @@ pub struct Unit {
 ///
 /// A protected file is its request's alone: no other request shares its unit.
 #[must_use]
-pub fn units(requests: &[Ready], wanted: impl Fn(usize) -> bool) -> Vec<Unit> {
-    let mut order: Vec<usize> = (0..requests.len()).filter(|request| wanted(*request)).collect();
-    order.sort_by_key(|&request| requests[request].missing().count());
+pub fn units(requests: &[Ready], wanted: impl Fn(RequestIdx) -> bool) -> Vec<Unit> {
+    let mut order: Vec<RequestIdx> = (0..requests.len()).map(RequestIdx).filter(|request| wanted(*request)).collect();
+    order.sort_by_key(|request| requests[request.0].missing().count());
     let mut units: Vec<Unit> = Vec::new();
     let mut known = BTreeMap::new();
     for request in order {
-        let Order { encoding, protection, .. } = &requests[request].order;
+        let Order { encoding, protection, .. } = &requests[request.0].order;
         let (encoding, owner) = (*encoding, protection.as_ref().map(|_| request));
-        for (position, batch) in requests[request].missing() {
+        for (file, batch) in requests[request.0].missing() {
             let unit = *known.entry((batch, encoding, owner)).or_insert_with(|| {
                 units.push(Unit { batch, encoding, wanted: Vec::new() });
                 units.len() - 1
             });
-            units[unit].wanted.push((request, position));
+            units[unit].wanted.push(Wanted { request, file });
         }
     }
     units
@@ -170,20 +190,23 @@ pub(super) mod tests {
         }
     }
 
+    /// Each unit's batch, and who wants it: request and file.
+    fn laid_out(units: Vec<Unit>) -> Vec<(usize, Vec<(usize, usize)>)> {
+        let pair = |wanted: &Wanted| (wanted.request.0, wanted.file.0);
+        units.into_iter().map(|unit| (unit.batch, unit.wanted.iter().map(pair).collect())).collect()
+    }
+
     #[test]
     fn each_batch_is_made_once_and_small_requests_come_first() {
         let requests = [ready(&[1, 2, 3], Compress::None), ready(&[3], Compress::None), ready(&[2, 3], Compress::None)];
-        let all = units(&requests, |_| true);
-        let laid_out: Vec<_> = all.iter().map(|unit| (unit.batch, unit.wanted.clone())).collect();
+        assert_eq!(batches(&units(&requests, |_| true)), [1, 2, 3]);
         assert_eq!(
-            laid_out,
+            laid_out(units(&requests, |_| true)),
             [(3, vec![(1, 0), (2, 1), (0, 2)]), (2, vec![(2, 0), (0, 1)]), (1, vec![(0, 0)])],
             "the one-batch request first, then two, then three"
         );
-        assert_eq!(batches(&all), [1, 2, 3]);
-        let laid_out: Vec<_> =
-            units(&requests, |one| one != 1).into_iter().map(|unit| (unit.batch, unit.wanted)).collect();
-        assert_eq!(laid_out, [(2, vec![(2, 0), (0, 1)]), (3, vec![(2, 1), (0, 2)]), (1, vec![(0, 0)])], "without one");
+        let without_one = laid_out(units(&requests, |one| one != RequestIdx(1)));
+        assert_eq!(without_one, [(2, vec![(2, 0), (0, 1)]), (3, vec![(2, 1), (0, 2)]), (1, vec![(0, 0)])]);
     }
 
     #[test]
@@ -200,7 +223,7 @@ pub(super) mod tests {
 
     #[test]
     fn what_is_left_is_loaded_together_if_it_fits() {
-        let units = units(&[ready(&[3, 1], Compress::None), ready(&[2], Compress::None)], |one| one == 0);
+        let units = units(&[ready(&[3, 1], Compress::None), ready(&[2], Compress::None)], |one| one == RequestIdx(0));
         let weights = BatchWeights { batches: vec![(1, 10), (2, 50), (3, 20)] };
         assert_eq!(parts(&units, &weights, 30), [(vec![1, 3], 30)]);
         assert_eq!(parts(&units, &weights, 29), [(vec![3], 20), (vec![1], 10)]);
@@ -217,8 +240,7 @@ pub(super) mod tests {
             counts: crate::reports::Counts::default(),
             quality: crate::tables::quality::Quality::default(),
         });
-        let laid_out: Vec<_> = units(&requests, |_| true).into_iter().map(|unit| (unit.batch, unit.wanted)).collect();
-        assert_eq!(laid_out, [(1, vec![(0, 0)]), (2, vec![(1, 0)])]);
+        assert_eq!(laid_out(units(&requests, |_| true)), [(1, vec![(0, 0)]), (2, vec![(1, 0)])]);
         requests[1].stored = requests[0].stored[1..].to_vec();
         assert_eq!(batches(&units(&requests, |_| true)), [1], "nobody needs the second any more");
     }
@@ -230,9 +252,8 @@ pub(super) mod tests {
             let password = Password::new(password.to_owned());
             requests[request].order.protection = Some(Protection { password, zip: Zip::Aes });
         }
-        let laid_out: Vec<_> = units(&requests, |_| true).into_iter().map(|unit| (unit.batch, unit.wanted)).collect();
         let alone = |request: usize| [(1, vec![(request, 0)]), (2, vec![(request, 1)])];
-        assert_eq!(laid_out, [0, 1, 2, 3].map(alone).concat());
+        assert_eq!(laid_out(units(&requests, |_| true)), [0, 1, 2, 3].map(alone).concat());
     }
 
     #[test]

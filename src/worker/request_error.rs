@@ -4,7 +4,7 @@ use super::cpu::Panicked;
 use super::dependencies::Dependency;
 use crate::intake::Refusal;
 use crate::intake::encryption::SealError;
-use crate::outputs::{DoesNotFit, KeyError, StoreError, WriteError};
+use crate::outputs::{KeyError, StoreError, WriteError};
 use crate::reports::ReportError;
 use crate::reports::filters::ResolveError;
 use crate::sources::SourceError;
@@ -89,9 +89,10 @@ impl RequestError {
         Self { detail: format!("{error} ({})", error.place), ..Self::new(error, origin, error.may_pass()) }
     }
 
-    /// The file format that the request names cannot hold the report of this batch.
-    pub(super) fn does_not_fit(batch: &str, limit: &DoesNotFit) -> Self {
-        Self { message: format!("{limit}: batch {batch}"), ..Self::new(limit, Origin::Request, false) }
+    /// The report of this batch is more than a limit, which is named to the client.
+    pub(super) fn over_limit(batch: &str, limit: &dyn std::fmt::Display) -> Self {
+        let detail = limit.to_string();
+        Self { message: format!("{detail}: batch {batch}"), detail, may_pass: false, origin: Origin::Request }
     }
 
     /// The program panicked. The client learns that the request is not at fault.

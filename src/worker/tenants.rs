@@ -1,46 +1,46 @@
-//! Whose turn it is where a tenant (a tag, or a channel) has more bytes in work than it may: its newest requests are
-//! handed back, its oldest is worked on. How many requests it may have is the claim's business.
+//! Limits the bytes that the requests of a tenant (a tag, or a channel) have in work: beyond the limit its newest requests are
+//! handed back, and its oldest is worked on. The number of its requests is limited by the claim.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::plan::Ready;
+use super::plan::{Ready, RequestIdx};
 use crate::config::checked::Worker;
 use crate::tables::loaded::BatchWeights;
 
-/// Most bytes of one tenant among the requests that are worked on together.
+/// The most bytes of one tenant among the requests that are worked on together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Limits {
     /// Of one tag.
-    pub per_tag: Option<u64>,
+    pub(super) per_tag: Option<u64>,
     /// Of one channel.
-    pub per_channel: Option<u64>,
+    pub(super) per_channel: Option<u64>,
 }
 
-/// What decides about one request.
+/// What decides whether one request is handed back.
 #[derive(Clone, Debug)]
-pub(super) struct Claimant<'a> {
-    /// Its index in the group.
-    pub request: usize,
+struct Claimant<'a> {
+    /// The request.
+    request: RequestIdx,
     /// Its tag.
-    pub tag: &'a str,
+    tag: &'a str,
     /// Its channel; without one no channel's limit concerns it.
-    pub channel: Option<&'a str>,
+    channel: Option<&'a str>,
     /// The batches that it misses.
-    pub batches: Vec<usize>,
+    batches: Vec<usize>,
 }
 
 /// Why a request is handed back: for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Exceeded {
     /// `per_tag` or `per_channel`.
-    pub limit: &'static str,
+    limit: &'static str,
     /// What the tenant may have.
-    pub bytes: u64,
+    bytes: u64,
     /// What its older requests have.
-    pub in_work: u64,
+    in_work: u64,
     /// What this one would add.
-    pub more: u64,
+    more: u64,
 }
 
 impl fmt::Display for Exceeded {
@@ -51,7 +51,7 @@ impl fmt::Display for Exceeded {
 }
 
 impl<'a> Claimant<'a> {
-    fn new((request, ready): (usize, &'a Ready)) -> Self {
+    fn new(request: RequestIdx, ready: &'a Ready) -> Self {
         let batches = ready.missing().map(|(_, batch)| batch).collect();
         Self { request, tag: &ready.key.tag, channel: ready.channel.as_deref(), batches }
     }
@@ -59,42 +59,38 @@ impl<'a> Claimant<'a> {
 
 impl Limits {
     /// Those of jobs.toml.
-    #[must_use]
     pub(super) const fn of(worker: &Worker) -> Self {
         Self { per_tag: worker.per_tag.bytes, per_channel: worker.per_channel.bytes }
     }
 
-    /// Whether there is one at all.
-    #[must_use]
+    /// Whether there is a limit.
     pub(super) const fn is_any(&self) -> bool {
         self.per_tag.is_some() || self.per_channel.is_some()
     }
 }
 
-/// Who of a group, which comes oldest first, is handed back by what its batches weigh: index and why. Those that miss
-/// nothing are not concerned.
-#[must_use]
-pub(super) fn judge(group: &[Ready], weights: &BatchWeights, limits: Limits) -> BTreeMap<usize, Exceeded> {
+/// Which requests of a group (oldest first) are handed back by the weights of their batches, and why. Requests that miss no
+/// file stay.
+pub(super) fn judge(group: &[Ready], weights: &BatchWeights, limits: Limits) -> BTreeMap<RequestIdx, Exceeded> {
     if !limits.is_any() {
         return BTreeMap::new();
     }
-    let all = group.iter().enumerate().map(Claimant::new);
+    let all = group.iter().enumerate().map(|(at, ready)| Claimant::new(RequestIdx(at), ready));
     let claimants: Vec<Claimant<'_>> = all.filter(|one| !one.batches.is_empty()).collect();
     handed_back(&claimants, weights, limits)
 }
 
-/// Who of these is handed back, by index in the group, and why.
+/// Which of these are handed back, and why.
 ///
 /// Each tenant keeps as many of its oldest as it may, and the first however heavy; one that adds nothing to what the tenant
 /// has in work costs nothing and is kept. A request stays only if both of its tenants keep it; one that the tag does not
 /// keep takes nothing of its channel, nor the other way round. The very first always stays, so that every group gets
 /// something done. A batch weighs once for each tenant, however many of its requests want it.
-#[must_use]
-pub(super) fn handed_back(
+fn handed_back(
     oldest_first: &[Claimant<'_>],
     weights: &BatchWeights,
     limits: Limits,
-) -> BTreeMap<usize, Exceeded> {
+) -> BTreeMap<RequestIdx, Exceeded> {
     let weights: BTreeMap<usize, u64> = weights.batches.iter().copied().collect();
     let (mut tags, mut channels) =
         (Tenants::new("per_tag", limits.per_tag), Tenants::new("per_channel", limits.per_channel));
@@ -143,7 +139,7 @@ impl<'a> Tenants<'a> {
         let Some(tenant) = self.each.get_mut(tenant) else { return Ok(()) };
         let (in_work, more) = (tenant.bytes, more(&tenant.batches));
         if more == 0 {
-            // It wants what is made anyhow.
+            // It wants only what is made for older requests.
             return Ok(());
         }
         tenant.is_full |= in_work + more > limit;
@@ -167,14 +163,14 @@ mod tests {
 
     fn back(rows: &[Row], per_tag: Option<u64>, per_channel: Option<u64>) -> Vec<usize> {
         let claimant = |(request, (tag, channel, batches)): (usize, &Row)| Claimant {
-            request,
+            request: RequestIdx(request),
             tag,
             channel: Some(*channel).filter(|channel| !channel.is_empty()),
             batches: batches.to_vec(),
         };
         let claimants: Vec<Claimant<'_>> = rows.iter().enumerate().map(claimant).collect();
         let weights = BatchWeights { batches: (1..10).map(|batch| (batch, batch as u64 * 10)).collect() };
-        handed_back(&claimants, &weights, Limits { per_tag, per_channel }).into_keys().collect()
+        handed_back(&claimants, &weights, Limits { per_tag, per_channel }).into_keys().map(|one| one.0).collect()
     }
 
     #[test]
@@ -233,7 +229,7 @@ mod tests {
         let limits = |per_tag| Limits { per_tag, per_channel: None };
         let exceeded = Exceeded { limit: "per_tag", bytes: 100, in_work: 90, more: 80 };
         assert_eq!(exceeded.to_string(), "limit=per_tag bytes=100 in_work=90 more=80");
-        assert_eq!(judge(&group, &weights, limits(Some(100))), BTreeMap::from([(2, exceeded)]));
+        assert_eq!(judge(&group, &weights, limits(Some(100))), BTreeMap::from([(RequestIdx(2), exceeded)]));
         assert!(judge(&group, &weights, limits(None)).is_empty());
     }
 }

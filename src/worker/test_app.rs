@@ -180,10 +180,10 @@ fn config(directory: &Path) -> Config {
     config::check(&text, &directory.join("jobs.toml"), &nothing, reports::registry()).unwrap()
 }
 
-/// The request that is to be synced, by its index.
+/// The request that is to be synced, by its place in the group.
 #[allow(clippy::needless_pass_by_value, reason = "as `filter_map` has it")]
 pub(super) fn request_of(to_sync: ToSync) -> Option<usize> {
-    if let ToSync::Request(stored) = to_sync { Some(stored.request) } else { None }
+    if let ToSync::Request(stored) = to_sync { Some(stored.request.0) } else { None }
 }
 
 /// Loads what the requests of a group need and generates their files, which are stored nowhere yet.

@@ -70,7 +70,7 @@ impl FileError {
         match self {
             Self::Request(error) => error,
             Self::Store(error) => RequestError::store(&error),
-            Self::Write(WriteError::DoesNotFit(limit)) => RequestError::does_not_fit(batch, &limit),
+            Self::Write(WriteError::DoesNotFit(limit)) => RequestError::over_limit(batch, &limit),
             // What the store fails with is `Store`, and an incomplete table has an error of its own.
             Self::Write(error) => RequestError::unexplained(&error),
             Self::BrokenBatch(_, error) => RequestError::source(&error),

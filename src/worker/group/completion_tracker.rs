@@ -12,7 +12,7 @@ use crate::config::checked::MaxBadRows;
 use crate::reports::Counts;
 use crate::tables::quality::Quality;
 use crate::worker::outcome::HandBack;
-use crate::worker::plan::Ready;
+use crate::worker::plan::{FileIdx, Ready, RequestIdx, Wanted};
 use crate::worker::request_error::RequestError;
 use crate::worker::verdict;
 
@@ -25,7 +25,7 @@ struct Open {
     missing: usize,
     delivered: Delivered,
     /// The first of the broken batches, and what is wrong with it.
-    broken: Option<(usize, RequestError)>,
+    broken: Option<(FileIdx, RequestError)>,
     /// It has ended without all of its files.
     given_up: bool,
 }
@@ -77,23 +77,22 @@ impl CompletionTracker {
         let open: Vec<_> = group.requests.iter().map(|one| Mutex::new(Open::new(one))).collect();
         let tracker = Self { group, open, to_sync, bytes: AtomicU64::new(0), ended };
         for request in 0..tracker.open.len() {
-            tracker.update(request, |_| ());
+            tracker.update(RequestIdx(request), |_| ());
         }
         tracker
     }
 
-    fn open(&self, request: usize) -> MutexGuard<'_, Open> {
+    fn open(&self, request: RequestIdx) -> MutexGuard<'_, Open> {
         // The counts stay right, whatever panicked while the lock was held.
-        self.open[request].lock().unwrap_or_else(PoisonError::into_inner)
+        self.open[request.0].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the counts of a request. If none of its files is missing then, it is synced or fails.
-    fn update(&self, request: usize, change: impl FnOnce(&mut Open)) {
-        let GroupContext { requests, max_bad_rows, .. } = &*self.group;
+    fn update(&self, request: RequestIdx, change: impl FnOnce(&mut Open)) {
         let verdict = {
             let mut open = self.open(request);
             change(&mut open);
-            open.verdict(requests[request].objects.len(), *max_bad_rows)
+            open.verdict(self.group.request(request).objects.len(), self.group.max_bad_rows)
         };
         match verdict {
             None => {}
@@ -104,8 +103,8 @@ impl CompletionTracker {
     }
 
     /// Whether more files of a request are wanted: it has not failed and is not handed back, and the claim still holds it.
-    pub(super) fn wants(&self, request: usize) -> bool {
-        !self.open(request).given_up && self.group.checkpoint.wants(&self.group.requests[request].key)
+    pub(super) fn wants(&self, request: RequestIdx) -> bool {
+        !self.open(request).given_up && self.group.checkpoint.wants(&self.group.request(request).key)
     }
 
     /// A file of this many bytes is stored, for one request or several.
@@ -117,7 +116,7 @@ impl CompletionTracker {
     }
 
     /// One more file of a request is delivered. With the last one the request is synced.
-    pub(super) fn deliver(&self, request: usize, bytes: u64, counts: &Counts, quality: &Quality) {
+    pub(super) fn deliver(&self, request: RequestIdx, bytes: u64, counts: &Counts, quality: &Quality) {
         self.group.metrics.count_done(request);
         self.update(request, |open| {
             open.delivered.bytes += bytes;
@@ -127,30 +126,30 @@ impl CompletionTracker {
         });
     }
 
-    /// A batch of a request, given by its place among the request's, gets no file because it is broken.
-    pub(super) fn leave_out(&self, (request, position): (usize, usize), quality: &Quality, error: &RequestError) {
+    /// A file of a request is left out because its batch is broken.
+    pub(super) fn leave_out(&self, Wanted { request, file }: Wanted, quality: &Quality, error: &RequestError) {
         self.group.metrics.count_done(request);
         self.update(request, |open| {
-            if open.broken.as_ref().is_none_or(|(first, _)| position < *first) {
-                open.broken = Some((position, error.clone()));
+            if open.broken.as_ref().is_none_or(|(first, _)| file < *first) {
+                open.broken = Some((file, error.clone()));
             }
-            open.delivered.broken.insert(position);
+            open.delivered.broken.insert(file);
             open.delivered.quality.add_batch(quality);
             open.missing -= 1;
         });
     }
 
     /// A request fails. Of several failures of its batches the first one counts.
-    pub(super) fn fail(&self, request: usize, error: RequestError) {
+    pub(super) fn fail(&self, request: RequestIdx, error: RequestError) {
         self.give_up(request, FilesOutcome::Failed(error));
     }
 
     /// A later scan goes on with a request.
-    pub(super) fn hand_back(&self, request: usize, why: HandBack) {
+    pub(super) fn hand_back(&self, request: RequestIdx, why: HandBack) {
         self.give_up(request, FilesOutcome::HandedBack(why));
     }
 
-    fn give_up(&self, request: usize, outcome: FilesOutcome) {
+    fn give_up(&self, request: RequestIdx, outcome: FilesOutcome) {
         if !std::mem::replace(&mut self.open(request).given_up, true) {
             send(&self.ended, request, outcome);
         }

@@ -7,7 +7,7 @@ use crate::outputs::Store;
 use crate::worker::Progress;
 use crate::worker::checkpoint::Checkpoint;
 use crate::worker::group_metrics::GroupMetrics;
-use crate::worker::plan::Ready;
+use crate::worker::plan::{Ready, RequestIdx};
 use crate::worker::stop::Stop;
 
 /// What the files of a group are made with.
@@ -28,4 +28,11 @@ pub(in crate::worker) struct GroupContext {
     pub(in crate::worker) max_bad_rows: MaxBadRows,
     /// How far the work is, for a progress display.
     pub(in crate::worker) progress: Arc<Progress>,
+}
+
+impl GroupContext {
+    /// One of its requests.
+    pub(in crate::worker) fn request(&self, request: RequestIdx) -> &Ready {
+        &self.requests[request.0]
+    }
 }

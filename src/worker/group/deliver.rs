@@ -16,7 +16,7 @@ use crate::reports::filters::LeftOut;
 use crate::requests::{ClaimedRequest, RequestKey, RequestProgress};
 use crate::tables::catalog::Catalog;
 use crate::worker::outcome::{Completed, Outcome};
-use crate::worker::plan::Ready;
+use crate::worker::plan::{FileIdx, Ready, RequestIdx};
 use crate::worker::stats::{GroupStats, RequestStats, job_stats};
 use crate::worker::summary::Summary;
 
@@ -59,12 +59,12 @@ pub(in crate::worker) async fn deliver(
             let outcome = match outcome {
                 FilesOutcome::Delivered(delivered) => {
                     claimed.app.metrics.delivered(&group.job.id, delivered.counts.rows, delivered.bytes);
-                    Outcome::Completed(completed(&group.requests[request], &delivered, group, stats, catalog))
+                    Outcome::Completed(completed(group.request(request), &delivered, group, stats, catalog))
                 }
                 FilesOutcome::Failed(error) => Outcome::Failed(error),
                 FilesOutcome::HandedBack(why) => Outcome::HandedBack(why),
             };
-            ends.extend(open[request].take().map(|row| (row, outcome)));
+            ends.extend(open[request.0].take().map(|row| (row, outcome)));
             // What else has ended by now.
             next = if ends.len() < AT_ONCE { ended.try_recv().ok() } else { None };
         }
@@ -85,7 +85,10 @@ async fn note_progress(
     let progress: Vec<_> = of_open
         .map(|(request, ready)| {
             let batches_total = ready.objects.len() as u64;
-            (ready.key.clone(), RequestProgress { batches_done: group.metrics.done(request), batches_total })
+            (
+                ready.key.clone(),
+                RequestProgress { batches_done: group.metrics.done(RequestIdx(request)), batches_total },
+            )
         })
         .filter(|(key, progress)| noted.get(key) != Some(progress))
         .collect();
@@ -130,10 +133,10 @@ fn completed(
         ..stats.clone()
     };
     let of_batches = || ready.objects.iter().zip(&ready.selection.batches).enumerate();
-    let is_broken = |position: &usize| delivered.broken.contains(position);
-    let broken = of_batches().filter(|(position, _)| is_broken(position));
+    let is_broken = |file: usize| delivered.broken.contains(&FileIdx(file));
+    let broken = of_batches().filter(|(file, _)| is_broken(*file));
     let broken = broken.map(|(_, (_, batch))| catalog.batches()[*batch].id.clone()).collect();
-    let files = of_batches().filter(|(position, _)| !is_broken(position)).map(|(_, (object, _))| object.to_string());
+    let files = of_batches().filter(|(file, _)| !is_broken(*file)).map(|(_, (object, _))| object.to_string());
     let download_urls: Vec<String> = files.collect();
     let request = RequestStats {
         batches: download_urls.len(),
@@ -164,9 +167,11 @@ mod tests {
         let (config, job) = (test.config(), test.job());
         let claimed = ClaimedGroup { app: &test.app, config: &config, lease: &lease, job: &job };
         let (sender, ended) = tokio::sync::mpsc::unbounded_channel();
-        let delivered = Delivered { bytes: 7, broken: [0].into(), ..Delivered::default() };
-        sender.send(RequestDone { request: 2, outcome: FilesOutcome::Delivered(delivered) }).unwrap();
-        sender.send(RequestDone { request: 0, outcome: FilesOutcome::Failed(RequestError::crashes(5)) }).unwrap();
+        let delivered = Delivered { bytes: 7, broken: [FileIdx(0)].into(), ..Delivered::default() };
+        sender.send(RequestDone { request: RequestIdx(2), outcome: FilesOutcome::Delivered(delivered) }).unwrap();
+        sender
+            .send(RequestDone { request: RequestIdx(0), outcome: FilesOutcome::Failed(RequestError::crashes(5)) })
+            .unwrap();
         drop(sender);
         let mut summary = Summary::default();
         let stats = GroupStats { load_ms: 5, ..GroupStats::default() };

@@ -12,7 +12,7 @@ use crate::tables::quality::Quality;
 use crate::worker::cpu::caught;
 use crate::worker::failpoints;
 use crate::worker::group_metrics::timed;
-use crate::worker::plan::{Ready, Unit};
+use crate::worker::plan::{RequestIdx, Unit, Wanted};
 use crate::worker::request_error::RequestError;
 
 /// Calls `make` for each unit in order, for as many at a time as the pool has threads. A stop that cannot wait leaves out
@@ -52,8 +52,8 @@ pub(in crate::worker) struct MadeFile {
     pub(super) counts: Counts,
     /// What was found of the batch.
     pub(super) quality: Quality,
-    /// Requests, and the place among their files. Never empty.
-    pub(super) wanted: Vec<(usize, usize)>,
+    /// The requests that want it. Never empty.
+    pub(super) wanted: Vec<Wanted>,
 }
 
 impl MadeFile {
@@ -63,8 +63,8 @@ impl MadeFile {
     }
 
     /// The requests that want it.
-    pub(super) fn owners(&self) -> Vec<usize> {
-        self.wanted.iter().map(|(request, _)| *request).collect()
+    pub(super) fn owners(&self) -> Vec<RequestIdx> {
+        self.wanted.iter().map(|one| one.request).collect()
     }
 }
 
@@ -81,9 +81,9 @@ pub(in crate::worker) fn generate(
     let mut wanted = unit.wanted.clone();
     let batch = &data.catalog().batches()[unit.batch].id;
     loop {
-        wanted.retain(|(request, _)| tracker.wants(*request));
+        wanted.retain(|one| tracker.wants(one.request));
         let first = *wanted.first()?;
-        let is_wanted = || wanted.iter().any(|(request, _)| tracker.wants(*request));
+        let is_wanted = || wanted.iter().any(|one| tracker.wants(one.request));
         let made = caught(|| {
             let (mut file, counts, quality) = write(group, data, unit, first, &is_wanted)?;
             if wanted.len() > 1 {
@@ -105,13 +105,13 @@ pub(in crate::worker) fn generate(
                 return None;
             }
             Err(FileError::Store(error)) if wanted.len() > 1 && !group.store.fails_for_all(&error) => {
-                tracker.fail(first.0, RequestError::store(&error).in_batch(batch));
+                tracker.fail(first.request, RequestError::store(&error).in_batch(batch));
                 wanted.remove(0);
             }
             Err(error) => {
                 let reason = error.for_request(batch).in_batch(batch);
-                for (request, _) in wanted {
-                    tracker.fail(request, reason.clone());
+                for one in wanted {
+                    tracker.fail(one.request, reason.clone());
                 }
                 return None;
             }
@@ -119,23 +119,23 @@ pub(in crate::worker) fn generate(
     }
 }
 
-/// Writes one file, which has no name yet, for one request, given with the file's place among its own: a protected file
-/// gets this request's password, and no other request shares it.
+/// Writes one file, which has no name yet, for one request: a protected file gets this request's password, and no other
+/// request shares it.
 fn write(
     group: &GroupContext,
     data: &BatchData<'_>,
     unit: &Unit,
-    (request, position): (usize, usize),
+    Wanted { request, file }: Wanted,
     is_wanted: &dyn Fn() -> bool,
 ) -> Result<(FinishedFile, Counts, Quality), FileError> {
-    let GroupContext { job, store, metrics, requests, .. } = group;
-    let Ready { objects, order, .. } = &requests[request];
+    let GroupContext { job, store, metrics, .. } = group;
+    let ready = group.request(request);
     let batch = &data.catalog().batches()[unit.batch].id;
     failpoints::hit("generating", batch);
-    let mut file = store.create(&objects[position]).map_err(FileError::Store)?;
+    let mut file = store.create(ready.object(file)).map_err(FileError::Store)?;
     let mut table = BatchTable::new(group, unit.batch, data, is_wanted);
     let before = metrics.load_time();
-    let (written, spent) = timed(|| match &order.protection {
+    let (written, spent) = timed(|| match &ready.order.protection {
         None => write_table(&mut table, unit.encoding, job.csv, &mut file),
         Some(protection) => {
             let entry = report_name(batch, unit.encoding.extension());
@@ -172,15 +172,19 @@ mod tests {
         let requests = ready.into_iter().map(|(_, ready)| ready).collect();
         let group = group_context(requests, test.app.store.clone());
         let (tracker, _stored, mut ended) = tracker(&group);
-        tracker.fail(2, RequestError::crashes(5));
+        tracker.fail(RequestIdx(2), RequestError::crashes(5));
         let mut made = made_files(&test.app, &group, &catalog, &tracker).await;
         made.sort_by(|one, other| one.batch.cmp(&other.batch));
         let files: Vec<_> = made.iter().map(|one| (one.batch.as_str(), one.owners(), one.counts.rows)).collect();
-        assert_eq!(files, [(BATCHES[0], vec![1, 0], 0), (BATCHES[1], vec![0], 1)], "not for the one that failed");
-        assert_eq!(ended.try_recv().unwrap().request, 2);
+        assert_eq!(
+            files,
+            [(BATCHES[0], vec![RequestIdx(1), RequestIdx(0)], 0), (BATCHES[1], vec![RequestIdx(0)], 1)],
+            "not for the one that failed"
+        );
+        assert_eq!(ended.try_recv().unwrap().request, RequestIdx(2));
         assert!(ended.try_recv().is_err(), "no other request has ended");
-        tracker.fail(0, RequestError::crashes(5));
-        tracker.fail(1, RequestError::crashes(5));
+        tracker.fail(RequestIdx(0), RequestError::crashes(5));
+        tracker.fail(RequestIdx(1), RequestError::crashes(5));
         assert!(made_files(&test.app, &group, &catalog, &tracker).await.is_empty());
     }
 }

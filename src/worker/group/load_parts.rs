@@ -200,8 +200,8 @@ impl PartLoader {
 /// Fails the requests that want one of these units.
 fn fail(tracker: &CompletionTracker, units: &[&Unit], error: &SourceError) {
     let error = RequestError::source(error);
-    for (request, _) in units.iter().flat_map(|unit| &unit.wanted) {
-        tracker.fail(*request, error.clone());
+    for one in units.iter().flat_map(|unit| &unit.wanted) {
+        tracker.fail(one.request, error.clone());
     }
 }
 

@@ -9,7 +9,7 @@ use crate::worker::cpu::{Panicked, caught};
 use crate::worker::failpoints;
 use crate::worker::group_metrics::timed;
 use crate::worker::outcome::HandBack;
-use crate::worker::plan::Ready;
+use crate::worker::plan::Wanted;
 use crate::worker::request_error::RequestError;
 
 /// Gives a file to every request that wants it, each under its own key. Where one key is refused only its request fails:
@@ -25,7 +25,7 @@ pub(in crate::worker) fn store(
     let MadeFile { batch, mut file, counts, quality, wanted } = made;
     let Content { bytes, crc32 } = file.content();
     let (mut is_copy, mut down) = (false, Ok(()));
-    for (at, &(request, position)) in wanted.iter().enumerate() {
+    for (at, &Wanted { request, file: own }) in wanted.iter().enumerate() {
         if let Err(error) = &down {
             tracker.fail(request, RequestError::clone(error));
             continue;
@@ -34,8 +34,8 @@ pub(in crate::worker) fn store(
             tracker.hand_back(request, HandBack::FileLost);
             continue;
         }
-        let Ready { key, objects, .. } = &group.requests[request];
-        let object = &objects[position];
+        let ready = group.request(request);
+        let (key, object) = (&ready.key, ready.object(own));
         let stored = {
             let (batch, key) = (batch.clone(), object.to_string());
             let (counts, quality) = (counts.clone(), quality.clone());
@@ -100,6 +100,7 @@ fn publish(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::worker::plan::{Ready, RequestIdx};
     use crate::worker::test_app::{BATCHES, TestApp, expected, group_context, made_files, request_of, tracker};
 
     #[tokio::test]
@@ -119,7 +120,7 @@ mod tests {
         assert_eq!((group.metrics.generated(), group.metrics.shared()), (1, 1));
         let whole: Vec<usize> = stored.try_iter().filter_map(request_of).collect();
         assert_eq!(whole, [0, 2]);
-        assert_eq!(ended.try_recv().unwrap().request, 1);
+        assert_eq!(ended.try_recv().unwrap().request, RequestIdx(1));
         for (request, is_noted) in [(0, true), (1, false), (2, true)] {
             assert_eq!(group.checkpoint.processed(&group.requests[request].key).is_some(), is_noted);
         }

@@ -17,13 +17,14 @@ use crate::tables::quality::Quality;
 use crate::worker::cpu::caught;
 use crate::worker::group_metrics::timed;
 use crate::worker::outcome::HandBack;
+use crate::worker::plan::{FileIdx, RequestIdx};
 use crate::worker::request_error::RequestError;
 
 /// That one request has ended.
 #[derive(Debug)]
 pub(in crate::worker) struct RequestDone {
-    /// Its index among the group's requests.
-    pub(in crate::worker) request: usize,
+    /// The request.
+    pub(in crate::worker) request: RequestIdx,
     /// How.
     pub(in crate::worker) outcome: FilesOutcome,
 }
@@ -48,8 +49,8 @@ pub(in crate::worker) struct Delivered {
     pub(in crate::worker) counts: Counts,
     /// What was found of all its batches.
     pub(in crate::worker) quality: Quality,
-    /// Batches that have no file, by their place among the request's: every row of one of their tables is unusable.
-    pub(in crate::worker) broken: BTreeSet<usize>,
+    /// Files that are left out: of one of their batches' tables every row is unusable.
+    pub(in crate::worker) broken: BTreeSet<FileIdx>,
 }
 
 /// What there is to sync.
@@ -62,8 +63,8 @@ pub(in crate::worker) enum ToSync {
 
 /// A request whose files are all stored.
 pub(in crate::worker) struct StoredRequest {
-    /// Its index among the group's requests.
-    pub(in crate::worker) request: usize,
+    /// The request.
+    pub(in crate::worker) request: RequestIdx,
     /// What it gets once its files are synced.
     pub(super) delivered: Delivered,
 }
@@ -122,7 +123,7 @@ impl Syncer<'_> {
                 Err((error, _)) => {
                     // Which file it was cannot be asked again: the system has reported the failure once, and would now
                     // report that all is well.
-                    self.group.checkpoint.forget(&self.group.requests[request].key);
+                    self.group.checkpoint.forget(&self.group.request(request).key);
                     FilesOutcome::Failed(error.clone())
                 }
             };
@@ -132,8 +133,8 @@ impl Syncer<'_> {
 
     fn sync(&self, together: &[StoredRequest]) -> Result<(), (RequestError, Extent)> {
         let objects = together.iter().flat_map(|one| {
-            let objects = self.group.requests[one.request].objects.iter().enumerate();
-            objects.filter(|(position, _)| !one.delivered.broken.contains(position)).map(|(_, object)| object)
+            let objects = self.group.request(one.request).objects.iter().enumerate();
+            objects.filter(|(file, _)| !one.delivered.broken.contains(&FileIdx(*file))).map(|(_, object)| object)
         });
         let (synced, spent) = timed(|| caught(|| self.group.store.sync(objects)));
         self.group.metrics.add_store(spent);
@@ -172,7 +173,7 @@ fn gather(first: ToSync, stored: &Receiver<ToSync>, missing: usize, within: Dura
 }
 
 /// Says that a request has ended.
-pub(super) fn send(ended: &UnboundedSender<RequestDone>, request: usize, outcome: FilesOutcome) {
+pub(super) fn send(ended: &UnboundedSender<RequestDone>, request: RequestIdx, outcome: FilesOutcome) {
     // The receiver is gone only after a stop that hands back everything that has not ended.
     let _ = ended.send(RequestDone { request, outcome });
 }
@@ -189,13 +190,13 @@ mod tests {
     use crate::worker::test_app::group_context;
 
     fn stored(request: usize) -> StoredRequest {
-        StoredRequest { request, delivered: Delivered::default() }
+        StoredRequest { request: RequestIdx(request), delivered: Delivered::default() }
     }
 
     #[test]
     fn a_stored_request_waits_for_others_only_while_there_can_be_any() {
         let to_sync = |request| ToSync::Request(stored(request));
-        let requests = |together: Vec<StoredRequest>| together.iter().map(|one| one.request).collect::<Vec<_>>();
+        let requests = |together: Vec<StoredRequest>| together.iter().map(|one| one.request.0).collect::<Vec<_>>();
         let forever = Duration::from_hours(1);
         let (sender, receiver) = std::sync::mpsc::channel();
         assert!(gather(ToSync::Ahead, &receiver, 3, forever).is_empty(), "no request waits for the disk to begin");
@@ -240,7 +241,7 @@ mod tests {
         let mut sync = |these: &[usize]| -> Vec<(usize, bool)> {
             syncer.sync_and_report(these.iter().copied().map(stored).collect());
             let ended = these.iter().map(|_| received.try_recv().unwrap());
-            ended.map(|one| (one.request, matches!(one.outcome, FilesOutcome::Delivered(_)))).collect()
+            ended.map(|one| (one.request.0, matches!(one.outcome, FilesOutcome::Delivered(_)))).collect()
         };
         assert_eq!(sync(&[0]), [(0, true)]);
         assert_eq!(sync(&[1, 2, 0]), [(1, false), (2, true), (0, true)]);
