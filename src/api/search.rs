@@ -114,6 +114,13 @@ fn day(days: &[String]) -> Result<NaiveDate, ApiError> {
     read.filter(|read| read.to_string() == *day && read.year() > 0).ok_or_else(wrong)
 }
 
+/// The states, for the description.
+fn status_names() -> String {
+    let names: Vec<&str> = Status::ALL.iter().map(|status| status.as_str()).collect();
+    let Some((last, names)) = names.split_last() else { return String::new() };
+    format!("{} or {last}; {} is {}.", names.join(", "), Status::SUCCESS, Status::Completed.as_str())
+}
+
 fn body() -> Value {
     let texts = |description: &str| {
         json!({
@@ -138,7 +145,7 @@ fn body() -> Value {
                         "type": "object",
                         "properties": {
                             "jobId": texts("Id or alias of the job. May be called dataset instead."),
-                            "status": texts("SUBMITTED, PROCESSING, COMPLETED or FAILED; SUCCESS is COMPLETED."),
+                            "status": texts(&status_names()),
                             "channel": texts("The channel that the request was made for."),
                             "requestedDate": {
                                 "type": "string", "format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$",

@@ -13,9 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Unit;
 
 use super::{Metrics, Registrar, Seconds};
+use crate::requests::Status;
 
-/// Statuses of rows that have a series from the start.
-const STATUSES: [&str; 4] = ["SUBMITTED", "PROCESSING", "COMPLETED", "FAILED"];
 /// How this daemon's work on a request ends.
 const OUTCOMES: [&str; 5] = ["completed", "failed", "retried", "handed_back", "lost"];
 const PHASES: [&str; 3] = ["load", "generate", "store"];
@@ -176,9 +175,10 @@ impl JobMetrics {
     }
 }
 
-/// Every status of a job.
+/// Every status of a job; each has a series from the start.
 fn statuses(job: &str) -> impl Iterator<Item = JobStatus> {
-    STATUSES.into_iter().map(move |status| JobStatus { exhaust_job: job.to_owned(), status: status.to_owned() })
+    let names = Status::ALL.iter().map(|status| status.as_str());
+    names.map(move |status| JobStatus { exhaust_job: job.to_owned(), status: status.to_owned() })
 }
 
 impl Metrics {

@@ -1,4 +1,4 @@
-//! What every queue does, whichever database it stands on.
+//! The conformance suite of the queue: what each backend does.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
@@ -89,7 +89,7 @@ pub(crate) fn start() -> DateTime<Utc> {
     DateTime::from_timestamp(1_772_366_400, 0).unwrap()
 }
 
-/// A migrated queue with a clock to move.
+/// A migrated queue, with a clock that the test moves.
 pub(crate) fn migrated(database: &TestDatabase) -> (Arc<dyn Queue>, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(start()));
     let queue = database.queue(clock.clone());
@@ -125,7 +125,7 @@ pub(crate) fn claim_options(limit: u32) -> ClaimOptions {
     }
 }
 
-/// What a search finds.
+/// The result of a search, with its rows.
 pub(crate) struct FoundRows {
     pub(crate) total: u64,
     pub(crate) rows: Vec<RequestRow>,
@@ -152,7 +152,7 @@ pub(crate) fn complete(
     Ok(answers[0])
 }
 
-/// Takes back what nobody works on any more, and then claims, as daemons do.
+/// Takes back rows whose lease ran out, and then claims, as daemons do.
 pub(crate) fn take(queue: &dyn Queue, claim_options: &ClaimOptions) -> Claim {
     queue.reclaim(&claim_options.job_ids, claim_options.lease, None).unwrap();
     queue.claim(claim_options).unwrap()
@@ -173,7 +173,7 @@ pub(crate) fn failure() -> Failure {
     }
 }
 
-/// Request ids, in the claim's order.
+/// Request ids in the order of the claim.
 pub(crate) fn ids(claim: &Claim) -> Vec<&str> {
     claim.requests.iter().map(|request| request.key.request_id.as_str()).collect()
 }
@@ -194,12 +194,12 @@ pub(crate) fn columns(database: &TestDatabase, key: &RequestKey) -> Columns {
     names.into_iter().zip(rows.remove(0)).collect()
 }
 
-/// The columns that differ, with what they are now.
+/// The columns that differ, with their new values.
 pub(crate) fn changes(before: &Columns, after: &Columns) -> Columns {
     after.iter().filter(|(name, value)| before[*name] != **value).map(|(name, value)| (*name, value.clone())).collect()
 }
 
-/// What [`changes`] should be: `-` for NULL; `?` for a time or token that only has to be there.
+/// Expected [`changes`]: `-` for NULL; `?` for a time or token of any value.
 #[track_caller]
 pub(crate) fn assert_changes(before: &Columns, after: &Columns, expected: &[(&'static str, &str)]) {
     let found: BTreeMap<&str, String> = changes(before, after)
@@ -213,7 +213,7 @@ pub(crate) fn assert_changes(before: &Columns, after: &Columns, expected: &[(&'s
     assert_eq!(found, expected);
 }
 
-/// Inserts a row that names original columns only, as the platform's own API does. `submitted` is an SQL expression.
+/// Inserts a row with original columns only, as the platform's own API does. `submitted` is an SQL expression.
 pub(crate) fn insert_outside(database: &TestDatabase, tag: &str, request_id: &str, job_id: &str, submitted: &str) {
     database.execute(&format!(
         "INSERT INTO job_request (tag, request_id, job_id, status, request_data, dt_job_submitted)
@@ -221,8 +221,8 @@ pub(crate) fn insert_outside(database: &TestDatabase, tag: &str, request_id: &st
     ));
 }
 
-/// How often PostgreSQL looked into an index, and how many entries it read there. Waits until there was a first time:
-/// counts are told to everybody with some delay.
+/// How often PostgreSQL scanned an index, and how many entries it read. Waits for the first scan: the statistics arrive with
+/// some delay.
 pub(crate) fn index_reads(database: &TestDatabase, index: &str) -> (u64, u64) {
     let read = || {
         let rows = database.query_text(&format!(
@@ -234,8 +234,7 @@ pub(crate) fn index_reads(database: &TestDatabase, index: &str) -> (u64, u64) {
     wait_for("counts", || Some(read()).filter(|(looks, _)| *looks > 0))
 }
 
-/// What PostgreSQL's planner goes on believing for long where there are many finished rows: they are analysed after a tenth
-/// of them has changed.
+/// The planner's view of a table with many finished rows: they are analysed only after a tenth of them has changed.
 pub(crate) fn believe_that_nothing_waits(database: &TestDatabase) {
     database.execute(
         "ALTER TABLE job_request SET (autovacuum_enabled = false);

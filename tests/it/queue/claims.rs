@@ -1,4 +1,4 @@
-//! Who gets which rows, in which order, and for how long.
+//! Which rows a claim takes, in which order, and for how long.
 
 use std::collections::BTreeSet;
 use std::sync::Barrier;
@@ -49,7 +49,7 @@ fn times_of_outside_writers_are_read_and_those_that_do_not_read_are_oldest() {
         ("ours", "'2020-01-01 00:00:06.000'"),
         ("date", "'2020-01-02'"),
     ];
-    // One column type, so fewer ways to be odd.
+    // One type for the columns, which leaves fewer odd values.
     let postgres = [
         ("infinite", "'infinity'"),
         ("minus-infinite", "'-infinity'"),
@@ -63,7 +63,7 @@ fn times_of_outside_writers_are_read_and_those_that_do_not_read_are_oldest() {
         let rows = if database.is_postgres() { &postgres[..] } else { &sqlite[..] };
         let tables = if database.is_postgres() { &[true][..] } else { &[true, false] };
         for &original in tables {
-            // SQLite gives the original's TIMESTAMP column another affinity than our own table's TEXT.
+            // SQLite gives the original TIMESTAMP column another affinity than the TEXT of our own table.
             database.execute("DROP TABLE IF EXISTS job_request");
             if original {
                 database.execute(ORIGINAL);

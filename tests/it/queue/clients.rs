@@ -88,7 +88,7 @@ fn text_with_nul_breaks_nothing() {
         assert_eq!(queue.submit(&odd).unwrap(), Submitted::Created);
         assert_eq!(queue.find(&key("t", "1")).unwrap().unwrap().requested_by.as_deref(), Some("a\u{fffd}b"));
         assert!(queue.submit(&request("t\0", "1")).is_err_and(|e| !e.may_pass()));
-        // Never another row's key.
+        // The key of another row is never found.
         assert!(queue.find(&key("t\0", "1")).unwrap().is_none());
         assert!(!queue.cancel(&key("t", "1\0"), "me").unwrap() && !queue.resubmit(&key("t", "1\0")).unwrap());
         assert!(queue.newest(Some("t\0"), &Reader::everything(), 10).unwrap().is_empty());
@@ -137,7 +137,7 @@ fn resubmit_clears_earlier_attempts_and_only_of_a_failed_row() {
         let claim = queue.claim(&claim_options(1)).unwrap();
         assert!(!queue.resubmit(&key("t", "1")).unwrap(), "it is in work");
         assert_eq!(queue.fail(&claim.token, &key("t", "1"), &failure()).unwrap(), WriteBack::Done);
-        // Everything that a row could carry by now, the lease of a row that somebody else marked included.
+        // Every column that a row can have by now, also the lease of a row that somebody else marked FAILED.
         let urls = if database.is_postgres() { "ARRAY['a']" } else { "'[\"a\"]'" };
         database.execute(&format!(
             "UPDATE job_request SET iteration = 3, crashes = 2, processed_batches = '[1]', download_urls = {urls},
@@ -146,7 +146,7 @@ fn resubmit_clears_earlier_attempts_and_only_of_a_failed_row() {
         ));
         clock.advance(LEASE);
         assert!(queue.resubmit(&key("t", "1")).unwrap());
-        // As it was submitted, but for the time; what an operator may want to know of the attempts stays.
+        // As it was submitted, except for the time; what operators need to know of the attempts stays.
         assert_changes(
             &submitted,
             &columns(database, &key("t", "1")),
@@ -179,7 +179,7 @@ fn a_list_has_its_tags_newest_rows_first() {
         assert_eq!(list(None, 2), "3 2");
         assert_eq!(list(Some("nobody"), 100), "");
         assert_eq!(list(Some("t"), 0), "");
-        // Whatever the status is: a list is in one order.
+        // A list has one order, whatever the states of the rows.
         for (n, status) in
             ["'PROCESSING'", "'COMPLETED'", "NULL", "'SUCCESS'", "'FAILED'", "'SUBMITTED'"].iter().enumerate()
         {

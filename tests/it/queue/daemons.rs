@@ -1,4 +1,4 @@
-//! Heartbeats: who lives, by the clock that judges leases.
+//! Heartbeats: which daemons live, by the clock that decides about leases.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn heartbeat(id: &str) -> Heartbeat {
     }
 }
 
-/// Ids with whether they live, in the order in which they come.
+/// Ids in their order, with whether the daemon lives.
 fn seen(queue: &dyn Queue) -> Vec<(String, bool)> {
     queue.daemons().unwrap().into_iter().map(|daemon| (daemon.heartbeat.id, daemon.alive)).collect()
 }
@@ -68,7 +68,7 @@ fn a_daemon_says_what_it_does_and_leaves() {
     });
 }
 
-/// Three of its own leases: each daemon may have another one.
+/// Three of its own leases: each daemon may have another length of lease.
 #[test]
 fn silence_for_three_leases_is_the_end() {
     each_way(|database| {
@@ -103,7 +103,7 @@ fn rows_of_the_dead_are_cleaned_up_after_a_day() {
     });
 }
 
-/// Many daemons at once, on connections of their own, with rows of the dead between them.
+/// Many daemons at the same time, each with its own connection, and rows of dead ones between them.
 #[test]
 fn daemons_do_not_disturb_each_other() {
     each_way(|database| {
@@ -128,7 +128,7 @@ fn daemons_do_not_disturb_each_other() {
     });
 }
 
-/// A heartbeat concerns no row of a request, and a table that is older than the program says so.
+/// A heartbeat changes no row of a request, and it fails with the reason where a migration is missing.
 #[test]
 fn an_older_table_is_named() {
     each_way(|database| {

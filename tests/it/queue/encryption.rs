@@ -1,4 +1,4 @@
-//! Passwords for requests' files: kept while a request is open, wiped by whatever ends it, known again by their mark.
+//! Passwords for the files of requests: kept while a request is open, wiped by every end, recognised by their mark.
 
 use std::sync::Barrier;
 use std::thread;
@@ -33,7 +33,7 @@ fn completion() -> Completion {
     }
 }
 
-/// What a row has of a password: plain, sealed, mark.
+/// The columns of a row about a password: plain, sealed, mark.
 fn kept(database: &TestDatabase) -> [Option<String>; 3] {
     let mut row = columns(database, &key("t", "1"));
     ["encryption_key", "encryption_key_sealed", "encryption_mark"].map(|name| row.remove(name).unwrap())
@@ -73,7 +73,7 @@ fn a_claim_brings_the_password_and_debug_output_does_not() {
     });
 }
 
-/// Every end of a request, and every return that is none.
+/// Every end of a request, and every return to SUBMITTED.
 #[test]
 fn whatever_ends_a_request_wipes_its_password_and_nothing_else_does() {
     type End = fn(&dyn Queue, &str) -> bool;
@@ -91,7 +91,7 @@ fn whatever_ends_a_request_wipes_its_password_and_nothing_else_does() {
                 let (queue, clock) = migrated(database);
                 queue.submit(&new).unwrap();
                 let before = kept(database);
-                // A crash, a failure that may pass, and work handed back: the next attempt needs it.
+                // A crash, a transient failure, work handed back: the next attempt needs the password.
                 take(&*queue, &claim_options(1));
                 clock.advance(Duration::from_hours(1));
                 let claim = take(&*queue, &claim_options(1));
@@ -110,7 +110,7 @@ fn whatever_ends_a_request_wipes_its_password_and_nothing_else_does() {
                     (texts([None, None, mark]), Protected::Wiped),
                     "{name}"
                 );
-                // What is noted of files made with a plain password must not outlive it; of a sealed one it tells nothing.
+                // The list of files that were made with a plain password must not outlive it; with a sealed one it reveals nothing.
                 let noted = columns(database, &key("t", "1"))["processed_batches"].is_some();
                 assert_eq!(noted, new.encryption.as_ref().unwrap().marks.len() == 2, "{name}");
                 database.execute("DELETE FROM job_request");
@@ -119,7 +119,7 @@ fn whatever_ends_a_request_wipes_its_password_and_nothing_else_does() {
     });
 }
 
-/// Rows that others wrote have no mark: it is noted that there was a password, so that what is resubmitted is never plain.
+/// Rows of others have no mark: the row then keeps that there was a password, so that a resubmission never makes plain files.
 #[test]
 fn a_password_that_others_wrote_leaves_a_trace() {
     each_way(|database| {
@@ -132,7 +132,7 @@ fn a_password_that_others_wrote_leaves_a_trace() {
         assert_eq!(queue.fail(&claim.token, &key("t", "1"), &failure()).unwrap(), WriteBack::Done);
         assert_eq!(kept(database), texts([None, None, Some("unknown")]));
         assert!(!queue.resubmit(&key("t", "1")).unwrap());
-        // Resubmitted by somebody who does not know: the claim says what is missing.
+        // Resubmitted by an outside writer: the claim says that the password is missing.
         database.execute("UPDATE job_request SET status = 'SUBMITTED'");
         let claim = queue.claim(&claim_options(1)).unwrap();
         assert_eq!(claim.requests[0].encryption_key, Some(EncryptionKey::Wiped));
@@ -195,14 +195,14 @@ fn a_submission_is_the_same_with_the_same_password_only() {
         assert!(!queue.resubmit(&key("t", "1")).unwrap(), "its password is wiped");
         ask("FAILED", Submitted::Resubmitted);
         assert_eq!(kept(database), texts([Some("first key"), None, Some("salted:first key's")]), "put in again");
-        // `[secrets] key` is configured meanwhile: the same password, known by its old mark.
+        // `[secrets] key` has been configured meanwhile: the same password is recognised by its old mark.
         assert_eq!(queue.submit(&sealed()).unwrap(), Submitted::Exists);
         let claim = queue.claim(&claim_options(1)).unwrap();
         assert_eq!(complete(&*queue, &claim.token, &key("t", "1"), &completion()).unwrap(), WriteBack::Done);
         ask("COMPLETED", Submitted::Exists);
         assert_eq!(queue.submit(&sealed()).unwrap(), Submitted::Exists);
 
-        // Another `[secrets] key`: nobody can tell whether the password is the same.
+        // With another `[secrets] key` the passwords cannot be compared.
         database.execute("UPDATE job_request SET encryption_mark = 'keyed:1:abc'");
         let rotated = with(EncryptionKey::Sealed("v1:b".to_owned()), &["keyed:2:xyz", "salted:first key's"]);
         assert_eq!(queue.submit(&rotated).unwrap(), Submitted::OtherKey);
@@ -220,7 +220,7 @@ fn a_submission_is_the_same_with_the_same_password_only() {
     });
 }
 
-/// Of many at once with two passwords, those with the one that came first have the row.
+/// Of many submissions at the same time with two passwords, those with the password of the first one get the row.
 #[test]
 fn many_submissions_at_once_make_one_row_with_one_password() {
     each_way(|database| {
@@ -243,7 +243,7 @@ fn many_submissions_at_once_make_one_row_with_one_password() {
             assert_eq!((count(made), count(Submitted::Exists), count(Submitted::OtherKey)), (1, 9, 10), "{answers:?}");
             let winner = answers.iter().find(|(_, answer)| *answer == made).unwrap().0;
             assert_eq!(kept(database)[0].as_deref(), Some(["first key", "other key"][winner]));
-            // The second time over a row whose password nobody knows any more, so that either may replace it.
+            // The second time the row has a password without a mark, so either may replace it.
             database.execute(
                 "UPDATE job_request SET status = 'FAILED', encryption_key = NULL, encryption_mark = 'unknown'",
             );

@@ -1,4 +1,4 @@
-//! How claims end, and that only their owner can end them.
+//! How claims end, and that only their holder can end them.
 
 use std::thread;
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn completion() -> Completion {
     }
 }
 
-/// A row in its second attempt, with something in every column that an end may touch.
+/// A row in its second attempt, with a value in every column that an end may change.
 fn in_work(database: &TestDatabase, queue: &dyn Queue, clock: &ManualClock) -> (Claim, Columns) {
     queue.submit(&request("t", "1")).unwrap();
     let first = queue.claim(&claim_options(1)).unwrap();
@@ -163,7 +163,7 @@ fn only_the_holder_of_the_token_writes() {
             assert_eq!(queue.renew(token, &[(key.clone(), Some("[]".to_owned()))], LEASE).unwrap(), []);
             assert_eq!(columns(database, &key), before);
         }
-        // A lease that ran out and was not taken over is still its holder's.
+        // A lease that ran out and was not taken over still belongs to its holder.
         clock.advance(LEASE * 2);
         assert_eq!(complete(&*queue, &holder, &key, &completion()).unwrap(), WriteBack::Done);
         let completed = columns(database, &key);
@@ -174,7 +174,7 @@ fn only_the_holder_of_the_token_writes() {
     });
 }
 
-/// What a row holds is the same whether it was written alone or in company.
+/// A row has the same values whether it was written alone or with others.
 #[test]
 fn rows_that_are_completed_together_hold_what_each_would_hold_alone() {
     each_way(|database| {
@@ -191,7 +191,7 @@ fn rows_that_are_completed_together_hold_what_each_would_hold_alone() {
         let before = columns(database, &key("t", "4"));
         let mut rows: Vec<_> = ids.iter().zip(made).map(|(id, made)| (key("t", id), made)).collect();
         rows.reverse();
-        // Nobody's, nowhere, and one for the second time.
+        // A row that is not held, a row that does not exist, and a row for the second time.
         rows.insert(2, (key("t", "missing"), completion()));
         rows.insert(0, (key("t\0", "1"), completion()));
         rows.push((key("t", "5"), completion()));
@@ -212,7 +212,7 @@ fn rows_that_are_completed_together_hold_what_each_would_hold_alone() {
             assert_eq!((row.file_created, row.execution_ms), (Some(made.file_created), Some(made.execution_ms.max(0))));
             assert!(row.completed.unwrap() >= row.processing.unwrap());
         }
-        // In the database's own spelling, too.
+        // The database's own spelling of the value counts as well.
         let mut together = columns(database, &key("t", "1"));
         for of_its_own in ["request_id", "dt_job_submitted", "dt_job_completed", "dt_job_processing"] {
             alone.remove(of_its_own);
@@ -224,7 +224,7 @@ fn rows_that_are_completed_together_hold_what_each_would_hold_alone() {
     });
 }
 
-/// Both change many rows of one claim, through connections of their own.
+/// Both change many rows of one claim, each through its own connection.
 #[test]
 fn renewing_and_completing_never_wait_for_each_other_in_a_circle() {
     each_way(|database| {

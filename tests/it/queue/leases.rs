@@ -1,4 +1,4 @@
-//! How long a row stays claimed, and what becomes of those whose daemon went away.
+//! How long a row stays claimed, and what happens to rows whose daemon is gone.
 
 use std::thread;
 use std::time::Duration;
@@ -74,12 +74,12 @@ fn rows_that_crashed_are_kept_apart() {
         assert_eq!(next(16), "n1 n2");
         assert_eq!(next(4), "s3", "an eighth, and at least one");
         assert_eq!((next(16), alone(), alone()), (String::new(), "p2".to_owned(), String::new()));
-        // A crash just now counts before the group is made: n1 and n2 have one now, s1 to s3 two, p1 and p2 more.
+        // A crash counts before the group is made: n1 and n2 have one now, s1 to s3 two, p1 and p2 more.
         clock.advance(LEASE * 2);
         assert_eq!(next(16), "n1 n2");
         assert_eq!(next(16), "");
         assert_eq!([alone(), alone(), alone(), alone()].join(" "), "s1 s2 s3 ");
-        // p1 waits one lease and p2 six: as many as they have crashed their daemon alone. By then everybody is gone again.
+        // p1 waits one lease and p2 six, one for each crash while it was worked on alone. By then all daemons are gone again.
         clock.advance(LEASE * 11 / 10);
         assert_eq!(next(16), "");
         assert_eq!([alone(), alone(), alone(), alone()].join(" "), "p1 n1 n2 ");
@@ -89,7 +89,7 @@ fn rows_that_crashed_are_kept_apart() {
     });
 }
 
-/// A long request on machines that come and go is no poison.
+/// A long request on machines that are often stopped is not poison.
 #[test]
 fn a_row_that_gets_further_counts_its_crashes_alone_anew() {
     each_way(|database| {
@@ -114,7 +114,7 @@ fn a_row_that_gets_further_counts_its_crashes_alone_anew() {
     });
 }
 
-/// What a replaced system left behind is another's until `adopt_after` says how long it may lie there.
+/// Rows that the replaced system left behind are not ours before `adopt_after` is over.
 #[test]
 fn rows_without_a_lease_are_taken_over_only_where_that_is_wanted() {
     each_way(|database| {
@@ -143,7 +143,7 @@ fn rows_without_a_lease_are_taken_over_only_where_that_is_wanted() {
     });
 }
 
-/// Both change many rows of one claim, through connections of their own.
+/// Both change many rows of one claim, each through its own connection.
 #[test]
 fn renewing_and_noting_progress_never_wait_for_each_other_in_a_circle() {
     each_way(|database| {
@@ -168,7 +168,7 @@ fn renewing_and_noting_progress_never_wait_for_each_other_in_a_circle() {
                 }
             });
         });
-        // What was passed over because it was being renewed is noted the next time.
+        // A row that was skipped because it was being renewed is written the next time.
         let all: Vec<_> =
             keys.iter().map(|key| (key.clone(), RequestProgress { batches_done: 30, batches_total: 30 })).collect();
         queue.note_progress(&token, &all).unwrap();

@@ -1,4 +1,4 @@
-//! The line: in which order rows are claimed, whatever else waits beside them.
+//! The line: the order in which rows are claimed, whatever else waits beside them.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, TestRunner};
 use super::super::databases::{TestDatabase, each_way};
 use super::{believe_that_nothing_waits, claim_options, failure, ids, index_reads, insert_outside, key, migrated};
 
-/// Everything that waits, claimed a few rows at a time.
+/// All waiting rows, claimed a few at a time.
 fn all_in_order(queue: &dyn Queue, limit: u32) -> Vec<RequestKey> {
     let mut keys = Vec::new();
     loop {
@@ -57,12 +57,12 @@ fn rows_of_one_time_stand_in_the_order_of_their_keys_bytes() {
     });
 }
 
-/// What a client sees as the order, whichever way others write their times: by what the time reads as, then by key.
+/// The order that a client expects, in whatever form times are written: by the time that is read, then by key.
 #[test]
 fn times_in_any_form_stand_in_one_line() {
     let ours = || {
         (2020..2029u32, 1..13u32, 1..32u32, 0..25u32, 0..60u32).prop_map(|(year, month, day, hour, minute)| {
-            // Among them days that do not exist, and hours that no day has.
+            // Among them days and hours that do not exist.
             format!("'{year}-{month:02}-{day:02} {hour:02}:{minute:02}:07.250'")
         })
     };
@@ -111,7 +111,7 @@ fn rows_that_are_not_to_be_had_hold_nobody_up() {
         for n in 0..9 {
             insert_outside(database, "t", &n.to_string(), "course-report", &format!("'2026-01-01 00:00:0{n}.000'"));
         }
-        // The oldest three back off, the next three are suspects.
+        // The oldest three back off, the next three are claimed exclusively.
         let claim = queue.claim(&claim_options(3)).unwrap();
         for id in ["0", "1", "2"] {
             let _ = queue.retry_later(&claim.token, &key("t", id), &failure(), Duration::from_mins(1)).unwrap();
@@ -125,7 +125,7 @@ fn rows_that_are_not_to_be_had_hold_nobody_up() {
     });
 }
 
-/// SQLite lets a key be anything; what cannot be named is passed over, however many of them come first.
+/// SQLite lets a key be anything. Rows that cannot be named are skipped, whatever their number.
 #[test]
 fn rows_that_cannot_be_named_hold_nobody_up() {
     let database = TestDatabase::sqlite();
@@ -143,7 +143,7 @@ fn rows_that_cannot_be_named_hold_nobody_up() {
     assert_eq!(ids(&queue.claim(&claim_options(2)).unwrap()), ["3"]);
 }
 
-/// Where many wait, PostgreSQL must not read and sort them all for each claim.
+/// Where many rows wait, PostgreSQL must not read and sort all of them for each claim.
 #[test]
 fn postgres_reads_the_line_in_its_order() {
     let Some(database) = TestDatabase::postgres() else { return };

@@ -1,4 +1,4 @@
-//! What others do to the table is heard, and the time is asked for.
+//! Notifications of changes, and the database's time.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::super::daemon::PATIENCE;
 use super::super::databases::each_way;
 use super::{LEASE, claim_options, key, migrated, request, start};
 
-/// Whoever listens hears of a submission, of a row that is handed back, and of nothing while nothing happens.
+/// A listener is notified of a submission and of a row that is handed back, and otherwise of nothing.
 #[test]
 fn submissions_are_heard() {
     each_way(|database| {

@@ -1,4 +1,4 @@
-//! Bringing tables to what the program needs, whatever they were before.
+//! Migrations of tables in any earlier state.
 
 use std::sync::Arc;
 use std::thread;
@@ -12,7 +12,7 @@ fn queue(database: &TestDatabase) -> Arc<dyn Queue> {
     database.queue(Arc::new(ManualClock::new(start())))
 }
 
-/// Rows of other systems: every state, other words for states, NULLs, JSON that is no object.
+/// Rows of other systems: every state, other words for states, NULLs, JSON that is not an object.
 fn foreign_rows(database: &TestDatabase) {
     let urls = if database.is_postgres() { "ARRAY['a','b,\"c']" } else { "'{a,b}'" };
     database.execute(&format!(
@@ -117,7 +117,7 @@ fn starts_at_the_same_time_do_not_disturb_each_other() {
         foreign_rows(database);
         let before = original_values(database);
         let done: Vec<usize> = thread::scope(|scope| {
-            // A pool each, as separate daemons have.
+            // A pool each, like separate daemons.
             let starts: Vec<_> =
                 (0..6).map(|_| scope.spawn(|| queue(database).migrate(false).unwrap().len())).collect();
             starts.into_iter().map(|start| start.join().unwrap()).collect()
@@ -141,7 +141,7 @@ fn an_insert_of_original_columns_goes_on_working() {
 fn invalid_remains_of_an_index_are_built_anew() {
     let Some(database) = TestDatabase::postgres() else { return };
     let (queue, _) = migrated(&database);
-    // What a broken CREATE INDEX CONCURRENTLY leaves behind.
+    // What an interrupted CREATE INDEX CONCURRENTLY leaves behind.
     database.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'job_request_line'::regclass");
     let done = queue.migrate(false).unwrap();
     assert_eq!(done.len(), 2, "{done:?}");
@@ -163,7 +163,7 @@ fn indexes_that_others_have_replaced_are_removed() {
     let old = "CREATE INDEX job_request_newest ON job_request (tag, dt_job_submitted DESC NULLS LAST, request_id);
         CREATE INDEX job_request_open ON job_request (job_id, status) WHERE status IN ('SUBMITTED', 'PROCESSING');";
     database.execute(old);
-    // One of them was never built to its end.
+    // The build of one of them was interrupted.
     database.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'job_request_open'::regclass");
     let planned = queue.migrate(true).unwrap();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Databases that are down, that come back, and that are set up in their own way.
+//! Databases that are down, that come back, and that have settings of their own.
 
 use std::sync::Barrier;
 use std::thread;
@@ -35,7 +35,7 @@ fn cut_before_each_verb(database: &TestDatabase) {
     let (queue, _) = migrated(database);
     queue.submit(&request("t", "1")).unwrap();
     let everything = Reader::everything();
-    // Each verb meets a pool whose connections are all gone: as after a restart of the server.
+    // Before each verb all connections of the pool are closed, as by a restart of the server.
     let reads: [&dyn Fn() -> bool; 7] = [
         &|| queue.find(&key("t", "1")).unwrap().is_some(),
         &|| queue.newest(None, &everything, 10).unwrap().len() == 1,
@@ -60,7 +60,7 @@ fn cut_before_each_verb(database: &TestDatabase) {
     }
 }
 
-/// Calls at the same time, so that there are connections to be cut.
+/// Calls at the same time, so that the pool has several connections.
 fn fill_the_pool(queue: &dyn Queue) {
     let barrier = Barrier::new(4);
     thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Lists and searches page by page: every row once, whatever times others have written, and no cursor but an own one.
+//! Lists and searches page by page: every row once, in whatever form times are written, and only cursors of our own.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -33,14 +33,14 @@ fn times(database: &TestDatabase) -> Vec<&'static str> {
     if database.is_postgres() { [&dates[..], &postgres].concat() } else { [&dates[..], &sqlite].concat() }
 }
 
-/// Every entry of all pages of so many rows, one page after the other.
+/// The entries of all pages of `limit` rows, one page after the other.
 fn walk(limit: u32, page: impl Fn(&Page) -> Vec<PageEntry>) -> Vec<RequestKey> {
     let (mut keys, mut after) = (Vec::new(), None);
     loop {
         let entries = page(&Page { limit, after });
         assert!(entries.len() <= limit as usize);
         let Some(last) = entries.last() else { return keys };
-        // As a client has it.
+        // As a client gets it and sends it back.
         after = Some(PageCursor::decode(&last.cursor.encode()).unwrap());
         keys.extend(entries.into_iter().map(|entry| entry.key));
         assert!(keys.len() < 10_000, "no end");
@@ -58,7 +58,7 @@ fn every_row_is_on_one_page_whatever_its_time() {
         for &original in tables {
             database.execute("DROP TABLE IF EXISTS job_request");
             if original {
-                // SQLite gives the original's TIMESTAMP column another affinity than our own table's TEXT.
+                // SQLite gives the original TIMESTAMP column another affinity than the TEXT of our own table.
                 database.execute(ORIGINAL);
             }
             let (queue, _) = migrated(database);
@@ -109,7 +109,7 @@ fn rows_that_come_and_go_between_two_pages_move_no_other() {
         while seen.len() < 20 {
             let page = queue.list(Some("t"), &everything, &Page { limit: 4, after }).unwrap();
             let last = page.last().unwrap();
-            // The very row that the cursor names is gone, and a newer one has come.
+            // The row that the cursor names is gone, and a newer one has come.
             database.execute(&format!("DELETE FROM job_request WHERE request_id = '{}'", last.key.request_id));
             clock.advance(Duration::from_secs(1));
             queue.submit(&request("t", &format!("new-{}", seen.len()))).unwrap();
@@ -174,7 +174,7 @@ fn a_place_that_is_none_is_refused_and_never_more() {
         for text in ["=", "a", "é", "next", &"A".repeat(200_000), &own[1..], &own[..own.len() - 1]] {
             try_out(text);
         }
-        // Each byte of an own one changed, in its text and in what that means.
+        // One of our own with each byte changed, in its text and in its decoded form.
         let mut random = fastrand::Rng::with_seed(17);
         let plain = URL_SAFE_NO_PAD.decode(&own).unwrap();
         for n in 0..1000 {
@@ -202,7 +202,7 @@ fn rows_are_read_a_bounded_number_of_bytes_at_a_time() {
             let rows = queue.rows(&keys[from..], bytes).unwrap();
             rows.into_iter().map(|(at, row)| (at, row.request_data.is_some(), row.unread_data)).collect()
         };
-        // 80,014 bytes are over the bound: they are not read, and weigh nothing.
+        // 80,014 bytes are over the limit: they are not read and do not count.
         let unread = (4, false, Some(80_014));
         assert_eq!(read(0, 1), [(0, true, None)]);
         assert_eq!(read(0, 50_000), [(0, true, None), (2, true, None)]);

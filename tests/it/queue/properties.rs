@@ -1,5 +1,5 @@
-//! Random steps beside a model of the drawn states (`docs/state-machine.md`), by one after the other and by several
-//! claimants at once. The database itself writes down every change of a status.
+//! Random steps compared with a model of the drawn states (`docs/state-machine.md`), by one caller and by several claimants at
+//! the same time. The database itself records every change of a status.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Barrier, Mutex};
@@ -17,7 +17,7 @@ const ROWS: u8 = 6;
 /// Cases of each property on each database; `PROPTEST_CASES` sets another number.
 const CASES: u32 = 64;
 
-/// Every edge that the drawing has.
+/// Every edge of the drawing.
 const EDGES: [(&str, &str); 8] = [
     ("SUBMITTED", "PROCESSING"),
     ("PROCESSING", "PROCESSING"),
@@ -59,12 +59,12 @@ fn step() -> impl Strategy<Value = Step> {
         2 => held().prop_map(|(row, token)| Step::HandBack { row, token }),
         1 => (0..ROWS).prop_map(Step::Cancel),
         2 => (0..ROWS).prop_map(Step::Resubmit),
-        // Far from the edges: PostgreSQL's own clock goes on by itself.
+        // Far from the edges, because PostgreSQL's own clock goes on.
         4 => prop_oneof![Just(70u64), Just(140), Just(300)].prop_map(|seconds| Step::Wait { seconds }),
     ]
 }
 
-/// What the model knows of a row. Times are seconds that the clock was advanced by.
+/// The model of a row. Times are seconds by which the clock was advanced.
 #[derive(Clone, Debug, PartialEq)]
 enum State {
     Submitted { from: u64 },
@@ -115,7 +115,7 @@ struct Model<'a> {
 }
 
 impl Model<'_> {
-    /// Takes the step in both worlds; they must agree.
+    /// Takes the step in the model and in the database; they must agree.
     fn take(&mut self, step: &Step) {
         match *step {
             Step::Submit(row) => {
@@ -239,7 +239,7 @@ impl Model<'_> {
         }
     }
 
-    /// Every row is there, and as the model has it.
+    /// Every row exists, and is as in the model.
     fn check(&self) {
         for (number, row) in &self.rows {
             let stored = self.queue.find(&name(*number)).unwrap().unwrap();
@@ -253,7 +253,7 @@ fn name(row: u8) -> RequestKey {
     key("t", &row.to_string())
 }
 
-/// Lets the database write down each status that it is told, whoever tells it.
+/// Makes the database record each status that is written, by any writer.
 fn watch(database: &TestDatabase) {
     let table = "CREATE TABLE edge (tag TEXT, request_id TEXT, before TEXT, after TEXT);";
     let watching = if database.is_postgres() {
@@ -270,7 +270,7 @@ fn watch(database: &TestDatabase) {
     database.execute(&format!("{table} {watching}"));
 }
 
-/// Everything that was written is an edge of the drawing; how often each was taken.
+/// Every recorded change is an edge of the drawing; returns how often each was taken.
 fn edges(database: &TestDatabase) -> BTreeMap<(String, String), usize> {
     let rows = database.query_text("SELECT before, after, count(*) FROM edge GROUP BY before, after");
     let drawn: BTreeSet<(&str, &str)> = EDGES.into_iter().collect();
@@ -284,7 +284,7 @@ fn edges(database: &TestDatabase) -> BTreeMap<(String, String), usize> {
         .collect()
 }
 
-/// A pooler changes how calls are made, not what they do: fewer cases tell whether it does.
+/// A pooler changes how calls are made, not what they do: fewer cases are enough.
 fn runner(database: &TestDatabase) -> TestRunner {
     let cases = std::env::var("PROPTEST_CASES").map_or(CASES, |text| text.parse().unwrap());
     let cases = if database.direct_url().is_some() { cases.div_ceil(6) } else { cases };
@@ -320,14 +320,14 @@ fn random_steps_lead_where_the_drawing_says() {
     });
 }
 
-/// What a claimant does with each row that it gets.
+/// What a claimant does with a row that it gets.
 #[derive(Clone, Copy, Debug)]
 enum Deed {
     Complete,
     Fail,
     RetryLater,
     HandBack,
-    /// It dies: nobody renews, and nobody writes back.
+    /// It dies: no renewal and no write-back comes.
     Drop,
 }
 
@@ -341,7 +341,7 @@ fn deed() -> impl Strategy<Value = Deed> {
     ]
 }
 
-/// Who holds which row, as the claimants themselves see it.
+/// Who holds which row, as the claimants see it.
 #[derive(Default)]
 struct Holders(Mutex<HashMap<RequestKey, String>>);
 
@@ -356,7 +356,7 @@ impl Holders {
     }
 }
 
-/// One claimant: claims a few rows at a time, and does with them what its script says.
+/// One claimant: it claims a few rows at a time and treats them as its script says.
 fn claimant(queue: &dyn Queue, holders: &Holders, deeds: &[Deed], limit: u32) -> (usize, usize) {
     let (mut ends, mut dropped) = (0, 0);
     let mut deeds = deeds.iter();
@@ -367,9 +367,9 @@ fn claimant(queue: &dyn Queue, holders: &Holders, deeds: &[Deed], limit: u32) ->
             holders.take(&taken.key, &claim.token);
         }
         for taken in &claim.requests {
-            // What it has no script for any more it hands back, and goes.
+            // It hands back the rows that its script does not cover, and ends.
             let deed = deeds.next().copied().unwrap_or(Deed::HandBack);
-            // Before the write: from then on others may have it.
+            // Before the write, since another claimant may have the row right after it.
             holders.let_go(&taken.key);
             let (token, key) = (claim.token.as_str(), &taken.key);
             let written = match deed {
@@ -397,7 +397,7 @@ fn claimants_at_once_never_hold_one_row_together_and_lose_none() {
     each_way(|database| {
         let (queue, clock) = migrated(database);
         watch(database);
-        // Of their own: claimants on several machines share nothing but the database.
+        // Separate queues: claimants on several machines share only the database.
         let queues: Vec<Arc<dyn Queue>> = (0..4).map(|_| database.queue(clock.clone())).collect();
         let scripts = proptest::collection::vec((proptest::collection::vec(deed(), 1..25), 1..8u32), 4..=4);
         let ran = runner(database).run(&scripts, |scripts| {
@@ -408,7 +408,7 @@ fn claimants_at_once_never_hold_one_row_together_and_lose_none() {
             }
             let mut written = 0;
             let mut lost = 0;
-            // Twice, with everything that was dropped taken back in between.
+            // Twice; all dropped rows are taken back in between.
             for round in 0..2 {
                 let (holders, barrier) = (Holders::default(), Barrier::new(4));
                 let done: Vec<(usize, usize)> = thread::scope(|scope| {
@@ -428,7 +428,7 @@ fn claimants_at_once_never_hold_one_row_together_and_lose_none() {
                 written += done.iter().map(|(ends, _)| ends).sum::<usize>();
                 let dropped = done.iter().map(|(_, dropped)| dropped).sum::<usize>();
                 clock.advance(LEASE * 2);
-                // All at once: each row is taken back by one of them.
+                // All claimants at the same time: each row is taken back by one of them.
                 let taken_back: usize = thread::scope(|scope| {
                     let reclaiming: Vec<_> = queues
                         .iter()
@@ -438,7 +438,7 @@ fn claimants_at_once_never_hold_one_row_together_and_lose_none() {
                         .collect();
                     reclaiming.into_iter().map(|one| one.join().unwrap()).sum()
                 });
-                // Rows that two tried to take back at the same moment are passed over by one of them, not by both.
+                // A row that two claimants try to take back at the same time is skipped by one of them, not by both.
                 let rest = queue.reclaim(&claim_options(1).job_ids, LEASE, None).unwrap().len();
                 assert_eq!(taken_back + rest, dropped, "round {round}");
                 lost += dropped;

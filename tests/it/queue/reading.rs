@@ -1,4 +1,4 @@
-//! What callers of the API see: lists and searches as far as a reader may look, the line that waits, progress.
+//! What callers of the API see: lists and searches within the reader's limits, the line of waiting requests, progress.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use exhaust::requests::{NewRequest, Queue, Reader, RequestProgress, RequestRow, 
 use super::super::databases::{TestDatabase, each_way};
 use super::{LEASE, claim_options, failure, found, ids, index_reads, key, migrated, request, take};
 
-/// Tags, channels and allowed channels with every character that a pattern language might take for its own.
+/// Tags, channels and allowed channels with every character that a pattern language might interpret.
 const NAMES: [&str; 9] = ["a-1", "a-2", "a[1]", "a_1", "a%1", "a\\1", "é1", "A-1", "b"];
 
 /// A row for each pair of names, submitted a minute apart; some in each state.
@@ -40,7 +40,7 @@ fn filled(database: &TestDatabase, queue: &dyn Queue) -> Vec<RequestRow> {
     rows
 }
 
-/// Newest first, as the queue promises.
+/// The newest first.
 fn newest(mut rows: Vec<RequestRow>) -> Vec<(String, String)> {
     rows.sort_by(|a, b| {
         b.submitted.cmp(&a.submitted).then_with(|| (&a.tag, &a.request_id).cmp(&(&b.tag, &b.request_id)))
@@ -219,7 +219,7 @@ fn progress_is_noted_by_the_holder_only_and_gone_with_the_attempt() {
         let noted: serde_json::Value = serde_json::from_str(&stats("1").unwrap()).unwrap();
         assert_eq!(noted, serde_json::json!({ "batches_done": 3, "batches_total": 8 }));
         assert_eq!(stats("2"), None, "not in work");
-        // The next attempt begins with nothing.
+        // The next attempt begins without progress.
         clock.advance(LEASE * 2);
         let again = take(queue.as_ref(), &claim_options(1));
         assert_eq!((again.requests[0].key.clone(), stats("1")), (key("t", "1"), None));
@@ -242,7 +242,7 @@ fn a_row_keeps_the_channels_of_the_key_that_made_it() {
     });
 }
 
-/// However many rows a tag has, in whatever state: a list reads as many as it shows of each part of their lives.
+/// A list reads as many rows as it shows from each partial index, whatever the number of rows of the tag.
 #[test]
 fn postgres_reads_a_list_in_its_order() {
     let Some(database) = TestDatabase::postgres() else { return };
@@ -258,7 +258,7 @@ fn postgres_reads_a_list_in_its_order() {
     assert_eq!(ids, ["30000", "29999", "29998", "29997"]);
     for part in ["waiting", "working", "ended"] {
         let (scans, rows) = index_reads(&database, &format!("job_request_newest_{part}"));
-        // One for rows with a time, and three for those without any or with one of another age of the world.
+        // One for rows with a time, and three for rows without one or with a time that does not count.
         assert!((1..=4).contains(&scans) && (1..=4).contains(&rows), "{part}: {scans} scans read {rows} rows");
     }
 }

@@ -94,14 +94,14 @@ fn a_row_that_was_resubmitted_in_between_stays() {
         let before = columns(database, &key("t", "1"));
         assert!(!queue.remove_finished(&key("t", "1"), DAY).unwrap());
         assert_eq!(columns(database, &key("t", "1")), before);
-        // Failed again just now, it is young again.
+        // It has just failed again, so it is young again.
         queue.cancel(&key("t", "1"), "me").unwrap();
         assert!(!queue.remove_finished(&key("t", "1"), DAY).unwrap());
         assert!(finished(queue.as_ref(), JOB, DAY, 10).is_empty());
     });
 }
 
-/// Other systems mark completed rows SUCCESS.
+/// Other systems mark completed rows as SUCCESS.
 #[test]
 fn success_is_completed_wherever_it_is_read() {
     each_way(|database| {
@@ -123,7 +123,7 @@ fn success_is_completed_wherever_it_is_read() {
         assert_eq!(queue.find(&key("t", "odd")).unwrap().unwrap().status, "success");
         let counts = queue.overview().unwrap().counts;
         assert_eq!(counts.get(&(JOB.to_owned(), "COMPLETED".to_owned())), Some(&4));
-        // The same submission finds the row, and nothing of it changes.
+        // The same submission finds the row and changes nothing.
         let before = columns(database, &key("t", "s1"));
         assert_eq!(queue.submit(&request("t", "s1")).unwrap(), Submitted::Exists);
         assert!(!queue.resubmit(&key("t", "s1")).unwrap());
@@ -176,7 +176,7 @@ fn other_jobs_other_states_and_times_that_do_not_read_are_left_alone() {
     });
 }
 
-/// Rows that ended at one time are told apart by their keys, and none is met twice though none is removed.
+/// Rows that ended at the same time are distinguished by their keys, and none comes twice though none is removed.
 #[test]
 fn pages_go_on_whether_rows_are_removed_or_not() {
     each_way(|database| {
@@ -256,7 +256,7 @@ fn sqlite_reads_every_form_of_time_once() {
     }
 }
 
-/// Ten million finished rows must not make a step dear: the plan reads one range of one index.
+/// Ten million finished rows must not make a page expensive: the plan reads one range of one index.
 #[test]
 fn postgres_plans_a_step_on_its_index() {
     let Some(database) = TestDatabase::postgres() else { return };
@@ -284,7 +284,7 @@ fn postgres_plans_a_step_on_its_index() {
         after = page.next;
     }
     drop(queue);
-    // Statistics arrive when the sessions that made them have ended.
+    // Statistics arrive after the sessions that made them have ended.
     let now = wait_for("statistics", || Some(scans()).filter(|now| now.0 >= before.0 + 11));
     assert_eq!(now.0 - before.0, 11, "each page asks the index once");
     assert!(now.1 - before.1 <= 2000, "a page reads little more than its rows: {}", now.1 - before.1);

@@ -40,7 +40,7 @@ fn a_slot_becomes_a_row_once() {
         assert!(!queue.make_slot("nightly", at(1), &request("exhaustd", "1")).unwrap());
         assert_eq!(queue.last_slot("nightly", SCHEDULE, at(5)).unwrap(), at(1));
         assert_eq!(ids(&queue.claim(&claim_options(5)).unwrap()), ["1"]);
-        // Retention has removed the row: the slot is not made again, and neither is one before it.
+        // Retention has removed the row: neither this slot nor an earlier one is made again.
         database.execute("DELETE FROM job_request");
         assert!(!queue.make_slot("nightly", at(1), &request("exhaustd", "1")).unwrap());
         assert!(!queue.make_slot("nightly", at(0), &request("exhaustd", "0")).unwrap());

@@ -1,4 +1,4 @@
-//! Limits on tags and channels: one tenant's many requests do not make another's one wait.
+//! Limits on tags and channels: many requests of one tenant do not delay the only one of another.
 
 use std::collections::BTreeMap;
 use std::sync::Barrier;
@@ -41,7 +41,7 @@ fn a_tenant_with_many_requests_does_not_make_another_wait_for_all_of_them() {
         let _ = queue.fail(&first.token, &key("many", "m01"), &failure()).unwrap();
         assert_eq!(ids(&queue.claim(&fair).unwrap()), ["m00", "m02", "m04"]);
         assert_eq!(ids(&queue.claim(&ClaimOptions { per_tag: Some(5), ..claim_options(10) }).unwrap()), ["m05"]);
-        // The claims whose leases ran out are in nobody's work.
+        // Claims whose leases ran out do not count.
         clock.advance(LEASE * 2);
         let crashed = take(queue.as_ref(), &ClaimOptions { per_tag: Some(6), ..claim_options(80) });
         assert_eq!(ids(&crashed), ["m00", "m02", "m03", "m04", "m05", "o"], "an eighth of 80 is ten, six are allowed");
@@ -69,7 +69,7 @@ fn channels_and_tags_are_limited_together() {
             of_tenant(database, tag, channel, id, u32::try_from(n).unwrap());
         }
         let limits = |per_tag, per_channel| ClaimOptions { per_tag, per_channel, ..claim_options(20) };
-        // The second of tag a takes no place of channel x; rows without a channel are not limited by it.
+        // The second row of tag a does not count within channel x; rows without a channel are not limited by channel.
         assert_eq!(ids(&queue.claim(&limits(Some(1), Some(2))).unwrap()), ["ax1", "bx1", "d1", "e"]);
         assert_eq!(ids(&queue.claim(&limits(None, Some(3))).unwrap()), ["ax2", "ay", "d2"]);
         assert_eq!(ids(&queue.claim(&limits(None, Some(5))).unwrap()), ["bx2", "cx"]);
@@ -120,8 +120,8 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
     proptest::collection::vec((0..4usize, 0..CHANNELS.len(), proptest::option::weighted(0.9, 0..20u32), state), 1..40)
 }
 
-/// The line, walked from its oldest row: who is beyond the limit of its tag stands aside, and who is left and beyond that
-/// of its channel too.
+/// The line from its oldest row on: rows beyond the limit of their tag are left out, and of the others those beyond the limit of
+/// their channel.
 fn walked(rows: &[Row], claim_options: &ClaimOptions) -> Vec<RequestKey> {
     let (mut of_tag, mut of_channel) = (BTreeMap::new(), BTreeMap::new());
     for (tag, channel, _, state) in rows {
