@@ -4,8 +4,8 @@
 use diesel::QueryableByName;
 use diesel::sql_types::{Binary, Nullable};
 
+use super::access::Client;
 use super::encryption::{NewEncryption, Protected, scheme};
-use super::reading::Client;
 use super::status::Status;
 use super::stored::{LenientText, read_protected, text};
 use super::types::{NewRequest, RequestRow, Submitted};

@@ -7,6 +7,7 @@
 //! API). Verbs that look for rows take the jobs' names, all others a key: whether that row belongs to us is for the caller
 //! to know.
 
+mod access;
 mod clock;
 mod crashes;
 mod daemons;
@@ -21,7 +22,7 @@ mod paging;
 mod postgres;
 mod prepared;
 mod queue;
-mod reading;
+mod search;
 mod sqlite;
 mod statement_timeout;
 mod status;
@@ -30,6 +31,7 @@ mod text;
 mod times;
 mod types;
 
+pub use access::{Client, Reader};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use crashes::EXCLUSIVE_CRASHES;
 pub use daemons::{Daemon, Heartbeat};
@@ -39,14 +41,15 @@ pub use listener::Listener;
 pub use paging::{Page, PageCursor, PageEntry, READ_BYTES, ReadSteps};
 pub use postgres::{PostgresOptions, PostgresQueue, open_postgres};
 pub use queue::{ClientQueue, Housekeeping, Queue, WorkQueue};
-pub use reading::{COUNT_LIMIT, Client, Reader, RequestProgress, Search, SearchResult, WaitingRequest};
+pub use search::{COUNT_LIMIT, Search, SearchResult};
 pub use sqlite::{SqliteQueue, open_sqlite};
 pub use statement_timeout::StatementTimeout;
 pub use status::Status;
 pub use times::read_time;
 pub use types::{
     Claim, ClaimMode, ClaimOptions, ClaimedRequest, Completion, DeferredText, Failure, NewRequest, Overview, Pooling,
-    QueueError, RequestKey, RequestRow, Resubmitted, Submitted, Unclaimable, WriteBack,
+    QueueError, RequestKey, RequestProgress, RequestRow, Resubmitted, Submitted, Unclaimable, WaitingRequest,
+    WriteBack,
 };
 
 /// Connections of a daemon to its database, at most: its calls are few and short.

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::access::{Client, Reader};
 use super::daemons::{Daemon, Heartbeat};
 use super::finished::{FinishedCursor, FinishedPage};
 use super::listener::Listener;
 use super::paging::{self, Page, PageEntry, READ_BYTES, ReadSteps};
-use super::reading::{Client, Reader, RequestProgress, Search, SearchResult, WaitingRequest};
+use super::search::{Search, SearchResult};
 use super::statement_timeout::StatementTimeout;
 use super::types::{
     Claim, ClaimOptions, Completion, DeferredText, Failure, NewRequest, Overview, Pooling, QueueError, RequestKey,
-    RequestRow, Resubmitted, Submitted, Unclaimable, WriteBack,
+    RequestProgress, RequestRow, Resubmitted, Submitted, Unclaimable, WaitingRequest, WriteBack,
 };
 
 /// A backend with all verbs. All calls block: the worker and the API make them on threads that may block.

@@ -7,10 +7,9 @@ use diesel::deserialize::{self, FromSql};
 use diesel::sql_types::{BigInt, Binary, Nullable};
 
 use super::encryption::{EncryptionKey, Protected, scheme};
-use super::reading::WaitingRequest;
 use super::status::Status;
 use super::times::read_time;
-use super::types::{Claim, ClaimedRequest, Completion, Overview, RequestKey, RequestRow};
+use super::types::{Claim, ClaimedRequest, Completion, Overview, RequestKey, RequestRow, WaitingRequest};
 
 /// Text of any content. It is read as bytes: SQLite columns also hold numbers and blobs, and a PostgreSQL database without an
 /// encoding holds any bytes. What is not UTF-8 is replaced, so that no row makes a whole claim fail.

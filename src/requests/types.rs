@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde_json::json;
 
 use super::encryption::{EncryptionKey, NewEncryption, Protected};
 
@@ -329,5 +330,32 @@ impl Unclaimable {
         if self.first.len() < Self::DESCRIBED {
             self.first.push(describe());
         }
+    }
+}
+
+/// A row that waits for its job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingRequest {
+    /// Its key.
+    pub key: RequestKey,
+    /// When it was submitted; `None` where the column is not a time.
+    pub submitted: Option<DateTime<Utc>>,
+    /// Whether its back-off is not over yet.
+    pub backing_off: bool,
+}
+
+/// The progress of a PROCESSING request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestProgress {
+    /// Number of files that are stored.
+    pub batches_done: u64,
+    /// Number of files that the request will have.
+    pub batches_total: u64,
+}
+
+impl RequestProgress {
+    /// The value of `job_stats` while the row is PROCESSING.
+    pub(super) fn job_stats(self) -> String {
+        json!({ "batches_done": self.batches_done, "batches_total": self.batches_total }).to_string()
     }
 }

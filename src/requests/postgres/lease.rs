@@ -10,12 +10,11 @@ use diesel::sql_types::{Array, BigInt, Nullable, Text};
 use super::super::crashes::{EXCLUSIVE_CRASHES, sql_leases_to_wait};
 use super::super::deferred::select_text;
 use super::super::prepared::prepared;
-use super::super::reading::RequestProgress;
 use super::super::status::open_statuses;
 use super::super::stored::{StoredKey, StoredText};
 use super::super::text::{can_exist, clean_option};
 use super::super::times::microseconds;
-use super::super::types::{DeferredText, RequestKey, Unclaimable};
+use super::super::types::{DeferredText, RequestKey, RequestProgress, Unclaimable};
 use super::columns::now;
 
 /// A lease that never ends was not written by us, and counts as one that ran out. PROCESSING without any lease is another

@@ -4,8 +4,8 @@ use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{Binary, Nullable};
 
+use super::super::access::{Reader, like_pattern};
 use super::super::paging::PageEntry;
-use super::super::reading::{Reader, like_pattern};
 use super::super::status::{Status, open_statuses};
 use super::super::stored::{LenientText, text};
 use super::super::types::RequestKey;

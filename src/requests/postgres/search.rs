@@ -3,8 +3,9 @@
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
 
+use super::super::access::Reader;
 use super::super::paging::PageEntry;
-use super::super::reading::{COUNT_LIMIT, Reader, SORT_LIMIT, Search};
+use super::super::search::{COUNT_LIMIT, SORT_LIMIT, Search};
 use super::super::stored::StoredTotal;
 use super::list::{all, entries, newest, visible};
 use super::page_start::Begin;

@@ -6,10 +6,10 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Nullable, Text};
 
+use super::super::access::{Client, like_pattern};
 use super::super::encryption::{columns_of, has_its_password, protected, wipe_password};
 use super::super::existing::{Existing, StoredExisting};
 use super::super::prepared::prepared;
-use super::super::reading::{Client, like_pattern};
 use super::super::status::Status;
 use super::super::stored::{self, StoredTotal};
 use super::super::text::{clean, clean_option, err_message};

@@ -12,12 +12,11 @@ use diesel::sqlite::SqliteConnection;
 use super::super::crashes::{EXCLUSIVE_CRASHES, leases_to_wait};
 use super::super::deferred::select_text;
 use super::super::prepared::prepared;
-use super::super::reading::RequestProgress;
 use super::super::status::open_statuses;
 use super::super::stored::{LenientText, StoredText, time};
 use super::super::text::{can_exist, clean, clean_option};
 use super::super::times::{later, sqlite_text};
-use super::super::types::{DeferredText, RequestKey, Unclaimable};
+use super::super::types::{DeferredText, RequestKey, RequestProgress, Unclaimable};
 use super::columns::is_time;
 
 /// PROCESSING rows without a valid lease, as far as SQL can tell: it ran out, its end is not a time, or there is none. Job ids

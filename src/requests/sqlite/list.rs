@@ -8,8 +8,8 @@ use diesel::sql_types::{Binary, Integer, Nullable};
 use diesel::sqlite::SqliteConnection;
 use serde_json::json;
 
+use super::super::access::{Reader, sqlite_glob};
 use super::super::paging::PageEntry;
-use super::super::reading::{Reader, sqlite_glob};
 use super::super::stored::{LenientText, text};
 use super::super::types::RequestKey;
 use super::page_start::{Begin, FORMS, LONGEST_TIME, Last};

@@ -7,10 +7,11 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::Text;
 
+use super::super::access::Reader;
 use super::super::clock::ManualClock;
 use super::super::paging::PageCursor;
 use super::super::queue::Housekeeping as _;
-use super::super::reading::{Reader, Search};
+use super::super::search::Search;
 use super::page_start::{self, Begin};
 use super::{claim, finished, list, open_sqlite, rows, search};
 

@@ -3,8 +3,9 @@
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
 
+use super::super::access::Reader;
 use super::super::paging::PageEntry;
-use super::super::reading::{COUNT_LIMIT, Reader, SORT_LIMIT, Search};
+use super::super::search::{COUNT_LIMIT, SORT_LIMIT, Search};
 use super::super::status::{Status, open_statuses};
 use super::super::stored::StoredTotal;
 use super::functions::unless_over;

@@ -6,10 +6,10 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 use serde_json::json;
 
+use super::super::access::{Client, sqlite_glob};
 use super::super::encryption::{columns_of, has_its_password, protected, wipe_password};
 use super::super::existing::{Existing, StoredExisting};
 use super::super::prepared::prepared;
-use super::super::reading::{Client, sqlite_glob};
 use super::super::status::open_statuses;
 use super::super::stored::{self, StoredTotal};
 use super::super::text::{clean, clean_option, err_message};

@@ -2,14 +2,17 @@
 
 use std::sync::atomic::Ordering;
 
+use super::super::super::access::{Client, Reader};
 use super::super::super::failures;
 use super::super::super::paging::{Page, PageEntry};
 use super::super::super::queue::ClientQueue;
-use super::super::super::reading::{Client, Reader, Search, SearchResult, WaitingRequest};
+use super::super::super::search::{Search, SearchResult};
 use super::super::super::statement_timeout::StatementTimeout;
 use super::super::super::stored;
 use super::super::super::text::can_exist;
-use super::super::super::types::{NewRequest, Overview, QueueError, RequestKey, RequestRow, Resubmitted, Submitted};
+use super::super::super::types::{
+    NewRequest, Overview, QueueError, RequestKey, RequestRow, Resubmitted, Submitted, WaitingRequest,
+};
 use super::super::{functions, list, page_start, rows, search, submit};
 use super::SqliteQueue;
 

@@ -9,11 +9,11 @@ use diesel::sqlite::SqliteConnection;
 use super::super::super::deferred;
 use super::super::super::listener::Listener;
 use super::super::super::queue::WorkQueue;
-use super::super::super::reading::RequestProgress;
 use super::super::super::stored;
 use super::super::super::text::{can_exist, token};
 use super::super::super::types::{
-    Claim, ClaimOptions, Completion, DeferredText, Failure, NewRequest, QueueError, RequestKey, WriteBack,
+    Claim, ClaimOptions, Completion, DeferredText, Failure, NewRequest, QueueError, RequestKey, RequestProgress,
+    WriteBack,
 };
 use super::super::{claim, lease, listen, slots, write_back};
 use super::SqliteQueue;

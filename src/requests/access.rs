@@ -1,11 +1,9 @@
-//! Who may see which rows, searches and their results: types without SQL, and globs in the language of each backend.
+//! Who may see which rows, and within which limits; and globs in the language of each backend.
 
-use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::json;
 use wildmatch::WildMatch;
 
-use super::paging::PageEntry;
-use super::types::{RequestKey, RequestRow};
+use super::types::RequestRow;
 
 /// Which rows a caller may see. In globs `*` is any run of characters and `?` one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,61 +83,6 @@ pub struct Client {
     pub reader: Reader,
     /// Limit of open requests under the reader's tags, over all processes on one database; `None`: no limit.
     pub open_requests: Option<u32>,
-}
-
-/// The conditions of a search. All that are given hold; of a list, one value holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Search {
-    /// Job ids as written in rows.
-    pub job_ids: Option<Vec<String>>,
-    /// Statuses as written in rows.
-    pub statuses: Option<Vec<String>>,
-    /// The channels that requests were made for.
-    pub channels: Option<Vec<String>>,
-    /// The day (UTC) of the submission.
-    pub submitted_on: Option<NaiveDate>,
-}
-
-/// Rows of a search are counted up to one more than this number.
-pub const COUNT_LIMIT: u64 = 10_000;
-
-/// Up to this number, all matching rows are read and sorted; of more, the newest are found fast in the order of an index.
-pub(super) const SORT_LIMIT: u64 = 1000;
-
-/// The result of a search.
-#[derive(Clone, Debug, Default)]
-pub struct SearchResult {
-    /// How many rows match, on all pages. A number above [`COUNT_LIMIT`] is a lower bound.
-    pub total: u64,
-    /// The rows of this page, the newest first.
-    pub entries: Vec<PageEntry>,
-}
-
-/// A row that waits for its job.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WaitingRequest {
-    /// Its key.
-    pub key: RequestKey,
-    /// When it was submitted; `None` where the column is not a time.
-    pub submitted: Option<DateTime<Utc>>,
-    /// Whether its back-off is not over yet.
-    pub backing_off: bool,
-}
-
-/// The progress of a PROCESSING request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RequestProgress {
-    /// Number of files that are stored.
-    pub batches_done: u64,
-    /// Number of files that the request will have.
-    pub batches_total: u64,
-}
-
-impl RequestProgress {
-    /// The value of `job_stats` while the row is PROCESSING.
-    pub(super) fn job_stats(self) -> String {
-        json!({ "batches_done": self.batches_done, "batches_total": self.batches_total }).to_string()
-    }
 }
 
 #[cfg(test)]
