@@ -33,12 +33,11 @@ impl WorkQueue for PostgresQueue {
     }
 
     fn deferred_text(&self, key: &RequestKey, which: DeferredText, limit: u64) -> Result<Option<String>, QueueError> {
-        let what = format!("read {} of {key}", which.column());
-        if can_exist(key) {
-            self.read(what, |conn| deferred::read(conn, lease::select_deferred(which), key, limit))
-        } else {
-            Ok(None)
+        if !can_exist(key) {
+            return Ok(None);
         }
+        let what = format!("read {} of {key}", which.column());
+        self.read(what, |conn| deferred::read(conn, lease::select_deferred(which), key, limit))
     }
 
     fn renew(

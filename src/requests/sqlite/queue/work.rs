@@ -35,12 +35,11 @@ impl WorkQueue for SqliteQueue {
     }
 
     fn deferred_text(&self, key: &RequestKey, which: DeferredText, limit: u64) -> Result<Option<String>, QueueError> {
-        let what = format!("read {} of {key}", which.column());
-        if can_exist(key) {
-            self.run(what, |conn| deferred::read(conn, lease::select_deferred(which), key, limit))
-        } else {
-            Ok(None)
+        if !can_exist(key) {
+            return Ok(None);
         }
+        let what = format!("read {} of {key}", which.column());
+        self.run(what, |conn| deferred::read(conn, lease::select_deferred(which), key, limit))
     }
 
     fn renew(
