@@ -56,7 +56,7 @@ impl Bounds {
 /// Takes the chunks of a scan, from several threads at once and in no particular order.
 pub type Sink<'a> = dyn Fn(&Chunk) + Sync + 'a;
 
-/// What a scan came across.
+/// What a scan came across, and what it took.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScanStats {
     /// Usable rows delivered.
@@ -71,6 +71,19 @@ pub struct ScanStats {
     pub faults: Faults,
     /// Whether only rows of the scan's range of learners were read, so that bad rows of others are not counted.
     pub of_range: bool,
+    /// What reading took.
+    pub cost: ReadCost,
+}
+
+/// What reading a table took, as far as it is known without measuring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadCost {
+    /// Bytes as they are stored, or as they came over the network. What fills a gap between two ranges of a file counts.
+    pub bytes: u64,
+    /// Pages of Parquet files.
+    pub pages: u64,
+    /// Files that were opened on this machine, requests to an object store, statements.
+    pub calls: u64,
 }
 
 impl ScanStats {
@@ -88,6 +101,9 @@ impl ScanStats {
         self.unreadable_dates += other.unreadable_dates;
         self.of_range |= other.of_range;
         self.faults.add(&other.faults);
+        self.cost.bytes += other.cost.bytes;
+        self.cost.pages += other.cost.pages;
+        self.cost.calls += other.cost.calls;
         for (mine, theirs) in [(&mut self.bad, &other.bad), (&mut self.odd, &other.odd)] {
             for (reason, count) in theirs {
                 *mine.entry(reason.clone()).or_default() += count;

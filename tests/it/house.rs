@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 mod circles;
 mod code;
+mod examples;
 mod repetition;
 mod sizes;
 mod visibility;
@@ -119,15 +120,35 @@ fn registry_docs_and_jobs_toml_agree() {
     }
 }
 
-/// Links between documents lead somewhere.
-#[test]
-fn links_in_documents_lead_somewhere() {
-    let mut documents = vec![root("README.md"), root("ARCHITECTURE.md"), root("CHANGELOG.md")];
+/// Everything that people read beside the code.
+fn documents() -> Vec<PathBuf> {
+    let mut documents = vec![root("README.md"), root("ARCHITECTURE.md"), root("CHANGELOG.md"), root("SECURITY.md")];
     for folder in ["docs", "docs/decisions"] {
         let entries = fs::read_dir(root(folder)).unwrap().map(|entry| entry.unwrap().path());
         documents.extend(entries.filter(|path| path.extension().is_some_and(|end| end == "md")));
     }
-    for document in documents {
+    documents
+}
+
+/// Source files that decisions and glossary name are there.
+#[test]
+fn files_that_decisions_name_are_there() {
+    for document in documents() {
+        let shown = document.to_string_lossy().into_owned();
+        if !shown.contains("docs/decisions") && !shown.ends_with("glossary.md") {
+            continue;
+        }
+        let text = fs::read_to_string(&document).unwrap();
+        for path in text.split('`').filter(|path| path.starts_with("src/")) {
+            assert!(root(path).exists(), "{shown}: {path} is not there");
+        }
+    }
+}
+
+/// Links between documents lead somewhere.
+#[test]
+fn links_in_documents_lead_somewhere() {
+    for document in documents() {
         let text = fs::read_to_string(&document).unwrap();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if !link.starts_with("http") && !link.starts_with('#') {

@@ -33,12 +33,12 @@ use rayon::prelude::*;
 
 use self::allowance::Allowance;
 use self::errors::FileContext;
-use self::location::Directory;
+use self::location::{Directory, FileLocation};
 use self::names::Format;
 use self::part::Part;
 use self::prefetch::Prefetch;
 use super::rows::{self, Cell, Reading};
-use super::{ScanStats, Settings, Sink, Source, SourceError};
+use super::{ReadCost, ScanStats, Settings, Sink, Source, SourceError};
 use crate::objects::Bucket;
 use crate::tables::plan::Scan;
 use crate::tables::schema::{Kind, Table};
@@ -120,7 +120,7 @@ impl FilesSource {
                 return Err(place.broken(&format!("has {bytes} bytes, and {logged} by the table's log")));
             }
         }
-        match part.format {
+        let mut read = match part.format {
             Format::Csv | Format::Tsv => {
                 csv::read(part, reading, self.dialects.of(reading.scan.table), &self.allowance)
             }
@@ -129,8 +129,21 @@ impl FilesSource {
             Format::Parquet if is_empty() => Ok(PartRead::empty()),
             Format::Parquet => catch_unwind(AssertUnwindSafe(|| parquet::read(part, reading, &self.allowance)))
                 .unwrap_or_else(|panic| Err(place.panicked(panic.as_ref()))),
-        }
+        }?;
+        read.stats.cost = cost(part, read.stats.cost).map_err(|error| place.io(&error))?;
+        Ok(read)
     }
+}
+
+/// What reading a file took. `decoded`: what its decoder counted.
+fn cost(part: &Part, decoded: ReadCost) -> io::Result<ReadCost> {
+    Ok(match (&part.location, part.format) {
+        (FileLocation::Stored(file), _) => ReadCost { pages: decoded.pages, ..file.cost() },
+        (FileLocation::Local(_), Format::Parquet) => ReadCost { calls: 1, ..decoded },
+        (FileLocation::Local(_), Format::Csv | Format::Tsv | Format::Jsonl) => {
+            ReadCost { bytes: part.location.bytes()?, pages: 0, calls: 1 }
+        }
+    })
 }
 
 /// What reading one file came to.

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
 use crate::objects::{Bucket, Cause, Fetch, ObjectError};
+use crate::sources::ReadCost;
 
 /// A file in a bucket: one version of it, from the first byte that is read to the last.
 #[derive(Debug)]
@@ -19,6 +21,9 @@ pub(super) struct StoredFile {
     etag: OnceLock<String>,
     /// What is under way before anybody reads the file.
     begun: Mutex<Option<(Range<u64>, Fetch)>>,
+    /// Requests that were begun, and the bytes that they asked for.
+    calls: AtomicU64,
+    fetched: AtomicU64,
     /// The first failure: decoders keep no more of it than a text.
     failure: OnceLock<ObjectError>,
 }
@@ -26,7 +31,16 @@ pub(super) struct StoredFile {
 impl StoredFile {
     pub(super) fn new(bucket: Bucket, key: String, bytes: u64, etag: Option<String>) -> Self {
         let etag = etag.map_or_else(OnceLock::new, OnceLock::from);
-        Self { bucket, key, bytes, etag, begun: Mutex::default(), failure: OnceLock::new() }
+        Self {
+            bucket,
+            key,
+            bytes,
+            etag,
+            begun: Mutex::default(),
+            calls: AtomicU64::new(0),
+            fetched: AtomicU64::new(0),
+            failure: OnceLock::new(),
+        }
     }
 
     /// Begins to fetch what will be asked for first. What fails is told to whoever asks.
@@ -47,6 +61,8 @@ impl StoredFile {
     }
 
     fn fetch_anew(&self, range: Range<u64>) -> Result<Fetch, ObjectError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.fetched.fetch_add(range.end.saturating_sub(range.start), Ordering::Relaxed);
         self.bucket.fetch(&self.key, range, self.etag.get().cloned())
     }
 
@@ -63,6 +79,12 @@ impl StoredFile {
 
     fn failed(&self, error: ObjectError) -> io::Error {
         io::Error::other(self.failure.get_or_init(|| error).clone())
+    }
+
+    /// What was asked of the bucket so far.
+    pub(super) fn cost(&self) -> ReadCost {
+        let (calls, bytes) = (self.calls.load(Ordering::Relaxed), self.fetched.load(Ordering::Relaxed));
+        ReadCost { bytes, pages: 0, calls }
     }
 
     /// The first failure, if there was one.

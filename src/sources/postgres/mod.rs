@@ -27,7 +27,7 @@ use crate::tables::plan::Scan;
 use crate::tables::schema::{Kind, Table};
 
 use super::rows::{Cell, Reading, Rows};
-use super::{ScanStats, Settings, Sink, Source, SourceError};
+use super::{ReadCost, ScanStats, Settings, Sink, Source, SourceError};
 use catalog::{Found, Shape};
 use chunks::{Fetch, fill, lines, pieces};
 use connect::{BEGIN, Server};
@@ -243,7 +243,7 @@ impl<'a> Texts<'a> {
 /// Fetches and decodes at the same time.
 fn stream(fetch: &mut Fetch<'_>, decoder: &Decoder<'_>) -> Result<ScanStats, Failure> {
     let (mut chunk, mut next) = (Vec::new(), Vec::new());
-    let mut all = ScanStats::default();
+    let mut all = ScanStats { cost: ReadCost { calls: 1, ..ReadCost::default() }, ..ScanStats::default() };
     let mut before = 0;
     let mut more = fill(fetch, &mut chunk, &mut next)?;
     loop {
@@ -254,6 +254,7 @@ fn stream(fetch: &mut Fetch<'_>, decoder: &Decoder<'_>) -> Result<ScanStats, Fai
             || decoder.chunk(&chunk, before),
         );
         all.add(&stats);
+        all.cost.bytes += chunk.len() as u64;
         before += lines(&chunk);
         more = fetched?;
         if next.is_empty() {

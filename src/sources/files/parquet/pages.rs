@@ -337,6 +337,7 @@ impl Iterator for Pages {
 impl PageReader for Pages {
     fn get_next_page(&mut self) -> Result<Option<Page>> {
         let Some(page) = self.packed.get_next_page()? else { return Ok(None) };
+        self.watch.read_page(page.buffer().len());
         self.unpacked(page).map(Some)
     }
 

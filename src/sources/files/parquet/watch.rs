@@ -1,6 +1,6 @@
 //! What the readers of one attempt at a row group share: its bounds, what they hold, and why they stopped.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -34,6 +34,9 @@ pub(super) struct Watch {
     chunk: AtomicUsize,
     /// The longest text of any dictionary.
     longest: AtomicUsize,
+    /// Pages that were read, and their bytes as they are stored.
+    pages: AtomicU64,
+    bytes: AtomicU64,
     stop: Mutex<Option<Stop>>,
 }
 
@@ -47,6 +50,8 @@ impl Watch {
             held: Arc::default(),
             chunk: AtomicUsize::new(0),
             longest: AtomicUsize::new(0),
+            pages: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
             stop: Mutex::new(None),
         })
     }
@@ -75,6 +80,17 @@ impl Watch {
     /// Bytes of a page or a cell, at most.
     pub(super) const fn unit(&self) -> usize {
         self.unit
+    }
+
+    /// A page was read that has this number of bytes in the file.
+    pub(super) fn read_page(&self, bytes: usize) {
+        self.pages.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Pages that were read, and their bytes.
+    pub(super) fn taken(&self) -> (u64, u64) {
+        (self.pages.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
 
     /// The number of chunks decoded so far.

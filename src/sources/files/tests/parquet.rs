@@ -39,6 +39,28 @@ fn values(kind: Kind, array: ArrayRef) -> (Vec<String>, ScanStats) {
     (values, read.stats)
 }
 
+/// Bytes as they are stored; of a Parquet file only the pages that were read.
+#[test]
+fn what_reading_took_is_counted() {
+    let columns = || vec![Column::key("k")];
+    let keys: Vec<String> = (0..5000).map(|row| format!("k{row}")).collect();
+    let csv = format!("k,x\n{},x\n", keys.join(",x\n"));
+    let packed = gzip(csv.as_bytes());
+    for (name, content) in [("user.csv", csv.as_bytes()), ("user.csv.gz", &packed)] {
+        let stats = read(holding(&[(name, content)]).path(), &scan(Table::User, columns(), None)).unwrap().stats;
+        assert_eq!(stats.cost, ReadCost { bytes: content.len() as u64, pages: 0, calls: 1 }, "{name}");
+    }
+    let array: ArrayRef = Arc::new(StringArray::from_iter_values(&keys));
+    let cost = |wanted: &[&'static str]| {
+        let kinds = wanted.iter().copied().map(Column::key).collect();
+        one(Table::User, kinds, vec![("k", Arc::clone(&array)), ("x", Arc::clone(&array))]).unwrap().stats.cost
+    };
+    // 5,000 rows in groups of 1,000, each with a dictionary page and a page of values for each column.
+    let (narrow, wide) = (cost(&["k"]), cost(&["k", "x"]));
+    assert_eq!((narrow.pages, wide.pages, narrow.calls), (10, 20, 1));
+    assert!(narrow.bytes > 0 && wide.bytes == 2 * narrow.bytes, "{narrow:?} {wide:?}");
+}
+
 #[test]
 fn text_of_every_type() {
     let arrays: [ArrayRef; 5] = [
