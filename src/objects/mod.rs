@@ -40,7 +40,7 @@ impl BucketConfig {
     }
 }
 
-/// Enough for signing and for encryption of what is in flight; nothing else computes there.
+/// Enough for signing and TLS; nothing else computes there.
 const THREADS: usize = 2;
 
 /// Waits for a future of an object store. Must not be called on a thread that drives futures itself.
@@ -52,7 +52,7 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Starts something beside the caller, who gets its result.
+/// Runs a future beside the caller, who gets its result.
 fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
     match runtime() {
         Some(runtime) => runtime.spawn(future),
@@ -61,14 +61,14 @@ fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) ->
     }
 }
 
-/// Does something beside the caller.
+/// Runs a future beside the caller.
 fn beside(future: impl Future<Output = ()> + Send + 'static) {
     if let Some(runtime) = runtime() {
         runtime.spawn(future);
     }
 }
 
-/// One for the process, never dropped: connections are kept and used again by whoever comes next.
+/// One for the process, never dropped: its connections are used again by later callers.
 fn runtime() -> Option<&'static Runtime> {
     static RUNTIME: OnceLock<Option<Runtime>> = OnceLock::new();
     RUNTIME

@@ -19,7 +19,7 @@ use super::formats::write_table;
 /// What the name of a protected file ends with, whatever is inside.
 pub const EXTENSION: &str = "zip";
 
-/// Up to so many rows a table is taken to be under 4 GiB, and its archive does without ZIP64, which old readers do not
+/// Up to this number of rows a table is expected to be under 4 GiB, and its archive does without ZIP64, which old readers do not
 /// know. A larger one is an error then, never a cut.
 const SMALL: usize = 10_000;
 
@@ -97,7 +97,7 @@ struct Inside<'a> {
     is_large: bool,
 }
 
-/// What `content` fails with for reasons of its own comes back as it is.
+/// An error of `content` itself is returned unchanged.
 fn archive<T, E: From<io::Error>>(
     inside: Inside<'_>,
     protection: &Protection,
@@ -122,8 +122,8 @@ fn archive<T, E: From<io::Error>>(
     outlet.failure.map_or(written, |failure| Err(failure.into()))
 }
 
-/// Keeps the first failure, and takes what comes after it for written: an archive that is given up tries to come to its
-/// end, and would tell on stderr that it could not.
+/// Keeps the first failure, and reports later writes as done: an archive that is dropped tries to write its end, and would
+/// print on stderr that it could not.
 struct Outlet<'a> {
     out: &'a mut dyn Write,
     failure: Option<io::Error>,

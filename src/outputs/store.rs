@@ -199,7 +199,7 @@ impl Store {
         }
     }
 
-    /// Every report in the store, whoever made it.
+    /// Every report in the store, of any daemon.
     #[must_use]
     pub fn reports(&self) -> Reports {
         Reports(match &self.0 {
@@ -231,8 +231,8 @@ impl Store {
         }
     }
 
-    /// Removes files that somebody began before that time and never finished; with `dry_run` they are only counted.
-    /// Whoever is still writing to one has changed it since. Of an object store nothing: its own rules give up uploads
+    /// Removes files that were begun before that time and never finished; with `dry_run` they are only counted.
+    /// A file that is still being written has changed since. Of an object store nothing: its own rules remove uploads
     /// that are not completed.
     pub fn remove_abandoned(&self, before: SystemTime, dry_run: bool) -> Result<Abandoned, StoreError> {
         match &self.0 {

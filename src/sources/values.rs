@@ -74,7 +74,7 @@ fn whole(text: &str) -> Option<i64> {
         if mantissa.len() > 1000 || number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
-        // So many digits are before the point once the exponent has moved it.
+        // The number of digits before the point once the exponent has moved it.
         let point = i64::try_from(before.len()).ok()? + i64::from(exponent);
         number.truncate(number.trim_end_matches('0').len());
         if number.bytes().all(|byte| byte == b'0') {

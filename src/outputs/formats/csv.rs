@@ -22,10 +22,10 @@ pub(super) const FORMAT: Format = Format {
     write,
 };
 
-/// Bytes are handed on in pieces of about this size.
+/// Bytes are written in pieces of about this size.
 const PIECE: usize = 64 * 1024;
 
-/// So many learners' lines are asked for together.
+/// The number of learners whose lines are fetched together.
 const FETCHED: usize = 32;
 
 /// Writes the table, heading line first, and returns how many rows were written below it.

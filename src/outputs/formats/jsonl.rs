@@ -16,7 +16,7 @@ pub(super) const FORMAT: Format = Format {
     write,
 };
 
-/// Bytes are handed on in pieces of about this size.
+/// Bytes are written in pieces of about this size.
 const PIECE: usize = 64 * 1024;
 
 /// Writes the table and returns how many lines were written.

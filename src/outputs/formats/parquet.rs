@@ -28,14 +28,14 @@ pub(super) const FORMAT: Format = Format {
     write,
 };
 
-/// A batch of rows has at most so many …
+/// The most rows of a batch …
 const BATCH_ROWS: usize = 8 * 1024;
-/// … and about so many cells, and so many bytes of text.
+/// … and about the most cells, and bytes of text.
 const BATCH_CELLS: usize = 1 << 20;
 const BATCH_BYTES: usize = 8 << 20;
-/// A row group is written out when it takes so much memory …
+/// A row group is written out when it takes this many bytes of memory …
 const GROUP_BYTES: usize = 32 << 20;
-/// … or has so many rows.
+/// … or has this number of rows.
 const GROUP_ROWS: usize = 1 << 20;
 /// Days from 1 January of year 1 to 1970.
 const EPOCH: i32 = 719_163;
@@ -76,7 +76,7 @@ fn write(table: &mut dyn TablePieces, _: CsvOptions, out: &mut dyn Write) -> Res
 struct File {
     schema: SchemaRef,
     writer: ArrowWriter<Vec<u8>>,
-    /// A batch has at most so many rows.
+    /// The most rows of a batch.
     most: usize,
     /// The batch under way, column by column.
     columns: Vec<Cells>,

@@ -32,9 +32,9 @@ const MOST_ROWS: usize = 1_048_576;
 const MOST_COLUMNS: usize = 16_384;
 /// What a cell holds, in UTF-16 units.
 const LONGEST_TEXT: usize = 32_767;
-/// Bytes are handed on in pieces of about this size.
+/// Bytes are written in pieces of about this size.
 const PIECE: usize = 64 * 1024;
-/// At most so many bytes of XML for a byte of text (`_x0001_`), around a cell, and around a row.
+/// The most bytes of XML for a byte of text (`_x0001_`), around a cell, and around a row.
 const PER_BYTE: u64 = 7;
 const PER_CELL: u64 = 96;
 const PER_ROW: u64 = 32;
@@ -72,7 +72,7 @@ fn write(table: &mut dyn TablePieces, _: CsvOptions, out: &mut dyn Write) -> Res
     Ok(sheet.map_or(Ok(0), Sheet::end)?)
 }
 
-/// Checks that a sheet holds the table, or a piece of it that has so many rows before it; returns the most bytes that its
+/// Checks that a sheet holds the table, or a piece of it with `before` rows before it; returns the most bytes that its
 /// XML can have.
 fn longest_xml(table: &Finished<'_>, before: usize) -> Result<u64, DoesNotFit> {
     if before + table.rows >= MOST_ROWS {

@@ -2,6 +2,9 @@
 
 use super::*;
 
+#[path = "../../../tests/it/attacks/owners/key_rules.rs"]
+mod key_rules;
+
 #[test]
 fn report_paths_are_checked_segment_by_segment() {
     for (text, error) in [
@@ -143,44 +146,13 @@ mod generated {
     use proptest::prelude::*;
 
     use super::super::*;
+    use super::key_rules::{ODD, is_a_report_path};
 
     /// What attackers put together paths of.
     fn pieces() -> impl Strategy<Value = String> {
-        let odd = [
-            "",
-            ".",
-            "..",
-            "...",
-            "/",
-            "//",
-            "\\",
-            "%",
-            "%2e",
-            "%2E%2E",
-            "%00",
-            "\0",
-            "\n",
-            "\u{7f}",
-            "\u{85}",
-            "a",
-            "b c",
-            "é",
-            "漢字",
-            "\u{202e}",
-            "\u{2028}",
-            ".a",
-            "a.",
-            "~",
-            "*",
-            "?",
-            "#",
-            "reports-",
-            "0123456789abcdef",
-            "C:",
-            "con",
-        ];
+        let odd = [&ODD[..], &["\0"]].concat();
         let one = prop_oneof![
-            6 => prop::sample::select(odd.to_vec()).prop_map(str::to_owned),
+            6 => prop::sample::select(odd).prop_map(str::to_owned),
             2 => "[a-z./%]{0,12}",
             1 => (1usize..300).prop_map(|n| "x".repeat(n)),
             1 => any::<String>(),
@@ -190,17 +162,6 @@ mod generated {
 
     fn joined() -> impl Strategy<Value = String> {
         prop_oneof![pieces(), prop::collection::vec(pieces(), 0..20).prop_map(|parts| parts.join("/"))]
-    }
-
-    /// The rules, read once more: see docs/security.md.
-    fn is_a_report_path(text: &str) -> bool {
-        let inner = if text.len() > 1 && text.ends_with('/') { &text[..text.len() - 1] } else { text };
-        let segments: Vec<&str> = inner.split('/').collect();
-        let fine = |segment: &&str| {
-            let odd = |c: char| (c as u32) < 0x20 || (0x7f..=0x9f).contains(&(c as u32));
-            !segment.is_empty() && segment.len() < 256 && segment.as_bytes()[0] != b'.' && !segment.contains(odd)
-        };
-        text.is_empty() || (text.len() < 301 && segments.len() < 17 && segments.iter().all(fine))
     }
 
     proptest! {

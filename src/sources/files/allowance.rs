@@ -1,7 +1,7 @@
 //! Bytes that all readers of a source hold at a time: pages of Parquet files, lines that are long, windows of zstd.
 //!
-//! Nobody waits for bytes while holding some: who does not get them lets go of everything and begins again when it is
-//! their turn. One reader at a time has the turn, and may wait for what the others let go of.
+//! No reader waits for bytes while it holds some: one that does not get them releases everything and begins again when it
+//! has the turn. One reader at a time has the turn, and may wait for what the others release.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -29,17 +29,17 @@ pub(super) type Turn<'a> = MutexGuard<'a, ()>;
 pub(super) enum Refused {
     /// Others hold them.
     Busy,
-    /// They are more than there are, whoever else lets go.
+    /// They are more than there are, even if all others release theirs.
     TooMuch,
 }
 
 impl Allowance {
-    /// Of so many bytes.
+    /// Of this number of bytes.
     pub(super) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { most, held: Mutex::new(0), released: Condvar::new(), turn: Mutex::new(()) })
     }
 
-    /// Waits for the turn. Whoever asks must not hold anything.
+    /// Waits for the turn. The caller must not hold anything.
     pub(super) fn turn(&self) -> Turn<'_> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }

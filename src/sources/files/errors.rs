@@ -1,4 +1,4 @@
-//! What is said where a file cannot be read.
+//! Errors of files: which table, which file, and what is wrong with it.
 
 use std::any::Any;
 use std::fmt::Display;
@@ -66,7 +66,7 @@ impl<'a> FileContext<'a> {
         self.error(what, &format!("{what}: {error}"), may_pass)
     }
 
-    /// The same, with more for the operator.
+    /// The same, with more detail for the operator.
     pub(super) fn told(self, what: &str, detail: &str) -> SourceError {
         self.error(what, detail, false)
     }
@@ -109,7 +109,7 @@ impl<'a> FileContext<'a> {
     }
 }
 
-/// A bound on bytes as it is told.
+/// A bound on bytes, as messages write it.
 pub(super) fn size(bytes: usize) -> String {
     const MIB: usize = 1 << 20;
     if bytes.is_multiple_of(MIB) { format!("{} MiB", bytes / MIB) } else { format!("{bytes} bytes") }
@@ -133,7 +133,7 @@ pub(super) fn quoted_names(names: impl ExactSizeIterator<Item = impl Display>) -
     names.join(", ") + more
 }
 
-/// Nothing in the directory is this table; that does not pass. Whoever set it up knows then where it is looked for: a
+/// Nothing in the directory is this table; that does not pass. The message says where it was looked for: a
 /// URL of an object store holds no secrets.
 pub(super) fn missing(table: Table, directory: &dyn Display) -> SourceError {
     SourceError {

@@ -59,7 +59,7 @@ impl fmt::Display for FileLocation {
 }
 
 impl Directory {
-    /// Everything in it by name, sorted, what is nobody's data too.
+    /// Everything in it by name, sorted, also what is no data.
     pub(super) fn everything(&self) -> io::Result<Entries> {
         match self {
             Self::Local(path) => {
@@ -103,7 +103,7 @@ impl Directory {
         Ok(entries)
     }
 
-    /// A file below it, of so many bytes; whether it is there is not looked at.
+    /// A file below it, of this length; whether it exists is not checked.
     pub(super) fn file(&self, path: &str, bytes: u64) -> FileLocation {
         match self {
             Self::Local(directory) => FileLocation::Local(directory.join(path)),

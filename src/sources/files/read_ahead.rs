@@ -1,4 +1,4 @@
-//! Bytes of a file in a bucket, fetched before they are read, as many as memory is meant for.
+//! Bytes of a file in a bucket, fetched before they are read, up to a bound.
 //!
 //! What a reader will want is known beforehand: all of a file, or for each column some ranges of it. Each of them is a
 //! lane, read from its start to its end, all lanes side by side. Lanes are cut into blocks, one request each; what is
@@ -23,7 +23,7 @@ const AHEAD: u64 = 8 << 20;
 const TAIL: u64 = 64 << 10;
 /// A file that is read from its end, and is no longer than this, comes whole: its columns would cost more answers.
 const SMALL: u64 = 256 << 10;
-/// Bytes of a request that nobody foresaw, at least.
+/// The least bytes of a request that was not foreseen.
 const UNFORESEEN: u64 = 8 << 10;
 
 /// Ranges of a file, each read once from its start to its end.
@@ -39,7 +39,7 @@ pub(super) struct Window {
 struct Lanes {
     blocks: Vec<Block>,
     lanes: Vec<Lane>,
-    /// Somebody reads.
+    /// Reading has begun.
     begun: bool,
 }
 
@@ -67,12 +67,12 @@ struct Lane {
     at: usize,
 }
 
-/// What is read first of a file of so many bytes that is read from its end.
+/// What is read first of a file of this length that is read from its end.
 pub(super) const fn end(bytes: u64) -> Range<u64> {
     if bytes <= SMALL { 0..bytes } else { bytes - TAIL..bytes }
 }
 
-/// What is read first of a file of so many bytes that is read from its start: the first block.
+/// What is read first of a file of this length that is read from its start: the first block.
 pub(super) const fn start(bytes: u64) -> Range<u64> {
     if bytes <= BLOCK { 0..bytes } else { 0..BLOCK }
 }
@@ -102,7 +102,7 @@ impl Window {
         self.file.bytes
     }
 
-    /// Some bytes from here on, at most so many, at least one but at the end of the file.
+    /// Some bytes from here on: at most `most`, and at least one unless the file ends here.
     fn some(&self, start: u64, most: u64) -> io::Result<Bytes> {
         if start >= self.tail.0 {
             let from = usize::try_from(start - self.tail.0).unwrap_or(usize::MAX).min(self.tail.1.len());

@@ -1,7 +1,7 @@
-//! The records of a CSV file, taken apart by hand.
+//! The records of a CSV file.
 //!
-//! Not by the crate `csv`: it takes a quote in the wrong place for sound, and then a field holds what its writer never put
-//! there, or swallows the rows that follow. Here such a record is known as broken.
+//! Not read by the crate `csv`, which accepts a quote in the wrong place: then a field holds what its writer never put there,
+//! or swallows the rows that follow. Here such a record is broken (docs/decisions, 3).
 
 use std::io::{self, BufRead};
 use std::ops::Range;
@@ -19,7 +19,7 @@ pub(super) struct Record {
     ends: Vec<usize>,
     /// How many fields there are.
     count: usize,
-    /// So many ends are kept.
+    /// The number of ends that are kept.
     kept: usize,
     /// The line on which it begins, from 1.
     pub(super) line: u64,
@@ -175,7 +175,7 @@ impl<'a, R: BufRead> Records<'a, R> {
         self
     }
 
-    /// From now on only so many fields of each record are needed.
+    /// From now on only the first `fields` fields of each record are kept.
     pub(super) const fn keep(&mut self, fields: usize) {
         self.kept = fields;
     }

@@ -19,7 +19,7 @@ pub(super) struct StoredFile {
     pub(super) bytes: u64,
     /// Known from its directory, or from the first answer.
     etag: OnceLock<String>,
-    /// What is under way before anybody reads the file.
+    /// What is under way before a reader asks for it.
     begun: Mutex<Option<(Range<u64>, Fetch)>>,
     /// Requests that were begun, and the bytes that they asked for.
     calls: AtomicU64,
@@ -43,7 +43,7 @@ impl StoredFile {
         }
     }
 
-    /// Begins to fetch what will be asked for first. What fails is told to whoever asks.
+    /// Begins to fetch what will be read first. A failure is reported to the reader that asks for it.
     pub(super) fn begin(&self, range: Range<u64>) {
         *self.begun() = self.fetch_anew(range.clone()).ok().map(|fetch| (range, fetch));
     }

@@ -35,7 +35,7 @@ pub(super) struct TextFile<'a> {
 pub(super) type Reserved<'a> = (Turn<'a>, Holding);
 
 impl<'a> TextFile<'a> {
-    /// Opens it. `None`: there is not a byte in it.
+    /// Opens it. `None`: it is empty.
     ///
     /// # Errors
     /// It cannot be read, or is no text in UTF-8.
@@ -114,7 +114,7 @@ fn window(start: &[u8]) -> Option<u64> {
     }
 }
 
-/// Takes up to so many bytes.
+/// Reads up to `most` bytes.
 fn begin(from: &mut impl Read, most: usize) -> io::Result<Vec<u8>> {
     let mut start = Vec::new();
     from.take(most as u64).read_to_end(&mut start)?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::code;
 
-/// So many lines that are the same are a repetition.
+/// This number of equal lines is a repetition.
 const LINES: usize = 10;
 
 /// Pairs of files that repeat each other today. The list shrinks to none.

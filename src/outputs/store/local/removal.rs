@@ -29,7 +29,7 @@ pub(in super::super) struct Reports {
 }
 
 impl Local {
-    /// Every report in the store, whoever made it.
+    /// Every report in the store, of any daemon.
     pub(in super::super) fn reports(&self) -> Reports {
         let mut reports = Reports { root: self.root.clone(), open: Vec::new(), fault: None };
         reports.fault = reports.enter(String::new()).err();
@@ -96,7 +96,7 @@ impl Local {
     }
 
     /// Removes files that somebody began before that time and never finished; with `dry_run` they are only counted.
-    /// Whoever is still writing to one has changed it since.
+    /// A file that is still being written has changed since.
     pub(in super::super) fn remove_abandoned(
         &self,
         before: SystemTime,

@@ -108,7 +108,7 @@ impl Levels {
         Ok(Some(Self { leaf, there, entry, value, what, spelling, definitions, repetitions }))
     }
 
-    /// The next so many rows, in the canonical type of what was wished; only cells of `wanted` (ascending) are needed.
+    /// The next `rows` rows, in the canonical type of the wish; only cells of `wanted` (ascending) are needed.
     pub(super) fn next(&mut self, rows: usize, wanted: &[u32]) -> Result<Taken, ParquetError> {
         self.definitions.clear();
         self.repetitions.clear();

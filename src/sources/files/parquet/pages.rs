@@ -245,7 +245,8 @@ impl Pages {
         }
     }
 
-    /// Whether decoding so many rows of a page at a time is borne. `longest`: its longest text, where that is none of its bytes.
+    /// Checks that the rows of a page that are decoded at a time stay within the bound. `longest`: its longest text, where its
+    /// bytes do not show that.
     fn bears(&mut self, page: &Page, bytes: &[u8], longest: usize) -> Result<()> {
         let (unit, rows, bearable) = (self.watch.unit(), self.watch.rows(), self.watch.bearable());
         let is_nested = self.column.max_rep_level() > 0;

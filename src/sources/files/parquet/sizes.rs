@@ -7,7 +7,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Broken;
 
-/// The longest of so many texts that stand one after the other, each behind its length (PLAIN).
+/// The longest of `count` texts that stand one after the other, each behind its length (PLAIN).
 pub(super) fn longest_plain(mut bytes: &[u8], count: usize) -> Result<usize, Broken> {
     let mut longest = 0;
     for _ in 0..count {

@@ -18,7 +18,7 @@ use crate::tables::chunk::{DictionaryCache, Texts};
 use crate::tables::keys::Keys;
 use crate::tables::schema::Kind;
 
-/// Of fewer rows than one in so many the others are jumped over; beyond, decoding all of them is quicker.
+/// If fewer rows than one in this number are wanted, the others are jumped over; otherwise decoding all is quicker.
 const FEW: usize = 8;
 
 /// The rows of a chunk that have a wanted key, or none: such a row is unusable, and counted. `known`: which keys of the row

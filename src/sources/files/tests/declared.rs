@@ -11,7 +11,7 @@ use ::parquet::schema::parser::parse_message_type;
 
 use super::*;
 
-/// A file of required columns of bytes, in row groups of so many rows.
+/// A file of required columns of bytes, in row groups of `group` rows.
 fn file(path: &Path, schema: &str, columns: &[Vec<&[u8]>], group: usize, with: WriterPropertiesBuilder) {
     let schema = Arc::new(parse_message_type(schema).unwrap());
     let fixed: Vec<bool> = schema

@@ -40,7 +40,7 @@ fn quoted(text: &str, out: &mut String) {
     out.push_str(&serde_json::to_string(text).unwrap_or_default());
 }
 
-/// Keys of so many members are kept while they are put in order; those of more would take many times the text.
+/// The most members whose keys are kept while they are put in order; more would take many times the text.
 const CACHED: usize = 10_000;
 
 /// Of each member only where it stands is kept.

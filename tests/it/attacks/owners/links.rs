@@ -13,7 +13,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use super::{ODD, encoded, piece, quoted};
+use super::key_rules::ODD;
+use super::{encoded, piece, quoted};
 use crate::databases::{TestDatabase, each};
 use crate::http::Server;
 use crate::reliability::exchange;
