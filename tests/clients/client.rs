@@ -27,7 +27,7 @@ async fn main() {
     let submitted = api::submit(&client, SubmitRequest::new(request), None).await.unwrap();
     let id = submitted.result.request_id.as_str();
     let one = api::read(&client, TAG, id).await.unwrap().result;
-    let listed = api::list(&client, TAG, Some(10)).await.unwrap().result;
+    let listed = api::list(&client, TAG, Some(10), None).await.unwrap().result;
     assert_eq!((listed.count, listed.jobs[0].request_id.as_str()), (1, id));
     let mut filters = SearchRequestRequestFilters::new();
     filters.job_id = Some(Box::new(SearchRequestRequestFiltersJobId::String("course-report".to_owned())));
@@ -51,10 +51,10 @@ async fn main() {
         panic!("there is no such request");
     };
     assert_eq!(missing.status.as_u16(), 404);
-    // The generator tells faults of one form not apart by their status: the first variant is taken.
-    let Some(api::ReadError::Status400(fault) | api::ReadError::Status404(fault)) = missing.entity else {
+    // Errors of one form are parsed as the first variant, whatever their status.
+    let Some(api::ReadError::Status400(error) | api::ReadError::Status404(error)) = missing.entity else {
         panic!("not parsed: {}", missing.content);
     };
-    assert!(fault.params.errmsg.contains("no such request"), "{fault:?}");
+    assert!(error.params.errmsg.contains("no such request"), "{error:?}");
     println!("rust {phase}: every answer parsed");
 }
