@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::print::{out, outln};
 use super::text::table;
-use super::{CommandError as Ended, load_config};
+use super::{CommandError, load_config};
 use crate::config::Config;
 use crate::config::checked::{DatabaseUrl, Job, Mode, NamedSource, StorePlace, Zip};
 use crate::outputs::KEY_FILE;
@@ -33,7 +33,7 @@ struct Reached {
     answer: Result<String, String>,
 }
 
-pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
+pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandError> {
     let config = load_config(config)?;
     let mut reached = vec![database(&config)];
     reached.extend(sources(&config));
@@ -50,7 +50,11 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
         }
     }
     let failed: Vec<&str> = reached.iter().filter(|one| one.answer.is_err()).map(|one| one.name.as_str()).collect();
-    if failed.is_empty() { Ok(()) } else { Err(Ended::Unreachable(format!("not usable: {}", failed.join(", ")))) }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(CommandError::Unreachable(format!("not usable: {}", failed.join(", "))))
+    }
 }
 
 fn database(config: &Config) -> Reached {
