@@ -39,7 +39,7 @@ impl TextBlock {
     ///
     /// # Panics
     /// If 256 neighbouring texts together exceed 4 GiB.
-    pub fn push_parts(&mut self, parts: &[&str]) {
+    fn push_parts(&mut self, parts: &[&str]) {
         if self.ends.len().is_multiple_of(RUN) {
             self.bases.push(self.bytes.len() as u64);
         }

@@ -32,7 +32,7 @@ const BESIDE: [&str; 10] = [
 ];
 
 /// Most levels of objects and lists in a jobConfig. What it may hold has six.
-pub const MOST_LEVELS: usize = 16;
+const MOST_LEVELS: usize = 16;
 /// Most values of all lists in a content filter together, and of each list of channels or frameworks.
 pub const MOST_VALUES: usize = 2000;
 
@@ -154,7 +154,7 @@ impl JobConfig {
     }
 
     /// The same from a value that is parsed already.
-    pub fn from_request_data(value: &Value, max_batches: usize) -> Result<Self, JobConfigError> {
+    fn from_request_data(value: &Value, max_batches: usize) -> Result<Self, JobConfigError> {
         let data = object(value, "request_data")?;
         let wrapped = matches!(data.get("jobConfig"), Some(value) if !value.is_null());
         check_levels(levels(value) - usize::from(wrapped))?;

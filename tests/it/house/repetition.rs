@@ -7,9 +7,6 @@ use super::code;
 /// This number of equal lines is a repetition.
 const LINES: usize = 10;
 
-/// Pairs of files that repeat each other today. The list shrinks to none.
-const KNOWN: &[(&str, &str)] = &[("src/requests/postgres/queue/work.rs", "src/requests/sqlite/queue/work.rs")];
-
 #[test]
 fn no_ten_lines_stand_twice() {
     let files = code::production();
@@ -32,9 +29,7 @@ fn no_ten_lines_stand_twice() {
             let there = *first_seen.entry(text).or_insert(here);
             if there != here && start >= skip_to {
                 let (other, line) = there;
-                if !KNOWN.contains(&(&files[other].path, &file.path)) {
-                    faults.push(format!("{}:{} and {}:{line}", file.path, here.1, files[other].path));
-                }
+                faults.push(format!("{}:{} and {}:{line}", file.path, here.1, files[other].path));
                 skip_to = start + LINES;
             }
         }
