@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{ScanStats, Sink, Source, SourceError};
-use crate::tables::plan::Scan;
+use crate::tables::plan::{Scan, ScanReach};
 use crate::tables::schema::Table;
 
 /// Sources by name, each with its tables.
@@ -30,6 +30,13 @@ impl Member {
     pub fn found(&self) -> Result<Vec<Table>, String> {
         let found = self.source.tables()?;
         Ok(found.into_iter().filter(|table| self.tables.contains(table)).collect())
+    }
+
+    /// The same scan by its keys, where they follow from a table that another source has; `None`: it can stay as it is.
+    fn with_keys(&self, scan: &Scan) -> Option<Scan> {
+        let ScanReach::Semi { column, keys: Some(keys), of } = &scan.reach else { return None };
+        let reach = || ScanReach::Keys { column: column.clone(), keys: Arc::clone(keys) };
+        (!self.tables.contains(&of.scan.table)).then(|| Scan { reach: reach(), ..scan.clone() })
     }
 }
 
@@ -58,7 +65,8 @@ impl Source for Routed {
             let message = format!("table {}: no source has it", scan.table);
             return Err(SourceError { table: scan.table, detail: message.clone(), message, may_pass: false });
         };
-        member.source.read(scan, sink).map_err(|error| {
+        let sent = member.with_keys(scan);
+        member.source.read(sent.as_ref().unwrap_or(scan), sink).map_err(|error| {
             let prefix = self.prefix(member);
             SourceError {
                 message: format!("{prefix}{}", error.message),

@@ -24,6 +24,7 @@ mod queue;
 mod reliability;
 mod reports;
 mod retention;
+mod routed;
 mod scans;
 mod site;
 mod sources;

@@ -38,6 +38,8 @@ struct State {
     /// Every so many calls of HTTP are answered 503 here.
     refuse_every: Option<u64>,
     calls: u64,
+    /// Bytes that clients have sent.
+    asked: u64,
     over: bool,
 }
 
@@ -91,6 +93,11 @@ impl Proxy {
     /// Bytes that the target has sent to clients since this was last asked.
     pub(crate) fn served(&self) -> u64 {
         self.served.swap(0, Ordering::SeqCst)
+    }
+
+    /// Bytes that clients have sent to the target.
+    pub(crate) fn asked(&self) -> u64 {
+        self.state.borrow().asked
     }
 
     /// Breaks a connection, once, in the middle of what the target sends, when it has sent so many bytes more.
@@ -190,6 +197,12 @@ async fn pump(
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
         let bytes = &buffer[..count];
         let said = |word: &Vec<u8>| bytes.windows(word.len()).any(|part| part == word);
+        if served.is_none() {
+            state.send_if_modified(|state| {
+                state.asked += count as u64;
+                false
+            });
+        }
         if served.is_none() && state.borrow().word.as_ref().is_some_and(said) {
             state.send_modify(State::fall_silent);
         }

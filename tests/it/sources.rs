@@ -10,6 +10,7 @@ mod forms;
 mod odd;
 mod postgres;
 mod read;
+mod semi;
 mod sets;
 mod silence;
 mod spelled;

@@ -105,6 +105,13 @@ fn push_literal(text: &str, literal: &mut String) {
     }
 }
 
+/// The literal of a text, for a server with `standard_conforming_strings`.
+pub(super) fn literal(text: &str) -> String {
+    let mut literal = "'".to_owned();
+    push_literal(text, &mut literal);
+    literal + "'"
+}
+
 /// An identifier in quotes: `user` without them is a function.
 pub(super) fn quoted(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))

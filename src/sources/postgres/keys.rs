@@ -16,6 +16,11 @@ const LISTED: usize = 1_000;
 /// Bytes that are sent at once.
 const CHUNK: usize = 64 * 1024;
 
+/// The temporary table for the keys of a scan.
+pub(super) const SCAN_KEYS: &str = "exhaustd_keys";
+/// The one for the keys of the table that a scan follows from.
+pub(super) const ORIGIN_KEYS: &str = "exhaustd_origin_keys";
+
 /// Keys as they stand in a statement.
 pub(super) enum Placed {
     All,
@@ -35,20 +40,25 @@ impl Placed {
 }
 
 /// Brings the keys to the server: few as a literal, many in a temporary table that goes with the transaction. A server
-/// that lets us make none (a read replica, a role without TEMPORARY) gets a long literal.
-pub(super) fn place(connection: &mut Connection, keys: Option<&dyn WantedKeys>) -> Result<Placed, Failure> {
+/// that lets us make none (a read replica, a role without TEMPORARY) gets a long literal. `table`: the temporary table's
+/// name, one for each set of keys of a transaction.
+pub(super) fn place(
+    connection: &mut Connection,
+    keys: Option<&dyn WantedKeys>,
+    table: &str,
+) -> Result<Placed, Failure> {
     let Some(keys) = keys else { return Ok(Placed::All) };
     if keys.len() <= LISTED {
         return Ok(Placed::Listed(array_literal(possible(keys))));
     }
-    if !make_table(connection)? {
+    if !make_table(connection, table)? {
         return Ok(Placed::Joined(format!("unnest({})", array_literal(possible(keys)))));
     }
-    connection.copy_in("COPY pg_temp.exhaustd_keys FROM STDIN", chunks(keys))?;
+    connection.copy_in(&format!("COPY pg_temp.{table} FROM STDIN"), chunks(keys))?;
     // So that the server knows whether to hash or to look up. Of keys, which are all different, a few hundred tell as much as
     // the usual thirty thousand, which it would sort.
-    connection.execute("SET LOCAL default_statistics_target = 1; ANALYZE pg_temp.exhaustd_keys")?;
-    Ok(Placed::Joined("pg_temp.exhaustd_keys".to_owned()))
+    connection.execute(&format!("SET LOCAL default_statistics_target = 1; ANALYZE pg_temp.{table}"))?;
+    Ok(Placed::Joined(format!("pg_temp.{table}")))
 }
 
 /// No text of PostgreSQL holds a NUL.
@@ -57,9 +67,9 @@ fn possible(keys: &dyn WantedKeys) -> impl Iterator<Item = &str> {
 }
 
 /// `false` if the server does not let us.
-fn make_table(connection: &mut Connection) -> Result<bool, Failure> {
+fn make_table(connection: &mut Connection, table: &str) -> Result<bool, Failure> {
     connection.execute("SAVEPOINT before_keys")?;
-    let made = connection.execute("CREATE TEMPORARY TABLE exhaustd_keys (key text) ON COMMIT DROP");
+    let made = connection.execute(&format!("CREATE TEMPORARY TABLE {table} (key text) ON COMMIT DROP"));
     let Err(failure) = made else { return Ok(true) };
     let refused = [SqlState::READ_ONLY_SQL_TRANSACTION, SqlState::INSUFFICIENT_PRIVILEGE];
     if failure.code.as_ref().is_some_and(|code| refused.contains(code)) {

@@ -15,6 +15,7 @@ mod copy;
 mod failure;
 mod keys;
 mod query;
+mod semi;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +24,8 @@ use std::time::Duration;
 use rayon::prelude::*;
 
 use crate::document::Secret;
-use crate::tables::plan::Scan;
+use crate::tables::chunk::Chunk;
+use crate::tables::plan::{Scan, ScanReach};
 use crate::tables::schema::{Kind, Table};
 
 use super::rows::{Cell, Reading, Rows};
@@ -34,6 +36,8 @@ use connect::{BEGIN, Server};
 use connection::Connection;
 use copy::Fields;
 use failure::Failure;
+use keys::Placed;
+use semi::SeenKeys;
 
 pub use config::{Config, KIND, Relations};
 
@@ -93,7 +97,40 @@ impl PostgresSource {
         outcome
     }
 
-    fn copy(&self, connection: &mut Connection, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, Failure> {
+    /// The rows of a scan. Where its keys follow from another table, that is joined; else the keys are sent.
+    fn read_rows(&self, connection: &mut Connection, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, Failure> {
+        if let ScanReach::Semi { column, keys: Some(wanted), of } = &scan.reach
+            && let Some(place) = scan.columns.iter().position(|found| found.name.eq_ignore_ascii_case(column))
+            && let Some(placed) = semi::place(connection, &self.relations, of)?
+        {
+            let seen = SeenKeys::new(place);
+            let take = |chunk: &Chunk| {
+                seen.take(chunk);
+                sink(chunk);
+            };
+            let mut stats = self.copy(connection, scan, placed, true, &take)?;
+            let missing = seen.missing(wanted.as_ref(), &stats);
+            if !missing.is_empty() {
+                let reach = ScanReach::Keys { column: column.clone(), keys: Arc::clone(&missing) };
+                let scan = Scan { reach, ..scan.clone() };
+                let placed = keys::place(connection, Some(missing.as_ref()), keys::SCAN_KEYS)?;
+                stats.add(&self.copy(connection, &scan, placed, false, sink)?);
+            }
+            return Ok(stats);
+        }
+        let placed = keys::place(connection, scan.only().map(|(_, keys)| keys.as_ref()), keys::SCAN_KEYS)?;
+        self.copy(connection, scan, placed, true, sink)
+    }
+
+    /// The rows that have one of the keys; `keyless`: and those that have none.
+    fn copy(
+        &self,
+        connection: &mut Connection,
+        scan: &Scan,
+        placed: Placed,
+        keyless: bool,
+        sink: &Sink<'_>,
+    ) -> Result<ScanStats, Failure> {
         let relation = self.relations.of(scan.table);
         let label = relation.quoted();
         let found = catalog::columns(connection, &relation)?
@@ -101,21 +138,20 @@ impl PostgresSource {
         let reading = Reading::new(scan, &self.settings, sink);
         let chosen = query::choose(scan, reading.spellings(), &found)
             .map_err(|what| Failure::lasting(format!("{label} {what}")))?;
-        let placed = keys::place(connection, scan.only().map(|(_, keys)| keys.as_ref()))?;
         let only = reading.only().map(|only| reading.spellings().of_column(only));
-        let query = query::select(&chosen, only, &relation, placed.keys());
+        let copy = format!("COPY ({}) TO STDOUT", query::select(&chosen, only, &relation, placed.keys(), keyless));
+        // It may be long, and is not needed while rows come.
         drop(placed);
         let decoder = Decoder { reading: &reading, label: &label, columns: columns(&reading, &chosen) };
-        let copy = format!("COPY ({query}) TO STDOUT");
-        drop(query);
         let mut incoming = connection.copy_out(&copy)?;
+        drop(copy);
         stream(&mut |chunk, size| incoming.fetch(chunk, size), &decoder)
     }
 }
 
 impl Source for PostgresSource {
     fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, SourceError> {
-        self.on_connection(|connection| self.copy(connection, scan, sink)).map_err(|failure| SourceError {
+        self.on_connection(|connection| self.read_rows(connection, scan, sink)).map_err(|failure| SourceError {
             table: scan.table,
             message: format!("table {}: {}", scan.table, failure.message),
             detail: format!("table {} ({}): {}", scan.table, self.label(scan.table), failure.detail),

@@ -5,11 +5,12 @@
 use std::ops::Range;
 
 use crate::sources::spellings::Spellings;
+use crate::tables::key_range::KeyRange;
 use crate::tables::plan::Scan;
 
 use super::catalog::{Found, Shape};
 use super::config::Relation;
-use super::copy::quoted;
+use super::copy::{literal, quoted};
 
 /// How a scan's set of keys comes into the statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,14 +41,15 @@ pub(super) fn choose<'a>(
 /// The query of which COPY gives the rows, one text per spelling that the table has; `only`: the spellings of the column
 /// that the scan is limited by.
 ///
-/// Rows without a key come as well, whatever keys are asked for: they are unusable, and whose they are is unknown. They
-/// are a query of their own beside a join, which an OR would keep from being one. So is each spelling of the key: it
-/// counts where those before it have nothing.
+/// Rows without a key come as well (`keyless`), whatever keys are asked for: they are unusable, and whose they are is
+/// unknown. They are a query of their own beside a join, which an OR would keep from being one. So is each spelling of the
+/// key: it counts where those before it have nothing.
 pub(super) fn select(
     chosen: &[Option<&Found>],
     only: Option<Range<usize>>,
     relation: &Relation,
     keys: Keys<'_>,
+    keyless: bool,
 ) -> String {
     let rows = format!(
         "SELECT {} FROM {} AS t",
@@ -62,21 +64,50 @@ pub(super) fn select(
     }
     let nothing = |name: &String| format!("({name} IS NULL OR {name} = '')");
     let all_nothing = |names: &[String]| names.iter().map(nothing).collect::<Vec<_>>().join(" AND ");
-    let wanted = |is_wanted: &dyn Fn(&str) -> String| -> Vec<String> {
-        let before = |at: usize| if at == 0 { String::new() } else { format!("{} AND ", all_nothing(&names[..at])) };
-        names.iter().enumerate().map(|(at, name)| format!("{}{}", before(at), is_wanted(name))).collect()
-    };
+    let wanted = names.iter().enumerate().map(|(at, name)| {
+        let before = if at == 0 { String::new() } else { format!("{} AND ", all_nothing(&names[..at])) };
+        format!("{before}{}", is_among(name, keys))
+    });
+    let wanted = wanted.chain(keyless.then(|| all_nothing(&names)));
     match keys {
         Keys::All => rows,
-        Keys::Listed(array) => {
-            let wanted = wanted(&|name| format!("{name} = ANY({array})"));
-            format!("{rows} WHERE {} OR {}", wanted.join(" OR "), all_nothing(&names))
+        Keys::Listed(_) => format!("{rows} WHERE {}", wanted.collect::<Vec<_>>().join(" OR ")),
+        Keys::Joined(_) => {
+            wanted.map(|wanted| format!("{rows} WHERE {wanted}")).collect::<Vec<_>>().join(" UNION ALL ")
         }
-        Keys::Joined(from) => {
-            let wanted = wanted(&|name| format!("EXISTS (SELECT FROM {from} AS k (key) WHERE k.key = {name})"));
-            let queries = wanted.iter().map(|wanted| format!("{rows} WHERE {wanted}"));
-            let queries = queries.chain([format!("{rows} WHERE {}", all_nothing(&names))]);
-            queries.collect::<Vec<_>>().join(" UNION ALL ")
+    }
+}
+
+/// The condition that a text is among the keys.
+pub(super) fn is_among(text: &str, keys: Keys<'_>) -> String {
+    match keys {
+        Keys::All => "true".to_owned(),
+        Keys::Listed(array) => format!("{text} = ANY({array})"),
+        Keys::Joined(from) => format!("EXISTS (SELECT FROM {from} AS k (key) WHERE k.key = {text})"),
+    }
+}
+
+/// The condition that a text is in a range, in the order of bytes; empty for everything.
+pub(super) fn in_range(text: &str, range: &KeyRange) -> String {
+    let bounds = [(">", &range.after), ("<=", &range.up_to)];
+    // No text of PostgreSQL holds a NUL: none lies between what a bound has before one and the bound itself.
+    let bounds = bounds.into_iter().filter_map(|(than, bound)| Some((than, bound.as_deref()?)));
+    let bounds = bounds.map(|(than, bound)| {
+        let cut = bound.split('\0').next().unwrap_or_default();
+        format!("{text} COLLATE \"C\" {than} {}", literal(cut))
+    });
+    bounds.collect::<Vec<_>>().join(" AND ")
+}
+
+/// The key of a row as text, of its first spelling that has any.
+pub(super) fn key_text(spellings: &[Option<&Found>]) -> String {
+    let names: Vec<String> = spellings.iter().flatten().map(|found| key(found)).collect();
+    match names.as_slice() {
+        [] => "NULL::text".to_owned(),
+        [name] => name.clone(),
+        [first @ .., last] => {
+            let first: Vec<String> = first.iter().map(|name| format!("nullif({name}, '')")).collect();
+            format!("coalesce({}, {last})", first.join(", "))
         }
     }
 }
@@ -127,7 +158,7 @@ mod tests {
         let chosen = choose(scan, &spellings, columns).unwrap();
         let only = scan.only().map(|_| spellings.of_column(0));
         let relation = Relation { schema: schema.to_owned(), name: scan.table.name().to_owned() };
-        select(&chosen, only, &relation, keys)
+        select(&chosen, only, &relation, keys, true)
     }
 
     #[test]
