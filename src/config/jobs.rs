@@ -46,7 +46,12 @@ pub(super) const KEYS: &[Key] = &[
         "Where its files go inside the store, unless the request says so. At most 300 bytes and 16 segments, no \
          `/` in front, no segment that is empty or begins with a dot.",
     ),
-    live("max_attempts", Number, Is("3"), "After so many failures that may have passed the request is FAILED."),
+    live(
+        "max_attempts",
+        Number,
+        Is("3"),
+        "After this many attempts that failed in a way that may pass, the request is FAILED.",
+    ),
     live("max_batches", Number, Is("1000"), "Most batches of one request."),
     live(
         "on_submit",

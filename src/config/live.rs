@@ -97,7 +97,7 @@ mod tests {
             ..after.as_ref().clone()
         };
         assert_eq!(&undone, before.as_ref(), "nothing else is in force");
-        assert_eq!(before.jobs[0].max_attempts, 3, "whoever has the old one goes on with it");
+        assert_eq!(before.jobs[0].max_attempts, 3, "the old one stays as it is");
     }
 
     /// The one change that would open an API to everybody is not taken over.

@@ -53,7 +53,7 @@ pub fn app_context(config: Config, clock: Arc<dyn Clock>) -> Result<AppContext, 
     })
 }
 
-/// The `job_request` table, by at most so many connections.
+/// The `job_request` table, by at most this many connections.
 pub fn queue(config: &Config, clock: Arc<dyn Clock>, connections: u32) -> Result<Arc<dyn Queue>, QueueError> {
     let queue: Arc<dyn Queue> = match &config.database.url {
         DatabaseUrl::Sqlite(path) => Arc::new(requests::open_sqlite(path, clock, connections)?),

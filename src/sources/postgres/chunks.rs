@@ -11,7 +11,7 @@ const CHUNK: usize = 4 << 20;
 /// Bytes of a row, at most: as of a line of text.
 const ROW: usize = Bounds::DEFAULT.unit;
 
-/// Appends rows until there are at least so many bytes. `false`: nothing more comes.
+/// Appends rows until the buffer has at least this many bytes. `false`: nothing more comes.
 pub(super) type Fetch<'a> = dyn FnMut(&mut Vec<u8>, usize) -> Result<bool, Failure> + Send + 'a;
 
 /// Fills a chunk up to its size; what follows its last whole row goes to `rest`. `false`: nothing more comes.

@@ -36,7 +36,7 @@ pub(super) struct Server {
     /// Only asked where there is TLS at all.
     #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "this build has no TLS"))]
     trust: Trust,
-    /// How long silence is borne.
+    /// How long an answer is waited for.
     pub(super) silence: Duration,
 }
 
@@ -229,7 +229,7 @@ fn without_trust(url: &str) -> (String, Trust) {
     }
     if required {
         kept.push("sslmode=require");
-        // Whoever names authorities wants them asked, even where only `require` is said.
+        // Authorities that are named are asked, also where only `require` is said.
         trust.authority |= trust.root.is_some();
     }
     (format!("{}?{}", &url[..mark], kept.join("&")), trust)

@@ -88,7 +88,7 @@ impl Connection {
         Ok(Incoming { runtime: &self.runtime, line: &mut self.line, stream: Box::pin(stream) })
     }
 
-    /// Takes leave of the server. Just dropped, a connection is closed as well; the server then wonders. `done`: everything
+    /// Says good-bye to the server. A connection that is just dropped is closed as well, and the server logs a lost client. `done`: everything
     /// that was asked for has come, and the transaction is ended before; a pooler throws away a session that is left
     /// within one.
     pub(super) fn close(self, done: bool) {
@@ -131,7 +131,7 @@ impl Incoming<'_> {
 }
 
 impl Line {
-    /// Waits for an answer, or the next row of one, as long as silence is borne.
+    /// Waits for an answer, or the next row of one; fails when nothing comes within the time for silence.
     async fn answer<T>(&mut self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
         let Self { connection, silence, over } = self;
         if *over {

@@ -22,12 +22,12 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// No connection to be had. A wrong password passes as well: passwords are changed, and on both sides not at once.
+    /// No connection. A wrong password may pass as well: passwords are changed, and not on both sides at once.
     pub(super) fn connecting(error: &Error) -> Self {
         Self::on_the_way("the PostgreSQL server cannot be reached", &chain(error))
     }
 
-    /// Nothing that a connection is made of can be had from our own system.
+    /// Our own system refuses what a connection needs (threads, sockets).
     pub(super) fn preparing(error: &std::io::Error) -> Self {
         Self::on_the_way("the PostgreSQL server cannot be reached", &one_line(&error.to_string()))
     }

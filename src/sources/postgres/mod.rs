@@ -75,8 +75,7 @@ impl PostgresSource {
         Ok(Self { server: Server::new(url, None)?, relations, settings })
     }
 
-    /// Bears silence of the server only this long where an answer, or the next row of one, is awaited: five minutes if
-    /// nothing else is said. The read then fails, and may pass.
+    /// Gives up when no answer, or no next row of one, has come for this long; five minutes if nothing else is said. The read then fails, and may pass.
     #[must_use]
     pub fn with_silence(mut self, silence: Duration) -> Self {
         self.server.silence = silence;
