@@ -90,8 +90,12 @@ async fn work_on_group(group: ClaimedGroup<'_>, requests: Vec<ClaimedRequest>, s
             Err(outcome) => write_back(group, vec![(request, outcome)], summary).await,
         }
     }
-    for part in divide(accepted) {
-        work_on_part(group, part, stats.clone(), summary).await;
+    let parts = divide(accepted);
+    let is_divided = parts.len() > 1;
+    for part in parts {
+        // Each part is loaded by itself, so it counts its own requests.
+        let requests = if is_divided { part.len() } else { stats.requests };
+        work_on_part(group, part, GroupStats { requests, ..stats.clone() }, summary).await;
     }
 }
 
