@@ -87,7 +87,7 @@ fn a_change_of_keys_takes_effect_in_a_running_api() {
     server.wait_for("was read again: in force");
     assert_eq!((told(&server, "c"), server.get("/job/list").status), (unknown, 401));
     let (_, log) = server.stop();
-    assert!(log.contains("a change of [api] needs a restart"), "{log}");
+    assert!(log.contains("a change of [api] keys needs a restart"), "{log}");
 }
 
 #[test]
