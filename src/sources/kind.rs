@@ -8,8 +8,6 @@ use crate::tables::schema::Table;
 pub struct Kind {
     /// The word for it in `kind = "…"`.
     pub name: &'static str,
-    /// What it is, for the documentation of `kind`.
-    pub doc: &'static str,
     /// Its keys in `[source]` and `[source.<name>]`.
     pub keys: &'static [Key],
     /// Its keys in an entry of `[source.tables]`.

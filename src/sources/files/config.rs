@@ -13,7 +13,6 @@ use crate::tables::schema::Table;
 /// Files in a directory or an object store.
 pub const KIND: Kind = Kind {
     name: "files",
-    doc: "CSV, JSON lines or Parquet in a directory or an object store",
     keys: &[
         restart(
             "url",

@@ -12,7 +12,6 @@ use crate::tables::schema::Table;
 /// A schema of a PostgreSQL database.
 pub const KIND: Kind = Kind {
     name: "postgres",
-    doc: "a PostgreSQL schema",
     keys: &[
         restart("url", Text, Says("needed"), "`postgres://user@host/database`."),
         restart(
