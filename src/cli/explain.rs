@@ -147,37 +147,15 @@ fn count(
     config: &Config,
     mut explanation: Explanation,
 ) -> Result<Explanation, Ended> {
-    let (needs, total) = (job.report.needs(&job.options), config.worker.memory.max(LEAST));
-    let mut lines = BTreeMap::new();
-    // As the daemon judges them: broken batches are left out, and the request is judged by what was found of all of them.
-    let (mut found, mut broken) = (Quality::default(), BTreeMap::new());
-    let line = |batch: usize, counts: Counts| {
-        let about = &catalog.batches()[batch];
-        BatchLine { id: about.id.clone(), course: about.course_id.clone(), counts }
-    };
-    let made = |batch: usize, loaded: &LoadedBatches| {
-        reports::generate(job.report, batch, loaded, &job.options, |_| Ok::<(), ReportError>(()))
-            .map_err(|error| Ended::Failed(error.to_string()))
-    };
-    let timezone = config.timezone;
+    let (needs, timezone) = (job.report.needs(&job.options), config.timezone);
+    let total = config.worker.memory.max(LEAST);
+    let mut counted =
+        Counted { job, catalog, lines: BTreeMap::new(), found: Quality::default(), broken: BTreeMap::new() };
     let mut parts = VecDeque::from([(explanation.selection.batches.clone(), 0)]);
     while let Some((batches, weight)) = parts.pop_front() {
         if let ([batch], true) = (&batches[..], weight > total) {
-            let (batch, metrics) = (*batch, GroupMetrics::default());
-            let large = LargeBatch { source, catalog, batch, needs: &needs, timezone, weight, bytes: total };
-            let (mut counts, mut quality) = (Counts::default(), Quality::default());
-            LearnerRanges::find(large, &metrics)?.each(&mut |loaded| {
-                counts.add(&made(batch, loaded)?);
-                quality.add_range(&loaded.quality(batch));
-                Ok::<(), Ended>(())
-            })?;
-            quality.end_ranges();
-            explanation.stats.merge(metrics.load_stats());
-            found.add_batch(&quality);
-            match verdict::broken(&quality) {
-                Some(error) => drop(broken.insert(batch, error)),
-                None => drop(lines.insert(batch, line(batch, counts))),
-            }
+            let large = LargeBatch { source, catalog, batch: *batch, needs: &needs, timezone, weight, bytes: total };
+            explanation.stats.merge(counted.add_by_range(large)?);
             continue;
         }
         let request = LoadRequest { batches: &batches, needs: &needs, timezone, learners: Learners::All };
@@ -186,18 +164,14 @@ fn count(
         match load::batches(source, catalog, &request, limits, &mut stats)? {
             Loaded::Batches(loaded) => {
                 explanation.stats.merge(stats);
-                for &batch in &batches {
-                    let quality = loaded.quality(batch);
-                    found.add_batch(&quality);
-                    match verdict::broken(&quality) {
-                        Some(error) => drop(broken.insert(batch, error)),
-                        None => drop(lines.insert(batch, line(batch, made(batch, &loaded)?))),
-                    }
+                for batch in batches {
+                    counted.add(batch, &loaded.quality(batch), || counts(job, batch, &loaded))?;
                 }
             }
             Loaded::TooMuch(weights) => parts.extend(plan::lighter(batches.iter().copied(), &weights, total)),
         }
     }
+    let Counted { lines, found, mut broken, .. } = counted;
     if lines.is_empty()
         && let Some((_, error)) = broken.pop_first()
     {
@@ -208,6 +182,56 @@ fn count(
     explanation.selection.left_out.broken = ids.collect();
     explanation.batches = lines.into_values().collect();
     Ok(explanation)
+}
+
+/// What the reports come to, batch by batch. As the daemon judges them: broken batches are left out, and the request is judged
+/// by what was found of all of them.
+struct Counted<'a> {
+    job: &'a Job,
+    catalog: &'a Catalog,
+    lines: BTreeMap<usize, BatchLine>,
+    found: Quality,
+    broken: BTreeMap<usize, SourceError>,
+}
+
+impl Counted<'_> {
+    /// Adds a batch, of which this was found; `counts` makes its report.
+    fn add(
+        &mut self,
+        batch: usize,
+        quality: &Quality,
+        counts: impl FnOnce() -> Result<Counts, Ended>,
+    ) -> Result<(), Ended> {
+        self.found.add_batch(quality);
+        if let Some(error) = verdict::broken(quality) {
+            self.broken.insert(batch, error);
+            return Ok(());
+        }
+        let about = &self.catalog.batches()[batch];
+        let line = BatchLine { id: about.id.clone(), course: about.course_id.clone(), counts: counts()? };
+        self.lines.insert(batch, line);
+        Ok(())
+    }
+
+    /// Adds a batch that is loaded range by range; returns what was read.
+    fn add_by_range(&mut self, large: LargeBatch<'_>) -> Result<LoadStats, Ended> {
+        let (batch, job, metrics) = (large.batch, self.job, GroupMetrics::default());
+        let (mut sum, mut quality) = (Counts::default(), Quality::default());
+        LearnerRanges::find(large, &metrics)?.each(&mut |loaded| {
+            sum.add(&counts(job, batch, loaded)?);
+            quality.add_range(&loaded.quality(batch));
+            Ok::<(), Ended>(())
+        })?;
+        quality.end_ranges();
+        self.add(batch, &quality, || Ok(sum))?;
+        Ok(metrics.load_stats())
+    }
+}
+
+/// What becomes of the enrolments of a batch in its report, which is made and dropped.
+fn counts(job: &Job, batch: usize, loaded: &LoadedBatches) -> Result<Counts, Ended> {
+    reports::generate(job.report, batch, loaded, &job.options, |_| Ok::<(), ReportError>(()))
+        .map_err(|error| Ended::Failed(error.to_string()))
 }
 
 impl From<SourceError> for Ended {

@@ -10,7 +10,7 @@ use crate::document::Form::{Boolean, Json, Number, Table, Text, Texts};
 use crate::document::{Key, Place, Section, Value, listed, live, near_miss};
 use crate::outputs::{CsvOptions, ReportPath};
 use crate::reports::job_config::JobConfig;
-use crate::reports::{Attempt, Options, Report};
+use crate::reports::{AssessmentOptions, Attempt, Options, Report};
 
 /// `job_request.job_id` is `VARCHAR(50)`.
 const LONGEST_ID: usize = 50;
@@ -271,10 +271,12 @@ fn options(section: &Section<'_>) -> (Options, CsvOptions) {
     });
     let report = Options {
         apply_privacy_policy: section.boolean("apply_privacy_policy").unwrap_or(report.apply_privacy_policy),
-        attempt: section
-            .one_of("attempt", &[("best", Attempt::Best), ("latest", Attempt::Latest)])
-            .unwrap_or(report.attempt),
-        assessment_content_types: types.unwrap_or(report.assessment_content_types),
+        assessment: AssessmentOptions {
+            attempt: section
+                .one_of("attempt", &[("best", Attempt::Best), ("latest", Attempt::Latest)])
+                .unwrap_or(report.assessment.attempt),
+            content_types: types.unwrap_or(report.assessment.content_types),
+        },
     };
     let csv = CsvOptions {
         formula_guard: section.boolean("formula_guard").unwrap_or(csv.formula_guard),

@@ -17,7 +17,7 @@ use super::checked::{
 };
 use super::*;
 use crate::outputs::CsvOptions;
-use crate::reports::{Attempt, Options, registry};
+use crate::reports::{AssessmentOptions, Attempt, Options, registry};
 use crate::sources::configured::SourceConfig;
 use crate::sources::files::{self, CsvDialect, FilesLocation};
 use crate::sources::postgres::{self, Relations};
@@ -134,8 +134,10 @@ fn every_key_of_a_job_is_taken() {
     assert_eq!((job.zip, job.compress), (Zip::Legacy, Compress::Gzip));
     let options = Options {
         apply_privacy_policy: false,
-        attempt: Attempt::Latest,
-        assessment_content_types: vec!["Exam".to_owned(), "Quiz".to_owned()],
+        assessment: AssessmentOptions {
+            attempt: Attempt::Latest,
+            content_types: vec!["Exam".to_owned(), "Quiz".to_owned()],
+        },
     };
     assert_eq!(job.options, options);
     assert_eq!(job.csv, CsvOptions { formula_guard: false, crlf: true, bom: true });

@@ -11,10 +11,25 @@ use super::learner_columns::{
 use super::roster::Roster;
 use super::{Options, Report, ReportError};
 use crate::tables::finished::{TableColumn, Values};
-use crate::tables::loaded::attempts::{self, Attempts, BatchAttempts, CountedAttempt};
+use crate::tables::loaded::attempts::{self, Attempt, Attempts, BatchAttempts, CountedAttempt};
 use crate::tables::loaded::learners::{self, LearnerColumn};
 use crate::tables::loaded::{Needs, enrolments};
 use crate::tables::scores::{Unreadable, per_cent};
+
+/// What changes the bytes of this report.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AssessmentOptions {
+    /// Which attempt at an assessment counts.
+    pub attempt: Attempt,
+    /// `contentType`s whose attempts count.
+    pub content_types: Vec<String>,
+}
+
+impl Default for AssessmentOptions {
+    fn default() -> Self {
+        Self { attempt: Attempt::Best, content_types: vec!["SelfAssess".to_owned()] }
+    }
+}
 
 const TOTAL: &str = "Total Score";
 
@@ -41,7 +56,7 @@ impl Report for Assessment {
         Needs {
             tables: vec![
                 enrolments::need(&[]),
-                attempts::need(options.attempt, &options.assessment_content_types),
+                attempts::need(options.assessment.attempt, &options.assessment.content_types),
                 learners::need(&LEARNER),
             ],
         }

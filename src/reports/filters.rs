@@ -108,44 +108,83 @@ pub fn resolve(
     scope: &Scope<'_>,
     can_be_named: &dyn Fn(&str) -> bool,
 ) -> Result<Selection, ResolveError> {
-    let contents = config.content.as_ref().map(|filter| filter.select(catalog.contents(), scope.timezone));
-    let yesterday = scope.today.checked_sub_days(Days::new(1)).unwrap_or(scope.today);
-    let mut selection = Selection::default();
     let named = config.named_batches();
-    let covered: Option<Vec<WildMatch>> =
-        scope.key_channels.map(|globs| globs.iter().map(|glob| WildMatch::new(glob)).collect());
-    let hidden = |batch: &Batch| {
-        let channel = batch.course.map(|course| catalog.contents().channel(course));
-        covered
-            .as_ref()
-            .is_some_and(|globs| !channel.is_some_and(|channel| globs.iter().any(|glob| glob.matches(channel))))
+    let choice = Choice {
+        config,
+        catalog,
+        scope,
+        contents: config.content.as_ref().map(|filter| filter.select(catalog.contents(), scope.timezone)),
+        covered: scope.key_channels.map(|globs| globs.iter().map(|glob| WildMatch::new(glob)).collect()),
+        yesterday: scope.today.checked_sub_days(Days::new(1)).unwrap_or(scope.today),
+        is_named: named.is_some(),
+        can_be_named,
     };
-    let mut consider = |at: usize, batch: &Batch| {
-        if hidden(batch) {
-            return;
+    let mut selection = Selection::default();
+    match &named {
+        // A thousand requests that name one batch each do not walk over all batches.
+        Some(ids) => {
+            for at in ids.iter().filter_map(|id| catalog.find_batch(id)) {
+                choice.consider(at, &mut selection);
+            }
+            let exists = |id: &str| catalog.find_batch(id).is_some_and(|at| !choice.hides(&catalog.batches()[at]));
+            selection.left_out.unknown = ids.iter().filter(|id| !exists(id)).map(|id| (*id).to_owned()).collect();
         }
-        if !config.ids.iter().all(|ids| ids.contains(&batch.id)) {
+        None => (0..catalog.batches().len()).for_each(|at| choice.consider(at, &mut selection)),
+    }
+    judge(selection, scope.max_batches)
+}
+
+/// What a request chooses by.
+struct Choice<'a> {
+    config: &'a JobConfig,
+    catalog: &'a Catalog,
+    scope: &'a Scope<'a>,
+    /// By content: whether the content filter selects it.
+    contents: Option<Vec<bool>>,
+    /// The channels that the key covers.
+    covered: Option<Vec<WildMatch>>,
+    yesterday: NaiveDate,
+    /// Whether batches are named by id.
+    is_named: bool,
+    can_be_named: &'a dyn Fn(&str) -> bool,
+}
+
+impl Choice<'_> {
+    /// Whether the batch does not exist for the key.
+    fn hides(&self, batch: &Batch) -> bool {
+        let Some(globs) = &self.covered else { return false };
+        let channel = batch.course.map(|course| self.catalog.contents().channel(course));
+        !channel.is_some_and(|channel| globs.iter().any(|glob| glob.matches(channel)))
+    }
+
+    /// Adds a batch to the selection, or to what is left out of it, if the request means it.
+    fn consider(&self, at: usize, selection: &mut Selection) {
+        let Self { config, catalog, scope, is_named, .. } = self;
+        let batch = &catalog.batches()[at];
+        if self.hides(batch) || !config.ids.iter().all(|ids| ids.contains(&batch.id)) {
             return;
         }
         let left_out = &mut selection.left_out;
         let Some(course) = batch.course else {
-            if named.is_some() {
+            if *is_named {
                 left_out.no_content.push(batch.id.clone());
             }
             return;
         };
-        if !course_matches(config, catalog, course) || contents.as_ref().is_some_and(|selected| !selected[course]) {
+        let is_selected = self.contents.as_ref().is_none_or(|selected| selected[course]);
+        if !course_matches(config, catalog, course) || !is_selected {
             return;
         }
+        let ends_matter = !is_named && !config.include_expired;
         if scope.own_channel.is_some_and(|channel| catalog.contents().channel(course) != channel) {
-            if named.is_some() {
+            if *is_named {
                 left_out.channel.push(batch.id.clone());
             }
-        } else if named.is_none() && !config.include_expired && batch.end_date.is_some_and(|end| end < yesterday) {
+        } else if ends_matter && batch.end_date.is_some_and(|end| end < self.yesterday) {
             left_out.expired.push(batch.id.clone());
-        } else if named.is_none() && !config.include_expired && batch.unreadable_end {
+        } else if ends_matter && batch.unreadable_end {
             left_out.unreadable_end.push(batch.id.clone());
-        } else if !can_be_named(&batch.id) {
+        } else if !(self.can_be_named)(&batch.id) {
             let mut shown: String = batch.id.chars().take(LONGEST_SHOWN).collect();
             if shown.len() < batch.id.len() {
                 shown.push('…');
@@ -154,21 +193,7 @@ pub fn resolve(
         } else {
             selection.batches.push(at);
         }
-    };
-    match &named {
-        // A thousand requests that name one batch each do not walk over all batches.
-        Some(ids) => {
-            for at in ids.iter().filter_map(|id| catalog.find_batch(id)) {
-                consider(at, &catalog.batches()[at]);
-            }
-        }
-        None => catalog.batches().iter().enumerate().for_each(|(at, batch)| consider(at, batch)),
     }
-    if let Some(ids) = &named {
-        let exists = |id: &str| catalog.find_batch(id).is_some_and(|at| !hidden(&catalog.batches()[at]));
-        selection.left_out.unknown = ids.iter().filter(|id| !exists(id)).map(|id| (*id).to_owned()).collect();
-    }
-    judge(selection, scope.max_batches)
 }
 
 /// The conditions on the course other than the content filter.

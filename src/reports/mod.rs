@@ -24,6 +24,7 @@ use std::fmt;
 use crate::tables::finished::{Finished, TableColumn};
 pub use crate::tables::loaded::attempts::Attempt;
 use crate::tables::loaded::{LoadedBatches, Needs};
+pub use assessment::AssessmentOptions;
 pub use counts::Counts;
 
 /// Every report there is, one line each.
@@ -188,24 +189,19 @@ impl ReportError {
     }
 }
 
-/// What changes a report's bytes, from `[[job]] options`.
+/// What changes a report's bytes, from `[[job]] options`: what holds for every report, and the options of single ones,
+/// which stand in the reports' own files.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Options {
     /// Empty some columns for learners of other channels.
     pub apply_privacy_policy: bool,
-    /// Which attempt at an assessment counts.
-    pub attempt: Attempt,
-    /// `contentType`s whose attempts count.
-    pub assessment_content_types: Vec<String>,
+    /// Those of the assessment report.
+    pub assessment: AssessmentOptions,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            apply_privacy_policy: true,
-            attempt: Attempt::Best,
-            assessment_content_types: vec!["SelfAssess".to_owned()],
-        }
+        Self { apply_privacy_policy: true, assessment: AssessmentOptions::default() }
     }
 }
 

@@ -75,7 +75,10 @@ fn jobs_by_their_ids() {
         ],
     );
     assert_eq!((config.jobs[0].schedule.as_str(), config.jobs[0].max_attempts), ("0 0 1 * * *", 9));
-    assert_eq!((config.jobs[1].schedule.as_str(), config.jobs[1].options.attempt), ("*/30 * * * * *", Attempt::Latest));
+    assert_eq!(
+        (config.jobs[1].schedule.as_str(), config.jobs[1].options.assessment.attempt),
+        ("*/30 * * * * *", Attempt::Latest)
+    );
 }
 
 #[test]

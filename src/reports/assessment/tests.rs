@@ -78,7 +78,10 @@ fn attempts_of_other_courses_batches_and_types_do_not_count() {
     assert_eq!(column(&found, "User ID"), ["b"]);
     assert!(found[0].ends_with("School Name,Exam,Total Score"));
     assert_eq!((counts.by_reason()["no_attempt"], counts.rows), (1, 1));
-    let options = Options { assessment_content_types: vec!["Resource".to_owned()], ..Options::default() };
+    let options = Options {
+        assessment: AssessmentOptions { content_types: vec!["Resource".to_owned()], ..AssessmentOptions::default() },
+        ..Options::default()
+    };
     let (found, counts) = lines(&tables, &options);
     assert_eq!(column(&found, "User ID"), ["a"]);
     assert_eq!(column(&found, "Reading"), ["70%"]);
@@ -115,7 +118,8 @@ fn columns_also_come_from_people_who_are_not_listed() {
 /// Which of learner a's attempts counts: its grand total tells.
 fn counted(choice: Choice, attempts: &[&str]) -> String {
     let tables = platform().add(Table::AssessmentAggregator, ATTEMPT, attempts);
-    let options = Options { attempt: choice, ..Options::default() };
+    let assessment = AssessmentOptions { attempt: choice, ..AssessmentOptions::default() };
+    let options = Options { assessment, ..Options::default() };
     column(&lines(&tables, &options).0, "Quiz")[0].to_owned()
 }
 

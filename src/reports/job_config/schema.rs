@@ -14,35 +14,12 @@ const REPORT_PATH: &str =
 /// The schema (JSON Schema 2020-12).
 #[must_use]
 pub fn json_schema() -> Value {
-    let text = || json!({ "type": "string", "minLength": 1 });
-    let texts = |of: &str| json!({ "type": "array", "items": text(), "minItems": 1, "description": of });
-    let names = |of: &str| {
-        let mut names = texts(of);
-        // Of different ones; who repeats some may give more.
-        names["maxItems"] = json!(MOST_VALUES);
-        names
-    };
     json!({
         "type": "object",
         "description": "Which batches. All given conditions hold; at least one is needed.",
         "additionalProperties": false,
         "properties": {
-            "batchFilters": {
-                "description": "A list of frameworks of the batch's course, or an object.",
-                "oneOf": [
-                    names("The course has one of these frameworks; letter case aside."),
-                    {
-                        "type": "object",
-                        "additionalProperties": false,
-                        "minProperties": 1,
-                        "properties": {
-                            "ids": texts("Batch ids."),
-                            "channels": names("The course belongs to one of these channels."),
-                            "frameworks": names("The course has one of these frameworks; letter case aside."),
-                        },
-                    },
-                ],
-            },
+            "batchFilters": batch_filters(),
             "batchId": { "type": "string", "minLength": 1, "description": "One batch id." },
             "batchFilter": texts("Batch ids."),
             "contentFilters": content_filters("A composite-search request over contents: the batch's course must be in \
@@ -74,6 +51,37 @@ pub fn json_schema() -> Value {
             { "batchFilters": ["TPD", "NCFCOPY"] },
             { "batchFilters": { "ids": ["019243943994839"], "channels": ["TPD"] } },
             { "contentFilters": { "request": { "filters": { "identifier": ["do_11305960936384921612216"] } } } },
+        ],
+    })
+}
+
+/// A list of texts.
+fn texts(of: &str) -> Value {
+    json!({ "type": "array", "items": { "type": "string", "minLength": 1 }, "minItems": 1, "description": of })
+}
+
+/// A list of texts, each at most once: a list that repeats some may have more of them.
+fn names(of: &str) -> Value {
+    let mut names = texts(of);
+    names["maxItems"] = json!(MOST_VALUES);
+    names
+}
+
+fn batch_filters() -> Value {
+    json!({
+        "description": "A list of frameworks of the batch's course, or an object.",
+        "oneOf": [
+            names("The course has one of these frameworks; letter case aside."),
+            {
+                "type": "object",
+                "additionalProperties": false,
+                "minProperties": 1,
+                "properties": {
+                    "ids": texts("Batch ids."),
+                    "channels": names("The course belongs to one of these channels."),
+                    "frameworks": names("The course has one of these frameworks; letter case aside."),
+                },
+            },
         ],
     })
 }
