@@ -4,11 +4,11 @@
 //! to the kernel after it, and the next one is cleared anew, page of memory by page: a quarter of a small request's time
 //! (`docs/performance.md`). Other allocators do without, at the price of more memory or of a C build of their own.
 
-/// Pieces up to so many bytes come from the heap.
+/// Largest piece in bytes that comes from the heap.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const FROM_THE_HEAP: libc::c_int = 32 << 20;
 
-/// So much is kept that is free at the end of the heap.
+/// Bytes that are free at the end of the heap and stay with the process.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const KEPT: libc::c_int = 64 << 20;
 

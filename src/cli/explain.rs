@@ -10,7 +10,7 @@ use super::filters::{FilterArguments, find_job};
 use super::print::outln;
 use super::progress::Progress;
 use super::text::table;
-use super::{CommandError as Ended, load_config, open_to_read};
+use super::{CommandError, load_config, open_to_read};
 use crate::config::Config;
 use crate::config::checked::Job;
 use crate::intake::{self, KeyLength, Order, Terms};
@@ -70,7 +70,7 @@ struct Asked {
     key_channels: Option<Vec<String>>,
 }
 
-pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
+pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandError> {
     let config = load_config(config)?;
     let asked = asked(arguments, &config)?;
     let progress = Progress::spinner();
@@ -84,21 +84,22 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), Ended> {
     Ok(())
 }
 
-fn asked(arguments: &Arguments, config: &Config) -> Result<Asked, Ended> {
+fn asked(arguments: &Arguments, config: &Config) -> Result<Asked, CommandError> {
     let (name, request_data, channel, key_channels) = match (arguments.request.as_deref(), &arguments.job) {
         (Some([tag, request_id]), _) => {
             let key = RequestKey { tag: tag.clone(), request_id: request_id.clone() };
-            let row =
-                open_to_read(config)?.find(&key)?.ok_or_else(|| Ended::Failed(format!("there is no request {key}")))?;
+            let row = open_to_read(config)?
+                .find(&key)?
+                .ok_or_else(|| CommandError::Failed(format!("there is no request {key}")))?;
             let key_channels = row.allowed_channels.as_deref().map(intake::key_channels);
             if let Some(bytes) = row.unread_data {
                 let most = config.worker.max_request_data;
-                return Err(Ended::Usage(intake::Refusal::TooLarge { bytes, most }.to_string()));
+                return Err(CommandError::Usage(intake::Refusal::TooLarge { bytes, most }.to_string()));
             }
             (row.job_id, row.request_data, row.requested_channel, key_channels)
         }
         (_, Some(job)) => (job.clone(), Some(arguments.filters.request_data()?), None, None),
-        _ => return Err(Ended::Usage("name a job, or a request with --request".to_owned())),
+        _ => return Err(CommandError::Usage("name a job, or a request with --request".to_owned())),
     };
     let job = Arc::clone(find_job(config, &name)?);
     // No file is made, so it does not matter which key a job wants for it.
@@ -109,13 +110,13 @@ fn asked(arguments: &Arguments, config: &Config) -> Result<Asked, Ended> {
         encryption_key: Some(&any),
         key_length: KeyLength::Any,
     };
-    let order = intake::accept(&job, terms).map_err(|refusal| Ended::Usage(refusal.to_string()))?;
+    let order = intake::accept(&job, terms).map_err(|refusal| CommandError::Usage(refusal.to_string()))?;
     Ok(Asked { job, order, channel: channel.unwrap_or_default(), key_channels })
 }
 
-fn explain(config: &Config, asked: &Asked, progress: &Progress) -> Result<Explanation, Ended> {
+fn explain(config: &Config, asked: &Asked, progress: &Progress) -> Result<Explanation, CommandError> {
     let Asked { job, order, channel, key_channels } = asked;
-    let (source, timezone) = (open::source(config).map_err(Ended::Usage)?, config.timezone);
+    let (source, timezone) = (open::source(config).map_err(CommandError::Usage)?, config.timezone);
     let mut stats = LoadStats::default();
     let metadata: BTreeSet<String> = order.config.metadata_fields().into_iter().map(str::to_owned).collect();
     let needs = job.report.needs(&job.options);
@@ -131,7 +132,7 @@ fn explain(config: &Config, asked: &Asked, progress: &Progress) -> Result<Explan
         key_channels: key_channels.as_deref(),
     };
     let selection = resolve(&order.config, &catalog, &scope, &|batch| order.can_name(batch))
-        .map_err(|error| Ended::Failed(error.to_string()))?;
+        .map_err(|error| CommandError::Failed(error.to_string()))?;
     plan.extend(needs.plan(&catalog, &selection.batches, &KeyRange::default()).scans);
     let explanation = Explanation { job: job.id.clone(), batches: Vec::new(), plan, selection, stats };
     progress.say("reading the data of these batches");
@@ -146,7 +147,7 @@ fn count(
     job: &Job,
     config: &Config,
     mut explanation: Explanation,
-) -> Result<Explanation, Ended> {
+) -> Result<Explanation, CommandError> {
     let (needs, timezone) = (job.report.needs(&job.options), config.timezone);
     let total = config.worker.memory.max(LEAST);
     let mut counted =
@@ -200,8 +201,8 @@ impl Counted<'_> {
         &mut self,
         batch: usize,
         quality: &Quality,
-        counts: impl FnOnce() -> Result<Counts, Ended>,
-    ) -> Result<(), Ended> {
+        counts: impl FnOnce() -> Result<Counts, CommandError>,
+    ) -> Result<(), CommandError> {
         self.found.add_batch(quality);
         if let Some(error) = verdict::broken(quality) {
             self.broken.insert(batch, error);
@@ -214,13 +215,13 @@ impl Counted<'_> {
     }
 
     /// Adds a batch that is loaded range by range; returns what was read.
-    fn add_by_range(&mut self, large: LargeBatch<'_>) -> Result<LoadStats, Ended> {
+    fn add_by_range(&mut self, large: LargeBatch<'_>) -> Result<LoadStats, CommandError> {
         let (batch, job, metrics) = (large.batch, self.job, GroupMetrics::default());
         let (mut sum, mut quality) = (Counts::default(), Quality::default());
         LearnerRanges::find(large, &metrics)?.each(&mut |loaded| {
             sum.add(&counts(job, batch, loaded)?);
             quality.add_range(&loaded.quality(batch));
-            Ok::<(), Ended>(())
+            Ok::<(), CommandError>(())
         })?;
         quality.end_ranges();
         self.add(batch, &quality, || Ok(sum))?;
@@ -229,12 +230,12 @@ impl Counted<'_> {
 }
 
 /// What becomes of the enrolments of a batch in its report, which is made and dropped.
-fn counts(job: &Job, batch: usize, loaded: &LoadedBatches) -> Result<Counts, Ended> {
+fn counts(job: &Job, batch: usize, loaded: &LoadedBatches) -> Result<Counts, CommandError> {
     reports::generate(job.report, batch, loaded, &job.options, |_| Ok::<(), ReportError>(()))
-        .map_err(|error| Ended::Failed(error.to_string()))
+        .map_err(|error| CommandError::Failed(error.to_string()))
 }
 
-impl From<SourceError> for Ended {
+impl From<SourceError> for CommandError {
     fn from(error: SourceError) -> Self {
         if error.may_pass { Self::Unreachable(error.detail) } else { Self::Failed(error.detail) }
     }

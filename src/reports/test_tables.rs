@@ -160,7 +160,7 @@ impl Tables {
     }
 }
 
-/// The CSV of one batch's report, made in pieces of so many rows, and its counts.
+/// The CSV of one batch's report, made in pieces of `rows` rows, and its counts.
 pub(crate) fn made(
     report: &dyn Report,
     batch: usize,

@@ -55,7 +55,7 @@ impl Room {
         self.share(total / LEAST, total, |left| left).await
     }
 
-    /// So many of `total` bytes. More than all of them is all of them.
+    /// `bytes` of the `total`; all of them where `bytes` is more.
     pub async fn share_of(self: &Arc<Self>, bytes: u64, total: u64) -> Share {
         self.share(bytes, total, |_| bytes.min(total)).await
     }

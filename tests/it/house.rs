@@ -34,7 +34,6 @@ const MAY_KNOW: [(&str, &[&str]); 16] = [
     ("columnar", &[]),
     ("objects", &[]),
     ("document", &["objects"]),
-    // `reports` until what a report needs is described in `tables`.
     ("tables", &["columnar"]),
     ("reports", &["columnar", "tables"]),
     ("requests", &[]),

@@ -259,9 +259,9 @@ fn a_batch_that_is_more_than_memory_is_worked_on_in_stretches() {
         (site.rows().into_iter().map(files).collect::<BTreeMap<_, _>>(), log)
     };
     let (expected, log) = made("2GiB");
-    assert!(!log.contains("in stretches"), "{log}");
+    assert!(!log.contains("in learner ranges"), "{log}");
     let (stretched, log) = made("96KiB");
-    assert!(log.matches("worked on in stretches").count() > 4, "{log}");
+    assert!(log.matches("worked on in learner ranges").count() > 4, "{log}");
     for (id, (files, stats, loads)) in stretched {
         assert!(files.len() > 2 && loads > 15, "{id}: {loads} loads");
         assert!(files == expected[&id].0, "{id}: other bytes");

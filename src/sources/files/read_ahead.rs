@@ -197,8 +197,8 @@ impl Lanes {
         Self { blocks, lanes, begun: false }
     }
 
-    /// When the first byte is asked for, the first blocks of all lanes, as many as memory is meant for: whoever reads one
-    /// soon reads the others, and they would come one after the other.
+    /// When the first byte is asked for: the first blocks of all lanes, up to the memory for them. A reader of one lane soon
+    /// reads the others, and would wait for one after the other.
     fn beginnings(&mut self) -> Vec<usize> {
         let mut numbers = Vec::new();
         if !std::mem::replace(&mut self.begun, true) {
@@ -239,7 +239,7 @@ impl Lanes {
             under_way += blocks[*number].range.end - blocks[*number].range.start;
             wanted.push(*number);
         }
-        // Behind what was let go of, too: a reader that goes back gets the bytes once more.
+        // Among blocks that were dropped, too: a reader that goes back gets the bytes once more.
         let number = lane.blocks.iter().copied().find(|number| blocks[*number].range.contains(&start))?;
         Some((number, wanted))
     }

@@ -225,12 +225,12 @@ impl ContentsBuilder {
                 self.texts.push(column.map_or("", |column| column.get(row)));
             }
             self.leaf_nodes.push(leaf_nodes.get(row));
-            self.settle_row(self.leaf_nodes.len() - 1);
+            self.finish_row(self.leaf_nodes.len() - 1);
         }
     }
 
     /// Of rows with one identifier the greatest is used.
-    fn settle_row(&mut self, row: usize) {
+    fn finish_row(&mut self, row: usize) {
         let number = self.identifiers.intern(self.texts.get(row, 0)) as usize;
         #[allow(clippy::expect_used, reason = "four thousand million contents do not fit in memory")]
         let here = u32::try_from(row).expect("fewer than 2^32 rows of content");

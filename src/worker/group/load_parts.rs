@@ -177,7 +177,7 @@ impl PartLoader {
         let (own, units, timezone) = (self.clone(), Arc::clone(units), self.app.config.get().timezone);
         let make = move || {
             let Self { app, group, catalog, tracker, make } = &own;
-            log::info!("worked on in stretches batch={} bytes={weight}", catalog.batches()[batch].id);
+            log::info!("worked on in learner ranges batch={} bytes={weight}", catalog.batches()[batch].id);
             let units: Vec<&Unit> = units.iter().filter(|unit| unit.batch == batch).collect();
             let large = LargeBatch {
                 source: app.source.as_ref(),

@@ -55,7 +55,7 @@ pub(in crate::worker) struct Delivered {
 
 /// What there is to sync.
 pub(in crate::worker) enum ToSync {
-    /// So many bytes of unfinished requests that the disk should begin to write them.
+    /// Bytes of unfinished requests from which on the disk begins to write them.
     Ahead,
     /// A request whose files are all stored.
     Request(StoredRequest),

@@ -74,7 +74,7 @@ fn a_daemon_that_ends_between_two_stretches_leaves_nothing_half() {
             let second = Daemon::start(&site, "");
             wait_until_done(database);
             assert_eq!(site.rows()["r"].status, "COMPLETED", "{}", second.log());
-            assert!(second.log().contains("worked on in stretches"), "{}", second.log());
+            assert!(second.log().contains("worked on in learner ranges"), "{}", second.log());
             assert!(files(&site)["r"] == large.expected, "other bytes");
             assert_eq!(site.stored().len(), before.len() + 1);
         }
