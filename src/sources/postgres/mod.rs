@@ -75,7 +75,8 @@ impl PostgresSource {
         Ok(Self { server: Server::new(url, None)?, relations, settings })
     }
 
-    /// Gives up when no answer, or no next row of one, has come for this long; five minutes if nothing else is said. The read then fails, and may pass.
+    /// How long a read waits for an answer, or for the next row of one; five minutes unless this is called. Then it fails, and
+    /// may pass.
     #[must_use]
     pub fn with_silence(mut self, silence: Duration) -> Self {
         self.server.silence = silence;

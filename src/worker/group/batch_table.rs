@@ -11,7 +11,6 @@ use crate::tables::quality::Quality;
 use crate::tables::schema::Table;
 use crate::worker::key_ranges::LearnerRanges;
 use crate::worker::request_error::RequestError;
-
 use crate::worker::verdict;
 
 /// The column of scores that the assessment report shows.

@@ -95,7 +95,7 @@ impl PartLoader {
             match self.load(&part, &share, limits).await? {
                 Ok(Loaded::Batches(loaded)) => self.make(&units, part, loaded).await?,
                 Ok(Loaded::TooMuch(weights)) => {
-                    // What is too much is dropped before this load waits for a share again.
+                    // `load` has dropped what it took. Returns its memory before the loop waits for memory again.
                     drop(share);
                     let divided = self.divide(&mut units, &weights, limits, total);
                     for (batches, bytes) in divided.into_iter().rev() {
