@@ -136,6 +136,12 @@ pub trait Source: Send + Sync {
     /// The table is missing, broken or lacks a column; or the source cannot be reached, which may pass.
     fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, SourceError>;
 
+    /// One view of the tables for all scans of one load, which sees no change that is made meanwhile. `None`: each scan sees
+    /// the table as it is then.
+    fn snapshot(&self) -> Option<Box<dyn Source + '_>> {
+        None
+    }
+
     /// Which tables are there, for `check`.
     ///
     /// # Errors

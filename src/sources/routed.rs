@@ -59,14 +59,21 @@ impl Routed {
     }
 }
 
-impl Source for Routed {
-    fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, SourceError> {
-        let Some(member) = self.members.iter().find(|member| member.tables.contains(&scan.table)) else {
+impl Routed {
+    /// Reads a scan from the source that has its table: the member at an index, as `source_of` gives it.
+    fn read_from<'s>(
+        &'s self,
+        scan: &Scan,
+        sink: &Sink<'_>,
+        source_of: impl Fn(usize) -> &'s dyn Source,
+    ) -> Result<ScanStats, SourceError> {
+        let Some(at) = self.members.iter().position(|member| member.tables.contains(&scan.table)) else {
             let message = format!("table {}: no source has it", scan.table);
             return Err(SourceError { table: scan.table, detail: message.clone(), message, may_pass: false });
         };
+        let member = &self.members[at];
         let sent = member.with_keys(scan);
-        member.source.read(sent.as_ref().unwrap_or(scan), sink).map_err(|error| {
+        source_of(at).read(sent.as_ref().unwrap_or(scan), sink).map_err(|error| {
             let prefix = self.prefix(member);
             SourceError {
                 message: format!("{prefix}{}", error.message),
@@ -75,6 +82,17 @@ impl Source for Routed {
             }
         })
     }
+}
+
+impl Source for Routed {
+    fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, SourceError> {
+        self.read_from(scan, sink, |at| self.members[at].source.as_ref())
+    }
+
+    fn snapshot(&self) -> Option<Box<dyn Source + '_>> {
+        let snapshots: Vec<_> = self.members.iter().map(|member| member.source.snapshot()).collect();
+        snapshots.iter().any(Option::is_some).then(|| Box::new(RoutedSnapshot { routed: self, snapshots }) as _)
+    }
 
     fn tables(&self) -> Result<Vec<Table>, String> {
         let mut found = Vec::new();
@@ -82,5 +100,25 @@ impl Source for Routed {
             found.extend(member.found().map_err(|error| format!("{}{error}", self.prefix(member)))?);
         }
         Ok(found)
+    }
+}
+
+/// The snapshots of the sources that have them, and the other sources as they are.
+struct RoutedSnapshot<'a> {
+    routed: &'a Routed,
+    /// One for each member.
+    snapshots: Vec<Option<Box<dyn Source + 'a>>>,
+}
+
+impl Source for RoutedSnapshot<'_> {
+    fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, SourceError> {
+        self.routed.read_from(scan, sink, |at| match &self.snapshots[at] {
+            Some(snapshot) => snapshot.as_ref(),
+            None => self.routed.members[at].source.as_ref(),
+        })
+    }
+
+    fn tables(&self) -> Result<Vec<Table>, String> {
+        self.routed.tables()
     }
 }

@@ -121,6 +121,8 @@ pub fn batches(
 ) -> Result<Loaded, SourceError> {
     let LoadRequest { batches, needs, timezone, learners } = request;
     let LoadLimits { bytes, weighed, mut agrees } = limits;
+    let snapshot = source.snapshot();
+    let source = snapshot.as_deref().unwrap_or(source);
     let mut loading = Loading::new(Arc::clone(catalog), batches, needs, *timezone).within(bytes);
     if let Learners::Range { range, columns } = learners {
         loading = loading.of(range);

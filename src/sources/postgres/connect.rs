@@ -22,9 +22,25 @@ const SILENCE: Duration = Duration::from_mins(5);
 /// Begins a transaction, and holds for the whole of it. Databases and roles can be set to other values than the reading relies on: times in UTC
 /// and ISO, binary as hex, floats that read back as they were, and backslashes that mean nothing in literals. A database
 /// without encoding would refuse to send what is not UTF-8; then bytes come as they are, and are judged as in files.
-pub(super) const BEGIN: &str = "BEGIN; SET LOCAL TIME ZONE 'UTC'; SET LOCAL datestyle = 'ISO, YMD'; \
-    SET LOCAL bytea_output = 'hex'; SET LOCAL extra_float_digits = 1; SET LOCAL standard_conforming_strings = on; \
-    SELECT set_config('client_encoding', 'SQL_ASCII', true) WHERE current_setting('server_encoding') = 'SQL_ASCII'";
+macro_rules! begin {
+    ($begin:literal) => {
+        concat!(
+            $begin,
+            "; SET LOCAL TIME ZONE 'UTC'; SET LOCAL datestyle = 'ISO, YMD'; \
+            SET LOCAL bytea_output = 'hex'; SET LOCAL extra_float_digits = 1; \
+            SET LOCAL standard_conforming_strings = on; \
+            SELECT set_config('client_encoding', 'SQL_ASCII', true) \
+            WHERE current_setting('server_encoding') = 'SQL_ASCII'"
+        )
+    };
+}
+
+/// Begins the transaction of one scan.
+pub(super) const BEGIN: &str = begin!("BEGIN");
+/// Begins the transaction of all scans of a load. Between two of them the rows of the first are put in order, which may take
+/// longer than a session may idle.
+pub(super) const BEGIN_SNAPSHOT: &str =
+    begin!("BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL idle_in_transaction_session_timeout = 0");
 
 /// Where the server is, and how its certificate is looked at.
 #[derive(Clone)]

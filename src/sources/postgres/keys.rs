@@ -69,7 +69,10 @@ fn possible(keys: &dyn WantedKeys) -> impl Iterator<Item = &str> {
 /// `false` if the server does not let us.
 fn make_table(connection: &mut Connection, table: &str) -> Result<bool, Failure> {
     connection.execute("SAVEPOINT before_keys")?;
-    let made = connection.execute(&format!("CREATE TEMPORARY TABLE {table} (key text) ON COMMIT DROP"));
+    // A scan before this one may have left its keys.
+    let made = connection.execute(&format!(
+        "DROP TABLE IF EXISTS pg_temp.{table}; CREATE TEMPORARY TABLE {table} (key text) ON COMMIT DROP"
+    ));
     let Err(failure) = made else { return Ok(true) };
     let refused = [SqlState::READ_ONLY_SQL_TRANSACTION, SqlState::INSUFFICIENT_PRIVILEGE];
     if failure.code.as_ref().is_some_and(|code| refused.contains(code)) {

@@ -1,6 +1,6 @@
 //! The platform's tables in a schema of a PostgreSQL database, read by COPY in text format.
 //!
-//! One connection and one transaction for each scan. The session says UTC and ISO, so that every type has one
+//! One connection and one transaction for all scans of a load ([`Source::snapshot`]), or for a single one. The session says UTC and ISO, so that every type has one
 //! spelling; what the texts mean is [`rows`](super::rows)' business, as for every source. While a chunk of rows is
 //! taken apart on the pool, the next one is fetched.
 //!
@@ -16,6 +16,7 @@ mod failure;
 mod keys;
 mod query;
 mod semi;
+mod snapshot;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,7 +25,6 @@ use std::time::Duration;
 use rayon::prelude::*;
 
 use crate::document::Secret;
-use crate::tables::chunk::Chunk;
 use crate::tables::plan::{Scan, ScanReach};
 use crate::tables::schema::{Kind, Table};
 
@@ -37,7 +37,7 @@ use connection::Connection;
 use copy::Fields;
 use failure::Failure;
 use keys::Placed;
-use semi::SeenKeys;
+use snapshot::Snapshot;
 
 pub use config::{Config, KIND, Relations};
 
@@ -88,6 +88,16 @@ impl PostgresSource {
         self.relations.of(table).quoted()
     }
 
+    /// What is said of a table that could not be read.
+    fn error(&self, table: Table, failure: &Failure) -> SourceError {
+        SourceError {
+            table,
+            message: format!("table {table}: {}", failure.message),
+            detail: format!("table {table} ({}): {}", self.label(table), failure.detail),
+            may_pass: failure.may_pass,
+        }
+    }
+
     /// Runs `work` on a connection of its own, in a transaction: a pooler such as PgBouncer may give every other statement to
     /// another session, where what the one before prepared is not known.
     fn on_connection<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, Failure>) -> Result<T, Failure> {
@@ -97,38 +107,31 @@ impl PostgresSource {
         outcome
     }
 
-    /// The rows of a scan. Where its keys follow from another table, that is joined; else the keys are sent.
-    fn read_rows(&self, connection: &mut Connection, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, Failure> {
-        if let ScanReach::Semi { column, keys: Some(wanted), of } = &scan.reach
-            && let Some(place) = scan.columns.iter().position(|found| found.name.eq_ignore_ascii_case(column))
-            && let Some(placed) = semi::place(connection, &self.relations, of)?
-        {
-            let seen = SeenKeys::new(place);
-            let take = |chunk: &Chunk| {
-                seen.take(chunk);
-                sink(chunk);
-            };
-            let mut stats = self.copy(connection, scan, placed, true, &take)?;
-            let missing = seen.missing(wanted.as_ref(), &stats);
-            if !missing.is_empty() {
-                let reach = ScanReach::Keys { column: column.clone(), keys: Arc::clone(&missing) };
-                let scan = Scan { reach, ..scan.clone() };
-                let placed = keys::place(connection, Some(missing.as_ref()), keys::SCAN_KEYS)?;
-                stats.add(&self.copy(connection, &scan, placed, false, sink)?);
-            }
-            return Ok(stats);
-        }
-        let placed = keys::place(connection, scan.only().map(|(_, keys)| keys.as_ref()), keys::SCAN_KEYS)?;
-        self.copy(connection, scan, placed, true, sink)
+    /// The rows of a scan. Where its keys follow from another table, that is joined if `joins` says so; else the keys are sent.
+    fn read_rows(
+        &self,
+        connection: &mut Connection,
+        scan: &Scan,
+        joins: Joins,
+        sink: &Sink<'_>,
+    ) -> Result<ScanStats, Failure> {
+        let joined = match (&scan.reach, joins) {
+            (ScanReach::Semi { of, .. }, Joins::Allowed) => semi::place(connection, &self.relations, of)?,
+            _ => None,
+        };
+        let placed = match joined {
+            Some(joined) => joined,
+            None => keys::place(connection, scan.only().map(|(_, keys)| keys.as_ref()), keys::SCAN_KEYS)?,
+        };
+        self.copy(connection, scan, placed, sink)
     }
 
-    /// The rows that have one of the keys; `keyless`: and those that have none.
+    /// The rows that have one of the keys, and those that have none.
     fn copy(
         &self,
         connection: &mut Connection,
         scan: &Scan,
         placed: Placed,
-        keyless: bool,
         sink: &Sink<'_>,
     ) -> Result<ScanStats, Failure> {
         let relation = self.relations.of(scan.table);
@@ -139,7 +142,7 @@ impl PostgresSource {
         let chosen = query::choose(scan, reading.spellings(), &found)
             .map_err(|what| Failure::lasting(format!("{label} {what}")))?;
         let only = reading.only().map(|only| reading.spellings().of_column(only));
-        let copy = format!("COPY ({}) TO STDOUT", query::select(&chosen, only, &relation, placed.keys(), keyless));
+        let copy = format!("COPY ({}) TO STDOUT", query::select(&chosen, only, &relation, placed.keys()));
         // It may be long, and is not needed while rows come.
         drop(placed);
         let decoder = Decoder { reading: &reading, label: &label, columns: columns(&reading, &chosen) };
@@ -149,14 +152,22 @@ impl PostgresSource {
     }
 }
 
+/// Whether a scan may join the table that its keys follow from. Only in the snapshot in which that table was read: else rows
+/// may be gone by now whose keys were kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Joins {
+    Allowed,
+    Refused,
+}
+
 impl Source for PostgresSource {
     fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, SourceError> {
-        self.on_connection(|connection| self.read_rows(connection, scan, sink)).map_err(|failure| SourceError {
-            table: scan.table,
-            message: format!("table {}: {}", scan.table, failure.message),
-            detail: format!("table {} ({}): {}", scan.table, self.label(scan.table), failure.detail),
-            may_pass: failure.may_pass,
-        })
+        self.on_connection(|connection| self.read_rows(connection, scan, Joins::Refused, sink))
+            .map_err(|failure| self.error(scan.table, &failure))
+    }
+
+    fn snapshot(&self) -> Option<Box<dyn Source + '_>> {
+        Some(Box::new(Snapshot::new(self)))
     }
 
     fn tables(&self) -> Result<Vec<Table>, String> {

@@ -41,7 +41,7 @@ pub(super) fn choose<'a>(
 /// The query of which COPY gives the rows, one text per spelling that the table has; `only`: the spellings of the column
 /// that the scan is limited by.
 ///
-/// Rows without a key come as well (`keyless`), whatever keys are asked for: they are unusable, and whose they are is
+/// Rows without a key come as well, whatever keys are asked for: they are unusable, and whose they are is
 /// unknown. They are a query of their own beside a join, which an OR would keep from being one. So is each spelling of the
 /// key: it counts where those before it have nothing.
 pub(super) fn select(
@@ -49,7 +49,6 @@ pub(super) fn select(
     only: Option<Range<usize>>,
     relation: &Relation,
     keys: Keys<'_>,
-    keyless: bool,
 ) -> String {
     let rows = format!(
         "SELECT {} FROM {} AS t",
@@ -68,7 +67,7 @@ pub(super) fn select(
         let before = if at == 0 { String::new() } else { format!("{} AND ", all_nothing(&names[..at])) };
         format!("{before}{}", is_among(name, keys))
     });
-    let wanted = wanted.chain(keyless.then(|| all_nothing(&names)));
+    let wanted = wanted.chain([all_nothing(&names)]);
     match keys {
         Keys::All => rows,
         Keys::Listed(_) => format!("{rows} WHERE {}", wanted.collect::<Vec<_>>().join(" OR ")),
@@ -158,7 +157,7 @@ mod tests {
         let chosen = choose(scan, &spellings, columns).unwrap();
         let only = scan.only().map(|_| spellings.of_column(0));
         let relation = Relation { schema: schema.to_owned(), name: scan.table.name().to_owned() };
-        select(&chosen, only, &relation, keys, true)
+        select(&chosen, only, &relation, keys)
     }
 
     #[test]
