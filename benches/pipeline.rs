@@ -22,7 +22,7 @@ use exhaust::sample_data::{self, Format as SampleFormat, SampleOptions};
 use exhaust::sources::files::CsvDialect;
 use exhaust::sources::files::FilesSource;
 use exhaust::sources::{Settings, Source};
-use exhaust::tables::catalog::Catalog;
+use exhaust::tables::catalog::{BatchIdx, Catalog};
 use exhaust::tables::key_range::KeyRange;
 use exhaust::tables::loaded::LoadedBatches;
 use exhaust::tables::plan::Scan;
@@ -43,7 +43,7 @@ struct Platform {
     source: FilesSource,
     catalog: Arc<Catalog>,
     /// Half of the batches.
-    batches: Vec<usize>,
+    batches: Vec<BatchIdx>,
     options: Options,
     _directory: tempfile::TempDir,
 }
@@ -57,7 +57,8 @@ static PLATFORM: LazyLock<Platform> = LazyLock::new(|| {
     let needs = find("course").unwrap().needs(&Options::default());
     let catalog =
         load::catalog(&source, &[].into(), &needs, (TZ, MAX_BAD_ROWS, u64::MAX), &mut LoadStats::default()).unwrap();
-    let batches = (0..catalog.batches().len()).filter(|batch| catalog.batches()[*batch].course.is_some()).step_by(2);
+    let batches =
+        (0..catalog.batches().len()).map(BatchIdx).filter(|batch| catalog.batch(*batch).course.is_some()).step_by(2);
     Platform {
         batches: batches.collect(),
         catalog: Arc::new(catalog),
@@ -126,7 +127,7 @@ fn render_as(bencher: Bencher<'_, '_>, report: &str, format: &'static Format) {
     let loaded = PLATFORM.load(report);
     let encoding = FileEncoding { format, compress: Compress::None };
     let render = || -> u64 {
-        let one = |batch: &usize| {
+        let one = |batch: &BatchIdx| {
             let mut rows = 0;
             reports::generate(report, *batch, &loaded, &PLATFORM.options, |mut table| {
                 rows += write_table(&mut table, encoding, CsvOptions::default(), &mut std::io::sink()).unwrap();

@@ -19,7 +19,7 @@ use crate::reports::filters::{Scope, Selection, resolve};
 use crate::reports::{self, Counts, ReportError};
 use crate::requests::{Clock, RequestKey, SystemClock};
 use crate::sources::{Source, SourceError};
-use crate::tables::catalog::Catalog;
+use crate::tables::catalog::{BatchIdx, Catalog};
 use crate::tables::key_range::KeyRange;
 use crate::tables::loaded::LoadedBatches;
 use crate::tables::plan::{Scan, ScanReach};
@@ -179,7 +179,7 @@ fn count(
         return Err(error.into());
     }
     verdict::request(&found, config.sources.max_bad_rows)?;
-    let ids = broken.into_keys().map(|batch| catalog.batches()[batch].id.clone());
+    let ids = broken.into_keys().map(|batch| catalog.batch(batch).id.clone());
     explanation.selection.left_out.broken = ids.collect();
     explanation.batches = lines.into_values().collect();
     Ok(explanation)
@@ -190,16 +190,16 @@ fn count(
 struct Counted<'a> {
     job: &'a Job,
     catalog: &'a Catalog,
-    lines: BTreeMap<usize, BatchLine>,
+    lines: BTreeMap<BatchIdx, BatchLine>,
     found: Quality,
-    broken: BTreeMap<usize, SourceError>,
+    broken: BTreeMap<BatchIdx, SourceError>,
 }
 
 impl Counted<'_> {
     /// Adds a batch, of which this was found; `counts` makes its report.
     fn add(
         &mut self,
-        batch: usize,
+        batch: BatchIdx,
         quality: &Quality,
         counts: impl FnOnce() -> Result<Counts, CommandError>,
     ) -> Result<(), CommandError> {
@@ -208,7 +208,7 @@ impl Counted<'_> {
             self.broken.insert(batch, error);
             return Ok(());
         }
-        let about = &self.catalog.batches()[batch];
+        let about = self.catalog.batch(batch);
         let line = BatchLine { id: about.id.clone(), course: about.course_id.clone(), counts: counts()? };
         self.lines.insert(batch, line);
         Ok(())
@@ -230,7 +230,7 @@ impl Counted<'_> {
 }
 
 /// What becomes of the enrolments of a batch in its report, which is made and dropped.
-fn counts(job: &Job, batch: usize, loaded: &LoadedBatches) -> Result<Counts, CommandError> {
+fn counts(job: &Job, batch: BatchIdx, loaded: &LoadedBatches) -> Result<Counts, CommandError> {
     reports::generate(job.report, batch, loaded, &job.options, |_| Ok::<(), ReportError>(()))
         .map_err(|error| CommandError::Failed(error.to_string()))
 }

@@ -48,15 +48,19 @@ impl<B: Default + Send, R: Copy + Send> RadixPartitions<B, R> {
     ///
     /// # Panics
     /// If there is no such slot.
-    pub(crate) fn put<T: Copy>(&self, rows: &[(u32, T)], mut count: impl FnMut(&mut B, T) -> Option<R>) {
-        let order = by_partition(rows.iter().map(|(slot, _)| *slot));
+    pub(crate) fn put<S: Copy + Into<u32>, T: Copy>(
+        &self,
+        rows: &[(S, T)],
+        mut count: impl FnMut(&mut B, T) -> Option<R>,
+    ) {
+        let order = by_partition(rows.iter().map(|(slot, _)| (*slot).into()));
         for place in order.partitions() {
             let mut partition = self.partitions[place].lock().unwrap_or_else(PoisonError::into_inner);
             let Partition { buckets, rows: kept } = &mut *partition;
             for at in order.of(place) {
                 let (slot, row) = rows[*at as usize];
                 #[allow(clippy::cast_possible_truncation, reason = "there are few partitions")]
-                let bucket = slot / PARTITIONS as u32;
+                let bucket = slot.into() / PARTITIONS as u32;
                 let (counts, rows) = &mut buckets[bucket as usize];
                 if let Some(row) = count(counts, row) {
                     *rows += 1;

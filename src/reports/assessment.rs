@@ -13,7 +13,7 @@ use super::{Options, Report, ReportError};
 use crate::tables::finished::{TableColumn, Values};
 use crate::tables::loaded::attempts::{self, Attempt, Attempts, BatchAttempts, CountedAttempt};
 use crate::tables::loaded::learners::{self, LearnerColumn};
-use crate::tables::loaded::{Needs, enrolments};
+use crate::tables::loaded::{Needs, Rank, enrolments};
 use crate::tables::scores::{Unreadable, per_cent};
 
 /// What changes the bytes of this report.
@@ -85,7 +85,7 @@ impl Report for Assessment {
 }
 
 /// What counts of a learner, among what counts of all in a batch, which is sorted by user.
-fn of_user(attempts: &[CountedAttempt], user: u32) -> &[CountedAttempt] {
+fn of_user(attempts: &[CountedAttempt], user: Rank) -> &[CountedAttempt] {
     let first = attempts.partition_point(|attempt| attempt.user < user);
     let own = attempts[first..].iter().take_while(|attempt| attempt.user == user).count();
     &attempts[first..first + own]

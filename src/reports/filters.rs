@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 use wildmatch::WildMatch;
 
 use super::job_config::JobConfig;
-use crate::tables::catalog::{Batch, Catalog};
+use crate::tables::catalog::{Batch, BatchIdx, Catalog};
 
 /// What else decides over batches.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,7 @@ pub struct Scope<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Indices in [`Catalog::batches`], rising, and so ordered by batch id.
-    pub batches: Vec<usize>,
+    pub batches: Vec<BatchIdx>,
     /// What was left out.
     pub left_out: LeftOut,
 }
@@ -126,10 +126,10 @@ pub fn resolve(
             for at in ids.iter().filter_map(|id| catalog.find_batch(id)) {
                 choice.consider(at, &mut selection);
             }
-            let exists = |id: &str| catalog.find_batch(id).is_some_and(|at| !choice.hides(&catalog.batches()[at]));
+            let exists = |id: &str| catalog.find_batch(id).is_some_and(|at| !choice.hides(catalog.batch(at)));
             selection.left_out.unknown = ids.iter().filter(|id| !exists(id)).map(|id| (*id).to_owned()).collect();
         }
-        None => (0..catalog.batches().len()).for_each(|at| choice.consider(at, &mut selection)),
+        None => (0..catalog.batches().len()).for_each(|at| choice.consider(BatchIdx(at), &mut selection)),
     }
     judge(selection, scope.max_batches)
 }
@@ -158,9 +158,9 @@ impl Choice<'_> {
     }
 
     /// Adds a batch to the selection, or to what is left out of it, if the request means it.
-    fn consider(&self, at: usize, selection: &mut Selection) {
+    fn consider(&self, at: BatchIdx, selection: &mut Selection) {
         let Self { config, catalog, scope, is_named, .. } = self;
-        let batch = &catalog.batches()[at];
+        let batch = catalog.batch(at);
         if self.hides(batch) || !config.ids.iter().all(|ids| ids.contains(&batch.id)) {
             return;
         }

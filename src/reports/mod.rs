@@ -21,6 +21,7 @@ pub(crate) mod test_tables;
 
 use std::fmt;
 
+use crate::tables::catalog::BatchIdx;
 use crate::tables::finished::{Finished, TableColumn};
 pub use crate::tables::loaded::attempts::Attempt;
 use crate::tables::loaded::{LoadedBatches, Needs};
@@ -80,7 +81,7 @@ pub const PIECE_ROWS: usize = 1 << 16;
 /// The table cannot be made, or `take` fails. What was taken until then is not the table.
 pub fn generate<E: From<ReportError>>(
     report: &dyn Report,
-    batch: usize,
+    batch: BatchIdx,
     loaded: &LoadedBatches,
     options: &Options,
     take: impl FnMut(&Finished<'_>) -> Result<(), E>,
@@ -92,7 +93,7 @@ pub fn generate<E: From<ReportError>>(
 fn generate_by<E: From<ReportError>>(
     rows: usize,
     report: &dyn Report,
-    batch: usize,
+    batch: BatchIdx,
     loaded: &LoadedBatches,
     options: &Options,
     mut take: impl FnMut(&Finished<'_>) -> Result<(), E>,
@@ -235,8 +236,8 @@ mod tests {
         let catalog =
             tables.catalog(&job_config::JobConfig::parse(r#"{"batchId": "1"}"#).unwrap(), test_tables::AS_WRITTEN);
         let options = Options::default();
-        let loaded = tables.loaded(catalog, &[0], &completion::Completion, &options, test_tables::AS_WRITTEN);
-        let (csv, counts) = test_tables::made(&completion::Completion, 0, &loaded, &options, PIECE_ROWS);
+        let loaded = tables.loaded(catalog, &[BatchIdx(0)], &completion::Completion, &options, test_tables::AS_WRITTEN);
+        let (csv, counts) = test_tables::made(&completion::Completion, BatchIdx(0), &loaded, &options, PIECE_ROWS);
         assert_eq!(csv, "External ID,User ID,User Name,Completed\nX,u1,A,05/02/2020\n,u2,B,\n");
         assert_eq!((counts.rows, counts.enrolled), (2, 2));
     }

@@ -11,14 +11,14 @@ use hashbrown::HashSet;
 
 use super::counts::{DUPLICATE, INACTIVE, NO_USER, OTHER_COURSE};
 use super::{Counts, Options, ReportError};
-use crate::tables::catalog::Batch;
+use crate::tables::catalog::{Batch, BatchIdx};
 use crate::tables::finished::{Finished, Listed, TableColumn, Values};
 use crate::tables::loaded::enrolled::Enrolment;
 use crate::tables::loaded::learners::Learners;
-use crate::tables::loaded::{LoadedBatches, LoadedRows};
+use crate::tables::loaded::{LoadedBatches, LoadedRows, Slot};
 
 /// The pieces of a batch's roster, of `rows` rows each, in order; one at least.
-pub(super) fn pieces(batch: usize, loaded: &LoadedBatches, rows: usize) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn pieces(batch: BatchIdx, loaded: &LoadedBatches, rows: usize) -> impl Iterator<Item = Range<usize>> {
     let all = loaded.listed(batch);
     (0..all.div_ceil(rows).max(1)).map(move |piece| piece * rows..all.min((piece + 1) * rows))
 }
@@ -30,7 +30,7 @@ pub struct Roster<'a> {
     learners: &'a Learners,
     batch: &'a Batch,
     course: usize,
-    slot: usize,
+    slot: Slot,
     /// Whether it is the first piece, which has what is counted of the batch as a whole.
     is_first: bool,
     rows: Cow<'a, [Enrolment]>,
@@ -41,14 +41,12 @@ pub struct Roster<'a> {
 impl<'a> Roster<'a> {
     /// Everybody with an enrolment that passes, of this piece.
     pub(super) fn of(
-        batch: usize,
+        batch: BatchIdx,
         piece: Range<usize>,
         loaded: &'a LoadedBatches,
         options: &Options,
     ) -> Result<Self, ReportError> {
-        let not_loaded = || ReportError::NotLoaded {
-            batch: loaded.catalog().batches().get(batch).map_or_else(|| batch.to_string(), |batch| batch.id.clone()),
-        };
+        let not_loaded = || ReportError::NotLoaded { batch: loaded.catalog().batch(batch).id.clone() };
         let (batch, slot) = loaded.batch(batch).ok_or_else(not_loaded)?;
         let no_course = || ReportError::NoCourse { batch: batch.id.clone(), course: batch.course_id.clone() };
         let enrolled = loaded.enrolled(slot);
@@ -102,7 +100,7 @@ impl<'a> Roster<'a> {
     }
 
     /// Where the batch's rows are in what was loaded.
-    pub(super) const fn slot(&self) -> usize {
+    pub(super) const fn slot(&self) -> Slot {
         self.slot
     }
 

@@ -15,7 +15,7 @@ use super::filters::{ResolveError, Scope, Selection, resolve};
 use super::job_config::JobConfig;
 use super::{Counts, Options, PIECE_ROWS, Report, ReportError, find, generate_by};
 use crate::outputs::{Compress, CsvOptions, FileEncoding, Format, TablePieces, WriteError, write_table};
-use crate::tables::catalog::{Catalog, CatalogBuilder};
+use crate::tables::catalog::{BatchIdx, Catalog, CatalogBuilder};
 use crate::tables::chunk::Chunk;
 use crate::tables::dates::parse_instant;
 use crate::tables::decimal::Decimal;
@@ -94,7 +94,7 @@ impl Tables {
     pub(crate) fn loaded(
         &self,
         catalog: Catalog,
-        batches: &[usize],
+        batches: &[BatchIdx],
         report: &dyn Report,
         options: &Options,
         feed: Feed,
@@ -126,7 +126,7 @@ impl Tables {
             &Scope { today, max_batches: 10, own_channel, key_channels: None, timezone: TZ },
             &|id| !id.is_empty() && id.len() < 200,
         )?;
-        let ids = selection.batches.iter().map(|at| catalog.batches()[*at].id.clone()).collect();
+        let ids = selection.batches.iter().map(|at| catalog.batch(*at).id.clone()).collect();
         Ok((ids, selection))
     }
 
@@ -142,8 +142,8 @@ impl Tables {
         let config = JobConfig::parse(&format!(r#"{{"batchId": "{batch}"}}"#)).unwrap();
         let catalog = self.catalog(&config, feed);
         let at = catalog.find_batch(batch).unwrap();
-        let every: Vec<usize> =
-            (0..catalog.batches().len()).filter(|at| catalog.batches()[*at].course.is_some()).collect();
+        let every = (0..catalog.batches().len()).map(BatchIdx);
+        let every: Vec<BatchIdx> = every.filter(|batch| catalog.batch(*batch).course.is_some()).collect();
         let loaded = self.loaded(catalog, &every, report, options, feed);
         let (csv, counts) = made(report, at, &loaded, options, PIECE_ROWS);
         // However it is cut into pieces.
@@ -163,7 +163,7 @@ impl Tables {
 /// The CSV of one batch's report, made in pieces of `rows` rows, and its counts.
 pub(crate) fn made(
     report: &dyn Report,
-    batch: usize,
+    batch: BatchIdx,
     loaded: &LoadedBatches,
     options: &Options,
     rows: usize,

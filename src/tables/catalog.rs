@@ -40,6 +40,10 @@ pub struct Batch {
     pub course: Option<usize>,
 }
 
+/// A batch, by its place in [`Catalog::batches`]: in the order of ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchIdx(pub usize);
+
 /// All batches and all contents.
 #[derive(Debug)]
 pub struct Catalog {
@@ -55,10 +59,19 @@ impl Catalog {
         &self.batches
     }
 
-    /// The index of the batch of this id.
+    /// One of them.
+    ///
+    /// # Panics
+    /// If it is another catalogue's.
     #[must_use]
-    pub fn find_batch(&self, id: &str) -> Option<usize> {
-        self.batches.binary_search_by(|batch| batch.id.as_str().cmp(id)).ok()
+    pub fn batch(&self, batch: BatchIdx) -> &Batch {
+        &self.batches[batch.0]
+    }
+
+    /// The batch of this id.
+    #[must_use]
+    pub fn find_batch(&self, id: &str) -> Option<BatchIdx> {
+        self.batches.binary_search_by(|batch| batch.id.as_str().cmp(id)).ok().map(BatchIdx)
     }
 
     /// Bytes of memory in use, nearly.

@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, PoisonError};
 
-use super::catalog::Catalog;
+use super::catalog::{BatchIdx, Catalog};
 use super::chunk::{Chunk, ChunkView};
 use super::key_range::SplitPoints;
 use super::keys::keys;
@@ -33,10 +33,10 @@ struct Sample {
 impl KeySampler {
     /// Of a batch, by its index in [`Catalog::batches`].
     #[must_use]
-    pub fn new(catalog: &Catalog, batch: usize) -> Self {
+    pub fn new(catalog: &Catalog, batch: BatchIdx) -> Self {
         let columns = vec![BATCHID.key(), USERID.key()];
         let sample = Mutex::new(Sample { ids: Vec::new(), most: u64::MAX });
-        Self { columns, batch: catalog.batches()[batch].id.clone(), sample }
+        Self { columns, batch: catalog.batch(batch).id.clone(), sample }
     }
 
     /// What to read.

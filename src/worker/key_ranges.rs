@@ -15,7 +15,7 @@ use super::group_metrics::GroupMetrics;
 use super::load::{self, Learners, LoadLimits, LoadRequest, Loaded};
 use super::stats::LoadStats;
 use crate::sources::{Source, SourceError};
-use crate::tables::catalog::Catalog;
+use crate::tables::catalog::{BatchIdx, Catalog};
 use crate::tables::key_range::SplitPoints;
 use crate::tables::loaded::{FoundColumns, LoadedBatches, Needs};
 use crate::tables::schema::Table;
@@ -32,7 +32,7 @@ pub(crate) struct LargeBatch<'a> {
     pub(crate) source: &'a dyn Source,
     pub(crate) catalog: &'a Arc<Catalog>,
     /// Index in the catalogue.
-    pub(crate) batch: usize,
+    pub(crate) batch: BatchIdx,
     pub(crate) needs: &'a Needs,
     pub(crate) timezone: Tz,
     /// What it takes, about.
@@ -95,7 +95,7 @@ impl<'a> LearnerRanges<'a> {
         let mut waiting = VecDeque::from(divide(&(0..self.points.pieces()), weight.div_ceil(bytes).max(2)));
         let mut is_first = true;
         while let Some(pieces) = waiting.pop_front() {
-            failpoints::hit("stretch", &catalog.batches()[batch].id);
+            failpoints::hit("stretch", &catalog.batch(batch).id);
             let range = self.points.range(&pieces);
             let learners = Learners::Range { range: &range, columns: self.columns.as_ref() };
             let request = LoadRequest { batches: &[batch], needs, timezone, learners };
@@ -110,7 +110,7 @@ impl<'a> LearnerRanges<'a> {
             match loaded? {
                 Loaded::Batches(loaded) => take(&loaded)?,
                 Loaded::TooMuch(_) if pieces.len() == 1 => {
-                    return Err(too_large(&catalog.batches()[batch].id).into());
+                    return Err(too_large(&catalog.batch(batch).id).into());
                 }
                 Loaded::TooMuch(weights) => {
                     let parts = divide(&pieces, weights.of(&[batch]).div_ceil(bytes).max(2));

@@ -12,7 +12,7 @@ use super::stats::LoadStats;
 use super::verdict;
 use crate::config::checked::MaxBadRows;
 use crate::sources::{ScanStats, Sink, Source, SourceError};
-use crate::tables::catalog::{Catalog, CatalogBuilder, TooMuch};
+use crate::tables::catalog::{BatchIdx, Catalog, CatalogBuilder, TooMuch};
 use crate::tables::key_range::{KeyRange, SplitPoints};
 use crate::tables::key_sampler::KeySampler;
 use crate::tables::loaded::{BatchWeights, FoundColumns, LoadedBatches, Loading, Needs};
@@ -74,7 +74,7 @@ pub enum Loaded {
 #[derive(Clone, Copy)]
 pub struct LoadRequest<'a> {
     /// Indexes into the catalogue.
-    pub batches: &'a [usize],
+    pub batches: &'a [BatchIdx],
     /// What the report needs for them.
     pub needs: &'a Needs,
     /// Dates are days there.
@@ -169,7 +169,7 @@ fn is_of_range(scan: &Scan, scanned: &ScanStats) -> bool {
 ///
 /// # Errors
 /// The enrolments cannot be read.
-pub fn split_points(source: &dyn Source, catalog: &Catalog, batch: usize) -> Result<SplitPoints, SourceError> {
+pub fn split_points(source: &dyn Source, catalog: &Catalog, batch: BatchIdx) -> Result<SplitPoints, SourceError> {
     let sampler = KeySampler::new(catalog, batch);
     // What it comes across is counted when all columns are read.
     read(source, &sampler.scan(), &|chunk| sampler.take(chunk), &mut LoadStats::default())?;

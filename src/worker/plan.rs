@@ -7,7 +7,7 @@ use crate::intake::Order;
 use crate::outputs::{FileEncoding, KeyError, ObjectKey};
 use crate::reports::filters::Selection;
 use crate::requests::{ClaimedRequest, RequestKey};
-use crate::tables::catalog::Catalog;
+use crate::tables::catalog::{BatchIdx, Catalog};
 use crate::tables::loaded::BatchWeights;
 
 /// A request, by its place among those of its group.
@@ -56,8 +56,8 @@ impl Ready {
         catalog: &Catalog,
         claim: &str,
     ) -> Result<Self, KeyError> {
-        let name = |batch: &usize| {
-            let (id, key) = (&catalog.batches()[*batch].id, &request.key);
+        let name = |batch: &BatchIdx| {
+            let (id, key) = (&catalog.batch(*batch).id, &request.key);
             ObjectKey::of_report(&order.report_path, &key.tag, &key.request_id, claim, id, order.extension())
         };
         let objects: Vec<ObjectKey> = selection.batches.iter().map(name).collect::<Result<_, _>>()?;
@@ -68,7 +68,7 @@ impl Ready {
     /// Takes over files of an earlier attempt.
     pub fn resume(&mut self, files: Vec<(ObjectKey, StoredBatch)>, catalog: &Catalog) {
         let positions: BTreeMap<&str, usize> =
-            (0..).zip(&self.selection.batches).map(|(at, batch)| (catalog.batches()[*batch].id.as_str(), at)).collect();
+            (0..).zip(&self.selection.batches).map(|(at, batch)| (catalog.batch(*batch).id.as_str(), at)).collect();
         for (object, file) in files {
             if let Some(&position) = positions.get(file.batch.as_str()) {
                 self.objects[position] = object;
@@ -78,7 +78,7 @@ impl Ready {
     }
 
     /// The files that are not stored, each with the index of its batch in the catalogue.
-    pub fn missing(&self) -> impl Iterator<Item = (FileIdx, usize)> {
+    pub fn missing(&self) -> impl Iterator<Item = (FileIdx, BatchIdx)> {
         let files = self.selection.batches.iter().enumerate();
         files.filter(|(file, _)| self.stored[*file].is_none()).map(|(file, batch)| (FileIdx(file), *batch))
     }
@@ -93,7 +93,7 @@ impl Ready {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unit {
     /// Index of the batch in the catalog.
-    pub batch: usize,
+    pub batch: BatchIdx,
     /// The file's encoding.
     pub encoding: FileEncoding,
     /// The requests that want it: it is generated for the first, and copied for the others.
@@ -131,10 +131,10 @@ pub fn units(requests: &[Ready], wanted: impl Fn(RequestIdx) -> bool) -> Vec<Uni
 /// They become at least two parts, even if they were said to weigh less; a single batch is a part however heavy it is: that
 /// one is made range by range.
 #[must_use]
-pub fn lighter(order: impl Iterator<Item = usize>, weights: &BatchWeights, total: u64) -> Vec<(Vec<usize>, u64)> {
-    let mut bytes_of: BTreeMap<usize, u64> = weights.batches.iter().copied().collect();
+pub fn lighter(order: impl Iterator<Item = BatchIdx>, weights: &BatchWeights, total: u64) -> Vec<(Vec<BatchIdx>, u64)> {
+    let mut bytes_of: BTreeMap<BatchIdx, u64> = weights.batches.iter().copied().collect();
     let most = bytes_of.len().div_ceil(2).max(1);
-    let mut parts: Vec<(Vec<usize>, u64)> = Vec::new();
+    let mut parts: Vec<(Vec<BatchIdx>, u64)> = Vec::new();
     for batch in order {
         let Some(bytes) = bytes_of.remove(&batch) else { continue };
         match parts.last_mut() {
@@ -153,7 +153,7 @@ pub fn lighter(order: impl Iterator<Item = usize>, weights: &BatchWeights, total
 
 /// The batches of these files together, if they are not too much, else divided: what is loaded, and its bytes.
 #[must_use]
-pub fn parts(units: &[Unit], weights: &BatchWeights, total: u64) -> Vec<(Vec<usize>, u64)> {
+pub fn parts(units: &[Unit], weights: &BatchWeights, total: u64) -> Vec<(Vec<BatchIdx>, u64)> {
     let all = batches(units);
     let bytes = weights.of(&all);
     if bytes <= total { vec![(all, bytes)] } else { lighter(units.iter().map(|unit| unit.batch), weights, total) }
@@ -161,8 +161,8 @@ pub fn parts(units: &[Unit], weights: &BatchWeights, total: u64) -> Vec<(Vec<usi
 
 /// The distinct batches of these files, ascending.
 #[must_use]
-pub fn batches(units: &[Unit]) -> Vec<usize> {
-    let mut all: Vec<usize> = units.iter().map(|unit| unit.batch).collect();
+pub fn batches(units: &[Unit]) -> Vec<BatchIdx> {
+    let mut all: Vec<BatchIdx> = units.iter().map(|unit| unit.batch).collect();
     all.sort_unstable();
     all.dedup();
     all
@@ -172,6 +172,20 @@ pub fn batches(units: &[Unit]) -> Vec<usize> {
 pub(super) mod tests {
     use super::*;
     use crate::outputs::{Compress, Format, Password, Protection, ReportPath, Zip};
+
+    fn indices(batches: &[usize]) -> Vec<BatchIdx> {
+        batches.iter().copied().map(BatchIdx).collect()
+    }
+
+    /// What batches weigh.
+    pub(in crate::worker) fn weights(of: &[(usize, u64)]) -> BatchWeights {
+        BatchWeights { batches: of.iter().map(|(batch, bytes)| (BatchIdx(*batch), *bytes)).collect() }
+    }
+
+    /// Parts by the numbers of their batches.
+    fn numbers(parts: Vec<(Vec<BatchIdx>, u64)>) -> Vec<(Vec<usize>, u64)> {
+        parts.into_iter().map(|(batches, bytes)| (batches.iter().map(|batch| batch.0).collect(), bytes)).collect()
+    }
 
     /// A request for these batches, whose files have no names.
     pub(in crate::worker) fn ready(batches: &[usize], compress: Compress) -> Ready {
@@ -184,7 +198,7 @@ pub(super) mod tests {
                 protection: None,
                 report_path: ReportPath::parse("").unwrap(),
             },
-            selection: Selection { batches: batches.to_vec(), ..Selection::default() },
+            selection: Selection { batches: indices(batches), ..Selection::default() },
             objects: Vec::new(),
             stored: vec![None; batches.len()],
         }
@@ -193,13 +207,13 @@ pub(super) mod tests {
     /// Each unit's batch, and who wants it: request and file.
     fn laid_out(units: Vec<Unit>) -> Vec<(usize, Vec<(usize, usize)>)> {
         let pair = |wanted: &Wanted| (wanted.request.0, wanted.file.0);
-        units.into_iter().map(|unit| (unit.batch, unit.wanted.iter().map(pair).collect())).collect()
+        units.into_iter().map(|unit| (unit.batch.0, unit.wanted.iter().map(pair).collect())).collect()
     }
 
     #[test]
     fn each_batch_is_made_once_and_small_requests_come_first() {
         let requests = [ready(&[1, 2, 3], Compress::None), ready(&[3], Compress::None), ready(&[2, 3], Compress::None)];
-        assert_eq!(batches(&units(&requests, |_| true)), [1, 2, 3]);
+        assert_eq!(batches(&units(&requests, |_| true)), indices(&[1, 2, 3]));
         assert_eq!(
             laid_out(units(&requests, |_| true)),
             [(3, vec![(1, 0), (2, 1), (0, 2)]), (2, vec![(2, 0), (0, 1)]), (1, vec![(0, 0)])],
@@ -211,22 +225,23 @@ pub(super) mod tests {
 
     #[test]
     fn parts_are_filled_in_order_and_none_is_too_heavy_unless_it_is_one_batch() {
-        let weights = vec![(1, 1), (2, 3), (3, 1), (4, 4), (5, 1), (6, 1), (7, 30), (9, 3)];
+        let heavy = weights(&[(1, 1), (2, 3), (3, 1), (4, 4), (5, 1), (6, 1), (7, 30), (9, 3)]);
         let order = [9, 4, 9, 2, 7, 1, 3, 5, 6, 8];
         assert_eq!(
-            lighter(order.into_iter(), &BatchWeights { batches: weights }, 10),
+            numbers(lighter(order.map(BatchIdx).into_iter(), &heavy, 10)),
             [(vec![2, 4, 9], 10), (vec![7], 30), (vec![1, 3, 5, 6], 4)]
         );
-        let light = BatchWeights { batches: vec![(1, 1), (2, 1), (3, 1)] };
-        assert_eq!(lighter([3, 2, 1].into_iter(), &light, 10), [(vec![2, 3], 2), (vec![1], 1)], "at least two");
+        let light = weights(&[(1, 1), (2, 1), (3, 1)]);
+        let parts = lighter([3, 2, 1].map(BatchIdx).into_iter(), &light, 10);
+        assert_eq!(numbers(parts), [(vec![2, 3], 2), (vec![1], 1)], "at least two");
     }
 
     #[test]
     fn what_is_left_is_loaded_together_if_it_fits() {
         let units = units(&[ready(&[3, 1], Compress::None), ready(&[2], Compress::None)], |one| one == RequestIdx(0));
-        let weights = BatchWeights { batches: vec![(1, 10), (2, 50), (3, 20)] };
-        assert_eq!(parts(&units, &weights, 30), [(vec![1, 3], 30)]);
-        assert_eq!(parts(&units, &weights, 29), [(vec![3], 20), (vec![1], 10)]);
+        let weights = weights(&[(1, 10), (2, 50), (3, 20)]);
+        assert_eq!(numbers(parts(&units, &weights, 30)), [(vec![1, 3], 30)]);
+        assert_eq!(numbers(parts(&units, &weights, 29)), [(vec![3], 20), (vec![1], 10)]);
     }
 
     #[test]
@@ -242,7 +257,7 @@ pub(super) mod tests {
         });
         assert_eq!(laid_out(units(&requests, |_| true)), [(1, vec![(0, 0)]), (2, vec![(1, 0)])]);
         requests[1].stored = requests[0].stored[1..].to_vec();
-        assert_eq!(batches(&units(&requests, |_| true)), [1], "nobody needs the second any more");
+        assert_eq!(batches(&units(&requests, |_| true)), indices(&[1]), "nobody needs the second any more");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::fmt;
 
 use super::plan::{Ready, RequestIdx};
 use crate::config::checked::Worker;
+use crate::tables::catalog::BatchIdx;
 use crate::tables::loaded::BatchWeights;
 
 /// The most bytes of one tenant among the requests that are worked on together.
@@ -27,7 +28,7 @@ struct Claimant<'a> {
     /// Its channel; without one no channel's limit concerns it.
     channel: Option<&'a str>,
     /// The batches that it misses.
-    batches: Vec<usize>,
+    batches: Vec<BatchIdx>,
 }
 
 /// Why a request is handed back: for the log.
@@ -91,12 +92,12 @@ fn handed_back(
     weights: &BatchWeights,
     limits: Limits,
 ) -> BTreeMap<RequestIdx, Exceeded> {
-    let weights: BTreeMap<usize, u64> = weights.batches.iter().copied().collect();
+    let weights: BTreeMap<BatchIdx, u64> = weights.batches.iter().copied().collect();
     let (mut tags, mut channels) =
         (Tenants::new("per_tag", limits.per_tag), Tenants::new("per_channel", limits.per_channel));
     let mut back = BTreeMap::new();
     for claimant in oldest_first {
-        let bytes = |batches: &BTreeSet<usize>| -> u64 {
+        let bytes = |batches: &BTreeSet<BatchIdx>| -> u64 {
             let more = claimant.batches.iter().filter(|batch| !batches.contains(batch));
             more.map(|batch| weights.get(batch).copied().unwrap_or(0)).sum()
         };
@@ -123,7 +124,7 @@ struct Tenants<'a> {
 
 #[derive(Default)]
 struct Tenant {
-    batches: BTreeSet<usize>,
+    batches: BTreeSet<BatchIdx>,
     bytes: u64,
     /// One of its requests was too much: what is newer and adds something does not overtake it.
     is_full: bool,
@@ -134,7 +135,7 @@ impl<'a> Tenants<'a> {
         Self { name, limit, each: BTreeMap::new() }
     }
 
-    fn keeps(&mut self, tenant: Option<&'a str>, more: impl Fn(&BTreeSet<usize>) -> u64) -> Result<(), Exceeded> {
+    fn keeps(&mut self, tenant: Option<&'a str>, more: impl Fn(&BTreeSet<BatchIdx>) -> u64) -> Result<(), Exceeded> {
         let (Some(limit), Some(tenant)) = (self.limit, tenant) else { return Ok(()) };
         let Some(tenant) = self.each.get_mut(tenant) else { return Ok(()) };
         let (in_work, more) = (tenant.bytes, more(&tenant.batches));
@@ -146,7 +147,7 @@ impl<'a> Tenants<'a> {
         if tenant.is_full { Err(Exceeded { limit: self.name, bytes: limit, in_work, more }) } else { Ok(()) }
     }
 
-    fn take(&mut self, tenant: Option<&'a str>, batches: &[usize], more: impl Fn(&BTreeSet<usize>) -> u64) {
+    fn take(&mut self, tenant: Option<&'a str>, batches: &[BatchIdx], more: impl Fn(&BTreeSet<BatchIdx>) -> u64) {
         let (Some(_), Some(tenant)) = (self.limit, tenant) else { return };
         let tenant = self.each.entry(tenant).or_default();
         tenant.bytes += more(&tenant.batches);
@@ -166,10 +167,10 @@ mod tests {
             request: RequestIdx(request),
             tag,
             channel: Some(*channel).filter(|channel| !channel.is_empty()),
-            batches: batches.to_vec(),
+            batches: batches.iter().copied().map(BatchIdx).collect(),
         };
         let claimants: Vec<Claimant<'_>> = rows.iter().enumerate().map(claimant).collect();
-        let weights = BatchWeights { batches: (1..10).map(|batch| (batch, batch as u64 * 10)).collect() };
+        let weights = BatchWeights { batches: (1..10).map(|batch| (BatchIdx(batch), batch as u64 * 10)).collect() };
         handed_back(&claimants, &weights, Limits { per_tag, per_channel }).into_keys().map(|one| one.0).collect()
     }
 
@@ -223,9 +224,9 @@ mod tests {
     #[test]
     fn requests_that_miss_nothing_are_not_concerned() {
         use crate::outputs::Compress;
-        use crate::worker::plan::tests::ready;
+        use crate::worker::plan::tests::{ready, weights};
         let group = [ready(&[], Compress::None), ready(&[9], Compress::None), ready(&[8], Compress::None)];
-        let weights = BatchWeights { batches: vec![(8, 80), (9, 90)] };
+        let weights = weights(&[(8, 80), (9, 90)]);
         let limits = |per_tag| Limits { per_tag, per_channel: None };
         let exceeded = Exceeded { limit: "per_tag", bytes: 100, in_work: 90, more: 80 };
         assert_eq!(exceeded.to_string(), "limit=per_tag bytes=100 in_work=90 more=80");

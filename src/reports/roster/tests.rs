@@ -1,4 +1,6 @@
 use super::*;
+use crate::reports::find;
+use crate::reports::job_config::JobConfig;
 use crate::reports::test_tables::{AS_WRITTEN, Tables, column};
 use crate::tables::schema::Table;
 
@@ -143,7 +145,7 @@ fn a_roster_that_does_not_add_up_is_no_file() {
         platform().add(Table::User, "userid", &["u1"]).add(Table::UserEnrolments, ENROLMENT, &["1 | u1 | c | true |"]);
     let options = Options::default();
     let (_, _, loaded) = tables.report("course", "1", &options, AS_WRITTEN);
-    let mut roster = Roster::of(0, 0..1, &loaded, &options).unwrap();
+    let mut roster = Roster::of(BatchIdx(0), 0..1, &loaded, &options).unwrap();
     roster.counts().enrolled += 1;
     let error = roster.finish(Vec::new()).unwrap_err();
     assert!(matches!(error, ReportError::NotReconciled { batch, counts } if batch == "1" && counts.enrolled == 2));
@@ -153,11 +155,13 @@ fn a_roster_that_does_not_add_up_is_no_file() {
         from_data: false,
         values: Values::Int(vec![None; cells]),
     };
-    let finish = |columns| Roster::of(0, 0..1, &loaded, &options).unwrap().finish(columns).unwrap_err();
+    let finish = |columns| Roster::of(BatchIdx(0), 0..1, &loaded, &options).unwrap().finish(columns).unwrap_err();
     assert!(matches!(finish(vec![column("a", 2)]), ReportError::Ragged { found: 2, rows: 1, .. }));
     assert!(matches!(finish(vec![column("a", 1), column("a", 1)]), ReportError::HeadingTwice { .. }));
-    let error = Roster::of(99, 0..1, &loaded, &options).unwrap_err();
-    assert_eq!(error.to_string(), "batch 99: its data was not loaded");
+    let catalog = tables.catalog(&JobConfig::default(), AS_WRITTEN);
+    let nothing = tables.loaded(catalog, &[], find("course").unwrap(), &options, AS_WRITTEN);
+    let error = Roster::of(BatchIdx(0), 0..1, &nothing, &options).unwrap_err();
+    assert_eq!(error.to_string(), "batch 1: its data was not loaded");
     assert!(!error.may_pass());
 }
 

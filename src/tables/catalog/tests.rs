@@ -31,7 +31,7 @@ fn batches_are_ordered_and_know_their_course() {
         batch("2", "c1", "Two", Some((2030, 6, 30)), Some(0)),
     ];
     assert_eq!(catalog.batches(), expected);
-    assert_eq!(catalog.find_batch("10"), Some(1));
+    assert_eq!(catalog.find_batch("10"), Some(BatchIdx(1)));
     assert_eq!(catalog.find_batch("3"), None);
     assert_eq!(catalog.contents().leaf_nodes(0), Some(9));
     assert!(catalog.duplicates().is_empty());

@@ -7,8 +7,9 @@ use super::batches::{LoadedBatches, LoadedRows};
 use super::budget::Budget;
 use super::enrolled::NOTHING;
 use super::hierarchy::Modules;
+use super::learner_index::Rank;
 use super::needs::TableNeed;
-use super::slots::{NONE, SlotCounts};
+use super::slots::{NONE, Slot, SlotCounts};
 use super::table::{LoadedTable, RowSize, TableLoader};
 use crate::columnar::interner::StringIndex;
 use crate::columnar::radix_partitions::RadixPartitions;
@@ -39,8 +40,8 @@ pub fn need() -> TableNeed {
 /// How far a learner has come in a course or module.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
-    /// Rank of the learner.
-    pub user: u32,
+    /// The learner.
+    pub user: Rank,
     /// Number of the activity, see [`Activity::number`].
     pub activity: u32,
     count: i32,
@@ -66,8 +67,8 @@ pub struct Activity {
 impl Activity {
     /// The progress of a batch's learners, sorted by learner and activity.
     #[must_use]
-    pub fn of(&self, slot: usize) -> &[Progress] {
-        &self.batches[slot]
+    pub fn of(&self, slot: Slot) -> &[Progress] {
+        &self.batches[slot.index()]
     }
 
     /// The number by which an activity of one of the courses is called.
@@ -119,7 +120,7 @@ struct ActivityBuilder {
     activities: StringIndex,
     /// Every usable row of the batches.
     usable: SlotCounts,
-    contexts_known: SharedDictionaryCache<u32>,
+    contexts_known: SharedDictionaryCache<Slot>,
     activities_known: SharedDictionaryCache<u32>,
     /// Of each, the number of rows that were too many to be kept, and the others.
     slots: RadixPartitions<u64, Raw>,
@@ -130,7 +131,7 @@ struct ActivityBuilder {
 #[repr(C, packed(4))]
 struct Raw {
     updated: i64,
-    user: u32,
+    user: Rank,
     activity: u32,
     count: i32,
 }
@@ -150,17 +151,17 @@ impl LoadedTable for ActivityBuilder {
         let numbers = |activities: &[&str]| self.activities.all(activities.iter().copied(), NONE);
         let numbers = self.activities_known.each(chunk.cells(ACTIVITY_ID), chunk.rows(), numbers);
         let rows = chunk.rows().zip(slots).zip(numbers).map(|((row, slot), activity)| (row, slot, activity));
-        let wanted = |(_, slot, activity): &(usize, u32, u32)| *slot != NONE && *activity != NONE;
-        let rows: Vec<(usize, u32, u32)> = rows.filter(wanted).collect();
+        let wanted = |(_, slot, activity): &(usize, Slot, u32)| *slot != Slot::NONE && *activity != NONE;
+        let rows: Vec<(usize, Slot, u32)> = rows.filter(wanted).collect();
         let users = loaded.learner_index().ranks(rows.iter().map(|(row, ..)| ids.get(*row)));
-        let raw = |row: usize, activity: u32, user: u32| Raw {
+        let raw = |row: usize, activity: u32, user: Rank| Raw {
             updated: updated.get(row).unwrap_or(NOTHING),
             user,
             activity,
             count: counts.get(row).map_or(NO_COUNT, whole),
         };
-        let of_learners = rows.into_iter().zip(users).filter(|(_, user)| *user != NONE);
-        let rows: Vec<(u32, Raw)> =
+        let of_learners = rows.into_iter().zip(users).filter(|(_, user)| *user != Rank::NONE);
+        let rows: Vec<(Slot, Raw)> =
             of_learners.map(|((row, slot, activity), user)| (slot, raw(row, activity, user))).collect();
         let is_kept = budget.has_room(rows.len(), BYTES);
         self.slots.put(&rows, |left, row| {
@@ -173,7 +174,7 @@ impl LoadedTable for ActivityBuilder {
     fn finish(self: Box<Self>, loaded: &mut LoadedBatches, _: &Budget) {
         loaded.add_usable(Table::UserActivityAgg, self.usable);
         let in_order = |_, _, mut raw: Vec<Raw>| {
-            let key = |row: &Raw| u64::from(row.user) << 32 | u64::from(row.activity);
+            let key = |row: &Raw| u64::from({ row.user }.0) << 32 | u64::from(row.activity);
             raw.sort_unstable_by_key(|row| (key(row), Reverse((row.updated, row.count))));
             let all = raw.len();
             raw.dedup_by_key(|row| key(row));

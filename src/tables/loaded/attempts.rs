@@ -14,8 +14,9 @@ use counting::{CountingRules, Raw};
 use super::batches::{LoadedBatches, LoadedRows};
 use super::budget::Budget;
 use super::enrolled::{Enrolled, NOTHING};
+use super::learner_index::Rank;
 use super::needs::TableNeed;
-use super::slots::{NONE, SlotCounts};
+use super::slots::{NONE, Slot, SlotCounts};
 use super::table::{LoadedTable, RowSize, TableLoader};
 use crate::columnar::interner::SharedInterner;
 use crate::columnar::pieces::{TEXTS, TextPieces};
@@ -62,8 +63,8 @@ pub struct Attempts(Vec<BatchAttempts>);
 impl Attempts {
     /// Those of the batch in a slot.
     #[must_use]
-    pub fn of(&self, slot: usize) -> &BatchAttempts {
-        &self.0[slot]
+    pub fn of(&self, slot: Slot) -> &BatchAttempts {
+        &self.0[slot.index()]
     }
 }
 
@@ -77,12 +78,12 @@ impl LoadedRows for Attempts {
         attempts.for_each(|(attempts, enrolled)| attempts.keep_listed(enrolled));
     }
 
-    fn columns(&self, slot: usize) -> &[u32] {
-        &self.0[slot].contents
+    fn columns(&self, slot: Slot) -> &[u32] {
+        &self.0[slot.index()].contents
     }
 
-    fn set_columns(&mut self, slot: usize, columns: Vec<u32>) {
-        if let Some(attempts) = self.0.get_mut(slot) {
+    fn set_columns(&mut self, slot: Slot, columns: Vec<u32>) {
+        if let Some(attempts) = self.0.get_mut(slot.index()) {
             attempts.contents = columns;
         }
     }
@@ -143,7 +144,7 @@ struct AttemptsBuilder {
     /// `attempt_id`s.
     ids: Mutex<TextPieces>,
     hasher: DefaultHashBuilder,
-    batches_known: SharedDictionaryCache<u32>,
+    batches_known: SharedDictionaryCache<Slot>,
     contents_known: SharedDictionaryCache<u32>,
     courses_known: SharedDictionaryCache<u32>,
     totals_known: SharedDictionaryCache<u32>,
@@ -152,14 +153,14 @@ struct AttemptsBuilder {
 }
 
 /// A row of a chunk that is taken: where it is, the slot of its batch, and its content.
-type Wanted = (usize, u32, u32);
+type Wanted = (usize, Slot, u32);
 
 impl LoadedTable for AttemptsBuilder {
     fn take(&self, chunk: &Chunk, loaded: &LoadedBatches, budget: &Budget) {
         let chunk = ChunkView::new(chunk, &self.columns);
         let rows = self.wanted(chunk, loaded);
         if !budget.has_room(rows.len(), BYTES) {
-            let left: Vec<(u32, ())> = rows.iter().map(|(_, slot, _)| (*slot, ())).collect();
+            let left: Vec<(Slot, ())> = rows.iter().map(|(_, slot, _)| (*slot, ())).collect();
             return self.slots.put(&left, |left, ()| {
                 *left += 1;
                 None
@@ -173,7 +174,7 @@ impl LoadedTable for AttemptsBuilder {
         loaded.add_usable(Table::AssessmentAggregator, self.usable);
         let (courses, totals) = (self.courses.into_inner(), self.grand_totals.into_inner());
         let ids = self.ids.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let learners = u32::try_from(loaded.learner_index().count()).unwrap_or(NONE);
+        let learners = Rank(u32::try_from(loaded.learner_index().count()).unwrap_or(NONE));
         let rules = CountingRules::new(self.attempt, &courses, &totals, &ids, learners);
         let course_ids: Vec<&str> = loaded.batches().map(|batch| batch.course_id.as_str()).collect();
         let counted = |slot: usize, _, rows| rules.counted(rows, course_ids[slot]);
@@ -204,13 +205,13 @@ impl AttemptsBuilder {
         let contents = self.contents_known.each(chunk.cells(CONTENT_ID), chunk.rows(), positions);
         let all = chunk.rows().zip(slots).zip(contents).map(|((row, slot), content)| (row, slot, content));
         let is_wanted = |(row, slot, content): &Wanted| {
-            *slot != NONE && *content != NONE && (everybody || self.learners.has(users.get(*row)))
+            *slot != Slot::NONE && *content != NONE && (everybody || self.learners.has(users.get(*row)))
         };
         all.filter(is_wanted).collect()
     }
 
     /// These rows with everything that is needed of them, and their slots.
-    fn raw(&self, chunk: ChunkView<'_>, rows: &[Wanted], loaded: &LoadedBatches) -> Vec<(u32, Raw)> {
+    fn raw(&self, chunk: ChunkView<'_>, rows: &[Wanted], loaded: &LoadedBatches) -> Vec<(Slot, Raw)> {
         let (users, learners) = (chunk.cells(USER_ID), loaded.learner_index());
         let at = || rows.iter().map(|(row, ..)| *row);
         let courses = self.courses_known.each(chunk.cells(COURSE_ID), at(), |courses| self.courses.numbers(courses));
@@ -219,12 +220,12 @@ impl AttemptsBuilder {
         let (scores, maxima) = (chunk.cells(TOTAL_SCORE), chunk.cells(TOTAL_MAX_SCORE));
         let ats = chunk.cells(LAST_ATTEMPTED_ON);
         #[allow(clippy::cast_possible_truncation, reason = "ranks have 32 bits")]
-        let rank_after_enrolled = |user: &str| learners.count() as u32 + self.not_enrolled.number(user);
+        let rank_after_enrolled = |user: &str| Rank(learners.count() as u32 + self.not_enrolled.number(user));
         let ranks = learners.ranks(at().map(|row| users.get(row)));
         let ids = self.keep(at().map(|row| ids.get(row)));
         let numbers = courses.into_iter().zip(totals).zip(ids).zip(ranks);
         let raw = |(&(row, slot, content), (((course, grand_total), (id, id_hash)), rank)): (&Wanted, _)| {
-            let user = if rank == NONE { rank_after_enrolled(users.get(row)) } else { rank };
+            let user = if rank == Rank::NONE { rank_after_enrolled(users.get(row)) } else { rank };
             let raw = Raw {
                 score: scores.get(row).unwrap_or(NOTHING),
                 max: maxima.get(row).unwrap_or(NOTHING),

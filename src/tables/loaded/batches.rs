@@ -9,8 +9,8 @@ use chrono_tz::Tz;
 
 use super::enrolled::Enrolled;
 use super::learner_index::LearnerIndex;
-use super::slots::{SlotCounts, Slots};
-use crate::tables::catalog::{Batch, Catalog};
+use super::slots::{Slot, SlotCounts, Slots};
+use crate::tables::catalog::{Batch, BatchIdx, Catalog};
 use crate::tables::keys::Keys;
 use crate::tables::plan::KeySet;
 use crate::tables::quality::{Faults, Quality};
@@ -27,13 +27,13 @@ pub trait LoadedRows: Any + Debug + Send + Sync {
     }
 
     /// The columns of a batch's report that follow from the rows of all of its learners, as numbers in ascending order.
-    fn columns(&self, slot: usize) -> &[u32] {
+    fn columns(&self, slot: Slot) -> &[u32] {
         let _ = slot;
         &[]
     }
 
     /// Replaces them: more is known of them than what was loaded.
-    fn set_columns(&mut self, slot: usize, columns: Vec<u32>) {
+    fn set_columns(&mut self, slot: Slot, columns: Vec<u32>) {
         let _ = (slot, columns);
     }
 }
@@ -59,8 +59,8 @@ pub struct LoadedBatches {
 }
 
 impl LoadedBatches {
-    /// Nothing of these batches (indices in [`Catalog::batches`]) yet. Dates are days in `timezone`.
-    pub(super) fn new(catalog: Arc<Catalog>, batches: &[usize], timezone: Tz) -> Self {
+    /// Nothing of these batches yet. Dates are days in `timezone`.
+    pub(super) fn new(catalog: Arc<Catalog>, batches: &[BatchIdx], timezone: Tz) -> Self {
         let slots = Slots::new(&catalog, batches);
         Self {
             timezone,
@@ -95,20 +95,20 @@ impl LoadedBatches {
 
     /// The batch in each slot.
     pub(super) fn batches(&self) -> impl Iterator<Item = &Batch> {
-        self.slots.batches().iter().map(|at| &self.catalog.batches()[*at])
+        self.slots.batches().iter().map(|at| self.catalog.batch(*at))
     }
 
     /// The batch, and its slot if it was loaded.
     #[must_use]
-    pub fn batch(&self, batch: usize) -> Option<(&Batch, usize)> {
+    pub fn batch(&self, batch: BatchIdx) -> Option<(&Batch, Slot)> {
         let slot = self.slots.find(batch)?;
-        Some((self.catalog.batches().get(batch)?, slot))
+        Some((self.catalog.batch(batch), slot))
     }
 
     /// How many are listed of a batch at most; 0 for one that was not loaded.
     #[must_use]
-    pub fn listed(&self, batch: usize) -> usize {
-        self.batch(batch).map_or(0, |(_, slot)| self.enrolled[slot].rows.len())
+    pub fn listed(&self, batch: BatchIdx) -> usize {
+        self.batch(batch).map_or(0, |(_, slot)| self.enrolled[slot.index()].rows.len())
     }
 
     /// The enrolments of the batch in a slot.
@@ -116,8 +116,8 @@ impl LoadedBatches {
     /// # Panics
     /// If there is no such slot.
     #[must_use]
-    pub fn enrolled(&self, slot: usize) -> &Enrolled {
-        &self.enrolled[slot]
+    pub fn enrolled(&self, slot: Slot) -> &Enrolled {
+        &self.enrolled[slot.index()]
     }
 
     /// How many usable enrolments each batch has, slot by slot.
@@ -149,8 +149,8 @@ impl LoadedBatches {
 
     /// What was found of a batch; nothing of one that was not loaded.
     #[must_use]
-    pub fn quality(&self, batch: usize) -> Quality {
-        self.batch(batch).map(|(_, slot)| self.quality[slot].clone()).unwrap_or_default()
+    pub fn quality(&self, batch: BatchIdx) -> Quality {
+        self.batch(batch).map(|(_, slot)| self.quality[slot.index()].clone()).unwrap_or_default()
     }
 
     /// Bytes of memory in use, nearly; the catalogue is not counted.
@@ -161,7 +161,7 @@ impl LoadedBatches {
     }
 
     /// Adds the columns of a batch's report that follow from what was loaded.
-    pub fn find_columns(&self, batch: usize, found: &mut FoundColumns) {
+    pub fn find_columns(&self, batch: BatchIdx, found: &mut FoundColumns) {
         let Some((_, slot)) = self.batch(batch) else { return };
         for (table, rows) in &self.rows {
             found.0.entry(*table).or_default().extend(rows.columns(slot));
@@ -212,7 +212,7 @@ impl LoadedBatches {
 
     /// What was found of each batch, slot by slot.
     pub(super) fn qualities(&mut self) -> impl Iterator<Item = (&mut Quality, &Batch)> {
-        let batches = self.slots.batches().iter().map(|at| &self.catalog.batches()[*at]);
+        let batches = self.slots.batches().iter().map(|at| self.catalog.batch(*at));
         self.quality.iter_mut().zip(batches)
     }
 
@@ -261,7 +261,7 @@ impl LoadedBatches {
         for (key, faults) in faults.iter() {
             let own = keys.map_or_else(Vec::new, |keys| self.slots_of(keys, key));
             for slot in &own {
-                self.quality[*slot].add_own(table, faults);
+                self.quality[slot.index()].add_own(table, faults);
             }
             // Rows without a key may belong to any batch, as those of which the batch is not known.
             if own.is_empty() && (key.is_empty() || keys.is_none()) {
@@ -271,8 +271,8 @@ impl LoadedBatches {
     }
 
     /// The slots of the batches that a key of a table stands for.
-    fn slots_of(&self, keys: KeySet, key: &str) -> Vec<usize> {
-        let batches = self.batches().enumerate();
+    fn slots_of(&self, keys: KeySet, key: &str) -> Vec<Slot> {
+        let batches = (0..).map(Slot).zip(self.batches());
         match keys {
             KeySet::Batches => self.slots.find_id(key).into_iter().collect(),
             KeySet::Contexts => {
@@ -293,7 +293,7 @@ impl LoadedBatches {
     pub(super) fn set_columns(&mut self, found: &FoundColumns) {
         for (table, rows) in &mut self.rows {
             if let Some(columns) = found.0.get(table) {
-                rows.set_columns(0, columns.iter().copied().collect());
+                rows.set_columns(Slot::ONLY, columns.iter().copied().collect());
             }
         }
     }

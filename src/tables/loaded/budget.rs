@@ -3,6 +3,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::tables::catalog::BatchIdx;
+
 /// Bytes of an enrolment that passes, the learner's id and line included. On the safe side: in the course report of four
 /// times full scale it is about 240 with the activity rows (`docs/performance.md`, peak memory), since learners are in
 /// several batches there.
@@ -87,14 +89,14 @@ impl Budget {
 /// tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchWeights {
-    /// Bytes that each takes, about, by index in the catalogue.
-    pub batches: Vec<(usize, u64)>,
+    /// Bytes that each takes, about.
+    pub batches: Vec<(BatchIdx, u64)>,
 }
 
 impl BatchWeights {
     /// Bytes of these together, which ascend.
     #[must_use]
-    pub fn of(&self, batches: &[usize]) -> u64 {
+    pub fn of(&self, batches: &[BatchIdx]) -> u64 {
         self.batches.iter().filter(|(batch, _)| batches.binary_search(batch).is_ok()).map(|(_, bytes)| bytes).sum()
     }
 }

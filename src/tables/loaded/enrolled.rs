@@ -1,5 +1,7 @@
 //! The enrolments of a batch in memory.
 
+use super::learner_index::Rank;
+
 /// Stands for "nothing there" among instants and decimals; smaller than any of them.
 pub(super) const NOTHING: i64 = i64::MIN;
 
@@ -11,16 +13,16 @@ pub struct Enrolment {
     /// Instant, or [`NOTHING`].
     pub(super) completed: i64,
     /// Rank of the learner (a number until all are known).
-    pub(super) user: u32,
+    pub(super) user: Rank,
     /// Entries of `certificates` and of `issued_certificates`: 0 nothing there, 1 none, 2 some. More is not needed
     /// to tell which of two rows is greater as text: only rows that differ in it can give different reports.
     pub(super) certificates: [u8; 2],
 }
 
 impl Enrolment {
-    /// The rank of the learner: their place among all learners of the load, by id.
+    /// The learner.
     #[must_use]
-    pub const fn user(&self) -> u32 {
+    pub const fn user(&self) -> Rank {
         self.user
     }
 
@@ -67,14 +69,14 @@ impl Enrolled {
         self.rows.capacity() * size_of::<Enrolment>()
     }
 
-    /// Whether the learner of this rank is among them.
+    /// Whether the learner is among them.
     #[must_use]
-    pub fn lists(&self, user: u32) -> bool {
+    pub fn lists(&self, user: Rank) -> bool {
         self.rows.binary_search_by_key(&user, Enrolment::user).is_ok()
     }
 
     /// Leaves one row per learner that `user` has: the greatest.
-    pub(super) fn keep_known(&mut self, is_known: impl Fn(u32) -> bool) {
+    pub(super) fn keep_known(&mut self, is_known: impl Fn(Rank) -> bool) {
         let passing = self.rows.len();
         self.rows.retain(|row| is_known(row.user));
         let known = self.rows.len();

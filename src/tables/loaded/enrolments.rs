@@ -3,9 +3,9 @@
 use super::batches::LoadedBatches;
 use super::budget::{Budget, ID};
 use super::enrolled::{Enrolled, Enrolment, NOTHING};
-use super::learner_index::{LearnerIndex, LearnerIndexBuilder};
+use super::learner_index::{LearnerIndex, LearnerIndexBuilder, Rank};
 use super::needs::TableNeed;
-use super::slots::{NONE, SlotCounts};
+use super::slots::{NONE, Slot, SlotCounts};
 use super::table::{LoadedTable, RowSize, TableLoader};
 use crate::columnar::interner::StringIndex;
 use crate::columnar::radix_partitions::RadixPartitions;
@@ -74,7 +74,7 @@ struct EnrolmentsBuilder {
     /// The course of the batch in each slot.
     courses: Vec<u32>,
     users: LearnerIndexBuilder,
-    batches_known: SharedDictionaryCache<u32>,
+    batches_known: SharedDictionaryCache<Slot>,
     courses_known: SharedDictionaryCache<u32>,
     /// Of each, counts, and the rows that pass.
     slots: RadixPartitions<Enrolled, Enrolment>,
@@ -106,7 +106,7 @@ impl LoadedTable for EnrolmentsBuilder {
         let chunk = ChunkView::new(chunk, &self.columns);
         let judged = self.judged(chunk, loaded);
         let ids = chunk.cells(USERID);
-        let id = |(_, verdict): &(u32, Verdict<usize>)| match verdict {
+        let id = |(_, verdict): &(Slot, Verdict<usize>)| match verdict {
             Verdict::Passes(row) => Some(ids.get(*row)),
             Verdict::OtherCourse | Verdict::Inactive => None,
         };
@@ -125,7 +125,7 @@ impl LoadedTable for EnrolmentsBuilder {
         let mut enrolment = |row: usize| Enrolment {
             enrolled: enrolled.get(row).unwrap_or(NOTHING),
             completed: completed.get(row).unwrap_or(NOTHING),
-            user: users.next().unwrap_or(NONE),
+            user: Rank(users.next().unwrap_or(NONE)),
             certificates: certificates.map(|column| entries(column.get(row))),
         };
         let taken = judged.into_iter().map(|(slot, verdict)| match verdict {
@@ -144,7 +144,7 @@ impl LoadedTable for EnrolmentsBuilder {
         let (learner_index, ranks) = LearnerIndex::of(self.users);
         let ranked = |_, counts, mut rows: Vec<Enrolment>| {
             for row in &mut rows {
-                row.user = ranks[row.user as usize];
+                row.user = ranks[row.user.index()];
             }
             Enrolled { rows, ..counts }
         };
@@ -161,7 +161,7 @@ impl LoadedTable for EnrolmentsBuilder {
 impl EnrolmentsBuilder {
     /// The rows of the batches, and what becomes of each. Batches and courses come as few texts again and again, so that
     /// each is looked up once.
-    fn judged(&self, chunk: ChunkView<'_>, loaded: &LoadedBatches) -> Vec<(u32, Verdict<usize>)> {
+    fn judged(&self, chunk: ChunkView<'_>, loaded: &LoadedBatches) -> Vec<(Slot, Verdict<usize>)> {
         let (ids, active) = (chunk.cells(USERID), chunk.cells(ACTIVE));
         let of_batches = |batches: &[&str]| loaded.slots().of(batches.iter().copied());
         let slots = self.batches_known.each(chunk.cells(BATCHID), chunk.rows(), of_batches);
@@ -173,8 +173,8 @@ impl EnrolmentsBuilder {
         }
         let numbers = |courses: &[&str]| self.course_numbers.all(courses.iter().copied(), NONE);
         let course_numbers = self.courses_known.each(chunk.cells(COURSEID), chunk.rows(), numbers);
-        let verdict = |row: usize, slot: u32, course: u32| {
-            if course != self.courses[slot as usize] {
+        let verdict = |row: usize, slot: Slot, course: u32| {
+            if course != self.courses[slot.index()] {
                 Verdict::OtherCourse
             } else if active.get(row) {
                 Verdict::Passes(row)
@@ -184,7 +184,8 @@ impl EnrolmentsBuilder {
         };
         let everybody = self.learners.is_everybody();
         let rows = chunk.rows().zip(slots).zip(course_numbers);
-        let rows = rows.filter(|((row, slot), _)| *slot != NONE && (everybody || self.learners.has(ids.get(*row))));
+        let rows =
+            rows.filter(|((row, slot), _)| *slot != Slot::NONE && (everybody || self.learners.has(ids.get(*row))));
         rows.map(|((row, slot), course)| (slot, verdict(row, slot, course))).collect()
     }
 }

@@ -10,6 +10,20 @@ use crate::columnar::interner::{self, StringIndex, TOGETHER, TextHasher, hash};
 use crate::columnar::radix_partitions::{PARTITIONS, by_partition};
 use crate::tables::keys::Keys;
 
+/// A learner, by their place among all learners of a load: in the order of ids.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank(pub(super) u32);
+
+impl Rank {
+    /// Stands for "no enrolment of this learner was kept".
+    pub(super) const NONE: Self = Self(NONE);
+
+    /// To index with.
+    pub(super) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// The ids of learners as they come, from several threads: each gets a number, the same whenever it comes.
 ///
 /// They stand in many tables, by their hashes. A table is locked by itself while a new id is put into it, and is small
@@ -68,7 +82,7 @@ pub(super) struct LearnerIndex {
 
 impl LearnerIndex {
     /// Puts ids in the order of their bytes; also gives their ranks by number.
-    pub(super) fn of(builder: LearnerIndexBuilder) -> (Self, Vec<u32>) {
+    pub(super) fn of(builder: LearnerIndexBuilder) -> (Self, Vec<Rank>) {
         let LearnerIndexBuilder { tables, hasher } = builder;
         let into_inner = |table: Mutex<StringIndex>| table.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut tables: Vec<StringIndex> = tables.into_iter().map(into_inner).collect();
@@ -83,15 +97,16 @@ impl LearnerIndex {
             table.renumber(|in_table| ranks[number(in_table, place) as usize]);
         };
         tables.par_iter_mut().enumerate().for_each(ranked);
-        (Self { tables, hasher }, ranks)
+        (Self { tables, hasher }, ranks.into_iter().map(Rank).collect())
     }
 
-    /// The rank of each of these ids, [`NONE`] for one that is not known.
-    pub(super) fn ranks<'i>(&self, ids: impl Iterator<Item = &'i str>) -> Vec<u32> {
+    /// The rank of each of these ids, [`Rank::NONE`] for one that is not known.
+    pub(super) fn ranks<'i>(&self, ids: impl Iterator<Item = &'i str>) -> Vec<Rank> {
         if self.tables.is_empty() {
-            return ids.map(|_| NONE).collect();
+            return ids.map(|_| Rank::NONE).collect();
         }
-        interner::look_up(ids, NONE, &self.hasher, |hash| &self.tables[table(hash) as usize])
+        let ranks = interner::look_up(ids, NONE, &self.hasher, |hash| &self.tables[table(hash) as usize]);
+        ranks.into_iter().map(Rank).collect()
     }
 
     /// How many there are.
@@ -117,11 +132,11 @@ fn first_bytes(text: &[u8]) -> u64 {
 
 impl Keys for LearnerIndex {
     fn contains(&self, key: &str) -> bool {
-        self.ranks([key].into_iter()) != [NONE]
+        self.ranks([key].into_iter()) != [Rank::NONE]
     }
 
     fn contain(&self, keys: &mut dyn Iterator<Item = &str>) -> Vec<bool> {
-        self.ranks(keys).into_iter().map(|rank| rank != NONE).collect()
+        self.ranks(keys).into_iter().map(|rank| rank != Rank::NONE).collect()
     }
 
     fn len(&self) -> usize {
@@ -150,7 +165,7 @@ mod tests {
         for (id, number) in ids.iter().zip(numbers) {
             let rank = ranks[number as usize];
             assert_eq!(index.ranks([*id].into_iter()), [rank]);
-            assert_eq!(sorted[rank as usize], *id);
+            assert_eq!(sorted[rank.index()], *id);
         }
         let mut keys: Vec<&str> = Keys::iter(&index).collect();
         keys.sort_unstable();
@@ -181,6 +196,6 @@ mod tests {
         let mut sorted = ids.clone();
         sorted.sort_unstable();
         sorted.dedup();
-        assert_eq!(index.ranks(sorted.into_iter()), (0..10_000).collect::<Vec<u32>>());
+        assert_eq!(index.ranks(sorted.into_iter()), (0..10_000).map(Rank).collect::<Vec<Rank>>());
     }
 }

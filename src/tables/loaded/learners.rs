@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::batches::{LoadedBatches, LoadedRows};
 use super::budget::Budget;
+use super::learner_index::Rank;
 use super::needs::TableNeed;
 use super::slots::NONE;
 use super::table::{LoadedTable, TableLoader};
@@ -99,10 +100,10 @@ impl Learners {
         self.shown
     }
 
-    /// The row of the learner of this rank.
+    /// The row of a learner.
     #[must_use]
-    pub fn row(&self, user: u32) -> Option<u32> {
-        self.learners.get(user as usize).map(|learner| learner.row).filter(|row| *row != NONE)
+    pub fn row(&self, user: Rank) -> Option<u32> {
+        self.learners.get(user.index()).map(|learner| learner.row).filter(|row| *row != NONE)
     }
 
     /// The rows of all learners.
@@ -118,10 +119,10 @@ impl Learners {
         if channel.is_empty() { None } else { self.channel_names.get(channel) }
     }
 
-    /// The channel of the learner of this rank.
+    /// The channel of a learner.
     #[must_use]
-    pub fn channel(&self, user: u32) -> u32 {
-        self.learners[user as usize].channel
+    pub fn channel(&self, user: Rank) -> u32 {
+        self.learners[user.index()].channel
     }
 
     /// The texts of the columns of `user` that are used, in the table's order, key aside: they say which of two rows is
@@ -187,7 +188,7 @@ impl LoadedTable for LearnersBuilder {
         let chunk = ChunkView::new(chunk, &self.columns);
         let ids = chunk.cells(USERID);
         let ranks = loaded.learner_index().ranks(chunk.rows().map(|row| ids.get(row)));
-        let known: Vec<(usize, u32)> = chunk.rows().zip(ranks).filter(|(_, rank)| *rank != NONE).collect();
+        let known: Vec<(usize, Rank)> = chunk.rows().zip(ranks).filter(|(_, rank)| *rank != Rank::NONE).collect();
         for some in known.chunks(PIECE) {
             self.take_some(chunk, some, budget);
         }
@@ -204,7 +205,7 @@ impl LoadedTable for LearnersBuilder {
 
 impl LearnersBuilder {
     /// Takes rows of a chunk, each given with the rank of its learner; at most [`PIECE`].
-    fn take_some(&self, chunk: ChunkView<'_>, rows: &[(usize, u32)], budget: &Budget) {
+    fn take_some(&self, chunk: ChunkView<'_>, rows: &[(usize, Rank)], budget: &Budget) {
         let encoded = self.encoded(chunk, rows);
         let channels = chunk.cells(USERCHANNEL);
         let long = rows.iter().map(|(row, _)| channels.get(*row).len().saturating_sub(ROW_BYTES)).sum::<usize>();
@@ -223,7 +224,7 @@ impl LearnersBuilder {
         for ((encoded, (row, rank)), channel) in (first_row..).zip(rows).zip(numbers) {
             #[allow(clippy::cast_possible_truncation, reason = "arrow's text is at most 2 GiB long")]
             let learner = Learner { row: encoded, channel, first_name: first_names.get(*row).len() as u32 };
-            let known = learners.learners[*rank as usize];
+            let known = learners.learners[rank.index()];
             if known.row != NONE {
                 learners.duplicates += 1;
                 let order = learners.texts(&self.columns, learner).cmp(&learners.texts(&self.columns, known));
@@ -231,12 +232,12 @@ impl LearnersBuilder {
                     continue;
                 }
             }
-            learners.learners[*rank as usize] = learner;
+            learners.learners[rank.index()] = learner;
         }
     }
 
     /// What is shown of these rows.
-    fn encoded(&self, chunk: ChunkView<'_>, rows: &[(usize, u32)]) -> EncodedRows {
+    fn encoded(&self, chunk: ChunkView<'_>, rows: &[(usize, Rank)]) -> EncodedRows {
         let mut encoded = EncodedRows::new(&self.layout);
         encoded.reserve(rows.len(), rows.len() * ROW_BYTES);
         let cells: Vec<Cells<'_>> = self.shown.iter().map(|column| Cells::new(column.cell, chunk)).collect();

@@ -10,7 +10,7 @@ use super::batches::{FoundColumns, LoadedBatches};
 use super::budget::{BatchWeights, Budget};
 use super::needs::{Needs, TableNeed};
 use super::table::{LoadedTable, RowSize};
-use crate::tables::catalog::Catalog;
+use crate::tables::catalog::{BatchIdx, Catalog};
 use crate::tables::chunk::Chunk;
 use crate::tables::key_range::KeyRange;
 use crate::tables::plan::{LoadPlan, Scan, ScanReach};
@@ -37,10 +37,10 @@ pub struct Loading {
 }
 
 impl Loading {
-    /// For these batches (indices in [`Catalog::batches`]) and what a report needs for them. Dates are days in
+    /// For these batches and what a report needs for them. Dates are days in
     /// `timezone`.
     #[must_use]
-    pub fn new(catalog: Arc<Catalog>, batches: &[usize], needs: &Needs, timezone: Tz) -> Self {
+    pub fn new(catalog: Arc<Catalog>, batches: &[BatchIdx], needs: &Needs, timezone: Tz) -> Self {
         Self {
             plan: needs.plan(&catalog, batches, &KeyRange::default()),
             begun: 0,

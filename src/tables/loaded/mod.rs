@@ -22,8 +22,10 @@ mod table;
 
 pub use batches::{FoundColumns, LoadedBatches, LoadedRows};
 pub use budget::BatchWeights;
+pub use learner_index::Rank;
 pub use loading::Loading;
 pub use needs::{Needs, TableNeed};
+pub use slots::Slot;
 
 #[cfg(test)]
 mod tests;

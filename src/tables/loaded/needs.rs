@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::table::TableLoader;
-use crate::tables::catalog::Catalog;
+use crate::tables::catalog::{BatchIdx, Catalog};
 use crate::tables::key_range::KeyRange;
 use crate::tables::plan::{KeySet, LearnerRange, LoadPlan, Reach, Scan, ScanReach, SemiOrigin};
 use crate::tables::schema::{Column, Table, Text, TypedColumn};
@@ -74,12 +74,12 @@ impl Needs {
         Self { tables: self.in_order().into_iter().filter(finds).map(|(need, _)| need.clone()).collect() }
     }
 
-    /// The plan of a load of these batches (indices in the catalogue), or of some of their learners.
+    /// The plan of a load of these batches, or of some of their learners.
     #[must_use]
-    pub fn plan(&self, catalog: &Catalog, batches: &[usize], learners: &KeyRange) -> LoadPlan {
+    pub fn plan(&self, catalog: &Catalog, batches: &[BatchIdx], learners: &KeyRange) -> LoadPlan {
         let mut plan = LoadPlan::default();
         for (need, _) in self.in_order() {
-            let batches = batches.iter().map(|batch| &catalog.batches()[*batch]);
+            let batches = batches.iter().map(|batch| catalog.batch(*batch));
             let reach = match need.reach {
                 Reach::Everything => ScanReach::Everything,
                 Reach::Keys { column, of } => {

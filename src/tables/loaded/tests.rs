@@ -5,6 +5,7 @@ use super::*;
 use crate::reports::job_config::JobConfig;
 use crate::reports::test_tables::{AS_WRITTEN, Feed, TZ, Tables, made};
 use crate::reports::{Counts, Options, PIECE_ROWS, ReportError, find, generate};
+use crate::tables::catalog::BatchIdx;
 use crate::tables::key_range::KeyRange;
 use crate::tables::plan::{Scan, ScanReach};
 use crate::tables::schema::{self, Table};
@@ -138,7 +139,8 @@ fn scans_are_limited_to_what_the_batches_need() {
     let options = Options::default();
     let limits = |report: &str, batches: &[usize]| -> Vec<(Table, String, Vec<String>)> {
         let needs = find(report).unwrap().needs(&options);
-        let mut loading = Loading::new(Arc::clone(&catalog), batches, &needs, TZ);
+        let batches: Vec<BatchIdx> = batches.iter().copied().map(BatchIdx).collect();
+        let mut loading = Loading::new(Arc::clone(&catalog), &batches, &needs, TZ);
         let limit = |scan: Scan| {
             let (column, only) = scan.only().unwrap();
             let mut only: Vec<String> = only.iter().map(str::to_owned).collect();
@@ -181,7 +183,7 @@ fn only_learners_with_an_enrolment_that_passes_are_asked_for() {
     let catalog = Arc::new(tables.catalog(&JobConfig::parse(r#"{"batchId": "1"}"#).unwrap(), AS_WRITTEN));
     let options = Options::default();
     let needs = find("course").unwrap().needs(&options);
-    let mut loading = Loading::new(Arc::clone(&catalog), &[0], &needs, TZ);
+    let mut loading = Loading::new(Arc::clone(&catalog), &[BatchIdx(0)], &needs, TZ);
     let scan = loading.next_scan().unwrap();
     assert_eq!(scan.table, Table::UserEnrolments);
     tables.read(&scan, AS_WRITTEN, |_, chunk| loading.take(chunk));
@@ -194,8 +196,9 @@ fn only_learners_with_an_enrolment_that_passes_are_asked_for() {
     // A load that ends before `user` is read: everybody is unknown, and counted so.
     let loaded = loading.finish().unwrap();
     assert!(loaded.memory() > 0);
-    let counts =
-        |batch: usize| generate(find("course").unwrap(), batch, &loaded, &options, |_| Ok::<(), ReportError>(()));
+    let counts = |batch: usize| {
+        generate(find("course").unwrap(), BatchIdx(batch), &loaded, &options, |_| Ok::<(), ReportError>(()))
+    };
     let expected = Counts {
         enrolled: 4,
         left_out: [("other_course".into(), 1), ("inactive".into(), 1), ("no_user".into(), 2)].into(),
@@ -213,7 +216,7 @@ fn chunks_may_come_from_several_threads() {
     let catalog = Arc::new(tables.catalog(&JobConfig::parse(r#"{"batchId": "1"}"#).unwrap(), AS_WRITTEN));
     let options = Options::default();
     let report = find("course").unwrap();
-    let mut loading = Loading::new(catalog, &[0, 1, 2], &report.needs(&options), TZ);
+    let mut loading = Loading::new(catalog, &[0, 1, 2].map(BatchIdx), &report.needs(&options), TZ);
     while let Some(scan) = loading.next_scan() {
         std::thread::scope(|threads| {
             for part in 0..3 {
@@ -225,7 +228,7 @@ fn chunks_may_come_from_several_threads() {
         });
     }
     let loaded = loading.finish().unwrap();
-    assert_eq!(made(report, 0, &loaded, &options, PIECE_ROWS).0, expected);
+    assert_eq!(made(report, BatchIdx(0), &loaded, &options, PIECE_ROWS).0, expected);
 }
 
 /// Loads what a report needs for three batches, in so many bytes.
@@ -233,7 +236,7 @@ fn load_within(bytes: u64, report: &str, tables: &Tables) -> Result<LoadedBatche
     let catalog = Arc::new(tables.catalog(&JobConfig::parse(r#"{"batchId": "1"}"#).unwrap(), AS_WRITTEN));
     let options = Options::default();
     let needs = find(report).unwrap().needs(&options);
-    let mut loading = Loading::new(catalog, &[0, 1, 2], &needs, TZ).within(bytes);
+    let mut loading = Loading::new(catalog, &[0, 1, 2].map(BatchIdx), &needs, TZ).within(bytes);
     while let Some(scan) = loading.next_scan() {
         tables.read(&scan, Feed { seed: 3, size: 5 }, |_, chunk| loading.take(chunk));
     }
@@ -249,7 +252,7 @@ fn what_is_too_much_is_weighed_batch_by_batch() {
         let Err(BatchWeights { batches }) = load_within(10_000, report, &tables) else {
             panic!("{report}: 10 kB are enough")
         };
-        assert_eq!(batches.iter().map(|(batch, _)| *batch).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(batches.iter().map(|(batch, _)| batch.0).collect::<Vec<_>>(), [0, 1, 2]);
         assert!(batches.iter().all(|(_, bytes)| (13_000..40_000).contains(bytes)), "{batches:?}");
     }
 }
@@ -271,7 +274,7 @@ fn load_range(report: &str, tables: &Tables, range: &KeyRange, columns: Option<&
     let catalog = Arc::new(tables.catalog(&JobConfig::parse(r#"{"batchId": "1"}"#).unwrap(), AS_WRITTEN));
     let options = Options::default();
     let needs = find(report).unwrap().needs(&options);
-    let mut loading = Loading::new(catalog, &[0], &needs, TZ).of(range);
+    let mut loading = Loading::new(catalog, &[BatchIdx(0)], &needs, TZ).of(range);
     if let Some(columns) = columns {
         loading = loading.showing(columns);
     }
@@ -298,12 +301,12 @@ fn range_by_range_is_the_same_report() {
         let (expected, counts, _) = tables.report(report, "1", &options, AS_WRITTEN);
         let mut columns = FoundColumns::default();
         for range in &ranges {
-            load_range(report, &tables, range, None).find_columns(0, &mut columns);
+            load_range(report, &tables, range, None).find_columns(BatchIdx(0), &mut columns);
         }
         let (mut lines, mut sum) = (Vec::new(), Counts::default());
         for range in &ranges {
             let loaded = load_range(report, &tables, range, Some(&columns));
-            let (csv, counts) = made(find(report).unwrap(), 0, &loaded, &options, 2);
+            let (csv, counts) = made(find(report).unwrap(), BatchIdx(0), &loaded, &options, 2);
             let skipped = usize::from(!lines.is_empty());
             lines.extend(csv.lines().skip(skipped).map(|line| format!("{line}\n")));
             sum.add(&counts);
@@ -325,7 +328,7 @@ fn a_plan_says_what_is_read_before_anything_is() {
         ("assessment", &[Table::UserEnrolments, Table::AssessmentAggregator, Table::User]),
     ] {
         let needs = find(report).unwrap().needs(&options);
-        let plan = needs.plan(&catalog, &[0], &range);
+        let plan = needs.plan(&catalog, &[BatchIdx(0)], &range);
         assert_eq!(plan.scans.iter().map(|scan| scan.table).collect::<Vec<_>>(), read);
         for scan in &plan.scans {
             assert_eq!(scan.columns, needs.columns(scan.table));

@@ -4,7 +4,7 @@ use super::context::GroupContext;
 use crate::outputs::{StoreError, TablePieces, WriteError};
 use crate::reports::{self, Counts, ReportError};
 use crate::sources::SourceError;
-use crate::tables::catalog::Catalog;
+use crate::tables::catalog::{BatchIdx, Catalog};
 use crate::tables::finished::Finished;
 use crate::tables::loaded::LoadedBatches;
 use crate::tables::quality::Quality;
@@ -37,7 +37,7 @@ impl BatchData<'_> {
 /// The table of one batch.
 pub(super) struct BatchTable<'a> {
     group: &'a GroupContext,
-    batch: usize,
+    batch: BatchIdx,
     data: &'a BatchData<'a>,
     is_wanted: &'a dyn Fn() -> bool,
     /// What became of the enrolments so far.
@@ -100,7 +100,7 @@ impl<'a> BatchTable<'a> {
     /// The table of the batch with this index in the catalogue. `is_wanted` says whether a request still wants it.
     pub(super) fn new(
         group: &'a GroupContext,
-        batch: usize,
+        batch: BatchIdx,
         data: &'a BatchData<'a>,
         is_wanted: &'a dyn Fn() -> bool,
     ) -> Self {

@@ -135,7 +135,7 @@ fn completed(
     let of_batches = || ready.objects.iter().zip(&ready.selection.batches).enumerate();
     let is_broken = |file: usize| delivered.broken.contains(&FileIdx(file));
     let broken = of_batches().filter(|(file, _)| is_broken(*file));
-    let broken = broken.map(|(_, (_, batch))| catalog.batches()[*batch].id.clone()).collect();
+    let broken = broken.map(|(_, (_, batch))| catalog.batch(*batch).id.clone()).collect();
     let files = of_batches().filter(|(file, _)| !is_broken(*file)).map(|(_, (object, _))| object.to_string());
     let download_urls: Vec<String> = files.collect();
     let request = RequestStats {

@@ -79,7 +79,7 @@ pub(in crate::worker) fn generate(
     unit: &Unit,
 ) -> Option<MadeFile> {
     let mut wanted = unit.wanted.clone();
-    let batch = &data.catalog().batches()[unit.batch].id;
+    let batch = &data.catalog().batch(unit.batch).id;
     loop {
         wanted.retain(|one| tracker.wants(one.request));
         let first = *wanted.first()?;
@@ -130,7 +130,7 @@ fn write(
 ) -> Result<(FinishedFile, Counts, Quality), FileError> {
     let GroupContext { job, store, metrics, .. } = group;
     let ready = group.request(request);
-    let batch = &data.catalog().batches()[unit.batch].id;
+    let batch = &data.catalog().batch(unit.batch).id;
     failpoints::hit("generating", batch);
     let mut file = store.create(ready.object(file)).map_err(FileError::Store)?;
     let mut table = BatchTable::new(group, unit.batch, data, is_wanted);

@@ -9,7 +9,7 @@ use super::batch_table::BatchData;
 use super::completion_tracker::CompletionTracker;
 use super::context::GroupContext;
 use crate::sources::SourceError;
-use crate::tables::catalog::Catalog;
+use crate::tables::catalog::{BatchIdx, Catalog};
 use crate::tables::loaded::{BatchWeights, LoadedBatches};
 use crate::worker::cpu::Panicked;
 use crate::worker::key_ranges::{LEAST, LargeBatch, LearnerRanges};
@@ -49,7 +49,7 @@ struct PartLoader {
 /// Batches that are loaded together.
 struct Part {
     /// Ascending.
-    batches: Vec<usize>,
+    batches: Vec<BatchIdx>,
     /// What they weigh, where that is known.
     bytes: Option<u64>,
 }
@@ -61,7 +61,7 @@ impl Part {
     }
 
     /// The one batch that is more than `total` by itself, and what it weighs.
-    fn large(&self, total: u64) -> Option<(usize, u64)> {
+    fn large(&self, total: u64) -> Option<(BatchIdx, u64)> {
         let ([batch], Some(bytes)) = (&self.batches[..], self.bytes) else { return None };
         (bytes > total.max(LEAST)).then_some((*batch, bytes))
     }
@@ -141,7 +141,7 @@ impl PartLoader {
         weights: &BatchWeights,
         limits: Limits,
         total: u64,
-    ) -> Vec<(Vec<usize>, u64)> {
+    ) -> Vec<(Vec<BatchIdx>, u64)> {
         let handed_back = tenants::judge(&self.group.requests, weights, limits);
         let divided = if handed_back.is_empty() {
             plan::lighter(units.iter().map(|unit| unit.batch), weights, total)
@@ -171,13 +171,13 @@ impl PartLoader {
     async fn make_in_ranges(
         &self,
         units: &Arc<Vec<Unit>>,
-        (batch, weight): (usize, u64),
+        (batch, weight): (BatchIdx, u64),
         share: Arc<Share>,
     ) -> Result<(), Panicked> {
         let (own, units, timezone) = (self.clone(), Arc::clone(units), self.app.config.get().timezone);
         let make = move || {
             let Self { app, group, catalog, tracker, make } = &own;
-            log::info!("worked on in learner ranges batch={} bytes={weight}", catalog.batches()[batch].id);
+            log::info!("worked on in learner ranges batch={} bytes={weight}", catalog.batch(batch).id);
             let units: Vec<&Unit> = units.iter().filter(|unit| unit.batch == batch).collect();
             let large = LargeBatch {
                 source: app.source.as_ref(),
@@ -224,8 +224,7 @@ mod tests {
         let make: Arc<MakeUnits> = {
             let seen = Arc::clone(&seen);
             Arc::new(move |data, units| {
-                let ids: Vec<String> =
-                    units.iter().map(|unit| data.catalog().batches()[unit.batch].id.clone()).collect();
+                let ids: Vec<String> = units.iter().map(|unit| data.catalog().batch(unit.batch).id.clone()).collect();
                 seen.lock().unwrap().push(ids);
             })
         };

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use crate::columnar::interner::Interner;
 use crate::columnar::pieces::TextPieces;
 use crate::tables::loaded::enrolled::{Enrolled, NOTHING};
+use crate::tables::loaded::learner_index::Rank;
 use crate::tables::scores::{Unreadable, grand_total};
 
 /// Stands for a `grand_total` that does not read.
@@ -22,8 +23,8 @@ pub enum Attempt {
 /// The attempt of a learner at an assessment that counts.
 #[derive(Clone, Copy, Debug)]
 pub struct CountedAttempt {
-    /// Rank of the learner.
-    pub user: u32,
+    /// The learner.
+    pub user: Rank,
     /// The assessment in the catalogue's contents.
     pub content: u32,
     /// How many attempts of theirs at it there are.
@@ -93,7 +94,7 @@ pub(super) struct Raw {
     pub(super) score: i64,
     pub(super) max: i64,
     pub(super) at: i64,
-    pub(super) user: u32,
+    pub(super) user: Rank,
     pub(super) content: u32,
     pub(super) course: u32,
     pub(super) grand_total: u32,
@@ -110,25 +111,25 @@ pub(super) struct CountingRules<'a> {
     /// By number of the `grand_total`.
     per_cents: Vec<i64>,
     attempt: Attempt,
-    /// How many learners have an enrolment; from this rank on learners have none.
-    learners: u32,
+    /// From this rank on learners have no enrolment.
+    without_enrolment: Rank,
 }
 
 impl<'a> CountingRules<'a> {
-    /// With what was taken; `learners`: how many have an enrolment.
+    /// With what was taken. Learners from the rank `without_enrolment` on have no enrolment.
     pub(super) fn new(
         attempt: Attempt,
         courses: &'a Interner,
         totals: &'a Interner,
         ids: &'a TextPieces,
-        learners: u32,
+        without_enrolment: Rank,
     ) -> Self {
         #[allow(clippy::cast_possible_truncation, reason = "an interner gives out 32-bit numbers")]
         let per_cents = (0..totals.len() as u32).map(|total| match grand_total(totals.text(total)) {
             Ok(per_cent) => per_cent.unwrap_or(NOTHING),
             Err(Unreadable) => UNREADABLE,
         });
-        Self { courses, totals, ids, per_cents: per_cents.collect(), attempt, learners }
+        Self { courses, totals, ids, per_cents: per_cents.collect(), attempt, without_enrolment }
     }
 
     /// Keeps the greatest row of each key, of these the ones that name the batch's course, and of these the one of each
@@ -147,7 +148,7 @@ impl<'a> CountingRules<'a> {
         attempts.contents.dedup();
         attempts.contents.shrink_to_fit();
         let before = rows.len();
-        rows.retain(|row| row.user < self.learners);
+        rows.retain(|row| row.user < self.without_enrolment);
         attempts.of_others = (before - rows.len()) as u64;
         let counted = rows.chunk_by(|left, right| pair(left) == pair(right)).filter_map(|at_one| {
             let row = at_one.iter().max_by(|left, right| self.compare_worth(left, right))?;
@@ -197,5 +198,5 @@ impl<'a> CountingRules<'a> {
 
 /// Learner and assessment, in one number.
 fn pair(row: &Raw) -> u64 {
-    u64::from(row.user) << 32 | u64::from(row.content)
+    u64::from({ row.user }.0) << 32 | u64::from(row.content)
 }
