@@ -15,8 +15,8 @@ pub(super) const KEYS: &[Key] = &[
         "kind",
         Form::Text,
         Is("\"files\""),
-        "What the tables are in: `\"files\"` (CSV, JSON lines or Parquet in a directory or an object store) or \
-         `\"postgres\"` (a PostgreSQL schema). Each kind has keys of its own, below.",
+        "What the tables are in: `\"files\"` (CSV, JSON lines or Parquet in a directory or an object store), \
+         `\"postgres\"` (a PostgreSQL schema) or `\"sql\"` (an engine that is asked in SQL: Spark, Databricks, Sail). Each kind has keys of its own, below.",
     ),
     restart(
         "max_bad_rows",
@@ -103,7 +103,10 @@ fn add_others(keys: &mut Keys, kind: Option<&Kind>, keys_of: impl Fn(&Kind) -> &
     for other in KINDS {
         for key in keys_of(other).iter().filter(|_| kind.is_some()) {
             if keys.entry(key.name).is_none() {
-                keys.refuse(key.name, format!("`{}` is only for sources of `kind = \"{}\"`", key.name, other.name));
+                let has_it = |kind: &&&Kind| keys_of(kind).iter().any(|own| own.name == key.name);
+                let kinds: Vec<String> =
+                    KINDS.iter().filter(has_it).map(|kind| format!("`kind = \"{}\"`", kind.name)).collect();
+                keys.refuse(key.name, format!("`{}` is only for sources of {}", key.name, kinds.join(" or ")));
             }
         }
         if kind.is_none() {

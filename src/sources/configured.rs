@@ -73,4 +73,5 @@ macro_rules! kinds {
 kinds! {
     Files = files;
     Postgres = postgres;
+    Sql = sql;
 }

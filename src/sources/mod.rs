@@ -11,7 +11,9 @@ pub mod kind;
 pub mod postgres;
 pub mod routed;
 pub mod rows;
+mod seen_keys;
 pub mod spellings;
+pub mod sql;
 pub mod values;
 
 use std::collections::BTreeMap;

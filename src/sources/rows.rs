@@ -3,7 +3,11 @@
 //! Every reader of text goes through here (CSV, JSON lines, what `PostgreSQL` copies). Parquet, which has whole columns,
 //! goes through [`typed`] by the same rules. Not here: finding the cells.
 
+pub(in crate::sources) mod batches;
+pub(in crate::sources) mod canonical;
+pub(in crate::sources) mod cells;
 mod columns;
+pub(in crate::sources) mod merged;
 pub mod typed;
 
 use std::borrow::Cow;

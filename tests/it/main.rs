@@ -7,6 +7,7 @@ mod cli;
 mod daemon;
 mod databases;
 mod deploy;
+mod engine;
 mod faulty;
 mod formats;
 mod formulas;

@@ -5,6 +5,7 @@
 
 mod agreement;
 mod buckets;
+mod engines;
 mod failures;
 mod forms;
 mod odd;

@@ -157,7 +157,10 @@ fn one_fault_each_elsewhere() {
         ),
         ("[database]\nurl = ''", "2:7: `url` is empty"),
         ("[database]\nmigrate = 1", "2:11: `migrate` must be true or false, this is a whole number"),
-        ("[source]\nkind = 'file'", "2:8: `kind` is one of `files`, `postgres`, not `file`; did you mean `files`?"),
+        (
+            "[source]\nkind = 'file'",
+            "2:8: `kind` is one of `files`, `postgres`, `sql`, not `file`; did you mean `files`?",
+        ),
         ("[source]\nkind = 'postgres'", "2:8: `kind = \"postgres\"` needs `url = \"postgres://…\"`"),
         (
             "[source]\nkind = 'postgres'\nurl = 'data'",
@@ -326,7 +329,16 @@ fn every_known_key_is_read() {
                     if name == "name" || name == "sha256" { "" } else { &format!("sha256 = '{}'\n", "ab".repeat(32)) };
                 format!("[[api.keys]]\n{other}\n{sha}{name} = {date}")
             }
-            // Those of the other kind.
+            // Those of the other kinds.
+            "source" if name == "transport" => format!("[source]\nkind = 'sql'\nurl = 'sc://h'\n{name} = {date}"),
+            "source" if ["token", "catalog", "mode"].contains(&name) => {
+                format!("[source]\nkind = 'sql'\ntransport = 'spark-connect'\nurl = 'sc://h'\n{name} = {date}")
+            }
+            table if table.starts_with("source.tables.") && name == "relation" => {
+                format!(
+                    "[source]\nkind = 'sql'\ntransport = 'spark-connect'\nurl = 'sc://h'\n[{section}]\n{name} = {date}"
+                )
+            }
             "source" if !["url", "csv_dialect", "kind", "max_bad_rows", "tables"].contains(&name) => {
                 format!("[source]\nkind = 'postgres'\nurl = 'postgres://h/d'\n{name} = {date}")
             }

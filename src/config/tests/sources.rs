@@ -5,6 +5,7 @@ use super::variables::with;
 use super::*;
 
 const LAKE: &str = "[source.lake]\nkind = 'files'\nurl = '/lake'\ncsv_dialect = 'spark'\n";
+const ENGINE: &str = "[source.lake]\nkind = 'sql'\ntransport = 'spark-connect'\nurl = 'sc://h'\n";
 const USERS: &str = "[source.users]\nkind = 'postgres'\nurl = 'postgres://u@h/d'\n";
 
 /// The sources in use, each with its tables.
@@ -110,7 +111,7 @@ fn one_fault_each() {
         ),
         (
             "[source.lake]\nkind = 'file'".to_owned(),
-            "2:8: `kind` is one of `files`, `postgres`, not `file`; did you mean `files`?",
+            "2:8: `kind` is one of `files`, `postgres`, `sql`, not `file`; did you mean `files`?",
         ),
         (format!("{LAKE}schema = 'x'"), "5:1: `schema` is only for sources of `kind = \"postgres\"`"),
         (format!("{USERS}urk = 'x'"), "4:1: unknown key `urk` in [source.users]; did you mean `url`?"),
@@ -120,15 +121,28 @@ fn one_fault_each() {
         ),
         (
             format!("{LAKE}[source.tables]\nuser = {{ from = 'lake', table = 'x' }}"),
-            "6:25: `table` is only for sources of `kind = \"postgres\"`",
+            "6:25: `table` is only for sources of `kind = \"postgres\"` or `kind = \"sql\"`",
         ),
         (
             "[source.tables]\nuser = { table = 'x' }".to_owned(),
-            "2:10: `table` is only for sources of `kind = \"postgres\"`",
+            "2:10: `table` is only for sources of `kind = \"postgres\"` or `kind = \"sql\"`",
         ),
         (
             format!("{USERS}[source.tables]\nuser = {{ from = 'users', csv_dialect = 'spark' }}"),
             "5:26: `csv_dialect` is only for sources of `kind = \"files\"`",
+        ),
+        ("[source.lake]\nkind = 'sql'\ntransport = 'spark-connect'".to_owned(), "2:8: `kind = \"sql\"` needs `url`"),
+        (
+            format!("{ENGINE}token = 'hunter2'"),
+            "5:9: `token` comes from the environment alone: set EXHAUST__SOURCE__LAKE__TOKEN",
+        ),
+        (
+            "[source.lake]\nkind = 'sql'\ntransport = 'spark-connect'\nurl = 'spark:15002'".to_owned(),
+            "4:7: `url`: it does not begin with `sc://`",
+        ),
+        (
+            format!("{ENGINE}[source.tables]\nuser = {{ from = 'lake', table = 'x', relation = 'y' }}"),
+            "6:49: `table` and `relation` exclude each other",
         ),
         ("[source.pg]\nkind = 'postgres'".to_owned(), "2:8: `kind = \"postgres\"` needs `url = \"postgres://…\"`"),
     ] {

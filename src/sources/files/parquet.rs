@@ -2,11 +2,9 @@
 //! that do. Row groups are read in parallel.
 //!
 //! A group's key column says whether few or many of its rows are `wanted`; few are jumped to, of many every row is decoded,
-//! in types that suit (`types`), lists and maps by their `levels` where that is enough; `canonical` takes columns over. Not here: the many types that a column may have (`cells`).
+//! in types that suit (`types`), lists and maps by their `levels` where that is enough; [`canonical`](crate::sources::rows::canonical) takes columns over.
 
 mod batches;
-mod canonical;
-mod cells;
 mod codec;
 mod failure;
 mod file_plan;
@@ -14,7 +12,6 @@ mod held;
 mod input;
 mod leaves;
 mod levels;
-mod merged;
 mod pages;
 mod sizes;
 mod text;

@@ -12,7 +12,7 @@ use crate::buckets;
 use crate::databases::TestDatabase;
 
 /// The whole table and the rows of some keys.
-fn check(form: &str, source: &dyn Source, set: &Set) {
+pub(super) fn check(form: &str, source: &dyn Source, set: &Set) {
     for limited in [false, true] {
         let scan = scan(set.table, &set.asked, limited.then_some(set.only));
         let (rows, stats) = read(source, &scan).unwrap_or_else(|error| panic!("{form}: {}", error.detail));

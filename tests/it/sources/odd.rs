@@ -13,6 +13,7 @@ use super::read::read;
 use super::sets::{Cell, Set, Type, Typed};
 use super::{database, files, scan, settings};
 use crate::databases::TestDatabase;
+use crate::engine;
 
 /// A table of text columns.
 fn text_set(
@@ -34,6 +35,12 @@ fn in_every_form(set: &Set, check: impl Fn(&str, &dyn Source)) {
         let dialect = if format == Format::Spark { CsvDialect::Spark } else { CsvDialect::Rfc4180 };
         check(&format!("{format:?}"), &files(directory.path(), dialect, settings()));
     }
+    engine::each(|name, url| {
+        let directory = tempfile::tempdir().unwrap();
+        forms::one_file(directory.path(), set, Format::Parquet(Spelling::Text), false);
+        let relation = engine::parquet(&directory.path().join(format!("{}.parquet", set.table.name())));
+        check(name, engine::at(url, &[(set.table, relation)], settings()).as_ref());
+    });
     if let Some(place) = TestDatabase::postgres() {
         forms::postgres(&place, set, Spelling::Text);
         check("PostgreSQL", &database(&place, settings()));

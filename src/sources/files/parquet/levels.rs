@@ -17,11 +17,11 @@ use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type as Long
 use parquet::errors::ParquetError;
 use parquet::schema::types::Type;
 
-use super::canonical::{Wish, whole_numbers};
 use super::input::Opened;
 use super::leaves::leaves;
 use super::pages::Group;
 use super::watch::Watch;
+use crate::sources::rows::canonical::{Wish, whole_numbers};
 use crate::sources::rows::typed::Taken;
 use crate::sources::spellings::COMPLETED_COUNT;
 use crate::sources::values::Unreadable;

@@ -9,10 +9,10 @@ use parquet::basic::Type as Physical;
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 
-use super::cells::Cells;
 use super::held::{Held, Origin};
 use super::leaves::only_leaf;
 use super::text::is_uuid;
+use crate::sources::rows::cells::Cells;
 use crate::sources::rows::key_of;
 use crate::tables::chunk::{DictionaryCache, Texts};
 use crate::tables::keys::Keys;

@@ -12,7 +12,7 @@ use crate::sources::rows::typed::Taken;
 use crate::tables::chunk::Texts;
 
 /// Those of `rows` (ascending) in which a column has nothing. One that does not read is something.
-pub(super) fn without_value(column: &Taken, rows: &[u32]) -> Vec<u32> {
+pub(in crate::sources) fn without_value(column: &Taken, rows: &[u32]) -> Vec<u32> {
     let array = &column.array;
     let is_text = is_text(array.data_type());
     let mut unreadable = column.unreadable.iter().map(|unread| unread.row).peekable();
@@ -31,7 +31,7 @@ const fn is_text(data_type: &DataType) -> bool {
 }
 
 /// `first`, with the cells of `second` in those of `rows` that are `left`, in which `first` has nothing (both ascending).
-pub(super) fn filled_up(first: Taken, second: Taken, left: &[u32], rows: &[u32]) -> Taken {
+pub(in crate::sources) fn filled_up(first: Taken, second: Taken, left: &[u32], rows: &[u32]) -> Taken {
     if left.is_empty() {
         return first;
     }

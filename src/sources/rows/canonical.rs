@@ -13,28 +13,28 @@ use arrow_buffer::NullBufferBuilder;
 use arrow_schema::{ArrowError, DataType, TimeUnit};
 
 use super::cells::{Cells, UUID, length, plain, uuids};
+use super::typed::{Taken, Unread};
+use super::{Cell, Filling};
 use crate::sources::Settings;
-use crate::sources::rows::typed::{Taken, Unread};
-use crate::sources::rows::{Cell, Filling};
 use crate::sources::spellings::COMPLETED_COUNT;
 use crate::sources::values::{self, Unreadable};
 use crate::tables::schema::Kind;
 
 /// How a column is to be taken.
 #[derive(Clone, Copy)]
-pub(super) struct Wish<'a> {
-    pub(super) kind: Kind,
+pub(in crate::sources) struct Wish<'a> {
+    pub(in crate::sources) kind: Kind,
     /// A timestamp without zone is in UTC, not local.
-    pub(super) utc: bool,
+    pub(in crate::sources) utc: bool,
     /// A number of kind [`Kind::CompletedCount`] is the count itself.
-    pub(super) flat: bool,
+    pub(in crate::sources) flat: bool,
     /// The place of the column's spelling among those of the scan.
-    pub(super) spelling: usize,
-    pub(super) settings: &'a Settings,
+    pub(in crate::sources) spelling: usize,
+    pub(in crate::sources) settings: &'a Settings,
 }
 
 /// A column; only cells of `rows` (ascending) are needed.
-pub(super) fn taken(array: &ArrayRef, wish: Wish<'_>, rows: &[u32]) -> Result<Taken, ArrowError> {
+pub(in crate::sources) fn taken(array: &ArrayRef, wish: Wish<'_>, rows: &[u32]) -> Result<Taken, ArrowError> {
     if let Some(array) = as_a_whole(array, wish) {
         return Ok(array.into());
     }
@@ -61,7 +61,7 @@ fn cell_by_cell(array: &ArrayRef, wish: Wish<'_>, rows: &[u32]) -> Result<Taken,
 }
 
 /// A column that the file does not have: the same cell in every row.
-pub(super) fn constant(cell: Cell<'_>, length: usize, wish: Wish<'_>, rows: &[u32]) -> Taken {
+pub(in crate::sources) fn constant(cell: Cell<'_>, length: usize, wish: Wish<'_>, rows: &[u32]) -> Taken {
     match (wish.kind, cell) {
         (Kind::Text, Cell::Text(bytes)) if let Ok(text) = std::str::from_utf8(bytes) => {
             let values = Arc::new(StringArray::from_iter_values([text]));
@@ -184,7 +184,7 @@ fn whole_floats(array: &ArrayRef, wish: Wish<'_>, rows: &[u32]) -> Taken {
 }
 
 /// Floats of `rows` (ascending) as whole numbers; `spelling` and `why` are of those that are none.
-pub(super) fn whole_numbers(
+pub(in crate::sources) fn whole_numbers(
     length: usize,
     rows: &[u32],
     (spelling, why): (usize, Unreadable),

@@ -27,10 +27,10 @@ use crate::sources::values::local_instant;
 use crate::tables::schema::Kind;
 
 /// The bytes of a UUID. Fixed bytes of any other meaning are refused before (`text::refused`).
-pub(super) const UUID: i32 = 16;
+pub(in crate::sources) const UUID: i32 = 16;
 
 /// The cells of one column.
-pub(super) enum Cells {
+pub(in crate::sources) enum Cells {
     Nothing,
     Text(StringArray),
     Bytes(BinaryArray),
@@ -49,7 +49,7 @@ pub(super) enum Cells {
 
 impl Cells {
     /// Takes a column for a kind. `utc`: a timestamp without zone is in UTC, not local.
-    pub(super) fn new(array: &ArrayRef, kind: Kind, utc: bool, tz: Tz) -> Result<Self, ArrowError> {
+    pub(in crate::sources) fn new(array: &ArrayRef, kind: Kind, utc: bool, tz: Tz) -> Result<Self, ArrowError> {
         use DataType as T;
         let counted = matches!(kind, Kind::CompletedCount | Kind::LastUpdated);
         Ok(match array.data_type() {
@@ -84,7 +84,7 @@ impl Cells {
     }
 
     /// The cell of a row.
-    pub(super) fn at(&self, row: usize) -> Cell<'_> {
+    pub(in crate::sources) fn at(&self, row: usize) -> Cell<'_> {
         match self {
             Self::Text(array) if array.is_valid(row) => Cell::Text(array.value(row).as_bytes()),
             Self::Bytes(array) if array.is_valid(row) => Cell::Text(array.value(row)),
@@ -101,7 +101,7 @@ impl Cells {
     }
 
     /// Whether the cells are entries `completedCount`, taken out of maps or structs.
-    pub(super) fn is_entry(&self) -> bool {
+    pub(in crate::sources) fn is_entry(&self) -> bool {
         matches!(self, Self::Entry(..) | Self::Field(..))
     }
 }
@@ -118,7 +118,7 @@ fn coded(array: &dyn AnyDictionaryArray, kind: Kind, utc: bool, tz: Tz) -> Resul
 }
 
 /// UUIDs as text: lower case, with hyphens, as every other program writes them.
-pub(super) fn uuids(array: &ArrayRef) -> StringArray {
+pub(in crate::sources) fn uuids(array: &ArrayRef) -> StringArray {
     let mut buffer = uuid::Uuid::encode_buffer();
     let mut text = StringBuilder::with_capacity(array.len(), array.len() * buffer.len());
     for bytes in array.as_fixed_size_binary() {
@@ -182,12 +182,12 @@ fn field(fields: &StructArray, kind: Kind, utc: bool, tz: Tz) -> Result<Cells, A
 }
 
 /// What an entry is by itself.
-pub(super) fn plain(kind: Kind) -> Kind {
+pub(in crate::sources) fn plain(kind: Kind) -> Kind {
     if kind == Kind::CompletedCount { Kind::Count } else { Kind::Instant }
 }
 
 /// The number of entries; of a struct, that of the fields that are there.
-pub(super) fn length(array: &ArrayRef, row: usize) -> Option<i64> {
+pub(in crate::sources) fn length(array: &ArrayRef, row: usize) -> Option<i64> {
     if array.is_null(row) {
         return None;
     }

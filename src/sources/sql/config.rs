@@ -1,0 +1,155 @@
+//! What jobs.toml says of an engine.
+
+use std::collections::BTreeMap;
+
+use super::dialect::quoted;
+use super::spark_connect::EngineUrl;
+use crate::document::Fallback::{Is, Says};
+use crate::document::Form::Text;
+use crate::document::{Place, Secret, Section, Urls, restart};
+use crate::sources::kind::{Kind, RoutedTable};
+use crate::tables::schema::Table;
+
+/// The tables of an engine that is asked in SQL.
+pub const KIND: Kind = Kind {
+    name: "sql",
+    keys: &[
+        restart(
+            "transport",
+            Text,
+            Says("needed"),
+            "How the engine is reached: `\"spark-connect\"` (Spark, Databricks, Sail).",
+        ),
+        restart(
+            "url",
+            Text,
+            Says("needed"),
+            "`sc://host:15002`; with `/;use_ssl=true` the connection is encrypted, `;user_id=NAME` says as whom to work.",
+        ),
+        restart(
+            "token",
+            Text,
+            Says("none"),
+            "What the engine is shown as bearer token. From the environment alone: `EXHAUST__SOURCE__<NAME>__TOKEN`.",
+        ),
+        restart(
+            "catalog",
+            Text,
+            Says("the engine's own"),
+            "Where the tables are: a schema, or a catalogue and a schema, such as `\"lake.courses\"`.",
+        ),
+        restart("mode", Text, Is("\"stream\""), "How rows come: `\"stream\"`, as Arrow over the connection."),
+    ],
+    table_keys: &[
+        restart("table", Text, Says("its own name"), "What the table, or view, is called there."),
+        restart(
+            "relation",
+            Text,
+            Says("none"),
+            "What stands after `FROM`, as it is, in place of the table's name: ``\"parquet.`/lake/user`\"``.",
+        ),
+    ],
+};
+
+/// An engine and where it has the tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where it is.
+    pub url: EngineUrl,
+    /// What it is shown.
+    pub token: Option<Secret>,
+    /// Under which names it has the tables.
+    pub relations: EngineRelations,
+}
+
+/// The tables of an engine, as they stand after `FROM`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EngineRelations {
+    /// Parts of the name before that of the table, in quotes.
+    catalog: String,
+    /// Tables that are called otherwise.
+    of: BTreeMap<Table, String>,
+    /// The tables that are read there.
+    pub(super) tables: Vec<Table>,
+}
+
+impl<T: IntoIterator<Item = (Table, String)>> From<T> for EngineRelations {
+    /// These tables, each given with what stands after `FROM`.
+    fn from(tables: T) -> Self {
+        let of: BTreeMap<Table, String> = tables.into_iter().collect();
+        Self { catalog: String::new(), tables: of.keys().copied().collect(), of }
+    }
+}
+
+impl EngineRelations {
+    /// Where a table is.
+    pub(super) fn of(&self, table: Table) -> String {
+        self.of.get(&table).cloned().unwrap_or_else(|| self.named(table.name()))
+    }
+
+    fn named(&self, name: &str) -> String {
+        format!("{}{}", self.catalog, quoted(name))
+    }
+}
+
+impl Config {
+    pub(crate) fn read(section: &Section<'_>, tables: &[RoutedTable<'_>], _: &Urls<'_>) -> Option<Self> {
+        let transport =
+            needed(section, "transport").and_then(|_| section.one_of("transport", &[("spark-connect", ())]));
+        let mode = section.one_of("mode", &[("stream", ())]);
+        let url = needed(section, "url").and_then(|(url, place)| {
+            EngineUrl::parse(url).map_err(|what| section.faults.add(place, format!("`url`: {what}"))).ok()
+        });
+        let token = match section.filled("token") {
+            Some((token, Place::Variable(_))) => Some(Secret::new(token.to_owned())),
+            Some((_, place)) => {
+                let variable = section.variable("token");
+                section.faults.add(place, format!("`token` comes from the environment alone: set {variable}"));
+                None
+            }
+            None => None,
+        };
+        let catalog = section.filled("catalog").map_or_else(String::new, |(catalog, _)| {
+            catalog.split('.').flat_map(|part| [quoted(part), ".".to_owned()]).collect()
+        });
+        let tables_there = tables.iter().map(|routed| routed.table).collect();
+        let mut relations = EngineRelations { catalog, of: BTreeMap::new(), tables: tables_there };
+        for RoutedTable { table, entry } in tables {
+            let Some(entry) = entry else { continue };
+            let named = entry.filled("table").map(|(name, _)| relations.named(name));
+            let relation = entry.filled("relation").map(|(relation, place)| (relation.to_owned(), place));
+            if let (Some(_), Some((_, place))) = (&named, &relation) {
+                entry.faults.add(place, "`table` and `relation` exclude each other");
+            }
+            if let Some(relation) = relation.map(|(relation, _)| relation).or(named) {
+                relations.of.insert(*table, relation);
+            }
+        }
+        transport?;
+        mode?;
+        Some(Self { url: url?, token, relations })
+    }
+
+    /// Host and port.
+    pub(crate) fn place(&self) -> String {
+        format!("engine {}", self.url.authority)
+    }
+
+    /// What a table is called there.
+    pub(crate) fn place_of(&self, table: Table) -> String {
+        self.relations.of(table)
+    }
+}
+
+/// A key without which there is no engine.
+fn needed<'a, 's>(section: &'s Section<'a>, key: &str) -> Option<(&'a str, &'a Place)>
+where
+    'a: 's,
+{
+    if section.node(key).is_none() {
+        let place = section.node("kind").map_or(&section.place, |kind| &kind.place);
+        section.faults.add(place, format!("`kind = \"sql\"` needs `{key}`"));
+        return None;
+    }
+    section.filled(key)
+}

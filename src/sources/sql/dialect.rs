@@ -1,0 +1,42 @@
+//! How an engine wants identifiers, values and casts written: Spark's way, which Databricks and Sail share.
+//!
+//! No value of a request or a table stands in a statement as its own characters: its bytes are hexadecimal digits, which
+//! the engine decodes.
+
+use std::fmt::Write as _;
+
+/// An identifier in quotes.
+pub(super) fn quoted(identifier: &str) -> String {
+    format!("`{}`", identifier.replace('`', "``"))
+}
+
+/// Bytes as a literal.
+pub(super) fn bytes(text: &str) -> String {
+    let mut literal = "X'".to_owned();
+    for byte in text.bytes() {
+        // Writing to a String does not fail.
+        let _ = write!(literal, "{byte:02X}");
+    }
+    literal + "'"
+}
+
+/// An expression as text.
+pub(super) fn as_text(expression: &str) -> String {
+    format!("CAST({expression} AS STRING)")
+}
+
+/// An expression as the bytes of its text: compared byte by byte, whatever the collation of the column.
+pub(super) fn as_bytes(expression: &str) -> String {
+    format!("CAST({expression} AS BINARY)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_value_is_part_of_a_statement() {
+        assert_eq!(bytes("a'b`\\"), "X'612762605C'");
+        assert_eq!(quoted("a`b"), "`a``b`");
+    }
+}

@@ -1,0 +1,154 @@
+//! The platform's tables in an engine that is asked in SQL: Spark, Databricks, Sail. The engine filters and joins; what it
+//! sends is taken by the rules that hold for every source.
+//!
+//! A [`Transport`] reaches the engine; `statement` writes what it is asked. Not here: odd values (`rows`, `values`).
+
+mod config;
+mod dialect;
+mod spark_connect;
+mod statement;
+mod transport;
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use rayon::prelude::*;
+
+pub use config::{Config, EngineRelations, KIND};
+pub use spark_connect::EngineUrl;
+
+use self::spark_connect::SparkConnect;
+use self::statement::{Described, Keyless};
+use self::transport::{EngineError, Statement, Transport};
+use super::rows::Reading;
+use super::rows::batches::Batches;
+use super::seen_keys::SeenKeys;
+use super::{ReadCost, ScanStats, Settings, Sink, Source, SourceError};
+use crate::document::Secret;
+use crate::tables::chunk::Chunk;
+use crate::tables::plan::{Scan, ScanReach};
+use crate::tables::schema::Table;
+
+/// Opens what jobs.toml says; nothing is reached yet.
+///
+/// # Errors
+/// No connection can come of the URL or the token; the message shows nothing of the token.
+pub fn open(config: &Config, settings: Settings) -> Result<Arc<dyn Source>, String> {
+    let transport = SparkConnect::new(&config.url, config.token.as_ref().map(Secret::reveal))?;
+    Ok(Arc::new(SqlSource { transport: Box::new(transport), relations: config.relations.clone(), settings }))
+}
+
+/// The platform's tables in an engine.
+struct SqlSource {
+    transport: Box<dyn Transport>,
+    relations: EngineRelations,
+    settings: Settings,
+}
+
+impl fmt::Debug for SqlSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the transport: it knows the token.
+        f.debug_struct("SqlSource").field("relations", &self.relations).finish_non_exhaustive()
+    }
+}
+
+impl SqlSource {
+    fn try_read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, EngineError> {
+        let relation = self.relations.of(scan.table);
+        let schema = self.transport.schema(&relation)?;
+        let described = Described::new(scan, &relation, &schema).map_err(|what| EngineError::lasting(&what, ""))?;
+        if let ScanReach::Semi { column, keys: Some(wanted), of } = &scan.reach
+            && let Some(place) = scan.columns.iter().position(|found| found.name.eq_ignore_ascii_case(column))
+            && let Some(statement) = self.joined(scan, &described, &of.scan)?
+        {
+            let seen = SeenKeys::new(place);
+            let take = |chunk: &Chunk| {
+                seen.take(chunk);
+                sink(chunk);
+            };
+            let mut stats = self.rows(scan, &described, &statement, &take)?;
+            let missing = seen.missing(wanted.as_ref(), &stats);
+            if !missing.is_empty() {
+                let reach = ScanReach::Keys { column: column.clone(), keys: missing };
+                let scan = Scan { reach, learners: None, ..scan.clone() };
+                // The rows without a key came with the join.
+                let statement = statement::by_keys(&scan, &described, Keyless::LeftOut);
+                stats.add(&self.rows(&scan, &described, &statement, sink)?);
+            }
+            return Ok(stats);
+        }
+        let mut stats = self.rows(scan, &described, &statement::by_keys(scan, &described, Keyless::Taken), sink)?;
+        stats.of_range = described.applies_range(scan);
+        Ok(stats)
+    }
+
+    /// The statement of a scan whose keys follow from another table of this engine; `None`: they have to be sent.
+    fn joined(&self, scan: &Scan, described: &Described<'_>, origin: &Scan) -> Result<Option<Statement>, EngineError> {
+        if !self.relations.tables.contains(&origin.table) {
+            return Ok(None);
+        }
+        let relation = self.relations.of(origin.table);
+        let schema = self.transport.schema(&relation)?;
+        let of = Described::new(origin, &relation, &schema).map_err(|what| EngineError::lasting(&what, ""))?;
+        Ok(statement::joined(scan, described, origin, &of))
+    }
+
+    /// Runs a statement and takes its rows, on all cores while the next ones come.
+    fn rows(
+        &self,
+        scan: &Scan,
+        described: &Described<'_>,
+        statement: &Statement,
+        sink: &Sink<'_>,
+    ) -> Result<ScanStats, EngineError> {
+        log::debug!("statement table={} text={:?}", scan.table, statement.text);
+        let reading = Reading::new(scan, &self.settings, sink);
+        let label = self.relations.of(scan.table);
+        let batches = Batches::new(&reading, described.places(), &label);
+        let mut all = ScanStats { cost: ReadCost { calls: 1, ..ReadCost::default() }, ..ScanStats::default() };
+        let mut before = 0;
+        let mut waiting: Vec<(u64, RecordBatch)> = Vec::new();
+        let mut take = |waiting: &mut Vec<(u64, RecordBatch)>| {
+            let stats: Result<Vec<ScanStats>, _> =
+                waiting.par_drain(..).map(|(before, batch)| batches.take(&batch, before)).collect();
+            stats
+                .map(|stats| stats.iter().for_each(|stats| all.add(stats)))
+                .map_err(|error| EngineError::lasting("has a type that is not known here", &error.to_string()))
+        };
+        let mut bytes = 0;
+        self.transport.query(statement, &mut |batch| {
+            bytes += batch.get_array_memory_size() as u64;
+            let rows = batch.num_rows() as u64;
+            waiting.push((before, batch));
+            before += rows;
+            if waiting.len() >= rayon::current_num_threads() { take(&mut waiting) } else { Ok(()) }
+        })?;
+        take(&mut waiting)?;
+        all.cost.bytes = bytes;
+        Ok(all)
+    }
+}
+
+impl Source for SqlSource {
+    fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, SourceError> {
+        self.try_read(scan, sink).map_err(|error| SourceError {
+            table: scan.table,
+            message: format!("table {}: {}", scan.table, error.message),
+            detail: format!("table {} ({}): {}", scan.table, self.relations.of(scan.table), error.detail),
+            may_pass: error.may_pass,
+        })
+    }
+
+    fn tables(&self) -> Result<Vec<Table>, String> {
+        let mut found = Vec::new();
+        for table in &self.relations.tables {
+            match self.transport.schema(&self.relations.of(*table)) {
+                Ok(_) => found.push(*table),
+                Err(error) if error.is_missing => {}
+                Err(error) => return Err(format!("{}: {}", self.relations.of(*table), error.detail)),
+            }
+        }
+        Ok(found)
+    }
+}

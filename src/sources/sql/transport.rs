@@ -1,0 +1,84 @@
+//! The seam between statements and the protocol by which an engine is reached.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+
+use crate::tables::keys::Keys;
+
+/// Reaches an engine. Calls block; they must not be made on a thread that drives futures.
+pub(super) trait Transport: Send + Sync {
+    /// Runs a statement and hands over its rows, batch by batch as they come. Of a statement without rows at least one batch comes, which has the
+    /// columns. At most a few batches wait for `take`.
+    ///
+    /// # Errors
+    /// The engine refuses or fails, or `take` does.
+    fn query(
+        &self,
+        statement: &Statement,
+        take: &mut dyn FnMut(RecordBatch) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError>;
+
+    /// Runs a statement of which no rows are wanted. It is done when this comes back.
+    ///
+    /// # Errors
+    /// The engine refuses or fails.
+    #[expect(dead_code, reason = "for mode stage, which comes next")]
+    fn execute(&self, statement: &Statement) -> Result<(), EngineError>;
+
+    /// The columns of a relation, as it stands after `FROM`.
+    ///
+    /// # Errors
+    /// There is no such relation, or the engine fails.
+    fn schema(&self, relation: &str) -> Result<SchemaRef, EngineError> {
+        let statement = Statement { text: format!("SELECT * FROM {relation} AS t WHERE 1 = 0"), keys: Vec::new() };
+        let mut schema = None;
+        self.query(&statement, &mut |batch| {
+            schema = Some(batch.schema());
+            Ok(())
+        })?;
+        // Sail answers a path that is not there with no columns.
+        let described = schema.filter(|schema: &SchemaRef| !schema.fields().is_empty());
+        described
+            .ok_or_else(|| EngineError { is_missing: true, ..EngineError::lasting("the engine has no such table", "") })
+    }
+}
+
+/// A statement, and the keys that its text selects from.
+pub(super) struct Statement {
+    pub(super) text: String,
+    pub(super) keys: Vec<KeyRelation>,
+}
+
+/// Keys as a relation with one column of text, `key`, under a name that the statement uses.
+pub(super) struct KeyRelation {
+    pub(super) name: String,
+    pub(super) keys: Arc<dyn Keys>,
+}
+
+/// Why an engine gives no rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct EngineError {
+    /// For the client. Has no text of the engine, which may quote data or places.
+    pub(super) message: String,
+    /// For the operator: with the engine's own text.
+    pub(super) detail: String,
+    /// Whether trying again later may help.
+    pub(super) may_pass: bool,
+    /// There is no such relation.
+    pub(super) is_missing: bool,
+}
+
+impl EngineError {
+    /// Does not pass by itself. `told`: what the engine says.
+    pub(super) fn lasting(message: &str, told: &str) -> Self {
+        let detail = if told.is_empty() { message.to_owned() } else { format!("{message}: {told}") };
+        Self { message: message.to_owned(), detail, may_pass: false, is_missing: false }
+    }
+
+    /// May pass.
+    pub(super) fn passing(message: &str, told: &str) -> Self {
+        Self { may_pass: true, ..Self::lasting(message, told) }
+    }
+}
