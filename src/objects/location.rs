@@ -81,6 +81,13 @@ impl Location {
 }
 
 impl Location {
+    /// A place inside this one. `below`: segments with a slash between them.
+    #[must_use]
+    pub fn within(&self, below: &str) -> Self {
+        let prefix = if self.prefix.is_empty() { below.to_owned() } else { format!("{}/{below}", self.prefix) };
+        Self { prefix, ..self.clone() }
+    }
+
     /// What the names of its cloud's variables begin with.
     pub(super) const fn variables(&self) -> &'static str {
         match self.cloud {

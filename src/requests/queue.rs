@@ -225,6 +225,12 @@ pub trait Housekeeping: Send + Sync {
     /// resubmitted, or its end is not a time), or it is not there.
     fn remove_finished(&self, key: &RequestKey, older_than: Duration) -> Result<bool, QueueError>;
 
+    /// The id of this table's installation: made with the first call, and the same for all of its daemons.
+    fn installation(&self) -> Result<String, QueueError>;
+
+    /// The tokens of the claims that hold a row.
+    fn held_claims(&self) -> Result<Vec<String>, QueueError>;
+
     /// Stores a daemon's heartbeat, by the clock that decides about leases, and removes heartbeats that are a day old.
     fn beat(&self, heartbeat: &Heartbeat) -> Result<(), QueueError>;
 

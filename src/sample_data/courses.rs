@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow_array::builder::{Int32Builder, ListBuilder, StringBuilder};
-use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray};
+use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow_schema::ArrowError;
 use chrono::{NaiveDate, NaiveTime};
 use serde_json::{Value, json};
@@ -104,10 +104,10 @@ pub(super) fn batches(plan: &Plan, rows: &[u64], columns: Columns) -> Result<Rec
 }
 
 /// Days as times: midnight in UTC.
-fn days(texts: &StringArray) -> TimestampMillisecondArray {
+fn days(texts: &StringArray) -> TimestampMicrosecondArray {
     let midnight =
-        |text: &str| Some(text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN).and_utc().timestamp_millis());
-    texts.iter().map(|text| text.and_then(midnight)).collect::<TimestampMillisecondArray>().with_timezone("UTC")
+        |text: &str| Some(text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN).and_utc().timestamp_micros());
+    texts.iter().map(|text| text.and_then(midnight)).collect::<TimestampMicrosecondArray>().with_timezone("UTC")
 }
 
 /// How many rows `content` has.

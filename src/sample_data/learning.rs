@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::builder::{
     BooleanBuilder, Float64Builder, Int32Builder, Int64Builder, ListBuilder, MapBuilder, StringBuilder,
-    TimestampMillisecondBuilder,
+    TimestampMicrosecondBuilder,
 };
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::ArrowError;
@@ -72,11 +72,16 @@ fn text_maps() -> ListBuilder<TextMap> {
     ListBuilder::new(MapBuilder::new(None, StringBuilder::new(), StringBuilder::new()))
 }
 
+/// Milliseconds as columns have them: in microseconds, as Spark writes.
+fn micros(ms: u64) -> i64 {
+    i64::try_from(ms * 1_000).unwrap_or(i64::MAX)
+}
+
 /// Rows of `user_enrolments`.
 pub(super) fn enrolments(plan: &Plan, rows: &[u64], columns: Columns) -> Result<RecordBatch, ArrowError> {
     let [mut batchid, mut userid, mut courseid, mut enrolled] = std::array::from_fn(|_| StringBuilder::new());
     let mut active = BooleanBuilder::new();
-    let [mut enrolled_at, mut completed] = [(); 2].map(|()| TimestampMillisecondBuilder::new().with_timezone("UTC"));
+    let [mut enrolled_at, mut completed] = [(); 2].map(|()| TimestampMicrosecondBuilder::new().with_timezone("UTC"));
     let (mut certificates, mut issued) = (text_maps(), text_maps());
     let mut contents = MapBuilder::new(None, StringBuilder::new(), Int32Builder::new());
     let mut text = String::new();
@@ -100,8 +105,8 @@ pub(super) fn enrolments(plan: &Plan, rows: &[u64], columns: Columns) -> Result<
         active.append_value(!draws.one_in(50));
         enrolled_text(&mut draws, dates.enrolled, &mut text);
         enrolled.append_option((!text.is_empty()).then_some(text.as_str()));
-        enrolled_at.append_option(i64::try_from(dates.enrolled).ok().filter(|_| !text.is_empty()));
-        completed.append_option(dates.completed.and_then(|ms| i64::try_from(ms).ok()));
+        enrolled_at.append_option(Some(micros(dates.enrolled)).filter(|_| !text.is_empty()));
+        completed.append_option(dates.completed.map(micros));
         let has = if dates.completed.is_some() { draws.below(8) } else { 7 };
         certificate(&mut certificates, (has < 2).then_some("old"), draws.one_in(2));
         certificate(&mut issued, (has > 0 && has < 6).then_some("new"), draws.one_in(2));
@@ -153,10 +158,10 @@ pub(super) fn activity(plan: &Plan, rows: &[u64], columns: Columns) -> Result<Re
     let [mut kind, mut activity, mut user, mut context] = std::array::from_fn(|_| StringBuilder::new());
     let mut agg = MapBuilder::new(None, StringBuilder::new(), Int64Builder::new());
     let mut aggregates = MapBuilder::new(None, StringBuilder::new(), Float64Builder::new());
-    let stamps = TimestampMillisecondBuilder::new().with_timezone("UTC");
+    let stamps = TimestampMicrosecondBuilder::new().with_timezone("UTC");
     let values_field = arrow_schema::Field::new(
         "values",
-        arrow_schema::DataType::Timestamp(arrow_schema::TimeUnit::Millisecond, Some("UTC".into())),
+        arrow_schema::DataType::Timestamp(arrow_schema::TimeUnit::Microsecond, Some("UTC".into())),
         true,
     );
     let mut updated = MapBuilder::new(None, StringBuilder::new(), stamps).with_values_field(values_field);
@@ -187,7 +192,7 @@ pub(super) fn activity(plan: &Plan, rows: &[u64], columns: Columns) -> Result<Re
         let times = if place.again == Some(2) { place.learner } else { place.values };
         let ms = dates(plan, batch, times).enrolled + plan.draws(Of::Activity, batch, times).below(90 * DAY);
         updated.keys().append_value("completedCount");
-        updated.values().append_value(i64::try_from(ms).unwrap_or(i64::MAX));
+        updated.values().append_value(micros(ms));
         updated.append(true)?;
     }
     let (counters_name, counters): (&str, ArrayRef) = match columns {
@@ -248,7 +253,7 @@ fn done(plan: &Plan, batch: u64, level: u64, place: &Place, id: &mut String) -> 
 pub(super) fn attempts(plan: &Plan, rows: &[u64]) -> Result<RecordBatch, ArrowError> {
     let mut texts: [StringBuilder; 7] = std::array::from_fn(|_| StringBuilder::new());
     let (mut score, mut most) = (Float64Builder::new(), Float64Builder::new());
-    let mut time = TimestampMillisecondBuilder::new().with_timezone("UTC");
+    let mut time = TimestampMicrosecondBuilder::new().with_timezone("UTC");
     let [mut id, mut user, mut course, mut content, mut grand] = std::array::from_fn(|_| String::new());
     for &row in rows {
         let (batch, number) = locate(&plan.attempts, row);
@@ -272,7 +277,7 @@ pub(super) fn attempts(plan: &Plan, rows: &[u64]) -> Result<RecordBatch, ArrowEr
         };
         score.append_value(got);
         most.append_value(all);
-        time.append_value(i64::try_from(FIRST_DAY + 200 * DAY + last).unwrap_or(i64::MAX));
+        time.append_value(micros(FIRST_DAY + 200 * DAY + last));
         let batch = batch_id(plan, batch);
         let question = question(&mut marks);
         for (column, value) in texts.iter_mut().zip([&course, &batch, &user, &content, &id, &grand, question]) {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMillisecondType};
+use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_schema::DataType;
 use chrono::{DateTime, Datelike, Timelike};
 
@@ -107,8 +107,8 @@ pub(super) fn nested(array: &dyn Array, i: usize, spelling: Spelling, out: &mut 
 }
 
 fn time(array: &dyn Array, i: usize, before_millis: char, out: &mut String) {
-    let ms = array.as_primitive::<TimestampMillisecondType>().value(i);
-    legacy(u64::try_from(ms).unwrap_or_default(), before_millis, out);
+    let us = array.as_primitive::<TimestampMicrosecondType>().value(i);
+    legacy(u64::try_from(us / 1_000).unwrap_or_default(), before_millis, out);
 }
 
 fn quoted(text: &str, spelling: Spelling, out: &mut String) {

@@ -14,12 +14,15 @@ pub mod rows;
 mod seen_keys;
 pub mod spellings;
 pub mod sql;
+pub mod stage;
 pub mod values;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use self::stage::Stage;
 use crate::tables::chunk::Chunk;
-use crate::tables::plan::Scan;
+use crate::tables::plan::{LoadPlan, Scan};
 use crate::tables::quality::Faults;
 use crate::tables::schema::Table;
 
@@ -57,6 +60,17 @@ impl Bounds {
 
 /// Takes the chunks of a scan, from several threads at once and in no particular order.
 pub type Sink<'a> = dyn Fn(&Chunk) + Sync + 'a;
+
+/// For which claimed requests a source is read.
+#[derive(Clone)]
+pub struct GroupRun {
+    /// The id of the table's installation.
+    pub installation: String,
+    /// The token of the claim.
+    pub claim: String,
+    /// Whether nobody waits for the group any more: what the source has begun elsewhere is ended then.
+    pub given_up: Arc<dyn Fn() -> bool + Send + Sync>,
+}
 
 /// What a scan came across, and what it took.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,6 +142,13 @@ pub struct SourceError {
     pub may_pass: bool,
 }
 
+impl SourceError {
+    /// With the name of its source before it.
+    fn prefixed(self, prefix: &str) -> Self {
+        Self { message: format!("{prefix}{}", self.message), detail: format!("{prefix}{}", self.detail), ..self }
+    }
+}
+
 /// A place that has the platform's tables.
 pub trait Source: Send + Sync {
     /// Reads what `scan` wants, all cores busy (on the current rayon pool), and hands it over chunk by chunk.
@@ -137,6 +158,21 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// The table is missing, broken or lacks a column; or the source cannot be reached, which may pass.
     fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, SourceError>;
+
+    /// Told what a group of requests (or its catalogue) will read, before anything of it is read. What comes back is read in
+    /// place of this source, and holds what was prepared until it is dropped. `None`: nothing had to be prepared.
+    ///
+    /// # Errors
+    /// As for [`Source::read`].
+    fn prepare(&self, plan: &LoadPlan, run: &GroupRun) -> Result<Option<Box<dyn Source>>, SourceError> {
+        let _ = (plan, run);
+        Ok(None)
+    }
+
+    /// Where tables are staged for groups, if they are.
+    fn stage(&self) -> Option<&Stage> {
+        None
+    }
 
     /// One view of the tables for all scans of one load, which sees no change that is made meanwhile. `None`: each scan sees
     /// the table as it is then.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{ScanStats, Sink, Source, SourceError};
-use crate::tables::plan::{Scan, ScanReach};
+use super::{GroupRun, ScanStats, Sink, Source, SourceError};
+use crate::tables::plan::{LoadPlan, Scan, ScanReach};
 use crate::tables::schema::Table;
 
 /// Sources by name, each with its tables.
@@ -73,20 +73,33 @@ impl Routed {
         };
         let member = &self.members[at];
         let sent = member.with_keys(scan);
-        source_of(at).read(sent.as_ref().unwrap_or(scan), sink).map_err(|error| {
-            let prefix = self.prefix(member);
-            SourceError {
-                message: format!("{prefix}{}", error.message),
-                detail: format!("{prefix}{}", error.detail),
-                ..error
-            }
-        })
+        source_of(at).read(sent.as_ref().unwrap_or(scan), sink).map_err(|error| error.prefixed(&self.prefix(member)))
     }
 }
 
 impl Source for Routed {
     fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, SourceError> {
         self.read_from(scan, sink, |at| self.members[at].source.as_ref())
+    }
+
+    /// Each source is told of its own tables. Sources that prepare nothing stay as they are.
+    fn prepare(&self, plan: &LoadPlan, run: &GroupRun) -> Result<Option<Box<dyn Source>>, SourceError> {
+        let mut members = self.members.clone();
+        let mut is_prepared = false;
+        for member in &mut members {
+            let own = plan.scans.iter().filter(|scan| member.tables.contains(&scan.table));
+            let own = LoadPlan { scans: own.cloned().collect() };
+            if own.scans.is_empty() {
+                continue;
+            }
+            let prefix = self.prefix(member);
+            let prepared = member.source.prepare(&own, run).map_err(|error| error.prefixed(&prefix))?;
+            if let Some(source) = prepared {
+                member.source = Arc::from(source);
+                is_prepared = true;
+            }
+        }
+        Ok(is_prepared.then(|| Box::new(Self { members }) as Box<dyn Source>))
     }
 
     fn snapshot(&self) -> Option<Box<dyn Source + '_>> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use tokio::sync::RwLock;
+use tokio::sync::{OnceCell, RwLock};
 
 use super::outcome::{HandBack, Outcome};
 use super::request_error::RequestError;
@@ -47,6 +47,8 @@ pub struct AppContext {
     pub metrics: Arc<Metrics>,
     /// Whether the database was reached and has the tables and columns that this program needs.
     pub prepared: Arc<AtomicBool>,
+    /// The id of the table's installation, once it was asked for.
+    pub installation: Arc<OnceCell<String>>,
 }
 
 /// Files of the scans in progress, counted since the start.

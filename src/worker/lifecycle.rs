@@ -16,7 +16,7 @@ use super::heartbeat::HeartbeatTask;
 use super::scan::{scan, scan_suspect};
 use super::schedule::{Busy, Ticker, Timetable};
 use super::summary::Summary;
-use super::{AppContext, retention, supervisor, wake};
+use super::{AppContext, retention, stage, supervisor, wake};
 use crate::config::checked::{Job, Mode};
 use crate::intake;
 use crate::metrics::ScanOutcome;
@@ -96,6 +96,7 @@ pub async fn run(app: &AppContext) -> Result<(), RunError> {
     supervisor::status("working");
     tokio::spawn(log_rows_left_alone(app.clone()));
     tokio::spawn(log_unclaimable_rows(app.clone()));
+    tokio::spawn(stage::keep_clean(app.clone()));
     while !app.stop.is_set() {
         tokio::select! {
             () = app.stop.requested() => break,
@@ -248,6 +249,7 @@ pub async fn run_once(app: &AppContext) -> Result<Option<Summary>, RunError> {
 async fn prepare_and_scan(app: &AppContext) -> Result<Summary, RunError> {
     prepare(app).await?;
     let heartbeat = HeartbeatTask::start(app);
+    stage::clean_up(app).await;
     let worked = scan_all(app).await;
     heartbeat.end(app).await;
     worked

@@ -27,6 +27,7 @@ pub mod retention;
 mod scan;
 mod scan_health;
 mod schedule;
+mod stage;
 pub mod stats;
 pub mod stop;
 mod summary;

@@ -48,6 +48,7 @@ pub fn app_context(config: Config, clock: Arc<dyn Clock>) -> Result<AppContext, 
         memory: Arc::default(),
         metrics: Arc::default(),
         prepared: Arc::default(),
+        installation: Arc::default(),
         clock,
         config: Live::new(config),
     })

@@ -103,7 +103,7 @@ async fn work_on_group(group: ClaimedGroup<'_>, requests: Vec<ClaimedRequest>, s
 async fn work_on_part(group: ClaimedGroup<'_>, accepted: Vec<Accepted>, mut stats: GroupStats, summary: &mut Summary) {
     let ClaimedGroup { app, config, lease, job } = group;
     let rows: Vec<Arc<ClaimedRequest>> = accepted.iter().map(|one| Arc::clone(&one.request)).collect();
-    let loaded = match load_catalog(app, config, job, &accepted).await {
+    let loaded = match load_catalog(app, config, job, &accepted, lease.token()).await {
         Ok(loaded) => loaded,
         Err(outcome) => return write_back(group, all(rows, &outcome), summary).await,
     };
@@ -133,6 +133,7 @@ async fn work_on_part(group: ClaimedGroup<'_>, accepted: Vec<Accepted>, mut stat
         store: app.store.clone(),
         stop: app.stop.clone(),
         checkpoint: Arc::clone(lease.checkpoint()),
+        claim: lease.token().to_owned(),
         progress: Arc::clone(&app.progress),
     });
     let (sender, ended) = unbounded_channel();

@@ -117,7 +117,7 @@ impl TestApp {
         let (claim, lease) = self.claim(&wanted);
         let accepted = self.accept(claim).await;
         let (config, job) = (self.config(), self.job());
-        let catalog = load_catalog(&self.app, &config, &job, &accepted).await.unwrap().catalog;
+        let catalog = load_catalog(&self.app, &config, &job, &accepted, "claim").await.unwrap().catalog;
         let resolved = resolve(&self.app, &config, &job, lease.short_name(), accepted, &catalog).await.unwrap();
         (lease, resolved.into_iter().map(|(row, ready)| (row, ready.unwrap())).collect(), catalog)
     }
@@ -153,6 +153,7 @@ pub(super) fn group_context(requests: Vec<Ready>, store: Store) -> Arc<GroupCont
         store,
         stop: Stop::default(),
         max_bad_rows: MaxBadRows { share: 0.0, at_least: 0 },
+        claim: "claim".to_owned(),
         progress: Arc::default(),
     })
 }

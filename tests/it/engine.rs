@@ -39,5 +39,5 @@ pub(crate) fn parquet(path: &Path) -> String {
 /// A source with these tables in the engine at a URL.
 pub(crate) fn at(url: &str, tables: &[(Table, String)], settings: Settings) -> Arc<dyn Source> {
     let relations = EngineRelations::from(tables.iter().cloned());
-    sql::open(&Config { url: EngineUrl::parse(url).unwrap(), token: None, relations }, settings).unwrap()
+    sql::open(&Config { url: EngineUrl::parse(url).unwrap(), token: None, relations, stage: None }, settings).unwrap()
 }

@@ -8,6 +8,7 @@ mod daemon;
 mod databases;
 mod deploy;
 mod engine;
+mod engines;
 mod faulty;
 mod formats;
 mod formulas;

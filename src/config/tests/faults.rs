@@ -330,13 +330,20 @@ fn every_known_key_is_read() {
                 format!("[[api.keys]]\n{other}\n{sha}{name} = {date}")
             }
             // Those of the other kinds.
-            "source" if name == "transport" => format!("[source]\nkind = 'sql'\nurl = 'sc://h'\n{name} = {date}"),
+            "source" if name == "transport" => {
+                format!("[source]\nkind = 'sql'\nurl = 'sc://h'\nmode = 'stream'\n{name} = {date}")
+            }
+            "source" if name.starts_with("stage") => format!(
+                "[source]\nkind = 'sql'\ntransport = 'spark-connect'\nurl = 'sc://h'\n{}{name} = {date}",
+                if name == "stage" { "" } else { "stage = '/x'\n" }
+            ),
             "source" if ["token", "catalog", "mode"].contains(&name) => {
-                format!("[source]\nkind = 'sql'\ntransport = 'spark-connect'\nurl = 'sc://h'\n{name} = {date}")
+                let mode = if name == "mode" { "" } else { "mode = 'stream'\n" };
+                format!("[source]\nkind = 'sql'\ntransport = 'spark-connect'\nurl = 'sc://h'\n{mode}{name} = {date}")
             }
             table if table.starts_with("source.tables.") && name == "relation" => {
                 format!(
-                    "[source]\nkind = 'sql'\ntransport = 'spark-connect'\nurl = 'sc://h'\n[{section}]\n{name} = {date}"
+                    "[source]\nkind = 'sql'\ntransport = 'spark-connect'\nurl = 'sc://h'\nmode = 'stream'\n[{section}]\n{name} = {date}"
                 )
             }
             "source" if !["url", "csv_dialect", "kind", "max_bad_rows", "tables"].contains(&name) => {

@@ -5,7 +5,7 @@ use super::variables::with;
 use super::*;
 
 const LAKE: &str = "[source.lake]\nkind = 'files'\nurl = '/lake'\ncsv_dialect = 'spark'\n";
-const ENGINE: &str = "[source.lake]\nkind = 'sql'\ntransport = 'spark-connect'\nurl = 'sc://h'\n";
+const ENGINE: &str = "[source.lake]\nkind = 'sql'\ntransport = 'spark-connect'\nurl = 'sc://h'\nmode = 'stream'\n";
 const USERS: &str = "[source.users]\nkind = 'postgres'\nurl = 'postgres://u@h/d'\n";
 
 /// The sources in use, each with its tables.
@@ -131,18 +131,25 @@ fn one_fault_each() {
             format!("{USERS}[source.tables]\nuser = {{ from = 'users', csv_dialect = 'spark' }}"),
             "5:26: `csv_dialect` is only for sources of `kind = \"files\"`",
         ),
-        ("[source.lake]\nkind = 'sql'\ntransport = 'spark-connect'".to_owned(), "2:8: `kind = \"sql\"` needs `url`"),
         (
-            format!("{ENGINE}token = 'hunter2'"),
-            "5:9: `token` comes from the environment alone: set EXHAUST__SOURCE__LAKE__TOKEN",
+            "[source.lake]\nkind = 'sql'\ntransport = 'spark-connect'\nmode = 'stream'".to_owned(),
+            "2:8: `kind = \"sql\"` needs `url`",
         ),
         (
-            "[source.lake]\nkind = 'sql'\ntransport = 'spark-connect'\nurl = 'spark:15002'".to_owned(),
+            "[source.lake]\nkind = 'sql'\ntransport = 'spark-connect'\nurl = 'sc://h'".to_owned(),
+            "2:8: `mode = \"stage\"` needs `stage`, where the engine puts tables; or set `mode = \"stream\"`",
+        ),
+        (
+            format!("{ENGINE}token = 'hunter2'"),
+            "6:9: `token` comes from the environment alone: set EXHAUST__SOURCE__LAKE__TOKEN",
+        ),
+        (
+            "[source.lake]\nkind = 'sql'\ntransport = 'spark-connect'\nurl = 'spark:15002'\nmode = 'stream'".to_owned(),
             "4:7: `url`: it does not begin with `sc://`",
         ),
         (
             format!("{ENGINE}[source.tables]\nuser = {{ from = 'lake', table = 'x', relation = 'y' }}"),
-            "6:49: `table` and `relation` exclude each other",
+            "7:49: `table` and `relation` exclude each other",
         ),
         ("[source.pg]\nkind = 'postgres'".to_owned(), "2:8: `kind = \"postgres\"` needs `url = \"postgres://…\"`"),
     ] {

@@ -21,7 +21,7 @@ use super::super::types::QueueError;
 use super::connect::SESSION;
 
 /// The files under `migrations/`, in order.
-pub(in crate::requests) const MIGRATIONS: [&str; 12] = [
+pub(in crate::requests) const MIGRATIONS: [&str; 13] = [
     include_str!("../../../migrations/postgres/2026-11-24-000001_original_table/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000002_our_columns/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000003_indexes/up.sql"),
@@ -34,6 +34,7 @@ pub(in crate::requests) const MIGRATIONS: [&str; 12] = [
     include_str!("../../../migrations/postgres/2026-11-28-000010_newest_by_state/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-30-000011_daemons/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-30-000012_finished_elsewhere/up.sql"),
+    include_str!("../../../migrations/postgres/2026-12-01-000013_installation/up.sql"),
 ];
 
 /// "exhaust" in ASCII: the advisory lock's number, one per database.
@@ -107,7 +108,7 @@ struct CatalogueRow {
 
 /// `to_regclass` finds the tables where our statements find them, through the search path.
 const CATALOGUE: &str = "WITH ours AS (
-        SELECT name, to_regclass(name) AS id FROM (VALUES ('job_request'), ('exhaust_slot'), ('exhaust_daemon')) AS t (name)
+        SELECT name, to_regclass(name) AS id FROM (VALUES ('job_request'), ('exhaust_slot'), ('exhaust_daemon'), ('exhaust_installation')) AS t (name)
     )
     SELECT 'table' AS kind, '' AS of, name FROM ours WHERE id IS NOT NULL
     UNION ALL

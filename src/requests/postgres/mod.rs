@@ -8,6 +8,7 @@ mod columns;
 mod connect;
 mod daemons;
 mod finished;
+mod installation;
 mod lease;
 mod list;
 mod listen;

@@ -16,6 +16,7 @@ mod connect;
 mod daemons;
 mod finished;
 mod functions;
+mod installation;
 mod lease;
 mod list;
 mod listen;

@@ -43,7 +43,6 @@ use crate::objects::Bucket;
 use crate::tables::plan::Scan;
 use crate::tables::schema::{Kind, Table};
 
-#[cfg(test)]
 pub(crate) use config::location;
 pub use config::{Config, CsvDialect, CsvDialects, FilesLocation, KIND};
 

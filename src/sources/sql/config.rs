@@ -7,7 +7,9 @@ use super::spark_connect::EngineUrl;
 use crate::document::Fallback::{Is, Says};
 use crate::document::Form::Text;
 use crate::document::{Place, Secret, Section, Urls, restart};
+use crate::sources::files::{FilesLocation, location};
 use crate::sources::kind::{Kind, RoutedTable};
+use crate::sources::stage::{Stage, file_url};
 use crate::tables::schema::Table;
 
 /// The tables of an engine that is asked in SQL.
@@ -38,7 +40,26 @@ pub const KIND: Kind = Kind {
             Says("the engine's own"),
             "Where the tables are: a schema, or a catalogue and a schema, such as `\"lake.courses\"`.",
         ),
-        restart("mode", Text, Is("\"stream\""), "How rows come: `\"stream\"`, as Arrow over the connection."),
+        restart(
+            "mode",
+            Text,
+            Is("\"stage\""),
+            "How rows come. `\"stage\"`: the engine writes what a group of requests needs as Parquet below `stage`, which is then \
+             read. `\"stream\"`: as Arrow over the connection.",
+        ),
+        restart(
+            "stage",
+            Text,
+            Says("needed for `mode = \"stage\"`"),
+            "Where the engine writes: a directory that both see, plain or as `file://PATH`; or `s3://bucket/prefix`, \
+             `az://container/prefix`, `gs://bucket/prefix`. Personal data, removed when the group is done.",
+        ),
+        restart(
+            "stage_as",
+            Text,
+            Says("as `stage`"),
+            "What the engine calls the same place, such as `\"s3a://bucket/prefix\"`.",
+        ),
     ],
     table_keys: &[
         restart("table", Text, Says("its own name"), "What the table, or view, is called there."),
@@ -52,7 +73,7 @@ pub const KIND: Kind = Kind {
 };
 
 /// An engine and where it has the tables.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Where it is.
     pub url: EngineUrl,
@@ -60,6 +81,8 @@ pub struct Config {
     pub token: Option<Secret>,
     /// Under which names it has the tables.
     pub relations: EngineRelations,
+    /// Where it puts what is read; `None`: rows are streamed.
+    pub stage: Option<Stage>,
 }
 
 /// The tables of an engine, as they stand after `FROM`.
@@ -93,10 +116,10 @@ impl EngineRelations {
 }
 
 impl Config {
-    pub(crate) fn read(section: &Section<'_>, tables: &[RoutedTable<'_>], _: &Urls<'_>) -> Option<Self> {
+    pub(crate) fn read(section: &Section<'_>, tables: &[RoutedTable<'_>], urls: &Urls<'_>) -> Option<Self> {
         let transport =
             needed(section, "transport").and_then(|_| section.one_of("transport", &[("spark-connect", ())]));
-        let mode = section.one_of("mode", &[("stream", ())]);
+        let stage = stage(section, urls);
         let url = needed(section, "url").and_then(|(url, place)| {
             EngineUrl::parse(url).map_err(|what| section.faults.add(place, format!("`url`: {what}"))).ok()
         });
@@ -126,8 +149,7 @@ impl Config {
             }
         }
         transport?;
-        mode?;
-        Some(Self { url: url?, token, relations })
+        Some(Self { url: url?, token, relations, stage: stage? })
     }
 
     /// Host and port.
@@ -139,6 +161,36 @@ impl Config {
     pub(crate) fn place_of(&self, table: Table) -> String {
         self.relations.of(table)
     }
+}
+
+/// Where the engine puts tables, by mode. The outer `None`: something is wrong, which is noted.
+#[allow(clippy::option_option, reason = "no stage, against none that reads")]
+fn stage(section: &Section<'_>, urls: &Urls<'_>) -> Option<Option<Stage>> {
+    let mode = section.one_of("mode", &[("stage", true), ("stream", false)])?;
+    let (url, place) = match (mode, section.filled("stage")) {
+        (false, _) => return Some(None),
+        (true, Some(stage)) => stage,
+        (true, None) => {
+            if section.node("stage").is_none() {
+                let place = section.node("kind").map_or(&section.place, |kind| &kind.place);
+                let what = "`mode = \"stage\"` needs `stage`, where the engine puts tables; or set `mode = \"stream\"`";
+                section.faults.add(place, what);
+            }
+            return None;
+        }
+    };
+    let location = location(urls, url, place)?;
+    let own = match &location {
+        FilesLocation::Directory(directory) => file_url(directory).ok()?,
+        FilesLocation::Objects(_) => url.to_owned(),
+    };
+    let (engine_url, place) = section.filled("stage_as").map_or((own.as_str(), place), |(url, place)| (url, place));
+    // It stands in statements between quotes.
+    if engine_url.chars().any(|c| c.is_control() || "'\\".contains(c)) {
+        section.faults.add(place, "the place must not have quotes, backslashes or control characters");
+        return None;
+    }
+    Some(Some(Stage::new(location, engine_url)))
 }
 
 /// A key without which there is no engine.

@@ -6,6 +6,7 @@
 mod config;
 mod dialect;
 mod spark_connect;
+mod staged;
 mod statement;
 mod transport;
 
@@ -19,15 +20,17 @@ pub use config::{Config, EngineRelations, KIND};
 pub use spark_connect::EngineUrl;
 
 use self::spark_connect::SparkConnect;
+use self::staged::Staged;
 use self::statement::{Described, Keyless};
 use self::transport::{EngineError, Statement, Transport};
 use super::rows::Reading;
 use super::rows::batches::Batches;
 use super::seen_keys::SeenKeys;
-use super::{ReadCost, ScanStats, Settings, Sink, Source, SourceError};
+use super::stage::Stage;
+use super::{GroupRun, ReadCost, ScanStats, Settings, Sink, Source, SourceError};
 use crate::document::Secret;
 use crate::tables::chunk::Chunk;
-use crate::tables::plan::{Scan, ScanReach};
+use crate::tables::plan::{LoadPlan, Scan, ScanReach};
 use crate::tables::schema::Table;
 
 /// Opens what jobs.toml says; nothing is reached yet.
@@ -36,13 +39,17 @@ use crate::tables::schema::Table;
 /// No connection can come of the URL or the token; the message shows nothing of the token.
 pub fn open(config: &Config, settings: Settings) -> Result<Arc<dyn Source>, String> {
     let transport = SparkConnect::new(&config.url, config.token.as_ref().map(Secret::reveal))?;
-    Ok(Arc::new(SqlSource { transport: Box::new(transport), relations: config.relations.clone(), settings }))
+    let Config { relations, stage, .. } = config.clone();
+    Ok(Arc::new(SqlSource { transport: Arc::new(transport), relations, stage, settings }))
 }
 
 /// The platform's tables in an engine.
+#[derive(Clone)]
 struct SqlSource {
-    transport: Box<dyn Transport>,
+    transport: Arc<dyn Transport>,
     relations: EngineRelations,
+    /// Where the engine puts them; `None`: they are streamed.
+    stage: Option<Stage>,
     settings: Settings,
 }
 
@@ -130,14 +137,29 @@ impl SqlSource {
     }
 }
 
+impl SqlSource {
+    fn error(&self, table: Table, error: &EngineError) -> SourceError {
+        SourceError {
+            table,
+            message: format!("table {table}: {}", error.message),
+            detail: format!("table {table} ({}): {}", self.relations.of(table), error.detail),
+            may_pass: error.may_pass,
+        }
+    }
+}
+
 impl Source for SqlSource {
     fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, SourceError> {
-        self.try_read(scan, sink).map_err(|error| SourceError {
-            table: scan.table,
-            message: format!("table {}: {}", scan.table, error.message),
-            detail: format!("table {} ({}): {}", scan.table, self.relations.of(scan.table), error.detail),
-            may_pass: error.may_pass,
-        })
+        self.try_read(scan, sink).map_err(|error| self.error(scan.table, &error))
+    }
+
+    fn prepare(&self, plan: &LoadPlan, run: &GroupRun) -> Result<Option<Box<dyn Source>>, SourceError> {
+        let Some(stage) = &self.stage else { return Ok(None) };
+        Ok(Some(Box::new(Staged::of(self, stage, plan, run)?)))
+    }
+
+    fn stage(&self) -> Option<&Stage> {
+        self.stage.as_ref()
     }
 
     fn tables(&self) -> Result<Vec<Table>, String> {

@@ -83,6 +83,18 @@ impl<'a> Described<'a> {
         }
     }
 
+    /// The column of the scan's key as the statement's rows have it, where it has one spelling.
+    pub(super) fn key(&self, scan: &Scan) -> Option<String> {
+        let name = match &scan.reach {
+            ScanReach::Keys { column, .. } | ScanReach::Semi { column, .. } => column,
+            ScanReach::Everything => return None,
+        };
+        let column = scan.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))?;
+        let mut places = self.places[self.spellings.of_column(column)].iter().copied().flatten();
+        let place = places.next().filter(|_| places.next().is_none())?;
+        Some(quoted(self.schema.field(place).name()))
+    }
+
     /// The conditions on the rows of a scan, beside those of a semi join.
     fn conditions(&self, scan: &Scan, keys: &str, keyless: Keyless) -> Vec<String> {
         let keyed = match &scan.reach {
@@ -133,6 +145,19 @@ pub(super) fn joined(
     let keys = origin.only().filter(|_| limited);
     let keys = keys.map(|(_, keys)| KeyRelation { name: ORIGIN_KEYS.to_owned(), keys: Arc::clone(keys) });
     Some(Statement { text: select(described, &conditions), keys: keys.into_iter().collect() })
+}
+
+/// The statement that writes rows as Parquet into a place of the engine. `key`: the column by which they are put in order, so
+/// that a reader of some batches opens few of the files.
+pub(super) fn insert(into: &str, rows: Statement, key: Option<&str>) -> Statement {
+    let select = rows.text.strip_prefix("SELECT ").unwrap_or(&rows.text);
+    let text = match key {
+        Some(key) => format!(
+            "INSERT OVERWRITE DIRECTORY '{into}' USING parquet SELECT /*+ REPARTITION_BY_RANGE({key}) */ {select} SORT BY {key}"
+        ),
+        None => format!("INSERT OVERWRITE DIRECTORY '{into}' USING parquet SELECT {select}"),
+    };
+    Statement { text, keys: rows.keys }
 }
 
 fn select(described: &Described<'_>, conditions: &[String]) -> String {

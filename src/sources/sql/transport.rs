@@ -24,8 +24,7 @@ pub(super) trait Transport: Send + Sync {
     ///
     /// # Errors
     /// The engine refuses or fails.
-    #[expect(dead_code, reason = "for mode stage, which comes next")]
-    fn execute(&self, statement: &Statement) -> Result<(), EngineError>;
+    fn execute(&self, statement: &Statement, given_up: &GivenUp) -> Result<(), EngineError>;
 
     /// The columns of a relation, as it stands after `FROM`.
     ///
@@ -44,6 +43,9 @@ pub(super) trait Transport: Send + Sync {
             .ok_or_else(|| EngineError { is_missing: true, ..EngineError::lasting("the engine has no such table", "") })
     }
 }
+
+/// Whether nobody waits for a statement any more. It is then interrupted.
+pub(super) type GivenUp = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// A statement, and the keys that its text selects from.
 pub(super) struct Statement {

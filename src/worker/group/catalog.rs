@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use super::accept::Accepted;
 use crate::config::Config;
 use crate::config::checked::Job;
+use crate::sources::Source;
 use crate::tables::catalog::Catalog;
-use crate::worker::outcome::Outcome;
+use crate::worker::outcome::{HandBack, Outcome};
 use crate::worker::request_error::RequestError;
 use crate::worker::stats::LoadStats;
-use crate::worker::{AppContext, load, memory};
+use crate::worker::{AppContext, load, memory, stage};
 
 /// The catalogue of a group.
 pub(in crate::worker) struct LoadedCatalog {
@@ -32,14 +33,21 @@ pub(in crate::worker) async fn load_catalog(
     config: &Config,
     job: &Job,
     accepted: &[Accepted],
+    claim: &str,
 ) -> Result<LoadedCatalog, Outcome> {
     let metadata: BTreeSet<String> =
         accepted.iter().flat_map(|one| one.order.config.metadata_fields()).map(str::to_owned).collect();
-    let source = Arc::clone(&app.source);
     let bytes = memory::for_catalog(config.worker.memory);
     let rules = (config.timezone, config.sources.max_bad_rows, bytes);
     let needs = job.report.needs(&job.options);
     let started = Instant::now();
+    let plan = load::catalog_plan(&metadata, &needs, config.timezone);
+    let stop = app.stop.clone();
+    let prepared = app.stop.unless_halted(stage::prepare(app, plan, claim, move || stop.is_halted())).await;
+    let Some(prepared) = prepared else { return Err(Outcome::HandedBack(HandBack::Unfinished)) };
+    let prepared = prepared.map_err(|error| Outcome::Failed(RequestError::source(&error)))?;
+    let source: Arc<dyn Source> = prepared.unwrap_or_else(|| Arc::clone(&app.source) as _);
+    // What was prepared is dropped on the threads that may block.
     let loaded = app.run_on_cpu(move || {
         let mut stats = LoadStats::default();
         load::catalog(source.as_ref(), &metadata, &needs, rules, &mut stats).map(|catalog| (Arc::new(catalog), stats))
@@ -62,7 +70,7 @@ mod tests {
         let (claim, _lease) = test.claim(&[("1", r#"{"batchId": "b"}"#)]);
         let accepted = test.accept(claim).await;
         let (config, job) = (test.config(), test.job());
-        let loaded = load_catalog(&test.app, &config, &job, &accepted).await.unwrap();
+        let loaded = load_catalog(&test.app, &config, &job, &accepted, "claim").await.unwrap();
         assert_eq!(loaded.catalog.batches().len(), 4);
         assert_eq!(loaded.stats.tables.len(), 2, "course_batch and content");
         let mut app = test.app.clone();
@@ -71,7 +79,7 @@ mod tests {
         let files = files::Config { location, dialects: CsvDialect::Rfc4180.into() };
         elsewhere.sources.used[0].config = SourceConfig::Files(files);
         app.source = open::source(&elsewhere).unwrap();
-        let Err(Outcome::Failed(error)) = load_catalog(&app, &config, &job, &accepted).await else { panic!() };
+        let Err(Outcome::Failed(error)) = load_catalog(&app, &config, &job, &accepted, "claim").await else { panic!() };
         assert!(error.detail.starts_with("table course_batch: "), "{}", error.detail);
     }
 }

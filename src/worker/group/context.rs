@@ -20,6 +20,8 @@ pub(in crate::worker) struct GroupContext {
     pub(in crate::worker) store: Store,
     /// Once it is halted no further file is begun.
     pub(in crate::worker) stop: Stop,
+    /// The token of the claim.
+    pub(in crate::worker) claim: String,
     /// What is stored of each request, and whether the claim still holds it.
     pub(in crate::worker) checkpoint: Arc<Checkpoint>,
     /// Counts of this group.

@@ -8,18 +8,19 @@ use std::sync::atomic::Ordering;
 use super::batch_table::BatchData;
 use super::completion_tracker::CompletionTracker;
 use super::context::GroupContext;
-use crate::sources::SourceError;
+use crate::sources::{Source, SourceError};
 use crate::tables::catalog::{BatchIdx, Catalog};
+use crate::tables::key_range::KeyRange;
 use crate::tables::loaded::{BatchWeights, LoadedBatches};
 use crate::worker::cpu::Panicked;
 use crate::worker::key_ranges::{LEAST, LargeBatch, LearnerRanges};
 use crate::worker::load::{self, Learners, LoadLimits, LoadRequest, Loaded};
 use crate::worker::memory::{self, Share};
 use crate::worker::outcome::HandBack;
-use crate::worker::plan::{self, Unit};
+use crate::worker::plan::{self, RequestIdx, Unit};
 use crate::worker::request_error::RequestError;
 use crate::worker::tenants::{self, Limits};
-use crate::worker::{AppContext, failpoints};
+use crate::worker::{AppContext, failpoints, stage};
 
 /// Makes the files of some units from the data that was loaded for them. Runs on the CPU pool.
 pub(in crate::worker) type MakeUnits = dyn Fn(&BatchData<'_>, &[&Unit]) + Send + Sync;
@@ -33,8 +34,38 @@ pub(in crate::worker) async fn load_parts(
     tracker: &Arc<CompletionTracker>,
     make: Arc<MakeUnits>,
 ) -> Result<(), Panicked> {
+    let units = plan::units(&group.requests, |_| true);
+    app.progress.planned.fetch_add(units.len() as u64, Ordering::Relaxed);
+    if units.is_empty() {
+        return Ok(());
+    }
+    let source: Arc<dyn Source> = match prepare(app, group, catalog, tracker, &units).await {
+        Ok(prepared) => prepared.unwrap_or_else(|| Arc::clone(&app.source) as _),
+        Err(error) => {
+            fail(tracker, &units.iter().collect::<Vec<_>>(), &error);
+            return Ok(());
+        }
+    };
     let (group, catalog, tracker) = (Arc::clone(group), Arc::clone(catalog), Arc::clone(tracker));
-    PartLoader { app: app.clone(), group, catalog, tracker, make }.run().await
+    let loader = PartLoader { app: app.clone(), group, catalog, tracker, make, source };
+    let made = loader.run(units).await;
+    // What was prepared is dropped where threads may block.
+    app.cpu.run(move || drop(loader)).await.and(made)
+}
+
+/// Lets sources prepare what all of these units need.
+async fn prepare(
+    app: &AppContext,
+    group: &Arc<GroupContext>,
+    catalog: &Arc<Catalog>,
+    tracker: &Arc<CompletionTracker>,
+    units: &[Unit],
+) -> Result<Option<Arc<dyn Source>>, SourceError> {
+    let needs = group.job.report.needs(&group.job.options);
+    let plan = needs.plan(catalog, &plan::batches(units), &KeyRange::default());
+    let (stop, tracker, requests) = (group.stop.clone(), Arc::clone(tracker), group.requests.len());
+    let is_wanted = move || (0..requests).any(|request| tracker.wants(RequestIdx(request)));
+    stage::prepare(app, plan, &group.claim, move || stop.is_halted() || !is_wanted()).await
 }
 
 #[derive(Clone)]
@@ -44,6 +75,8 @@ struct PartLoader {
     catalog: Arc<Catalog>,
     tracker: Arc<CompletionTracker>,
     make: Arc<MakeUnits>,
+    /// What the tables are read from.
+    source: Arc<dyn Source>,
 }
 
 /// Batches that are loaded together.
@@ -68,14 +101,12 @@ impl Part {
 }
 
 impl PartLoader {
-    async fn run(&self) -> Result<(), Panicked> {
+    async fn run(&self, units: Vec<Unit>) -> Result<(), Panicked> {
         let Self { app, group, catalog, tracker, .. } = self;
         let limits = Limits::of(&app.config.get().worker);
-        let mut units = Arc::new(plan::units(&group.requests, |_| true));
-        app.progress.planned.fetch_add(units.len() as u64, Ordering::Relaxed);
+        let mut units = Arc::new(units);
         // All of them together, if they are not too much.
-        let all = (!units.is_empty()).then(|| Part { batches: plan::batches(&units), bytes: None });
-        let mut parts: VecDeque<Part> = all.into_iter().collect();
+        let mut parts = VecDeque::from([Part { batches: plan::batches(&units), bytes: None }]);
         while let Some(part) = parts.pop_front() {
             if group.stop.is_halted() {
                 break;
@@ -115,7 +146,7 @@ impl PartLoader {
         limits: Limits,
     ) -> Result<Result<Loaded, SourceError>, Panicked> {
         let Self { app, group, catalog, .. } = self;
-        let (source, timezone) = (Arc::clone(&app.source), app.config.get().timezone);
+        let (source, timezone) = (Arc::clone(&self.source), app.config.get().timezone);
         let (group, catalog, batches) = (Arc::clone(group), Arc::clone(catalog), part.batches.clone());
         let share = Arc::clone(share);
         let load = move || {
@@ -176,11 +207,11 @@ impl PartLoader {
     ) -> Result<(), Panicked> {
         let (own, units, timezone) = (self.clone(), Arc::clone(units), self.app.config.get().timezone);
         let make = move || {
-            let Self { app, group, catalog, tracker, make } = &own;
+            let Self { group, catalog, tracker, make, source, .. } = &own;
             log::info!("worked on in learner ranges batch={} bytes={weight}", catalog.batch(batch).id);
             let units: Vec<&Unit> = units.iter().filter(|unit| unit.batch == batch).collect();
             let large = LargeBatch {
-                source: app.source.as_ref(),
+                source: source.as_ref(),
                 catalog,
                 batch,
                 needs: &group.job.report.needs(&group.job.options),

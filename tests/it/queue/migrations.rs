@@ -40,8 +40,8 @@ fn the_original_table_migrates_with_no_row_changed() {
         assert!(queue.check().is_err_and(|e| !e.may_pass()), "columns are missing");
         let planned = queue.migrate(true).unwrap();
         assert!(queue.check().is_err(), "a dry run changes nothing");
-        // Slots, daemons, the indexes, and room in pages (PostgreSQL) or one more index (SQLite).
-        assert_eq!(planned.len(), OUR_COLUMNS.len() + 10, "{planned:#?}");
+        // Slots, daemons, the installation, the indexes, and room in pages (PostgreSQL) or one more index (SQLite).
+        assert_eq!(planned.len(), OUR_COLUMNS.len() + 11, "{planned:#?}");
         assert_eq!(queue.migrate(false).unwrap(), planned);
         queue.check().unwrap();
         assert_eq!(original_values(database), before);
@@ -56,7 +56,7 @@ fn the_original_table_migrates_with_no_row_changed() {
 fn an_empty_database_migrates_and_a_second_time_does_nothing() {
     each_way(|database| {
         let queue = queue(database);
-        assert_eq!(queue.migrate(false).unwrap().len(), 24);
+        assert_eq!(queue.migrate(false).unwrap().len(), 25);
         queue.check().unwrap();
         assert_eq!(queue.migrate(true).unwrap(), Vec::<String>::new());
         assert_eq!(queue.migrate(false).unwrap(), Vec::<String>::new());

@@ -9,7 +9,7 @@ use super::super::super::finished::{FinishedCursor, FinishedPage};
 use super::super::super::queue::Housekeeping;
 use super::super::super::text::can_exist;
 use super::super::super::types::{Pooling, QueueError, RequestKey, Unclaimable};
-use super::super::{daemons, finished, lease, migrate, rights, rows};
+use super::super::{daemons, finished, installation, lease, migrate, rights, rows};
 use super::{PostgresQueue, TO_MIGRATE, open_pool};
 
 impl Housekeeping for PostgresQueue {
@@ -87,6 +87,16 @@ impl Housekeeping for PostgresQueue {
     fn remove_finished(&self, key: &RequestKey, older_than: Duration) -> Result<bool, QueueError> {
         let what = format!("remove {key}");
         Ok(can_exist(key) && self.run(what, |conn| finished::remove(conn, self.shift(), key, older_than))?)
+    }
+
+    fn installation(&self) -> Result<String, QueueError> {
+        let fresh = uuid::Uuid::new_v4().simple().to_string();
+        let read = self.run("read exhaust_installation", |conn| installation::installation(conn, &fresh));
+        failures::or_missing(read, || self.migrate(true))
+    }
+
+    fn held_claims(&self) -> Result<Vec<String>, QueueError> {
+        self.read("read the claims of job_request", installation::held_claims)
     }
 
     fn beat(&self, heartbeat: &Heartbeat) -> Result<(), QueueError> {

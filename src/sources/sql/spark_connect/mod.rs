@@ -26,7 +26,7 @@ use tonic_prost::ProstCodec;
 
 use self::messages as msg;
 pub use self::url::EngineUrl;
-use super::transport::{EngineError, Statement, Transport};
+use super::transport::{EngineError, GivenUp, Statement, Transport};
 use crate::tables::keys::Keys;
 
 /// How long connecting, and each call but that of a statement, may take.
@@ -43,6 +43,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 const MESSAGE: usize = 256 << 20;
 /// Bytes of keys in one view: engines take no message of more than 4 MiB unless they are told to.
 const VIEW: usize = 2 << 20;
+/// How often is looked whether a statement was given up.
+const LOOK: Duration = Duration::from_millis(200);
 /// Batches that wait to be taken.
 const WAITING: usize = 2;
 /// What the engine shows as client.
@@ -102,12 +104,12 @@ impl Transport for SparkConnect {
         statement: &Statement,
         take: &mut dyn FnMut(RecordBatch) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
-        self.run(Work::Rows, statement, take)
+        self.run(Work::Rows, statement, None, take)
     }
 
-    fn execute(&self, statement: &Statement) -> Result<(), EngineError> {
+    fn execute(&self, statement: &Statement, given_up: &GivenUp) -> Result<(), EngineError> {
         // What it answers is nothing, or the number of rows.
-        self.run(Work::Command, statement, &mut |_| Ok(()))
+        self.run(Work::Command, statement, Some(Arc::clone(given_up)), &mut |_| Ok(()))
     }
 }
 
@@ -116,6 +118,7 @@ impl SparkConnect {
         &self,
         work: Work,
         statement: &Statement,
+        given_up: Option<GivenUp>,
         take: &mut dyn FnMut(RecordBatch) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         let mut views = Vec::new();
@@ -130,7 +133,7 @@ impl SparkConnect {
         let (sender, mut receiver) = channel(WAITING);
         let session = self.session();
         let Some(runtime) = runtime() else { return Err(failure::unreachable("no threads")) };
-        let running = runtime.spawn(session.run(work, views, text, sender));
+        let running = runtime.spawn(session.run(work, views, text, sender, given_up));
         let taken = take_all(&mut receiver, take);
         // Where the caller has failed nobody receives any more, and the session ends by that.
         drop(receiver);
@@ -214,10 +217,13 @@ impl Session {
         views: Vec<(String, Vec<u8>)>,
         text: String,
         batches: Sender<bytes::Bytes>,
+        given_up: Option<GivenUp>,
     ) -> Result<(), EngineError> {
-        let ran = match timeout(STATEMENT, self.statement(work, views, text, &batches)).await {
-            Ok(ran) => ran,
-            Err(_) => Err(EngineError::passing("the statement took more than 6 hours", "")),
+        let ran = tokio::select! {
+            ran = timeout(STATEMENT, self.statement(work, views, text, &batches)) => {
+                ran.unwrap_or_else(|_| Err(EngineError::passing("the statement took more than 6 hours", "")))
+            }
+            () = given_up_by(given_up) => Err(EngineError::passing("nobody waits for the statement any more", "")),
         };
         drop(batches);
         let done = matches!(ran, Ok(Ended::Finished));
@@ -322,6 +328,18 @@ impl Session {
             request.metadata_mut().insert("authorization", authorization.clone());
         }
         request
+    }
+}
+
+/// Waits until nobody waits any more.
+async fn given_up_by(given_up: Option<GivenUp>) {
+    match given_up {
+        Some(given_up) => {
+            while !given_up() {
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+        None => std::future::pending().await,
     }
 }
 

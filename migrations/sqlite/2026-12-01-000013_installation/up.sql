@@ -1,0 +1,5 @@
+-- One row: what tells this table's daemons from those of another table that share a place with them.
+CREATE TABLE IF NOT EXISTS exhaust_installation (
+    one INTEGER PRIMARY KEY,
+    id TEXT NOT NULL
+);

@@ -1,0 +1,31 @@
+//! What tells the daemons of this table from others, and which claims they hold.
+
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::Text;
+use diesel::sqlite::SqliteConnection;
+
+use super::super::status::open_statuses;
+
+#[derive(QueryableByName)]
+struct Word {
+    #[diesel(sql_type = Text)]
+    word: String,
+}
+
+/// The id in force; `fresh` if there was none.
+pub(super) fn installation(conn: &mut SqliteConnection, fresh: &str) -> QueryResult<String> {
+    let insert = "INSERT INTO exhaust_installation (one, id) VALUES (1, ?1) ON CONFLICT (one) DO NOTHING";
+    sql_query(insert).bind::<Text, _>(fresh).execute(conn)?;
+    sql_query("SELECT id AS word FROM exhaust_installation").get_result(conn).map(|row: Word| row.word)
+}
+
+/// Of rows that were written by others too: what is no text is no token.
+pub(super) fn held_claims(conn: &mut SqliteConnection) -> QueryResult<Vec<String>> {
+    let held = concat!(
+        "SELECT DISTINCT lease_owner AS word FROM job_request WHERE status IN (",
+        open_statuses!(),
+        ") AND status = 'PROCESSING' AND typeof(lease_owner) = 'text'"
+    );
+    sql_query(held).load(conn).map(|rows: Vec<Word>| rows.into_iter().map(|row| row.word).collect())
+}
