@@ -7,10 +7,10 @@ use super::checked::{Compress, Job, Mode, Zip};
 use super::cron::Cron;
 use crate::document::Fallback::{Is, Says};
 use crate::document::Form::{Boolean, Json, Number, Table, Text, Texts};
-use crate::document::{Key, Place, Section, Value, listed, live, near_miss};
+use crate::document::{Key, Keys, Place, Section, Value, listed, live, near_miss};
 use crate::outputs::{CsvOptions, ReportPath};
 use crate::reports::job_config::JobConfig;
-use crate::reports::{AssessmentOptions, Attempt, Options, Report};
+use crate::reports::{OPTION_KEYS, Options, Report, registry};
 
 /// `job_request.job_id` is `VARCHAR(50)`.
 const LONGEST_ID: usize = 50;
@@ -84,20 +84,11 @@ pub(super) const KEYS: &[Key] = &[
         "`\"gzip\"` compresses csv and json files; parquet and xlsx are compressed inside, and protected files by \
          their archive: it does nothing there.",
     ),
-    live("options", Table(OPTIONS), Says("`{}`"), "What changes the report, below."),
+    live("options", Table(OPTION_KEYS), Says("`{}`"), "What changes the report, below."),
 ];
 
-/// The keys of `options`.
-const OPTIONS: &[Key] = &[
-    live(
-        "apply_privacy_policy",
-        Boolean,
-        Is("true"),
-        "Leave External ID, School Name, School UDISE Code and Block Name empty for learners of another channel \
-         than the course's.",
-    ),
-    live("attempt", Text, Is("\"best\""), "Which attempt at an assessment counts: `\"best\"` or `\"latest\"`."),
-    live("assessment_content_types", Texts, Is("[\"SelfAssess\"]"), "Content types whose attempts count."),
+/// The keys of `options` that change how CSV is written. Those of reports are beside the reports.
+pub(super) const CSV_OPTIONS: &[Key] = &[
     live(
         "formula_guard",
         Boolean,
@@ -112,6 +103,15 @@ const OPTIONS: &[Key] = &[
         "CSV: begin with a byte order mark, for spreadsheets that guess the encoding wrong.",
     ),
 ];
+
+/// Adds to the keys of `options` those of each report, and those of CSV.
+pub(super) fn add_keys(keys: &mut Keys) {
+    let Some(options) = keys.inside_mut("job").and_then(|job| job.inside_mut("options")) else { return };
+    for report in registry() {
+        options.also(report.option_keys());
+    }
+    options.also(CSV_OPTIONS);
+}
 
 /// Ids and aliases seen so far.
 type Taken<'a> = HashMap<&'a str, &'a Place>;
@@ -130,7 +130,7 @@ fn job<'a>(section: &Section<'a>, file: &Path, reports: &[&'static dyn Report], 
     let schedule = schedule(section);
     let mode = mode(section);
     let require_encryption = require_encryption(section, &mode);
-    let (options, csv) = options(&section.section("options"));
+    let options = section.section("options");
     let job = Job {
         id: id.unwrap_or_default(),
         aliases,
@@ -145,8 +145,8 @@ fn job<'a>(section: &Section<'a>, file: &Path, reports: &[&'static dyn Report], 
         compress: section
             .one_of("compress", &[("none", Compress::None), ("gzip", Compress::Gzip)])
             .unwrap_or(Compress::None),
-        options,
-        csv,
+        csv: csv_options(&options),
+        options: Options::read(&options),
         // There is no job without these two. They come last: every other key has been looked at by now.
         report: report?,
         schedule: schedule?,
@@ -259,29 +259,11 @@ fn report_path<'a>(section: &Section<'a>) -> Option<&'a str> {
     }
 }
 
-fn options(section: &Section<'_>) -> (Options, CsvOptions) {
-    let (report, csv) = (Options::default(), CsvOptions::default());
-    let types = section.texts("assessment_content_types").map(|types| {
-        if let (true, Some(node)) = (types.is_empty(), section.node("assessment_content_types"))
-            && matches!(&node.value, Value::List(items) if items.is_empty())
-        {
-            section.faults.add(&node.place, "`assessment_content_types` is empty: no attempt would ever count");
-        }
-        types.into_iter().map(|(name, _)| name.to_owned()).collect()
-    });
-    let report = Options {
-        apply_privacy_policy: section.boolean("apply_privacy_policy").unwrap_or(report.apply_privacy_policy),
-        assessment: AssessmentOptions {
-            attempt: section
-                .one_of("attempt", &[("best", Attempt::Best), ("latest", Attempt::Latest)])
-                .unwrap_or(report.assessment.attempt),
-            content_types: types.unwrap_or(report.assessment.content_types),
-        },
-    };
-    let csv = CsvOptions {
-        formula_guard: section.boolean("formula_guard").unwrap_or(csv.formula_guard),
-        crlf: section.boolean("crlf").unwrap_or(csv.crlf),
-        bom: section.boolean("bom").unwrap_or(csv.bom),
-    };
-    (report, csv)
+fn csv_options(section: &Section<'_>) -> CsvOptions {
+    let default = CsvOptions::default();
+    CsvOptions {
+        formula_guard: section.boolean("formula_guard").unwrap_or(default.formula_guard),
+        crlf: section.boolean("crlf").unwrap_or(default.crlf),
+        bom: section.boolean("bom").unwrap_or(default.bom),
+    }
 }

@@ -25,6 +25,7 @@ pub(super) const TOP: &[Key] = &[
 /// The keys that a document may have.
 pub(super) fn keys_of(document: &Table) -> Keys {
     let mut keys = Keys::of_document(TOP);
+    jobs::add_keys(&mut keys);
     sources::add_keys(&mut keys, document, false);
     keys
 }
@@ -32,6 +33,7 @@ pub(super) fn keys_of(document: &Table) -> Keys {
 /// The keys that variables may set in a document.
 pub(super) fn settable_keys_of(document: &Table) -> Keys {
     let mut keys = Keys::of_document(TOP);
+    jobs::add_keys(&mut keys);
     sources::add_keys(&mut keys, document, true);
     keys
 }

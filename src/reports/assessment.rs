@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::counts::NO_ATTEMPT;
+use super::counts::{CellCounts, NO_ATTEMPT};
 use super::headings::{Named, distinct};
 use super::learner_columns::{
     DISTRICT_NAME, EMAIL_ID, EXTERNAL_ID, MOBILE_NUMBER, ORGANISATION_NAME, SCHOOL_NAME, SCHOOL_UDISE_CODE, STATE_NAME,
@@ -10,10 +10,14 @@ use super::learner_columns::{
 };
 use super::roster::Roster;
 use super::{Options, Report, ReportError};
+use crate::document::Fallback::Is;
+use crate::document::Form::{Text, Texts};
+use crate::document::{Key, Section, Value, live};
 use crate::tables::finished::{TableColumn, Values};
 use crate::tables::loaded::attempts::{self, Attempt, Attempts, BatchAttempts, CountedAttempt};
 use crate::tables::loaded::learners::{self, LearnerColumn};
 use crate::tables::loaded::{Needs, Rank, enrolments};
+use crate::tables::schema::{Table, assessment_aggregator};
 use crate::tables::scores::{Unreadable, per_cent};
 
 /// What changes the bytes of this report.
@@ -23,6 +27,29 @@ pub struct AssessmentOptions {
     pub attempt: Attempt,
     /// `contentType`s whose attempts count.
     pub content_types: Vec<String>,
+}
+
+/// The keys of [`AssessmentOptions`].
+const OPTION_KEYS: &[Key] = &[
+    live("attempt", Text, Is("\"best\""), "Which attempt at an assessment counts: `\"best\"` or `\"latest\"`."),
+    live("assessment_content_types", Texts, Is("[\"SelfAssess\"]"), "Content types whose attempts count."),
+];
+
+impl AssessmentOptions {
+    /// Reads them from `[[job]] options`. Faults are noted in the section.
+    pub(super) fn read(section: &Section<'_>) -> Self {
+        let default = Self::default();
+        let types = section.texts("assessment_content_types").map(|types| {
+            if let (true, Some(node)) = (types.is_empty(), section.node("assessment_content_types"))
+                && matches!(&node.value, Value::List(items) if items.is_empty())
+            {
+                section.faults.add(&node.place, "`assessment_content_types` is empty: no attempt would ever count");
+            }
+            types.into_iter().map(|(name, _)| name.to_owned()).collect()
+        });
+        let attempt = section.one_of("attempt", &[("best", Attempt::Best), ("latest", Attempt::Latest)]);
+        Self { attempt: attempt.unwrap_or(default.attempt), content_types: types.unwrap_or(default.content_types) }
+    }
 }
 
 impl Default for AssessmentOptions {
@@ -52,6 +79,10 @@ impl Report for Assessment {
         "scores of a batch's learners in each of its assessments, and in total"
     }
 
+    fn option_keys(&self) -> &'static [Key] {
+        OPTION_KEYS
+    }
+
     fn needs(&self, options: &Options) -> Needs {
         Needs {
             tables: vec![
@@ -69,8 +100,8 @@ impl Report for Assessment {
 
         let assessments = assessments(roster, attempts);
         let scores = scores(roster, attempts, &assessments);
-        roster.counts().readable_scores += scores.readable;
-        roster.counts().unreadable_scores += scores.unreadable;
+        let grand_total = assessment_aggregator::GRAND_TOTAL.name();
+        roster.counts().add_cells(Table::AssessmentAggregator, grand_total, scores.cells_read);
         let headings = headings(roster, &assessments).into_iter().zip(scores.cells);
         let mut columns: Vec<TableColumn<'a>> = headings
             .map(|(heading, cells)| TableColumn {
@@ -118,8 +149,7 @@ struct Scores {
     /// Per cent, by assessment and row.
     cells: Vec<Vec<Option<i64>>>,
     totals: Vec<Option<i64>>,
-    readable: u64,
-    unreadable: u64,
+    cells_read: CellCounts,
 }
 
 fn scores(roster: &Roster<'_>, attempts: &BatchAttempts, assessments: &[u32]) -> Scores {
@@ -129,8 +159,7 @@ fn scores(roster: &Roster<'_>, attempts: &BatchAttempts, assessments: &[u32]) ->
     let mut scores = Scores {
         cells: vec![vec![None; rows.len()]; assessments.len()],
         totals: Vec::with_capacity(rows.len()),
-        readable: 0,
-        unreadable: 0,
+        cells_read: CellCounts::default(),
     };
     for (at, row) in rows.iter().enumerate() {
         let (mut score, mut max) = (0, 0);
@@ -142,10 +171,10 @@ fn scores(roster: &Roster<'_>, attempts: &BatchAttempts, assessments: &[u32]) ->
             };
             match counted.grand_total() {
                 Ok(cell) => {
-                    scores.readable += u64::from(cell.is_some());
+                    scores.cells_read.readable += u64::from(cell.is_some());
                     scores.cells[by_content[place].1][at] = cell;
                 }
-                Err(Unreadable) => scores.unreadable += 1,
+                Err(Unreadable) => scores.cells_read.unreadable += 1,
             }
         }
         scores.totals.push(per_cent(score, max));

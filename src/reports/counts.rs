@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::tables::schema::{Table, assessment_aggregator};
+
 /// Left out: the enrolment names another course than the batch.
 pub(super) const OTHER_COURSE: &str = "other_course";
 /// Left out: not active.
@@ -32,10 +34,20 @@ pub struct Counts {
     pub left_out: BTreeMap<Cow<'static, str>, u64>,
     /// Attempts that count, of learners without an enrolment that passes.
     pub attempts_without_enrolment: u64,
-    /// Scores that were read for a cell.
-    pub readable_scores: u64,
-    /// Cells that are empty because the score in them does not read.
-    pub unreadable_scores: u64,
+    /// By table and column: values that the report itself read for its cells. None has two zeros.
+    pub cells: CellsByColumn,
+}
+
+/// What was read for cells, by table and column.
+pub(super) type CellsByColumn = BTreeMap<Table, BTreeMap<Cow<'static, str>, CellCounts>>;
+
+/// Values of one column that a report read for its cells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CellCounts {
+    /// Values that read.
+    pub readable: u64,
+    /// Values that do not: their cells are empty.
+    pub unreadable: u64,
 }
 
 impl Counts {
@@ -47,8 +59,20 @@ impl Counts {
             *self.left_out.entry(reason.clone()).or_default() += count;
         }
         self.attempts_without_enrolment += other.attempts_without_enrolment;
-        self.readable_scores += other.readable_scores;
-        self.unreadable_scores += other.unreadable_scores;
+        for (&table, columns) in &other.cells {
+            for (column, cells) in columns {
+                self.add_cells(table, column.clone(), *cells);
+            }
+        }
+    }
+
+    /// Counts values of a column that were read for cells.
+    pub(super) fn add_cells(&mut self, table: Table, column: impl Into<Cow<'static, str>>, cells: CellCounts) {
+        if cells != CellCounts::default() {
+            let mine = self.cells.entry(table).or_default().entry(column.into()).or_default();
+            mine.readable += cells.readable;
+            mine.unreadable += cells.unreadable;
+        }
     }
 
     /// Counts enrolments that are left out for a reason.
@@ -72,6 +96,9 @@ impl Counts {
     }
 }
 
+/// The column whose counts have names of their own in rows of the request table.
+const SCORES: (Table, &str) = (Table::AssessmentAggregator, assessment_aggregator::GRAND_TOTAL.name());
+
 /// How counts are noted in rows of the request table: other releases read and write these names.
 #[derive(Serialize, Deserialize)]
 struct Stored {
@@ -83,17 +110,24 @@ struct Stored {
     duplicate: u64,
     no_attempt: u64,
     attempts_without_enrolment: u64,
+    /// Of `grand_total` in `assessment_aggregator`, as the next one.
     readable_scores: u64,
     unreadable_scores: u64,
     /// By reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     left_out_further: BTreeMap<Cow<'static, str>, u64>,
+    /// Of all other columns.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    cells_further: CellsByColumn,
 }
 
 impl From<Counts> for Stored {
     fn from(counts: Counts) -> Self {
         let mut left_out = counts.left_out;
         let mut take = |reason: &str| left_out.remove(reason).unwrap_or_default();
+        let mut cells = counts.cells;
+        let scores = cells.get_mut(&SCORES.0).and_then(|columns| columns.remove(SCORES.1)).unwrap_or_default();
+        cells.retain(|_, columns| !columns.is_empty());
         Self {
             rows: counts.rows,
             enrolled: counts.enrolled,
@@ -103,9 +137,10 @@ impl From<Counts> for Stored {
             duplicate: take(DUPLICATE),
             no_attempt: take(NO_ATTEMPT),
             attempts_without_enrolment: counts.attempts_without_enrolment,
-            readable_scores: counts.readable_scores,
-            unreadable_scores: counts.unreadable_scores,
+            readable_scores: scores.readable,
+            unreadable_scores: scores.unreadable,
             left_out_further: left_out,
+            cells_further: cells,
         }
     }
 }
@@ -117,9 +152,10 @@ impl From<Stored> for Counts {
             enrolled: stored.enrolled,
             left_out: stored.left_out_further,
             attempts_without_enrolment: stored.attempts_without_enrolment,
-            readable_scores: stored.readable_scores,
-            unreadable_scores: stored.unreadable_scores,
+            cells: stored.cells_further,
         };
+        let (readable, unreadable) = (stored.readable_scores, stored.unreadable_scores);
+        counts.add_cells(SCORES.0, SCORES.1, CellCounts { readable, unreadable });
         counts.leave_out(OTHER_COURSE, stored.other_course);
         counts.leave_out(INACTIVE, stored.inactive);
         counts.leave_out(NO_USER, stored.no_user);
@@ -136,7 +172,7 @@ mod tests {
     #[test]
     fn counts_add_up_and_are_checked() {
         let mut one = Counts { rows: 1, enrolled: 21, attempts_without_enrolment: 7, ..Counts::default() };
-        (one.readable_scores, one.unreadable_scores) = (9, 8);
+        one.add_cells(Table::User, "of_a_report", CellCounts { readable: 9, unreadable: 8 });
         for (reason, count) in [(OTHER_COURSE, 2), (INACTIVE, 3), (NO_USER, 4), (DUPLICATE, 5), ("of_its_own", 6)] {
             one.leave_out(reason, count);
         }
@@ -144,7 +180,8 @@ mod tests {
         let mut two = one.clone();
         two.add(&one);
         assert_eq!((two.rows, two.enrolled, two.by_reason()["of_its_own"]), (2, 42, 12));
-        assert_eq!((two.attempts_without_enrolment, two.readable_scores, two.unreadable_scores), (14, 18, 16));
+        assert_eq!(two.attempts_without_enrolment, 14);
+        assert_eq!(two.cells[&Table::User]["of_a_report"], CellCounts { readable: 18, unreadable: 16 });
         assert!(two.reconciled());
         two.rows -= 1;
         assert!(!two.reconciled());
@@ -160,6 +197,9 @@ mod tests {
             [("other_course", 0), ("inactive", 2), ("no_user", 0), ("duplicate", 0), ("no_attempt", 5)].into()
         );
         assert_eq!(serde_json::to_string(&counts).unwrap(), noted);
+        let scores = CellCounts { readable: 1, unreadable: 0 };
+        assert_eq!(counts.cells, [(Table::AssessmentAggregator, [("grand_total".into(), scores)].into())].into());
+        counts.add_cells(Table::AssessmentAggregator, "another", CellCounts { readable: 0, unreadable: 7 });
         counts.leave_out("of_its_own", 4);
         counts.enrolled += 4;
         let noted = serde_json::to_string(&counts).unwrap();

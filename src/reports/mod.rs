@@ -21,12 +21,15 @@ pub(crate) mod test_tables;
 
 use std::fmt;
 
+use crate::document::Fallback::Is;
+use crate::document::Form::Boolean;
+use crate::document::{Key, Section, live};
 use crate::tables::catalog::BatchIdx;
 use crate::tables::finished::{Finished, TableColumn};
 pub use crate::tables::loaded::attempts::Attempt;
 use crate::tables::loaded::{LoadedBatches, Needs};
 pub use assessment::AssessmentOptions;
-pub use counts::Counts;
+pub use counts::{CellCounts, Counts};
 
 /// Every report there is, one line each.
 #[rustfmt::skip]
@@ -42,6 +45,11 @@ pub trait Report: Send + Sync {
 
     /// What it shows, in one line, for `--help` and the documents.
     fn about(&self) -> &'static str;
+
+    /// The keys in `[[job]] options` that only this report has. [`Options::read`] reads them.
+    fn option_keys(&self) -> &'static [Key] {
+        &[]
+    }
 
     /// Which tables to load, which columns of each, and how rows are reached. Every report needs `user_enrolments` and
     /// `user`: they say who is listed.
@@ -198,6 +206,26 @@ pub struct Options {
     pub apply_privacy_policy: bool,
     /// Those of the assessment report.
     pub assessment: AssessmentOptions,
+}
+
+/// The keys of [`Options`] that hold for every report.
+pub(crate) const OPTION_KEYS: &[Key] = &[live(
+    "apply_privacy_policy",
+    Boolean,
+    Is("true"),
+    "Leave External ID, School Name, School UDISE Code and Block Name empty for learners of another channel \
+     than the course's.",
+)];
+
+impl Options {
+    /// Reads `[[job]] options`. Faults are noted in the section; in place of a value that does not read there is the default.
+    pub(crate) fn read(section: &Section<'_>) -> Self {
+        let default = Self::default();
+        Self {
+            apply_privacy_policy: section.boolean("apply_privacy_policy").unwrap_or(default.apply_privacy_policy),
+            assessment: AssessmentOptions::read(section),
+        }
+    }
 }
 
 impl Default for Options {

@@ -14,6 +14,8 @@ use super::Columns;
 use super::channels::channel;
 use super::draws::Of;
 use super::plan::{Kind, Plan, has_ended, kind};
+use super::table::{Division, SampleTable};
+use crate::tables::schema::Table;
 
 /// Content rows of a course: itself, [`ASSESSMENTS`] of type `SelfAssess`, and an exercise that is none.
 pub(super) const CONTENTS: u64 = 2 + ASSESSMENTS;
@@ -21,6 +23,30 @@ pub(super) const CONTENTS: u64 = 2 + ASSESSMENTS;
 pub(super) const ASSESSMENTS: u64 = 4;
 
 const COLLECTION: &str = "application/vnd.ekstep.content-collection";
+
+/// The table `course_batch`.
+pub(super) const BATCHES: SampleTable = SampleTable {
+    table: Table::CourseBatch,
+    count: |plan| plan.batches.len() as u64,
+    rows: batches,
+    division: Division::Whole,
+};
+
+/// The table `content`.
+pub(super) const CONTENT: SampleTable = SampleTable {
+    table: Table::Content,
+    count: contents,
+    rows: |plan, rows, _| content(plan, rows),
+    division: Division::Whole,
+};
+
+/// The table `content_hierarchy`.
+pub(super) const HIERARCHY: SampleTable = SampleTable {
+    table: Table::ContentHierarchy,
+    count: hierarchies,
+    rows: |plan, rows, _| hierarchy(plan, rows),
+    division: Division::Whole,
+};
 
 /// The identifier of a batch: 19 digits with a leading zero.
 pub(super) fn batch_id(plan: &Plan, batch: u64) -> String {
@@ -68,7 +94,7 @@ pub(super) fn assessments(plan: &Plan, course: u64) -> u64 {
 }
 
 /// Rows of `course_batch`.
-pub(super) fn batches(plan: &Plan, rows: &[u64], columns: Columns) -> Result<RecordBatch, ArrowError> {
+fn batches(plan: &Plan, rows: &[u64], columns: Columns) -> Result<RecordBatch, ArrowError> {
     let [mut courseid, mut batchid, mut name, mut start, mut end] = std::array::from_fn(|_| StringBuilder::new());
     let mut status = Int32Builder::new();
     let mut id = String::new();
@@ -111,7 +137,7 @@ fn days(texts: &StringArray) -> TimestampMicrosecondArray {
 }
 
 /// How many rows `content` has.
-pub(super) fn contents(plan: &Plan) -> u64 {
+fn contents(plan: &Plan) -> u64 {
     let missing = (0..plan.courses).filter(|&course| kind(course) == Kind::NotInContent).count() as u64;
     plan.courses * CONTENTS - missing
 }
@@ -130,7 +156,7 @@ fn content_of_row(plan: &Plan, row: u64) -> (u64, u64) {
 }
 
 /// Rows of `content`.
-pub(super) fn content(plan: &Plan, rows: &[u64]) -> Result<RecordBatch, ArrowError> {
+fn content(plan: &Plan, rows: &[u64]) -> Result<RecordBatch, ArrowError> {
     let mut texts: [StringBuilder; 9] = std::array::from_fn(|_| StringBuilder::new());
     let mut subjects = ListBuilder::new(StringBuilder::new());
     let mut leaves = Int32Builder::new();
@@ -219,12 +245,12 @@ fn assessment_name(course: u64, assessment: u64) -> String {
 }
 
 /// How many rows `content_hierarchy` has.
-pub(super) fn hierarchies(plan: &Plan) -> u64 {
+fn hierarchies(plan: &Plan) -> u64 {
     (0..plan.courses).filter(|&course| kind(course) != Kind::NoHierarchy).count() as u64
 }
 
 /// Rows of `content_hierarchy`.
-pub(super) fn hierarchy(plan: &Plan, rows: &[u64]) -> Result<RecordBatch, ArrowError> {
+fn hierarchy(plan: &Plan, rows: &[u64]) -> Result<RecordBatch, ArrowError> {
     let (mut identifier, mut tree) = (StringBuilder::new(), StringBuilder::new());
     let round = super::plan::KINDS;
     let place = (0..round).position(|course| kind(course) == Kind::NoHierarchy).unwrap_or_default() as u64;

@@ -15,7 +15,37 @@ use super::courses::{ASSESSMENTS, assessments, batch_id, course_id, leaf_nodes, 
 use super::draws::{Draws, Of};
 use super::people::learner_id;
 use super::plan::{Plan, at, locate};
+use super::table::{Division, SampleTable};
 use super::text::{iso, legacy};
+use crate::tables::schema::Table;
+
+/// The table `user_enrolments`.
+pub(super) const ENROLMENTS: SampleTable = SampleTable {
+    table: Table::UserEnrolments,
+    count: |plan| last(&plan.enrolments),
+    rows: enrolments,
+    division: Division::Batches { column: "batchid", prefix: "", starts: |plan| &plan.enrolments },
+};
+
+/// The table `user_activity_agg`.
+pub(super) const ACTIVITY: SampleTable = SampleTable {
+    table: Table::UserActivityAgg,
+    count: |plan| last(&plan.activity),
+    rows: activity,
+    division: Division::Batches { column: "context_id", prefix: "cb%3A", starts: |plan| &plan.activity },
+};
+
+/// The table `assessment_aggregator`.
+pub(super) const ATTEMPTS: SampleTable = SampleTable {
+    table: Table::AssessmentAggregator,
+    count: |plan| last(&plan.attempts),
+    rows: |plan, rows, _| attempts(plan, rows),
+    division: Division::Batches { column: "batch_id", prefix: "", starts: |plan| &plan.attempts },
+};
+
+fn last(starts: &[u64]) -> u64 {
+    starts.last().copied().unwrap_or_default()
+}
 
 const DAY: u64 = 86_400_000;
 /// 2025-07-01T00:00:00Z in milliseconds since 1970. A fixed day: the data does not depend on when they are made.
@@ -78,7 +108,7 @@ fn micros(ms: u64) -> i64 {
 }
 
 /// Rows of `user_enrolments`.
-pub(super) fn enrolments(plan: &Plan, rows: &[u64], columns: Columns) -> Result<RecordBatch, ArrowError> {
+fn enrolments(plan: &Plan, rows: &[u64], columns: Columns) -> Result<RecordBatch, ArrowError> {
     let [mut batchid, mut userid, mut courseid, mut enrolled] = std::array::from_fn(|_| StringBuilder::new());
     let mut active = BooleanBuilder::new();
     let [mut enrolled_at, mut completed] = [(); 2].map(|()| TimestampMicrosecondBuilder::new().with_timezone("UTC"));
@@ -154,7 +184,7 @@ fn certificate(out: &mut ListBuilder<TextMap>, name: Option<&str>, empty_list: b
 }
 
 /// Rows of `user_activity_agg`: three or four for each enrolment, the first of them at course level.
-pub(super) fn activity(plan: &Plan, rows: &[u64], columns: Columns) -> Result<RecordBatch, ArrowError> {
+fn activity(plan: &Plan, rows: &[u64], columns: Columns) -> Result<RecordBatch, ArrowError> {
     let [mut kind, mut activity, mut user, mut context] = std::array::from_fn(|_| StringBuilder::new());
     let mut agg = MapBuilder::new(None, StringBuilder::new(), Int64Builder::new());
     let mut aggregates = MapBuilder::new(None, StringBuilder::new(), Float64Builder::new());
@@ -250,7 +280,7 @@ fn done(plan: &Plan, batch: u64, level: u64, place: &Place, id: &mut String) -> 
 }
 
 /// Rows of `assessment_aggregator`.
-pub(super) fn attempts(plan: &Plan, rows: &[u64]) -> Result<RecordBatch, ArrowError> {
+fn attempts(plan: &Plan, rows: &[u64]) -> Result<RecordBatch, ArrowError> {
     let mut texts: [StringBuilder; 7] = std::array::from_fn(|_| StringBuilder::new());
     let (mut score, mut most) = (Float64Builder::new(), Float64Builder::new());
     let mut time = TimestampMicrosecondBuilder::new().with_timezone("UTC");

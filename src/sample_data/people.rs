@@ -10,6 +10,16 @@ use arrow_schema::ArrowError;
 use super::channels;
 use super::draws::{Draws, Of};
 use super::plan::{Plan, at};
+use super::table::{Division, SampleTable};
+use crate::tables::schema::Table;
+
+/// The table `user`.
+pub(super) const USERS: SampleTable = SampleTable {
+    table: Table::User,
+    count: |plan| plan.users,
+    rows: |plan, rows, _| users(plan, rows),
+    division: Division::Parts,
+};
 
 /// One script: given names, family names, places (district, block).
 struct Script {
@@ -114,7 +124,7 @@ fn learner_of_row(plan: &Plan, row: u64) -> (u64, bool) {
 }
 
 /// Rows of `user`.
-pub(super) fn users(plan: &Plan, rows: &[u64]) -> Result<RecordBatch, ArrowError> {
+fn users(plan: &Plan, rows: &[u64]) -> Result<RecordBatch, ArrowError> {
     let mut columns: [StringBuilder; 17] = std::array::from_fn(|_| StringBuilder::new());
     let mut person = Person::default();
     for &row in rows {

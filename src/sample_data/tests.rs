@@ -45,6 +45,12 @@ fn csv_rows(root: &Path, table: Table) -> Vec<Row> {
 }
 
 #[test]
+fn every_table_has_sample_data() {
+    let made: Vec<Table> = write::counts(&plan(0.001, 1).unwrap()).into_iter().map(|(table, _)| table).collect();
+    assert_eq!(made, Table::ALL);
+}
+
+#[test]
 fn the_bytes_are_the_same_on_any_number_of_threads_and_differ_by_seed() {
     for (format, layout) in
         [(Format::Parquet, Layout::Parts), (Format::Csv, Layout::Single), (Format::Jsonl, Layout::Hive)]

@@ -14,6 +14,7 @@ use rayon::prelude::*;
 
 use super::draws::{Of, Shuffle};
 use super::plan::Plan;
+use super::table::{Division, SampleTable};
 use super::{Columns, Format, Layout, SampleError, SampleOptions, courses, learning, people, text};
 use crate::tables::schema::Table;
 
@@ -22,18 +23,20 @@ const CHUNK: u64 = 8_192;
 const ROW_GROUP: usize = 250_000;
 const PARTS: u64 = 8;
 
-/// Rows of a table.
-pub(super) fn rows(plan: &Plan, table: Table) -> u64 {
-    let last = |starts: &[u64]| starts.last().copied().unwrap_or_default();
-    match table {
-        Table::CourseBatch => plan.batches.len() as u64,
-        Table::Content => courses::contents(plan),
-        Table::ContentHierarchy => courses::hierarchies(plan),
-        Table::User => plan.users,
-        Table::UserEnrolments => last(&plan.enrolments),
-        Table::UserActivityAgg => last(&plan.activity),
-        Table::AssessmentAggregator => last(&plan.attempts),
-    }
+/// Every table, one line each. A table's place in the list is part of what decides the order of its rows.
+const TABLES: [&SampleTable; 7] = [
+    &courses::BATCHES,
+    &courses::CONTENT,
+    &courses::HIERARCHY,
+    &people::USERS,
+    &learning::ENROLMENTS,
+    &learning::ACTIVITY,
+    &learning::ATTEMPTS,
+];
+
+/// The number of rows of each table.
+pub(super) fn counts(plan: &Plan) -> Vec<(Table, u64)> {
+    TABLES.iter().map(|table| (table.table, (table.count)(plan))).collect()
 }
 
 /// Writes every table; the size of all files in bytes.
@@ -49,7 +52,7 @@ pub(super) fn tables(
     // Dropped on an error, and with it everything written so far.
     let room = tempfile::Builder::new().prefix(".sample-data-").tempdir_in(parent).map_err(failed(parent))?;
     let written = room.path().join("new");
-    let all: u64 = Table::ALL.iter().map(|&table| rows(plan, table)).sum();
+    let all: u64 = counts(plan).iter().map(|(_, count)| count).sum();
     let done = AtomicU64::new(0);
     let sizes: Vec<u64> = files(plan, options, &written)
         .into_par_iter()
@@ -90,7 +93,7 @@ fn refuse_if_occupied(directory: &Path, overwrite: bool) -> Result<(), SampleErr
 
 /// One file to write: the rows at `from..to` of an order that begins at row `first` of the table.
 struct Part {
-    table: Table,
+    table: &'static SampleTable,
     path: PathBuf,
     order: Shuffle,
     first: u64,
@@ -101,42 +104,31 @@ struct Part {
     without: Option<&'static str>,
 }
 
-/// The large tables: partition column, prefix of its value, and the first row of each batch.
-fn by_batch(plan: &Plan, table: Table) -> Option<(&'static str, &'static str, &[u64])> {
-    match table {
-        Table::UserEnrolments => Some(("batchid", "", &plan.enrolments)),
-        Table::UserActivityAgg => Some(("context_id", "cb%3A", &plan.activity)),
-        Table::AssessmentAggregator => Some(("batch_id", "", &plan.attempts)),
-        _ => None,
-    }
-}
-
 fn files(plan: &Plan, options: &SampleOptions, root: &Path) -> Vec<Part> {
     let extension = options.format.extension();
     let mut files = Vec::new();
-    for (number, table) in (0..).zip(Table::ALL) {
-        let n = rows(plan, table);
+    for (number, table) in (0..).zip(TABLES) {
+        let (n, name) = ((table.count)(plan), table.table);
         let order = |from, n| Shuffle::new(n, plan.draws(Of::Order, number, from));
         let columns = options.columns;
         let part =
             |path, order, first, from, to, without| Part { table, path, order, first, from, to, columns, without };
-        let large = by_batch(plan, table);
-        match (options.layout, large) {
-            (Layout::Hive, Some((column, prefix, starts))) => {
-                for (batch, pair) in (0..).zip(starts.windows(2)).filter(|(_, pair)| pair[1] > pair[0]) {
+        match (options.layout, &table.division) {
+            (Layout::Hive, &Division::Batches { column, prefix, starts }) => {
+                for (batch, pair) in (0..).zip(starts(plan).windows(2)).filter(|(_, pair)| pair[1] > pair[0]) {
                     let id = courses::batch_id(plan, batch);
-                    let path = root.join(format!("{table}/{column}={prefix}{id}/part-00000.{extension}"));
+                    let path = root.join(format!("{name}/{column}={prefix}{id}/part-00000.{extension}"));
                     let n = pair[1] - pair[0];
                     files.push(part(path, order(pair[0] + 1, n), pair[0], 0, n, Some(column)));
                 }
             }
-            (Layout::Parts, _) if large.is_some() || table == Table::User => {
+            (Layout::Parts, Division::Parts | Division::Batches { .. }) => {
                 for i in 0..PARTS {
-                    let path = root.join(format!("{table}/part-{i:05}.{extension}"));
+                    let path = root.join(format!("{name}/part-{i:05}.{extension}"));
                     files.push(part(path, order(0, n), 0, n * i / PARTS, n * (i + 1) / PARTS, None));
                 }
             }
-            _ => files.push(part(root.join(format!("{table}.{extension}")), order(0, n), 0, 0, n, None)),
+            _ => files.push(part(root.join(format!("{name}.{extension}")), order(0, n), 0, 0, n, None)),
         }
     }
     // The large ones first, so that the last thread does not begin with one.
@@ -184,16 +176,7 @@ impl Part {
 
     /// The rows with these numbers.
     fn rows(&self, plan: &Plan, numbers: &[u64]) -> Result<RecordBatch, SampleError> {
-        let made = match self.table {
-            Table::CourseBatch => courses::batches(plan, numbers, self.columns),
-            Table::Content => courses::content(plan, numbers),
-            Table::ContentHierarchy => courses::hierarchy(plan, numbers),
-            Table::User => people::users(plan, numbers),
-            Table::UserEnrolments => learning::enrolments(plan, numbers, self.columns),
-            Table::UserActivityAgg => learning::activity(plan, numbers, self.columns),
-            Table::AssessmentAggregator => learning::attempts(plan, numbers),
-        };
-        let mut batch = made.map_err(|error| self.broken(error))?;
+        let mut batch = (self.table.rows)(plan, numbers, self.columns).map_err(|error| self.broken(error))?;
         if let Some(index) = self.without.and_then(|name| batch.schema().index_of(name).ok()) {
             batch.remove_column(index);
         }
@@ -203,7 +186,7 @@ impl Part {
     fn broken(&self, error: ArrowError) -> SampleError {
         match error {
             ArrowError::IoError(_, source) => SampleError::Write { path: self.path.clone(), source },
-            error => SampleError::Rows { table: self.table, message: error.to_string() },
+            error => SampleError::Rows { table: self.table.table, message: error.to_string() },
         }
     }
 }

@@ -3,7 +3,7 @@
 //! `EXHAUST_TEST_POINT=PLACE[=SUBJECT][#N]:ACTION`: from the N-th time on (the first, unless said) that PLACE is reached
 //! (with SUBJECT, where given), `pause` says so on stderr and stays there, `abort` ends the process as a crash
 //! does, `delay=MILLISECONDS` waits, `until=FILE` says so and waits until there is such a file. Several are joined by `;`. Places: `claimed`, `loading`, `generating` (subject:
-//! batch id), `stretch` (batch id; before each is loaded), `written` (batch id; the file is rendered and not finished),
+//! batch id), `key_range` (batch id; before each is loaded), `written` (batch id; the file is rendered and not finished),
 //! `placed` (batch id; the file is there, the checkpoint does not know it yet), `stored` (batch id), `writing-back` (request
 //! key).
 
@@ -107,7 +107,7 @@ mod debug {
             let point = parse("stored=a:b#3:delay=20").unwrap();
             assert_eq!((point.place.as_str(), point.subject.as_deref(), point.from), ("stored", Some("a:b"), 3));
             assert_eq!(point.action, Action::Delay(Duration::from_millis(20)));
-            assert_eq!(parse("stretch:until=a/b").unwrap().action, Action::Until(PathBuf::from("a/b")));
+            assert_eq!(parse("key_range:until=a/b").unwrap().action, Action::Until(PathBuf::from("a/b")));
             assert!(parse("claimed:pause").is_some() && parse("claimed:explode").is_none() && parse("x").is_none());
         }
     }

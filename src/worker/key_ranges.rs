@@ -95,7 +95,7 @@ impl<'a> LearnerRanges<'a> {
         let mut waiting = VecDeque::from(divide(&(0..self.points.pieces()), weight.div_ceil(bytes).max(2)));
         let mut is_first = true;
         while let Some(pieces) = waiting.pop_front() {
-            failpoints::hit("stretch", &catalog.batch(batch).id);
+            failpoints::hit("key_range", &catalog.batch(batch).id);
             let range = self.points.range(&pieces);
             let learners = Learners::Range { range: &range, columns: self.columns.as_ref() };
             let request = LoadRequest { batches: &[batch], needs, timezone, learners };

@@ -139,11 +139,11 @@ pub struct RequestStats {
 pub fn job_stats(group: &GroupStats, load: &LoadStats, request: &RequestStats) -> Value {
     let counts = &request.counts;
     let mut bad_rows = load.odd_rows.clone();
-    if counts.unreadable_scores > 0 {
-        bad_rows
-            .entry(Table::AssessmentAggregator.name())
-            .or_default()
-            .insert("grand_total does not read".to_owned(), counts.unreadable_scores);
+    for (table, columns) in &counts.cells {
+        for (column, cells) in columns.iter().filter(|(_, cells)| cells.unreadable > 0) {
+            let reasons = bad_rows.entry(table.name()).or_default();
+            reasons.insert(format!("{column} does not read"), cells.unreadable);
+        }
     }
     json!({
         "group": {

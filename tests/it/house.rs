@@ -35,7 +35,8 @@ const MAY_KNOW: [(&str, &[&str]); 16] = [
     ("objects", &[]),
     ("document", &["objects"]),
     ("tables", &["columnar"]),
-    ("reports", &["columnar", "tables"]),
+    // Options of reports are declared and read in the reports' files.
+    ("reports", &["columnar", "document", "tables"]),
     ("requests", &[]),
     ("outputs", &["columnar", "objects", "tables"]),
     // A kind of source has its keys and its reader in its own folder.

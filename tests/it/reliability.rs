@@ -6,13 +6,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
 mod faults;
+mod key_ranges;
 mod kills;
 mod poison;
 mod reloads;
 mod resumption;
 mod slots;
 mod stops;
-mod stretches;
 mod tenants;
 mod zombies;
 

@@ -204,7 +204,7 @@ fn what_does_not_fit_in_memory_is_worked_in_parts() {
             if store.is_none() { &["course-report", "assessment-report"] } else { &["assessment-report"] };
         for job in jobs {
             let mut outputs = Vec::new();
-            // A part of so many bytes has about two hundred enrolments; of one byte it is a batch, or a stretch of one.
+            // A part of this size has about two hundred enrolments; of one byte it is a batch, or a key range of one.
             for (memory, loads) in [("2GiB", 1..2), ("128KiB", 3..30), ("1", 26..80)] {
                 database.execute("DROP TABLE IF EXISTS job_request");
                 let site = Site::new(database, &data, &format!("{JOBS}[worker]\nmemory = \"{memory}\"\n"), "")
@@ -228,7 +228,7 @@ fn what_does_not_fit_in_memory_is_worked_in_parts() {
 
 /// The same files, whatever the format, and the same counts of odd rows.
 #[test]
-fn a_batch_that_is_more_than_memory_is_worked_on_in_stretches() {
+fn a_batch_that_is_more_than_memory_is_worked_on_in_key_ranges() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     let options = SampleOptions { scale: 0.002, format: Format::Parquet, ..SampleOptions::small(&data) };
@@ -260,9 +260,9 @@ fn a_batch_that_is_more_than_memory_is_worked_on_in_stretches() {
     };
     let (expected, log) = made("2GiB");
     assert!(!log.contains("in learner ranges"), "{log}");
-    let (stretched, log) = made("96KiB");
+    let (in_ranges, log) = made("96KiB");
     assert!(log.matches("worked on in learner ranges").count() > 4, "{log}");
-    for (id, (files, stats, loads)) in stretched {
+    for (id, (files, stats, loads)) in in_ranges {
         assert!(files.len() > 2 && loads > 15, "{id}: {loads} loads");
         assert!(files == expected[&id].0, "{id}: other bytes");
         assert_eq!(stats, expected[&id].1, "{id}");

@@ -68,7 +68,12 @@ fn chapters() -> Vec<(String, Vec<(&'static Key, String)>)> {
                 (Form::Short(..), _) => ("###", "per_tag and per_channel of [worker]".to_owned()),
                 _ => ("###", format!("{} of {section}", key.name)),
             };
-            chapters.push((format!("{heading} {written}"), plain(own)));
+            let mut rows = plain(own);
+            if key.name == "options" {
+                let of_reports = registry().iter().flat_map(|report| report.option_keys());
+                rows.extend(of_reports.chain(jobs::CSV_OPTIONS).map(|key| (key, String::new())));
+            }
+            chapters.push((format!("{heading} {written}"), rows));
             inside(own, &written, chapters);
         }
     }

@@ -8,13 +8,9 @@ use crate::tables::catalog::{BatchIdx, Catalog};
 use crate::tables::finished::Finished;
 use crate::tables::loaded::LoadedBatches;
 use crate::tables::quality::Quality;
-use crate::tables::schema::Table;
 use crate::worker::key_ranges::LearnerRanges;
 use crate::worker::request_error::RequestError;
 use crate::worker::verdict;
-
-/// The column of scores that the assessment report shows.
-const GRAND_TOTAL: &str = "grand_total";
 
 /// What tables are made from.
 pub(in crate::worker) enum BatchData<'a> {
@@ -140,10 +136,11 @@ impl<'a> BatchTable<'a> {
         if let Some(error) = verdict::broken(&self.quality) {
             return Err(FileError::BrokenBatch(std::mem::take(&mut self.quality), error));
         }
-        let Counts { readable_scores, unreadable_scores, .. } = self.counts;
-        if readable_scores + unreadable_scores > 0 {
-            let scores = self.quality.values(Table::AssessmentAggregator, GRAND_TOTAL);
-            (scores.readable, scores.unreadable) = (readable_scores, unreadable_scores);
+        for (&table, columns) in &self.counts.cells {
+            for (column, cells) in columns {
+                let values = self.quality.values(table, column);
+                (values.readable, values.unreadable) = (cells.readable, cells.unreadable);
+            }
         }
         Ok(())
     }

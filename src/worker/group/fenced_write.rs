@@ -1,7 +1,7 @@
 //! A write to the rows of a claim: tried again while the database cannot be reached, and counted when it changed nothing.
 
 use super::claimed::ClaimedGroup;
-use crate::requests::{Queue, QueueError, RequestKey, WriteBack};
+use crate::requests::{QueueError, RequestKey, WorkQueue, WriteBack};
 use crate::worker::AppContext;
 use crate::worker::back_off::BackOff;
 use crate::worker::summary::Summary;
@@ -11,12 +11,13 @@ use crate::worker::summary::Summary;
 pub(super) async fn persist<T, F>(app: &AppContext, question: F) -> (Result<T, QueueError>, bool)
 where
     T: Send + 'static,
-    F: Fn(&dyn Queue) -> Result<T, QueueError> + Clone + Send + 'static,
+    F: Fn(&dyn WorkQueue) -> Result<T, QueueError> + Clone + Send + 'static,
 {
     let mut back_off = BackOff::OF_WRITE_BACK;
     let mut unanswered = false;
     loop {
-        match app.ask(question.clone()).await {
+        let question = question.clone();
+        match app.ask(move |queue| question(queue)).await {
             Err(error) if error.may_pass() && !app.stop.is_halted() => {
                 unanswered = true;
                 let wait = back_off.next_wait();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::claimed::ClaimedGroup;
 use super::completed_rows::CompletedRows;
 use super::fenced_write::{is_written, persist};
-use crate::requests::{ClaimedRequest, Failure, Queue, RequestKey};
+use crate::requests::{ClaimedRequest, Failure, RequestKey};
 use crate::worker::outcome::{HandBack, Outcome};
 use crate::worker::request_error::{Origin, RequestError};
 use crate::worker::summary::Summary;
@@ -63,7 +63,7 @@ async fn fail(group: ClaimedGroup<'_>, request: &ClaimedRequest, error: RequestE
         processed_batches: lease.checkpoint().processed(key),
     };
     let (token, asked, wait) = (lease.token().to_owned(), key.clone(), back_off::of_request(attempt));
-    let (written, _) = persist(app, move |queue: &dyn Queue| {
+    let (written, _) = persist(app, move |queue| {
         if retries { queue.retry_later(&token, &asked, &failure, wait) } else { queue.fail(&token, &asked, &failure) }
     })
     .await;
@@ -90,8 +90,7 @@ async fn hand_back(group: ClaimedGroup<'_>, key: &RequestKey, why: &HandBack, su
     failpoints::hit("writing-back", &key.to_string());
     let processed_batches = lease.checkpoint().processed(key);
     let (token, asked) = (lease.token().to_owned(), key.clone());
-    let (written, _) =
-        persist(app, move |queue: &dyn Queue| queue.hand_back(&token, &asked, processed_batches.as_deref())).await;
+    let (written, _) = persist(app, move |queue| queue.hand_back(&token, &asked, processed_batches.as_deref())).await;
     lease.checkpoint().release(key);
     if !is_written(group, key, written.as_ref().copied(), summary) {
         return;

@@ -11,7 +11,7 @@ use crate::daemon::Daemon;
 use crate::databases::TestDatabase;
 use crate::site::{self, Site};
 
-/// Of the made-up platform's largest batch there are several stretches in so much memory.
+/// Of the made-up platform's largest batch there are several key ranges in this memory.
 const WORKER: &str = "memory = \"64KiB\"\nlease = \"1500ms\"\nstop_timeout = \"4s\"\nthreads = 2";
 
 /// A platform, a request for its largest batch, and what that shall get.
@@ -52,7 +52,7 @@ impl Large {
 }
 
 #[test]
-fn a_daemon_that_ends_between_two_stretches_leaves_nothing_half() {
+fn a_daemon_that_ends_between_two_key_ranges_leaves_nothing_half() {
     let large = Large::new();
     site::each(|database, store| {
         for kills in [true, false] {
@@ -60,13 +60,13 @@ fn a_daemon_that_ends_between_two_stretches_leaves_nothing_half() {
             let site = large.site(database).storing_in(store);
             // A bucket has what the time before has left there.
             let before = site.stored();
-            let mut first = Daemon::start(&site, "stretch#3:pause");
-            first.logs("paused at=stretch");
+            let mut first = Daemon::start(&site, "key_range#3:pause");
+            first.logs("paused at=key_range");
             assert_eq!(site.stored(), before, "{}", first.log());
             if kills {
                 first.kill();
             } else {
-                // The stretch that is under way never ends.
+                // The key range that is loaded never ends.
                 first.signal("TERM");
                 assert!(first.wait().success(), "{}", first.log());
                 assert_eq!(count(database, "status = 'SUBMITTED' AND iteration = 0 AND crashes = 0"), 1);
@@ -82,13 +82,13 @@ fn a_daemon_that_ends_between_two_stretches_leaves_nothing_half() {
 }
 
 #[test]
-fn a_table_that_vanishes_between_two_stretches_fails_the_request() {
+fn a_table_that_vanishes_between_two_key_ranges_fails_the_request() {
     let database = TestDatabase::sqlite();
     let large = Large::new();
     let site = large.site(&database);
     let gone = site.path("gone");
-    let daemon = Daemon::start(&site, &format!("stretch#3:until={}", gone.display()));
-    daemon.logs("paused at=stretch");
+    let daemon = Daemon::start(&site, &format!("key_range#3:until={}", gone.display()));
+    daemon.logs("paused at=key_range");
     fs::remove_file(large.data().join("user.parquet")).unwrap();
     fs::write(gone, "").unwrap();
     wait_until_done(&database);
