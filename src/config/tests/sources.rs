@@ -140,6 +140,11 @@ fn one_fault_each() {
             "2:8: `mode = \"stage\"` needs `stage`, where the engine puts tables; or set `mode = \"stream\"`",
         ),
         (
+            "[source.lake]\nkind = 'sql'\ntransport = 'spark-connect'\nurl = 'sc://spark'\nstage = '/stage'".to_owned(),
+            "5:9: `stage` is a directory, and the engine is on another machine: if every worker of the engine has it, say so \
+             with `stage_as = \"file://…\"`; else stage in an object store",
+        ),
+        (
             format!("{ENGINE}token = 'hunter2'"),
             "6:9: `token` comes from the environment alone: set EXHAUST__SOURCE__LAKE__TOKEN",
         ),

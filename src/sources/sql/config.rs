@@ -58,7 +58,8 @@ pub const KIND: Kind = Kind {
             "stage_as",
             Text,
             Says("as `stage`"),
-            "What the engine calls the same place, such as `\"s3a://bucket/prefix\"`.",
+            "What the engine calls the same place, such as `\"s3a://bucket/prefix\"`. Needed for a directory where the engine \
+             is on another machine: it says that every worker of the engine has the directory.",
         ),
     ],
     table_keys: &[
@@ -119,7 +120,6 @@ impl Config {
     pub(crate) fn read(section: &Section<'_>, tables: &[RoutedTable<'_>], urls: &Urls<'_>) -> Option<Self> {
         let transport =
             needed(section, "transport").and_then(|_| section.one_of("transport", &[("spark-connect", ())]));
-        let stage = stage(section, urls);
         let url = needed(section, "url").and_then(|(url, place)| {
             EngineUrl::parse(url).map_err(|what| section.faults.add(place, format!("`url`: {what}"))).ok()
         });
@@ -149,7 +149,9 @@ impl Config {
             }
         }
         transport?;
-        Some(Self { url: url?, token, relations, stage: stage? })
+        let url = url?;
+        let stage = stage(section, urls, &url)?;
+        Some(Self { url, token, relations, stage })
     }
 
     /// Host and port.
@@ -163,9 +165,15 @@ impl Config {
     }
 }
 
+/// Whether an engine is on this machine.
+fn is_here(engine: &EngineUrl) -> bool {
+    let host = engine.authority.rsplit_once(':').map_or("", |(host, _)| host.trim_matches(['[', ']']));
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// Where the engine puts tables, by mode. The outer `None`: something is wrong, which is noted.
 #[allow(clippy::option_option, reason = "no stage, against none that reads")]
-fn stage(section: &Section<'_>, urls: &Urls<'_>) -> Option<Option<Stage>> {
+fn stage(section: &Section<'_>, urls: &Urls<'_>, engine: &EngineUrl) -> Option<Option<Stage>> {
     let mode = section.one_of("mode", &[("stage", true), ("stream", false)])?;
     let (url, place) = match (mode, section.filled("stage")) {
         (false, _) => return Some(None),
@@ -184,6 +192,13 @@ fn stage(section: &Section<'_>, urls: &Urls<'_>) -> Option<Option<Stage>> {
         FilesLocation::Directory(directory) => file_url(directory).ok()?,
         FilesLocation::Objects(_) => url.to_owned(),
     };
+    if matches!(location, FilesLocation::Directory(_)) && section.node("stage_as").is_none() && !is_here(engine) {
+        // Where one worker of an engine does not see the directory, the engine reports success, and its rows are missing.
+        let what = "`stage` is a directory, and the engine is on another machine: if every worker of the engine has it, \
+                    say so with `stage_as = \"file://…\"`; else stage in an object store";
+        section.faults.add(place, what);
+        return None;
+    }
     let (engine_url, place) = section.filled("stage_as").map_or((own.as_str(), place), |(url, place)| (url, place));
     // It stands in statements between quotes.
     if engine_url.chars().any(|c| c.is_control() || "'\\".contains(c)) {
