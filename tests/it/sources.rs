@@ -5,6 +5,7 @@
 
 mod agreement;
 mod buckets;
+mod engine_types;
 mod engines;
 mod failures;
 mod forms;

@@ -1,5 +1,6 @@
 //! Small files of each kind, read as a whole.
 
+mod batches;
 mod csv;
 mod declared;
 mod delta;
@@ -50,19 +51,26 @@ fn scan(table: Table, columns: Vec<Column>, only: Option<&[&str]>) -> Scan {
     }
 }
 
-fn read_as(directory: &Path, dialect: CsvDialect, scan: &Scan) -> Result<Read, SourceError> {
-    let settings = Settings::new(chrono_tz::Tz::Asia__Kolkata);
+fn settings() -> Settings {
+    Settings::new(chrono_tz::Tz::Asia__Kolkata)
+}
+
+/// What a reader hands to its sink.
+fn collected<E>(read: impl FnOnce(&Sink<'_>) -> Result<ScanStats, E>) -> Result<Read, E> {
     let rows = Mutex::new(Vec::new());
-    let sink = |chunk: &Chunk| {
+    let stats = read(&|chunk: &Chunk| {
         for row in chunk.rows() {
             let cells: Vec<_> = chunk.columns().iter().map(|column| shown(column, row)).collect();
             rows.lock().unwrap().push(cells.join("|"));
         }
-    };
-    let stats = FilesSource::new(directory.to_owned(), dialect, settings).read(scan, &sink)?;
+    })?;
     let mut rows = rows.into_inner().unwrap();
     rows.sort();
     Ok(Read { rows, stats })
+}
+
+fn read_as(directory: &Path, dialect: CsvDialect, scan: &Scan) -> Result<Read, SourceError> {
+    collected(|sink| FilesSource::new(directory.to_owned(), dialect, settings()).read(scan, sink))
 }
 
 /// A canonical cell; nothing where there is nothing.
