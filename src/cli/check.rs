@@ -11,7 +11,9 @@ use super::{CommandError, load_config};
 use crate::config::Config;
 use crate::config::checked::{DatabaseUrl, Job, Mode, NamedSource, StorePlace, Zip};
 use crate::outputs::KEY_FILE;
+use crate::reports::query::{QueryReport, SPLIT_BY};
 use crate::requests::{Clock, Housekeeping, Pooling, QueueError, SystemClock};
+use crate::sources::query_engine::Question;
 use crate::tables::schema::Table;
 use crate::worker::open;
 
@@ -37,6 +39,7 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandErr
     let config = load_config(config)?;
     let mut reached = vec![database(&config)];
     reached.extend(sources(&config));
+    reached.extend(queries(&config));
     reached.push(store(&config));
     let runs: Vec<(&Arc<Job>, Vec<String>)> = config.jobs.iter().map(|job| (job, next_runs(&config, job))).collect();
     let mut warnings = warnings(&config);
@@ -150,6 +153,20 @@ fn tables_there(config: &Config, source: &NamedSource, found: &[Table]) -> Resul
     }
     let missing = missing(&source.tables);
     Ok(if missing.is_empty() { there } else { format!("{there}; not there: {}", missing.join(", ")) })
+}
+
+/// The queries of reports in SQL, which their engines prepare and do not run.
+fn queries(config: &Config) -> Vec<Reached> {
+    let prepared = |report: &QueryReport| -> Result<String, String> {
+        let source = open::source(config)?;
+        let engine = source.engine(&report.engine).ok_or("its engine answers no queries")?;
+        let columns: Vec<&str> = std::iter::once(SPLIT_BY).chain(report.asked_columns()).collect();
+        let question = Question { query: &report.query, columns: &columns, batches: &[], time: report.limits.time };
+        engine.prepare(&question).map_err(|error| error.detail)?;
+        Ok(format!("prepared by [{}]", report.engine))
+    };
+    let of_sql = config.jobs.iter().filter_map(|job| Some((&job.id, job.report.query()?)));
+    of_sql.map(|(id, report)| Reached { name: format!("query of {id}"), answer: prepared(report) }).collect()
 }
 
 /// Where each table is read: its name, its source, the place.

@@ -1,7 +1,7 @@
 //! The configuration, ready to use: every value present, every reference resolved.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::objects;
 use crate::outputs::CsvOptions;
 use crate::outputs::LinkHost;
 pub use crate::outputs::{Compress, Zip};
-use crate::reports::{Options, Report};
+use crate::reports::{JobReport, Options};
 use crate::sources::configured::SourceConfig;
 use crate::tables::schema::Table;
 
@@ -61,6 +61,13 @@ impl std::fmt::Debug for Written {
 }
 
 impl Config {
+    /// The files of the queries of reports in SQL.
+    #[must_use]
+    pub fn query_files(&self) -> Vec<PathBuf> {
+        let directory = self.file.parent().unwrap_or(Path::new(""));
+        self.jobs.iter().filter_map(|job| Some(directory.join(&job.report.query()?.file))).collect()
+    }
+
     /// Names this configuration: equal for equal ones of one version of the program, wherever their file is. Secrets are
     /// no part of it.
     #[must_use]
@@ -78,7 +85,7 @@ pub struct Job {
     /// Other ids for the same job.
     pub aliases: Vec<String>,
     /// The report that makes it.
-    pub report: &'static dyn Report,
+    pub report: JobReport,
     /// When to scan, or when a standalone job makes its request.
     pub schedule: super::cron::Cron,
     /// How its requests come about.

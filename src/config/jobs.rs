@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::checked::{Compress, Job, Mode, Zip};
+use super::checked::{Compress, Job, Mode, NamedSource, Zip};
 use super::cron::Cron;
+use super::sql_reports::{self, Surroundings};
 use crate::document::Fallback::{Is, Says};
 use crate::document::Form::{Boolean, Json, Number, Table, Text, Texts};
 use crate::document::{Key, Keys, Place, Section, Value, listed, live, near_miss};
 use crate::outputs::{CsvOptions, ReportPath};
 use crate::reports::job_config::JobConfig;
-use crate::reports::{OPTION_KEYS, Options, Report, registry};
+use crate::reports::{JobReport, OPTION_KEYS, Options, Report, SQL, registry};
 
 /// `job_request.job_id` is `VARCHAR(50)`.
 const LONGEST_ID: usize = 50;
@@ -18,7 +19,12 @@ const LONGEST_ID: usize = 50;
 /// The keys of `[[job]]`.
 pub(super) const KEYS: &[Key] = &[
     live("id", Text, Says("needed"), "What rows have in `job_request.job_id`; 1 to 50 characters."),
-    live("report", Text, Says("needed"), "Which report makes it: `\"course\"` or `\"assessment\"`."),
+    live(
+        "report",
+        Text,
+        Says("needed"),
+        "Which report makes it: `\"course\"`, `\"assessment\"`, or `\"sql\"` for one of your own.",
+    ),
     live(
         "schedule",
         Text,
@@ -85,6 +91,15 @@ pub(super) const KEYS: &[Key] = &[
          their archive: it does nothing there.",
     ),
     live("options", Table(OPTION_KEYS), Says("`{}`"), "What changes the report, below."),
+    sql_reports::ENGINE,
+    sql_reports::QUERY,
+    sql_reports::SPLIT,
+    sql_reports::ORDER,
+    sql_reports::COLUMNS,
+    sql_reports::ALLOW_PERSONAL,
+    sql_reports::MAX_ROWS,
+    sql_reports::MAX_BYTES,
+    sql_reports::MAX_TIME,
 ];
 
 /// The keys of `options` that change how CSV is written. Those of reports are beside the reports.
@@ -117,19 +132,31 @@ pub(super) fn add_keys(keys: &mut Keys) {
 type Taken<'a> = HashMap<&'a str, &'a Place>;
 
 /// The jobs that read, in the file's order.
-pub(super) fn jobs(sections: &[Section<'_>], file: &Path, reports: &[&'static dyn Report]) -> Vec<Job> {
+pub(super) fn jobs(
+    sections: &[Section<'_>],
+    file: &Path,
+    reports: &[&'static dyn Report],
+    sources: &[NamedSource],
+) -> Vec<Job> {
     let mut taken = Taken::new();
-    sections.iter().filter_map(|section| job(section, file, reports, &mut taken)).collect()
+    let surroundings = Surroundings { directory: file.parent().unwrap_or(Path::new("")), sources };
+    sections.iter().filter_map(|section| job(section, file, (reports, surroundings), &mut taken)).collect()
 }
 
-fn job<'a>(section: &Section<'a>, file: &Path, reports: &[&'static dyn Report], taken: &mut Taken<'a>) -> Option<Job> {
+fn job<'a>(
+    section: &Section<'a>,
+    file: &Path,
+    (reports, surroundings): (&[&'static dyn Report], Surroundings<'_>),
+    taken: &mut Taken<'a>,
+) -> Option<Job> {
     let id = section.required("id").and_then(|name| take(section, name, file, taken));
     let aliases = section.texts("aliases").unwrap_or_default();
     let aliases = aliases.into_iter().filter_map(|name| take(section, name, file, taken)).collect();
-    let report = report(section, reports);
+    let report = report(section, reports, surroundings);
     let schedule = schedule(section);
     let mode = mode(section);
-    let require_encryption = require_encryption(section, &mode);
+    let is_protected = report.as_ref().is_some_and(|(_, is_protected)| *is_protected);
+    let require_encryption = require_encryption(section, &mode, is_protected);
     let options = section.section("options");
     let job = Job {
         id: id.unwrap_or_default(),
@@ -148,7 +175,7 @@ fn job<'a>(section: &Section<'a>, file: &Path, reports: &[&'static dyn Report], 
         csv: csv_options(&options),
         options: Options::read(&options),
         // There is no job without these two. They come last: every other key has been looked at by now.
-        report: report?,
+        report: report?.0,
         schedule: schedule?,
     };
     Some(job)
@@ -180,15 +207,24 @@ pub(super) fn shown(place: &Place, file: &Path) -> String {
     }
 }
 
-fn report(section: &Section<'_>, reports: &[&'static dyn Report]) -> Option<&'static dyn Report> {
+/// The report, and whether its files must be protected whatever `require_encryption` says.
+fn report(
+    section: &Section<'_>,
+    reports: &[&'static dyn Report],
+    surroundings: Surroundings<'_>,
+) -> Option<(JobReport, bool)> {
     let (name, place) = section.required("report")?;
+    if name == SQL {
+        return sql_reports::read(section, surroundings);
+    }
+    sql_reports::refuse_keys(section);
     let found = reports.iter().copied().find(|report| report.name() == name);
     if found.is_none() {
-        let names = || reports.iter().map(|report| report.name());
+        let names = || reports.iter().map(|report| report.name()).chain([SQL]);
         let what = format!("unknown report `{name}`; there are {}", listed(names()));
         section.faults.add_meant(place, what, near_miss(name, names()));
     }
-    found
+    Some((JobReport::BuiltIn(found?), false))
 }
 
 fn schedule(section: &Section<'_>) -> Option<Cron> {
@@ -196,13 +232,18 @@ fn schedule(section: &Section<'_>) -> Option<Cron> {
     Cron::parse(text).map_err(|fault| section.faults.add(place, format!("`schedule`: {fault}"))).ok()
 }
 
-fn require_encryption(section: &Section<'_>, mode: &Mode) -> bool {
+/// `is_protected`: the report has personal columns.
+fn require_encryption(section: &Section<'_>, mode: &Mode, is_protected: bool) -> bool {
+    if let (true, Mode::Standalone(_), Some(node)) = (is_protected, mode, section.node("columns")) {
+        let what = "personal columns need a key, which nobody brings for `mode = \"standalone\"`: see `allow_personal`";
+        section.faults.add(&node.place, what);
+    }
     let required = section.boolean("require_encryption").unwrap_or_default();
     if let (true, Mode::Standalone(_), Some(node)) = (required, mode, section.node("require_encryption")) {
         let what = "`require_encryption` is not for `mode = \"standalone\"`: nobody brings a key for its files";
         section.faults.add(&node.place, what);
     }
-    required
+    required || is_protected
 }
 
 fn mode(section: &Section<'_>) -> Mode {

@@ -19,6 +19,7 @@ mod loopback;
 mod overlay;
 mod read;
 mod sources;
+mod sql_reports;
 mod store;
 mod worker;
 mod zones;

@@ -30,12 +30,14 @@ pub(super) fn config(input: Arc<Input>, faults: &Faults) -> Config {
     let top = Section::top(document, keys, faults);
     let directory = file.parent().unwrap_or(Path::new(""));
     let urls = Urls { directory, tls: cfg!(feature = "tls"), objects: environment.objects(), faults };
+    let sources = sources::sources(&top.section("source"), &urls);
+    let sections = top.sections("job");
     Config {
         file: file.clone(),
         timezone: timezone(&top).unwrap_or(Tz::UTC),
-        jobs: jobs::jobs(&top.sections("job"), file, reports).into_iter().map(Arc::new).collect(),
+        jobs: jobs::jobs(&sections, file, reports, &sources.used).into_iter().map(Arc::new).collect(),
         database: database::database(&top.section("database"), &urls),
-        sources: sources::sources(&top.section("source"), &urls),
+        sources,
         store: store::store(&top.section("store"), &urls),
         worker: worker::worker(&top.section("worker"), environment),
         api: api::api(&top.section("api"), file, *keyed),

@@ -13,6 +13,7 @@ pub mod filters;
 mod headings;
 pub mod job_config;
 mod learner_columns;
+pub mod query;
 pub mod roster;
 #[cfg(test)]
 pub(crate) mod test_meaning;
@@ -20,6 +21,7 @@ pub(crate) mod test_meaning;
 pub(crate) mod test_tables;
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::document::Fallback::Is;
 use crate::document::Form::Boolean;
@@ -30,6 +32,7 @@ pub use crate::tables::loaded::attempts::Attempt;
 use crate::tables::loaded::{LoadedBatches, Needs};
 pub use assessment::AssessmentOptions;
 pub use counts::{CellCounts, Counts};
+use query::QueryReport;
 
 /// Every report there is, one line each.
 #[rustfmt::skip]
@@ -77,6 +80,47 @@ impl fmt::Debug for dyn Report {
         fmt::Debug::fmt(self.name(), f)
     }
 }
+
+/// What makes the tables of a job.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JobReport {
+    /// A report of the registry, from the platform's tables.
+    BuiltIn(&'static dyn Report),
+    /// The operator's own, from the rows of a query.
+    Query(Arc<QueryReport>),
+}
+
+impl JobReport {
+    /// What `report = "…"` in jobs.toml calls it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::BuiltIn(report) => report.name(),
+            Self::Query(_) => SQL,
+        }
+    }
+
+    /// Which tables it needs beside the catalogue.
+    #[must_use]
+    pub fn needs(&self, options: &Options) -> Needs {
+        match self {
+            Self::BuiltIn(report) => report.needs(options),
+            Self::Query(_) => Needs::default(),
+        }
+    }
+
+    /// Its query, where it is defined in SQL.
+    #[must_use]
+    pub const fn query(&self) -> Option<&Arc<QueryReport>> {
+        match self {
+            Self::BuiltIn(_) => None,
+            Self::Query(query) => Some(query),
+        }
+    }
+}
+
+/// What `report = "…"` calls reports that are defined in SQL.
+pub const SQL: &str = "sql";
 
 /// Rows that a piece of a batch's table has at most. Most batches are one piece; larger ones are laid out piece by piece.
 pub const PIECE_ROWS: usize = 1 << 16;
@@ -179,6 +223,22 @@ pub enum ReportError {
         found: usize,
         /// How many it should have.
         rows: usize,
+    },
+    /// Two rows of a query's result have the same place in the file, which then has no order.
+    #[error("order_by is not total: two rows of batch {batch} are equal in it")]
+    OrderNotTotal {
+        /// The batch's id.
+        batch: String,
+    },
+    /// A value of a query's result does not read.
+    #[error("batch {batch}: a value of column {column} is no {kind}")]
+    UnreadableResult {
+        /// The batch's id.
+        batch: String,
+        /// The column.
+        column: String,
+        /// What it should be.
+        kind: &'static str,
     },
     /// Two columns would have one heading: a defect of a report.
     #[error("batch {batch}: two columns are headed {heading}")]

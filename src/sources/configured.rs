@@ -41,6 +41,12 @@ macro_rules! kinds {
                 }
             }
 
+            /// Whether it answers the queries of reports in SQL.
+            #[must_use]
+            pub const fn answers_queries(&self) -> bool {
+                self.kind().answers_queries
+            }
+
             /// Where it is, for people: a directory, a bucket, a schema. Holds no secret.
             #[must_use]
             pub fn place(&self) -> String {

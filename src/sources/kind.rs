@@ -8,6 +8,8 @@ use crate::tables::schema::Table;
 pub struct Kind {
     /// The word for it in `kind = "…"`.
     pub name: &'static str,
+    /// Whether it answers the queries of reports in SQL.
+    pub answers_queries: bool,
     /// Its keys in `[source]` and `[source.<name>]`.
     pub keys: &'static [Key],
     /// Its keys in an entry of `[source.tables]`.

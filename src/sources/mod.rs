@@ -9,6 +9,7 @@ pub mod configured;
 pub mod files;
 pub mod kind;
 pub mod postgres;
+pub mod query_engine;
 pub mod routed;
 pub mod rows;
 mod seen_keys;
@@ -25,6 +26,7 @@ use crate::tables::chunk::Chunk;
 use crate::tables::plan::{LoadPlan, Scan};
 use crate::tables::quality::Faults;
 use crate::tables::schema::Table;
+use query_engine::QueryEngine;
 
 /// What every source must know to take values alike.
 #[derive(Clone, Copy, Debug)]
@@ -177,6 +179,11 @@ pub trait Source: Send + Sync {
     /// One view of the tables for all scans of one load, which sees no change that is made meanwhile. `None`: each scan sees
     /// the table as it is then.
     fn snapshot(&self) -> Option<Box<dyn Source + '_>> {
+        None
+    }
+
+    /// What answers queries of reports in SQL here. `None`: this source answers none.
+    fn query_engine(&self) -> Option<&dyn QueryEngine> {
         None
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::query_engine::QueryEngine;
 use super::{GroupRun, ScanStats, Sink, Source, SourceError};
 use crate::tables::plan::{LoadPlan, Scan, ScanReach};
 use crate::tables::schema::Table;
@@ -51,6 +52,12 @@ impl Routed {
     #[must_use]
     pub fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    /// What answers the queries of reports in SQL in the source of this name.
+    #[must_use]
+    pub fn engine(&self, name: &str) -> Option<&dyn QueryEngine> {
+        self.members.iter().find(|member| member.name == name)?.source.query_engine()
     }
 
     /// What is said before an error, so that it is known which source it is from; nothing where there is one.

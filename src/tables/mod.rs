@@ -14,5 +14,6 @@ pub mod keys;
 pub mod loaded;
 pub mod plan;
 pub mod quality;
+pub mod queried;
 pub mod schema;
 pub mod scores;

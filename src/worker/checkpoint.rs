@@ -69,6 +69,9 @@ pub(super) fn fingerprint(job: &Job, encoding: FileEncoding, key: Option<&Encryp
     let mut hasher = DefaultHasher::new();
     // Files that were stored before batches were judged have no quality noted, and are made again.
     ("judged", env!("CARGO_PKG_VERSION"), job.report.name(), &job.options, job.csv, encoding).hash(&mut hasher);
+    if let Some(query) = job.report.query() {
+        query.hash(&mut hasher);
+    }
     if let Some(key) = key {
         (job.zip, key).hash(&mut hasher);
     }

@@ -1,12 +1,12 @@
 //! The steps of one group of requests, a file each, in the order in which [`super::scan`] takes them: [`accept`],
-//! [`divide`], [`catalog`], [`resolve`], [`resume`], [`load_parts`], [`generate`], [`store`] (or [`upload`]),
+//! [`divide`], [`catalog`], [`resolve`], [`resume`], [`load_parts`] (or [`load_query`]), [`generate`], [`store`] (or [`upload`]),
 //! [`deliver`], [`write_back`].
 //!
 //! Beside the steps: what the threads that make files share ([`context`]), which requests have
 //! all of their files ([`completion_tracker`]), and the sync before a request is completed ([`sync`]).
 
 pub(super) mod accept;
-mod batch_table;
+pub(super) mod batch_table;
 pub(super) mod catalog;
 pub(super) mod claimed;
 mod completed_rows;
@@ -17,6 +17,7 @@ pub(super) mod divide;
 mod fenced_write;
 pub(super) mod generate;
 pub(super) mod load_parts;
+mod load_query;
 pub(super) mod resolve;
 pub(super) mod resume;
 pub(super) mod store;

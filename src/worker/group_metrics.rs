@@ -49,6 +49,14 @@ impl GroupMetrics {
         loaded
     }
 
+    /// Asks an engine and counts it as a load.
+    pub(super) fn querying<T>(&self, ask: impl FnOnce() -> T) -> T {
+        let (answer, spent) = timed(ask);
+        self.load_nanos.fetch_add(nanos(spent), Ordering::Relaxed);
+        self.loads.fetch_add(1, Ordering::Relaxed);
+        answer
+    }
+
     /// One more file of a request is stored or given up.
     pub(super) fn count_done(&self, request: RequestIdx) {
         self.done[request.0].fetch_add(1, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! Reads jobs.toml again: when it has changed, and when somebody asks for it (SIGHUP).
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::Signal;
@@ -51,10 +51,10 @@ impl Reload {
         }
     }
 
-    fn stamp(&self) -> Stamp {
-        use std::os::unix::fs::MetadataExt;
-        let metadata = fs::metadata(&self.file).ok()?;
-        Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+    /// Of the file, and of the queries of its reports in SQL.
+    fn stamp(&self) -> Vec<Stamp> {
+        let queries = self.live.get().query_files();
+        std::iter::once(&self.file).chain(&queries).map(|file| stamp(file)).collect()
     }
 
     /// Reads it now. Work in progress goes on with what it began with.
@@ -73,4 +73,10 @@ impl Reload {
             }
         }
     }
+}
+
+fn stamp(file: &Path) -> Stamp {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = fs::metadata(file).ok()?;
+    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
 }

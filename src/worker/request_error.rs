@@ -8,6 +8,7 @@ use crate::outputs::{KeyError, StoreError, WriteError};
 use crate::reports::ReportError;
 use crate::reports::filters::ResolveError;
 use crate::sources::SourceError;
+use crate::sources::query_engine::QueryError;
 
 /// Why an attempt ended without a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +82,17 @@ impl RequestError {
             may_pass: error.may_pass,
             origin: Origin::Dependency(Dependency::Source),
         }
+    }
+
+    /// The query of a report in SQL has no result.
+    pub(super) fn query(error: &QueryError) -> Self {
+        let QueryError { message, detail, may_pass, is_of_batches } = error.clone();
+        let origin = match (is_of_batches, may_pass) {
+            (true, _) => Origin::Request,
+            (false, true) => Origin::Dependency(Dependency::Source),
+            (false, false) => Origin::Program,
+        };
+        Self { message, detail, may_pass, origin }
     }
 
     /// A file could not be stored.

@@ -9,6 +9,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::cpu::Panicked;
 use super::group::accept::{Accepted, accept};
+use super::group::batch_table::MakeUnits;
 use super::group::catalog::{LoadedCatalog, load_catalog};
 use super::group::claimed::ClaimedGroup;
 use super::group::completion_tracker::CompletionTracker;
@@ -16,7 +17,7 @@ use super::group::context::GroupContext;
 use super::group::deliver::{deliver, millis};
 use super::group::divide::divide;
 use super::group::generate::{for_each_unit, generate};
-use super::group::load_parts::{MakeUnits, load_parts};
+use super::group::load_parts::load_parts;
 use super::group::resolve::resolve;
 use super::group::resume::resume;
 use super::group::store::store;

@@ -10,11 +10,12 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::checkpoint::Checkpoint;
 use super::group::accept::{Accepted, accept};
+use super::group::batch_table::MakeUnits;
 use super::group::catalog::load_catalog;
 use super::group::completion_tracker::CompletionTracker;
 use super::group::context::GroupContext;
 use super::group::generate::{MadeFile, for_each_unit, generate};
-use super::group::load_parts::{MakeUnits, load_parts};
+use super::group::load_parts::load_parts;
 use super::group::resolve::resolve;
 use super::group::sync::{RequestDone, ToSync};
 use super::group_metrics::GroupMetrics;

@@ -30,5 +30,6 @@ mod routed;
 mod scans;
 mod site;
 mod sources;
+mod sql_reports;
 mod stores;
 mod written;

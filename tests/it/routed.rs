@@ -26,7 +26,7 @@ fn insert_requests(site: &Site<'_>) {
 }
 
 /// Puts a CSV file into a table of text columns.
-fn load(database: &TestDatabase, file: &Path, table: &str) {
+pub(crate) fn load(database: &TestDatabase, file: &Path, schema: &str, table: &str) {
     let mut records = csv::Reader::from_path(file).unwrap();
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let names: Vec<String> = records.headers().unwrap().iter().map(|name| format!("\"{name}\" text")).collect();
@@ -34,7 +34,8 @@ fn load(database: &TestDatabase, file: &Path, table: &str) {
     let rows: Vec<String> = records.records().map(|record| row(record.unwrap())).collect();
     assert!(!rows.is_empty());
     database.execute(&format!(
-        "CREATE SCHEMA IF NOT EXISTS accounts; CREATE TABLE accounts.{table} ({}); INSERT INTO accounts.{table} VALUES {}",
+        "CREATE SCHEMA IF NOT EXISTS {schema}; CREATE TABLE {schema}.\"{table}\" ({}); INSERT INTO {schema}.\"{table}\" VALUES \
+         {}",
         names.join(", "),
         rows.join(", ")
     ));
@@ -58,7 +59,7 @@ fn tables_in_three_places_give_the_same_files() {
     };
     assert!(expected.values().all(|files| files.len() > 1));
 
-    load(&users, &all.join("user.csv"), "learner");
+    load(&users, &all.join("user.csv"), "accounts", "learner");
     fs::remove_file(all.join("user.csv")).unwrap();
     fs::create_dir(&contents).unwrap();
     for entry in fs::read_dir(&all).unwrap() {

@@ -40,7 +40,7 @@ lease = 2
         [
             "1:12: unknown time zone `Kolkata`; did you mean `Asia/Kolkata`?",
             "2:1: unknown key `colour` at the top level",
-            "5:10: unknown report `cours`; there are `course`, `assessment`; did you mean `course`?",
+            "5:10: unknown report `cours`; there are `course`, `assessment`, `sql`; did you mean `course`?",
             "6:12: `schedule`: a schedule has six fields, seconds first; put `0` in front: `0 */5 * * * *`",
             "9:12: the job name `a` is taken already, at 4:6",
             "11:8: `mode` is one of `request`, `standalone`, not `sometimes`",
@@ -312,8 +312,11 @@ fn one_fault_each_of_single_tables() {
 fn every_known_key_is_read() {
     // A date fits no key, so that each known one must give one fault, and at its own line.
     let date = "1979-05-27";
-    // But for a key's last day, which is one.
-    for key in known_keys().into_iter().filter(|key| key != "api.keys.not_after") {
+    // But for a key's last day, which is one. The keys of reports in SQL are read by those alone.
+    let is_tried = |key: &String| {
+        key != "api.keys.not_after" && !key.strip_prefix("job.").is_some_and(crate::config::sql_reports::is_only_sql)
+    };
+    for key in known_keys().into_iter().filter(is_tried) {
         let (section, name) = key.rsplit_once('.').unwrap_or(("", &key));
         let text = match section {
             "" => format!("{name} = {date}"),

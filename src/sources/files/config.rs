@@ -13,6 +13,7 @@ use crate::tables::schema::Table;
 /// Files in a directory or an object store.
 pub const KIND: Kind = Kind {
     name: "files",
+    answers_queries: false,
     keys: &[
         restart(
             "url",

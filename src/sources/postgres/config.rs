@@ -12,6 +12,7 @@ use crate::tables::schema::Table;
 /// A schema of a PostgreSQL database.
 pub const KIND: Kind = Kind {
     name: "postgres",
+    answers_queries: true,
     keys: &[
         restart("url", Text, Says("needed"), "`postgres://user@host/database`."),
         restart(

@@ -17,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, CopyOutStream, Error, Row, Socket};
+use tokio_postgres::{Client, Config, CopyOutStream, Error, Row, Socket, Statement};
 
 use super::failure::Failure;
 
@@ -69,6 +69,33 @@ impl Connection {
     /// The rows of a query that has few.
     pub(super) fn query(&mut self, query: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Failure> {
         self.runtime.block_on(self.line.answer(self.client.query(query, parameters)))
+    }
+
+    /// How long an answer is awaited from now on.
+    pub(super) const fn set_silence(&mut self, silence: Duration) {
+        self.line.silence = silence;
+    }
+
+    /// Has the server look at a statement without running it.
+    pub(super) fn prepare(&mut self, statement: &str) -> Result<Statement, Failure> {
+        self.runtime.block_on(self.line.answer(self.client.prepare(statement)))
+    }
+
+    /// Hands over the rows of a query one by one, as they come; the server waits where `take` does.
+    pub(super) fn rows<E: From<Failure>>(
+        &mut self,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+        take: &mut dyn FnMut(&Row) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.runtime.block_on(async {
+            let parameters = parameters.iter().map(|parameter| *parameter as &dyn ToSql);
+            let mut rows = pin!(self.line.answer(self.client.query_raw(statement, parameters)).await?);
+            while let Some(row) = self.line.answer(async { rows.next().await.transpose() }).await? {
+                take(&row)?;
+            }
+            Ok(())
+        })
     }
 
     /// Sends the chunks to a `COPY … FROM STDIN`.

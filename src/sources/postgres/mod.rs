@@ -12,6 +12,7 @@ mod config;
 mod connect;
 mod connection;
 mod copy;
+mod engine;
 mod failure;
 mod keys;
 mod query;
@@ -28,6 +29,7 @@ use crate::document::Secret;
 use crate::tables::plan::{Scan, ScanReach};
 use crate::tables::schema::{Kind, Table};
 
+use super::query_engine::QueryEngine;
 use super::rows::{Cell, Reading, Rows};
 use super::{ReadCost, ScanStats, Settings, Sink, Source, SourceError};
 use catalog::{Found, Shape};
@@ -168,6 +170,10 @@ impl Source for PostgresSource {
 
     fn snapshot(&self) -> Option<Box<dyn Source + '_>> {
         Some(Box::new(Snapshot::new(self)))
+    }
+
+    fn query_engine(&self) -> Option<&dyn QueryEngine> {
+        Some(self)
     }
 
     fn tables(&self) -> Result<Vec<Table>, String> {

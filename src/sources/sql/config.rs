@@ -15,6 +15,7 @@ use crate::tables::schema::Table;
 /// The tables of an engine that is asked in SQL.
 pub const KIND: Kind = Kind {
     name: "sql",
+    answers_queries: false,
     keys: &[
         restart(
             "transport",

@@ -2,13 +2,15 @@
 
 use super::context::GroupContext;
 use crate::outputs::{StoreError, TablePieces, WriteError};
-use crate::reports::{self, Counts, ReportError};
+use crate::reports::{self, Counts, JobReport, ReportError};
 use crate::sources::SourceError;
 use crate::tables::catalog::{BatchIdx, Catalog};
 use crate::tables::finished::Finished;
 use crate::tables::loaded::LoadedBatches;
 use crate::tables::quality::Quality;
+use crate::tables::queried::{BatchRows, QueriedRows};
 use crate::worker::key_ranges::LearnerRanges;
+use crate::worker::plan::Unit;
 use crate::worker::request_error::RequestError;
 use crate::worker::verdict;
 
@@ -18,7 +20,17 @@ pub(in crate::worker) enum BatchData<'a> {
     Loaded(&'a LoadedBatches),
     /// It is one batch that does not fit into memory.
     Ranges(&'a LearnerRanges<'a>),
+    /// The rows that an engine returned for a report in SQL.
+    Queried {
+        /// Where the batches are.
+        catalog: &'a Catalog,
+        /// Their rows.
+        rows: &'a QueriedRows,
+    },
 }
+
+/// Makes the files of some units from the data that was loaded for them. Runs on the CPU pool.
+pub(in crate::worker) type MakeUnits = dyn Fn(&BatchData<'_>, &[&Unit]) + Send + Sync;
 
 impl BatchData<'_> {
     /// Where the batches are.
@@ -26,6 +38,7 @@ impl BatchData<'_> {
         match self {
             Self::Loaded(loaded) => loaded.catalog(),
             Self::Ranges(ranges) => ranges.catalog(),
+            Self::Queried { catalog, .. } => catalog,
         }
     }
 }
@@ -115,10 +128,25 @@ impl<'a> BatchTable<'a> {
             return Err(FileError::BrokenBatch(quality, error));
         }
         let job = &self.group.job;
+        let JobReport::BuiltIn(report) = job.report else {
+            return Err(ReportError::NotLoaded { batch: self.data.catalog().batch(self.batch).id.clone() }.into());
+        };
         let take = |table: &Finished<'_>| take(table).map_err(FileError::Write);
-        let counts = reports::generate(job.report, self.batch, loaded, &job.options, take)?;
+        let counts = reports::generate(report, self.batch, loaded, &job.options, take)?;
         self.counts.add(&counts);
         self.quality.add_range(&quality);
+        Ok(())
+    }
+
+    /// Makes the rows that an engine returned.
+    fn make_queried(
+        &mut self,
+        batch: &str,
+        rows: &QueriedRows,
+        take: &mut dyn FnMut(&Finished<'_>) -> Result<(), WriteError>,
+    ) -> Result<(), FileError> {
+        let report = self.group.job.report.query().ok_or_else(|| ReportError::NotLoaded { batch: batch.to_owned() })?;
+        self.counts = report.generate(batch, rows, |table| take(table).map_err(FileError::Write))?;
         Ok(())
     }
 
@@ -131,6 +159,7 @@ impl<'a> BatchTable<'a> {
                 }
                 self.make(loaded, take)
             })?,
+            BatchData::Queried { catalog, rows } => self.make_queried(&catalog.batch(self.batch).id, rows, take)?,
         }
         self.quality.end_ranges();
         if let Some(error) = verdict::broken(&self.quality) {
@@ -151,6 +180,7 @@ impl TablePieces for BatchTable<'_> {
         match self.data {
             BatchData::Loaded(loaded) => loaded.listed(self.batch),
             BatchData::Ranges(_) => usize::MAX,
+            BatchData::Queried { catalog, rows } => rows.of(&catalog.batch(self.batch).id).map_or(0, BatchRows::rows),
         }
     }
 

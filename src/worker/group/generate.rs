@@ -36,7 +36,7 @@ pub(in crate::worker) fn for_each_unit(
         }
     };
     match data {
-        BatchData::Loaded(_) => drop(rayon::broadcast(|_| one_by_one())),
+        BatchData::Loaded(_) | BatchData::Queried { .. } => drop(rayon::broadcast(|_| one_by_one())),
         // Each unit loads as much as there is room for, on all cores.
         BatchData::Ranges(_) => one_by_one(),
     }

@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::batch_table::BatchData;
+use super::batch_table::{BatchData, MakeUnits};
 use super::completion_tracker::CompletionTracker;
 use super::context::GroupContext;
+use super::load_query::load_query;
 use crate::sources::{Source, SourceError};
 use crate::tables::catalog::{BatchIdx, Catalog};
 use crate::tables::key_range::KeyRange;
@@ -22,9 +23,6 @@ use crate::worker::request_error::RequestError;
 use crate::worker::tenants::{self, Limits};
 use crate::worker::{AppContext, failpoints, stage};
 
-/// Makes the files of some units from the data that was loaded for them. Runs on the CPU pool.
-pub(in crate::worker) type MakeUnits = dyn Fn(&BatchData<'_>, &[&Unit]) + Send + Sync;
-
 /// Loads all that the requests of the group miss, part by part, and calls `make` with each part. Requests of which a table
 /// cannot be read fail, and requests beyond the limits of their tenants are handed back.
 pub(in crate::worker) async fn load_parts(
@@ -34,6 +32,9 @@ pub(in crate::worker) async fn load_parts(
     tracker: &Arc<CompletionTracker>,
     make: Arc<MakeUnits>,
 ) -> Result<(), Panicked> {
+    if let Some(report) = group.job.report.query() {
+        return load_query(app, group, catalog, tracker, &make, report).await;
+    }
     let units = plan::units(&group.requests, |_| true);
     app.progress.planned.fetch_add(units.len() as u64, Ordering::Relaxed);
     if units.is_empty() {

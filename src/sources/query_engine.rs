@@ -1,0 +1,79 @@
+//! An engine that answers an operator's query: a source that is asked for a report in SQL.
+//!
+//! No character that a client chose is part of a statement: the engine gets batches as values.
+
+use std::time::{Duration, Instant};
+
+use crate::tables::queried::ValueKind;
+
+/// What stands in a query where the batches of the request are.
+pub const BATCHES: &str = "{batches}";
+
+/// A query and the batches that it is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The operator's query, one row set, in which [`BATCHES`] is a relation of `batchid` and `courseid`.
+    pub query: &'a str,
+    /// The columns of its result that are delivered, as text.
+    pub columns: &'a [&'a str],
+    /// Each batch with its course.
+    pub batches: &'a [(&'a str, &'a str)],
+    /// How long it may take, from the question to the last row.
+    pub time: Duration,
+}
+
+impl Question<'_> {
+    /// Fails once the time for it is over.
+    ///
+    /// # Errors
+    /// [`QueryError::timeout`]
+    pub(super) fn in_time(&self, asked: Instant) -> Result<(), QueryError> {
+        if asked.elapsed() < self.time { Ok(()) } else { Err(QueryError::timeout(self.time)) }
+    }
+}
+
+/// Why a query has no result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct QueryError {
+    /// For the client, the telling part first; no host, no user.
+    pub message: String,
+    /// For the operator.
+    pub detail: String,
+    /// Whether trying again later may help.
+    pub may_pass: bool,
+    /// It is about the batches that were asked for: the same query may succeed for others.
+    pub is_of_batches: bool,
+}
+
+impl QueryError {
+    /// It took too long.
+    #[must_use]
+    pub fn timeout(time: Duration) -> Self {
+        Self::of_batches(format!("timeout: the query took more than {} s", time.as_secs()))
+    }
+
+    /// It returned what the request may not have.
+    #[must_use]
+    pub fn of_batches(message: String) -> Self {
+        Self { detail: message.clone(), message, may_pass: false, is_of_batches: true }
+    }
+}
+
+/// Takes the cells of a row in the order of [`Question::columns`].
+pub type TakeRow<'a> = dyn FnMut(&[Option<&str>]) -> Result<(), QueryError> + 'a;
+
+/// An engine that runs queries. Calls block.
+pub trait QueryEngine: Send + Sync {
+    /// Prepares a query without running it. Returns the kind of each column of [`Question::columns`].
+    ///
+    /// # Errors
+    /// The query is wrong, its result lacks a column, or the engine cannot be reached, which may pass.
+    fn prepare(&self, question: &Question<'_>) -> Result<Vec<ValueKind>, QueryError>;
+
+    /// Runs a query and hands over its rows as they come, in no particular order. Returns as [`QueryEngine::prepare`].
+    ///
+    /// # Errors
+    /// As [`QueryEngine::prepare`], those of `take`, and [`QueryError::timeout`].
+    fn run(&self, question: &Question<'_>, take: &mut TakeRow<'_>) -> Result<Vec<ValueKind>, QueryError>;
+}

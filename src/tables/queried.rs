@@ -1,0 +1,100 @@
+//! Rows that an engine's query returned for a report in SQL, by batch. Every value is text; what kind it is decides its order.
+
+use std::collections::HashMap;
+
+/// What the values of a column are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueKind {
+    /// Whole numbers of at most 64 bits.
+    Int,
+    /// Decimal numbers, floats, infinities, not a number.
+    Number,
+    /// Calendar days, `2020-02-05`.
+    Date,
+    /// Times in UTC, `2020-02-05 10:00:00.5+00`, with or without the offset.
+    Time,
+    /// Anything else.
+    Text,
+}
+
+/// Rows of a query whose first column names the batch.
+#[derive(Debug, Default)]
+pub struct QueriedRows {
+    /// The kind of each column after the batch.
+    pub kinds: Vec<ValueKind>,
+    batches: HashMap<String, BatchRows>,
+}
+
+/// The rows of one batch, in the order in which they came.
+#[derive(Debug, Default)]
+pub struct BatchRows {
+    rows: usize,
+    text: String,
+    /// Where each cell ends in `text`, row by row; it begins where the one before ends.
+    ends: Vec<usize>,
+    nulls: Vec<bool>,
+}
+
+impl QueriedRows {
+    /// Makes room for rows of this batch; others are refused.
+    pub fn expect(&mut self, batch: &str) {
+        self.batches.insert(batch.to_owned(), BatchRows::default());
+    }
+
+    /// Adds a row of a batch. Returns the bytes that it takes in memory, about; `None`: no row of this batch is expected.
+    pub fn push(&mut self, batch: &str, cells: &[Option<&str>]) -> Option<u64> {
+        Some(self.batches.get_mut(batch)?.push(cells))
+    }
+
+    /// The rows of a batch; `None`: it was not asked for.
+    #[must_use]
+    pub fn of(&self, batch: &str) -> Option<&BatchRows> {
+        self.batches.get(batch)
+    }
+}
+
+impl BatchRows {
+    fn push(&mut self, cells: &[Option<&str>]) -> u64 {
+        let before = self.text.len();
+        for cell in cells {
+            self.text.push_str(cell.unwrap_or_default());
+            self.ends.push(self.text.len());
+            self.nulls.push(cell.is_none());
+        }
+        self.rows += 1;
+        // A vector may have twice the room that it needs.
+        2 * (self.text.len() - before + cells.len() * (size_of::<usize>() + size_of::<bool>())) as u64
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// A cell; `None` for null.
+    #[must_use]
+    pub fn cell(&self, row: usize, column: usize) -> Option<&str> {
+        let at = row * (self.ends.len() / self.rows) + column;
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        (!self.nulls[at]).then(|| &self.text[start..self.ends[at]])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_back_by_batch_and_a_foreign_batch_is_refused() {
+        let mut rows = QueriedRows::default();
+        rows.expect("a");
+        rows.expect("b");
+        assert!(rows.push("a", &[Some("x"), None]) < rows.push("a", &[Some("long text"), Some("")]));
+        assert_eq!(rows.push("c", &[None, None]), None);
+        let of = rows.of("a").unwrap();
+        let cells: Vec<_> = (0..of.rows()).map(|row| (of.cell(row, 0), of.cell(row, 1))).collect();
+        assert_eq!(cells, [(Some("x"), None), (Some("long text"), Some(""))]);
+        assert_eq!((rows.of("b").map(BatchRows::rows), rows.of("c").map(BatchRows::rows)), (Some(0), None));
+    }
+}
