@@ -50,6 +50,8 @@ pub struct Daemon {
     pub seen: DateTime<Utc>,
     /// Whether the last heartbeat is less than three of its leases ago.
     pub alive: bool,
+    /// Whether the last heartbeat is less than one of its leases ago: it is expected to claim its share.
+    pub claims_now: bool,
 }
 
 /// A row of `exhaust_daemon`, not checked yet.
@@ -88,7 +90,11 @@ impl StoredDaemon {
     fn daemon(self) -> Option<Daemon> {
         let (started, seen, read) = (time(self.started)?, time(self.seen)?, time(self.read)?);
         let lease = Duration::from_millis(number(self.lease_ms)?);
-        let silence = TimeDelta::from_std(lease * LEASES).unwrap_or(TimeDelta::MAX);
+        let silent_for_less = |leases: u32| {
+            let bound = TimeDelta::from_std(lease.saturating_mul(leases)).unwrap_or(TimeDelta::MAX);
+            read - seen < bound
+        };
+        let (alive, claims_now) = (silent_for_less(LEASES), silent_for_less(1));
         let heartbeat = Heartbeat {
             id: text(self.id)?,
             name: text(self.name).unwrap_or_default(),
@@ -101,7 +107,7 @@ impl StoredDaemon {
             jobs: text(self.jobs).and_then(|jobs| serde_json::from_str(&jobs).ok()).unwrap_or_default(),
             config_hash: text(self.config_hash).unwrap_or_default(),
         };
-        Some(Daemon { heartbeat, started, seen, alive: read - seen < silence })
+        Some(Daemon { heartbeat, started, seen, alive, claims_now })
     }
 }
 

@@ -8,6 +8,7 @@
 //! to know.
 
 mod access;
+mod backlog;
 mod clock;
 mod crashes;
 mod daemons;
@@ -32,6 +33,7 @@ mod times;
 mod types;
 
 pub use access::{Client, Reader};
+pub use backlog::Backlog;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use crashes::EXCLUSIVE_CRASHES;
 pub use daemons::{Daemon, Heartbeat};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::access::{Client, Reader};
+use super::backlog::Backlog;
 use super::daemons::{Daemon, Heartbeat};
 use super::finished::{FinishedCursor, FinishedPage};
 use super::listener::Listener;
@@ -35,6 +36,10 @@ pub trait WorkQueue: Send + Sync {
 
     /// SUBMITTED → PROCESSING for rows whose back-off is over, atomically, the oldest first.
     fn claim(&self, options: &ClaimOptions) -> Result<Claim, QueueError>;
+
+    /// How many rows of these jobs a shared claim may take, and how many are in work. Each is counted up to `up_to`, so that
+    /// the answer costs the same however many rows wait.
+    fn backlog(&self, job_ids: &[String], up_to: u32) -> Result<Backlog, QueueError>;
 
     /// A text of a claimed row that did not come with the claim. `None`: there is none, it has more than `limit` bytes, or
     /// the row is not there any more.

@@ -1,5 +1,6 @@
-//! Writes three times per lease that this daemon lives, to a row of its own, and removes the row when it stops. No claim
-//! depends on it: it tells operators which daemons work.
+//! Writes three times per lease that this daemon lives, to a row of its own, and removes the row when it stops. By it
+//! operators see which daemons work, and the others count how many share a job (`fair_share`). A daemon that is not seen
+//! claims all the same.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -10,6 +10,7 @@ mod context;
 mod cpu;
 mod dependencies;
 mod failpoints;
+mod fair_share;
 mod group;
 mod group_metrics;
 mod heartbeat;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::cpu::Panicked;
+use super::fair_share::{FairShare, Fleet};
 use super::group::accept::{Accepted, accept};
 use super::group::batch_table::MakeUnits;
 use super::group::catalog::{LoadedCatalog, load_catalog};
@@ -37,21 +38,39 @@ use crate::config::checked::Job;
 use crate::requests::{Claim, ClaimMode, ClaimOptions, ClaimedRequest, QueueError};
 use crate::tables::catalog::Catalog;
 
-/// Works on what is claimable of `jobs`, once, and says what became of it. Claims at most `[worker] claim` rows: as long as
-/// a scan finds that many there may be more.
+/// Works on what is claimable of `jobs`, once, and says what became of it. Claims at most `[worker] claim` rows of the jobs
+/// that no other daemon runs, together. Of each job that others run too it claims and works on its share, one job after the
+/// other: rows of a later job stay claimable for the others meanwhile. As long as a scan finds rows there may be more.
 pub(super) async fn scan(app: &AppContext, jobs: &[Arc<Job>]) -> Result<Summary, QueueError> {
     let _shared = app.exclusive.read().await;
-    claim_and_work(app, jobs, ClaimMode::Shared).await
+    let fleet = Fleet::seen_by(app).await;
+    let (mut alone, mut shared) = (Vec::new(), Vec::new());
+    for job in jobs {
+        match fleet.share(&job.id) {
+            None => alone.push(Arc::clone(job)),
+            Some(share) => shared.push((Arc::clone(job), share)),
+        }
+    }
+    let mut summary = claim_and_work(app, &alone, ClaimMode::Shared, None).await?;
+    for (job, share) in shared {
+        summary.add(claim_and_work(app, &[job], ClaimMode::Shared, Some(share)).await?);
+    }
+    Ok(summary)
 }
 
 /// Works on one row that crashed its daemons, if there is one and nothing else is in work here: a crash then costs no other
 /// request anything, and shows which one it was.
 pub(super) async fn scan_suspect(app: &AppContext, jobs: &[Arc<Job>]) -> Result<Summary, QueueError> {
     let Ok(_exclusive) = app.exclusive.try_write() else { return Ok(Summary::default()) };
-    claim_and_work(app, jobs, ClaimMode::Exclusive).await
+    claim_and_work(app, jobs, ClaimMode::Exclusive, None).await
 }
 
-async fn claim_and_work(app: &AppContext, jobs: &[Arc<Job>], mode: ClaimMode) -> Result<Summary, QueueError> {
+async fn claim_and_work(
+    app: &AppContext,
+    jobs: &[Arc<Job>],
+    mode: ClaimMode,
+    share: Option<FairShare>,
+) -> Result<Summary, QueueError> {
     // The stop may have come while this scan waited for its turn.
     if app.stop.is_set() {
         return Ok(Summary::default());
@@ -61,7 +80,7 @@ async fn claim_and_work(app: &AppContext, jobs: &[Arc<Job>], mode: ClaimMode) ->
     if jobs.is_empty() {
         return Ok(Summary::default());
     }
-    let (claim, took) = claim(app, &config, jobs, mode).await?;
+    let (claim, took) = claim(app, &config, jobs, mode, share).await?;
     let mut summary = Summary { claimed: claim.requests.len() as u64, ..Summary::default() };
     if claim.requests.is_empty() {
         return Ok(summary);
@@ -191,15 +210,16 @@ fn configured(config: &Config, jobs: &[Arc<Job>]) -> Vec<Arc<Job>> {
     config.jobs.iter().filter(|job| jobs.iter().any(|asked| asked.id == job.id)).cloned().collect()
 }
 
-/// The claim, and how long the database took for it.
+/// The claim, limited by this daemon's share where it has one, and how long the database took for it.
 async fn claim(
     app: &AppContext,
     config: &Config,
     jobs: &[Arc<Job>],
     mode: ClaimMode,
+    share: Option<FairShare>,
 ) -> Result<(Claim, Duration), QueueError> {
     let worker = &config.worker;
-    let wish = ClaimOptions {
+    let mut wish = ClaimOptions {
         job_ids: jobs.iter().flat_map(|job| job.names()).map(str::to_owned).collect(),
         limit: worker.claim,
         lease: worker.lease,
@@ -214,6 +234,10 @@ async fn claim(
             log::warn!("the daemon that worked on it is gone, it will be worked on again request={key}");
         }
         let asked = Instant::now();
+        if let Some(share) = share {
+            let backlog = queue.backlog(&wish.job_ids, share.count_up_to(wish.limit))?;
+            wish.limit = share.rows(backlog, wish.limit);
+        }
         queue.claim(&wish).map(|claim| (claim, asked.elapsed()))
     })
     .await
@@ -248,6 +272,7 @@ fn all(rows: Vec<Arc<ClaimedRequest>>, outcome: &Outcome) -> Vec<(Arc<ClaimedReq
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::requests::Heartbeat;
     use crate::worker::test_app::{BATCHES, TestApp, expected};
 
     #[tokio::test]
@@ -279,6 +304,40 @@ mod tests {
         let row = test.row("1");
         assert_eq!((row.status.as_str(), test.file(&row.download_urls[0])), ("COMPLETED", expected(BATCHES[1])));
         assert_eq!(scan(&test.app, &[test.job()]).await.unwrap(), Summary::default(), "nothing is left");
+    }
+
+    /// Two daemons live; the other one leaves its share alone.
+    #[tokio::test]
+    async fn a_scan_takes_its_share_and_the_next_one_of_what_is_left() {
+        let test = TestApp::new();
+        let heartbeat = |id: &str| Heartbeat {
+            id: id.to_owned(),
+            name: "host".to_owned(),
+            pid: 1,
+            version: "0.1.0".to_owned(),
+            lease: Duration::from_mins(2),
+            claims: 0,
+            memory_used: 0,
+            memory_allowed: 0,
+            jobs: vec![test.job().id.clone()],
+            config_hash: String::new(),
+        };
+        for id in ["one", "other"] {
+            test.app.queue.beat(&heartbeat(id)).unwrap();
+        }
+        for n in 0..10 {
+            test.submit(&n.to_string(), &format!(r#"{{"batchId": "{}"}}"#, BATCHES[1]));
+        }
+        let scanned = async || scan(&test.app, &[test.job()]).await.unwrap();
+        let of = |completed| Summary { claimed: completed, completed, ..Summary::default() };
+        for share in [5, 3, 1, 1] {
+            assert_eq!(scanned().await, of(share));
+        }
+        test.app.queue.leave("other").unwrap();
+        for n in 10..20 {
+            test.submit(&n.to_string(), &format!(r#"{{"batchId": "{}"}}"#, BATCHES[1]));
+        }
+        assert_eq!(scanned().await, of(10), "alone again");
     }
 
     /// A reload may come between two scans of one tick.

@@ -14,14 +14,14 @@ use super::columns::now;
 use super::lease::without_nul;
 
 /// A time that cannot be compared (`infinity`) is as old as none.
-const SINCE: &str = "CASE WHEN isfinite(dt_job_submitted) THEN dt_job_submitted END";
+pub(super) const SINCE: &str = "CASE WHEN isfinite(dt_job_submitted) THEN dt_job_submitted END";
 
 /// The order of [`SINCE`] and the keys. Keys are compared by bytes, whatever the collation of the database, so that both
 /// backends agree.
-const BY_AGE: &str = "since NULLS FIRST, tag COLLATE \"C\", request_id COLLATE \"C\"";
+pub(super) const BY_AGE: &str = "since NULLS FIRST, tag COLLATE \"C\", request_id COLLATE \"C\"";
 
 /// The back-off is over. An infinite one would never be, so it counts as over.
-const DUE: &str =
+pub(super) const DUE: &str =
     "(next_attempt_at IS NULL OR next_attempt_at <= (SELECT now FROM clock) OR next_attempt_at = 'infinity')";
 
 /// What a worker needs of a row. A list of channels that is cut is not JSON any more, and then allows none.

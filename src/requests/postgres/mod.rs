@@ -3,6 +3,7 @@
 //! The database's clock decides about leases and back-offs, since the clocks of the daemons may differ; `$1` of most statements
 //! is the shift of a test's clock in microseconds. Every column comes back as text (`stored`).
 
+mod backlog;
 mod claim;
 mod columns;
 mod connect;

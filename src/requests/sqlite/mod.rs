@@ -10,6 +10,7 @@
 //! Columns hold values of any type, so every column is read as bytes (`stored`), and SQL compares only times that nobody
 //! else writes.
 
+mod backlog;
 mod claim;
 mod columns;
 mod connect;

@@ -13,7 +13,7 @@ use super::super::paging::PageCursor;
 use super::super::queue::Housekeeping as _;
 use super::super::search::Search;
 use super::page_start::{self, Begin};
-use super::{claim, finished, list, open_sqlite, rows, search};
+use super::{backlog, claim, finished, list, open_sqlite, rows, search};
 
 #[derive(QueryableByName)]
 struct Plan {
@@ -37,6 +37,11 @@ fn claims_lists_and_retention_are_planned_on_their_indexes() {
     assert_eq!(plan(claim::ALL), ["SEARCH job_request USING INDEX job_request_open (job_id=? AND status=?)"]);
     assert_eq!(plan(claim::LINE), ["SEARCH job_request USING INDEX job_request_line (job_id=?)"]);
     assert_eq!(plan(claim::ODD), ["SEARCH job_request USING INDEX job_request_odd (job_id=? AND status=?)"]);
+    let backlog = plan(backlog::BACKLOG);
+    assert!(
+        backlog.len() == 2 && backlog.iter().all(|step| step.starts_with("SEARCH job_request USING ")),
+        "{backlog:?}"
+    );
     let counts = "SCAN job_request USING COVERING INDEX job_request_counts";
     assert_eq!(plan(rows::OVERVIEW), [counts]);
     assert_eq!(plan(rows::WAITING), ["SEARCH job_request USING INDEX job_request_open (job_id=? AND status=?)"]);

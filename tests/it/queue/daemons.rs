@@ -89,6 +89,27 @@ fn silence_for_three_leases_is_the_end() {
     });
 }
 
+/// A daemon that was silent for one lease is given no share of the rows, although it does not count as gone yet.
+#[test]
+fn silence_for_one_lease_ends_the_share() {
+    each_way(|database| {
+        let (queue, clock) = migrated(database);
+        queue.beat(&heartbeat("short")).unwrap();
+        queue.beat(&Heartbeat { lease: LEASE * 2, ..heartbeat("long") }).unwrap();
+        let claiming = || -> Vec<(String, bool)> {
+            let mut all: Vec<_> =
+                queue.daemons().unwrap().into_iter().map(|daemon| (daemon.heartbeat.id, daemon.claims_now)).collect();
+            all.sort();
+            all
+        };
+        clock.advance(LEASE.checked_sub(Duration::from_secs(20)).unwrap());
+        assert_eq!(claiming(), [alive("long"), alive("short")]);
+        clock.advance(Duration::from_secs(20));
+        assert_eq!(claiming(), [alive("long"), gone("short")]);
+        assert!(queue.daemons().unwrap().iter().all(|daemon| daemon.alive));
+    });
+}
+
 #[test]
 fn rows_of_the_dead_are_cleaned_up_after_a_day() {
     each_way(|database| {

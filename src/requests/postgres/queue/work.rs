@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::super::super::backlog::Backlog;
 use super::super::super::deferred;
 use super::super::super::listener::Listener;
 use super::super::super::queue::WorkQueue;
@@ -13,7 +14,7 @@ use super::super::super::types::{
     Claim, ClaimOptions, Completion, DeferredText, Failure, NewRequest, QueueError, RequestKey, RequestProgress,
     WriteBack,
 };
-use super::super::{claim, lease, listen, rows, slots, write_back};
+use super::super::{backlog, claim, lease, listen, rows, slots, write_back};
 use super::PostgresQueue;
 
 impl WorkQueue for PostgresQueue {
@@ -30,6 +31,10 @@ impl WorkQueue for PostgresQueue {
         let token = token(&options.owner)?;
         let rows = self.run("claim from job_request", |conn| claim::claim(conn, self.shift(), options, &token))?;
         Ok(stored::claim(token, rows))
+    }
+
+    fn backlog(&self, job_ids: &[String], up_to: u32) -> Result<Backlog, QueueError> {
+        self.read("count open rows of job_request", |conn| backlog::backlog(conn, self.shift(), job_ids, up_to))
     }
 
     fn deferred_text(&self, key: &RequestKey, which: DeferredText, limit: u64) -> Result<Option<String>, QueueError> {

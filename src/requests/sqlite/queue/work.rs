@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use diesel::r2d2::{ConnectionManager, ManageConnection};
 use diesel::sqlite::SqliteConnection;
 
+use super::super::super::backlog::Backlog;
 use super::super::super::deferred;
 use super::super::super::listener::Listener;
 use super::super::super::queue::WorkQueue;
@@ -15,7 +16,7 @@ use super::super::super::types::{
     Claim, ClaimOptions, Completion, DeferredText, Failure, NewRequest, QueueError, RequestKey, RequestProgress,
     WriteBack,
 };
-use super::super::{claim, lease, listen, slots, write_back};
+use super::super::{backlog, claim, lease, listen, slots, write_back};
 use super::SqliteQueue;
 
 impl WorkQueue for SqliteQueue {
@@ -32,6 +33,10 @@ impl WorkQueue for SqliteQueue {
         let token = token(&options.owner)?;
         let rows = self.run("claim from job_request", |conn| claim::claim(conn, self.clock.now(), options, &token))?;
         Ok(stored::claim(token, rows))
+    }
+
+    fn backlog(&self, job_ids: &[String], up_to: u32) -> Result<Backlog, QueueError> {
+        self.run("count open rows of job_request", |conn| backlog::backlog(conn, &self.now(), job_ids, up_to))
     }
 
     fn deferred_text(&self, key: &RequestKey, which: DeferredText, limit: u64) -> Result<Option<String>, QueueError> {
