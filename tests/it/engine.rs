@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use exhaust::sources::sql::{self, Config, EngineRelations, EngineUrl};
+use exhaust::sources::sql::{self, Access, Config, EngineRelations, EngineUrl};
 use exhaust::sources::{Settings, Source};
 use exhaust::tables::schema::Table;
 
@@ -39,5 +39,6 @@ pub(crate) fn parquet(path: &Path) -> String {
 /// A source with these tables in the engine at a URL.
 pub(crate) fn at(url: &str, tables: &[(Table, String)], settings: Settings) -> Arc<dyn Source> {
     let relations = EngineRelations::from(tables.iter().cloned());
-    sql::open(&Config { url: EngineUrl::parse(url).unwrap(), token: None, relations, stage: None }, settings).unwrap()
+    let access = Access::SparkConnect { url: EngineUrl::parse(url).unwrap(), token: None };
+    sql::open(&Config { access, relations, stage: None }, settings).unwrap()
 }

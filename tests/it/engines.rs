@@ -176,3 +176,53 @@ fn an_engine_that_breaks_off_delays() {
         assert_eq!(files_below(&stage), Vec::<PathBuf>::new());
     }
 }
+
+/// Jobs.toml with all tables behind a shell script.
+fn by_script(text: &str, stage: &Path) -> String {
+    let tables: String =
+        Table::ALL.into_iter().map(|table| format!("{} = {{ from = \"lake\" }}\n", table.name())).collect();
+    let access = format!("transport = \"command\"\ninput = \"plan\"\ncommand = ['sh', '-c', '''{text}''']");
+    format!("[source.lake]\nkind = \"sql\"\n{access}\nstage = \"{}\"\n[source.tables]\n{tables}", stage.display())
+}
+
+/// The script of the test below: it writes whole tables, so rows of other keys come too.
+fn copying(data: &Path) -> String {
+    let table = r#"table=$(sed 's/.*"table":"\([a-z_]*\)".*/\1/')"#;
+    format!("{table} && cp \"{}/$table.parquet\" \"$EXHAUST_STAGE/$table/\"", data.display())
+}
+
+#[test]
+fn tables_that_a_command_stages_give_the_bytes_of_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, stage) = (directory.path().join("data"), directory.path().join("stage"));
+    let expected = platform(&data);
+    for memory in ["", "[worker]\nmemory = \"64KiB\"\n"] {
+        let database = TestDatabase::sqlite();
+        let sources = by_script(&copying(&data), &stage);
+        let site = Site::new(&database, Path::new("nowhere"), JOBS, &sources).with(memory);
+        insert_requests(&site);
+        run(&site);
+        assert!(made(&site) == expected, "other bytes: {memory}");
+        assert_eq!(files_below(&stage), Vec::<PathBuf>::new());
+    }
+}
+
+/// A program that fails in the middle, having written a file, leaves nothing, and no request is completed from it.
+#[test]
+fn a_command_that_fails_delays_or_fails_requests() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, stage) = (directory.path().join("data"), directory.path().join("stage"));
+    platform(&data);
+    for (code, status) in [(75, "SUBMITTED"), (3, "FAILED")] {
+        let database = TestDatabase::sqlite();
+        let text = format!("{} && test $table != user || {{ echo out of order >&2; exit {code}; }}", copying(&data));
+        let site = Site::new(&database, Path::new("nowhere"), JOBS, &by_script(&text, &stage));
+        insert_requests(&site);
+        site.run(&["run", "--once"]);
+        let row = &site.rows()["course"];
+        assert_eq!(row.status, status, "{}", row.message);
+        assert!(row.message.starts_with("table user: the engine's command"), "{}", row.message);
+        assert!(!row.message.contains("out of order"), "{}", row.message);
+        assert_eq!(files_below(&stage), Vec::<PathBuf>::new());
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::dialect::quoted;
 use super::spark_connect::EngineUrl;
 use crate::document::Fallback::{Is, Says};
-use crate::document::Form::Text;
+use crate::document::Form::{Text, Texts};
 use crate::document::{Place, Secret, Section, Urls, restart};
 use crate::sources::files::{FilesLocation, location};
 use crate::sources::kind::{Kind, RoutedTable};
@@ -21,13 +21,25 @@ pub const KIND: Kind = Kind {
             "transport",
             Text,
             Says("needed"),
-            "How the engine is reached: `\"spark-connect\"` (Spark, Databricks, Sail).",
+            "How the engine is reached: `\"spark-connect\"` (Spark, Databricks, Sail), or `\"command\"`: by a program of your own.",
         ),
         restart(
             "url",
             Text,
-            Says("needed"),
+            Says("needed for `spark-connect`"),
             "`sc://host:15002`; with `/;use_ssl=true` the connection is encrypted, `;user_id=NAME` says as whom to work.",
+        ),
+        restart(
+            "command",
+            Texts,
+            Says("needed for `command`"),
+            "The program that stages a table, and its arguments; no shell reads them.",
+        ),
+        restart(
+            "input",
+            Text,
+            Says("needed for `command`"),
+            "What the program gets on standard input: `\"plan\"`, what is wanted of a table as JSON.",
         ),
         restart(
             "token",
@@ -77,14 +89,26 @@ pub const KIND: Kind = Kind {
 /// An engine and where it has the tables.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Where it is.
-    pub url: EngineUrl,
-    /// What it is shown.
-    pub token: Option<Secret>,
+    /// How it is reached.
+    pub access: Access,
     /// Under which names it has the tables.
     pub relations: EngineRelations,
     /// Where it puts what is read; `None`: rows are streamed.
     pub stage: Option<Stage>,
+}
+
+/// How an engine is reached.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Access {
+    /// By the protocol of Spark Connect.
+    SparkConnect {
+        /// Where it is.
+        url: EngineUrl,
+        /// What it is shown.
+        token: Option<Secret>,
+    },
+    /// By this program, with its arguments.
+    Command(Vec<String>),
 }
 
 /// The tables of an engine, as they stand after `FROM`.
@@ -119,20 +143,9 @@ impl EngineRelations {
 
 impl Config {
     pub(crate) fn read(section: &Section<'_>, tables: &[RoutedTable<'_>], urls: &Urls<'_>) -> Option<Self> {
-        let transport =
-            needed(section, "transport").and_then(|_| section.one_of("transport", &[("spark-connect", ())]));
-        let url = needed(section, "url").and_then(|(url, place)| {
-            EngineUrl::parse(url).map_err(|what| section.faults.add(place, format!("`url`: {what}"))).ok()
-        });
-        let token = match section.filled("token") {
-            Some((token, Place::Variable(_))) => Some(Secret::new(token.to_owned())),
-            Some((_, place)) => {
-                let variable = section.variable("token");
-                section.faults.add(place, format!("`token` comes from the environment alone: set {variable}"));
-                None
-            }
-            None => None,
-        };
+        let is_command = needed(section, "transport")
+            .and_then(|_| section.one_of("transport", &[("spark-connect", false), ("command", true)]));
+        let access = if is_command? { command(section, tables) } else { spark_connect(section) };
         let catalog = section.filled("catalog").map_or_else(String::new, |(catalog, _)| {
             catalog.split('.').flat_map(|part| [quoted(part), ".".to_owned()]).collect()
         });
@@ -149,20 +162,75 @@ impl Config {
                 relations.of.insert(*table, relation);
             }
         }
-        transport?;
-        let url = url?;
-        let stage = stage(section, urls, &url)?;
-        Some(Self { url, token, relations, stage })
+        let access = access?;
+        let engine = match &access {
+            Access::SparkConnect { url, .. } => Some(url),
+            Access::Command(_) => None,
+        };
+        let stage = stage(section, urls, engine)?;
+        Some(Self { access, relations, stage })
     }
 
-    /// Host and port.
+    /// Host and port, or the program.
     pub(crate) fn place(&self) -> String {
-        format!("engine {}", self.url.authority)
+        match &self.access {
+            Access::SparkConnect { url, .. } => format!("engine {}", url.authority),
+            Access::Command(command) => format!("command {}", command.first().map_or("", String::as_str)),
+        }
     }
 
     /// What a table is called there.
     pub(crate) fn place_of(&self, table: Table) -> String {
-        self.relations.of(table)
+        match self.access {
+            Access::SparkConnect { .. } => self.relations.of(table),
+            Access::Command(_) => self.place(),
+        }
+    }
+}
+
+fn spark_connect(section: &Section<'_>) -> Option<Access> {
+    refuse(section, &["command", "input"], "is for `transport = \"command\"`");
+    let url = needed(section, "url").and_then(|(url, place)| {
+        EngineUrl::parse(url).map_err(|what| section.faults.add(place, format!("`url`: {what}"))).ok()
+    });
+    let token = match section.filled("token") {
+        Some((token, Place::Variable(_))) => Some(Secret::new(token.to_owned())),
+        Some((_, place)) => {
+            let variable = section.variable("token");
+            section.faults.add(place, format!("`token` comes from the environment alone: set {variable}"));
+            None
+        }
+        None => None,
+    };
+    Some(Access::SparkConnect { url: url?, token })
+}
+
+fn command(section: &Section<'_>, tables: &[RoutedTable<'_>]) -> Option<Access> {
+    refuse(section, &["url", "token", "catalog"], "is for `transport = \"spark-connect\"`");
+    for entry in tables.iter().filter_map(|routed| routed.entry.as_ref()) {
+        refuse(entry, &["table", "relation"], "is for `transport = \"spark-connect\"`: the command knows its tables");
+    }
+    if let Some(("stream", place)) = section.filled("mode") {
+        section.faults.add(place, "`transport = \"command\"` needs `mode = \"stage\"`");
+    }
+    let plan = is_there(section, "input").then(|| section.one_of("input", &[("plan", ())]));
+    let command = is_there(section, "command").then(|| section.texts("command"))??;
+    if command.is_empty()
+        && let Some(node) = section.node("command")
+    {
+        section.faults.add(&node.place, "`command` names no program");
+        return None;
+    }
+    plan??;
+    Some(Access::Command(command.into_iter().map(|(text, _)| text.to_owned()).collect()))
+}
+
+/// Notes keys that this way to reach an engine does not have.
+fn refuse(section: &Section<'_>, keys: &[&str], why: &str) {
+    for key in keys {
+        if let Some(node) = section.node(key) {
+            section.faults.add(&node.place, format!("`{key}` {why}"));
+        }
     }
 }
 
@@ -174,7 +242,7 @@ fn is_here(engine: &EngineUrl) -> bool {
 
 /// Where the engine puts tables, by mode. The outer `None`: something is wrong, which is noted.
 #[allow(clippy::option_option, reason = "no stage, against none that reads")]
-fn stage(section: &Section<'_>, urls: &Urls<'_>, engine: &EngineUrl) -> Option<Option<Stage>> {
+fn stage(section: &Section<'_>, urls: &Urls<'_>, engine: Option<&EngineUrl>) -> Option<Option<Stage>> {
     let mode = section.one_of("mode", &[("stage", true), ("stream", false)])?;
     let (url, place) = match (mode, section.filled("stage")) {
         (false, _) => return Some(None),
@@ -193,7 +261,10 @@ fn stage(section: &Section<'_>, urls: &Urls<'_>, engine: &EngineUrl) -> Option<O
         FilesLocation::Directory(directory) => file_url(directory).ok()?,
         FilesLocation::Objects(_) => url.to_owned(),
     };
-    if matches!(location, FilesLocation::Directory(_)) && section.node("stage_as").is_none() && !is_here(engine) {
+    if matches!(location, FilesLocation::Directory(_))
+        && section.node("stage_as").is_none()
+        && !engine.is_none_or(is_here)
+    {
         // Where one worker of an engine does not see the directory, the engine reports success, and its rows are missing.
         let what = "`stage` is a directory, and the engine is on another machine: if every worker of the engine has it, \
                     say so with `stage_as = \"file://…\"`; else stage in an object store";
@@ -214,10 +285,15 @@ fn needed<'a, 's>(section: &'s Section<'a>, key: &str) -> Option<(&'a str, &'a P
 where
     'a: 's,
 {
-    if section.node(key).is_none() {
+    is_there(section, key).then(|| section.filled(key))?
+}
+
+/// Whether a key is set without which there is no engine.
+fn is_there(section: &Section<'_>, key: &str) -> bool {
+    let is_there = section.node(key).is_some();
+    if !is_there {
         let place = section.node("kind").map_or(&section.place, |kind| &kind.place);
         section.faults.add(place, format!("`kind = \"sql\"` needs `{key}`"));
-        return None;
     }
-    section.filled(key)
+    is_there
 }

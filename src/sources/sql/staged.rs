@@ -70,23 +70,16 @@ impl Staged {
     }
 
     fn try_write(&self, stage: &Stage, scan: &Scan, keyless: Keyless) -> Result<Option<StagedTable>, EngineError> {
-        let relation = self.engine.relations.of(scan.table);
-        let schema = self.engine.transport.schema(&relation)?;
-        let described = Described::new(scan, &relation, &schema).map_err(|what| EngineError::lasting(&what, ""))?;
-        let rows = match &scan.reach {
-            ScanReach::Semi { of, .. } => match self.engine.joined(scan, &described, &of.scan)? {
-                Some(joined) => joined,
-                None if scan.only().is_none() => return Ok(None),
-                None => statement::by_keys(scan, &described, keyless),
-            },
-            _ => statement::by_keys(scan, &described, keyless),
-        };
         let name = scan.table.name();
-        let into = format!("{}/{name}", stage.engine_url());
-        let statement = statement::insert(&into, rows, described.key(scan).as_deref());
-        log::debug!("statement table={name} text={:?}", statement.text);
         let started = std::time::Instant::now();
-        self.engine.transport.execute(&statement, &self.given_up)?;
+        let is_written = match self.engine.transport.script() {
+            Some(_) if scan.only().is_none() && !matches!(scan.reach, ScanReach::Everything) => false,
+            Some(script) => script.write(scan, keyless, stage, &self.given_up).map(|()| true)?,
+            None => self.insert(stage, scan, keyless)?,
+        };
+        if !is_written {
+            return Ok(None);
+        }
         let files = stage.files(name).map_err(|error| unreadable(&error.to_string()))?;
         let bytes: u64 = files.values().sum();
         let ms = started.elapsed().as_millis();
@@ -94,6 +87,26 @@ impl Staged {
         let config = FilesConfig { location: stage.location().clone(), dialects: CsvDialect::Rfc4180.into() };
         let source = open_files(&config, self.engine.settings).map_err(|what| EngineError::lasting(&what, ""))?;
         Ok(Some(StagedTable { table: scan.table, stage: stage.clone(), files, source }))
+    }
+
+    /// Lets the engine write the rows of a scan by a statement. `false`: its keys are not known yet.
+    fn insert(&self, stage: &Stage, scan: &Scan, keyless: Keyless) -> Result<bool, EngineError> {
+        let relation = self.engine.relations.of(scan.table);
+        let schema = self.engine.transport.schema(&relation)?;
+        let described = Described::new(scan, &relation, &schema).map_err(|what| EngineError::lasting(&what, ""))?;
+        let rows = match &scan.reach {
+            ScanReach::Semi { of, .. } => match self.engine.joined(scan, &described, &of.scan)? {
+                Some(joined) => joined,
+                None if scan.only().is_none() => return Ok(false),
+                None => statement::by_keys(scan, &described, keyless),
+            },
+            _ => statement::by_keys(scan, &described, keyless),
+        };
+        let into = format!("{}/{}", stage.engine_url(), scan.table.name());
+        let statement = statement::insert(&into, rows, described.key(scan).as_deref());
+        log::debug!("statement table={} text={:?}", scan.table, statement.text);
+        self.engine.transport.execute(&statement, &self.given_up)?;
+        Ok(true)
     }
 
     /// Asks for keys that a join did not bring and that were not asked for before.

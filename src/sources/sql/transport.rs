@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
+use super::command::Script;
 use crate::tables::keys::Keys;
 
 /// Reaches an engine. Calls block; they must not be made on a thread that drives futures.
@@ -14,17 +15,18 @@ pub(super) trait Transport: Send + Sync {
     ///
     /// # Errors
     /// The engine refuses or fails, or `take` does.
-    fn query(
-        &self,
-        statement: &Statement,
-        take: &mut dyn FnMut(RecordBatch) -> Result<(), EngineError>,
-    ) -> Result<(), EngineError>;
+    fn query(&self, statement: &Statement, take: TakeBatch<'_>) -> Result<(), EngineError>;
 
     /// Runs a statement of which no rows are wanted. It is done when this comes back.
     ///
     /// # Errors
     /// The engine refuses or fails.
     fn execute(&self, statement: &Statement, given_up: &GivenUp) -> Result<(), EngineError>;
+
+    /// The program that stages tables, where it is one and statements are refused.
+    fn script(&self) -> Option<&Script> {
+        None
+    }
 
     /// The columns of a relation, as it stands after `FROM`.
     ///
@@ -43,6 +45,9 @@ pub(super) trait Transport: Send + Sync {
             .ok_or_else(|| EngineError { is_missing: true, ..EngineError::lasting("the engine has no such table", "") })
     }
 }
+
+/// Takes rows as they come.
+pub(super) type TakeBatch<'a> = &'a mut dyn FnMut(RecordBatch) -> Result<(), EngineError>;
 
 /// Whether nobody waits for a statement any more. It is then interrupted.
 pub(super) type GivenUp = Arc<dyn Fn() -> bool + Send + Sync>;

@@ -26,7 +26,7 @@ use tonic_prost::ProstCodec;
 
 use self::messages as msg;
 pub use self::url::EngineUrl;
-use super::transport::{EngineError, GivenUp, Statement, Transport};
+use super::transport::{EngineError, GivenUp, Statement, TakeBatch, Transport};
 use crate::tables::keys::Keys;
 
 /// How long connecting, and each call but that of a statement, may take.
@@ -99,11 +99,7 @@ impl SparkConnect {
 }
 
 impl Transport for SparkConnect {
-    fn query(
-        &self,
-        statement: &Statement,
-        take: &mut dyn FnMut(RecordBatch) -> Result<(), EngineError>,
-    ) -> Result<(), EngineError> {
+    fn query(&self, statement: &Statement, take: TakeBatch<'_>) -> Result<(), EngineError> {
         self.run(Work::Rows, statement, None, take)
     }
 
