@@ -336,6 +336,10 @@ fn every_known_key_is_read() {
             "source" if name == "transport" => {
                 format!("[source]\nkind = 'sql'\nurl = 'sc://h'\nmode = 'stream'\n{name} = {date}")
             }
+            "source" if ["command", "input"].contains(&name) => {
+                let other = if name == "input" { "command = ['p']" } else { "input = 'plan'" };
+                format!("[source]\nkind = 'sql'\ntransport = 'command'\nstage = '/x'\n{other}\n{name} = {date}")
+            }
             "source" if name.starts_with("stage") => format!(
                 "[source]\nkind = 'sql'\ntransport = 'spark-connect'\nurl = 'sc://h'\n{}{name} = {date}",
                 if name == "stage" { "" } else { "stage = '/x'\n" }

@@ -6,6 +6,7 @@ use super::*;
 
 const LAKE: &str = "[source.lake]\nkind = 'files'\nurl = '/lake'\ncsv_dialect = 'spark'\n";
 const ENGINE: &str = "[source.lake]\nkind = 'sql'\ntransport = 'spark-connect'\nurl = 'sc://h'\nmode = 'stream'\n";
+const SCRIPT: &str = "[source.lake]\nkind = 'sql'\ntransport = 'command'\nstage = '/x'\n";
 const USERS: &str = "[source.users]\nkind = 'postgres'\nurl = 'postgres://u@h/d'\n";
 
 /// The sources in use, each with its tables.
@@ -138,6 +139,19 @@ fn one_fault_each() {
         (
             "[source.lake]\nkind = 'sql'\ntransport = 'spark-connect'\nurl = 'sc://h'".to_owned(),
             "2:8: `mode = \"stage\"` needs `stage`, where the engine puts tables; or set `mode = \"stream\"`",
+        ),
+        (format!("{ENGINE}input = 'plan'"), "6:9: `input` is for `transport = \"command\"`"),
+        (format!("{SCRIPT}command = ['p']"), "2:8: `kind = \"sql\"` needs `input`"),
+        (format!("{SCRIPT}input = 'plan'"), "2:8: `kind = \"sql\"` needs `command`"),
+        (format!("{SCRIPT}input = 'plan'\ncommand = []"), "6:11: `command` names no program"),
+        (
+            format!("{SCRIPT}input = 'plan'\ncommand = ['p']\nurl = 'sc://h'"),
+            "7:7: `url` is for `transport = \"spark-connect\"`",
+        ),
+        (
+            "[source.lake]\nkind = 'sql'\ntransport = 'command'\nmode = 'stream'\ninput = 'plan'\ncommand = ['p']"
+                .to_owned(),
+            "4:8: `transport = \"command\"` needs `mode = \"stage\"`",
         ),
         (
             "[source.lake]\nkind = 'sql'\ntransport = 'spark-connect'\nurl = 'sc://spark'\nstage = '/stage'".to_owned(),

@@ -40,18 +40,25 @@ use crate::tables::schema::Table;
 /// # Errors
 /// No connection can come of the URL or the token; the message shows nothing of the token.
 pub fn open(config: &Config, settings: Settings) -> Result<Arc<dyn Source>, String> {
-    let transport: Arc<dyn Transport> = match &config.access {
-        Access::SparkConnect { url, token } => Arc::new(SparkConnect::new(url, token.as_ref().map(Secret::reveal))?),
-        Access::Command(command) => Arc::new(Script::new(command.clone())),
+    let (transport, script): (Arc<dyn Transport>, _) = match &config.access {
+        Access::SparkConnect { url, token } => {
+            (Arc::new(SparkConnect::new(url, token.as_ref().map(Secret::reveal))?), None)
+        }
+        Access::Command(command) => {
+            let script = Arc::new(Script::new(command.clone()));
+            (Arc::clone(&script) as _, Some(script))
+        }
     };
     let Config { relations, stage, .. } = config.clone();
-    Ok(Arc::new(SqlSource { transport, relations, stage, settings }))
+    Ok(Arc::new(SqlSource { transport, script, relations, stage, settings }))
 }
 
 /// The platform's tables in an engine.
 #[derive(Clone)]
 struct SqlSource {
     transport: Arc<dyn Transport>,
+    /// What stages tables, where the transport takes no statements.
+    script: Option<Arc<Script>>,
     relations: EngineRelations,
     /// Where the engine puts them; `None`: they are streamed.
     stage: Option<Stage>,
@@ -168,7 +175,7 @@ impl Source for SqlSource {
     }
 
     fn tables(&self) -> Result<Vec<Table>, String> {
-        if self.transport.script().is_some() {
+        if self.script.is_some() {
             // It cannot be asked; those that jobs.toml says.
             return Ok(self.relations.tables.clone());
         }

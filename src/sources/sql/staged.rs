@@ -72,7 +72,7 @@ impl Staged {
     fn try_write(&self, stage: &Stage, scan: &Scan, keyless: Keyless) -> Result<Option<StagedTable>, EngineError> {
         let name = scan.table.name();
         let started = std::time::Instant::now();
-        let is_written = match self.engine.transport.script() {
+        let is_written = match &self.engine.script {
             Some(_) if scan.only().is_none() && !matches!(scan.reach, ScanReach::Everything) => false,
             Some(script) => script.write(scan, keyless, stage, &self.given_up).map(|()| true)?,
             None => self.insert(stage, scan, keyless)?,

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
-use super::command::Script;
 use crate::tables::keys::Keys;
 
 /// Reaches an engine. Calls block; they must not be made on a thread that drives futures.
@@ -22,11 +21,6 @@ pub(super) trait Transport: Send + Sync {
     /// # Errors
     /// The engine refuses or fails.
     fn execute(&self, statement: &Statement, given_up: &GivenUp) -> Result<(), EngineError>;
-
-    /// The program that stages tables, where it is one and statements are refused.
-    fn script(&self) -> Option<&Script> {
-        None
-    }
 
     /// The columns of a relation, as it stands after `FROM`.
     ///

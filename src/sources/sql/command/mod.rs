@@ -111,10 +111,6 @@ impl Transport for Script {
     fn execute(&self, _: &Statement, _: &GivenUp) -> Result<(), EngineError> {
         Err(no_statements())
     }
-
-    fn script(&self) -> Option<&Script> {
-        Some(self)
-    }
 }
 
 fn no_statements() -> EngineError {
