@@ -179,8 +179,8 @@ fn an_engine_that_breaks_off_delays() {
 
 /// Jobs.toml with all tables behind a shell script.
 fn by_script(text: &str, stage: &Path) -> String {
-    let tables: String =
-        Table::ALL.into_iter().map(|table| format!("{} = {{ from = \"lake\" }}\n", table.name())).collect();
+    let from = |table: Table| [table.name(), " = { from = \"lake\" }\n"];
+    let tables: String = Table::ALL.into_iter().flat_map(from).collect();
     let access = format!("transport = \"command\"\ninput = \"plan\"\ncommand = ['sh', '-c', '''{text}''']");
     format!("[source.lake]\nkind = \"sql\"\n{access}\nstage = \"{}\"\n[source.tables]\n{tables}", stage.display())
 }
