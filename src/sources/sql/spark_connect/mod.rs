@@ -4,16 +4,16 @@
 //! up is interrupted with everything that it started. Not here: how statements are written.
 
 mod failure;
+mod key_views;
 mod messages;
 mod url;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arrow_array::{RecordBatch, StringArray};
+use arrow_array::RecordBatch;
 use arrow_ipc::reader::StreamReader;
-use arrow_ipc::writer::StreamWriter;
-use arrow_schema::{ArrowError, DataType, Field, Schema};
+use arrow_schema::ArrowError;
 use http::uri::PathAndQuery;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -24,10 +24,10 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 
+use self::key_views::key_views;
 use self::messages as msg;
 pub use self::url::EngineUrl;
 use super::transport::{EngineError, GivenUp, Statement, TakeBatch, Transport};
-use crate::tables::keys::Keys;
 
 /// How long connecting, and each call but that of a statement, may take.
 const CALL: Duration = Duration::from_mins(1);
@@ -41,8 +41,6 @@ const DEAD: Duration = Duration::from_secs(20);
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Bytes of one message. Engines send some thousand rows in each.
 const MESSAGE: usize = 256 << 20;
-/// Bytes of keys in one view: engines take no message of more than 4 MiB unless they are told to.
-const VIEW: usize = 2 << 20;
 /// How often is looked whether a statement was given up.
 const LOOK: Duration = Duration::from_millis(200);
 /// Batches that wait to be taken.
@@ -139,19 +137,24 @@ impl SparkConnect {
 }
 
 fn take_all(
-    receiver: &mut Receiver<bytes::Bytes>,
+    receiver: &mut Receiver<msg::ArrowBatch>,
     take: &mut dyn FnMut(RecordBatch) -> Result<(), EngineError>,
 ) -> Result<(), EngineError> {
-    while let Some(data) = receiver.blocking_recv() {
+    while let Some(msg::ArrowBatch { row_count, data }) = receiver.blocking_recv() {
         let unreadable = |error: ArrowError| failure::unreadable(&error.to_string());
         let reader = StreamReader::try_new(data.as_ref(), None).map_err(unreadable)?;
         let schema = reader.schema();
-        let mut is_empty = true;
+        let mut rows = None;
         for batch in reader {
-            is_empty = false;
-            take(batch.map_err(unreadable)?)?;
+            let batch = batch.map_err(unreadable)?;
+            *rows.get_or_insert(0) += batch.num_rows();
+            take(batch)?;
         }
-        if is_empty {
+        // An Arrow stream that is cut between two batches reads as one that ends there.
+        if i64::try_from(rows.unwrap_or(0)) != Ok(row_count) {
+            return Err(failure::unreadable(&format!("{} of {row_count} rows came", rows.unwrap_or(0))));
+        }
+        if rows.is_none() {
             take(RecordBatch::new_empty(schema))?;
         }
     }
@@ -169,34 +172,6 @@ fn runtime() -> Option<&'static Runtime> {
         .as_ref()
 }
 
-/// Keys as Arrow IPC streams with one column `key`, none larger than an engine takes.
-fn key_views(keys: &dyn Keys) -> Result<Vec<Vec<u8>>, ArrowError> {
-    let schema = Arc::new(Schema::new(vec![Field::new("key", DataType::Utf8, false)]));
-    let mut views = Vec::new();
-    let mut add = |keys: &[&str]| {
-        let column = Arc::new(StringArray::from_iter_values(keys));
-        let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column])?;
-        let mut stream = StreamWriter::try_new(Vec::new(), &schema)?;
-        stream.write(&batch)?;
-        views.push(stream.into_inner()?);
-        Ok::<(), ArrowError>(())
-    };
-    let (mut waiting, mut bytes) = (Vec::new(), 0);
-    for key in keys.iter() {
-        waiting.push(key);
-        bytes += key.len() + size_of::<i32>();
-        if bytes >= VIEW {
-            add(&waiting)?;
-            waiting.clear();
-            bytes = 0;
-        }
-    }
-    if !waiting.is_empty() || keys.is_empty() {
-        add(&waiting)?;
-    }
-    Ok(views)
-}
-
 /// One statement's session.
 struct Session {
     client: Grpc<Channel>,
@@ -212,7 +187,7 @@ impl Session {
         work: Work,
         views: Vec<(String, Vec<u8>)>,
         text: String,
-        batches: Sender<bytes::Bytes>,
+        batches: Sender<msg::ArrowBatch>,
         given_up: Option<GivenUp>,
     ) -> Result<(), EngineError> {
         let ran = tokio::select! {
@@ -233,7 +208,7 @@ impl Session {
         work: Work,
         views: Vec<(String, Vec<u8>)>,
         text: String,
-        batches: &Sender<bytes::Bytes>,
+        batches: &Sender<msg::ArrowBatch>,
     ) -> Result<Ended, EngineError> {
         self.call("Config", self.utc()).await?;
         for (name, data) in views {
@@ -253,7 +228,11 @@ impl Session {
     }
 
     /// Runs a plan to its end, or until nobody takes its batches any more.
-    async fn execute(&mut self, plan: msg::Plan, batches: Option<&Sender<bytes::Bytes>>) -> Result<Ended, EngineError> {
+    async fn execute(
+        &mut self,
+        plan: msg::Plan,
+        batches: Option<&Sender<msg::ArrowBatch>>,
+    ) -> Result<Ended, EngineError> {
         let request = msg::ExecutePlanRequest {
             session_id: self.id.clone(),
             user_context: Some(self.user.clone()),
@@ -268,7 +247,7 @@ impl Session {
         let mut answer = answer.map_err(|status| failed(&status))?.into_inner();
         while let Some(part) = answer.message().await.map_err(|status| failed(&status))? {
             let (Some(batch), Some(batches)) = (part.arrow_batch, batches) else { continue };
-            if batches.send(batch.data).await.is_err() {
+            if batches.send(batch).await.is_err() {
                 return Ok(Ended::GivenUp);
             }
         }
