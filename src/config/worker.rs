@@ -8,7 +8,13 @@ use crate::document::{Key, Section, Value, live, restart};
 
 /// The keys of the section.
 pub(super) const KEYS: &[Key] = &[
-    live("claim", Number, Is("500"), "Rows claimed by one scan."),
+    live(
+        "claim",
+        Number,
+        Is("500"),
+        "Most rows claimed by one scan. Where several daemons run a job, one claim takes its \
+         [share](state-machine.md#shares-of-several-daemons) at most.",
+    ),
     live(
         "lease",
         Duration,

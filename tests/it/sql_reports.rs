@@ -118,6 +118,19 @@ fn expected(all: &Path, batch: &str) -> [Vec<Vec<String>>; 3] {
     tables
 }
 
+/// Enrols two learners in every batch who do nothing: in the sample everybody has done something.
+fn add_idle_learners(all: &Path) {
+    let file = all.join("user_enrolments.csv");
+    let mut text = fs::read_to_string(&file).unwrap();
+    assert!(text.starts_with("batchid,userid,courseid,active,enrolled_date,completedon,"), "{text:.80}");
+    for batch in records(&all.join("course_batch.csv")) {
+        let (id, course) = (&batch["batchid"], &batch["courseid"]);
+        text +=
+            &format!("{id},idle-1,{course},True,2025-07-01 00:00:00.000+0000,,,,\n{id},idle-2,{course},true,,,,,\n");
+    }
+    fs::write(&file, text).unwrap();
+}
+
 /// The examples of the document, as it has them.
 const EXAMPLES: [(&str, &str); 3] = [
     (
@@ -145,6 +158,7 @@ fn the_examples_are_what_is_computed_from_the_same_tables() {
     let all = directory.path().join("all");
     let options = SampleOptions { format: Format::Csv, ..SampleOptions::small(&all) };
     sample_data::generate(&options, &|_, _| ()).unwrap();
+    add_idle_learners(&all);
     for table in ["user", "user_enrolments", "user_activity_agg", "assessment_aggregator"] {
         load(&lake, &all.join(format!("{table}.csv")), "public", table);
     }
