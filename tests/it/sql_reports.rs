@@ -125,8 +125,10 @@ fn add_idle_learners(all: &Path) {
     assert!(text.starts_with("batchid,userid,courseid,active,enrolled_date,completedon,"), "{text:.80}");
     for batch in records(&all.join("course_batch.csv")) {
         let (id, course) = (&batch["batchid"], &batch["courseid"]);
-        text +=
-            &format!("{id},idle-1,{course},True,2025-07-01 00:00:00.000+0000,,,,\n{id},idle-2,{course},true,,,,,\n");
+        text.extend([
+            format!("{id},idle-1,{course},True,2025-07-01 00:00:00.000+0000,,,,\n"),
+            format!("{id},idle-2,{course},true,,,,,\n"),
+        ]);
     }
     fs::write(&file, text).unwrap();
 }
