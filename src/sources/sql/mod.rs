@@ -12,7 +12,8 @@ mod statement;
 mod transport;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
 use rayon::prelude::*;
@@ -24,7 +25,7 @@ use self::command::Script;
 use self::spark_connect::SparkConnect;
 use self::staged::Staged;
 use self::statement::{Described, Keyless};
-use self::transport::{EngineError, Statement, Transport};
+use self::transport::{EngineError, LOOK, Statement, Transport};
 use super::rows::Reading;
 use super::rows::batches::Batches;
 use super::seen_keys::SeenKeys;
@@ -50,7 +51,7 @@ pub fn open(config: &Config, settings: Settings) -> Result<Arc<dyn Source>, Stri
         }
     };
     let Config { relations, stage, .. } = config.clone();
-    Ok(Arc::new(SqlSource { transport, script, relations, stage, settings }))
+    Ok(Arc::new(SqlSource { transport, script, relations, stage, settings, found: Arc::default() }))
 }
 
 /// The platform's tables in an engine.
@@ -63,7 +64,19 @@ struct SqlSource {
     /// Where the engine puts them; `None`: they are streamed.
     stage: Option<Stage>,
     settings: Settings,
+    /// Which tables were there when all of them were looked for last.
+    found: Arc<Mutex<Option<FullLook>>>,
 }
+
+/// What a look for all tables came to.
+struct FullLook {
+    at: Instant,
+    found: Vec<Table>,
+}
+
+/// All tables are looked for this often at most: `/health` asks every few seconds, and a look at a table is a session of the
+/// engine. In between one statement shows that the engine answers.
+const FULL_LOOK: Duration = Duration::from_mins(1);
 
 impl fmt::Debug for SqlSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -179,6 +192,14 @@ impl Source for SqlSource {
             // It cannot be asked; those that jobs.toml says.
             return Ok(self.relations.tables.clone());
         }
+        let mut last = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(FullLook { at, found }) = last.as_ref()
+            && at.elapsed() < FULL_LOOK
+        {
+            let statement = Statement { text: "SELECT 1 AS one".to_owned(), keys: Vec::new(), longest: LOOK };
+            self.transport.query(&statement, &mut |_| Ok(())).map_err(|error| error.detail)?;
+            return Ok(found.clone());
+        }
         let mut found = Vec::new();
         for table in &self.relations.tables {
             match self.transport.schema(&self.relations.of(*table)) {
@@ -187,6 +208,7 @@ impl Source for SqlSource {
                 Err(error) => return Err(format!("{}: {}", self.relations.of(*table), error.detail)),
             }
         }
+        *last = Some(FullLook { at: Instant::now(), found: found.clone() });
         Ok(found)
     }
 }

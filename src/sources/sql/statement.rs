@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Schema};
 
 use super::dialect::{as_bytes, as_text, bytes, quoted};
-use super::transport::{KeyRelation, Statement};
+use super::transport::{KeyRelation, LONGEST, Statement};
 use crate::sources::spellings::Spellings;
 use crate::tables::key_range::KeyRange;
 use crate::tables::plan::{LearnerRange, Scan, ScanReach};
@@ -122,7 +122,11 @@ pub(super) fn by_keys(scan: &Scan, described: &Described<'_>, keyless: Keyless) 
     let keys = scan.only().map(|(_, keys)| KeyRelation { name: SCAN_KEYS.to_owned(), keys: Arc::clone(keys) });
     let conditions = described.conditions(scan, SCAN_KEYS, keyless);
     let is_keyed = conditions.iter().any(|condition| condition.contains(SCAN_KEYS));
-    Statement { text: select(described, &conditions), keys: keys.into_iter().filter(|_| is_keyed).collect() }
+    Statement {
+        text: select(described, &conditions),
+        keys: keys.into_iter().filter(|_| is_keyed).collect(),
+        longest: LONGEST,
+    }
 }
 
 /// The statement of a scan whose keys follow from another table of the engine. `None`: the engine cannot compare them.
@@ -144,7 +148,7 @@ pub(super) fn joined(
     conditions.push(among(&text, &format!("SELECT k.key FROM ({origin_rows}) AS k"), Keyless::Taken));
     let keys = origin.only().filter(|_| limited);
     let keys = keys.map(|(_, keys)| KeyRelation { name: ORIGIN_KEYS.to_owned(), keys: Arc::clone(keys) });
-    Some(Statement { text: select(described, &conditions), keys: keys.into_iter().collect() })
+    Some(Statement { text: select(described, &conditions), keys: keys.into_iter().collect(), longest: LONGEST })
 }
 
 /// The statement that writes rows as Parquet into a place of the engine. `key`: the column by which they are put in order, so
@@ -157,7 +161,7 @@ pub(super) fn insert(into: &str, rows: Statement, key: Option<&str>) -> Statemen
         ),
         None => format!("INSERT OVERWRITE DIRECTORY '{into}' USING parquet SELECT {select}"),
     };
-    Statement { text, keys: rows.keys }
+    Statement { text, ..rows }
 }
 
 fn select(described: &Described<'_>, conditions: &[String]) -> String {

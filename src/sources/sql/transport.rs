@@ -1,6 +1,7 @@
 //! The seam between statements and the protocol by which an engine is reached.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -27,7 +28,8 @@ pub(super) trait Transport: Send + Sync {
     /// # Errors
     /// There is no such relation, or the engine fails.
     fn schema(&self, relation: &str) -> Result<SchemaRef, EngineError> {
-        let statement = Statement { text: format!("SELECT * FROM {relation} AS t WHERE 1 = 0"), keys: Vec::new() };
+        let text = format!("SELECT * FROM {relation} AS t WHERE 1 = 0");
+        let statement = Statement { text, keys: Vec::new(), longest: LOOK };
         let mut schema = None;
         self.query(&statement, &mut |batch| {
             schema = Some(batch.schema());
@@ -50,7 +52,14 @@ pub(super) type GivenUp = Arc<dyn Fn() -> bool + Send + Sync>;
 pub(super) struct Statement {
     pub(super) text: String,
     pub(super) keys: Vec<KeyRelation>,
+    /// How long it may take.
+    pub(super) longest: Duration,
 }
+
+/// How long a statement may take of which no rows are wanted: an engine answers it without reading a table.
+pub(super) const LOOK: Duration = Duration::from_mins(1);
+/// How long a statement may take that reads tables.
+pub(super) const LONGEST: Duration = Duration::from_hours(6);
 
 /// Keys as a relation with one column of text, `key`, under a name that the statement uses.
 pub(super) struct KeyRelation {

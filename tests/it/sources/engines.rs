@@ -245,3 +245,24 @@ fn rows_that_are_not_taken_are_not_fetched() {
     let fetched = fetched.into_inner();
     assert!(fetched > 0 && fetched < 200 << 20, "{fetched} bytes came while none were taken");
 }
+
+/// `/health` looks every few seconds: within a minute of a look for all tables one statement shows that the engine answers, or
+/// that it does not.
+#[test]
+fn a_look_soon_after_another_is_one_statement() {
+    let Some(url) = engine::sail() else { return };
+    let proxy = proxy(&url);
+    let table = |table: Table| (table, "(SELECT 1 AS userid)".to_owned());
+    let tables = Table::ALL.map(table);
+    let source = engine::at(&format!("sc://{}", proxy.address()), &tables, settings());
+    let look = || {
+        let before = proxy.asked();
+        (source.tables().map(|found| found.len()), proxy.asked() - before)
+    };
+    let (first, for_all) = look();
+    let (second, for_one) = look();
+    assert_eq!((first.unwrap(), second.unwrap()), (Table::ALL.len(), Table::ALL.len()));
+    assert!(for_one * 2 < for_all, "{for_one} bytes after {for_all}");
+    drop(proxy);
+    assert!(source.tables().is_err());
+}

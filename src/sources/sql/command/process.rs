@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use crate::sources::sql::transport::GivenUp;
+use crate::sources::sql::transport::{GivenUp, LONGEST};
 
-/// How long a program may take, as long as a statement.
-const LONGEST: Duration = Duration::from_hours(6);
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long it has to end by itself once it is told to.

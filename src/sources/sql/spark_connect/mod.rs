@@ -31,8 +31,6 @@ use super::transport::{EngineError, GivenUp, Statement, TakeBatch, Transport};
 
 /// How long connecting, and each call but that of a statement, may take.
 const CALL: Duration = Duration::from_mins(1);
-/// How long a whole statement may take.
-const STATEMENT: Duration = Duration::from_hours(6);
 /// A connection on which nothing is acknowledged for `ALIVE` + `DEAD` is given up: an engine that works on a statement for
 /// an hour answers these pings all the same, one that is stopped or cut off does not.
 const ALIVE: Duration = Duration::from_secs(10);
@@ -127,7 +125,7 @@ impl SparkConnect {
         let (sender, mut receiver) = channel(WAITING);
         let session = self.session();
         let Some(runtime) = runtime() else { return Err(failure::unreachable("no threads")) };
-        let running = runtime.spawn(session.run(work, views, text, sender, given_up));
+        let running = runtime.spawn(session.run(work, views, (text, statement.longest), sender, given_up));
         let taken = take_all(&mut receiver, take);
         // Where the caller has failed nobody receives any more, and the session ends by that.
         drop(receiver);
@@ -186,14 +184,12 @@ impl Session {
         mut self,
         work: Work,
         views: Vec<(String, Vec<u8>)>,
-        text: String,
+        (text, longest): (String, Duration),
         batches: Sender<msg::ArrowBatch>,
         given_up: Option<GivenUp>,
     ) -> Result<(), EngineError> {
         let ran = tokio::select! {
-            ran = timeout(STATEMENT, self.statement(work, views, text, &batches)) => {
-                ran.unwrap_or_else(|_| Err(EngineError::passing("the statement took more than 6 hours", "")))
-            }
+            ran = timeout(longest, self.statement(work, views, text, &batches)) => ran.unwrap_or_else(|_| Err(late())),
             () = given_up_by(given_up) => Err(EngineError::passing("nobody waits for the statement any more", "")),
         };
         drop(batches);
