@@ -157,7 +157,7 @@ fn count(
     while let Some((batches, weight)) = parts.pop_front() {
         if let ([batch], true) = (&batches[..], weight > total) {
             let large = LargeBatch { source, catalog, batch: *batch, needs: &needs, timezone, weight, bytes: total };
-            explanation.stats.merge(counted.add_by_range(large)?);
+            explanation.stats.merge(&counted.add_by_range(large)?);
             continue;
         }
         let request = LoadRequest { batches: &batches, needs: &needs, timezone, learners: Learners::All };
@@ -165,7 +165,7 @@ fn count(
         let mut stats = LoadStats::default();
         match load::batches(source, catalog, &request, limits, &mut stats)? {
             Loaded::Batches(loaded) => {
-                explanation.stats.merge(stats);
+                explanation.stats.merge(&stats);
                 for batch in batches {
                     counted.add(batch, &loaded.quality(batch), || counts(job, batch, &loaded))?;
                 }
@@ -273,7 +273,7 @@ fn print(explanation: &Explanation) {
             outln!("left out, {why}: {}", batches.join(", "));
         }
     }
-    for (table, reasons) in &explanation.stats.odd_rows {
+    for (table, reasons) in &explanation.stats.odd_rows() {
         for (reason, rows) in reasons {
             outln!("odd rows in {table}: {rows} ({reason})");
         }
@@ -325,6 +325,6 @@ fn as_json(explanation: &Explanation) -> Value {
         "batches_left_out": BTreeMap::from(left_out.by_reason()),
         "tables": explanation.plan.iter().map(|scan| scan.table.name()).collect::<Vec<_>>(),
         "plan": plan,
-        "odd_rows": explanation.stats.odd_rows,
+        "odd_rows": explanation.stats.odd_rows(),
     })
 }

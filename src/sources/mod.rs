@@ -81,6 +81,8 @@ pub struct ScanStats {
     pub rows: u64,
     /// Rows that could not be used, by reason.
     pub bad: BTreeMap<String, u64>,
+    /// Those of them without a readable key, by reason.
+    pub without_key: BTreeMap<String, u64>,
     /// Rows that were used although something about them was odd (bytes that are not UTF-8), by reason.
     pub odd: BTreeMap<String, u64>,
     /// Dates that do not read; their cells are empty.
@@ -122,7 +124,9 @@ impl ScanStats {
         self.cost.bytes += other.cost.bytes;
         self.cost.pages += other.cost.pages;
         self.cost.calls += other.cost.calls;
-        for (mine, theirs) in [(&mut self.bad, &other.bad), (&mut self.odd, &other.odd)] {
+        let counts =
+            [(&mut self.bad, &other.bad), (&mut self.without_key, &other.without_key), (&mut self.odd, &other.odd)];
+        for (mine, theirs) in counts {
             for (reason, count) in theirs {
                 *mine.entry(reason.clone()).or_default() += count;
             }

@@ -61,6 +61,9 @@ impl ScanStats {
     fn unusable(&mut self, reading: &Reading<'_>, key: &str, fault: Fault, rows: u64) {
         reading.log(&fault);
         *self.bad.entry(fault.reason.clone()).or_default() += rows;
+        if key.is_empty() {
+            *self.without_key.entry(fault.reason.clone()).or_default() += rows;
+        }
         let faults = self.faults.of(key);
         faults.unusable += rows;
         if faults.first.as_ref().is_none_or(|first| fault < *first) {

@@ -107,9 +107,21 @@ pub struct TableRows {
     /// The first row that could not be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first: Option<Fault>,
-    /// Whether only rows of one range of learners were read: those of other ranges are added to them.
+    /// Which rows of the batch were read.
     #[serde(skip)]
-    pub of_range: bool,
+    pub read: RowsRead,
+}
+
+/// Which rows of a table the load of one range of learners reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RowsRead {
+    /// All rows of the batch: every range comes across the same ones. So does a load of all learners.
+    #[default]
+    All,
+    /// Rows of its learners, and rows without a key, which every range comes across.
+    OfLearners,
+    /// Rows of its learners. Rows without a learner are in the first range.
+    OfRange,
 }
 
 /// Values of one column.
@@ -176,41 +188,46 @@ impl Quality {
 
     /// Adds another batch of the same request. Rows without a key are the same rows for both.
     pub fn add_batch(&mut self, other: &Self) {
-        self.merge(other, |_, mine, theirs| *mine += theirs);
+        self.merge(
+            other,
+            |_, with_key, mine, theirs| {
+                if with_key { *mine += theirs } else { *mine = theirs.max(*mine) }
+            },
+        );
     }
 
     /// Adds another range of learners of the same batch. Where every range reads all rows of the batch they are the same.
     pub fn add_range(&mut self, other: &Self) {
-        let of_range = |table: &Table| other.tables.get(table).is_some_and(|rows| rows.of_range);
-        self.merge(
-            other,
-            |table, mine, theirs| {
-                if of_range(&table) { *mine += theirs } else { *mine = theirs.max(*mine) }
-            },
-        );
-        for (table, rows) in &other.tables {
-            self.rows(*table).of_range |= rows.of_range;
+        let read = |table: Table| other.tables.get(&table).map_or(RowsRead::All, |rows| rows.read);
+        self.merge(other, |table, with_key, mine, theirs| match read(table) {
+            RowsRead::OfRange => *mine += theirs,
+            RowsRead::OfLearners if with_key => *mine += theirs,
+            RowsRead::OfLearners | RowsRead::All => *mine = theirs.max(*mine),
+        });
+        for (table, theirs) in &other.tables {
+            self.rows(*table).read = theirs.read;
         }
     }
 
     /// All ranges of learners were added: what was read of ranges is now of the whole batch.
     pub fn end_ranges(&mut self) {
-        self.tables.values_mut().for_each(|rows| rows.of_range = false);
+        self.tables.values_mut().for_each(|rows| rows.read = RowsRead::All);
     }
 
-    fn merge(&mut self, other: &Self, add: impl Fn(Table, &mut u64, u64)) {
+    /// `add` is told whether what it adds to a count of a table is of rows with a key.
+    fn merge(&mut self, other: &Self, add: impl Fn(Table, bool, &mut u64, u64)) {
         for (&table, theirs) in &other.tables {
             let mine = self.rows(table);
-            add(table, &mut mine.usable, theirs.usable);
-            add(table, &mut mine.unusable, theirs.unusable);
-            mine.without_key = mine.without_key.max(theirs.without_key);
+            add(table, true, &mut mine.usable, theirs.usable);
+            add(table, true, &mut mine.unusable, theirs.unusable);
+            add(table, false, &mut mine.without_key, theirs.without_key);
             keep_first(&mut mine.first, theirs.first.as_ref());
         }
         for (&table, columns) in &other.values {
             for (column, theirs) in columns {
                 let mine = self.values(table, column);
-                add(table, &mut mine.readable, theirs.readable);
-                add(table, &mut mine.unreadable, theirs.unreadable);
+                add(table, true, &mut mine.readable, theirs.readable);
+                add(table, true, &mut mine.unreadable, theirs.unreadable);
                 keep_first(&mut mine.first, theirs.first.as_ref());
             }
         }
@@ -227,8 +244,9 @@ mod tests {
     }
 
     fn quality(usable: u64, unusable: u64, without_key: u64, line: u64) -> Quality {
-        let rows = TableRows { usable, unusable, without_key, first: fault(line), of_range: false };
-        let tables = [Table::UserEnrolments, Table::User].map(|table| (table, rows.clone())).into();
+        let rows = TableRows { usable, unusable, without_key, first: fault(line), read: RowsRead::All };
+        let tables =
+            [Table::UserEnrolments, Table::AssessmentAggregator, Table::User].map(|table| (table, rows.clone())).into();
         let values = Values { readable: usable, unreadable: unusable, first: fault(line) };
         let values = BTreeMap::from([(Table::UserEnrolments, BTreeMap::from([("enrolleddate".to_owned(), values)]))]);
         Quality { tables, values }
@@ -245,7 +263,8 @@ mod tests {
     fn ranges_that_read_the_same_rows_count_them_once_and_others_add_up() {
         let range = |usable, unusable, without_key, line| {
             let mut range = quality(usable, unusable, without_key, line);
-            range.rows(Table::User).of_range = true;
+            range.rows(Table::User).read = RowsRead::OfLearners;
+            range.rows(Table::AssessmentAggregator).read = RowsRead::OfRange;
             range
         };
         let mut sum = Quality::default();
@@ -254,7 +273,9 @@ mod tests {
         sum.end_ranges();
         let mut expected = quality(10, 20, 3, 4);
         let first = fault(4);
-        *expected.rows(Table::User) = TableRows { usable: 11, unusable: 22, without_key: 3, first, of_range: false };
+        let rows = TableRows { usable: 11, unusable: 22, without_key: 3, first, read: RowsRead::All };
+        *expected.rows(Table::AssessmentAggregator) = TableRows { without_key: 5, ..rows.clone() };
+        *expected.rows(Table::User) = rows;
         assert_eq!(sum, expected);
     }
 

@@ -44,7 +44,7 @@ impl GroupMetrics {
         self.load_nanos.fetch_add(nanos(spent), Ordering::Relaxed);
         if matches!(loaded, Ok(Loaded::Batches(_))) {
             self.loads.fetch_add(1, Ordering::Relaxed);
-            self.load.lock().unwrap_or_else(PoisonError::into_inner).merge(stats);
+            self.load.lock().unwrap_or_else(PoisonError::into_inner).merge(&stats);
         }
         loaded
     }

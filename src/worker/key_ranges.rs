@@ -3,7 +3,7 @@
 //!
 //! Not here: what fits (`load_parts`), and batches that only are too much together (`plan`).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -93,7 +93,8 @@ impl<'a> LearnerRanges<'a> {
     ) -> Result<(), E> {
         let LargeBatch { source, catalog, batch, timezone, weight, bytes, .. } = self.large;
         let mut waiting = VecDeque::from(divide(&(0..self.points.pieces()), weight.div_ceil(bytes).max(2)));
-        let mut is_first = true;
+        let is_counted = self.counted.load(Ordering::Relaxed);
+        let mut known = BTreeSet::new();
         while let Some(pieces) = waiting.pop_front() {
             failpoints::hit("key_range", &catalog.batch(batch).id);
             let range = self.points.range(&pieces);
@@ -104,7 +105,11 @@ impl<'a> LearnerRanges<'a> {
             let limits = LoadLimits { bytes: most, weighed: &|_| (), agrees: None };
             let loaded = self.metrics.loading(|stats| {
                 let loaded = load::batches(source, catalog, &request, limits, stats);
-                self.leave_new(stats, is_first);
+                match loaded {
+                    Ok(Loaded::Batches(_)) if is_counted => *stats = LoadStats::default(),
+                    Ok(Loaded::Batches(_)) => stats.leave_new(&mut known),
+                    Ok(Loaded::TooMuch(_)) | Err(_) => (),
+                }
                 loaded
             });
             match loaded? {
@@ -115,21 +120,10 @@ impl<'a> LearnerRanges<'a> {
                 Loaded::TooMuch(weights) => {
                     let parts = divide(&pieces, weights.of(&[batch]).div_ceil(bytes).max(2));
                     parts.into_iter().rev().for_each(|part| waiting.push_front(part));
-                    continue;
                 }
             }
-            is_first = false;
         }
         Ok(())
-    }
-
-    /// Leaves what no load before this one came across: each reads the same rows, except for those of learners.
-    fn leave_new(&self, stats: &mut LoadStats, is_first: bool) {
-        if self.counted.load(Ordering::Relaxed) {
-            *stats = LoadStats::default();
-        } else if !is_first {
-            stats.leave_of_range();
-        }
     }
 }
 
@@ -149,13 +143,4 @@ fn divide(pieces: &Range<usize>, parts: u64) -> Vec<Range<usize>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_join_and_none_is_empty() {
-        assert_eq!(divide(&(3..10), 3), [3..5, 5..7, 7..10]);
-        assert_eq!(divide(&(3..5), 9), [3..4, 4..5]);
-        assert_eq!(divide(&(4..5), 2), divide(&(4..5), 1));
-    }
-}
+mod tests;

@@ -17,6 +17,7 @@ use crate::tables::key_range::{KeyRange, SplitPoints};
 use crate::tables::key_sampler::KeySampler;
 use crate::tables::loaded::{BatchWeights, FoundColumns, LoadedBatches, Loading, Needs};
 use crate::tables::plan::{LoadPlan, Scan, ScanReach};
+use crate::tables::quality::RowsRead;
 use crate::tables::schema::Table;
 
 /// What is read for the catalogue, which is the same for all requests. `metadata` names further columns that content
@@ -140,10 +141,7 @@ pub fn batches(
             }
         }
         let scanned = read(source, &scan, &|chunk| loading.take(chunk), stats)?;
-        loading.add_faults(scan.table, &scanned.faults);
-        if is_of_range(&scan, &scanned) {
-            loading.set_of_range(scan.table);
-        }
+        loading.add_faults(scan.table, &scanned.faults, rows_read(&scan, &scanned));
         if is_first {
             weighed(loading.weight());
         }
@@ -154,15 +152,18 @@ pub fn batches(
         Err(weights) => return Ok(Loaded::TooMuch(weights)),
     };
     stats.add_duplicates(loaded.duplicates());
-    for ((table, reason), rows) in loaded.unusable() {
-        stats.add_rows(*table, (*reason).to_owned(), *rows);
-    }
+    stats.add_unusable(loaded.unusable());
     Ok(Loaded::Batches(Box::new(loaded)))
 }
 
-/// Whether only rows of one range of learners were read: the source says so, or was given the learners.
-fn is_of_range(scan: &Scan, scanned: &ScanStats) -> bool {
-    scan.learners.is_some() && (scanned.of_range || matches!(scan.reach, ScanReach::Semi { .. }))
+/// Which rows were read where only those of one range of learners are wanted: the source says so, or was given the learners.
+const fn rows_read(scan: &Scan, scanned: &ScanStats) -> RowsRead {
+    match (&scan.learners, &scan.reach) {
+        (None, _) => RowsRead::All,
+        (Some(_), ScanReach::Semi { .. }) => RowsRead::OfLearners,
+        (Some(_), ScanReach::Everything | ScanReach::Keys { .. }) if scanned.of_range => RowsRead::OfRange,
+        (Some(_), ScanReach::Everything | ScanReach::Keys { .. }) => RowsRead::All,
+    }
 }
 
 /// Finds out where the learners of a batch can be divided.
@@ -180,9 +181,6 @@ fn read(source: &dyn Source, scan: &Scan, sink: &Sink<'_>, stats: &mut LoadStats
     let started = Instant::now();
     let scanned = source.read(scan, sink)?;
     log::debug!("table read table={} rows={} ms={}", scan.table, scanned.rows, started.elapsed().as_millis());
-    stats.add(scan.table, &scanned);
-    if is_of_range(scan, &scanned) {
-        stats.of_range.insert(scan.table);
-    }
+    stats.add(scan.table, &scanned, rows_read(scan, &scanned));
     Ok(scanned)
 }

@@ -9,6 +9,7 @@ use crate::reports::Counts;
 use crate::reports::filters::LeftOut;
 use crate::requests::ClaimedRequest;
 use crate::sources::ScanStats;
+use crate::tables::quality::RowsRead;
 use crate::tables::schema::Table;
 
 /// Counts of odd rows: table → reason → number.
@@ -54,70 +55,117 @@ impl GroupStats {
     }
 }
 
-/// What loading came across.
+/// What loading came across, by table.
 #[derive(Clone, Debug, Default)]
-pub struct LoadStats {
-    /// Tables that were read.
-    pub tables: BTreeSet<Table>,
-    /// Those of which only rows of one range of learners were read.
-    pub of_range: BTreeSet<Table>,
-    /// Unusable, odd and duplicate rows.
-    pub odd_rows: OddRows,
+pub struct LoadStats(BTreeMap<Table, TableStats>);
+
+/// What loading came across in one table.
+#[derive(Clone, Debug, Default)]
+struct TableStats {
+    /// What the load of another range of learners does not come across.
+    of_range: OddValues,
+    /// What every range of learners of the same batch comes across.
+    of_all: OddValues,
+}
+
+/// Rows and dates that are not as they should be.
+#[derive(Clone, Debug, Default)]
+struct OddValues {
+    /// Unusable, odd and duplicate rows, by reason.
+    rows: BTreeMap<String, u64>,
     /// Dates that do not read.
-    pub unreadable_dates: u64,
+    dates: u64,
+}
+
+impl OddValues {
+    fn add(&mut self, reason: &str, rows: u64) {
+        if rows > 0 {
+            *self.rows.entry(reason.to_owned()).or_default() += rows;
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        other.rows.iter().for_each(|(reason, rows)| self.add(reason, *rows));
+        self.dates += other.dates;
+    }
 }
 
 impl LoadStats {
+    /// Tables that were read.
+    pub fn tables(&self) -> impl Iterator<Item = Table> {
+        self.0.keys().copied()
+    }
+
+    /// Unusable, odd and duplicate rows.
+    #[must_use]
+    pub fn odd_rows(&self) -> OddRows {
+        let rows = self.0.iter().map(|(table, stats)| (table.name(), stats.all().rows));
+        rows.filter(|(_, rows)| !rows.is_empty()).collect()
+    }
+
+    /// Dates that do not read.
+    #[must_use]
+    pub fn unreadable_dates(&self) -> u64 {
+        self.0.values().map(|stats| stats.all().dates).sum()
+    }
+
     /// Adds what another load came across.
-    pub fn merge(&mut self, other: Self) {
-        self.tables.extend(other.tables);
-        self.of_range.extend(other.of_range);
-        self.unreadable_dates += other.unreadable_dates;
-        for (table, reasons) in other.odd_rows {
-            let mine = self.odd_rows.entry(table).or_default();
-            for (reason, n) in reasons {
-                *mine.entry(reason).or_default() += n;
+    pub fn merge(&mut self, other: &Self) {
+        for (table, theirs) in &other.0 {
+            let mine = self.0.entry(*table).or_default();
+            mine.of_range.merge(&theirs.of_range);
+            mine.of_all.merge(&theirs.of_all);
+        }
+    }
+
+    /// Leaves what the load of a range of learners adds to those of other ranges of the batch, which have read tables that
+    /// are `known`. The tables of this load are known then.
+    pub fn leave_new(&mut self, known: &mut BTreeSet<Table>) {
+        for (table, stats) in &mut self.0 {
+            if !known.insert(*table) {
+                stats.of_all = OddValues::default();
             }
         }
     }
 
-    /// Leaves what another range of learners of the same batch adds: odd rows of tables that were read by range, and
-    /// duplicates among the rows of learners, which are found in the rows of a range.
-    pub fn leave_of_range(&mut self) {
-        if !self.of_range.contains(&Table::UserEnrolments) {
-            self.unreadable_dates = 0;
+    /// Adds what one scan came across; which rows it has `read`.
+    pub fn add(&mut self, table: Table, scanned: &ScanStats, read: RowsRead) {
+        let TableStats { of_range, of_all } = self.0.entry(table).or_default();
+        if read == RowsRead::OfLearners {
+            scanned.without_key.iter().for_each(|(reason, rows)| of_all.add(reason, *rows));
         }
-        let of_range = &self.of_range;
-        for (table, reasons) in &mut self.odd_rows {
-            let by_range = of_range.iter().any(|of| of.name() == *table);
-            // One tree is of a whole course.
-            let of_learners = *table != Table::ContentHierarchy.name();
-            reasons.retain(|reason, _| by_range || of_learners && reason == DUPLICATE);
-        }
-        self.odd_rows.retain(|_, reasons| !reasons.is_empty());
-    }
-
-    /// Adds what one scan came across.
-    pub fn add(&mut self, table: Table, tally: &ScanStats) {
-        self.tables.insert(table);
-        self.unreadable_dates += tally.unreadable_dates;
-        for (reason, n) in tally.bad.iter().chain(&tally.odd) {
-            self.add_rows(table, reason.clone(), *n);
+        let mine = if read == RowsRead::All { of_all } else { of_range };
+        mine.dates += scanned.unreadable_dates;
+        scanned.odd.iter().for_each(|(reason, rows)| mine.add(reason, *rows));
+        for (reason, rows) in &scanned.bad {
+            let counted = scanned.without_key.get(reason).filter(|_| read == RowsRead::OfLearners);
+            mine.add(reason, rows - counted.unwrap_or(&0));
         }
     }
 
     /// Adds duplicate keys.
     pub fn add_duplicates(&mut self, duplicates: &BTreeMap<Table, u64>) {
-        for (&table, &n) in duplicates {
-            self.add_rows(table, DUPLICATE.to_owned(), n);
+        for (table, rows) in duplicates {
+            let TableStats { of_range, of_all } = self.0.entry(*table).or_default();
+            // One tree is of a whole course. Others are looked for among the rows of a range.
+            let mine = if *table == Table::ContentHierarchy { of_all } else { of_range };
+            mine.add(DUPLICATE, *rows);
         }
     }
 
-    /// Adds rows of a table that are odd for this reason.
-    pub fn add_rows(&mut self, table: Table, reason: String, n: u64) {
-        if n > 0 {
-            *self.odd_rows.entry(table.name()).or_default().entry(reason).or_default() += n;
+    /// Adds rows that cannot be used although their source could read them: trees of courses.
+    pub fn add_unusable(&mut self, unusable: &BTreeMap<(Table, &'static str), u64>) {
+        for ((table, reason), rows) in unusable {
+            self.0.entry(*table).or_default().of_all.add(reason, *rows);
         }
+    }
+}
+
+impl TableStats {
+    fn all(&self) -> OddValues {
+        let mut all = self.of_range.clone();
+        all.merge(&self.of_all);
+        all
     }
 }
 
@@ -138,7 +186,7 @@ pub struct RequestStats {
 #[must_use]
 pub fn job_stats(group: &GroupStats, load: &LoadStats, request: &RequestStats) -> Value {
     let counts = &request.counts;
-    let mut bad_rows = load.odd_rows.clone();
+    let mut bad_rows = load.odd_rows();
     for (table, columns) in &counts.cells {
         for (column, cells) in columns.iter().filter(|(_, cells)| cells.unreadable > 0) {
             let reasons = bad_rows.entry(table.name()).or_default();
@@ -165,6 +213,6 @@ pub fn job_stats(group: &GroupStats, load: &LoadStats, request: &RequestStats) -
         "attempts_without_enrolment": counts.attempts_without_enrolment,
         "batches_left_out": BTreeMap::from(request.left_out.by_reason()),
         "bad_rows": bad_rows,
-        "unreadable_dates": load.unreadable_dates,
+        "unreadable_dates": load.unreadable_dates(),
     })
 }

@@ -7,7 +7,7 @@
 use crate::config::checked::MaxBadRows;
 use crate::sources::rows::short;
 use crate::sources::{ScanStats, SourceError};
-use crate::tables::quality::{Fault, Quality, TableRows, Values};
+use crate::tables::quality::{Fault, Quality, RowsRead, TableRows, Values};
 use crate::tables::schema::Table;
 
 /// Tables of which a batch has rows of its own, in the order in which they are named where several are unusable.
@@ -19,7 +19,7 @@ const OF_BATCHES: [Table; 4] =
 #[must_use]
 pub fn broken(batch: &Quality) -> Option<SourceError> {
     OF_BATCHES.into_iter().find_map(|table| {
-        let rows = batch.tables.get(&table).filter(|rows| !rows.of_range)?;
+        let rows = batch.tables.get(&table).filter(|rows| rows.read == RowsRead::All)?;
         // Rows without a key may be of another batch.
         (rows.usable == 0 && rows.unusable > 0).then(|| none_usable(table, rows))
     })
@@ -54,7 +54,7 @@ pub fn whole_table(table: Table, stats: &ScanStats, max_bad_rows: MaxBadRows) ->
         unusable: stats.bad.values().sum(),
         without_key: 0,
         first: stats.faults.first().cloned(),
-        of_range: false,
+        read: RowsRead::All,
     };
     of_table(table, &rows, max_bad_rows)
 }
@@ -126,7 +126,7 @@ mod tests {
     }
 
     fn judged(usable: u64, unusable: u64, without_key: u64) -> Result<(), SourceError> {
-        let rows = TableRows { usable, unusable, without_key, first: fault(), of_range: false };
+        let rows = TableRows { usable, unusable, without_key, first: fault(), read: RowsRead::All };
         request(&Quality { tables: [(Table::User, rows)].into(), ..Quality::default() }, MAX)
     }
 
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn a_batch_is_broken_by_rows_of_its_own_only() {
         let quality = |table, usable, unusable, without_key| {
-            let rows = TableRows { usable, unusable, without_key, first: fault(), of_range: false };
+            let rows = TableRows { usable, unusable, without_key, first: fault(), read: RowsRead::All };
             Quality { tables: [(table, rows)].into(), ..Quality::default() }
         };
         for table in OF_BATCHES {

@@ -103,7 +103,9 @@ impl<'a> Described<'a> {
             }
             ScanReach::Everything | ScanReach::Semi { .. } => None,
         };
-        let range = scan.learners.as_ref().and_then(|learners| self.range(scan, learners));
+        // The keys of a semi join are those of the range already. Rows without one come with each range: another may have no keys.
+        let range = scan.learners.as_ref().filter(|_| !matches!(scan.reach, ScanReach::Semi { .. }));
+        let range = range.and_then(|learners| self.range(scan, learners));
         keyed.into_iter().chain(range).collect()
     }
 

@@ -13,7 +13,7 @@ use super::slots::{Slot, SlotCounts, Slots};
 use crate::tables::catalog::{Batch, BatchIdx, Catalog};
 use crate::tables::keys::Keys;
 use crate::tables::plan::KeySet;
-use crate::tables::quality::{Faults, Quality};
+use crate::tables::quality::{Faults, Quality, RowsRead};
 use crate::tables::schema::{Table, Text, TypedColumn};
 
 /// What is kept of a loaded table.
@@ -282,10 +282,10 @@ impl LoadedBatches {
         }
     }
 
-    /// Notes that only rows of one range of learners were read of these tables.
-    pub(super) fn set_of_range(&mut self, tables: &[Table]) {
+    /// Notes which rows of the tables were read.
+    pub(super) fn set_read(&mut self, read: &BTreeMap<Table, RowsRead>) {
         for (table, rows) in self.quality.iter_mut().flat_map(|quality| &mut quality.tables) {
-            rows.of_range |= tables.contains(table);
+            rows.read = read.get(table).copied().unwrap_or_default();
         }
     }
 

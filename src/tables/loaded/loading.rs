@@ -2,6 +2,7 @@
 //!
 //! Not here: how the tables are read (`sources`), what a report makes of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono_tz::Tz;
@@ -14,7 +15,7 @@ use crate::tables::catalog::{BatchIdx, Catalog};
 use crate::tables::chunk::Chunk;
 use crate::tables::key_range::KeyRange;
 use crate::tables::plan::{LoadPlan, Scan, ScanReach};
-use crate::tables::quality::Faults;
+use crate::tables::quality::{Faults, RowsRead};
 use crate::tables::schema::Table;
 
 /// Takes what is loaded, table by table.
@@ -31,8 +32,8 @@ pub struct Loading {
     too_heavy: Option<Vec<u64>>,
     /// The columns of the report, where more is known of them than what is taken here.
     columns: Option<FoundColumns>,
-    /// Tables of which only rows of one range of learners were read.
-    of_range: Vec<Table>,
+    /// Which rows of each table were read.
+    read: BTreeMap<Table, RowsRead>,
     loaded: LoadedBatches,
 }
 
@@ -48,7 +49,7 @@ impl Loading {
             budget: Budget::new(u64::MAX, needs.bytes_per_enrolment()),
             too_heavy: None,
             columns: None,
-            of_range: Vec::new(),
+            read: BTreeMap::new(),
             loaded: LoadedBatches::new(catalog, batches, timezone),
             needs: needs.clone(),
         }
@@ -117,15 +118,11 @@ impl Loading {
         }
     }
 
-    /// Adds the faults of a table, once all of it was taken.
-    pub fn add_faults(&mut self, table: Table, faults: &Faults) {
+    /// Adds the faults of a table, once all of it was taken, and notes which rows were read.
+    pub fn add_faults(&mut self, table: Table, faults: &Faults, read: RowsRead) {
+        self.read.insert(table, read);
         let keys = self.needs.tables.iter().find(|need| need.table == table).and_then(TableNeed::keys);
         self.loaded.add_faults(table, keys, faults);
-    }
-
-    /// Notes that only rows of one range of learners were read of a table.
-    pub fn set_of_range(&mut self, table: Table) {
-        self.of_range.push(table);
     }
 
     /// Ends the table that is being read.
@@ -189,7 +186,7 @@ impl Loading {
         if let Some(columns) = &self.columns {
             self.loaded.set_columns(columns);
         }
-        self.loaded.set_of_range(&self.of_range);
+        self.loaded.set_read(&self.read);
         Ok(self.loaded)
     }
 }

@@ -72,7 +72,7 @@ mod tests {
         let (config, job) = (test.config(), test.job());
         let loaded = load_catalog(&test.app, &config, &job, &accepted, "claim").await.unwrap();
         assert_eq!(loaded.catalog.batches().len(), 4);
-        assert_eq!(loaded.stats.tables.len(), 2, "course_batch and content");
+        assert_eq!(loaded.stats.tables().count(), 2, "course_batch and content");
         let mut app = test.app.clone();
         let mut elsewhere = Config::clone(&config);
         let location = FilesLocation::Directory(test.directory.path().join("nowhere"));
