@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::CommandError;
 use super::text::{iso, table, time};
-use crate::requests::{Daemon, Housekeeping, QueueError};
+use crate::requests::{Daemon, Heartbeat, Housekeeping, QueueError};
 
 /// What the table says of its daemons.
 pub(super) enum KnownDaemons {
@@ -33,8 +33,9 @@ impl KnownDaemons {
         match daemons.first() {
             Some(daemon) if daemon.alive => None,
             Some(last) => {
-                let seen = time(Some(last.seen));
-                Some(format!("no daemon has been seen since {seen}; start `exhaustd run`"))
+                let (seen, Heartbeat { name, pid, .. }) = (time(Some(last.seen)), &last.heartbeat);
+                let end = if last.ended { "ended at" } else { "has been silent since" };
+                Some(format!("no daemon works: the last one ({name}, pid {pid}) {end} {seen}; start `exhaustd run`"))
             }
             None => Some("no daemon has been seen; start `exhaustd run`".to_owned()),
         }
@@ -78,6 +79,7 @@ impl KnownDaemons {
                 "started": iso(Some(daemon.started)),
                 "seen": iso(Some(daemon.seen)),
                 "alive": daemon.alive,
+                "ended": daemon.ended,
                 "claims": heartbeat.claims,
                 "memory_used": heartbeat.memory_used,
                 "memory_allowed": heartbeat.memory_allowed,

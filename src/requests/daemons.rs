@@ -48,9 +48,11 @@ pub struct Daemon {
     pub started: DateTime<Utc>,
     /// When the last heartbeat came.
     pub seen: DateTime<Utc>,
-    /// Whether the last heartbeat is less than three of its leases ago.
+    /// Whether it has ended as it should, when it was last seen.
+    pub ended: bool,
+    /// Whether it has not, and the last heartbeat is less than three of its leases ago.
     pub alive: bool,
-    /// Whether the last heartbeat is less than one of its leases ago: it is expected to claim its share.
+    /// Whether it has not, and the last heartbeat is less than one of its leases ago: it is expected to claim its share.
     pub claims_now: bool,
 }
 
@@ -94,7 +96,9 @@ impl StoredDaemon {
             let bound = TimeDelta::from_std(lease.saturating_mul(leases)).unwrap_or(TimeDelta::MAX);
             read - seen < bound
         };
-        let (alive, claims_now) = (silent_for_less(LEASES), silent_for_less(1));
+        // A clock that was set back must not bring it to life again.
+        let ended = lease.is_zero();
+        let (alive, claims_now) = (!ended && silent_for_less(LEASES), !ended && silent_for_less(1));
         let heartbeat = Heartbeat {
             id: text(self.id)?,
             name: text(self.name).unwrap_or_default(),
@@ -107,7 +111,7 @@ impl StoredDaemon {
             jobs: text(self.jobs).and_then(|jobs| serde_json::from_str(&jobs).ok()).unwrap_or_default(),
             config_hash: text(self.config_hash).unwrap_or_default(),
         };
-        Some(Daemon { heartbeat, started, seen, alive, claims_now })
+        Some(Daemon { heartbeat, started, seen, ended, alive, claims_now })
     }
 }
 

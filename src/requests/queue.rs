@@ -239,7 +239,7 @@ pub trait Housekeeping: Send + Sync {
     /// Stores a daemon's heartbeat, by the clock that decides about leases, and removes heartbeats that are a day old.
     fn beat(&self, heartbeat: &Heartbeat) -> Result<(), QueueError>;
 
-    /// Removes a daemon's heartbeat: it has stopped.
+    /// Notes that a daemon has ended. Its row stays until the next one ends, or for a day.
     fn leave(&self, id: &str) -> Result<(), QueueError>;
 
     /// The daemons with a heartbeat, those that live first, then by when they were last seen. At most 1,000.

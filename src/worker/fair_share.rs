@@ -113,6 +113,7 @@ mod tests {
             },
             started: DateTime::<Utc>::UNIX_EPOCH,
             seen: DateTime::<Utc>::UNIX_EPOCH,
+            ended: false,
             alive: true,
             claims_now: true,
         };

@@ -1,4 +1,4 @@
-//! Writes three times per lease that this daemon lives, to a row of its own, and removes the row when it stops. By it
+//! Writes three times per lease that this daemon lives, to a row of its own, and notes there when it stops. By it
 //! operators see which daemons work, and the others count how many share a job (`fair_share`). A daemon that is not seen
 //! claims all the same.
 
@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::AppContext;
 use crate::requests::{Heartbeat, QueueError};
 
-/// How long a stop waits for the row to be gone.
+/// How long a stop waits until its end is noted.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The heartbeat of this daemon, until it is ended.
@@ -34,19 +34,19 @@ impl HeartbeatTask {
         Self { id, end, task }
     }
 
-    /// Stops, and removes the row, so that this daemon does not look like one that has died.
+    /// Stops, and notes the end, so that this daemon does not look like one that has died.
     pub(super) async fn end(self, app: &AppContext) {
         drop(self.end);
-        let removed = async {
+        let noted = async {
             // A beat under way would write the row again.
             let _ = self.task.await;
             let id = self.id;
             app.ask(move |queue| queue.leave(&id)).await
         };
-        match tokio::time::timeout(LEAVE_TIMEOUT, removed).await {
+        match tokio::time::timeout(LEAVE_TIMEOUT, noted).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => log::debug!("the heartbeat's row is left error={error}"),
-            Err(_) => log::debug!("the heartbeat's row is left: no answer"),
+            Ok(Err(error)) => log::debug!("the end of this daemon is not noted error={error}"),
+            Err(_) => log::debug!("the end of this daemon is not noted: no answer"),
         }
     }
 }

@@ -5,12 +5,17 @@
 use serde_json::Value;
 
 use crate::daemon::{Daemon, wait_for};
-use crate::databases::{TestDatabase, each_way};
+use crate::databases::each_way;
 use crate::reliability::{jobs, sample};
 use crate::site::{Site, told};
 
 const NOBODY: &str = "no daemon has been seen; start `exhaustd run`";
-const GONE: &str = "no daemon has been seen since ";
+const NONE: &str = "no daemon works: the last one (";
+
+/// What is said where this was the last one.
+fn last(daemon: &Daemon, how: &str) -> String {
+    format!(", pid {}) {how} ", daemon.pid())
+}
 
 /// What `status --json` says of the daemons.
 fn daemons(site: &Site<'_>) -> Vec<Value> {
@@ -24,9 +29,10 @@ fn of(site: &Site<'_>, daemon: &Daemon) -> Option<Value> {
     daemons(site).into_iter().find(|one| one["pid"] == daemon.pid() && one["alive"] == true)
 }
 
-fn rows(database: &TestDatabase, daemon: &Daemon) -> String {
-    let sql = format!("SELECT count(*) FROM exhaust_daemon WHERE pid = {}", daemon.pid());
-    database.query_text(&sql).remove(0).remove(0).unwrap()
+/// Whether the row of this process says that it has ended.
+fn has_ended(site: &Site<'_>, daemon: &Daemon) -> bool {
+    let mut rows = daemons(site).into_iter().filter(|one| one["pid"] == daemon.pid());
+    rows.next().is_some_and(|one| one["ended"] == true && one["alive"] == false && one["claims"] == 0)
 }
 
 #[test]
@@ -57,23 +63,33 @@ fn who_waits_for_nobody_is_told_at_once() {
         assert_eq!(waiting.count(NOBODY), 1, "it is said once");
         let shown = told(&site.run(&["status"]));
         assert!(shown.contains("DAEMON") && shown.contains(&first.pid().to_string()), "{shown}");
-        assert!(!shown.contains("no daemon has been seen"), "{shown}");
+        assert!(!shown.contains("no daemon"), "{shown}");
 
         // Killed: three leases later it counts as gone, and it can be said since when.
+        let silent = last(&first, "has been silent since");
         first.kill();
-        wait_for("the end of it", || told(&site.run(&["status"])).contains(GONE).then_some(()));
+        wait_for("the end of it", || told(&site.run(&["status"])).contains(&silent).then_some(()));
         let mut waiting = Daemon::spawn(&mut site.command(&[&submit[..6], &["--request-id", "x", "--wait"]].concat()));
-        waiting.logs(GONE);
+        waiting.logs(NONE);
 
-        // Told to stop: its row goes with it, and that of the dead stays for a day.
+        // Told to stop: that it ended is said at once, and the row of the dead stays for a day.
         let mut second = Daemon::start(&site, "");
         assert!(waiting.wait().success(), "{}", waiting.log());
         wait_for("the second one's row", || of(&site, &second));
         second.signal("TERM");
         assert!(second.wait().success());
-        assert_eq!(rows(database, &second), "0");
-        assert_eq!(database.query_text("SELECT count(*) FROM exhaust_daemon"), [[Some("1".to_owned())]]);
-        assert!(told(&site.run(&["status"])).contains(GONE));
+        assert!(has_ended(&site, &second));
+        let shown = told(&site.run(&["status"]));
+        assert!(shown.contains(NONE) && shown.contains(&last(&second, "ended at")), "{shown}");
+        let mut waiting = Daemon::spawn(&mut site.command(&[&submit[..6], &["--request-id", "y", "--wait"]].concat()));
+        waiting.logs(&last(&second, "ended at"));
+
+        // Of those that have ended only the last one is known.
+        let mut third = Daemon::spawn(&mut site.command(&["run", "--once"]));
+        assert!(waiting.wait().success(), "{}", waiting.log());
+        assert!(third.wait().success());
+        assert!(has_ended(&site, &third) && !has_ended(&site, &second));
+        assert_eq!(database.query_text("SELECT count(*) FROM exhaust_daemon"), [[Some("2".to_owned())]]);
     });
 }
 
@@ -91,7 +107,7 @@ fn a_daemon_says_what_it_holds_and_by_which_configuration() {
         wait_for("a claim that is held", || of(&site, &once).filter(|one| one["claims"] == 1));
         once.signal("TERM");
         once.wait();
-        assert_eq!(rows(database, &once), "0");
+        assert!(has_ended(&site, &once));
 
         let daemon = Daemon::start(&site, "");
         let before = wait_for("the daemon's row", || of(&site, &daemon))["config_hash"].clone();

@@ -27,6 +27,17 @@ const CLEAN: &str = concat!(
     " - $2::bigint * interval '1 microsecond' FOR UPDATE SKIP LOCKED)"
 );
 
+/// The other daemons that have ended: only the last one is of interest.
+const FORGET: &str = "DELETE FROM exhaust_daemon WHERE id IN
+    (SELECT id FROM exhaust_daemon WHERE lease_ms = 0 AND id <> left($1, 150) FOR UPDATE SKIP LOCKED)";
+
+/// A lease of nothing stands for the end: to daemons of any version such a row is one of the dead.
+const LEAVE: &str = concat!(
+    "UPDATE exhaust_daemon SET seen = ",
+    now!(),
+    ", lease_ms = 0, claims = 0, memory_used = 0 WHERE id = left($2, 150)"
+);
+
 const DAEMONS: &str = concat!(
     "SELECT id::text, name::text, pid::text, version::text, started::text, seen::text, lease_ms::text, claims::text,
         memory_used::text, memory_allowed::text, jobs::text, config_hash::text, ",
@@ -51,9 +62,9 @@ pub(super) fn beat(conn: &mut PgConnection, shift: i64, heartbeat: &Heartbeat) -
     sql_query(CLEAN).bind::<BigInt, _>(shift).bind::<BigInt, _>(microseconds(KEEP_HEARTBEAT)).execute(conn).map(drop)
 }
 
-pub(super) fn leave(conn: &mut PgConnection, id: &str) -> QueryResult<()> {
-    let sql = "DELETE FROM exhaust_daemon WHERE id = left($1, 150)";
-    sql_query(sql).bind::<Text, _>(clean(id)).execute(conn).map(drop)
+pub(super) fn leave(conn: &mut PgConnection, shift: i64, id: &str) -> QueryResult<()> {
+    sql_query(FORGET).bind::<Text, _>(clean(id)).execute(conn)?;
+    sql_query(LEAVE).bind::<BigInt, _>(shift).bind::<Text, _>(clean(id)).execute(conn).map(drop)
 }
 
 pub(super) fn daemons(conn: &mut PgConnection, shift: i64) -> QueryResult<Vec<StoredDaemon>> {

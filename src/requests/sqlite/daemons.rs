@@ -16,6 +16,13 @@ const BEAT: &str = "INSERT INTO exhaust_daemon (id, name, pid, version, started,
         memory_used = excluded.memory_used, memory_allowed = excluded.memory_allowed, jobs = excluded.jobs,
         config_hash = excluded.config_hash";
 
+/// The other daemons that have ended: only the last one is of interest.
+const FORGET: &str = "DELETE FROM exhaust_daemon WHERE lease_ms = 0 AND id <> substr(?1, 1, 150)";
+
+/// A lease of nothing stands for the end: to daemons of any version such a row is one of the dead.
+const LEAVE: &str = "UPDATE exhaust_daemon SET seen = ?1, lease_ms = 0, claims = 0, memory_used = 0
+    WHERE id = substr(?2, 1, 150)";
+
 const DAEMONS: &str =
     "SELECT id, name, pid, version, started, seen, lease_ms, claims, memory_used, memory_allowed, jobs,
         config_hash, ?1 AS read FROM exhaust_daemon ORDER BY seen DESC LIMIT 1000";
@@ -43,9 +50,11 @@ pub(super) fn beat(conn: &mut SqliteConnection, now: DateTime<Utc>, heartbeat: &
     })
 }
 
-pub(super) fn leave(conn: &mut SqliteConnection, id: &str) -> QueryResult<()> {
-    let sql = "DELETE FROM exhaust_daemon WHERE id = substr(?1, 1, 150)";
-    sql_query(sql).bind::<Text, _>(id).execute(conn).map(drop)
+pub(super) fn leave(conn: &mut SqliteConnection, now: DateTime<Utc>, id: &str) -> QueryResult<()> {
+    conn.immediate_transaction(|conn| {
+        sql_query(FORGET).bind::<Text, _>(id).execute(conn)?;
+        sql_query(LEAVE).bind::<Text, _>(sqlite_text(now)).bind::<Text, _>(id).execute(conn).map(drop)
+    })
 }
 
 pub(super) fn daemons(conn: &mut SqliteConnection, now: DateTime<Utc>) -> QueryResult<Vec<StoredDaemon>> {

@@ -37,7 +37,7 @@ fn gone(id: &str) -> (String, bool) {
 }
 
 #[test]
-fn a_daemon_says_what_it_does_and_leaves() {
+fn a_daemon_says_what_it_does_and_that_it_ends() {
     each_way(|database| {
         let (queue, clock) = migrated(database);
         assert_eq!(queue.daemons().unwrap(), []);
@@ -63,8 +63,35 @@ fn a_daemon_says_what_it_does_and_leaves() {
         assert!(apart >= third && apart < third + TimeDelta::seconds(30), "{apart}");
         queue.leave("another").unwrap();
         assert_eq!(seen(queue.as_ref()), [alive("a")]);
+        clock.advance(LEASE / 3);
         queue.leave("a").unwrap();
-        assert_eq!(queue.daemons().unwrap(), []);
+        let ended = queue.daemons().unwrap().remove(0);
+        assert_eq!((ended.ended, ended.alive, ended.claims_now), (true, false, false));
+        let Heartbeat { lease, claims, memory_used, .. } = ended.heartbeat;
+        assert_eq!((lease, claims, memory_used), (Duration::ZERO, 0, 0));
+        assert!(ended.seen - after.seen >= third, "it was seen last when it ended");
+    });
+}
+
+#[test]
+fn of_those_that_have_ended_the_last_one_is_kept() {
+    each_way(|database| {
+        let (queue, clock) = migrated(database);
+        for id in ["killed", "works", "b", "a"] {
+            queue.beat(&heartbeat(id)).unwrap();
+        }
+        clock.advance(Duration::from_secs(30));
+        queue.leave("a").unwrap();
+        queue.leave("b").unwrap();
+        let mut known = seen(queue.as_ref());
+        known.sort();
+        assert_eq!(known, [gone("b"), alive("killed"), alive("works")]);
+        clock.advance(LEASE * 3);
+        queue.beat(&heartbeat("works")).unwrap();
+        assert_eq!(seen(queue.as_ref()), [alive("works"), gone("b"), gone("killed")]);
+        clock.advance(Duration::from_hours(24));
+        queue.beat(&heartbeat("works")).unwrap();
+        assert_eq!(seen(queue.as_ref()), [alive("works")], "after a day nobody asks any more");
     });
 }
 

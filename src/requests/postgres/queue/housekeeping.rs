@@ -104,7 +104,7 @@ impl Housekeeping for PostgresQueue {
     }
 
     fn leave(&self, id: &str) -> Result<(), QueueError> {
-        self.run("leave exhaust_daemon", |conn| daemons::leave(conn, id))
+        self.run("leave exhaust_daemon", |conn| daemons::leave(conn, self.shift(), id))
     }
 
     fn daemons(&self) -> Result<Vec<Daemon>, QueueError> {

@@ -99,7 +99,7 @@ impl Housekeeping for SqliteQueue {
     }
 
     fn leave(&self, id: &str) -> Result<(), QueueError> {
-        self.run("leave exhaust_daemon", |conn| daemons::leave(conn, id))
+        self.run("leave exhaust_daemon", |conn| daemons::leave(conn, self.clock.now(), id))
     }
 
     fn daemons(&self) -> Result<Vec<Daemon>, QueueError> {
