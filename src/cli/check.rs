@@ -13,6 +13,7 @@ use crate::config::checked::{DatabaseUrl, Job, Mode, NamedSource, StorePlace, Zi
 use crate::outputs::KEY_FILE;
 use crate::reports::query::{QueryReport, SPLIT_BY};
 use crate::requests::{Clock, Housekeeping, Pooling, QueueError, SystemClock};
+use crate::sources::GivenUp;
 use crate::sources::query_engine::Question;
 use crate::tables::schema::Table;
 use crate::worker::open;
@@ -161,7 +162,14 @@ fn queries(config: &Config) -> Vec<Reached> {
         let source = open::source(config)?;
         let engine = source.engine(&report.engine).ok_or("its engine answers no queries")?;
         let columns: Vec<&str> = std::iter::once(SPLIT_BY).chain(report.asked_columns()).collect();
-        let question = Question { query: &report.query, columns: &columns, batches: &[], time: report.limits.time };
+        let given_up: GivenUp = Arc::new(|| false);
+        let question = Question {
+            query: &report.query,
+            columns: &columns,
+            batches: &[],
+            time: report.limits.time,
+            given_up: &given_up,
+        };
         engine.prepare(&question).map_err(|error| error.detail)?;
         Ok(format!("prepared by [{}]", report.engine))
     };

@@ -21,7 +21,7 @@ pub(super) const ENGINE: Key = live(
     Text,
     Says("needed for `report = \"sql\"`"),
     "`report = \"sql\"`: the source that is asked, by its name: `lake` for `[source.lake]`, `source` for `[source]`. Of kind \
-     `postgres`. See [reports in SQL](sql-reports.md).",
+     `postgres`, or of kind `sql` with `transport = \"spark-connect\"`. See [reports in SQL](sql-reports.md).",
 );
 
 pub(super) const QUERY: Key = live(
@@ -156,9 +156,8 @@ fn engine(section: &Section<'_>, sources: &[NamedSource]) -> Option<String> {
         section.faults.add_meant(place, what, near_miss(written, short()));
         return None;
     };
-    if !source.config.answers_queries() {
-        let what = format!("`engine`: a source of kind {} answers no queries of reports", source.config.kind().name);
-        section.faults.add(place, what);
+    if let Some(why) = source.config.refuses_queries() {
+        section.faults.add(place, format!("`engine`: {why}"));
         return None;
     }
     Some(name)

@@ -41,10 +41,16 @@ macro_rules! kinds {
                 }
             }
 
-            /// Whether it answers the queries of reports in SQL.
+            /// Why it answers no queries of reports in SQL; `None`: it does.
             #[must_use]
-            pub const fn answers_queries(&self) -> bool {
-                self.kind().answers_queries
+            pub fn refuses_queries(&self) -> Option<String> {
+                match self {
+                    Self::Sql(config) if config.is_command() => {
+                        Some("a source with `transport = \"command\"` answers no queries of reports".to_owned())
+                    }
+                    _ if self.kind().answers_queries => None,
+                    _ => Some(format!("a source of kind {} answers no queries of reports", self.kind().name)),
+                }
             }
 
             /// Where it is, for people: a directory, a bucket, a schema. Holds no secret.

@@ -63,6 +63,9 @@ impl Bounds {
 /// Takes the chunks of a scan, from several threads at once and in no particular order.
 pub type Sink<'a> = dyn Fn(&Chunk) + Sync + 'a;
 
+/// Whether nobody waits for the answer any more. What was begun elsewhere for it is ended then.
+pub type GivenUp = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// For which claimed requests a source is read.
 #[derive(Clone)]
 pub struct GroupRun {
@@ -71,7 +74,7 @@ pub struct GroupRun {
     /// The token of the claim.
     pub claim: String,
     /// Whether nobody waits for the group any more: what the source has begun elsewhere is ended then.
-    pub given_up: Arc<dyn Fn() -> bool + Send + Sync>,
+    pub given_up: GivenUp,
 }
 
 /// What a scan came across, and what it took.

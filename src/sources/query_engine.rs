@@ -2,15 +2,20 @@
 //!
 //! No character that a client chose is part of a statement: the engine gets batches as values.
 
+pub(super) mod spelling;
+
 use std::time::{Duration, Instant};
 
+use super::GivenUp;
 use crate::tables::queried::ValueKind;
 
 /// What stands in a query where the batches of the request are.
 pub const BATCHES: &str = "{batches}";
+/// What a statement calls them.
+pub(super) const RELATION: &str = "exhaust_batches";
 
 /// A query and the batches that it is asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Question<'a> {
     /// The operator's query, one row set, in which [`BATCHES`] is a relation of `batchid` and `courseid`.
     pub query: &'a str,
@@ -20,9 +25,17 @@ pub struct Question<'a> {
     pub batches: &'a [(&'a str, &'a str)],
     /// How long it may take, from the question to the last row.
     pub time: Duration,
+    /// Whether it is to be ended before that.
+    pub given_up: &'a GivenUp,
 }
 
 impl Question<'_> {
+    /// The query as it stands in a statement: between parentheses, on lines of its own, since its last one may end in a comment.
+    pub(super) fn subquery(&self) -> String {
+        let query = self.query.trim_end().trim_end_matches(';').replace(BATCHES, RELATION);
+        format!("(\n{query}\n) AS exhaust_query")
+    }
+
     /// Fails once the time for it is over.
     ///
     /// # Errors
@@ -51,6 +64,12 @@ impl QueryError {
     #[must_use]
     pub fn timeout(time: Duration) -> Self {
         Self::of_batches(format!("timeout: the query took more than {} s", time.as_secs()))
+    }
+
+    /// The engine refuses it for good.
+    #[must_use]
+    pub fn lasting(message: String) -> Self {
+        Self { detail: message.clone(), message, may_pass: false, is_of_batches: false }
     }
 
     /// It returned what the request may not have.

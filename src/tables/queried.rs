@@ -7,11 +7,11 @@ use std::collections::HashMap;
 pub enum ValueKind {
     /// Whole numbers of at most 64 bits.
     Int,
-    /// Decimal numbers, floats, infinities, not a number.
+    /// Decimal numbers and floats without exponent, infinities, not a number.
     Number,
     /// Calendar days, `2020-02-05`.
     Date,
-    /// Times in UTC, `2020-02-05 10:00:00.5+00`, with or without the offset.
+    /// Times in UTC, `2020-02-05 10:00:00.5`.
     Time,
     /// Anything else.
     Text,

@@ -30,6 +30,7 @@ mod routed;
 mod scans;
 mod site;
 mod sources;
+mod sql_engines;
 mod sql_reports;
 mod stores;
 mod written;

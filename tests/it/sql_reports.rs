@@ -1,4 +1,4 @@
-//! Reports that an operator defines in SQL, on PostgreSQL: the examples of `docs/examples` against the same computed here, and
+//! Reports that an operator defines in SQL, on PostgreSQL (on other engines: `sql_engines`): the examples of `docs/examples` against the same computed here, and
 //! what a query may not return.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
@@ -10,6 +10,7 @@ use std::path::Path;
 use chrono::{Datelike, Days, NaiveDate};
 use exhaust::sample_data::{self, Format, SampleOptions};
 
+use crate::daemon::{Daemon, wait_for};
 use crate::databases::TestDatabase;
 use crate::routed::load;
 use crate::site::{Site, told, write_one_course};
@@ -18,7 +19,7 @@ use crate::site::{Site, told, write_one_course};
 type Files = BTreeMap<String, Vec<Vec<String>>>;
 
 /// A job for each of these: name, the keys that follow `split_by`.
-fn jobs(of: &[(&str, &str)]) -> String {
+pub(crate) fn jobs(of: &[(&str, &str)]) -> String {
     let job = |(name, keys): &(&str, &str)| {
         format!(
             "[[job]]\nid = \"{name}\"\nreport = \"sql\"\nengine = \"lake\"\nquery = \"queries/{name}.sql\"\nsplit_by = \
@@ -119,7 +120,7 @@ fn expected(all: &Path, batch: &str) -> [Vec<Vec<String>>; 3] {
 }
 
 /// Enrols two learners in every batch who do nothing: in the sample everybody has done something.
-fn add_idle_learners(all: &Path) {
+pub(crate) fn add_idle_learners(all: &Path) {
     let file = all.join("user_enrolments.csv");
     let mut text = fs::read_to_string(&file).unwrap();
     assert!(text.starts_with("batchid,userid,courseid,active,enrolled_date,completedon,"), "{text:.80}");
@@ -134,7 +135,7 @@ fn add_idle_learners(all: &Path) {
 }
 
 /// The examples of the document, as it has them.
-const EXAMPLES: [(&str, &str); 3] = [
+pub(crate) const EXAMPLES: [(&str, &str); 3] = [
     (
         "district_summary",
         "order_by = [\"district\"]\ncolumns = [\n    { name = \"district\", heading = \"District\" },\n    \
@@ -166,9 +167,16 @@ fn the_examples_are_what_is_computed_from_the_same_tables() {
     }
     let database = TestDatabase::sqlite();
     let site = site(&database, &all, &lake, &jobs(&EXAMPLES));
+    try_examples(&site, &all, &|query| query);
+}
+
+/// Makes the examples at a site whose engine has the tables of this directory, and compares each file whole. `written`: the
+/// query as the engine wants it.
+pub(crate) fn try_examples(site: &Site<'_>, all: &Path, written: &dyn Fn(String) -> String) {
     for (name, _) in EXAMPLES {
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/examples/{name}.sql"));
-        fs::copy(example, site.path(&format!("queries/{name}.sql"))).unwrap();
+        let query = written(fs::read_to_string(example).unwrap());
+        fs::write(site.path(&format!("queries/{name}.sql")), query).unwrap();
         site.insert("t", name, name, r#"{"batchFilters": ["TPD"]}"#);
     }
     let checked = site.run(&["check"]);
@@ -177,12 +185,12 @@ fn the_examples_are_what_is_computed_from_the_same_tables() {
     let output = site.run(&["run", "--once"]);
     assert!(told(&output).contains("3 completed, 0 failed"), "{}", told(&output));
     for (at, (name, _)) in EXAMPLES.into_iter().enumerate() {
-        let made = files(&site, name);
+        let made = files(site, name);
         assert!(made.len() > 1, "{name}");
         let mut rows = 0;
         for (batch, found) in &made {
             rows += found.len() - 1;
-            assert_eq!(*found, expected(&all, batch)[at], "{name} of {batch}");
+            assert_eq!(*found, expected(all, batch)[at], "{name} of {batch}");
         }
         assert!(rows > made.len(), "{name} has {rows} rows");
     }
@@ -197,7 +205,7 @@ fn the_document_shows_the_examples() {
     }
 }
 
-const COLUMN: &str = "order_by = [\"n\"]\ncolumns = [{ name = \"n\" }]";
+pub(crate) const COLUMN: &str = "order_by = [\"n\"]\ncolumns = [{ name = \"n\" }]";
 
 /// What the program says and makes of one batch `1'` and one `2` of one course, for each of these jobs and queries.
 fn tried(cases: &[(&str, &str, &str)], test: impl FnOnce(&Site<'_>, &TestDatabase)) {
@@ -262,6 +270,41 @@ fn every_batch_gets_a_file_and_what_a_query_may_not_return_fails_its_request_alo
             let row = &site.rows()[id];
             assert!(row.status == "FAILED" && row.message.contains(message) && row.urls.is_empty(), "{id}: {row:?}");
         }
+    });
+}
+
+/// The data of one batch does not suit the query. Nobody else's request fails with it.
+#[test]
+fn what_fails_in_the_data_of_one_request_fails_no_other() {
+    let query = "SELECT batchid, 1 / length(replace(batchid, '1''', '')) AS n FROM {batches}";
+    tried(&[("one", COLUMN, query)], |site, _| {
+        site.insert("t", "0", "one", r#"{"batchId": "1'"}"#);
+        site.insert("t", "2", "one", r#"{"batchId": "2"}"#);
+        site.run(&["run", "--once"]);
+        let rows = site.rows();
+        let ends = ["0", "2", "one"].map(|id| rows[id].status.as_str());
+        assert_eq!(ends, ["FAILED", "COMPLETED", "FAILED"], "{rows:?}");
+        assert!(rows["0"].message.contains("division by zero"), "{}", rows["0"].message);
+    });
+}
+
+/// A claim that is lost: the server does not go on with the query.
+#[test]
+fn a_query_that_nobody_waits_for_is_cancelled_on_the_server() {
+    tried(&[("one", COLUMN, "SELECT batchid, pg_sleep(100000)::text AS n FROM {batches}")], |site, lake| {
+        let file = site.path("jobs.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, format!("{text}\n[worker]\nlease = \"2s\"\n")).unwrap();
+        let mut watch = lake.client();
+        let mut running = || -> i64 {
+            let query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(100000)%' AND state = 'active' \
+                         AND pid <> pg_backend_pid() AND datname = current_database()";
+            watch.query_one(query, &[]).unwrap().get(0)
+        };
+        let _daemon = Daemon::start(site, "");
+        wait_for("the query", || (running() > 0).then_some(()));
+        site.database.execute("DELETE FROM job_request");
+        wait_for("its end", || (running() == 0).then_some(()));
     });
 }
 

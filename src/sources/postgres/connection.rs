@@ -17,9 +17,10 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, CopyOutStream, Error, Row, Socket, Statement};
+use tokio_postgres::{CancelToken, Client, Config, CopyOutStream, Error, Row, Socket, Statement};
 
 use super::failure::Failure;
+use crate::sources::GivenUp;
 
 /// What encrypts a connection, if anything does.
 #[cfg(not(feature = "tls"))]
@@ -28,14 +29,24 @@ pub(super) type Tls = tokio_postgres::NoTls;
 #[cfg(feature = "tls")]
 pub(super) type Tls = postgres_openssl::MakeTlsConnector;
 
+#[allow(clippy::clone_on_copy, clippy::trivially_copy_pass_by_ref, reason = "with TLS it is neither small nor Copy")]
+fn copy_of(tls: &Tls) -> Tls {
+    tls.clone()
+}
+
 /// How long taking leave may last: good manners, without which the server notes a lost connection in its log.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How often is looked whether a statement was given up.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// A connection to the server.
 pub(super) struct Connection {
     runtime: Runtime,
     client: Client,
     line: Line,
+    /// By what a statement is cancelled.
+    tls: Tls,
 }
 
 /// What answers come by.
@@ -44,6 +55,8 @@ struct Line {
     silence: Duration,
     /// Nothing comes any more: it is not to be driven again.
     over: bool,
+    /// Whether nobody waits for the rows any more, and what has the server cancel the statement then.
+    given_up: Option<(GivenUp, CancelToken, Tls)>,
 }
 
 impl Connection {
@@ -51,14 +64,14 @@ impl Connection {
     pub(super) fn new(config: &Config, tls: Tls, silence: Duration) -> Result<Self, Failure> {
         let runtime =
             Builder::new_current_thread().enable_io().enable_time().build().map_err(|e| Failure::preparing(&e))?;
-        let connected = runtime.block_on(async { timeout(silence, config.connect(tls)).await });
+        let connected = runtime.block_on(async { timeout(silence, config.connect(copy_of(&tls))).await });
         let Ok(connected) = connected else {
             // Not waiting for its thread, which may be in a look-up of the name that hangs.
             runtime.shutdown_background();
             return Err(Failure::silent(silence));
         };
         let (client, connection) = connected.map_err(|e| Failure::connecting(&e))?;
-        Ok(Self { runtime, client, line: Line { connection, silence, over: false } })
+        Ok(Self { runtime, client, line: Line { connection, silence, over: false, given_up: None }, tls })
     }
 
     /// Runs statements that are parted by semicolons.
@@ -74,6 +87,11 @@ impl Connection {
     /// How long an answer is awaited from now on.
     pub(super) const fn set_silence(&mut self, silence: Duration) {
         self.line.silence = silence;
+    }
+
+    /// What is asked from now on is cancelled on the server once nobody waits for it any more.
+    pub(super) fn interrupt_when(&mut self, given_up: GivenUp) {
+        self.line.given_up = Some((given_up, self.client.cancel_token(), copy_of(&self.tls)));
     }
 
     /// Has the server look at a statement without running it.
@@ -119,7 +137,8 @@ impl Connection {
     /// that was asked for has come, and the transaction is ended before; a pooler throws away a session that is left
     /// within one.
     pub(super) fn close(self, done: bool) {
-        let Self { runtime, client, mut line } = self;
+        let Self { runtime, client, mut line, .. } = self;
+        line.given_up = None;
         line.silence = FAREWELL.min(line.silence);
         if done {
             // It has only read: whether this arrives changes nothing.
@@ -160,7 +179,7 @@ impl Incoming<'_> {
 impl Line {
     /// Waits for an answer, or the next row of one; fails when nothing comes within the time for silence.
     async fn answer<T>(&mut self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
-        let Self { connection, silence, over } = self;
+        let Self { connection, silence, over, given_up } = self;
         if *over {
             return Err(Failure::lost("it is closed"));
         }
@@ -192,7 +211,13 @@ impl Line {
             }
             answer.as_mut().poll(cx)
         });
-        let answered = timeout(*silence, driven).await;
+        let answered = tokio::select! {
+            answered = timeout(*silence, driven) => answered,
+            failure = cancelled(given_up.as_ref()) => {
+                *over = true;
+                return Err(failure);
+            }
+        };
         answered
             .map_err(|_| {
                 *over = true;
@@ -200,4 +225,16 @@ impl Line {
             })?
             .map_err(|e| Failure::statement(&e))
     }
+}
+
+/// Waits until nobody waits any more, and has the server cancel what it runs. Without that it would go on until it wants to send
+/// something.
+async fn cancelled(given_up: Option<&(GivenUp, CancelToken, Tls)>) -> Failure {
+    let Some((given_up, token, tls)) = given_up else { return std::future::pending().await };
+    while !given_up() {
+        tokio::time::sleep(LOOK).await;
+    }
+    // It may not reach the server, which then ends the statement by its own bound.
+    let _ = timeout(FAREWELL, token.cancel_query(copy_of(tls))).await;
+    Failure::given_up()
 }

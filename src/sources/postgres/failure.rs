@@ -38,6 +38,11 @@ impl Failure {
         Self { may_pass: true, ..Self::lasting(message) }
     }
 
+    /// Nobody waits for the answer any more.
+    pub(super) fn given_up() -> Self {
+        Self { may_pass: true, ..Self::lasting("nobody waits for the statement any more".to_owned()) }
+    }
+
     /// Something is not there, and will not be by itself.
     pub(super) fn lasting(message: String) -> Self {
         Self { detail: message.clone(), message, may_pass: false, code: None }

@@ -15,7 +15,7 @@ use crate::tables::schema::Table;
 /// The tables of an engine that is asked in SQL.
 pub const KIND: Kind = Kind {
     name: "sql",
-    answers_queries: false,
+    answers_queries: true,
     keys: &[
         restart(
             "transport",
@@ -169,6 +169,11 @@ impl Config {
         };
         let stage = stage(section, urls, engine)?;
         Some(Self { access, relations, stage })
+    }
+
+    /// Whether it is reached by a program, which takes no statements.
+    pub(crate) const fn is_command(&self) -> bool {
+        matches!(self.access, Access::Command(_))
     }
 
     /// Host and port, or the program.

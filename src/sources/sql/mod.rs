@@ -6,9 +6,11 @@
 mod command;
 mod config;
 mod dialect;
+mod engine;
 mod spark_connect;
 mod staged;
 mod statement;
+mod text_column;
 mod transport;
 
 use std::fmt;
@@ -25,7 +27,8 @@ use self::command::Script;
 use self::spark_connect::SparkConnect;
 use self::staged::Staged;
 use self::statement::{Described, Keyless};
-use self::transport::{EngineError, LOOK, Statement, Transport};
+use self::transport::{EngineError, LOOK, Statement, Transport, Why};
+use super::query_engine::QueryEngine;
 use super::rows::Reading;
 use super::rows::batches::Batches;
 use super::seen_keys::SeenKeys;
@@ -149,7 +152,7 @@ impl SqlSource {
                 .map_err(|error| EngineError::lasting("has a type that is not known here", &error.to_string()))
         };
         let mut bytes = 0;
-        self.transport.query(statement, &mut |batch| {
+        self.transport.query(statement, None, &mut |batch| {
             bytes += batch.get_array_memory_size() as u64;
             let rows = batch.num_rows() as u64;
             waiting.push((before, batch));
@@ -187,6 +190,10 @@ impl Source for SqlSource {
         self.stage.as_ref()
     }
 
+    fn query_engine(&self) -> Option<&dyn QueryEngine> {
+        self.script.is_none().then_some(self)
+    }
+
     fn tables(&self) -> Result<Vec<Table>, String> {
         if self.script.is_some() {
             // It cannot be asked; those that jobs.toml says.
@@ -197,14 +204,14 @@ impl Source for SqlSource {
             && at.elapsed() < FULL_LOOK
         {
             let statement = Statement { text: "SELECT 1 AS one".to_owned(), keys: Vec::new(), longest: LOOK };
-            self.transport.query(&statement, &mut |_| Ok(())).map_err(|error| error.detail)?;
+            self.transport.query(&statement, None, &mut |_| Ok(())).map_err(|error| error.detail)?;
             return Ok(found.clone());
         }
         let mut found = Vec::new();
         for table in &self.relations.tables {
             match self.transport.schema(&self.relations.of(*table)) {
                 Ok(_) => found.push(*table),
-                Err(error) if error.is_missing => {}
+                Err(error) if error.why == Why::Missing => {}
                 Err(error) => return Err(format!("{}: {}", self.relations.of(*table), error.detail)),
             }
         }

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::SqlSource;
 use super::statement::{self, Described, Keyless};
-use super::transport::{EngineError, GivenUp};
+use super::transport::EngineError;
+use crate::sources::GivenUp;
 use crate::sources::files::{Config as FilesConfig, CsvDialect, open as open_files};
 use crate::sources::seen_keys::SeenKeys;
 use crate::sources::stage::{Files, Stage};

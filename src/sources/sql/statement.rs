@@ -8,9 +8,10 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Schema};
 
 use super::dialect::{as_bytes, as_text, bytes, quoted};
-use super::transport::{KeyRelation, LONGEST, Statement};
+use super::transport::{KeyRelation, LONGEST, LocalRows, Statement};
 use crate::sources::spellings::Spellings;
 use crate::tables::key_range::KeyRange;
+use crate::tables::keys::Keys;
 use crate::tables::plan::{LearnerRange, Scan, ScanReach};
 
 /// The names under which the keys of a scan and of the table that it follows from stand in a statement.
@@ -121,7 +122,7 @@ impl<'a> Described<'a> {
 
 /// The statement of a scan by its keys, or of a whole table.
 pub(super) fn by_keys(scan: &Scan, described: &Described<'_>, keyless: Keyless) -> Statement {
-    let keys = scan.only().map(|(_, keys)| KeyRelation { name: SCAN_KEYS.to_owned(), keys: Arc::clone(keys) });
+    let keys = scan.only().map(|(_, keys)| keys_as(SCAN_KEYS, keys));
     let conditions = described.conditions(scan, SCAN_KEYS, keyless);
     let is_keyed = conditions.iter().any(|condition| condition.contains(SCAN_KEYS));
     Statement {
@@ -149,7 +150,7 @@ pub(super) fn joined(
     let mut conditions = described.conditions(scan, SCAN_KEYS, Keyless::Taken);
     conditions.push(among(&text, &format!("SELECT k.key FROM ({origin_rows}) AS k"), Keyless::Taken));
     let keys = origin.only().filter(|_| limited);
-    let keys = keys.map(|(_, keys)| KeyRelation { name: ORIGIN_KEYS.to_owned(), keys: Arc::clone(keys) });
+    let keys = keys.map(|(_, keys)| keys_as(ORIGIN_KEYS, keys));
     Some(Statement { text: select(described, &conditions), keys: keys.into_iter().collect(), longest: LONGEST })
 }
 
@@ -164,6 +165,10 @@ pub(super) fn insert(into: &str, rows: Statement, key: Option<&str>) -> Statemen
         None => format!("INSERT OVERWRITE DIRECTORY '{into}' USING parquet SELECT {select}"),
     };
     Statement { text, ..rows }
+}
+
+fn keys_as(name: &str, keys: &Arc<dyn Keys>) -> KeyRelation {
+    KeyRelation { name: name.to_owned(), rows: LocalRows::Keys(Arc::clone(keys)) }
 }
 
 fn select(described: &Described<'_>, conditions: &[String]) -> String {

@@ -6,16 +6,17 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
+use crate::sources::GivenUp;
 use crate::tables::keys::Keys;
 
 /// Reaches an engine. Calls block; they must not be made on a thread that drives futures.
 pub(super) trait Transport: Send + Sync {
     /// Runs a statement and hands over its rows, batch by batch as they come. Of a statement without rows at least one batch comes, which has the
-    /// columns. At most a few batches wait for `take`.
+    /// columns. At most a few batches wait for `take`. Without `given_up` it ends when its rows have come, or `take` fails.
     ///
     /// # Errors
     /// The engine refuses or fails, or `take` does.
-    fn query(&self, statement: &Statement, take: TakeBatch<'_>) -> Result<(), EngineError>;
+    fn query(&self, statement: &Statement, given_up: Option<&GivenUp>, take: TakeBatch<'_>) -> Result<(), EngineError>;
 
     /// Runs a statement of which no rows are wanted. It is done when this comes back.
     ///
@@ -31,24 +32,23 @@ pub(super) trait Transport: Send + Sync {
         let text = format!("SELECT * FROM {relation} AS t WHERE 1 = 0");
         let statement = Statement { text, keys: Vec::new(), longest: LOOK };
         let mut schema = None;
-        self.query(&statement, &mut |batch| {
+        self.query(&statement, None, &mut |batch| {
             schema = Some(batch.schema());
             Ok(())
         })?;
         // Sail answers a path that is not there with no columns.
         let described = schema.filter(|schema: &SchemaRef| !schema.fields().is_empty());
-        described
-            .ok_or_else(|| EngineError { is_missing: true, ..EngineError::lasting("the engine has no such table", "") })
+        described.ok_or_else(|| EngineError {
+            why: Why::Missing,
+            ..EngineError::lasting("the engine has no such table", "")
+        })
     }
 }
 
 /// Takes rows as they come.
 pub(super) type TakeBatch<'a> = &'a mut dyn FnMut(RecordBatch) -> Result<(), EngineError>;
 
-/// Whether nobody waits for a statement any more. It is then interrupted.
-pub(super) type GivenUp = Arc<dyn Fn() -> bool + Send + Sync>;
-
-/// A statement, and the keys that its text selects from.
+/// A statement, and the rows of our own that its text selects from.
 pub(super) struct Statement {
     pub(super) text: String,
     pub(super) keys: Vec<KeyRelation>,
@@ -61,10 +61,18 @@ pub(super) const LOOK: Duration = Duration::from_mins(1);
 /// How long a statement may take that reads tables.
 pub(super) const LONGEST: Duration = Duration::from_hours(6);
 
-/// Keys as a relation with one column of text, `key`, under a name that the statement uses.
+/// Rows of our own as a relation under a name that stands nowhere else in the statement.
 pub(super) struct KeyRelation {
     pub(super) name: String,
-    pub(super) keys: Arc<dyn Keys>,
+    pub(super) rows: LocalRows,
+}
+
+/// Rows of text.
+pub(super) enum LocalRows {
+    /// One column, `key`.
+    Keys(Arc<dyn Keys>),
+    /// Columns `batchid` and `courseid`.
+    Batches(Vec<[String; 2]>),
 }
 
 /// Why an engine gives no rows.
@@ -76,15 +84,28 @@ pub(super) struct EngineError {
     pub(super) detail: String,
     /// Whether trying again later may help.
     pub(super) may_pass: bool,
+    /// What it is, where that matters.
+    pub(super) why: Why,
+}
+
+/// What an engine fails with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
     /// There is no such relation.
-    pub(super) is_missing: bool,
+    Missing,
+    /// The result is more than the engine sends.
+    TooLarge,
+    /// The statement took longer than it may.
+    TimeOver,
+    /// Anything else.
+    Other,
 }
 
 impl EngineError {
     /// Does not pass by itself. `told`: what the engine says.
     pub(super) fn lasting(message: &str, told: &str) -> Self {
         let detail = if told.is_empty() { message.to_owned() } else { format!("{message}: {told}") };
-        Self { message: message.to_owned(), detail, may_pass: false, is_missing: false }
+        Self { message: message.to_owned(), detail, may_pass: false, why: Why::Other }
     }
 
     /// May pass.

@@ -9,6 +9,7 @@ use super::batch_table::{BatchData, MakeUnits};
 use super::completion_tracker::CompletionTracker;
 use super::context::GroupContext;
 use crate::reports::query::{QueryReport, SPLIT_BY};
+use crate::sources::GivenUp;
 use crate::sources::query_engine::{QueryError, Question};
 use crate::sources::routed::Routed;
 use crate::tables::catalog::Catalog;
@@ -24,7 +25,7 @@ pub(super) async fn load_query(
     app: &AppContext,
     group: &Arc<GroupContext>,
     catalog: &Arc<Catalog>,
-    tracker: &CompletionTracker,
+    tracker: &Arc<CompletionTracker>,
     make: &Arc<MakeUnits>,
     report: &Arc<QueryReport>,
 ) -> Result<(), Panicked> {
@@ -49,6 +50,7 @@ pub(super) async fn load_query(
             catalog: Arc::clone(catalog),
             units: part,
             bytes: share.bytes().max(LEAST),
+            given_up: given_up(group, tracker, owner),
         };
         let Some(answered) = ask(group, question).await else { break };
         match answered? {
@@ -60,6 +62,8 @@ pub(super) async fn load_query(
                 };
                 app.cpu.run(made).await?;
             }
+            (Err(_), _) if group.stop.is_halted() => break,
+            (Err(_), part) if !tracker.wants(owner) => units.extend(without(owner, part)),
             (Err(error), part) if error.is_of_batches => {
                 tracker.fail(owner, RequestError::query(&error));
                 units.extend(without(owner, part));
@@ -73,6 +77,12 @@ pub(super) async fn load_query(
         }
     }
     Ok(())
+}
+
+/// Whether nobody waits for the rows of this request any more.
+fn given_up(group: &Arc<GroupContext>, tracker: &Arc<CompletionTracker>, owner: RequestIdx) -> GivenUp {
+    let (stop, tracker) = (group.stop.clone(), Arc::clone(tracker));
+    Arc::new(move || stop.is_halted() || !tracker.wants(owner))
 }
 
 /// What the engine answered, and the units that it was asked for.
@@ -104,16 +114,17 @@ struct Asked {
     units: Vec<Unit>,
     /// How much the rows may be.
     bytes: u64,
+    /// Whether nobody waits for them any more.
+    given_up: GivenUp,
 }
 
 impl Asked {
     /// The rows of all batches of these units. A batch that has none is there as well.
     fn ask(&self) -> Result<QueriedRows, QueryError> {
-        let Self { source, report, catalog, units, bytes } = self;
-        let engine = source.engine(&report.engine).ok_or_else(|| {
-            let message = format!("there is no engine [{}]", report.engine);
-            QueryError { detail: message.clone(), message, may_pass: false, is_of_batches: false }
-        })?;
+        let Self { source, report, catalog, units, bytes, given_up } = self;
+        let engine = source
+            .engine(&report.engine)
+            .ok_or_else(|| QueryError::lasting(format!("there is no engine [{}]", report.engine)))?;
         let mut rows = QueriedRows::default();
         let ids: HashSet<_> = units.iter().map(|unit| unit.batch).collect();
         let batches: Vec<(&str, &str)> = ids
@@ -126,7 +137,8 @@ impl Asked {
         let columns: Vec<&str> = std::iter::once(SPLIT_BY).chain(report.asked_columns()).collect();
         let (limits, most) = (report.limits, report.limits.bytes.min(*bytes));
         let (mut taken, mut held) = (0, 0);
-        let question = Question { query: &report.query, columns: &columns, batches: &batches, time: limits.time };
+        let question =
+            Question { query: &report.query, columns: &columns, batches: &batches, time: limits.time, given_up };
         let kinds = engine.run(&question, &mut |cells| {
             let Some((Some(batch), cells)) = cells.split_first() else {
                 return Err(QueryError::of_batches(format!("the query returned a row whose {SPLIT_BY} is null")));

@@ -11,8 +11,9 @@ use std::process::ExitStatus;
 
 use self::process::Ended;
 use super::statement::Keyless;
-use super::transport::{EngineError, GivenUp, Statement, TakeBatch, Transport};
+use super::transport::{EngineError, Statement, TakeBatch, Transport};
 use crate::objects::{Bucket, Headers};
+use crate::sources::GivenUp;
 use crate::sources::files::FilesLocation;
 use crate::sources::stage::Stage;
 use crate::tables::keys::Keys;
@@ -104,7 +105,7 @@ fn write_keys(stage: &Stage, name: &str, keys: &dyn Keys) -> io::Result<()> {
 
 /// It stages, and does nothing else.
 impl Transport for Script {
-    fn query(&self, _: &Statement, _: TakeBatch<'_>) -> Result<(), EngineError> {
+    fn query(&self, _: &Statement, _: Option<&GivenUp>, _: TakeBatch<'_>) -> Result<(), EngineError> {
         Err(no_statements())
     }
 

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use crate::sources::sql::transport::{GivenUp, LONGEST};
+use crate::sources::GivenUp;
+use crate::sources::sql::transport::LONGEST;
 
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_millis(50);

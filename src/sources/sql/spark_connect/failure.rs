@@ -4,7 +4,7 @@ use prost::Message as _;
 use tonic::{Code, Status};
 
 use super::messages::{ErrorInfo, RpcStatus};
-use crate::sources::sql::transport::EngineError;
+use crate::sources::sql::transport::{EngineError, Why};
 
 /// Bytes of the engine's text that are kept.
 const TOLD: usize = 2_048;
@@ -21,15 +21,18 @@ pub(super) fn of_status(status: &Status) -> EngineError {
     let lasting = |what: &str| EngineError::lasting(&format!("{what}{}", info.shown()), &told);
     let passing = |what: &str| EngineError::passing(&format!("{what}{}", info.shown()), &told);
     match state.and_then(|state| state.get(..2)) {
-        // 42P01 and 42704 in Spark: table, view, schema or catalogue not found.
-        Some("42") if matches!(state, Some("42P01" | "42704")) => {
-            EngineError { is_missing: true, ..lasting("the engine has no such table") }
+        // 42P01 and 42704 in Spark: table, view, schema or catalogue not found. 42704 is a name of two meanings as well.
+        Some("42") if matches!(state, Some("42P01" | "42704")) && !info.is_ambiguous() => {
+            EngineError { why: Why::Missing, ..lasting("the engine has no such table") }
         }
         Some("42") if state == Some("42501") => lasting("the engine does not give the right to read it"),
-        Some("42" | "22" | "0A" | "21" | "2B" | "3D" | "3F" | "07") => lasting("the engine refuses the statement"),
+        // P0001: the statement itself calls for an error.
+        Some("42" | "22" | "0A" | "21" | "2B" | "3D" | "3F" | "07" | "P0") => {
+            lasting("the engine refuses the statement")
+        }
         // Sail tells no SQLSTATE. A name that is not there and a statement that is wrong have one class.
         None if info.is("AnalysisException") => {
-            EngineError { is_missing: true, ..lasting("the engine does not find the table or refuses the statement") }
+            EngineError { why: Why::Missing, ..lasting("the engine does not find the table or refuses the statement") }
         }
         None if REFUSED.iter().any(|class| info.is(class)) => lasting("the engine refuses the statement"),
         _ => match status.code() {
@@ -38,7 +41,10 @@ pub(super) fn of_status(status: &Status) -> EngineError {
             }
             Code::PermissionDenied => lasting("the engine does not give the right to read it"),
             Code::Unauthenticated => passing("the engine does not know the token"),
-            Code::ResourceExhausted => lasting("the result is too large to be streamed: use `mode = \"stage\"`"),
+            Code::ResourceExhausted => EngineError {
+                why: Why::TooLarge,
+                ..lasting("the result is too large to be streamed: use `mode = \"stage\"`")
+            },
             Code::DeadlineExceeded => passing("the engine did not answer in time"),
             Code::Unavailable => passing("the engine cannot be reached"),
             Code::Cancelled | Code::Aborted => passing("the engine cancelled the statement"),
@@ -70,6 +76,11 @@ impl Info {
     /// Whether the exception has this name.
     fn is(&self, name: &str) -> bool {
         self.exception.rsplit('.').next() == Some(name)
+    }
+
+    /// Whether a name in the statement has two meanings.
+    fn is_ambiguous(&self) -> bool {
+        self.class.as_ref().is_some_and(|class| class.starts_with("AMBIGUOUS"))
     }
 
     /// As it stands in a message; only what looks like a state and a class does.
@@ -134,6 +145,7 @@ mod tests {
             (Code::Internal, Some("42P01"), false),
             (Code::Internal, Some("42501"), false),
             (Code::Internal, Some("22012"), false),
+            (Code::Internal, Some("P0001"), false),
             (Code::Internal, Some("XX000"), true),
             (Code::Internal, None, true),
             (Code::Unavailable, None, true),
@@ -147,7 +159,7 @@ mod tests {
             assert!(!error.message.contains("secret"), "{}", error.message);
             assert!(error.detail.contains("secret text"), "{}", error.detail);
         }
-        assert!(of_status(&status(Code::Internal, Some("42P01"))).is_missing);
+        assert_eq!(of_status(&status(Code::Internal, Some("42P01"))).why, Why::Missing);
         assert_eq!(of_status(&status(Code::Internal, Some("42P01"))).message, "the engine has no such table (42P01)");
     }
 
@@ -155,7 +167,7 @@ mod tests {
     #[test]
     fn without_a_state_the_exception_counts() {
         let error = |exception: &str| of_status(&thrown(Code::Internal, None, exception));
-        assert!(error("org.apache.spark.sql.AnalysisException").is_missing);
+        assert_eq!(error("org.apache.spark.sql.AnalysisException").why, Why::Missing);
         assert!(!error("java.lang.IllegalArgumentException").may_pass);
         assert!(error("java.lang.OutOfMemoryError").may_pass);
     }

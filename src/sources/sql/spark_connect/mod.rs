@@ -4,7 +4,7 @@
 //! up is interrupted with everything that it started. Not here: how statements are written.
 
 mod failure;
-mod key_views;
+mod local_views;
 mod messages;
 mod url;
 
@@ -24,10 +24,11 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 
-use self::key_views::key_views;
+use self::local_views::local_views;
 use self::messages as msg;
 pub use self::url::EngineUrl;
-use super::transport::{EngineError, GivenUp, Statement, TakeBatch, Transport};
+use super::transport::{EngineError, Statement, TakeBatch, Transport, Why};
+use crate::sources::GivenUp;
 
 /// How long connecting, and each call but that of a statement, may take.
 const CALL: Duration = Duration::from_mins(1);
@@ -95,8 +96,8 @@ impl SparkConnect {
 }
 
 impl Transport for SparkConnect {
-    fn query(&self, statement: &Statement, take: TakeBatch<'_>) -> Result<(), EngineError> {
-        self.run(Work::Rows, statement, None, take)
+    fn query(&self, statement: &Statement, given_up: Option<&GivenUp>, take: TakeBatch<'_>) -> Result<(), EngineError> {
+        self.run(Work::Rows, statement, given_up.map(Arc::clone), take)
     }
 
     fn execute(&self, statement: &Statement, given_up: &GivenUp) -> Result<(), EngineError> {
@@ -116,9 +117,10 @@ impl SparkConnect {
         let mut views = Vec::new();
         let mut text = statement.text.clone();
         for relation in &statement.keys {
-            let parts = key_views(relation.keys.as_ref()).map_err(|error| failure::unreadable(&error.to_string()))?;
+            let (columns, parts) =
+                local_views(&relation.rows).map_err(|error| failure::unreadable(&error.to_string()))?;
             let names: Vec<String> = (0..parts.len()).map(|part| format!("{}_{part}", relation.name)).collect();
-            let all: Vec<String> = names.iter().map(|name| format!("SELECT key FROM {name}")).collect();
+            let all: Vec<String> = names.iter().map(|name| format!("SELECT {columns} FROM {name}")).collect();
             text = text.replace(&relation.name, &format!("({})", all.join(" UNION ALL ")));
             views.extend(names.into_iter().zip(parts));
         }
@@ -189,7 +191,9 @@ impl Session {
         given_up: Option<GivenUp>,
     ) -> Result<(), EngineError> {
         let ran = tokio::select! {
-            ran = timeout(longest, self.statement(work, views, text, &batches)) => ran.unwrap_or_else(|_| Err(late())),
+            ran = timeout(longest, self.statement(work, views, text, &batches)) => {
+                ran.unwrap_or_else(|_| Err(EngineError { why: Why::TimeOver, ..late() }))
+            }
             () = given_up_by(given_up) => Err(EngineError::passing("nobody waits for the statement any more", "")),
         };
         drop(batches);
