@@ -82,6 +82,7 @@ pub fn check(
     if document.is_empty() && !faults.is_empty() {
         return Err(faults.into_errors(path));
     }
+    overlay::add_sources(environment, &mut document);
     let settable = keys::settable_keys_of(&document);
     overlay::overlay(environment, &mut document, &settable, &faults);
     let keys = keys::keys_of(&document);

@@ -1,6 +1,7 @@
 //! The environment over the file: `EXHAUST__SECTION__KEY` in place of a key.
 
 use super::environment::Environment;
+use super::sources;
 use crate::document::{
     Entry, Faults, Form, Keys, Node, Place, Table, VARIABLES, Value, listed, near_miss, parse_value,
 };
@@ -47,6 +48,23 @@ pub(super) fn overlay(environment: &Environment, document: &mut Table, keys: &Ke
         }
         let path = [("database".to_owned(), Form::Section(&[])), ("url".to_owned(), Form::Text)];
         set(document, &path, &Node { place, value: Value::Loose(url.to_owned()) });
+    }
+}
+
+/// Begins the sources that are named by a variable with their kind (`EXHAUST__SOURCE__LAKE__KIND`), so that they have keys
+/// like those of the file.
+pub(super) fn add_sources(environment: &Environment, document: &mut Table) {
+    let prefix = format!("{VARIABLES}SOURCE__");
+    for (variable, value) in environment.beginning(&prefix) {
+        let name = variable[prefix.len()..].strip_suffix("__KIND").filter(|name| !name.contains("__"));
+        let (Some(name), Some(kind)) = (name, value) else { continue };
+        let lower = name.to_ascii_lowercase();
+        if upper(&lower) == name && sources::may_be_called(&lower) {
+            let path = [("source", Form::Section(&[])), (&lower, Form::Section(&[])), ("kind", Form::Text)];
+            let path = path.map(|(name, form)| (name.to_owned(), form));
+            let value = Value::Loose(kind.to_owned());
+            set(document, &path, &Node { place: Place::Variable(variable.to_owned()), value });
+        }
     }
 }
 

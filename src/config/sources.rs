@@ -117,11 +117,8 @@ fn add_others(keys: &mut Keys, kind: Option<&Kind>, keys_of: impl Fn(&Kind) -> &
 
 /// Why a table of `[source]` is no further source; `None`: it is one.
 fn refusal(name: &str, table: &Document) -> Option<String> {
-    if RESERVED.contains(&name) {
-        return Some(format!("no source can be called `{name}`: a later version has a key of this name"));
-    }
-    if !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_') || name.is_empty() {
-        return Some(format!("`{name}` is no name of a source: it has the letters a to z, digits and `_`"));
+    if let Some(what) = refused_name(name) {
+        return Some(what);
     }
     if table.contains_key("kind") {
         return None;
@@ -129,6 +126,23 @@ fn refusal(name: &str, table: &Document) -> Option<String> {
     let meant = near_miss(name, KEYS.iter().map(|key| key.name));
     let meant = meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
     Some(format!("unknown key `{name}` in [source]; a further source of this name needs `kind`{meant}"))
+}
+
+/// Why no source may have a name.
+fn refused_name(name: &str) -> Option<String> {
+    if RESERVED.contains(&name) {
+        return Some(format!("no source can be called `{name}`: a later version has a key of this name"));
+    }
+    if !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_') || name.is_empty() {
+        return Some(format!("`{name}` is no name of a source: it has the letters a to z, digits and `_`"));
+    }
+    None
+}
+
+/// Whether a further source may have this name.
+pub(super) fn may_be_called(name: &str) -> bool {
+    let is_key = |keys: &[Key]| keys.iter().any(|key| key.name == name);
+    refused_name(name).is_none() && !is_key(KEYS) && !KINDS.iter().any(|kind| is_key(kind.keys))
 }
 
 /// The tables inside a table, by name.

@@ -39,7 +39,7 @@ fn good(text: &str) -> Config {
 /// Files in a directory, quoted as RFC 4180 says.
 fn files(directory: &str) -> SourceConfig {
     let location = FilesLocation::Directory(PathBuf::from(directory));
-    SourceConfig::Files(files::Config { location, dialects: CsvDialect::Rfc4180.into() })
+    SourceConfig::Files(files::Config { location, tables: CsvDialect::Rfc4180.into() })
 }
 
 /// Everything from `[source]`.

@@ -1,7 +1,7 @@
 //! `[source.<name>]` and `[source.tables]`: which table comes from where.
 
 use super::faults::faults;
-use super::variables::with;
+use super::variables::{refused, with};
 use super::*;
 
 const LAKE: &str = "[source.lake]\nkind = 'files'\nurl = '/lake'\ncsv_dialect = 'spark'\n";
@@ -20,7 +20,7 @@ fn routes(config: &Config) -> Vec<(&str, Vec<&str>)> {
 fn each_table_comes_from_its_source() {
     let config = good(&format!(
         "{LAKE}{USERS}[source.tables]\nuser = {{ from = 'users', table = 'people', schema = 'p' }}\ncontent = {{ from = \
-         'lake' }}\nuser_enrolments = {{ from = 'lake', csv_dialect = 'cqlsh' }}\n"
+         'lake' }}\nuser_enrolments = {{ from = 'lake', csv_dialect = 'cqlsh', table = 'taking_part' }}\n"
     ));
     let rest = ["course_batch", "content_hierarchy", "user_activity_agg", "assessment_aggregator"].to_vec();
     let expected =
@@ -31,8 +31,10 @@ fn each_table_comes_from_its_source() {
     assert_eq!(own.config, files("conf/data"));
     let SourceConfig::Files(lake) = &lake.config else { panic!("files") };
     assert_eq!(lake.location, FilesLocation::Directory("/lake".into()));
-    let dialects = [Table::Content, Table::UserEnrolments].map(|table| lake.dialects.of(table));
+    let dialects = [Table::Content, Table::UserEnrolments].map(|table| lake.tables.dialect(table));
     assert_eq!(dialects, [CsvDialect::Spark, CsvDialect::Cqlsh]);
+    assert_eq!((lake.tables.name(Table::Content), lake.tables.name(Table::UserEnrolments)), ("content", "taking_part"));
+    assert_eq!(lake.place_of(Table::UserEnrolments), "/lake/taking_part");
     let place = |table| users.config.place_of(table);
     assert_eq!(place(Table::User), "\"p\".\"people\"");
     assert_eq!(place(Table::Content), "\"public\".\"content\"");
@@ -83,6 +85,39 @@ fn variables_reach_sources_by_their_names() {
 }
 
 #[test]
+fn a_source_may_be_in_variables_alone() {
+    let lake = [
+        ("EXHAUST__SOURCE__LAKE_2__KIND", "files"),
+        ("EXHAUST__SOURCE__LAKE_2__URL", "/lake"),
+        ("EXHAUST__SOURCE__TABLES__USER__FROM", "lake_2"),
+        ("EXHAUST__SOURCE__TABLES__USER__TABLE", "people"),
+    ];
+    for text in ["", "[source]\nurl = '/x'", "[source.lake_2]\nurl = '/x'"] {
+        let config = with(text, &lake);
+        let [_, found] = &config.sources.used[..] else { panic!("two") };
+        assert_eq!(
+            (found.name.as_str(), found.config.place_of(Table::User)),
+            ("source.lake_2", "/lake/people".to_owned())
+        );
+    }
+    for (variable, value, fault) in [
+        ("EXHAUST__SOURCE__LAKE__URL", "/lake", "no key of the configuration has this name"),
+        (
+            "EXHAUST__SOURCE__LAKE__KIND",
+            "file",
+            "`kind` is one of `files`, `postgres`, `sql`, not `file`; did you mean `files`?",
+        ),
+        ("EXHAUST__SOURCE__ARCHIVE__KIND", "files", "no key of the configuration has this name"),
+        ("EXHAUST__SOURCE__TABLES__KIND", "files", "no key of the configuration has this name"),
+        ("EXHAUST__SOURCE__TABLES__X__KIND", "files", "no key of the configuration has this name"),
+        ("EXHAUST__SOURCE__Lake__KIND", "files", "no key of the configuration has this name"),
+    ] {
+        let said = refused("", &[(variable, value)]);
+        assert!(said.contains(variable) && said.contains(fault) && said.lines().count() < 3, "{variable}: {said}");
+    }
+}
+
+#[test]
 fn one_fault_each() {
     for (text, fault) in [
         (
@@ -121,12 +156,12 @@ fn one_fault_each() {
             "4:12: `password` comes from the environment alone: set EXHAUST__SOURCE__USERS__PASSWORD",
         ),
         (
-            format!("{LAKE}[source.tables]\nuser = {{ from = 'lake', table = 'x' }}"),
-            "6:25: `table` is only for sources of `kind = \"postgres\"` or `kind = \"sql\"`",
+            format!("{LAKE}[source.tables]\nuser = {{ from = 'lake', table = '../x' }}"),
+            "6:33: `../x` is no name of a file or directory of a source",
         ),
         (
-            "[source.tables]\nuser = { table = 'x' }".to_owned(),
-            "2:10: `table` is only for sources of `kind = \"postgres\"` or `kind = \"sql\"`",
+            "[source.tables]\nuser = { table = '_x' }".to_owned(),
+            "2:18: `_x` is no name of a file or directory of a source",
         ),
         (
             format!("{USERS}[source.tables]\nuser = {{ from = 'users', csv_dialect = 'spark' }}"),

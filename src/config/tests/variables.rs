@@ -60,7 +60,7 @@ fn lists_and_tables_are_written_as_in_toml() {
     let SourceConfig::Files(files) = &config.sources.used[0].config else { panic!("files are the default") };
     let tables = [Table::User, Table::Content, Table::CourseBatch, Table::UserEnrolments];
     let expected = [CsvDialect::Spark, CsvDialect::Spark, CsvDialect::Cqlsh, CsvDialect::Rfc4180];
-    assert_eq!(tables.map(|table| files.dialects.of(table)), expected);
+    assert_eq!(tables.map(|table| files.tables.dialect(table)), expected);
 }
 
 #[test]

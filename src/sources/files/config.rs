@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::names::is_data;
 use crate::document::Fallback::{Is, Says};
 use crate::document::Form::Text;
 use crate::document::{POSTGRES, Place, Section, Urls, restart};
@@ -30,7 +31,10 @@ pub const KIND: Kind = Kind {
              backslash escapes inside quotes and outside, as `cqlsh COPY TO` writes them.",
         ),
     ],
-    table_keys: &[restart("csv_dialect", Text, Says("that of its source"), "How the table's CSV files are quoted.")],
+    table_keys: &[
+        restart("table", Text, Says("its own name"), "What its file is called without its end, or its directory."),
+        restart("csv_dialect", Text, Says("that of its source"), "How the table's CSV files are quoted."),
+    ],
 };
 
 /// Where files are, and how they are written.
@@ -38,8 +42,8 @@ pub const KIND: Kind = Kind {
 pub struct Config {
     /// Where they are.
     pub location: FilesLocation,
-    /// How CSV files are quoted.
-    pub dialects: CsvDialects,
+    /// What is said of the tables' files.
+    pub tables: TableFiles,
 }
 
 /// Where the files of a source are.
@@ -62,34 +66,48 @@ pub enum CsvDialect {
     Cqlsh,
 }
 
-/// How the CSV files of each table are quoted.
+/// What the files of each table are called, and how they are quoted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CsvDialects {
-    others: CsvDialect,
-    of: BTreeMap<Table, CsvDialect>,
+pub struct TableFiles {
+    /// How they are quoted where nothing else is said.
+    dialect: CsvDialect,
+    dialects: BTreeMap<Table, CsvDialect>,
+    names: BTreeMap<Table, String>,
 }
 
-impl CsvDialects {
-    /// That of one table.
+impl TableFiles {
+    /// How the files of a table are quoted.
     #[must_use]
-    pub fn of(&self, table: Table) -> CsvDialect {
-        self.of.get(&table).copied().unwrap_or(self.others)
+    pub fn dialect(&self, table: Table) -> CsvDialect {
+        self.dialects.get(&table).copied().unwrap_or(self.dialect)
+    }
+
+    /// The name of a table's directory, or of its file without the end.
+    #[must_use]
+    pub fn name(&self, table: Table) -> &str {
+        self.names.get(&table).map_or(table.name(), String::as_str)
     }
 }
 
-impl From<CsvDialect> for CsvDialects {
-    fn from(others: CsvDialect) -> Self {
-        Self { others, of: BTreeMap::new() }
+/// All files are quoted so, and called as their tables.
+impl From<CsvDialect> for TableFiles {
+    fn from(dialect: CsvDialect) -> Self {
+        Self { dialect, dialects: BTreeMap::new(), names: BTreeMap::new() }
     }
 }
 
 impl Config {
     pub(crate) fn read(section: &Section<'_>, tables: &[RoutedTable<'_>], urls: &Urls<'_>) -> Option<Self> {
-        let others = csv_dialect(section);
-        let of = tables.iter().filter_map(|routed| Some((routed.table, csv_dialect(routed.entry.as_ref()?)?)));
-        let of = of.collect();
+        let dialect = csv_dialect(section);
+        let (mut dialects, mut names) = (BTreeMap::new(), BTreeMap::new());
+        for RoutedTable { table, entry } in tables {
+            let Some(entry) = entry else { continue };
+            dialects.extend(csv_dialect(entry).map(|dialect| (*table, dialect)));
+            names.extend(name(entry).map(|name| (*table, name)));
+        }
         let (url, place) = section.filled("url")?;
-        Some(Self { location: location(urls, url, place)?, dialects: CsvDialects { others: others?, of } })
+        let tables = TableFiles { dialect: dialect?, dialects, names };
+        Some(Self { location: location(urls, url, place)?, tables })
     }
 
     /// The directory, or the URL of the place in an object store.
@@ -101,8 +119,9 @@ impl Config {
     }
 
     /// Where the files of a table are.
-    pub(crate) fn place_of(&self, _: Table) -> String {
-        self.place()
+    pub(crate) fn place_of(&self, table: Table) -> String {
+        let place = self.place();
+        self.tables.names.get(&table).map_or(place.clone(), |name| format!("{}/{name}", place.trim_end_matches('/')))
     }
 }
 
@@ -120,6 +139,16 @@ pub(crate) fn location(urls: &Urls<'_>, url: &str, place: &Place) -> Option<File
         }
         Some((scheme, _)) => urls.unknown(scheme, place, &["file", "s3", "az", "gs"]),
     }
+}
+
+/// What the files of a table are called.
+fn name(entry: &Section<'_>) -> Option<String> {
+    let (name, place) = entry.filled("table")?;
+    if name.contains(['/', '\\', '\0']) || !is_data(name) {
+        entry.faults.add(place, format!("`{name}` is no name of a file or directory of a source"));
+        return None;
+    }
+    Some(name.to_owned())
 }
 
 fn csv_dialect(section: &Section<'_>) -> Option<CsvDialect> {

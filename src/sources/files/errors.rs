@@ -135,16 +135,17 @@ pub(super) fn quoted_names(names: impl ExactSizeIterator<Item = impl Display>) -
 
 /// Nothing in the directory is this table; that does not pass. The message says where it was looked for: a
 /// URL of an object store holds no secrets.
-pub(super) fn missing(table: Table, directory: &dyn Display) -> SourceError {
+pub(super) fn missing(table: Table, name: &str, directory: &dyn Display) -> SourceError {
+    let called = if name == table.name() { "" } else { &*short(name) };
     SourceError {
         table,
         message: format!(
-            "table {table}: not in {} as .parquet, .csv, .tsv, .jsonl, .json (.gz, .zst) or directory",
+            "table {table}: not in {} as {called}.parquet, .csv, .tsv, .jsonl, .json (.gz, .zst) or directory",
             both_ends(&directory.to_string())
         ),
         detail: format!(
-            "table {table}: not in {directory} as {table}.parquet, .csv, .tsv, .jsonl, .ndjson, .json (with .gz or .zst behind \
-             it, but for Parquet) or directory {table}/"
+            "table {table}: not in {directory} as {name}.parquet, .csv, .tsv, .jsonl, .ndjson, .json (with .gz or .zst behind \
+             it, but for Parquet) or directory {name}/"
         ),
         may_pass: false,
     }
@@ -182,7 +183,7 @@ mod tests {
     /// 100 characters are kept of what clients are told.
     #[test]
     fn a_missing_table_names_the_place_within_what_clients_see() {
-        let told = |place: &str| missing(Table::AssessmentAggregator, &place);
+        let told = |place: &str| missing(Table::AssessmentAggregator, "assessment_aggregator", &place);
         let short = told("s3://reports-of-the-platform/exports/daily");
         assert!(short.message.starts_with(
             "table assessment_aggregator: not in s3://reports-of-the-platform/exports/daily as .parquet, .csv"

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::io;
 
+use super::config::TableFiles;
 use super::delta;
 use super::errors::{self, FileContext};
 use super::location::{Directory, Entries, Entry, FileLocation};
@@ -15,18 +16,18 @@ use crate::sources::SourceError;
 use crate::tables::plan::Scan;
 use crate::tables::schema::Table;
 
-/// The files of a table that a scan has to open, in the order of their names.
+/// The files of a table, which is called `name` here, that a scan has to open, in the order of their names.
 ///
 /// # Errors
 /// The table is not there, has no parts, is there in two forms, or has something among its parts that is none.
-pub(super) fn parts(directory: &Directory, scan: &Scan) -> Result<Vec<Part>, SourceError> {
+pub(super) fn parts(directory: &Directory, name: &str, scan: &Scan) -> Result<Vec<Part>, SourceError> {
     let table = scan.table;
     let entries = directory.data().map_err(|error| FileContext::at(table, directory, "source").io(&error))?;
-    let forms: Vec<&(String, Entry)> = entries.iter().filter(|(name, entry)| is_form(table, name, entry)).collect();
+    let forms: Vec<&(String, Entry)> = entries.iter().filter(|(form, entry)| is_form(name, form, entry)).collect();
     match forms.as_slice() {
-        [] => Err(match entries.iter().find(|(name, _)| is_near(table, name)) {
-            Some((name, entry)) => FileContext::at(table, entry, name).broken(NO_FORMAT),
-            None => errors::missing(table, directory),
+        [] => Err(match entries.iter().find(|(other, _)| is_near(name, other)) {
+            Some((other, entry)) => FileContext::at(table, entry, other).broken(NO_FORMAT),
+            None => errors::missing(table, name, directory),
         }),
         [(form, Entry::File(location))] => Ok(part(location.clone(), form.clone(), &[]).into_iter().collect()),
         [(form, Entry::Directory(root))] => in_directory(root, form, scan),
@@ -35,24 +36,24 @@ pub(super) fn parts(directory: &Directory, scan: &Scan) -> Result<Vec<Part>, Sou
 }
 
 /// The tables of which anything is there.
-pub(super) fn tables(directory: &Directory) -> io::Result<Vec<Table>> {
+pub(super) fn tables(directory: &Directory, files: &TableFiles) -> io::Result<Vec<Table>> {
     let entries = directory.data()?;
-    let is_there = |table: &Table| entries.iter().any(|(name, entry)| is_form(*table, name, entry));
+    let is_there = |table: &Table| entries.iter().any(|(form, entry)| is_form(files.name(*table), form, entry));
     Ok(Table::ALL.into_iter().filter(is_there).collect())
 }
 
-/// Whether this is the table: `user/`, `user.csv`.
-fn is_form(table: Table, name: &str, entry: &Entry) -> bool {
+/// Whether this is the table of this name: `user/`, `user.csv`.
+fn is_form(table: &str, name: &str, entry: &Entry) -> bool {
     match entry {
-        Entry::Directory(_) => name == table.name() || is_whole(table, name),
+        Entry::Directory(_) => name == table || is_whole(table, name),
         Entry::File(_) => is_whole(table, name),
     }
 }
 
 /// Whether this was perhaps meant to be the table: `user.xlsx`, `User.csv`.
-fn is_near(table: Table, name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    name.strip_prefix(table.name()).is_some_and(|end| end.is_empty() || end.starts_with('.'))
+fn is_near(table: &str, name: &str) -> bool {
+    let (table, name) = (table.to_ascii_lowercase(), name.to_ascii_lowercase());
+    name.strip_prefix(&table).is_some_and(|end| end.is_empty() || end.starts_with('.'))
 }
 
 fn shown((name, entry): &(String, Entry)) -> String {

@@ -44,19 +44,19 @@ use crate::tables::plan::Scan;
 use crate::tables::schema::{Kind, Table};
 
 pub(crate) use config::location;
-pub use config::{Config, CsvDialect, CsvDialects, FilesLocation, KIND};
+pub use config::{Config, CsvDialect, FilesLocation, KIND, TableFiles};
 
 /// Opens what jobs.toml says; nothing is looked at yet.
 ///
 /// # Errors
 /// What is wrong with the URL or the credentials of an object store.
 pub fn open(config: &Config, settings: Settings) -> Result<Arc<dyn Source>, String> {
-    let dialects = config.dialects.clone();
+    let tables = config.tables.clone();
     Ok(Arc::new(match &config.location {
-        FilesLocation::Directory(directory) => FilesSource::new(directory.clone(), dialects, settings),
+        FilesLocation::Directory(directory) => FilesSource::new(directory.clone(), tables, settings),
         FilesLocation::Objects(place) => {
             let bucket = Bucket::open(place).map_err(|error| error.to_string())?;
-            FilesSource::stored(bucket, dialects, settings)
+            FilesSource::stored(bucket, tables, settings)
         }
     }))
 }
@@ -64,12 +64,12 @@ pub fn open(config: &Config, settings: Settings) -> Result<Arc<dyn Source>, Stri
 /// Bytes read at a time.
 const BUFFER: usize = 256 << 10;
 
-/// A directory, or a bucket, that has each table as a file `<table>.parquet`, `.csv`, `.json` and so on, or as a directory
+/// A directory, or a bucket, that has each table, by its name or another one, as a file `<table>.parquet`, `.csv`, `.json` and so on, or as a directory
 /// `<table>/` of such parts or of partitions `<column>=<value>/`, or of a Delta table.
 #[derive(Debug)]
 pub struct FilesSource {
     directory: Directory,
-    dialects: CsvDialects,
+    tables: TableFiles,
     settings: Settings,
     allowance: Arc<Allowance>,
 }
@@ -77,18 +77,18 @@ pub struct FilesSource {
 impl FilesSource {
     /// A source over `directory`; nothing is looked at yet.
     #[must_use]
-    pub fn new(directory: PathBuf, dialects: impl Into<CsvDialects>, settings: Settings) -> Self {
-        Self::of(Directory::Local(directory), dialects.into(), settings)
+    pub fn new(directory: PathBuf, tables: impl Into<TableFiles>, settings: Settings) -> Self {
+        Self::of(Directory::Local(directory), tables.into(), settings)
     }
 
     /// A source over what is in `bucket`; nothing is looked at yet.
     #[must_use]
-    pub fn stored(bucket: Bucket, dialects: impl Into<CsvDialects>, settings: Settings) -> Self {
-        Self::of(Directory::Stored(bucket, String::new()), dialects.into(), settings)
+    pub fn stored(bucket: Bucket, tables: impl Into<TableFiles>, settings: Settings) -> Self {
+        Self::of(Directory::Stored(bucket, String::new()), tables.into(), settings)
     }
 
-    fn of(directory: Directory, dialects: CsvDialects, settings: Settings) -> Self {
-        Self { directory, dialects, settings, allowance: Allowance::new(settings.bounds.held) }
+    fn of(directory: Directory, tables: TableFiles, settings: Settings) -> Self {
+        Self { directory, tables, settings, allowance: Allowance::new(settings.bounds.held) }
     }
 
     /// Reads the files of a table, all cores busy; what each came to, in their order.
@@ -121,7 +121,7 @@ impl FilesSource {
         }
         let mut read = match part.format {
             Format::Csv | Format::Tsv => {
-                csv::read(part, reading, self.dialects.of(reading.scan.table), &self.allowance)
+                csv::read(part, reading, self.tables.dialect(reading.scan.table), &self.allowance)
             }
             Format::Jsonl => jsonl::read(part, reading, &self.allowance),
             // Whatever a broken file does to its decoder, the file is named.
@@ -166,7 +166,7 @@ impl PartRead {
 
 impl Source for FilesSource {
     fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, SourceError> {
-        let parts = layout::parts(&self.directory, scan)?;
+        let parts = layout::parts(&self.directory, self.tables.name(scan.table), scan)?;
         let reading = Reading::new(scan, &self.settings, sink);
         let mut stats = ScanStats::default();
         let mut has: Option<Vec<bool>> = None;
@@ -192,7 +192,7 @@ impl Source for FilesSource {
         if let Directory::Local(path) = &self.directory {
             std::fs::read_dir(path).map_err(failed)?;
         }
-        layout::tables(&self.directory).map_err(failed)
+        layout::tables(&self.directory, &self.tables).map_err(failed)
     }
 }
 

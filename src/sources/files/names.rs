@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::tables::schema::Table;
-
 /// How a file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
@@ -60,9 +58,9 @@ pub(super) fn format(name: &str) -> Option<(Format, Packed)> {
     (packed == Packed::No || format != Format::Parquet).then_some((format, packed))
 }
 
-/// Whether a file of this name is the whole table: `user.csv`, `user.JSONL.gz`.
-pub(super) fn is_whole(table: Table, name: &str) -> bool {
-    let end = name.strip_prefix(table.name()).filter(|end| end.starts_with('.') && format(end).is_some());
+/// Whether a file of this name is the whole of a table that is called so: `user.csv`, `user.JSONL.gz`.
+pub(super) fn is_whole(table: &str, name: &str) -> bool {
+    let end = name.strip_prefix(table).filter(|end| end.starts_with('.') && format(end).is_some());
     // One dot for the format and one for what is around it: no `user.old.csv`.
     end.is_some_and(|end| {
         let packed = PACKED.iter().any(|(packed, _)| end.to_ascii_lowercase().ends_with(packed));
@@ -107,7 +105,7 @@ mod tests {
             ("User.csv", false),
             ("user", false),
         ] {
-            assert_eq!(is_whole(Table::User, name), whole, "{name}");
+            assert_eq!(is_whole("user", name), whole, "{name}");
         }
     }
 

@@ -85,7 +85,7 @@ impl Staged {
         let bytes: u64 = files.values().sum();
         let ms = started.elapsed().as_millis();
         log::info!("staged table={name} files={} bytes={bytes} ms={ms}", files.len());
-        let config = FilesConfig { location: stage.location().clone(), dialects: CsvDialect::Rfc4180.into() };
+        let config = FilesConfig { location: stage.location().clone(), tables: CsvDialect::Rfc4180.into() };
         let source = open_files(&config, self.engine.settings).map_err(|what| EngineError::lasting(&what, ""))?;
         Ok(Some(StagedTable { table: scan.table, stage: stage.clone(), files, source }))
     }

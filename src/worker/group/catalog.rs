@@ -76,7 +76,7 @@ mod tests {
         let mut app = test.app.clone();
         let mut elsewhere = Config::clone(&config);
         let location = FilesLocation::Directory(test.directory.path().join("nowhere"));
-        let files = files::Config { location, dialects: CsvDialect::Rfc4180.into() };
+        let files = files::Config { location, tables: CsvDialect::Rfc4180.into() };
         elsewhere.sources.used[0].config = SourceConfig::Files(files);
         app.source = open::source(&elsewhere).unwrap();
         let Err(Outcome::Failed(error)) = load_catalog(&app, &config, &job, &accepted, "claim").await else { panic!() };

@@ -27,7 +27,7 @@ fn scan(only: Option<&str>) -> Scan {
 
 fn labels(files: &[&str], only: Option<&str>) -> Result<Vec<String>, String> {
     let directory = laid(files);
-    parts(&Directory::Local(directory.path().to_owned()), &scan(only))
+    parts(&Directory::Local(directory.path().to_owned()), "user_enrolments", &scan(only))
         .map(|parts| parts.into_iter().map(|part| part.label).collect())
         .map_err(|error| {
             assert!(!error.may_pass);
@@ -62,7 +62,7 @@ fn partitions_give_values_and_unwanted_ones_stay_closed() {
     ];
     let directory = laid(&files);
     let values = |only| {
-        let parts = parts(&Directory::Local(directory.path().to_owned()), &scan(only)).unwrap();
+        let parts = parts(&Directory::Local(directory.path().to_owned()), "user_enrolments", &scan(only)).unwrap();
         parts.into_iter().map(|part| part.partitions).collect::<Vec<_>>()
     };
     let of = |value: Option<&str>| vec![("batchid".to_owned(), value.map(ToOwned::to_owned))];
@@ -70,6 +70,21 @@ fn partitions_give_values_and_unwanted_ones_stay_closed() {
     assert_eq!(values(Some("b:1")), [of(None), of(Some("b:1"))]);
     // No row is wanted, which is no fault of the table.
     assert_eq!(labels(&files[..2], Some("b9")), Ok(vec![]));
+}
+
+#[test]
+fn a_table_may_be_called_otherwise() {
+    let directory = laid(&["user_enrolments.csv", "Taking_part.2026.csv"]);
+    let directory = Directory::Local(directory.path().to_owned());
+    let found = |name| parts(&directory, name, &scan(None)).map_err(|error| error.message);
+    assert_eq!(found("Taking_part.2026").unwrap()[0].label, "Taking_part.2026.csv");
+    let missing = found("user").unwrap_err();
+    assert!(missing.ends_with("as user.parquet, .csv, .tsv, .jsonl, .json (.gz, .zst) or directory"), "{missing}");
+    let near = found("taking_part.2026").unwrap_err();
+    assert_eq!(
+        near,
+        "table user_enrolments: Taking_part.2026.csv is no .parquet, .csv, .tsv, .jsonl, .ndjson or .json file"
+    );
 }
 
 #[test]
