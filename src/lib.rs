@@ -13,6 +13,7 @@ pub mod cli;
 pub mod columnar;
 pub mod config;
 pub mod document;
+mod failpoints;
 pub mod intake;
 pub mod metrics;
 pub mod objects;

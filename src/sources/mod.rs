@@ -20,6 +20,7 @@ pub mod values;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::stage::Stage;
 use crate::tables::chunk::Chunk;
@@ -69,7 +70,7 @@ pub type GivenUp = Arc<dyn Fn() -> bool + Send + Sync>;
 /// For which claimed requests a source is read.
 #[derive(Clone)]
 pub struct GroupRun {
-    /// The id of the table's installation.
+    /// The id of the table's installation; empty where no source stages.
     pub installation: String,
     /// The token of the claim.
     pub claim: String,
@@ -169,13 +170,20 @@ pub trait Source: Send + Sync {
     fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, SourceError>;
 
     /// Told what a group of requests (or its catalogue) will read, before anything of it is read. What comes back is read in
-    /// place of this source, and holds what was prepared until it is dropped. `None`: nothing had to be prepared.
+    /// place of this source, and holds what was prepared until it is dropped. `None`: nothing had to be prepared, and the run is
+    /// nothing to this source.
     ///
     /// # Errors
     /// As for [`Source::read`].
     fn prepare(&self, plan: &LoadPlan, run: &GroupRun) -> Result<Option<Box<dyn Source>>, SourceError> {
         let _ = (plan, run);
         Ok(None)
+    }
+
+    /// Waits until what was begun elsewhere for groups that are given up has ended there, for at most this long. To be called
+    /// before the process ends.
+    fn settle(&self, patience: Duration) {
+        let _ = patience;
     }
 
     /// Where tables are staged for groups, if they are.

@@ -1,6 +1,7 @@
 //! Several sources as one: each table is read from the source that has it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::query_engine::QueryEngine;
 use super::{GroupRun, ScanStats, Sink, Source, SourceError};
@@ -107,6 +108,10 @@ impl Source for Routed {
             }
         }
         Ok(is_prepared.then(|| Box::new(Self { members }) as Box<dyn Source>))
+    }
+
+    fn settle(&self, patience: Duration) {
+        self.members.iter().for_each(|member| member.source.settle(patience));
     }
 
     fn snapshot(&self) -> Option<Box<dyn Source + '_>> {

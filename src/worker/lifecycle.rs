@@ -124,8 +124,8 @@ pub async fn run(app: &AppContext) -> Result<(), RunError> {
     supervisor::stopping();
     log::info!("stopping scans={}", scans.len());
     ticker.stop().await?;
-    let patience = || app.config.get().worker.stop_timeout;
-    let ended = app.stop.bound(patience, async { while scans.join_next().await.is_some() {} }).await;
+    let ended = app.stop.bound(patience(app), async { while scans.join_next().await.is_some() {} }).await;
+    stage::settle(app).await;
     heartbeat.end(app).await;
     if ended.is_none() {
         log::warn!("stop_timeout is over, scans={} are left: their claims run out by themselves", scans.len());
@@ -242,8 +242,14 @@ async fn drain(app: &AppContext, jobs: &[Arc<Job>]) -> Result<Drained, QueueErro
 /// `run --once`: works until nothing claimable is left, or until it is told to stop. `None`: a stop could not wait for
 /// the end.
 pub async fn run_once(app: &AppContext) -> Result<Option<Summary>, RunError> {
-    let patience = || app.config.get().worker.stop_timeout;
-    app.stop.bound(patience, prepare_and_scan(app)).await.transpose()
+    let worked = app.stop.bound(patience(app), prepare_and_scan(app)).await;
+    stage::settle(app).await;
+    worked.transpose()
+}
+
+/// How long a stop may take, by the configuration of that moment.
+fn patience(app: &AppContext) -> impl Fn() -> Duration {
+    || app.config.get().worker.stop_timeout
 }
 
 async fn prepare_and_scan(app: &AppContext) -> Result<Summary, RunError> {

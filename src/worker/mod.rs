@@ -9,7 +9,6 @@ mod checkpoint;
 mod context;
 mod cpu;
 mod dependencies;
-mod failpoints;
 mod fair_share;
 mod group;
 mod group_metrics;
@@ -39,5 +38,6 @@ mod test_app;
 pub mod verdict;
 mod wake;
 
+use crate::failpoints;
 pub use context::{AppContext, Progress};
 pub use group_metrics::GroupMetrics;

@@ -123,7 +123,7 @@ async fn work_on_group(group: ClaimedGroup<'_>, requests: Vec<ClaimedRequest>, s
 async fn work_on_part(group: ClaimedGroup<'_>, accepted: Vec<Accepted>, mut stats: GroupStats, summary: &mut Summary) {
     let ClaimedGroup { app, config, lease, job } = group;
     let rows: Vec<Arc<ClaimedRequest>> = accepted.iter().map(|one| Arc::clone(&one.request)).collect();
-    let loaded = match load_catalog(app, config, job, &accepted, lease.token()).await {
+    let loaded = match load_catalog(app, config, job, &accepted, lease).await {
         Ok(loaded) => loaded,
         Err(outcome) => return write_back(group, all(rows, &outcome), summary).await,
     };

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::AppContext;
 use crate::requests::QueueError;
@@ -11,8 +12,8 @@ use crate::sources::stage::claim_name;
 use crate::sources::{GroupRun, Source, SourceError};
 use crate::tables::plan::LoadPlan;
 
-/// Prepares the sources for what a group reads. `None`: nothing had to be prepared. `given_up`: whether nobody waits for the
-/// group any more.
+/// Prepares the sources for what a group reads: engines stage it, or learn when it is given up. `None`: nothing had to be
+/// prepared. `given_up`: whether nobody waits for the group any more.
 ///
 /// # Errors
 /// A source cannot be read, or the database does not tell the installation, which may pass.
@@ -22,12 +23,13 @@ pub(super) async fn prepare(
     claim: &str,
     given_up: impl Fn() -> bool + Send + Sync + 'static,
 ) -> Result<Option<Arc<dyn Source>>, SourceError> {
-    let (true, Some(first)) = (is_staging(app), plan.scans.first()) else { return Ok(None) };
+    let Some(first) = plan.scans.first() else { return Ok(None) };
     let failed = |error: &QueueError| {
         let message = format!("table {}: the database does not tell where it may be staged", first.table);
         SourceError { table: first.table, detail: format!("{message}: {error}"), message, may_pass: true }
     };
-    let installation = installation(app).await.map_err(|error| failed(&error))?;
+    let installation =
+        if is_staging(app) { installation(app).await.map_err(|error| failed(&error))? } else { String::new() };
     let run = GroupRun { installation, claim: claim.to_owned(), given_up: Arc::new(given_up) };
     let source = Arc::clone(&app.source);
     let table = first.table;
@@ -38,6 +40,16 @@ pub(super) async fn prepare(
             Err(SourceError { table, detail: format!("{message}: {panic}"), message, may_pass: true })
         }
     }
+}
+
+/// How long a process that ends waits for engines to end what was given up: a program has five seconds once it is told to.
+const SETTLE: Duration = Duration::from_secs(7);
+
+/// Waits until engines have ended what was given up. Without it, a process that ends at once would leave statements behind.
+pub(super) async fn settle(app: &AppContext) {
+    let source = Arc::clone(&app.source);
+    // Nothing comes of a panic here.
+    let _ = tokio::task::spawn_blocking(move || source.settle(SETTLE)).await;
 }
 
 async fn installation(app: &AppContext) -> Result<String, QueueError> {

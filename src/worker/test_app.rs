@@ -118,7 +118,7 @@ impl TestApp {
         let (claim, lease) = self.claim(&wanted);
         let accepted = self.accept(claim).await;
         let (config, job) = (self.config(), self.job());
-        let catalog = load_catalog(&self.app, &config, &job, &accepted, "claim").await.unwrap().catalog;
+        let catalog = load_catalog(&self.app, &config, &job, &accepted, &lease).await.unwrap().catalog;
         let resolved = resolve(&self.app, &config, &job, lease.short_name(), accepted, &catalog).await.unwrap();
         (lease, resolved.into_iter().map(|(row, ready)| (row, ready.unwrap())).collect(), catalog)
     }

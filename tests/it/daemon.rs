@@ -33,7 +33,7 @@ struct Seen {
 }
 
 impl Daemon {
-    /// Starts it; `points` is `EXHAUST_TEST_POINT` (see `src/worker/failpoints.rs`).
+    /// Starts it; `points` is `EXHAUST_TEST_POINT` (see `src/failpoints.rs`).
     pub(crate) fn start(site: &Site<'_>, points: &str) -> Self {
         Self::spawn(site.command(&["run"]).env("EXHAUST_TEST_POINT", points))
     }

@@ -34,7 +34,7 @@ use rayon::prelude::*;
 use self::allowance::Allowance;
 use self::errors::FileContext;
 use self::location::{Directory, FileLocation};
-use self::names::Format;
+use self::names::{Format, Packed};
 use self::part::Part;
 use self::prefetch::Prefetch;
 use super::rows::{self, Cell, Reading};
@@ -51,14 +51,37 @@ pub use config::{Config, CsvDialect, FilesLocation, KIND, TableFiles};
 /// # Errors
 /// What is wrong with the URL or the credentials of an object store.
 pub fn open(config: &Config, settings: Settings) -> Result<Arc<dyn Source>, String> {
-    let tables = config.tables.clone();
-    Ok(Arc::new(match &config.location {
-        FilesLocation::Directory(directory) => FilesSource::new(directory.clone(), tables, settings),
+    let directory = directory(&config.location)?;
+    Ok(Arc::new(FilesSource::of(directory, config.tables.clone(), settings)))
+}
+
+fn directory(location: &FilesLocation) -> Result<Directory, String> {
+    Ok(match location {
+        FilesLocation::Directory(directory) => Directory::Local(directory.clone()),
         FilesLocation::Objects(place) => {
-            let bucket = Bucket::open(place).map_err(|error| error.to_string())?;
-            FilesSource::stored(bucket, tables, settings)
+            Directory::Stored(Bucket::open(place).map_err(|error| error.to_string())?, String::new())
         }
-    }))
+    })
+}
+
+/// How many rows the Parquet files of a table in a directory say that they have; given by name and size.
+///
+/// # Errors
+/// One of them cannot be read, or is no Parquet file.
+pub(super) fn rows_of(
+    location: &FilesLocation,
+    table: Table,
+    files: &BTreeMap<String, u64>,
+) -> Result<u64, SourceError> {
+    let what = |what: String| SourceError { table, message: what.clone(), detail: what, may_pass: false };
+    let directory = directory(location).map_err(what)?;
+    let part = |(name, bytes): (&String, &u64)| {
+        let label = format!("{}/{name}", table.name());
+        let location = directory.file(&label, *bytes);
+        Part { location, label, format: Format::Parquet, packed: Packed::No, partitions: Vec::new(), logged: None }
+    };
+    let parts: Vec<Part> = files.iter().map(part).collect();
+    Prefetch::new(&parts).par_bridge().map(|(_, part)| parquet::rows(table, part)).sum()
 }
 
 /// Bytes read at a time.

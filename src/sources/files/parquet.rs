@@ -42,6 +42,7 @@ use super::sniff::not_parquet;
 use super::{PartRead, check_columns, from_path, is_left_out};
 use crate::sources::rows::Reading;
 use crate::sources::{ScanStats, SourceError};
+use crate::tables::schema::Table;
 
 /// The most keys that are compared with statistics; more of them are in every row group anyhow.
 const KEYS: usize = 10_000;
@@ -54,14 +55,8 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>, allowance: &Arc<Allowance
     let scan = reading.scan;
     let place = FileContext::of(scan.table, part);
     let file = Opened::new(&part.location).map_err(|error| place.io(&error))?;
-    let input = file.description().map_err(|error| place.io(&error))?;
-    let description = Description::new(&input);
     let options = ArrowReaderOptions::new();
-    let metadata =
-        ArrowReaderMetadata::load(&description, options.clone()).map_err(|error| match description.refused.get() {
-            Some(what) => place.broken(what),
-            None => undescribed(part, place, &error),
-        })?;
+    let (input, metadata) = metadata(&file, part, place, &options)?;
     let metadata = with_index(&input, metadata, &options);
     let described = Described::new(&metadata, options).map_err(|error| place.parquet(&error))?;
     let metadata = described.checked();
@@ -97,6 +92,35 @@ pub(super) fn read(part: &Part, reading: &Reading<'_>, allowance: &Arc<Allowance
         stats.add(group);
     }
     Ok(PartRead::of(stats, has))
+}
+
+/// How many rows a file says that it has.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn rows(table: Table, part: &Part) -> Result<u64, SourceError> {
+    let place = FileContext::of(table, part);
+    let file = Opened::new(&part.location).map_err(|error| place.io(&error))?;
+    let (_, metadata) = metadata(&file, part, place, &ArrowReaderOptions::new())?;
+    let rows = metadata.metadata().file_metadata().num_rows();
+    u64::try_from(rows).map_err(|_| place.broken("says that it has fewer rows than none"))
+}
+
+/// What a file says of itself, and what it was read from.
+fn metadata(
+    file: &Opened<'_>,
+    part: &Part,
+    place: FileContext<'_>,
+    options: &ArrowReaderOptions,
+) -> Result<(Input, ArrowReaderMetadata), SourceError> {
+    let input = file.description().map_err(|error| place.io(&error))?;
+    let description = Description::new(&input);
+    let metadata = ArrowReaderMetadata::load(&description, options.clone());
+    let metadata = metadata.map_err(|error| match description.refused.get() {
+        Some(what) => place.broken(what),
+        None => undescribed(part, place, &error),
+    })?;
+    Ok((input, metadata))
 }
 
 /// The same with the index of pages, which lets the reader jump over pages of which no row is wanted. Of an encrypted column

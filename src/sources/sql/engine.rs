@@ -58,8 +58,9 @@ impl SqlSource {
         take: &mut dyn FnMut(RecordBatch) -> Result<(), QueryError>,
     ) -> Result<(), QueryError> {
         let statement = statement(question, condition, longest);
+        let _call = self.calls.begin();
         let mut refused = None;
-        let ran = self.transport.query(&statement, Some(question.given_up), &mut |batch| {
+        let ran = self.transport.query(&statement, question.given_up, &mut |batch| {
             take(batch).map_err(|error| {
                 refused = Some(error);
                 EngineError::lasting("the rows are not taken", "")
@@ -127,7 +128,7 @@ fn query_error(error: EngineError, question: &Question<'_>) -> QueryError {
             let message = "too_large: the query's result is more than the engine sends".to_owned();
             QueryError { detail, ..QueryError::of_batches(message) }
         }
-        Why::Missing | Why::Other => QueryError { message, detail, may_pass, is_of_batches: false },
+        Why::Missing | Why::Unsupported | Why::Other => QueryError { message, detail, may_pass, is_of_batches: false },
     }
 }
 

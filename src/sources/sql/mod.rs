@@ -3,6 +3,7 @@
 //!
 //! A [`Transport`] reaches the engine; `statement` writes what it is asked. Not here: odd values (`rows`, `values`).
 
+mod calls;
 mod command;
 mod config;
 mod dialect;
@@ -18,22 +19,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
 use rayon::prelude::*;
 
 pub use config::{Access, Config, EngineRelations, KIND};
 pub use spark_connect::EngineUrl;
 
+use self::calls::Calls;
 use self::command::Script;
 use self::spark_connect::SparkConnect;
 use self::staged::Staged;
 use self::statement::{Described, Keyless};
-use self::transport::{EngineError, LOOK, Statement, Transport, Why};
+use self::transport::{EngineError, LOOK, Statement, Transport, Why, never};
 use super::query_engine::QueryEngine;
 use super::rows::Reading;
 use super::rows::batches::Batches;
 use super::seen_keys::SeenKeys;
 use super::stage::Stage;
-use super::{GroupRun, ReadCost, ScanStats, Settings, Sink, Source, SourceError};
+use super::{GivenUp, GroupRun, ReadCost, ScanStats, Settings, Sink, Source, SourceError};
 use crate::document::Secret;
 use crate::tables::chunk::Chunk;
 use crate::tables::plan::{LoadPlan, Scan, ScanReach};
@@ -54,7 +57,8 @@ pub fn open(config: &Config, settings: Settings) -> Result<Arc<dyn Source>, Stri
         }
     };
     let Config { relations, stage, .. } = config.clone();
-    Ok(Arc::new(SqlSource { transport, script, relations, stage, settings, found: Arc::default() }))
+    let (given_up, calls, found) = (never(), Arc::default(), Arc::default());
+    Ok(Arc::new(SqlSource { transport, script, relations, stage, settings, given_up, calls, found }))
 }
 
 /// The platform's tables in an engine.
@@ -67,6 +71,9 @@ struct SqlSource {
     /// Where the engine puts them; `None`: they are streamed.
     stage: Option<Stage>,
     settings: Settings,
+    /// Whether nobody waits for what is read any more.
+    given_up: GivenUp,
+    calls: Arc<Calls>,
     /// Which tables were there when all of them were looked for last.
     found: Arc<Mutex<Option<FullLook>>>,
 }
@@ -91,7 +98,7 @@ impl fmt::Debug for SqlSource {
 impl SqlSource {
     fn try_read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, EngineError> {
         let relation = self.relations.of(scan.table);
-        let schema = self.transport.schema(&relation)?;
+        let schema = self.schema(&relation)?;
         let described = Described::new(scan, &relation, &schema).map_err(|what| EngineError::lasting(&what, ""))?;
         if let ScanReach::Semi { column, keys: Some(wanted), of } = &scan.reach
             && let Some(place) = scan.columns.iter().position(|found| found.name.eq_ignore_ascii_case(column))
@@ -118,13 +125,17 @@ impl SqlSource {
         Ok(stats)
     }
 
+    fn schema(&self, relation: &str) -> Result<SchemaRef, EngineError> {
+        self.transport.schema(relation, &self.given_up)
+    }
+
     /// The statement of a scan whose keys follow from another table of this engine; `None`: they have to be sent.
     fn joined(&self, scan: &Scan, described: &Described<'_>, origin: &Scan) -> Result<Option<Statement>, EngineError> {
         if !self.relations.tables.contains(&origin.table) {
             return Ok(None);
         }
         let relation = self.relations.of(origin.table);
-        let schema = self.transport.schema(&relation)?;
+        let schema = self.schema(&relation)?;
         let of = Described::new(origin, &relation, &schema).map_err(|what| EngineError::lasting(&what, ""))?;
         Ok(statement::joined(scan, described, origin, &of))
     }
@@ -152,7 +163,7 @@ impl SqlSource {
                 .map_err(|error| EngineError::lasting("has a type that is not known here", &error.to_string()))
         };
         let mut bytes = 0;
-        self.transport.query(statement, None, &mut |batch| {
+        self.transport.query(statement, &self.given_up, &mut |batch| {
             bytes += batch.get_array_memory_size() as u64;
             let rows = batch.num_rows() as u64;
             waiting.push((before, batch));
@@ -178,12 +189,20 @@ impl SqlSource {
 
 impl Source for SqlSource {
     fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, SourceError> {
+        let _call = self.calls.begin();
         self.try_read(scan, sink).map_err(|error| self.error(scan.table, &error))
     }
 
     fn prepare(&self, plan: &LoadPlan, run: &GroupRun) -> Result<Option<Box<dyn Source>>, SourceError> {
-        let Some(stage) = &self.stage else { return Ok(None) };
-        Ok(Some(Box::new(Staged::of(self, stage, plan, run)?)))
+        let own = Self { given_up: Arc::clone(&run.given_up), ..self.clone() };
+        Ok(Some(match &self.stage {
+            Some(stage) => Box::new(Staged::of(own, stage, plan, run)?),
+            None => Box::new(own),
+        }))
+    }
+
+    fn settle(&self, patience: Duration) {
+        self.calls.wait(patience);
     }
 
     fn stage(&self) -> Option<&Stage> {
@@ -204,12 +223,12 @@ impl Source for SqlSource {
             && at.elapsed() < FULL_LOOK
         {
             let statement = Statement { text: "SELECT 1 AS one".to_owned(), keys: Vec::new(), longest: LOOK };
-            self.transport.query(&statement, None, &mut |_| Ok(())).map_err(|error| error.detail)?;
+            self.transport.query(&statement, &self.given_up, &mut |_| Ok(())).map_err(|error| error.detail)?;
             return Ok(found.clone());
         }
         let mut found = Vec::new();
         for table in &self.relations.tables {
-            match self.transport.schema(&self.relations.of(*table)) {
+            match self.schema(&self.relations.of(*table)) {
                 Ok(_) => found.push(*table),
                 Err(error) if error.why == Why::Missing => {}
                 Err(error) => return Err(format!("{}: {}", self.relations.of(*table), error.detail)),

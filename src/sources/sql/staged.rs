@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::SqlSource;
 use super::statement::{self, Described, Keyless};
-use super::transport::EngineError;
-use crate::sources::GivenUp;
-use crate::sources::files::{Config as FilesConfig, CsvDialect, open as open_files};
+use super::transport::{EngineError, Statement};
+use crate::failpoints;
+use crate::sources::files::{Config as FilesConfig, CsvDialect, open as open_files, rows_of};
 use crate::sources::seen_keys::SeenKeys;
 use crate::sources::stage::{Files, Stage};
 use crate::sources::{GroupRun, ScanStats, Sink, Source, SourceError};
@@ -25,7 +25,6 @@ pub(super) struct Staged {
     /// Of the claim; other groups of it may have parts of it too.
     of_claim: Stage,
     stage: Stage,
-    given_up: GivenUp,
     tables: BTreeMap<Table, StagedTable>,
     /// Of each table, what was asked for later, and the keys that were asked for.
     later: Mutex<BTreeMap<Table, Later>>,
@@ -47,16 +46,10 @@ struct StagedTable {
 
 impl Staged {
     /// Lets the engine write the tables of a plan. Those whose keys are not known yet are written when they are.
-    pub(super) fn of(engine: &SqlSource, stage: &Stage, plan: &LoadPlan, run: &GroupRun) -> Result<Self, SourceError> {
+    pub(super) fn of(engine: SqlSource, stage: &Stage, plan: &LoadPlan, run: &GroupRun) -> Result<Self, SourceError> {
         let of_claim = stage.of_claim(&run.installation, &run.claim);
-        let mut staged = Self {
-            engine: engine.clone(),
-            stage: of_claim.fresh(),
-            of_claim,
-            given_up: Arc::clone(&run.given_up),
-            tables: BTreeMap::new(),
-            later: Mutex::default(),
-        };
+        let mut staged =
+            Self { engine, stage: of_claim.fresh(), of_claim, tables: BTreeMap::new(), later: Mutex::default() };
         for scan in &plan.scans {
             if let Some(table) = staged.write(&staged.stage, scan, Keyless::Taken)? {
                 staged.tables.insert(scan.table, table);
@@ -67,47 +60,53 @@ impl Staged {
 
     /// Writes the rows of a scan. `None`: its keys are not known yet.
     fn write(&self, stage: &Stage, scan: &Scan, keyless: Keyless) -> Result<Option<StagedTable>, SourceError> {
+        let _call = self.engine.calls.begin();
         self.try_write(stage, scan, keyless).map_err(|error| self.engine.error(scan.table, &error))
     }
 
     fn try_write(&self, stage: &Stage, scan: &Scan, keyless: Keyless) -> Result<Option<StagedTable>, EngineError> {
         let name = scan.table.name();
         let started = std::time::Instant::now();
-        let is_written = match &self.engine.script {
-            Some(_) if scan.only().is_none() && !matches!(scan.reach, ScanReach::Everything) => false,
-            Some(script) => script.write(scan, keyless, stage, &self.given_up).map(|()| true)?,
-            None => self.insert(stage, scan, keyless)?,
+        let written = match &self.engine.script {
+            Some(_) if scan.only().is_none() && !matches!(scan.reach, ScanReach::Everything) => return Ok(None),
+            Some(script) => script.write(scan, keyless, stage, &self.engine.given_up).map(|()| None)?,
+            None => {
+                let Some(rows) = self.rows(scan, keyless)? else { return Ok(None) };
+                log::debug!("statement table={name} text={:?}", rows.text);
+                let into = format!("{}/{name}", stage.engine_url());
+                Some(self.engine.transport.write(&rows, &into, &self.engine.given_up)?)
+            }
         };
-        if !is_written {
-            return Ok(None);
-        }
+        failpoints::hit("staged", name);
         let files = stage.files(name).map_err(|error| unreadable(&error.to_string()))?;
         let bytes: u64 = files.values().sum();
         let ms = started.elapsed().as_millis();
         log::info!("staged table={name} files={} bytes={bytes} ms={ms}", files.len());
+        if let Some(written) = written {
+            let rows = rows_of(stage.location(), scan.table, &files).map_err(|error| unreadable(&error.detail))?;
+            if rows != written {
+                return Err(elsewhere(written, rows));
+            }
+        }
         let config = FilesConfig { location: stage.location().clone(), tables: CsvDialect::Rfc4180.into() };
         let source = open_files(&config, self.engine.settings).map_err(|what| EngineError::lasting(&what, ""))?;
         Ok(Some(StagedTable { table: scan.table, stage: stage.clone(), files, source }))
     }
 
-    /// Lets the engine write the rows of a scan by a statement. `false`: its keys are not known yet.
-    fn insert(&self, stage: &Stage, scan: &Scan, keyless: Keyless) -> Result<bool, EngineError> {
+    /// The statement of the rows of a scan, in the order in which they are staged. `None`: its keys are not known yet.
+    fn rows(&self, scan: &Scan, keyless: Keyless) -> Result<Option<Statement>, EngineError> {
         let relation = self.engine.relations.of(scan.table);
-        let schema = self.engine.transport.schema(&relation)?;
+        let schema = self.engine.schema(&relation)?;
         let described = Described::new(scan, &relation, &schema).map_err(|what| EngineError::lasting(&what, ""))?;
         let rows = match &scan.reach {
             ScanReach::Semi { of, .. } => match self.engine.joined(scan, &described, &of.scan)? {
                 Some(joined) => joined,
-                None if scan.only().is_none() => return Ok(false),
+                None if scan.only().is_none() => return Ok(None),
                 None => statement::by_keys(scan, &described, keyless),
             },
             _ => statement::by_keys(scan, &described, keyless),
         };
-        let into = format!("{}/{}", stage.engine_url(), scan.table.name());
-        let statement = statement::insert(&into, rows, described.key(scan).as_deref());
-        log::debug!("statement table={} text={:?}", scan.table, statement.text);
-        self.engine.transport.execute(&statement, &self.given_up)?;
-        Ok(true)
+        Ok(Some(statement::in_order(rows, described.key(scan).as_deref())))
     }
 
     /// Asks for keys that a join did not bring and that were not asked for before.
@@ -212,6 +211,14 @@ fn remove(stage: &Stage) {
     if let Err(error) = stage.remove() {
         log::warn!("staged tables cannot be removed yet place={} error={error}", stage.engine_url());
     }
+}
+
+/// A worker of the engine wrote to a disk of its own, say, and the engine did not see it. No report may be made without those rows.
+fn elsewhere(written: u64, rows: u64) -> EngineError {
+    let message = format!("`stage` has {rows} of {written} rows: every worker must see it (`stage_as`)");
+    let told = "the files that the engine says it has written are elsewhere: `stage` must be a directory that exhaustd and every \
+                worker of the engine share, or a bucket, and `stage_as` the engine's name for it";
+    EngineError::lasting(&message, told)
 }
 
 fn unreadable(told: &str) -> EngineError {

@@ -154,17 +154,16 @@ pub(super) fn joined(
     Some(Statement { text: select(described, &conditions), keys: keys.into_iter().collect(), longest: LONGEST })
 }
 
-/// The statement that writes rows as Parquet into a place of the engine. `key`: the column by which they are put in order, so
-/// that a reader of some batches opens few of the files.
-pub(super) fn insert(into: &str, rows: Statement, key: Option<&str>) -> Statement {
+/// The same rows, put in order by the column `key`, so that a reader of some batches opens few of the files.
+pub(super) fn in_order(rows: Statement, key: Option<&str>) -> Statement {
+    let Some(key) = key else { return rows };
     let select = rows.text.strip_prefix("SELECT ").unwrap_or(&rows.text);
-    let text = match key {
-        Some(key) => format!(
-            "INSERT OVERWRITE DIRECTORY '{into}' USING parquet SELECT /*+ REPARTITION_BY_RANGE({key}) */ {select} SORT BY {key}"
-        ),
-        None => format!("INSERT OVERWRITE DIRECTORY '{into}' USING parquet SELECT {select}"),
-    };
-    Statement { text, ..rows }
+    Statement { text: format!("SELECT /*+ REPARTITION_BY_RANGE({key}) */ {select} SORT BY {key}"), ..rows }
+}
+
+/// The statement that writes rows as Parquet into a place of the engine.
+pub(super) fn insert(into: &str, rows: &str) -> String {
+    format!("INSERT OVERWRITE DIRECTORY '{into}' USING parquet {rows}")
 }
 
 fn keys_as(name: &str, keys: &Arc<dyn Keys>) -> KeyRelation {

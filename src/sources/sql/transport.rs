@@ -12,27 +12,28 @@ use crate::tables::keys::Keys;
 /// Reaches an engine. Calls block; they must not be made on a thread that drives futures.
 pub(super) trait Transport: Send + Sync {
     /// Runs a statement and hands over its rows, batch by batch as they come. Of a statement without rows at least one batch comes, which has the
-    /// columns. At most a few batches wait for `take`. Without `given_up` it ends when its rows have come, or `take` fails.
+    /// columns. At most a few batches wait for `take`.
     ///
     /// # Errors
-    /// The engine refuses or fails, or `take` does.
-    fn query(&self, statement: &Statement, given_up: Option<&GivenUp>, take: TakeBatch<'_>) -> Result<(), EngineError>;
+    /// The engine refuses or fails, or `take` does; or the statement was given up, also while it sends nothing.
+    fn query(&self, statement: &Statement, given_up: &GivenUp, take: TakeBatch<'_>) -> Result<(), EngineError>;
 
-    /// Runs a statement of which no rows are wanted. It is done when this comes back.
+    /// Lets the engine write the rows of a statement as Parquet into a place, as the engine calls it. When this comes back they
+    /// are there, and nothing else is; how many the engine says that it has written.
     ///
     /// # Errors
-    /// The engine refuses or fails.
-    fn execute(&self, statement: &Statement, given_up: &GivenUp) -> Result<(), EngineError>;
+    /// The engine refuses or fails, or does not say how many; or the statement was given up.
+    fn write(&self, rows: &Statement, into: &str, given_up: &GivenUp) -> Result<u64, EngineError>;
 
     /// The columns of a relation, as it stands after `FROM`.
     ///
     /// # Errors
     /// There is no such relation, or the engine fails.
-    fn schema(&self, relation: &str) -> Result<SchemaRef, EngineError> {
+    fn schema(&self, relation: &str, given_up: &GivenUp) -> Result<SchemaRef, EngineError> {
         let text = format!("SELECT * FROM {relation} AS t WHERE 1 = 0");
         let statement = Statement { text, keys: Vec::new(), longest: LOOK };
         let mut schema = None;
-        self.query(&statement, None, &mut |batch| {
+        self.query(&statement, given_up, &mut |batch| {
             schema = Some(batch.schema());
             Ok(())
         })?;
@@ -47,6 +48,11 @@ pub(super) trait Transport: Send + Sync {
 
 /// Takes rows as they come.
 pub(super) type TakeBatch<'a> = &'a mut dyn FnMut(RecordBatch) -> Result<(), EngineError>;
+
+/// Somebody waits until the end.
+pub(super) fn never() -> GivenUp {
+    Arc::new(|| false)
+}
 
 /// A statement, and the rows of our own that its text selects from.
 pub(super) struct Statement {
@@ -93,6 +99,8 @@ pub(super) struct EngineError {
 pub(super) enum Why {
     /// There is no such relation.
     Missing,
+    /// The engine does not know what it was asked to do, whatever it was asked it for.
+    Unsupported,
     /// The result is more than the engine sends.
     TooLarge,
     /// The statement took longer than it may.

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use super::accept::Accepted;
 use crate::config::Config;
 use crate::config::checked::Job;
+use crate::requests::RequestKey;
 use crate::sources::Source;
 use crate::tables::catalog::Catalog;
+use crate::worker::lease::Lease;
 use crate::worker::outcome::{HandBack, Outcome};
 use crate::worker::request_error::RequestError;
 use crate::worker::stats::LoadStats;
@@ -33,7 +35,7 @@ pub(in crate::worker) async fn load_catalog(
     config: &Config,
     job: &Job,
     accepted: &[Accepted],
-    claim: &str,
+    lease: &Lease,
 ) -> Result<LoadedCatalog, Outcome> {
     let metadata: BTreeSet<String> =
         accepted.iter().flat_map(|one| one.order.config.metadata_fields()).map(str::to_owned).collect();
@@ -42,8 +44,10 @@ pub(in crate::worker) async fn load_catalog(
     let needs = job.report.needs(&job.options);
     let started = Instant::now();
     let plan = load::catalog_plan(&metadata, &needs, config.timezone);
-    let stop = app.stop.clone();
-    let prepared = app.stop.unless_halted(stage::prepare(app, plan, claim, move || stop.is_halted())).await;
+    let (stop, checkpoint) = (app.stop.clone(), Arc::clone(lease.checkpoint()));
+    let keys: Vec<RequestKey> = accepted.iter().map(|one| one.request.key.clone()).collect();
+    let given_up = move || stop.is_halted() || !keys.iter().any(|key| checkpoint.wants(key));
+    let prepared = app.stop.unless_halted(stage::prepare(app, plan, lease.token(), given_up)).await;
     let Some(prepared) = prepared else { return Err(Outcome::HandedBack(HandBack::Unfinished)) };
     let prepared = prepared.map_err(|error| Outcome::Failed(RequestError::source(&error)))?;
     let source: Arc<dyn Source> = prepared.unwrap_or_else(|| Arc::clone(&app.source) as _);
@@ -67,10 +71,10 @@ mod tests {
     #[tokio::test]
     async fn all_batches_are_there_and_a_source_that_is_gone_fails_the_requests() {
         let test = TestApp::new();
-        let (claim, _lease) = test.claim(&[("1", r#"{"batchId": "b"}"#)]);
+        let (claim, lease) = test.claim(&[("1", r#"{"batchId": "b"}"#)]);
         let accepted = test.accept(claim).await;
         let (config, job) = (test.config(), test.job());
-        let loaded = load_catalog(&test.app, &config, &job, &accepted, "claim").await.unwrap();
+        let loaded = load_catalog(&test.app, &config, &job, &accepted, &lease).await.unwrap();
         assert_eq!(loaded.catalog.batches().len(), 4);
         assert_eq!(loaded.stats.tables().count(), 2, "course_batch and content");
         let mut app = test.app.clone();
@@ -79,7 +83,7 @@ mod tests {
         let files = files::Config { location, tables: CsvDialect::Rfc4180.into() };
         elsewhere.sources.used[0].config = SourceConfig::Files(files);
         app.source = open::source(&elsewhere).unwrap();
-        let Err(Outcome::Failed(error)) = load_catalog(&app, &config, &job, &accepted, "claim").await else { panic!() };
+        let Err(Outcome::Failed(error)) = load_catalog(&app, &config, &job, &accepted, &lease).await else { panic!() };
         assert!(error.detail.starts_with("table course_batch: "), "{}", error.detail);
     }
 }

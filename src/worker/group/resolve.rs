@@ -82,7 +82,7 @@ mod tests {
         let (claim, lease) = test.claim(&[("1", &both), ("2", r#"{"batchId": "nowhere"}"#)]);
         let accepted = test.accept(claim).await;
         let (config, job) = (test.config(), test.job());
-        let catalog = load_catalog(&test.app, &config, &job, &accepted, "claim").await.unwrap().catalog;
+        let catalog = load_catalog(&test.app, &config, &job, &accepted, &lease).await.unwrap().catalog;
         let resolved = resolve(&test.app, &config, &job, lease.short_name(), accepted, &catalog).await.unwrap();
         let [(row, Ok(ready)), (_, Err(error))] = &resolved[..] else { panic!("one of two fails") };
         assert_eq!((row.key.request_id.as_str(), &ready.key), ("1", &row.key));

@@ -105,11 +105,11 @@ fn write_keys(stage: &Stage, name: &str, keys: &dyn Keys) -> io::Result<()> {
 
 /// It stages, and does nothing else.
 impl Transport for Script {
-    fn query(&self, _: &Statement, _: Option<&GivenUp>, _: TakeBatch<'_>) -> Result<(), EngineError> {
+    fn query(&self, _: &Statement, _: &GivenUp, _: TakeBatch<'_>) -> Result<(), EngineError> {
         Err(no_statements())
     }
 
-    fn execute(&self, _: &Statement, _: &GivenUp) -> Result<(), EngineError> {
+    fn write(&self, _: &Statement, _: &str, _: &GivenUp) -> Result<u64, EngineError> {
         Err(no_statements())
     }
 }

@@ -10,8 +10,9 @@ use crate::sources::sql::transport::{EngineError, Why};
 const TOLD: usize = 2_048;
 
 /// Exceptions of Spark, and of Java, that mean the same each time.
-const REFUSED: [&str; 4] =
-    ["ParseException", "IllegalArgumentException", "UnsupportedOperationException", "NumberFormatException"];
+const REFUSED: [&str; 3] = ["ParseException", "IllegalArgumentException", "NumberFormatException"];
+/// Of a plan of a kind that the engine does not know.
+const UNSUPPORTED: &str = "UnsupportedOperationException";
 
 /// What is said of an error that a call ends with.
 pub(super) fn of_status(status: &Status) -> EngineError {
@@ -33,6 +34,9 @@ pub(super) fn of_status(status: &Status) -> EngineError {
         // Sail tells no SQLSTATE. A name that is not there and a statement that is wrong have one class.
         None if info.is("AnalysisException") => {
             EngineError { why: Why::Missing, ..lasting("the engine does not find the table or refuses the statement") }
+        }
+        None if info.is(UNSUPPORTED) || status.code() == Code::Unimplemented => {
+            EngineError { why: Why::Unsupported, ..lasting("the engine refuses the statement") }
         }
         None if REFUSED.iter().any(|class| info.is(class)) => lasting("the engine refuses the statement"),
         _ => match status.code() {
@@ -170,6 +174,9 @@ mod tests {
         assert_eq!(error("org.apache.spark.sql.AnalysisException").why, Why::Missing);
         assert!(!error("java.lang.IllegalArgumentException").may_pass);
         assert!(error("java.lang.OutOfMemoryError").may_pass);
+        let unsupported = error("java.lang.UnsupportedOperationException");
+        assert!(unsupported.why == Why::Unsupported && !unsupported.may_pass);
+        assert!(of_status(&Status::unimplemented("x")).why == Why::Unsupported);
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(super) enum Operation {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Relation {
-    #[prost(oneof = "RelationKind", tags = "10, 11")]
+    #[prost(oneof = "RelationKind", tags = "10, 11, 29")]
     pub(super) kind: Option<RelationKind>,
 }
 
@@ -39,6 +39,8 @@ pub(super) enum RelationKind {
     Sql(Sql),
     #[prost(message, tag = "11")]
     Local(LocalRelation),
+    #[prost(message, tag = "29")]
+    Observed(Box<CollectMetrics>),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -54,19 +56,64 @@ pub(super) struct LocalRelation {
     pub(super) data: Option<Vec<u8>>,
 }
 
+/// The rows of `input`, of which something is counted while they go by.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct CollectMetrics {
+    #[prost(message, optional, boxed, tag = "1")]
+    pub(super) input: Option<Box<Relation>>,
+    #[prost(string, tag = "2")]
+    pub(super) name: String,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) metrics: Vec<Expression>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Expression {
+    #[prost(message, optional, tag = "4")]
+    pub(super) text: Option<ExpressionText>,
+}
+
+/// An expression in SQL.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct ExpressionText {
+    #[prost(string, tag = "1")]
+    pub(super) expression: String,
+}
+
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Command {
-    #[prost(oneof = "CommandKind", tags = "3, 5")]
+    #[prost(oneof = "CommandKind", tags = "2, 3, 5")]
     pub(super) kind: Option<CommandKind>,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub(super) enum CommandKind {
+    #[prost(message, tag = "2")]
+    Write(Write),
     #[prost(message, tag = "3")]
     CreateView(CreateView),
     #[prost(message, tag = "5")]
     Sql(SqlCommand),
 }
+
+/// Writes rows as files.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Write {
+    #[prost(message, optional, tag = "1")]
+    pub(super) input: Option<Relation>,
+    /// The format.
+    #[prost(string, optional, tag = "2")]
+    pub(super) source: Option<String>,
+    /// One of two: into a path, or (tag 4) a table.
+    #[prost(string, optional, tag = "3")]
+    pub(super) path: Option<String>,
+    /// [`OVERWRITE`].
+    #[prost(int32, tag = "5")]
+    pub(super) mode: i32,
+}
+
+/// What is there is replaced.
+pub(super) const OVERWRITE: i32 = 2;
 
 /// A statement that is run at once.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -101,11 +148,37 @@ pub(super) struct ExecutePlanRequest {
     pub(super) operation_id: Option<String>,
 }
 
-/// A part of an answer. Progress, metrics and the schema in Spark's own types are passed over.
+/// A part of an answer. Progress, metrics of the engine's own and the schema in Spark's types are passed over.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct ExecutePlanResponse {
     #[prost(message, optional, tag = "2")]
     pub(super) arrow_batch: Option<ArrowBatch>,
+    #[prost(message, optional, tag = "5")]
+    pub(super) sql_command_result: Option<SqlCommandResult>,
+    #[prost(message, repeated, tag = "6")]
+    pub(super) observed_metrics: Vec<ObservedMetrics>,
+}
+
+/// What a statement that was run at once answers.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct SqlCommandResult {
+    #[prost(message, optional, tag = "1")]
+    pub(super) relation: Option<Relation>,
+}
+
+/// What was counted of rows that went by.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct ObservedMetrics {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) values: Vec<Literal>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Literal {
+    #[prost(int64, optional, tag = "7")]
+    pub(super) long: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

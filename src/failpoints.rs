@@ -4,15 +4,15 @@
 //! (with SUBJECT, where given), `pause` says so on stderr and stays there, `abort` ends the process as a crash
 //! does, `delay=MILLISECONDS` waits, `until=FILE` says so and waits until there is such a file. Several are joined by `;`. Places: `claimed`, `loading`, `generating` (subject:
 //! batch id), `key_range` (batch id; before each is loaded), `written` (batch id; the file is rendered and not finished),
-//! `placed` (batch id; the file is there, the checkpoint does not know it yet), `stored` (batch id), `writing-back` (request
+//! `staged` (table; the engine has written it, and its files are not looked at yet), `placed` (batch id; the file is there, the checkpoint does not know it yet), `stored` (batch id), `writing-back` (request
 //! key).
 
 #[cfg(debug_assertions)]
-pub(super) use debug::hit;
+pub(crate) use debug::hit;
 
 /// Nothing, in a release build.
 #[cfg(not(debug_assertions))]
-pub(super) const fn hit(_place: &str, _subject: &str) {}
+pub(crate) const fn hit(_place: &str, _subject: &str) {}
 
 #[cfg(debug_assertions)]
 mod debug {
@@ -53,7 +53,7 @@ mod debug {
     }
 
     /// A place is reached.
-    pub(in super::super) fn hit(place: &str, subject: &str) {
+    pub(crate) fn hit(place: &str, subject: &str) {
         static POINTS: OnceLock<Vec<Point>> = OnceLock::new();
         let points = POINTS.get_or_init(|| {
             let text = std::env::var("EXHAUST_TEST_POINT").unwrap_or_default();
