@@ -20,10 +20,6 @@ impl Report for Completion {
         "completion"
     }
 
-    fn about(&self) -> &'static str {
-        "when each learner of a batch completed the course"
-    }
-
     fn needs(&self, _options: &Options) -> Needs {
         Needs { tables: vec![enrolments::need(&[COMPLETEDON.optional()]), learners::need(&LEARNER)] }
     }

@@ -191,13 +191,6 @@ impl RowBlock {
         };
         std::hint::black_box(numbers.iter().fold(0, |sum, number| sum ^ touched(number)));
     }
-
-    /// Bytes of memory in use.
-    #[must_use]
-    pub fn memory(&self) -> usize {
-        let piece = |rows: &EncodedRows| rows.bytes.capacity() + rows.marks.capacity() * size_of::<Marks>();
-        self.pieces.iter().map(piece).sum()
-    }
 }
 
 /// One row.
@@ -285,6 +278,5 @@ mod tests {
         for (number, text) in expected {
             assert_eq!(spelled(&block.row(number), false), text);
         }
-        assert!(block.memory() > 3_500 * size_of::<Marks>());
     }
 }

@@ -42,8 +42,8 @@ impl Environment {
     }
 
     /// The same on a machine with this many cores.
-    #[must_use]
-    pub fn with_cores(self, cores: NonZeroUsize) -> Self {
+    #[cfg(test)]
+    pub(super) fn with_cores(self, cores: NonZeroUsize) -> Self {
         Self { cores, ..self }
     }
 

@@ -75,10 +75,6 @@ impl Report for Assessment {
         "assessment"
     }
 
-    fn about(&self) -> &'static str {
-        "scores of a batch's learners in each of its assessments, and in total"
-    }
-
     fn option_keys(&self) -> &'static [Key] {
         OPTION_KEYS
     }

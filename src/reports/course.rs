@@ -32,10 +32,6 @@ impl Report for Course {
         "course"
     }
 
-    fn about(&self) -> &'static str {
-        "progress of a batch's learners in the course and its modules, completion and certificates"
-    }
-
     fn needs(&self, _options: &Options) -> Needs {
         let enrolments = [
             user_enrolments::ENROLLEDDATE.optional(),

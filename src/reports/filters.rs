@@ -68,12 +68,6 @@ impl LeftOut {
             ("broken", &self.broken),
         ]
     }
-
-    /// Whether nothing was left out.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.by_reason().iter().all(|(_, ids)| ids.is_empty())
-    }
 }
 
 /// Why a request has no batches to deliver. Neither passes by waiting.

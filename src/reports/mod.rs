@@ -46,9 +46,6 @@ pub trait Report: Send + Sync {
     /// What `report = "…"` in jobs.toml calls it.
     fn name(&self) -> &'static str;
 
-    /// What it shows, in one line, for `--help` and the documents.
-    fn about(&self) -> &'static str;
-
     /// The keys in `[[job]] options` that only this report has. [`Options::read`] reads them.
     fn option_keys(&self) -> &'static [Key] {
         &[]
@@ -173,12 +170,6 @@ pub fn find(name: &str) -> Option<&'static dyn Report> {
     registry().iter().copied().find(|report| report.name() == name)
 }
 
-/// The names of all reports.
-#[must_use]
-pub fn names() -> Vec<&'static str> {
-    registry().iter().map(|report| report.name()).collect()
-}
-
 /// Why a batch has no report. None of these passes by waiting.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReportError {
@@ -248,14 +239,6 @@ pub enum ReportError {
         /// The heading.
         heading: String,
     },
-}
-
-impl ReportError {
-    /// Whether trying again later may help: never.
-    #[must_use]
-    pub const fn may_pass(&self) -> bool {
-        false
-    }
 }
 
 /// What changes a report's bytes, from `[[job]] options`: what holds for every report, and the options of single ones,
@@ -332,17 +315,16 @@ mod tests {
 
     #[test]
     fn the_registry_finds_reports_by_name() {
-        assert_eq!(names(), ["course", "assessment"]);
+        assert!(registry().iter().map(|report| report.name()).eq(["course", "assessment"]));
         assert_eq!(find("assessment").map(Report::name), Some("assessment"));
         assert!(find("Course").is_none());
-        assert!(registry().iter().all(|report| !report.about().is_empty()));
     }
 
     #[test]
     fn the_document_names_every_report() {
         let document = include_str!("../../docs/reports.md");
         for report in registry() {
-            assert!(document.contains(&format!("| `{}` | {} |", report.name(), report.about())), "{}", report.name());
+            assert!(document.contains(&format!("| `{}` | ", report.name())), "{}", report.name());
             assert!(document.contains(&format!("\n## {}\n", report.name())), "{}", report.name());
         }
     }

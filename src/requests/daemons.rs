@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use diesel::QueryableByName;
-use diesel::sql_types::{Binary, Nullable};
 
-use super::stored::{LenientText, number, text, time};
+use super::stored::{LenientText, number, stored_row, text, time};
 
 /// A daemon without a heartbeat for this number of its leases is gone.
 const LEASES: u32 = 3;
@@ -56,36 +54,13 @@ pub struct Daemon {
     pub claims_now: bool,
 }
 
-/// A row of `exhaust_daemon`, not checked yet.
-#[derive(Debug, QueryableByName)]
-pub(super) struct StoredDaemon {
-    #[diesel(sql_type = Nullable<Binary>)]
-    id: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    name: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    pid: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    version: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    started: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    seen: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    lease_ms: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    claims: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    memory_used: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    memory_allowed: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    jobs: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    config_hash: Option<LenientText>,
-    /// The time at which the row was read, by the clock that wrote `seen`.
-    #[diesel(sql_type = Nullable<Binary>)]
-    read: Option<LenientText>,
+stored_row! {
+    /// A row of `exhaust_daemon`, not checked yet.
+    StoredDaemon {
+        id, name, pid, version, started, seen, lease_ms, claims, memory_used, memory_allowed, jobs, config_hash,
+        /// The time at which the row was read, by the clock that wrote `seen`.
+        read,
+    }
 }
 
 impl StoredDaemon {

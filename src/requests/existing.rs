@@ -1,28 +1,17 @@
 //! What an existing row with the key of a submission means for that submission: it is the same request, it has failed and may
 //! be tried again, or the client must not change it.
 
-use diesel::QueryableByName;
-use diesel::sql_types::{Binary, Nullable};
-
 use super::access::Client;
 use super::encryption::{NewEncryption, Protected, scheme};
 use super::status::Status;
-use super::stored::{LenientText, read_protected, text};
+use super::stored::{LenientText, read_protected, stored_row, text};
 use super::types::{NewRequest, RequestRow, Submitted};
 
-/// The columns of an existing row that decide about a submission with its key.
-#[derive(QueryableByName)]
-pub(super) struct StoredExisting {
-    #[diesel(sql_type = Nullable<Binary>)]
-    status: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    mark: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    protected: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    requested_channel: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    allowed_channels: Option<LenientText>,
+stored_row! {
+    /// The columns of an existing row that decide about a submission with its key.
+    StoredExisting {
+        status, mark, protected, requested_channel, allowed_channels,
+    }
 }
 
 /// What an existing row means for a submission with its key.

@@ -31,6 +31,7 @@ mod stored;
 mod text;
 mod times;
 mod types;
+mod verbs;
 
 pub use access::{Client, Reader};
 pub use backlog::Backlog;

@@ -33,108 +33,52 @@ where
     }
 }
 
-/// The columns that both backends select under these names.
-#[derive(Debug, QueryableByName)]
-pub(super) struct StoredRow {
-    #[diesel(sql_type = Nullable<Binary>)]
-    tag: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    request_id: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    job_id: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    status: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    request_data: Option<LenientText>,
-    /// Bytes of a `request_data` that is too long to be read.
-    #[diesel(sql_type = Nullable<Binary>)]
-    unread_data: Option<LenientText>,
-    /// Not NULL where another column is too long to be read.
-    #[diesel(sql_type = Nullable<Binary>)]
-    truncated: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    requested_by: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    requested_channel: Option<LenientText>,
-    /// A JSON array.
-    #[diesel(sql_type = Nullable<Binary>)]
-    download_urls: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    dt_file_created: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    dt_job_submitted: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    dt_job_processing: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    dt_job_completed: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    execution_time: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    err_message: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    err_detail: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    iteration: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    crashes: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    lease_owner: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    lease_expires_at: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    next_attempt_at: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    processed_batches: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    job_stats: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    allowed_channels: Option<LenientText>,
-    /// Whether a password is set, or was; never the password.
-    #[diesel(sql_type = Nullable<Binary>)]
-    protected: Option<LenientText>,
+/// A row of which each column is text or NULL. No `Debug`, because there may be a password.
+macro_rules! stored_row {
+    ($(#[$doc:meta])* $name:ident { $($(#[$about:meta])* $column:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(diesel::QueryableByName)]
+        pub(super) struct $name {
+            $(
+                $(#[$about])*
+                #[diesel(sql_type = diesel::sql_types::Nullable<diesel::sql_types::Binary>)]
+                $column: Option<LenientText>,
+            )*
+        }
+    };
+}
+pub(super) use stored_row;
+
+stored_row! {
+    /// The columns that both backends select under these names.
+    StoredRow {
+        tag, request_id, job_id, status, request_data,
+        /// Bytes of a `request_data` that is too long to be read.
+        unread_data,
+        /// Not NULL where another column is too long to be read.
+        truncated,
+        requested_by, requested_channel,
+        /// A JSON array.
+        download_urls,
+        dt_file_created, dt_job_submitted, dt_job_processing, dt_job_completed, execution_time, err_message,
+        err_detail, iteration, crashes, lease_owner, lease_expires_at, next_attempt_at, processed_batches, job_stats,
+        allowed_channels,
+        /// Whether a password is set, or was; never the password.
+        protected,
+    }
 }
 
-/// A row that a claim took: the columns that a worker needs. No `Debug`, because it has the password.
-#[derive(QueryableByName)]
-pub(super) struct StoredClaimed {
-    #[diesel(sql_type = Nullable<Binary>)]
-    tag: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    request_id: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    job_id: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    request_data: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    unread_data: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    unread_batches: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    requested_by: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    requested_channel: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    dt_job_submitted: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    dt_job_processing: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    iteration: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    crashes: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    processed_batches: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    allowed_channels: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    encryption_key: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    encryption_key_sealed: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    encryption_mark: Option<LenientText>,
+stored_row! {
+    /// A row that a claim took: the columns that a worker needs.
+    StoredClaimed {
+        tag, request_id, job_id, request_data, unread_data, unread_batches, requested_by, requested_channel,
+        dt_job_submitted, dt_job_processing, iteration, crashes, processed_batches, allowed_channels, encryption_key,
+        encryption_key_sealed, encryption_mark,
+    }
 }
 
 /// A row and its number among the keys that were asked for.
-#[derive(Debug, QueryableByName)]
+#[derive(QueryableByName)]
 pub(super) struct StoredNth {
     #[diesel(embed)]
     stored: StoredRow,
@@ -149,13 +93,11 @@ impl StoredNth {
     }
 }
 
-/// A key, as `tag` and `request_id`.
-#[derive(Debug, QueryableByName)]
-pub(super) struct StoredKey {
-    #[diesel(sql_type = Nullable<Binary>)]
-    tag: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    request_id: Option<LenientText>,
+stored_row! {
+    /// A key, as `tag` and `request_id`.
+    StoredKey {
+        tag, request_id,
+    }
 }
 
 /// A row that waits.
@@ -178,11 +120,11 @@ pub(super) struct StoredTotal {
     total: i64,
 }
 
-/// One text, under the name `value`.
-#[derive(Debug, QueryableByName)]
-pub(super) struct StoredText {
-    #[diesel(sql_type = Nullable<Binary>)]
-    value: Option<LenientText>,
+stored_row! {
+    /// One text, under the name `value`.
+    StoredText {
+        value,
+    }
 }
 
 impl StoredText {

@@ -169,14 +169,6 @@ pub enum SampleError {
     },
 }
 
-impl SampleError {
-    /// Whether trying again later may help: only where the file system refused.
-    #[must_use]
-    pub const fn may_pass(&self) -> bool {
-        matches!(self, Self::Write { .. })
-    }
-}
-
 /// Makes the data set. The tables are written beside the directory and put in its place when all are done: there is
 /// either the whole set or none. `progress` gets (rows written, rows in all) now and then, from several threads.
 pub fn generate(options: &SampleOptions, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Summary, SampleError> {

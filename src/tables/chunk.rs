@@ -46,21 +46,6 @@ impl Chunk {
         Self { columns, rows: Rows::These(rows) }
     }
 
-    /// How many rows count.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        match &self.rows {
-            Rows::All(length) => *length,
-            Rows::These(rows) => rows.len(),
-        }
-    }
-
-    /// Whether no row counts.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Where in the columns the rows are that count, ascending.
     pub fn rows(&self) -> impl Iterator<Item = usize> + Clone + '_ {
         let (all, these) = match &self.rows {

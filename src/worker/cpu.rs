@@ -33,12 +33,6 @@ impl Cpu {
         self.0.spawn(move || drop(answer.send(caught(work))));
         asked.await.unwrap_or_else(|_| Err(Panicked("the worker thread ended".to_owned())))
     }
-
-    /// How many threads there are.
-    #[must_use]
-    pub fn threads(&self) -> usize {
-        self.0.current_num_threads()
-    }
 }
 
 /// Runs `work` and makes a panic in it an error.

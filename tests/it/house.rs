@@ -114,7 +114,7 @@ fn only_one_room_knows_diesel_the_scheduler_or_object_store() {
 fn registry_docs_and_jobs_toml_agree() {
     let docs = fs::read_to_string(root("docs/reports.md")).unwrap();
     let jobs = fs::read_to_string(root("jobs.toml")).unwrap();
-    for name in exhaust::reports::names() {
+    for name in exhaust::reports::registry().iter().map(|report| report.name()) {
         assert!(docs.contains(&format!("`{name}`")), "docs/reports.md does not name {name}");
         assert!(jobs.contains(&format!("report = \"{name}\"")), "jobs.toml has no job for {name}");
     }

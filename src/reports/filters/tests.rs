@@ -60,7 +60,7 @@ fn ended_batches_are_left_out_unless_named_or_wanted() {
     assert_eq!(selection.left_out.expired, ["4", "6"]);
     let (ids, selection) = tables().select(r#"{"batchFilters": ["TPD"], "includeExpired": true}"#, None).unwrap();
     assert_eq!(ids, ["1", "4"]);
-    assert!(selection.left_out.is_empty());
+    assert_eq!(selection.left_out, LeftOut::default());
     for named in [r#"{"batchId": "4"}"#, r#"{"batchFilter": ["4"]}"#, r#"{"batchFilters": {"ids": ["4"]}}"#] {
         assert_eq!(self::ids(named), "4");
     }

@@ -2,12 +2,11 @@
 
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
-use diesel::sql_types::{Binary, Nullable};
 
 use super::super::access::{Reader, like_pattern};
 use super::super::paging::PageEntry;
 use super::super::status::{Status, open_statuses};
-use super::super::stored::{LenientText, text};
+use super::super::stored::{LenientText, stored_row, text};
 use super::super::types::RequestKey;
 use super::page_start::{After, Begin};
 use super::statement::{Statement, Values};
@@ -107,14 +106,9 @@ pub(super) fn newest(
     Statement { sql, values }
 }
 
-#[derive(QueryableByName)]
-pub(super) struct Listed {
-    #[diesel(sql_type = Nullable<Binary>)]
-    tag: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    request_id: Option<LenientText>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    submitted: Option<LenientText>,
+stored_row! {
+    /// A row of a page.
+    Listed { tag, request_id, submitted, }
 }
 
 pub(super) fn entries(rows: Vec<Listed>) -> Vec<PageEntry> {

@@ -1,26 +1,39 @@
 //! The queue on PostgreSQL: which statement answers which verb, by which kind of connection, and under which name a failure
 //! is reported.
 
-mod clients;
-mod housekeeping;
-mod work;
-
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use diesel::pg::PgConnection;
 use diesel::r2d2::{NopErrorHandler, Pool, PooledConnection};
 use diesel::result::QueryResult;
 
+use super::super::access::{Client, Reader};
+use super::super::backlog::Backlog;
 use super::super::clock::Clock;
-use super::super::failures;
-use super::super::text::{SHOWN_DATA, can_exist};
+use super::super::daemons::{self as heartbeats, Daemon, Heartbeat};
+use super::super::finished::{FinishedCursor, FinishedPage};
+use super::super::listener::Listener;
+use super::super::paging::{Page, PageEntry};
+use super::super::queue::{ClientQueue, Housekeeping, WorkQueue};
+use super::super::search::{Search, SearchResult};
+use super::super::statement_timeout::StatementTimeout;
+use super::super::text::{SHOWN_DATA, can_exist, token};
 use super::super::times::microseconds;
-use super::super::types::{Pooling, QueueError, RequestKey, WriteBack};
+use super::super::types::{
+    Claim, ClaimOptions, Completion, DeferredText, Failure, NewRequest, Overview, Pooling, QueueError, RequestKey,
+    RequestProgress, RequestRow, Resubmitted, Submitted, Unclaimable, WaitingRequest, WriteBack,
+};
+use super::super::verbs::{client_verbs, housekeeping_verbs, work_verbs};
+use super::super::{deferred, failures, stored};
 use super::connect::{Manager, Route};
-use super::statement_timeout;
+use super::{
+    backlog, claim, daemons, finished, installation, lease, list, listen, migrate, page_start, rights, rows, search,
+    slots, statement_timeout, submit, write_back,
+};
 
 /// How long a call waits for a connection before the database counts as unreachable.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(4);
@@ -199,7 +212,89 @@ impl PostgresQueue {
     }
 
     /// The shift of a test's clock, in microseconds.
-    fn shift(&self) -> i64 {
+    fn at(&self) -> i64 {
         microseconds(self.clock.shift())
+    }
+}
+
+impl WorkQueue for PostgresQueue {
+    work_verbs!();
+
+    fn now(&self) -> Result<DateTime<Utc>, QueueError> {
+        self.read("ask for the time", |conn| rows::now(conn, self.at()))?
+            .ok_or_else(|| QueueError::Refused("the database's time does not read".to_owned()))
+    }
+
+    fn listen(&self) -> Result<Option<Listener>, QueueError> {
+        self.direct.as_ref().unwrap_or(&self.route).session()?.map(listen::listen).transpose()
+    }
+}
+
+impl ClientQueue for PostgresQueue {
+    client_verbs!();
+
+    fn search(
+        &self,
+        search: &Search,
+        reader: &Reader,
+        page: &Page,
+        timeout: &StatementTimeout,
+    ) -> Result<SearchResult, QueueError> {
+        let begin = page_start::begin(page.after.as_ref())?;
+        let found = self.read("search job_request", |conn| {
+            statement_timeout::bounded(conn, timeout, self.canceller(), |conn| {
+                let total = search::count(conn, search, reader)?;
+                statement_timeout::set(conn, timeout)?;
+                let entries = search::search(conn, search, reader, (&begin, page.limit, total))?;
+                Ok(SearchResult { total, entries })
+            })
+        });
+        found.map_err(|error| if timeout.is_over() { QueueError::TimedOut } else { error })
+    }
+}
+
+impl Housekeeping for PostgresQueue {
+    housekeeping_verbs!();
+
+    fn migrate(&self, dry_run: bool) -> Result<Vec<String>, QueueError> {
+        // Any connection can read what is missing.
+        let missing = self.read(migrate::LOOK, migrate::look)?;
+        if dry_run || missing.is_empty() {
+            return Ok(missing);
+        }
+        let mut session = self.session(TO_MIGRATE)?;
+        rights::may_migrate(&mut session, &missing)?;
+        let done = migrate::migrate(&mut session)?;
+        match self.read(migrate::LOOK, migrate::look)?.first() {
+            None => Ok(done),
+            Some(left) => Err(QueueError::Unfit(format!(
+                "migrate: ran by [database] direct_url, and [database] url still lacks this: {left}; do both lead to the \
+                 same database?"
+            ))),
+        }
+    }
+
+    fn may_migrate(&self) -> Result<(), QueueError> {
+        let missing = self.migrate(true)?;
+        // On the connection that would run them: it may be another role's.
+        if missing.is_empty() { Ok(()) } else { rights::may_migrate(&mut self.session(TO_MIGRATE)?, &missing) }
+    }
+
+    fn check_writable(&self, removes: bool) -> Result<(), QueueError> {
+        failures::hindrances(&self.read("look at rights", |conn| rights::hindrances(conn, removes))?)
+    }
+
+    /// Calls that hang keep the old connections until they end.
+    fn reconnect(&self) {
+        let mut pool = self.pool.write().unwrap_or_else(PoisonError::into_inner);
+        *pool = open_pool(&self.route, pool.max_size());
+    }
+
+    fn pooling(&self) -> Result<Pooling, QueueError> {
+        self.route.pooling()
+    }
+
+    fn can_listen(&self) -> Result<bool, QueueError> {
+        Ok(self.direct.as_ref().unwrap_or(&self.route).pooling()? != Pooling::Transaction)
     }
 }

@@ -1,5 +1,6 @@
 //! How much of a job there is to do.
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::SqliteConnection;
@@ -8,6 +9,7 @@ use super::super::backlog::{Backlog, StoredBacklog};
 use super::super::crashes::EXCLUSIVE_CRASHES;
 use super::super::prepared::prepared;
 use super::super::status::open_statuses;
+use super::super::times::sqlite_text;
 use super::columns::is_time;
 
 /// Rows of the jobs `?1` with one of the open statuses, from the index `job_request_open`.
@@ -34,10 +36,15 @@ pub(super) const BACKLOG: &str = concat!(
     "status = 'PROCESSING' AND lease_expires_at > ?2 LIMIT ?4)) AS in_work"
 );
 
-pub(super) fn backlog(conn: &mut SqliteConnection, now: &str, job_ids: &[String], up_to: u32) -> QueryResult<Backlog> {
+pub(super) fn backlog(
+    conn: &mut SqliteConnection,
+    now: DateTime<Utc>,
+    job_ids: &[String],
+    up_to: u32,
+) -> QueryResult<Backlog> {
     let values = (
         serde_json::json!(job_ids).to_string().into_sql::<Text>(),
-        now.into_sql::<Text>(),
+        sqlite_text(now).into_sql::<Text>(),
         i64::from(EXCLUSIVE_CRASHES).into_sql::<BigInt>(),
         i64::from(up_to).into_sql::<BigInt>(),
     );

@@ -173,11 +173,11 @@ const NEXT_CLAIMABLE: &str = concat!(
 
 pub(super) fn next_claimable(
     conn: &mut SqliteConnection,
-    now: &str,
+    now: DateTime<Utc>,
     job_ids: &[String],
 ) -> QueryResult<Option<DateTime<Utc>>> {
     let next: StoredText = sql_query(NEXT_CLAIMABLE)
-        .bind::<Text, _>(now)
+        .bind::<Text, _>(sqlite_text(now))
         .bind::<Text, _>(serde_json::json!(job_ids).to_string())
         .get_result(conn)?;
     Ok(next.into_time())

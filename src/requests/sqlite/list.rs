@@ -171,12 +171,12 @@ pub(super) fn list(
     conn: &mut SqliteConnection,
     tag: Option<&str>,
     reader: &Reader,
-    begin: Begin,
+    begin: &Begin,
     limit: u32,
 ) -> QueryResult<Vec<PageEntry>> {
     let statement = match tag {
-        Some(tag) => of_tag(tag, reader, &begin, limit),
-        None => of_all(reader, &begin, limit),
+        Some(tag) => of_tag(tag, reader, begin, limit),
+        None => of_all(reader, begin, limit),
     };
-    Ok(merged(statement.load(conn)?, begin, limit))
+    Ok(merged(statement.load(conn)?, begin.clone(), limit))
 }

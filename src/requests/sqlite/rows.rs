@@ -1,5 +1,6 @@
 //! Rows by their keys, and what is read of all rows: the line of waiting requests, counts, whether every column exists.
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Text};
@@ -11,6 +12,7 @@ use super::super::prepared::prepared;
 use super::super::status::open_statuses;
 use super::super::stored::{self, StoredCount, StoredNth, StoredRow, StoredWaiting};
 use super::super::text::{URLS_OF_MANY, URLS_OF_ONE, within};
+use super::super::times::sqlite_text;
 use super::super::types::{Overview, RequestKey, RequestRow};
 use super::columns::columns;
 
@@ -87,6 +89,10 @@ pub(super) const WAITING: &str = concat!(
         AND status = 'SUBMITTED' AND typeof(tag) = 'text' AND typeof(request_id) = 'text'"
 );
 
-pub(super) fn waiting(conn: &mut SqliteConnection, now: &str, job_ids: &[String]) -> QueryResult<Vec<StoredWaiting>> {
-    sql_query(WAITING).bind::<Text, _>(json!(job_ids).to_string()).bind::<Text, _>(now).load(conn)
+pub(super) fn waiting(
+    conn: &mut SqliteConnection,
+    now: DateTime<Utc>,
+    job_ids: &[String],
+) -> QueryResult<Vec<StoredWaiting>> {
+    sql_query(WAITING).bind::<Text, _>(json!(job_ids).to_string()).bind::<Text, _>(sqlite_text(now)).load(conn)
 }

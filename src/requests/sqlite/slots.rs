@@ -39,7 +39,7 @@ pub(super) fn last_slot(
 /// Makes each slot once, even after retention has removed the request that was made for it. `None`: the job has no row.
 pub(super) fn make_slot(
     conn: &mut SqliteConnection,
-    now: &str,
+    now: DateTime<Utc>,
     job_id: &str,
     slot: DateTime<Utc>,
     request: &NewRequest,

@@ -1,5 +1,6 @@
 //! Submission, cancellation and resubmission of requests, within a client's limit.
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Nullable, Text};
@@ -13,6 +14,7 @@ use super::super::prepared::prepared;
 use super::super::status::open_statuses;
 use super::super::stored::{self, StoredTotal};
 use super::super::text::{clean, clean_option, err_message};
+use super::super::times::sqlite_text;
 use super::super::types::{NewRequest, RequestKey, Resubmitted, Submitted};
 
 /// Of many submissions at the same time, the primary key decides which one makes the row.
@@ -22,7 +24,7 @@ const INSERT: &str = "INSERT INTO job_request (tag, request_id, job_id, status, 
 
 pub(super) fn submit(
     conn: &mut SqliteConnection,
-    now: &str,
+    now: DateTime<Utc>,
     request: &NewRequest,
     client: &Client,
 ) -> QueryResult<Submitted> {
@@ -89,7 +91,7 @@ pub(super) fn has_reached_limit(conn: &mut SqliteConnection, client: &Client) ->
 }
 
 /// `false`: the key is taken.
-pub(super) fn insert(conn: &mut SqliteConnection, now: &str, request: &NewRequest) -> QueryResult<bool> {
+pub(super) fn insert(conn: &mut SqliteConnection, now: DateTime<Utc>, request: &NewRequest) -> QueryResult<bool> {
     let [plain, sealed, mark] = columns_of(request.encryption.as_ref());
     let inserted = sql_query(INSERT)
         .bind::<Text, _>(&request.key.tag)
@@ -98,7 +100,7 @@ pub(super) fn insert(conn: &mut SqliteConnection, now: &str, request: &NewReques
         .bind::<Text, _>(clean(&request.request_data))
         .bind::<Nullable<Text>, _>(clean_option(request.requested_by.as_deref()))
         .bind::<Nullable<Text>, _>(clean_option(request.requested_channel.as_deref()))
-        .bind::<Text, _>(now)
+        .bind::<Text, _>(sqlite_text(now))
         .bind::<Nullable<Text>, _>(clean_option(request.allowed_channels.as_deref()))
         .bind::<Nullable<Text>, _>(plain)
         .bind::<Nullable<Text>, _>(sealed)
@@ -115,9 +117,9 @@ const CANCEL: &str = concat!(
     WHERE tag = ?3 AND request_id = ?4 AND status = 'SUBMITTED'"
 );
 
-pub(super) fn cancel(conn: &mut SqliteConnection, now: &str, key: &RequestKey, by: &str) -> QueryResult<bool> {
+pub(super) fn cancel(conn: &mut SqliteConnection, now: DateTime<Utc>, key: &RequestKey, by: &str) -> QueryResult<bool> {
     let changed = sql_query(CANCEL)
-        .bind::<Text, _>(now)
+        .bind::<Text, _>(sqlite_text(now))
         .bind::<Text, _>(err_message(&format!("cancelled by {by}")))
         .bind::<Text, _>(&key.tag)
         .bind::<Text, _>(&key.request_id)
@@ -145,7 +147,7 @@ const CAN_BE_RETRIED: &str = concat!(
 
 pub(super) fn resubmit(
     conn: &mut SqliteConnection,
-    now: &str,
+    now: DateTime<Utc>,
     key: &RequestKey,
     client: &Client,
 ) -> QueryResult<Resubmitted> {
@@ -159,7 +161,7 @@ pub(super) fn resubmit(
             return Ok(Resubmitted::TooMany);
         }
         let changed = sql_query(RESUBMIT)
-            .bind::<Text, _>(now)
+            .bind::<Text, _>(sqlite_text(now))
             .bind::<Text, _>(&key.tag)
             .bind::<Text, _>(&key.request_id)
             .execute(conn)?;
@@ -174,10 +176,10 @@ const RESUBMIT_ANEW: &str = concat!(
 );
 
 /// For a submission of the same request; it brings the password again.
-fn resubmit_anew(conn: &mut SqliteConnection, now: &str, request: &NewRequest) -> QueryResult<bool> {
+fn resubmit_anew(conn: &mut SqliteConnection, now: DateTime<Utc>, request: &NewRequest) -> QueryResult<bool> {
     let [plain, sealed, mark] = columns_of(request.encryption.as_ref());
     let changed = sql_query(RESUBMIT_ANEW)
-        .bind::<Text, _>(now)
+        .bind::<Text, _>(sqlite_text(now))
         .bind::<Text, _>(&request.key.tag)
         .bind::<Text, _>(&request.key.request_id)
         .bind::<Nullable<Text>, _>(plain)

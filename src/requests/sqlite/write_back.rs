@@ -27,18 +27,18 @@ const COMPLETE: &str = concat!(
 /// A key that cannot exist is held under no token.
 pub(super) fn complete_all(
     conn: &mut SqliteConnection,
-    now: &str,
+    now: DateTime<Utc>,
     token: &str,
     rows: &[(RequestKey, Completion)],
 ) -> QueryResult<Vec<WriteBack>> {
-    let token = clean(token);
+    let (now, token) = (sqlite_text(now), clean(token));
     conn.immediate_transaction(|conn| {
         let complete = |(key, completion): &(RequestKey, Completion)| {
             if !can_exist(key) {
                 return Ok(WriteBack::Lost);
             }
             let values = (
-                now.into_sql::<Text>(),
+                now.as_str().into_sql::<Text>(),
                 serde_json::json!(completion.download_urls).to_string().into_sql::<Text>(),
                 sqlite_text(completion.file_created).into_sql::<Text>(),
                 execution_time(completion.execution_ms).into_sql::<Integer>(),
@@ -89,13 +89,13 @@ const FAIL: &str = concat!(
 
 pub(super) fn fail(
     conn: &mut SqliteConnection,
-    now: &str,
+    now: DateTime<Utc>,
     token: &str,
     key: &RequestKey,
     failure: &Failure,
 ) -> QueryResult<usize> {
     sql_query(FAIL)
-        .bind::<Text, _>(now)
+        .bind::<Text, _>(sqlite_text(now))
         .bind::<Text, _>(err_message(&failure.message))
         .bind::<Text, _>(clean(&failure.detail))
         .bind::<Integer, _>(execution_time(failure.execution_ms))

@@ -26,7 +26,7 @@ fn enrolments(only: Option<&[&str]>) -> Scan {
 
 fn read(scan: &Scan, rows: &[[&str; 4]]) -> (ScanStats, usize) {
     let delivered = Mutex::new(0);
-    let sink = |chunk: &Chunk| *delivered.lock().unwrap() += chunk.len();
+    let sink = |chunk: &Chunk| *delivered.lock().unwrap() += chunk.rows().count();
     let reading = Reading::new(scan, &SETTINGS, &sink);
     let mut into = Rows::new(&reading, "user_enrolments.csv");
     for (line, row) in (2..).zip(rows) {
@@ -96,7 +96,7 @@ fn values_and_chunks_come_out_in_order() {
     }
     assert_eq!(rows.finish().rows, 20_000);
     let chunks = chunks.into_inner().unwrap();
-    assert_eq!(chunks.iter().map(Chunk::len).collect::<Vec<_>>(), [16_384, 3_616]);
+    assert_eq!(chunks.iter().map(|chunk| chunk.rows().count()).collect::<Vec<_>>(), [16_384, 3_616]);
     assert_eq!(chunks[1].columns()[0].as_string::<i32>().value(0), "u16384");
     assert_eq!(chunks[1].columns()[1].as_primitive::<Int64Type>().value(0), 16_384);
 }
@@ -239,7 +239,7 @@ fn faults_are_counted_by_key() {
 fn empty_keys_are_found_in_every_chunk_of_a_dictionary() {
     let scan = Scan::everything(Table::UserEnrolments, vec![Column::key("batchid")]);
     let delivered = Mutex::new(0);
-    let sink = |chunk: &Chunk| *delivered.lock().unwrap() += chunk.len();
+    let sink = |chunk: &Chunk| *delivered.lock().unwrap() += chunk.rows().count();
     let reading = Reading::new(&scan, &SETTINGS, &sink);
     let mut typed = typed::Typed::new(&reading, "f");
     let dictionary = |texts: [&str; 2]| std::sync::Arc::new(arrow_array::StringArray::from_iter_values(texts));

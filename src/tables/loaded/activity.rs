@@ -78,11 +78,7 @@ impl Activity {
     }
 }
 
-impl LoadedRows for Activity {
-    fn memory(&self) -> usize {
-        self.batches.iter().map(|rows| rows.capacity() * size_of::<Progress>()).sum()
-    }
-}
+impl LoadedRows for Activity {}
 
 #[derive(Debug)]
 struct ActivityLoader;

@@ -69,10 +69,6 @@ impl Attempts {
 }
 
 impl LoadedRows for Attempts {
-    fn memory(&self) -> usize {
-        self.0.iter().map(BatchAttempts::memory).sum()
-    }
-
     fn keep_listed(&mut self, enrolled: &[Enrolled]) {
         let attempts = self.0.par_iter_mut().zip(enrolled);
         attempts.for_each(|(attempts, enrolled)| attempts.keep_listed(enrolled));

@@ -18,9 +18,6 @@ use crate::tables::schema::{Table, Text, TypedColumn};
 
 /// What is kept of a loaded table.
 pub trait LoadedRows: Any + Debug + Send + Sync {
-    /// Bytes of memory in use, nearly.
-    fn memory(&self) -> usize;
-
     /// Leaves the rows of learners who are listed. `enrolled`: the learners who are listed, by slot.
     fn keep_listed(&mut self, enrolled: &[Enrolled]) {
         let _ = enrolled;
@@ -151,13 +148,6 @@ impl LoadedBatches {
     #[must_use]
     pub fn quality(&self, batch: BatchIdx) -> Quality {
         self.batch(batch).map(|(_, slot)| self.quality[slot.index()].clone()).unwrap_or_default()
-    }
-
-    /// Bytes of memory in use, nearly; the catalogue is not counted.
-    #[must_use]
-    pub fn memory(&self) -> usize {
-        let enrolled: usize = self.enrolled.iter().map(Enrolled::memory).sum();
-        enrolled + self.rows.iter().map(|(_, rows)| rows.memory()).sum::<usize>()
     }
 
     /// Adds the columns of a batch's report that follow from what was loaded.

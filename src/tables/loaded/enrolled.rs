@@ -64,11 +64,6 @@ pub struct Enrolled {
 }
 
 impl Enrolled {
-    /// Bytes of memory in use.
-    pub(super) fn memory(&self) -> usize {
-        self.rows.capacity() * size_of::<Enrolment>()
-    }
-
     /// Whether the learner is among them.
     #[must_use]
     pub fn lists(&self, user: Rank) -> bool {

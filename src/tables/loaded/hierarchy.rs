@@ -46,12 +46,7 @@ impl Modules {
     }
 }
 
-impl LoadedRows for Modules {
-    /// They are few.
-    fn memory(&self) -> usize {
-        0
-    }
-}
+impl LoadedRows for Modules {}
 
 #[derive(Debug)]
 struct HierarchyLoader;

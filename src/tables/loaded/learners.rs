@@ -151,11 +151,7 @@ impl Learners {
     }
 }
 
-impl LoadedRows for Learners {
-    fn memory(&self) -> usize {
-        self.rows.memory() + self.learners.capacity() * size_of::<Learner>()
-    }
-}
+impl LoadedRows for Learners {}
 
 #[derive(Debug)]
 struct LearnersLoader(&'static [LearnerColumn]);

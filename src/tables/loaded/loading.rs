@@ -76,12 +76,6 @@ impl Loading {
         self
     }
 
-    /// What is read, in this order; a scan whose keys turn out to be none is passed over.
-    #[must_use]
-    pub const fn plan(&self) -> &LoadPlan {
-        &self.plan
-    }
-
     /// The next table to read; `None`: everything is there, or it is too much.
     pub fn next_scan(&mut self) -> Option<Scan> {
         loop {

@@ -215,7 +215,7 @@ fn an_engine_that_falls_silent_or_breaks_off_is_left() {
         let (source, scan) = many(&proxy);
         let seen = AtomicU64::new(0);
         let read = source.read(&scan, &|chunk| {
-            if seen.fetch_add(chunk.len() as u64, Ordering::Relaxed) == 0 {
+            if seen.fetch_add(chunk.rows().count() as u64, Ordering::Relaxed) == 0 {
                 trouble(&proxy);
             }
         });
@@ -234,7 +234,7 @@ fn rows_that_are_not_taken_are_not_fetched() {
     let (fetched, seen) = (AtomicU64::new(0), AtomicU64::new(0));
     let stats = source
         .read(&scan, &|chunk| {
-            if seen.fetch_add(chunk.len() as u64, Ordering::Relaxed) == 0 {
+            if seen.fetch_add(chunk.rows().count() as u64, Ordering::Relaxed) == 0 {
                 // The engine makes a gigabyte in far less time than it is given here.
                 std::thread::sleep(std::time::Duration::from_secs(3));
                 fetched.store(proxy.served(), Ordering::Relaxed);

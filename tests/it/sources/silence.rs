@@ -168,7 +168,7 @@ fn in_the_middle_of_the_rows_and_for_all_readers() {
             let each = (0..4).into_par_iter().map(|_| {
                 source.read(&users(None), &|chunk| {
                     proxy.silence();
-                    rows.fetch_add(chunk.len(), Ordering::Relaxed);
+                    rows.fetch_add(chunk.rows().count(), Ordering::Relaxed);
                 })
             });
             each.collect()
@@ -222,7 +222,7 @@ fn time_that_we_take_is_not_silence() {
     };
     let rows = AtomicUsize::new(0);
     let stats = place.patient.with_silence(PATIENT).read(&users(None), &|chunk| {
-        if rows.fetch_add(chunk.len(), Ordering::Relaxed) == 0 {
+        if rows.fetch_add(chunk.rows().count(), Ordering::Relaxed) == 0 {
             sleep(PATIENT * 3 / 2);
         }
     });

@@ -81,10 +81,6 @@ impl BatchAttempts {
             is_listed
         });
     }
-
-    pub(super) fn memory(&self) -> usize {
-        self.rows.capacity() * size_of::<CountedAttempt>() + self.contents.capacity() * size_of::<u32>()
-    }
 }
 
 /// A row of the table.
