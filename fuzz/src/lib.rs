@@ -158,7 +158,13 @@ pub fn request_data(data: &[u8]) {
     );
     let config = config.expect("it is a configuration");
     let max_request_data = 64 << 10;
-    let terms = Terms { request_data: Some(text), encryption_key: None, key_length: KeyLength::Any, max_request_data };
+    let terms = Terms {
+        request_data: Some(text),
+        encryption_key: None,
+        key_length: KeyLength::Any,
+        max_request_data,
+        is_limited: false,
+    };
     if let Ok(order) = intake::accept(&config.jobs[0], terms) {
         assert_eq!(JobConfig::parse(text).as_ref(), Ok(&order.config));
         let _: BTreeSet<&str> = order.config.named_batches().unwrap_or_default();

@@ -11,7 +11,7 @@ use super::{CommandError, load_config};
 use crate::config::Config;
 use crate::config::checked::{DatabaseUrl, Job, Mode, NamedSource, StorePlace, Zip};
 use crate::outputs::KEY_FILE;
-use crate::reports::query::{QueryReport, SPLIT_BY};
+use crate::reports::query::QueryReport;
 use crate::requests::{Clock, Housekeeping, Pooling, QueueError, SystemClock};
 use crate::sources::GivenUp;
 use crate::sources::query_engine::Question;
@@ -161,12 +161,14 @@ fn queries(config: &Config) -> Vec<Reached> {
     let prepared = |report: &QueryReport| -> Result<String, String> {
         let source = open::source(config)?;
         let engine = source.engine(&report.engine).ok_or("its engine answers no queries")?;
-        let columns: Vec<&str> = std::iter::once(SPLIT_BY).chain(report.asked_columns()).collect();
+        let columns = report.question_columns();
+        let values: Vec<_> = report.placeholders().map(|placeholder| (placeholder.text(), Some(""))).collect();
         let given_up: GivenUp = Arc::new(|| false);
         let question = Question {
             query: &report.query,
             columns: &columns,
             batches: &[],
+            values: &values,
             time: report.limits.time,
             given_up: &given_up,
         };

@@ -10,14 +10,16 @@ use super::filters::{FilterArguments, find_job};
 use super::print::outln;
 use super::progress::Progress;
 use super::text::table;
-use super::{CommandError, load_config, open_to_read};
+use super::{CommandError, explain_sql, load_config, open_to_read};
 use crate::config::Config;
 use crate::config::checked::Job;
 use crate::intake::{self, KeyLength, Order, Terms};
 use crate::outputs::Password;
 use crate::reports::filters::{Scope, Selection, resolve};
+use crate::reports::query::{Placeholder, QueryReport};
 use crate::reports::{self, Counts, JobReport, Report, ReportError};
 use crate::requests::{Clock, RequestKey, SystemClock};
+use crate::sources::routed::Routed;
 use crate::sources::{Source, SourceError};
 use crate::tables::catalog::{BatchIdx, Catalog};
 use crate::tables::key_range::KeyRange;
@@ -68,12 +70,27 @@ struct Asked {
     order: Order,
     channel: String,
     key_channels: Option<Vec<String>>,
+    /// Of a request that is in the table.
+    tag: Option<String>,
+    requested_by: Option<String>,
+}
+
+/// What is chosen from the catalogue.
+struct Chosen {
+    source: Arc<Routed>,
+    catalog: Arc<Catalog>,
+    selection: Selection,
+    plan: Vec<Scan>,
+    stats: LoadStats,
 }
 
 pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandError> {
     let config = load_config(config)?;
     let asked = asked(arguments, &config)?;
     let progress = Progress::spinner();
+    if let Some(report) = asked.job.report.query() {
+        return of_query(&config, &asked, report, progress, arguments.json);
+    }
     let explanation = explain(&config, &asked, &progress)?;
     drop(progress);
     if arguments.json {
@@ -85,6 +102,7 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandErr
 }
 
 fn asked(arguments: &Arguments, config: &Config) -> Result<Asked, CommandError> {
+    let (mut of_tag, mut requested_by) = (None, None);
     let (name, request_data, channel, key_channels) = match (arguments.request.as_deref(), &arguments.job) {
         (Some([tag, request_id]), _) => {
             let key = RequestKey { tag: tag.clone(), request_id: request_id.clone() };
@@ -96,6 +114,7 @@ fn asked(arguments: &Arguments, config: &Config) -> Result<Asked, CommandError> 
                 let most = config.worker.max_request_data;
                 return Err(CommandError::Usage(intake::Refusal::TooLarge { bytes, most }.to_string()));
             }
+            (of_tag, requested_by) = (Some(tag.clone()), row.requested_by);
             (row.job_id, row.request_data, row.requested_channel, key_channels)
         }
         (_, Some(job)) => (job.clone(), Some(arguments.filters.request_data()?), None, None),
@@ -109,14 +128,39 @@ fn asked(arguments: &Arguments, config: &Config) -> Result<Asked, CommandError> 
         max_request_data: config.worker.max_request_data,
         encryption_key: Some(&any),
         key_length: KeyLength::Any,
+        is_limited: key_channels.is_some(),
     };
     let order = intake::accept(&job, terms).map_err(|refusal| CommandError::Usage(refusal.to_string()))?;
-    Ok(Asked { job, order, channel: channel.unwrap_or_default(), key_channels })
+    Ok(Asked { job, order, channel: channel.unwrap_or_default(), key_channels, tag: of_tag, requested_by })
 }
 
-fn explain(config: &Config, asked: &Asked, progress: &Progress) -> Result<Explanation, CommandError> {
-    let Asked { job, order, channel, key_channels } = asked;
-    built_in(job)?;
+/// Explains a report in SQL.
+fn of_query(
+    config: &Config,
+    asked: &Asked,
+    report: &QueryReport,
+    progress: Progress,
+    is_json: bool,
+) -> Result<(), CommandError> {
+    let chosen = choose(config, asked, &progress)?;
+    let value = |placeholder: Placeholder| match placeholder {
+        Placeholder::Tag => asked.tag.clone(),
+        Placeholder::Channel => Some(asked.channel.clone()).filter(|channel| !channel.is_empty()),
+        Placeholder::RequestedBy => asked.requested_by.clone(),
+    };
+    progress.say("asking the engine");
+    let Job { id: job, max_batches, .. } = asked.job.as_ref();
+    let Chosen { source, catalog, selection, .. } = &chosen;
+    let question = explain_sql::Asked { job, report, catalog, selection, value: &value, max_batches: *max_batches };
+    let explained = explain_sql::explained(source, &question)?;
+    drop(progress);
+    explain_sql::show(&question, &explained, is_json);
+    Ok(())
+}
+
+/// Reads the catalogue, and chooses the batches of the request.
+fn choose(config: &Config, asked: &Asked, progress: &Progress) -> Result<Chosen, CommandError> {
+    let Asked { job, order, channel, key_channels, .. } = asked;
     let (source, timezone) = (open::source(config).map_err(CommandError::Usage)?, config.timezone);
     let mut stats = LoadStats::default();
     let metadata: BTreeSet<String> = order.config.metadata_fields().into_iter().map(str::to_owned).collect();
@@ -135,9 +179,15 @@ fn explain(config: &Config, asked: &Asked, progress: &Progress) -> Result<Explan
     let selection = resolve(&order.config, &catalog, &scope, &|batch| order.can_name(batch))
         .map_err(|error| CommandError::Failed(error.to_string()))?;
     plan.extend(needs.plan(&catalog, &selection.batches, &KeyRange::default()).scans);
+    Ok(Chosen { source, catalog: Arc::new(catalog), selection, plan, stats })
+}
+
+fn explain(config: &Config, asked: &Asked, progress: &Progress) -> Result<Explanation, CommandError> {
+    let job = &asked.job;
+    let Chosen { source, catalog, selection, plan, stats } = choose(config, asked, progress)?;
     let explanation = Explanation { job: job.id.clone(), batches: Vec::new(), plan, selection, stats };
     progress.say("reading the data of these batches");
-    count(source.as_ref(), &Arc::new(catalog), job, config, explanation)
+    count(source.as_ref(), &catalog, job, config, explanation)
 }
 
 /// Makes every report without writing it: only that tells how many learners are on it. What is too much to be loaded
@@ -235,8 +285,7 @@ fn built_in(job: &Job) -> Result<&'static dyn Report, CommandError> {
     match job.report {
         JobReport::BuiltIn(report) => Ok(report),
         JobReport::Query(_) => {
-            let what = "explain shows no reports in SQL yet; check prepares their queries";
-            Err(CommandError::Usage(what.to_owned()))
+            Err(CommandError::Usage("a report in SQL has no rows before its engine is asked".to_owned()))
         }
     }
 }
@@ -267,12 +316,7 @@ fn print(explanation: &Explanation) {
     let scans: Vec<[String; 4]> = explanation.plan.iter().map(scan_line).collect();
     outln!("loaded once:\n");
     outln!("{}", table(["TABLE", "COLUMNS", "ROWS", "LEARNERS"], &scans));
-    let left_out = &explanation.selection.left_out;
-    for (why, batches) in left_out.by_reason() {
-        if !batches.is_empty() {
-            outln!("left out, {why}: {}", batches.join(", "));
-        }
-    }
+    explain_sql::print_left_out(&explanation.selection.left_out);
     for (table, reasons) in &explanation.stats.odd_rows() {
         for (reason, rows) in reasons {
             outln!("odd rows in {table}: {rows} ({reason})");

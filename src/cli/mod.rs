@@ -6,6 +6,7 @@
 mod check;
 mod daemons;
 mod explain;
+mod explain_sql;
 mod files;
 mod filters;
 mod migrate;

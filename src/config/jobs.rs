@@ -97,6 +97,7 @@ pub(super) const KEYS: &[Key] = &[
     sql_reports::ORDER,
     sql_reports::COLUMNS,
     sql_reports::ALLOW_PERSONAL,
+    sql_reports::ALL_ROWS,
     sql_reports::MAX_ROWS,
     sql_reports::MAX_BYTES,
     sql_reports::MAX_TIME,

@@ -8,7 +8,7 @@ use super::checked::NamedSource;
 use crate::document::Fallback::{Is, Says};
 use crate::document::Form::{Boolean, Duration, Number, Sections, Size, Text, Texts};
 use crate::document::{Key, Place, Section, listed, live, near_miss};
-use crate::reports::query::{QueryColumn, QueryLimits, QueryReport, SPLIT_BY};
+use crate::reports::query::{BATCH_ID, Placeholder, QueryColumn, QueryLimits, QueryReport, Split};
 use crate::reports::{JobReport, SQL};
 use crate::sources::query_engine::BATCHES;
 
@@ -35,8 +35,9 @@ pub(super) const QUERY: Key = live(
 pub(super) const SPLIT: Key = live(
     "split_by",
     Text,
-    Says("needed for `report = \"sql\"`"),
-    "`report = \"sql\"`: the column that says in which file a row is. `\"batchid\"` is the only one there is.",
+    Says("one file for each request"),
+    "`report = \"sql\"`: the column that says in which file a row is. `\"batchid\"`: every batch of the request has a file; another \
+     column: every value of it, at most `max_batches`. Left out: a request has one file.",
 );
 
 pub(super) const ORDER: Key = live(
@@ -61,6 +62,14 @@ pub(super) const ALLOW_PERSONAL: Key = live(
     Is("false"),
     "`report = \"sql\"`: personal columns need no encryption key. Without it a job that has personal columns has \
      `require_encryption = true`.",
+);
+
+pub(super) const ALL_ROWS: Key = live(
+    "all_rows",
+    Boolean,
+    Is("false"),
+    "`report = \"sql\"`: the query may read rows that are of no batch of the request, and so needs no `{batches}`. API keys that are \
+     limited to channels may not ask for such a report.",
 );
 
 pub(super) const MAX_ROWS: Key =
@@ -90,7 +99,8 @@ const COLUMN_KEYS: &[Key] = &[
 /// Whether only a report in SQL reads this key of a job, or of what is inside it.
 #[cfg(test)]
 pub(super) fn is_only_sql(key: &str) -> bool {
-    let keys = [&ENGINE, &QUERY, &SPLIT, &ORDER, &COLUMNS, &ALLOW_PERSONAL, &MAX_ROWS, &MAX_BYTES, &MAX_TIME];
+    let keys =
+        [&ENGINE, &QUERY, &SPLIT, &ORDER, &COLUMNS, &ALLOW_PERSONAL, &ALL_ROWS, &MAX_ROWS, &MAX_BYTES, &MAX_TIME];
     keys.iter().any(|own| key.split('.').next() == Some(own.name))
 }
 
@@ -110,18 +120,28 @@ pub(super) fn refuse_keys(section: &Section<'_>) {
             section.faults.add(&node.place, format!("`{key}` is only for `report = \"{SQL}\"`"));
         }
     }
+    if let (Some(true), Some(node)) = (section.boolean("all_rows"), section.node("all_rows")) {
+        section.faults.add(&node.place, format!("`all_rows` is only for `report = \"{SQL}\"`"));
+    }
 }
 
 /// Reads a report in SQL, and whether its files must be protected.
 pub(super) fn read(section: &Section<'_>, surroundings: Surroundings<'_>) -> Option<(JobReport, bool)> {
     let engine = engine(section, surroundings.sources);
     let file = section.required("query");
-    let query = file.and_then(|(name, place)| query(section, name, place, surroundings.directory));
-    if let Some((column, place)) = section.required("split_by")
-        && column != SPLIT_BY
+    let all_rows = section.boolean("all_rows").unwrap_or_default();
+    if all_rows
+        && section.boolean("own_channel_only").unwrap_or_default()
+        && let Some(node) = section.node("all_rows")
     {
-        section.faults.add(place, format!("`split_by` must be \"{SPLIT_BY}\": no other is supported yet"));
+        section.faults.add(&node.place, "`all_rows` and `own_channel_only` exclude each other");
     }
+    let query = file.and_then(|(name, place)| query(section, name, place, (surroundings.directory, all_rows)));
+    let split = match section.filled("split_by") {
+        None => Split::Whole,
+        Some((BATCH_ID, _)) => Split::Batch,
+        Some((column, _)) => Split::Column(column.to_owned()),
+    };
     let order_by: Vec<String> =
         section.texts("order_by").unwrap_or_default().into_iter().map(|(name, _)| name.to_owned()).collect();
     if order_by.is_empty() {
@@ -137,7 +157,8 @@ pub(super) fn read(section: &Section<'_>, surroundings: Surroundings<'_>) -> Opt
         time: section.duration("max_time", false)?.0,
     };
     let is_protected = has_personal && !section.boolean("allow_personal").unwrap_or_default();
-    let report = QueryReport { engine: engine?, file: file?.0.to_owned(), query: query?, order_by, columns, limits };
+    let (engine, file, query) = (engine?, file?.0.to_owned(), query?);
+    let report = QueryReport { engine, file, query, split, all_rows, order_by, columns, limits };
     Some((JobReport::Query(Arc::new(report)), is_protected))
 }
 
@@ -164,7 +185,7 @@ fn engine(section: &Section<'_>, sources: &[NamedSource]) -> Option<String> {
 }
 
 /// The text of the query.
-fn query(section: &Section<'_>, name: &str, place: &Place, directory: &Path) -> Option<String> {
+fn query(section: &Section<'_>, name: &str, place: &Place, (directory, all_rows): (&Path, bool)) -> Option<String> {
     let path = directory.join(name);
     let fault = |what: String| {
         section.faults.add(place, what);
@@ -181,17 +202,35 @@ fn query(section: &Section<'_>, name: &str, place: &Place, directory: &Path) -> 
         Ok(text) => text,
         Err(error) => return fault(format!("`query`: {} cannot be read: {error}", path.display())),
     };
-    if text.contains("{request.") {
-        return fault(format!("`query`: {} has a placeholder {{request.…}}: none is supported yet", path.display()));
+    if let Some(what) = misplaced(&text) {
+        return fault(format!("`query`: {}: {what}", path.display()));
     }
-    if !text.contains(BATCHES) {
+    if !all_rows && !text.contains(BATCHES) {
         let what = format!(
-            "`query`: {} has no {BATCHES}: it would read the rows of all batches for every request",
+            "`query`: {} has no {BATCHES}: it would read the rows of all batches for every request; if that is meant, set \
+             `all_rows = true`",
             path.display()
         );
         return fault(what);
     }
     Some(text)
+}
+
+/// What is wrong with the placeholders of a query.
+fn misplaced(query: &str) -> Option<String> {
+    for (at, _) in query.match_indices("{request.") {
+        let rest = &query[at..];
+        let Some(placeholder) = Placeholder::ALL.into_iter().find(|one| rest.starts_with(one.text())) else {
+            let name = rest.split_inclusive('}').next().filter(|name| name.len() < 50).unwrap_or("{request.…}");
+            let known = Placeholder::ALL.map(Placeholder::text);
+            return Some(format!("unknown placeholder {name}; there are {}", known.join(", ")));
+        };
+        let around = [query[..at].chars().next_back(), rest[placeholder.text().len()..].chars().next()];
+        if around.into_iter().flatten().any(|next| "'\"`".contains(next)) {
+            return Some(format!("{} stands in quotes: it is a value by itself", placeholder.text()));
+        }
+    }
+    None
 }
 
 /// The columns, and whether one of them is personal.

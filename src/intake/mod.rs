@@ -61,6 +61,9 @@ pub enum Refusal {
     /// The key has characters that cannot be typed.
     #[error("encryptionKey must be text without control characters")]
     KeyCharacters,
+    /// The report may show rows of channels that the key does not cover.
+    #[error("an API key that is limited to channels may not ask for this job: its report reads all rows")]
+    AllRows,
     /// The job wants protection and the request brings no key.
     #[error("encryptionKey is missing: this job makes protected files only")]
     KeyRequired,
@@ -77,6 +80,8 @@ pub struct Terms<'a> {
     pub encryption_key: Option<&'a Password>,
     /// How long that may be.
     pub key_length: KeyLength,
+    /// Its API key is limited to channels.
+    pub is_limited: bool,
 }
 
 /// How long the password of a request may be.
@@ -93,6 +98,9 @@ pub fn accept(job: &Job, terms: Terms<'_>) -> Result<Order, Refusal> {
     let text = terms.request_data.filter(|text| !text.trim().is_empty()).ok_or(Refusal::NoData)?;
     if text.len() as u64 > terms.max_request_data {
         return Err(Refusal::TooLarge { bytes: text.len() as u64, most: terms.max_request_data });
+    }
+    if terms.is_limited && job.report.query().is_some_and(|report| report.all_rows) {
+        return Err(Refusal::AllRows);
     }
     let config = JobConfig::parse_within(text, job.max_batches)?;
     let format = match &config.output_format {

@@ -179,7 +179,9 @@ pub fn submission(job: &Job, given: &Submission<'_>, now: DateTime<Utc>) -> Resu
     if request_data.len() as u64 > max_request_data {
         return Err(SubmissionError::TooLarge { bytes: request_data.len() as u64, most: max_request_data });
     }
-    accept(job, Terms { request_data: Some(&request_data), max_request_data, encryption_key, key_length })?;
+    let is_limited = given.allowed_channels.is_some();
+    let request_text = Some(request_data.as_str());
+    accept(job, Terms { request_data: request_text, max_request_data, encryption_key, key_length, is_limited })?;
     let day = now.date_naive();
     let identity = Identity {
         tag,

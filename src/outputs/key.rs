@@ -7,6 +7,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 /// Everything outside `[A-Za-z0-9._:-]` is percent-encoded in a segment.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b':').remove(b'-');
 
+/// Empty text, which would vanish: a character that no text column holds.
+const NOTHING: &str = "%00";
 /// What the file of a report is called before its batch.
 pub(super) const REPORT: &str = "reports-";
 /// Hexadecimal digits of a claim.
@@ -61,9 +63,6 @@ pub enum KeyError {
         /// Its length, encoded.
         bytes: usize,
     },
-    /// The batch id is empty.
-    #[error("the batch id is empty")]
-    EmptyBatch,
     /// All segments together are too long.
     #[error("the key of a file has {0} bytes, {LONGEST_KEY} are allowed: shorten reportPath")]
     LongKey(usize),
@@ -135,9 +134,6 @@ impl ObjectKey {
         extension: &str,
     ) -> Result<Self, KeyError> {
         let file = report_name(batch, extension);
-        if batch.is_empty() {
-            return Err(KeyError::EmptyBatch);
-        }
         if file.len() > LONGEST_SEGMENT {
             return Err(KeyError::LongSegment { what: "the batch id", bytes: file.len() });
         }
@@ -196,10 +192,12 @@ impl ObjectKey {
     }
 }
 
-/// What the file of a batch is called, without the directories it is in.
+/// What the file of a batch is called, without the directories it is in. No batch has an empty id: the file of rows that are
+/// none's is called `%00`, as no text is.
 #[must_use]
 pub fn report_name(batch: &str, extension: &str) -> String {
-    format!("{REPORT}{}.{extension}", encoded(batch))
+    let name = if batch.is_empty() { NOTHING } else { &encoded(batch) };
+    format!("{REPORT}{name}.{extension}")
 }
 
 /// Whether a batch id can stand in a file's name: it is not empty and not too long.
@@ -233,9 +231,9 @@ fn encoded(text: &str) -> String {
     }
 }
 
-/// One segment, encoded. An empty one would vanish, so it is written as a character that no text column holds.
+/// One segment, encoded.
 fn segment(text: &str, what: &'static str) -> Result<String, KeyError> {
-    let segment = if text.is_empty() { "%00".to_owned() } else { encoded(text) };
+    let segment = if text.is_empty() { NOTHING.to_owned() } else { encoded(text) };
     let bytes = segment.len();
     if bytes > LONGEST_SEGMENT { Err(KeyError::LongSegment { what, bytes }) } else { Ok(segment) }
 }
@@ -251,7 +249,7 @@ fn formerly_encoded(text: &str) -> String {
 
 /// The text that [`segment`], of this or an earlier version, made this of; `None` where none did.
 fn decoded(encoded: &str) -> Option<String> {
-    if encoded == "%00" {
+    if encoded == NOTHING {
         return Some(String::new());
     }
     let text = percent_decode_str(encoded).decode_utf8().ok()?.into_owned();

@@ -216,16 +216,16 @@ pub enum ReportError {
         rows: usize,
     },
     /// Two rows of a query's result have the same place in the file, which then has no order.
-    #[error("order_by is not total: two rows of batch {batch} are equal in it")]
+    #[error("order_by is not total: two rows of {file} are equal in it")]
     OrderNotTotal {
-        /// The batch's id.
-        batch: String,
+        /// Which file.
+        file: String,
     },
     /// A value of a query's result does not read.
-    #[error("batch {batch}: a value of column {column} is no {kind}")]
+    #[error("{file}: a value of column {column} is no {kind}")]
     UnreadableResult {
-        /// The batch's id.
-        batch: String,
+        /// Which file.
+        file: String,
         /// The column.
         column: String,
         /// What it should be.

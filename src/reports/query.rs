@@ -1,5 +1,6 @@
-//! A report that an operator defines in SQL: an engine returns the rows of all batches of a request, and each batch's rows
-//! become its file, sorted here.
+//! A report that an operator defines in SQL: an engine returns the rows of a request, which become its files, sorted here.
+
+mod shape;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -9,10 +10,9 @@ use chrono::NaiveDate;
 use super::{Counts, PIECE_ROWS, ReportError};
 use crate::tables::decimal::Decimal;
 use crate::tables::finished::{Finished, TableColumn, Values};
-use crate::tables::queried::{BatchRows, QueriedRows, ValueKind};
+use crate::tables::queried::{FileRows, QueriedRows, ValueKind};
 
-/// The column of the query's result that says which batch's file a row is in.
-pub const SPLIT_BY: &str = "batchid";
+pub use shape::{ALL, BATCH_ID, FileShape, NULL, Placeholder, Split};
 
 /// A report defined in SQL.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,8 +21,12 @@ pub struct QueryReport {
     pub engine: String,
     /// The name of the query's file, as in jobs.toml.
     pub file: String,
-    /// The query, with `{batches}`.
+    /// The query, with `{batches}` and other placeholders.
     pub query: String,
+    /// How its rows become files.
+    pub split: Split,
+    /// It may read rows that are of no batch of the request.
+    pub all_rows: bool,
     /// The columns that its rows are sorted by.
     pub order_by: Vec<String>,
     /// The columns that are written.
@@ -52,9 +56,19 @@ pub struct QueryLimits {
 }
 
 impl QueryReport {
-    /// The columns that the engine is asked for: those that are written, then those that rows are only sorted by.
+    /// The placeholders that its query has.
+    pub fn placeholders(&self) -> impl Iterator<Item = Placeholder> {
+        Placeholder::ALL.into_iter().filter(|placeholder| self.query.contains(placeholder.text()))
+    }
+
+    /// The columns that the engine is asked for: that which says in which file a row is, those that are written, those that rows
+    /// are only sorted by.
     #[must_use]
-    pub fn asked_columns(&self) -> Vec<&str> {
+    pub fn question_columns(&self) -> Vec<&str> {
+        self.split.column().into_iter().chain(self.asked_columns()).collect()
+    }
+
+    fn asked_columns(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
         for name in &self.order_by {
             if !names.contains(&name.as_str()) {
@@ -64,30 +78,30 @@ impl QueryReport {
         names
     }
 
-    /// Makes the table of one batch from its rows, piece by piece, as [`super::generate`].
+    /// Makes the table of one file from its rows, piece by piece, as [`super::generate`].
     ///
     /// # Errors
-    /// `order_by` is not total, a value does not read as its type, the batch was not asked for, or `take` fails.
+    /// `order_by` is not total, a value does not read as its type, there is no such file, or `take` fails.
     pub fn generate<E: From<ReportError>>(
         &self,
-        batch: &str,
+        file: &str,
         queried: &QueriedRows,
         mut take: impl FnMut(&Finished<'_>) -> Result<(), E>,
     ) -> Result<Counts, E> {
-        let rows = queried.of(batch).ok_or_else(|| ReportError::NotLoaded { batch: batch.to_owned() })?;
-        let order = self.order(batch, rows, &queried.kinds)?;
+        let rows = queried.of(file).ok_or_else(|| ReportError::NotLoaded { batch: file.to_owned() })?;
+        let order = self.order(file, rows, &queried.kinds)?;
         let mut pieces: Vec<&[usize]> = order.chunks(PIECE_ROWS).collect();
         if pieces.is_empty() {
             pieces.push(&[]);
         }
         for piece in pieces {
-            take(&self.table(batch, rows, &queried.kinds, piece)?)?;
+            take(&self.table(file, rows, &queried.kinds, piece)?)?;
         }
         Ok(Counts { rows: rows.rows() as u64, ..Counts::default() })
     }
 
     /// The numbers of the rows in the order of the file.
-    fn order(&self, batch: &str, rows: &BatchRows, kinds: &[ValueKind]) -> Result<Vec<usize>, ReportError> {
+    fn order(&self, file: &str, rows: &FileRows, kinds: &[ValueKind]) -> Result<Vec<usize>, ReportError> {
         let asked = self.asked_columns();
         let sorted_by: Vec<usize> =
             self.order_by.iter().filter_map(|name| asked.iter().position(|one| one == name)).collect();
@@ -96,22 +110,22 @@ impl QueryReport {
             for &column in &sorted_by {
                 let text = rows.cell(row, column);
                 let key = SortKey::of(text, kinds[column]);
-                keys.push(key.ok_or_else(|| unreadable(batch, asked[column], kinds[column]))?);
+                keys.push(key.ok_or_else(|| self.unreadable(file, asked[column], kinds[column]))?);
             }
         }
         let key = |row: usize| &keys[row * sorted_by.len()..(row + 1) * sorted_by.len()];
         let mut order: Vec<usize> = (0..rows.rows()).collect();
         order.sort_unstable_by(|one, other| key(*one).cmp(key(*other)));
         if order.windows(2).any(|pair| key(pair[0]) == key(pair[1])) {
-            return Err(ReportError::OrderNotTotal { batch: batch.to_owned() });
+            return Err(ReportError::OrderNotTotal { file: self.split.label(file) });
         }
         Ok(order)
     }
 
     fn table<'a>(
         &'a self,
-        batch: &str,
-        rows: &'a BatchRows,
+        file: &str,
+        rows: &'a FileRows,
         kinds: &[ValueKind],
         piece: &[usize],
     ) -> Result<Finished<'a>, ReportError> {
@@ -127,21 +141,21 @@ impl QueryReport {
                     Some(Values::Text(cells.map(|cell| Cow::Borrowed(cell.unwrap_or_default())).collect()))
                 }
             };
-            let values = values.ok_or_else(|| unreadable(batch, &column.name, kinds[at]))?;
+            let values = values.ok_or_else(|| self.unreadable(file, &column.name, kinds[at]))?;
             columns.push(TableColumn { heading: Cow::Borrowed(&column.heading), from_data: false, values });
         }
         Ok(Finished { rows: piece.len(), listed: None, columns })
     }
-}
 
-fn unreadable(batch: &str, column: &str, kind: ValueKind) -> ReportError {
-    let kind = match kind {
-        ValueKind::Int | ValueKind::Number => "number",
-        ValueKind::Date => "date of the years 1 to 9999",
-        ValueKind::Time => "time of the years 1 to 9999",
-        ValueKind::Text => "text",
-    };
-    ReportError::UnreadableResult { batch: batch.to_owned(), column: column.to_owned(), kind }
+    fn unreadable(&self, file: &str, column: &str, kind: ValueKind) -> ReportError {
+        let kind = match kind {
+            ValueKind::Int | ValueKind::Number => "number",
+            ValueKind::Date => "date of the years 1 to 9999",
+            ValueKind::Time => "time of the years 1 to 9999",
+            ValueKind::Text => "text",
+        };
+        ReportError::UnreadableResult { file: self.split.label(file), column: column.to_owned(), kind }
+    }
 }
 
 /// Each value, `None` for null; nothing at all where one of them does not read.
@@ -207,6 +221,8 @@ mod tests {
             engine: "source".to_owned(),
             file: "query.sql".to_owned(),
             query: "SELECT 1 FROM {batches}".to_owned(),
+            split: Split::Batch,
+            all_rows: false,
             order_by: order_by.iter().map(|&name| name.to_owned()).collect(),
             columns: vec![QueryColumn { name: "name".to_owned(), heading: "Name".to_owned() }],
             limits: QueryLimits { rows: 1, bytes: 1, time: Duration::ZERO },
@@ -246,7 +262,7 @@ mod tests {
     #[test]
     fn rows_that_are_equal_in_all_of_order_by_fail_the_file() {
         let twice = sorted(ValueKind::Number, &[("a", Some("1.0")), ("b", Some("1"))]);
-        assert_eq!(twice, Err(ReportError::OrderNotTotal { batch: "b".to_owned() }));
+        assert_eq!(twice, Err(ReportError::OrderNotTotal { file: "batch b".to_owned() }));
         let absent = sorted(ValueKind::Text, &[("a", None), ("b", None)]);
         assert_eq!(absent.unwrap_err().to_string(), "order_by is not total: two rows of batch b are equal in it");
     }

@@ -23,6 +23,8 @@ pub struct Question<'a> {
     pub columns: &'a [&'a str],
     /// Each batch with its course.
     pub batches: &'a [(&'a str, &'a str)],
+    /// What stands in the query where a value of the request is, and the value; only what the query has.
+    pub values: &'a [(&'a str, Option<&'a str>)],
     /// How long it may take, from the question to the last row.
     pub time: Duration,
     /// Whether it is to be ended before that.
@@ -31,8 +33,12 @@ pub struct Question<'a> {
 
 impl Question<'_> {
     /// The query as it stands in a statement: between parentheses, on lines of its own, since its last one may end in a comment.
-    pub(super) fn subquery(&self) -> String {
-        let query = self.query.trim_end().trim_end_matches(';').replace(BATCHES, RELATION);
+    /// `written`: how each of the values is written, which must not have placeholders in it.
+    pub(super) fn subquery(&self, written: impl Fn(usize, Option<&str>) -> String) -> String {
+        let mut query = self.query.trim_end().trim_end_matches(';').replace(BATCHES, RELATION);
+        for (at, (text, value)) in self.values.iter().enumerate() {
+            query = query.replace(text, &written(at, *value));
+        }
         format!("(\n{query}\n) AS exhaust_query")
     }
 
@@ -79,6 +85,15 @@ impl QueryError {
     }
 }
 
+/// How an engine would run a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// What it would be asked.
+    pub statement: String,
+    /// Its own plan, line by line.
+    pub plan: Vec<String>,
+}
+
 /// Takes the cells of a row in the order of [`Question::columns`].
 pub type TakeRow<'a> = dyn FnMut(&[Option<&str>]) -> Result<(), QueryError> + 'a;
 
@@ -89,6 +104,12 @@ pub trait QueryEngine: Send + Sync {
     /// # Errors
     /// The query is wrong, its result lacks a column, or the engine cannot be reached, which may pass.
     fn prepare(&self, question: &Question<'_>) -> Result<Vec<ValueKind>, QueryError>;
+
+    /// How the engine would run a query.
+    ///
+    /// # Errors
+    /// As [`QueryEngine::prepare`].
+    fn explain(&self, question: &Question<'_>) -> Result<Explained, QueryError>;
 
     /// Runs a query and hands over its rows as they come, in no particular order. Returns as [`QueryEngine::prepare`].
     ///

@@ -53,6 +53,22 @@ pub struct Catalog {
 }
 
 impl Catalog {
+    /// An entry for each of these names, and nothing else: for files that are none of a batch.
+    #[must_use]
+    pub fn of_names(names: impl IntoIterator<Item = String>) -> Self {
+        let entry = |id: String| Batch {
+            id,
+            course_id: String::new(),
+            name: String::new(),
+            end_date: None,
+            unreadable_end: false,
+            course: None,
+        };
+        let mut batches: Vec<Batch> = names.into_iter().map(entry).collect();
+        batches.sort_unstable_by(|left, right| left.id.cmp(&right.id));
+        Self { batches, ..CatalogBuilder::new(&BTreeSet::new(), Tz::UTC).finish() }
+    }
+
     /// The batches, ordered by the bytes of their ids.
     #[must_use]
     pub fn batches(&self) -> &[Batch] {

@@ -1,4 +1,4 @@
-//! Rows that an engine's query returned for a report in SQL, by batch. Every value is text; what kind it is decides its order.
+//! Rows that an engine's query returned for a report in SQL, by file. Every value is text; what kind it is decides its order.
 
 use std::collections::HashMap;
 
@@ -17,17 +17,17 @@ pub enum ValueKind {
     Text,
 }
 
-/// Rows of a query whose first column names the batch.
+/// Rows of a query, by what their files are called.
 #[derive(Debug, Default)]
 pub struct QueriedRows {
-    /// The kind of each column after the batch.
+    /// The kind of each column.
     pub kinds: Vec<ValueKind>,
-    batches: HashMap<String, BatchRows>,
+    files: HashMap<String, FileRows>,
 }
 
-/// The rows of one batch, in the order in which they came.
+/// The rows of one file, in the order in which they came.
 #[derive(Debug, Default)]
-pub struct BatchRows {
+pub struct FileRows {
     rows: usize,
     text: String,
     /// Where each cell ends in `text`, row by row; it begins where the one before ends.
@@ -36,24 +36,29 @@ pub struct BatchRows {
 }
 
 impl QueriedRows {
-    /// Makes room for rows of this batch; others are refused.
-    pub fn expect(&mut self, batch: &str) {
-        self.batches.insert(batch.to_owned(), BatchRows::default());
+    /// Makes room for rows of this file; others are refused.
+    pub fn expect(&mut self, file: &str) {
+        self.files.insert(file.to_owned(), FileRows::default());
     }
 
-    /// Adds a row of a batch. Returns the bytes that it takes in memory, about; `None`: no row of this batch is expected.
-    pub fn push(&mut self, batch: &str, cells: &[Option<&str>]) -> Option<u64> {
-        Some(self.batches.get_mut(batch)?.push(cells))
+    /// Adds a row of a file. Returns the bytes that it takes in memory, about; `None`: no row of this file is expected.
+    pub fn push(&mut self, file: &str, cells: &[Option<&str>]) -> Option<u64> {
+        Some(self.files.get_mut(file)?.push(cells))
     }
 
-    /// The rows of a batch; `None`: it was not asked for.
+    /// The rows of a file; `None`: there is no such file.
     #[must_use]
-    pub fn of(&self, batch: &str) -> Option<&BatchRows> {
-        self.batches.get(batch)
+    pub fn of(&self, file: &str) -> Option<&FileRows> {
+        self.files.get(file)
+    }
+
+    /// What the files are called, in no particular order.
+    pub fn files(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.files.keys().map(String::as_str)
     }
 }
 
-impl BatchRows {
+impl FileRows {
     fn push(&mut self, cells: &[Option<&str>]) -> u64 {
         let before = self.text.len();
         for cell in cells {
@@ -86,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_come_back_by_batch_and_a_foreign_batch_is_refused() {
+    fn rows_come_back_by_file_and_those_of_a_foreign_file_are_refused() {
         let mut rows = QueriedRows::default();
         rows.expect("a");
         rows.expect("b");
@@ -95,6 +100,6 @@ mod tests {
         let of = rows.of("a").unwrap();
         let cells: Vec<_> = (0..of.rows()).map(|row| (of.cell(row, 0), of.cell(row, 1))).collect();
         assert_eq!(cells, [(Some("x"), None), (Some("long text"), Some(""))]);
-        assert_eq!((rows.of("b").map(BatchRows::rows), rows.of("c").map(BatchRows::rows)), (Some(0), None));
+        assert_eq!((rows.of("b").map(FileRows::rows), rows.of("c").map(FileRows::rows)), (Some(0), None));
     }
 }

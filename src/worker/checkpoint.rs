@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::checked::Job;
 use crate::outputs::{Content, FileEncoding};
 use crate::reports::Counts;
+use crate::reports::query::FileShape;
 use crate::requests::{EncryptionKey, RequestKey};
 use crate::tables::quality::Quality;
 
@@ -61,16 +62,16 @@ impl Processed {
     }
 }
 
-/// Names everything that decides a file's bytes besides batch and data: the program's version, the report, its options,
-/// the encoding, and for a protected file what the row has as its password. It only has to change with the password: a plain
+/// Names everything that decides a file's bytes besides batch and data: the program's version, the report, its options or its
+/// query with what the request gives to it, the encoding, and for a protected file what the row has as its password. It only has to change with the password: a plain
 /// password is in the row beside it, and both are wiped together (`requests`); a sealed one reveals nothing.
 #[must_use]
-pub(super) fn fingerprint(job: &Job, encoding: FileEncoding, key: Option<&EncryptionKey>) -> String {
+pub(super) fn fingerprint(job: &Job, encoding: FileEncoding, key: Option<&EncryptionKey>, shape: &FileShape) -> String {
     let mut hasher = DefaultHasher::new();
     // Files that were stored before batches were judged have no quality noted, and are made again.
     ("judged", env!("CARGO_PKG_VERSION"), job.report.name(), &job.options, job.csv, encoding).hash(&mut hasher);
     if let Some(query) = job.report.query() {
-        query.hash(&mut hasher);
+        (query, shape).hash(&mut hasher);
     }
     if let Some(key) = key {
         (job.zip, key).hash(&mut hasher);

@@ -1,5 +1,5 @@
 //! The steps of one group of requests, a file each, in the order in which [`super::scan`] takes them: [`accept`],
-//! [`divide`], [`catalog`], [`resolve`], [`resume`], [`load_parts`] (or [`load_query`]), [`generate`], [`store`] (or [`upload`]),
+//! [`divide`], [`catalog`], [`resolve`] (or [`by_rows`]), [`resume`], [`load_parts`] (or [`load_query`]), [`generate`], [`store`] (or [`upload`]),
 //! [`deliver`], [`write_back`].
 //!
 //! Beside the steps: what the threads that make files share ([`context`]), which requests have
@@ -7,6 +7,7 @@
 
 pub(super) mod accept;
 pub(super) mod batch_table;
+pub(super) mod by_rows;
 pub(super) mod catalog;
 pub(super) mod claimed;
 mod completed_rows;
@@ -18,6 +19,8 @@ mod fenced_write;
 pub(super) mod generate;
 pub(super) mod load_parts;
 mod load_query;
+pub(super) mod make_files;
+mod query_rows;
 pub(super) mod resolve;
 pub(super) mod resume;
 pub(super) mod store;

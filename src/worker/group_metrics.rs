@@ -52,9 +52,14 @@ impl GroupMetrics {
     /// Asks an engine and counts it as a load.
     pub(super) fn querying<T>(&self, ask: impl FnOnce() -> T) -> T {
         let (answer, spent) = timed(ask);
+        self.add_query(spent);
+        answer
+    }
+
+    /// An engine was asked, which counts as a load.
+    pub(super) fn add_query(&self, spent: Duration) {
         self.load_nanos.fetch_add(nanos(spent), Ordering::Relaxed);
         self.loads.fetch_add(1, Ordering::Relaxed);
-        answer
     }
 
     /// One more file of a request is stored or given up.

@@ -6,6 +6,7 @@ use super::checkpoint::StoredBatch;
 use crate::intake::Order;
 use crate::outputs::{FileEncoding, KeyError, ObjectKey};
 use crate::reports::filters::Selection;
+use crate::reports::query::FileShape;
 use crate::requests::{ClaimedRequest, RequestKey};
 use crate::tables::catalog::{BatchIdx, Catalog};
 use crate::tables::loaded::BatchWeights;
@@ -38,6 +39,8 @@ pub struct Ready {
     pub order: Order,
     /// Which batches that means.
     pub selection: Selection,
+    /// What it gives to the query of a report in SQL.
+    pub shape: FileShape,
     /// Where each of them goes, or has gone, in the order of `selection.batches`.
     pub objects: Vec<ObjectKey>,
     /// What an earlier attempt has stored of them, in the same order.
@@ -53,6 +56,7 @@ impl Ready {
         request: &ClaimedRequest,
         order: Order,
         selection: Selection,
+        shape: FileShape,
         catalog: &Catalog,
         claim: &str,
     ) -> Result<Self, KeyError> {
@@ -62,7 +66,8 @@ impl Ready {
         };
         let objects: Vec<ObjectKey> = selection.batches.iter().map(name).collect::<Result<_, _>>()?;
         let channel = request.requested_channel.clone().filter(|channel| !channel.is_empty());
-        Ok(Self { key: request.key.clone(), channel, order, stored: vec![None; objects.len()], selection, objects })
+        let (key, stored) = (request.key.clone(), vec![None; objects.len()]);
+        Ok(Self { key, channel, order, selection, shape, objects, stored })
     }
 
     /// Takes over files of an earlier attempt.
@@ -112,9 +117,9 @@ pub fn units(requests: &[Ready], wanted: impl Fn(RequestIdx) -> bool) -> Vec<Uni
     let mut known = BTreeMap::new();
     for request in order {
         let Order { encoding, protection, .. } = &requests[request.0].order;
-        let (encoding, owner) = (*encoding, protection.as_ref().map(|_| request));
+        let (encoding, owner, shape) = (*encoding, protection.as_ref().map(|_| request), &requests[request.0].shape);
         for (file, batch) in requests[request.0].missing() {
-            let unit = *known.entry((batch, encoding, owner)).or_insert_with(|| {
+            let unit = *known.entry((batch, encoding, owner, shape)).or_insert_with(|| {
                 units.push(Unit { batch, encoding, wanted: Vec::new() });
                 units.len() - 1
             });
@@ -199,6 +204,7 @@ pub(super) mod tests {
                 report_path: ReportPath::parse("").unwrap(),
             },
             selection: Selection { batches: indices(batches), ..Selection::default() },
+            shape: FileShape::default(),
             objects: Vec::new(),
             stored: vec![None; batches.len()],
         }
@@ -273,7 +279,11 @@ pub(super) mod tests {
 
     #[test]
     fn another_shape_is_another_file() {
-        let requests = [ready(&[1], Compress::None), ready(&[1], Compress::Gzip)];
-        assert_eq!(units(&requests, |_| true).len(), 2);
+        let mut requests = [(); 4].map(|()| ready(&[1], Compress::None));
+        requests[1] = ready(&[1], Compress::Gzip);
+        requests[2].shape.values = vec![("{request.tag}", Some("t".to_owned()))];
+        requests[3].shape = requests[2].shape.clone();
+        let alone = |request: usize| (1, vec![(request, 0)]);
+        assert_eq!(laid_out(units(&requests, |_| true)), [alone(0), alone(1), (1, vec![(2, 0), (3, 0)])]);
     }
 }

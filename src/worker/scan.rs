@@ -5,36 +5,31 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::unbounded_channel;
 
-use super::cpu::Panicked;
 use super::fair_share::{FairShare, Fleet};
 use super::group::accept::{Accepted, accept};
-use super::group::batch_table::MakeUnits;
+use super::group::by_rows::{Answer, NoRows, ask, named, same_rows};
 use super::group::catalog::{LoadedCatalog, load_catalog};
 use super::group::claimed::ClaimedGroup;
-use super::group::completion_tracker::CompletionTracker;
 use super::group::context::GroupContext;
 use super::group::deliver::{deliver, millis};
 use super::group::divide::divide;
-use super::group::generate::{for_each_unit, generate};
-use super::group::load_parts::load_parts;
-use super::group::resolve::resolve;
+use super::group::make_files::make_files;
+use super::group::resolve::{Resolved, resolve, select_all};
 use super::group::resume::resume;
-use super::group::store::store;
-use super::group::sync::{RequestDone, start_sync};
-use super::group::upload::Uploader;
 use super::group::write_back::write_back;
 use super::group_metrics::GroupMetrics;
 use super::lease::Lease;
 use super::outcome::{HandBack, Outcome};
 use super::plan::Ready;
 use super::request_error::RequestError;
-use super::stats::GroupStats;
+use super::stats::{GroupStats, LoadStats};
 use super::summary::Summary;
 use super::{AppContext, failpoints};
 use crate::config::Config;
 use crate::config::checked::Job;
+use crate::reports::query::{QueryReport, Split};
 use crate::requests::{Claim, ClaimMode, ClaimOptions, ClaimedRequest, QueueError};
 use crate::tables::catalog::Catalog;
 
@@ -129,10 +124,72 @@ async fn work_on_part(group: ClaimedGroup<'_>, accepted: Vec<Accepted>, mut stat
     };
     let LoadedCatalog { catalog, stats: load, spent } = loaded;
     stats.load_ms = millis(spent);
+    if let Some(report) = job.report.query().filter(|report| report.split != Split::Batch) {
+        return work_by_rows(group, report, accepted, (&catalog, &load), &stats, summary).await;
+    }
     let resolved = match resolve(app, config, job, lease.short_name(), accepted, &catalog).await {
         Ok(resolved) => resolved,
         Err(outcome) => return write_back(group, all(rows, &outcome), summary).await,
     };
+    make_and_deliver(group, resolved, &catalog, (load, None), &stats, summary).await;
+}
+
+/// Requests for a report in SQL whose files are known only from its rows: those that want the same rows, one question after
+/// the other.
+async fn work_by_rows(
+    group: ClaimedGroup<'_>,
+    report: &Arc<QueryReport>,
+    accepted: Vec<Accepted>,
+    (catalog, load): (&Arc<Catalog>, &LoadStats),
+    stats: &GroupStats,
+    summary: &mut Summary,
+) {
+    let ClaimedGroup { app, config, lease, job } = group;
+    let rows: Vec<Arc<ClaimedRequest>> = accepted.iter().map(|one| Arc::clone(&one.request)).collect();
+    let mut selected = Vec::new();
+    match select_all(app, config, job, accepted, catalog).await {
+        Err(outcome) => return write_back(group, all(rows, &outcome), summary).await,
+        Ok(resolved) => {
+            for (row, one) in resolved {
+                match one {
+                    Ok(one) => selected.push(one),
+                    Err(error) => write_back(group, vec![(row, Outcome::Failed(error))], summary).await,
+                }
+            }
+        }
+    }
+    let mut ends_all: Option<Outcome> = None;
+    for wanted in same_rows(report, catalog, selected) {
+        let answered = match &ends_all {
+            None => ask(group, report, catalog, &wanted).await,
+            Some(outcome) => Err(NoRows { outcome: outcome.clone(), is_of_all: true }),
+        };
+        match answered {
+            Ok(answer) => {
+                let named = named(&report.split, wanted, &answer.files, lease.short_name());
+                let files = Arc::clone(&answer.files);
+                make_and_deliver(group, named, &files, (load.clone(), Some(answer)), stats, summary).await;
+            }
+            Err(NoRows { outcome, is_of_all }) => {
+                let rows = wanted.requests.into_iter().map(|one| one.request).collect();
+                write_back(group, all(rows, &outcome), summary).await;
+                ends_all = is_of_all.then_some(outcome);
+            }
+        }
+    }
+}
+
+/// Makes what is missing of these requests, and writes each back as it ends. `loaded`: what the catalogue took, and the rows
+/// that an engine has returned already.
+async fn make_and_deliver(
+    group: ClaimedGroup<'_>,
+    resolved: Resolved,
+    catalog: &Arc<Catalog>,
+    (load, answer): (LoadStats, Option<Answer>),
+    stats: &GroupStats,
+    summary: &mut Summary,
+) {
+    let ClaimedGroup { app, config, lease, job } = group;
     let mut ready: Vec<(Arc<ClaimedRequest>, Ready)> = Vec::new();
     for (row, resolved) in resolved {
         match resolved {
@@ -140,7 +197,7 @@ async fn work_on_part(group: ClaimedGroup<'_>, accepted: Vec<Accepted>, mut stat
             Err(error) => write_back(group, vec![(row, Outcome::Failed(error))], summary).await,
         }
     }
-    resume(app, lease.checkpoint(), job, &mut ready, &catalog).await;
+    resume(app, lease.checkpoint(), job, &mut ready, catalog).await;
     if ready.is_empty() {
         return;
     }
@@ -149,6 +206,7 @@ async fn work_on_part(group: ClaimedGroup<'_>, accepted: Vec<Accepted>, mut stat
         job: Arc::clone(job),
         metrics: GroupMetrics::new(&requests, load),
         requests,
+        rows: answer.as_ref().map(|answer| Arc::clone(&answer.rows)),
         max_bad_rows: config.sources.max_bad_rows,
         store: app.store.clone(),
         stop: app.stop.clone(),
@@ -156,9 +214,12 @@ async fn work_on_part(group: ClaimedGroup<'_>, accepted: Vec<Accepted>, mut stat
         claim: lease.token().to_owned(),
         progress: Arc::clone(&app.progress),
     });
+    if let Some(answer) = &answer {
+        context.metrics.add_query(answer.spent);
+    }
     let (sender, ended) = unbounded_channel();
-    let making = tokio::spawn(make_files(app.clone(), Arc::clone(&context), Arc::clone(&catalog), sender));
-    let left = deliver(group, &context, &catalog, &stats, rows, ended, summary).await;
+    let making = tokio::spawn(make_files(app.clone(), Arc::clone(&context), Arc::clone(catalog), sender));
+    let left = deliver(group, &context, catalog, stats, rows, ended, summary).await;
     let outcome = match app.stop.unless_halted(making).await {
         Some(Ok(Err(panic))) => Outcome::Failed(RequestError::panicked(&panic)),
         // The rows stay PROCESSING until their lease has run out: that counts as a crash.
@@ -166,42 +227,6 @@ async fn work_on_part(group: ClaimedGroup<'_>, accepted: Vec<Accepted>, mut stat
         Some(Ok(Ok(()))) | None => Outcome::HandedBack(HandBack::Unfinished),
     };
     write_back(group, all(left, &outcome), summary).await;
-}
-
-/// Makes the files of a group: loads what they need, part by part, generates each file on all cores, and stores it. Says of
-/// each request when all of its files are stored and synced, or why it fails.
-async fn make_files(
-    app: AppContext,
-    group: Arc<GroupContext>,
-    catalog: Arc<Catalog>,
-    ended: UnboundedSender<RequestDone>,
-) -> Result<(), Panicked> {
-    let (to_sync, syncing) = start_sync(&group, ended.clone());
-    let tracker = Arc::new(CompletionTracker::new(Arc::clone(&group), to_sync, ended));
-    let uploader = group.store.is_remote().then(|| Arc::new(Uploader::new(&group, &tracker)));
-    let make: Arc<MakeUnits> = {
-        let (group, tracker, uploader) = (Arc::clone(&group), Arc::clone(&tracker), uploader.clone());
-        Arc::new(move |data, units| {
-            for_each_unit(&group, data, units, |unit| match (generate(&group, &tracker, data, unit), &uploader) {
-                (Some(file), Some(uploader)) => uploader.upload(file),
-                // If it fails, the requests that want the file have failed with it.
-                (Some(file), None) => drop(store(&group, &tracker, file)),
-                (None, _) => {}
-            });
-        })
-    };
-    let made = load_parts(&app, &group, &catalog, &tracker, make).await;
-    if let Some(uploader) = uploader
-        && let Err(error) = tokio::task::spawn_blocking(move || uploader.finish()).await
-    {
-        log::error!("uploading broke off error={error}");
-    }
-    drop(tracker);
-    // It ends by itself when no further request can get all of its files.
-    if let Err(error) = syncing.await {
-        log::error!("the sync broke off error={error}");
-    }
-    made
 }
 
 /// Of these jobs those that jobs.toml still has, as it has them now: it may have been reloaded since the tick that this scan

@@ -151,6 +151,7 @@ pub(super) fn group_context(requests: Vec<Ready>, store: Store) -> Arc<GroupCont
         checkpoint: Arc::new(Checkpoint::new(requests.iter().map(|one| one.key.clone()))),
         metrics: GroupMetrics::new(&requests, LoadStats::default()),
         requests,
+        rows: None,
         store,
         stop: Stop::default(),
         max_bad_rows: MaxBadRows { share: 0.0, at_least: 0 },

@@ -31,6 +31,7 @@ mod scans;
 mod site;
 mod sources;
 mod sql_engines;
+mod sql_files;
 mod sql_reports;
 mod stores;
 mod written;

@@ -14,10 +14,10 @@ use parquet::arrow::ArrowWriter;
 use crate::databases::TestDatabase;
 use crate::engine;
 use crate::site::{Site, told, write_one_course};
-use crate::sql_reports::{COLUMN, EXAMPLES, add_idle_learners, jobs, try_examples};
+use crate::sql_reports::{COLUMN, EXAMPLES, add_idle_learners, by_postgres, jobs, try_examples};
 
 /// Lines of `[source]` for an engine `lake`.
-fn lake(url: &str) -> String {
+pub(crate) fn lake(url: &str) -> String {
     format!(
         "[source.lake]\nkind = \"sql\"\ntransport = \"spark-connect\"\nurl = \"{url}\"\nmode = \"stream\"\n[source.tables]\n\
          assessment_aggregator = {{ from = \"lake\", relation = \"(SELECT 1 AS user_id)\" }}\n"
@@ -114,11 +114,7 @@ fn every_engine_gives_the_same_bytes() {
         let rows = site.rows();
         rows.values().flat_map(|row| row.urls.iter().map(text)).map(|(name, bytes)| (name, hex(&bytes))).collect()
     };
-    let by_postgres = format!(
-        "[source.lake]\nkind = \"postgres\"\nurl = \"{}\"\n[source.tables]\nassessment_aggregator = {{ from = \"lake\" }}\n",
-        postgres.url()
-    );
-    let expected = made(&by_postgres, KINDS_QUERY.replace("DOUBLE", "DOUBLE PRECISION"));
+    let expected = made(&by_postgres(&postgres), KINDS_QUERY.replace("DOUBLE", "DOUBLE PRECISION"));
     assert_eq!(expected.len(), 8);
     assert_eq!(
         expected["reports-2.csv"],

@@ -29,13 +29,17 @@ pub(crate) fn jobs(of: &[(&str, &str)]) -> String {
     of.iter().map(job).collect()
 }
 
-/// The catalogue from files, and `lake` as the engine.
-fn site<'a>(database: &'a TestDatabase, data: &Path, lake: &TestDatabase, jobs: &str) -> Site<'a> {
-    let sources = format!(
+/// Lines of `[source]` for a PostgreSQL database as the engine `lake`.
+pub(crate) fn by_postgres(lake: &TestDatabase) -> String {
+    format!(
         "[source.lake]\nkind = \"postgres\"\nurl = \"{}\"\n[source.tables]\nassessment_aggregator = {{ from = \"lake\" }}\n",
         lake.url()
-    );
-    let site = Site::new(database, data, jobs, &sources);
+    )
+}
+
+/// The catalogue from files, and `lake` as the engine.
+fn site<'a>(database: &'a TestDatabase, data: &Path, lake: &TestDatabase, jobs: &str) -> Site<'a> {
+    let site = Site::new(database, data, jobs, &by_postgres(lake));
     fs::create_dir(site.path("queries")).unwrap();
     site
 }
@@ -339,7 +343,12 @@ fn a_wrong_report_in_sql_is_refused_at_start() {
     let good = "SELECT batchid, 1 AS n FROM {batches}";
     for (keys, query, message) in [
         (COLUMN, "SELECT 1 AS n", "has no {batches}"),
-        (COLUMN, "SELECT '{request.tag}' AS n FROM {batches}", "none is supported yet"),
+        (COLUMN, "SELECT '{request.tag}' AS n FROM {batches}", "{request.tag} stands in quotes"),
+        (
+            COLUMN,
+            "SELECT {request.id} AS n FROM {batches}",
+            "unknown placeholder {request.id}; there are {request.tag}",
+        ),
         ("order_by = [\"n\"]", good, "needs `columns`"),
         ("columns = [{ name = \"n\" }]", good, "needs `order_by`"),
         (

@@ -65,7 +65,10 @@ fn a_batch_id_that_cannot_be_a_name_is_refused() {
     let error = ObjectKey::of_report(&path, "t", "r", "c", &"ä".repeat(50), "csv").unwrap_err();
     assert_eq!(error.to_string(), "the batch id is too long for a file name: 312 bytes, 255 are allowed");
     let longest = "x".repeat(243);
-    for (batch, can) in [("", false), (".", true), (longest.as_str(), true), (&format!("{longest}x"), false)] {
+    assert!(!can_name("", "csv"));
+    let of_none = ObjectKey::of_report(&path, "t", "r", "c", "", "csv").unwrap();
+    assert_eq!(of_none.as_str(), "r/t/r/c/reports-%00.csv");
+    for (batch, can) in [(".", true), (longest.as_str(), true), (&format!("{longest}x"), false)] {
         assert_eq!(can_name(batch, "csv"), can, "{batch}");
         assert_eq!(ObjectKey::of_report(&path, "t", "r", "c", batch, "csv").is_ok(), can, "{batch}");
     }

@@ -15,7 +15,7 @@ use super::connect::BEGIN;
 use super::connection::Connection;
 use super::copy::quoted;
 use super::failure::Failure;
-use crate::sources::query_engine::{QueryEngine, QueryError, Question, RELATION, TakeRow, spelling};
+use crate::sources::query_engine::{Explained, QueryEngine, QueryError, Question, RELATION, TakeRow, spelling};
 use crate::tables::queried::ValueKind;
 
 /// How much longer than a query may take its answer is awaited: the server ends it by itself.
@@ -26,11 +26,20 @@ impl QueryEngine for PostgresSource {
         self.with_query(question, |_, Prepared { columns, .. }| Ok(kinds(&columns)))
     }
 
+    fn explain(&self, question: &Question<'_>) -> Result<Explained, QueryError> {
+        let batches = Batches::of(question);
+        self.with_query(question, |connection, Prepared { text, .. }| {
+            let plan = connection.query(&format!("EXPLAIN {text}"), &batches.parameters(question))?;
+            let plan = plan.iter().map(|line| line.try_get(0).unwrap_or_default()).collect();
+            Ok(Explained { statement: text, plan })
+        })
+    }
+
     fn run(&self, question: &Question<'_>, take: &mut TakeRow<'_>) -> Result<Vec<ValueKind>, QueryError> {
         let asked = Instant::now();
-        let (ids, courses): (Vec<&str>, Vec<&str>) = question.batches.iter().copied().unzip();
-        self.with_query(question, |connection, Prepared { statement, columns }| {
-            let parameters: [&(dyn ToSql + Sync); 2] = [&ids, &courses];
+        let batches = Batches::of(question);
+        self.with_query(question, |connection, Prepared { statement, columns, .. }| {
+            let parameters = batches.parameters(question);
             connection.interrupt_when(Arc::clone(question.given_up));
             connection
                 .rows(&statement, &parameters, &mut |row| {
@@ -67,8 +76,13 @@ impl PostgresSource {
         let outcome = connection.execute(&begin).map_err(EngineFailure::from).and_then(|()| {
             let columns = columns(&connection.prepare(&statement(question, "*"))?, question)?;
             let list: Vec<String> = question.columns.iter().map(|name| format!("{}::text", quoted(name))).collect();
-            let statement = connection.prepare(&statement(question, &list.join(", ")))?;
-            work(&mut connection, Prepared { statement, columns })
+            let text = statement(question, &list.join(", "));
+            let statement = connection.prepare(&text)?;
+            if statement.params().len() != question.values.len() + 2 {
+                let what = "a placeholder of the query stands where no value can: in quotes or in a comment";
+                return Err(Failure::lasting(what.to_owned()).into());
+            }
+            work(&mut connection, Prepared { text, statement, columns })
         });
         connection.close(outcome.is_ok());
         outcome.map_err(|failure| query_error(failure, question))
@@ -77,9 +91,29 @@ impl PostgresSource {
 
 /// A query that the server has looked at.
 struct Prepared {
+    text: String,
     statement: Statement,
     /// What the types of its columns are.
     columns: Vec<Type>,
+}
+
+/// The batches of a question as two arrays.
+struct Batches<'a> {
+    ids: Vec<&'a str>,
+    courses: Vec<&'a str>,
+}
+
+impl<'a> Batches<'a> {
+    fn of(question: &Question<'a>) -> Self {
+        let (ids, courses) = question.batches.iter().copied().unzip();
+        Self { ids, courses }
+    }
+
+    /// What stands for them, then for the values of the request.
+    fn parameters<'p>(&'p self, question: &'p Question<'_>) -> Vec<&'p (dyn ToSql + Sync)> {
+        let values = question.values.iter().map(|(_, value)| value as &(dyn ToSql + Sync));
+        [&self.ids as &(dyn ToSql + Sync), &self.courses].into_iter().chain(values).collect()
+    }
 }
 
 /// What a query fails with: on the way, while it ran, or by what it returned.
@@ -131,7 +165,7 @@ fn query_error(failure: EngineFailure, question: &Question<'_>) -> QueryError {
 fn statement(question: &Question<'_>, columns: &str) -> String {
     format!(
         "WITH {RELATION} (batchid, courseid) AS (SELECT * FROM unnest($1::text[], $2::text[])) SELECT {columns} FROM {}",
-        question.subquery()
+        question.subquery(|at, _| format!("${}::text", at + 3))
     )
 }
 
@@ -205,16 +239,17 @@ mod tests {
     fn the_query_stands_in_the_statement_as_it_is_and_batches_are_parameters() {
         let given_up: GivenUp = Arc::new(|| false);
         let question = Question {
-            query: "SELECT * FROM {batches} -- all of them;\n ; \n",
+            query: "SELECT {request.tag} FROM {batches} -- all of them;\n ; \n",
             columns: &[],
             batches: &[],
+            values: &[("{request.tag}", Some("t"))],
             time: GRACE,
             given_up: &given_up,
         };
         assert_eq!(
             statement(&question, "\"a\"::text"),
             "WITH exhaust_batches (batchid, courseid) AS (SELECT * FROM unnest($1::text[], $2::text[])) SELECT \
-             \"a\"::text FROM (\nSELECT * FROM exhaust_batches -- all of them;\n \n) AS exhaust_query"
+             \"a\"::text FROM (\nSELECT $3::text FROM exhaust_batches -- all of them;\n \n) AS exhaust_query"
         );
     }
 }

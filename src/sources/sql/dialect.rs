@@ -12,12 +12,21 @@ pub(super) fn quoted(identifier: &str) -> String {
 
 /// Bytes as a literal.
 pub(super) fn bytes(text: &str) -> String {
-    let mut literal = "X'".to_owned();
+    format!("X'{}'", hexadecimal(text))
+}
+
+/// Text as an expression.
+pub(super) fn text(text: &str) -> String {
+    format!("decode(unhex('{}'), 'UTF-8')", hexadecimal(text))
+}
+
+fn hexadecimal(text: &str) -> String {
+    let mut digits = String::with_capacity(2 * text.len());
     for byte in text.bytes() {
         // Writing to a String does not fail.
-        let _ = write!(literal, "{byte:02X}");
+        let _ = write!(digits, "{byte:02X}");
     }
-    literal + "'"
+    digits
 }
 
 /// An expression as text.
@@ -37,6 +46,7 @@ mod tests {
     #[test]
     fn nothing_of_a_value_is_part_of_a_statement() {
         assert_eq!(bytes("a'b`\\"), "X'612762605C'");
+        assert_eq!(text("a'"), "decode(unhex('6127'), 'UTF-8')");
         assert_eq!(quoted("a`b"), "`a``b`");
     }
 }

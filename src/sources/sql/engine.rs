@@ -8,25 +8,38 @@ use arrow_array::RecordBatch;
 use arrow_schema::Schema;
 
 use super::SqlSource;
-use super::dialect::quoted;
+use super::dialect::{as_text, quoted, text};
 use super::text_column::{TextColumn, kind_of};
 use super::transport::{EngineError, KeyRelation, LOOK, LocalRows, Statement, Why};
-use crate::sources::query_engine::{QueryEngine, QueryError, Question, RELATION, TakeRow};
+use crate::sources::query_engine::{Explained, QueryEngine, QueryError, Question, RELATION, TakeRow};
 use crate::tables::queried::ValueKind;
 
 impl QueryEngine for SqlSource {
     fn prepare(&self, question: &Question<'_>) -> Result<Vec<ValueKind>, QueryError> {
         let mut kinds = None;
-        self.ask(question, " WHERE 1 = 0", LOOK, &mut |batch| {
+        self.ask(question, &statement(question, " WHERE 1 = 0", LOOK), &mut |batch| {
             kinds = Some(kinds_of(&batch.schema(), question)?);
             Ok(())
         })?;
         kinds.ok_or_else(no_columns)
     }
 
+    fn explain(&self, question: &Question<'_>) -> Result<Explained, QueryError> {
+        let Statement { text, keys, longest } = statement(question, "", LOOK);
+        let shown = keys.iter().fold(text.clone(), |shown, batches| shown.replace(&batches.name, "(…)"));
+        let mut plan = Vec::new();
+        self.ask(question, &Statement { text: format!("EXPLAIN {text}"), keys, longest }, &mut |batch| {
+            rows(&batch, &mut |cells| {
+                plan.extend(cells.iter().flatten().flat_map(|text| text.lines()).map(str::to_owned));
+                Ok(())
+            })
+        })?;
+        Ok(Explained { statement: shown, plan })
+    }
+
     fn run(&self, question: &Question<'_>, take: &mut TakeRow<'_>) -> Result<Vec<ValueKind>, QueryError> {
         let (asked, mut kinds) = (Instant::now(), None);
-        let ran = self.ask(question, "", question.time, &mut |batch| {
+        let ran = self.ask(question, &statement(question, "", question.time), &mut |batch| {
             let of_batch = kinds_of(&batch.schema(), question)?;
             if kinds.get_or_insert_with(|| of_batch.clone()) != &of_batch {
                 return Err(QueryError::lasting("the types of the query's columns change between its rows".to_owned()));
@@ -49,18 +62,16 @@ impl QueryEngine for SqlSource {
 }
 
 impl SqlSource {
-    /// Runs the query, of which only rows that meet `condition` are wanted.
+    /// Runs a statement with the query.
     fn ask(
         &self,
         question: &Question<'_>,
-        condition: &str,
-        longest: Duration,
+        statement: &Statement,
         take: &mut dyn FnMut(RecordBatch) -> Result<(), QueryError>,
     ) -> Result<(), QueryError> {
-        let statement = statement(question, condition, longest);
         let _call = self.calls.begin();
         let mut refused = None;
-        let ran = self.transport.query(&statement, question.given_up, &mut |batch| {
+        let ran = self.transport.query(statement, question.given_up, &mut |batch| {
             take(batch).map_err(|error| {
                 refused = Some(error);
                 EngineError::lasting("the rows are not taken", "")
@@ -73,14 +84,17 @@ impl SqlSource {
     }
 }
 
-/// The name of the relation of batches is made up for each statement, so that no query has it.
+/// The query, of which only rows that meet `condition` are wanted. The name of the relation of batches is made up for each statement, so that no query has it.
 fn statement(question: &Question<'_>, condition: &str, longest: Duration) -> Statement {
     let name = format!("exhaust_{}", uuid::Uuid::new_v4().simple());
     let columns: Vec<String> = question.columns.iter().map(|name| quoted(name)).collect();
-    let text =
-        format!("WITH {RELATION} AS {name} SELECT {} FROM {}{condition}", columns.join(", "), question.subquery());
+    let statement = format!(
+        "WITH {RELATION} AS {name} SELECT {} FROM {}{condition}",
+        columns.join(", "),
+        question.subquery(|_, value| value.map_or_else(|| as_text("NULL"), text))
+    );
     let batches = question.batches.iter().map(|(id, course)| [(*id).to_owned(), (*course).to_owned()]).collect();
-    Statement { text, keys: vec![KeyRelation { name, rows: LocalRows::Batches(batches) }], longest }
+    Statement { text: statement, keys: vec![KeyRelation { name, rows: LocalRows::Batches(batches) }], longest }
 }
 
 fn kinds_of(schema: &Schema, question: &Question<'_>) -> Result<Vec<ValueKind>, QueryError> {
@@ -143,9 +157,10 @@ mod tests {
     fn the_query_stands_in_the_statement_as_it_is_and_batches_beside_it() {
         let given_up: GivenUp = Arc::new(|| false);
         let question = Question {
-            query: "SELECT * FROM {batches} -- all of them;\n ; \n",
+            query: "SELECT {request.tag}, {request.channel} FROM {batches} -- all of them;\n ; \n",
             columns: &["a`b"],
             batches: &[("1'", "c")],
+            values: &[("{request.tag}", Some("'\\😀")), ("{request.channel}", None)],
             time: LOOK,
             given_up: &given_up,
         };
@@ -154,7 +169,7 @@ mod tests {
         assert_eq!(
             text,
             format!(
-                "WITH exhaust_batches AS {name} SELECT `a``b` FROM (\nSELECT * FROM exhaust_batches -- all of them;\n \n) AS \
+                "WITH exhaust_batches AS {name} SELECT `a``b` FROM (\nSELECT decode(unhex('275CF09F9880'), 'UTF-8'), CAST(NULL AS STRING) FROM exhaust_batches -- all of them;\n \n) AS \
                  exhaust_query"
             )
         );

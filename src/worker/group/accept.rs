@@ -74,6 +74,7 @@ fn order(
         max_request_data: config.worker.max_request_data,
         encryption_key: password.as_ref(),
         key_length: KeyLength::Any,
+        is_limited: request.allowed_channels.is_some(),
     };
     intake::accept(job, terms).map_err(|refusal| RequestError::refused(&refusal))
 }

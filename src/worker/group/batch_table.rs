@@ -8,7 +8,7 @@ use crate::tables::catalog::{BatchIdx, Catalog};
 use crate::tables::finished::Finished;
 use crate::tables::loaded::LoadedBatches;
 use crate::tables::quality::Quality;
-use crate::tables::queried::{BatchRows, QueriedRows};
+use crate::tables::queried::{FileRows, QueriedRows};
 use crate::worker::key_ranges::LearnerRanges;
 use crate::worker::plan::Unit;
 use crate::worker::request_error::RequestError;
@@ -180,7 +180,7 @@ impl TablePieces for BatchTable<'_> {
         match self.data {
             BatchData::Loaded(loaded) => loaded.listed(self.batch),
             BatchData::Ranges(_) => usize::MAX,
-            BatchData::Queried { catalog, rows } => rows.of(&catalog.batch(self.batch).id).map_or(0, BatchRows::rows),
+            BatchData::Queried { catalog, rows } => rows.of(&catalog.batch(self.batch).id).map_or(0, FileRows::rows),
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::checked::{Job, MaxBadRows};
 use crate::outputs::Store;
+use crate::tables::queried::QueriedRows;
 use crate::worker::Progress;
 use crate::worker::checkpoint::Checkpoint;
 use crate::worker::group_metrics::GroupMetrics;
@@ -16,6 +17,8 @@ pub(in crate::worker) struct GroupContext {
     pub(in crate::worker) job: Arc<Job>,
     /// The requests whose files are made.
     pub(in crate::worker) requests: Vec<Ready>,
+    /// What an engine returned for all of them, where the rows say which files there are.
+    pub(in crate::worker) rows: Option<Arc<QueriedRows>>,
     /// Where files go.
     pub(in crate::worker) store: Store,
     /// Once it is halted no further file is begun.

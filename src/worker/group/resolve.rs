@@ -8,8 +8,9 @@ use chrono_tz::Tz;
 use super::accept::Accepted;
 use crate::config::Config;
 use crate::config::checked::Job;
-use crate::intake;
+use crate::intake::{self, Order};
 use crate::reports::filters::{self, ResolveError, Scope, Selection};
+use crate::reports::query::{FileShape, Placeholder, QueryReport, Split};
 use crate::requests::ClaimedRequest;
 use crate::tables::catalog::Catalog;
 use crate::worker::AppContext;
@@ -19,6 +20,14 @@ use crate::worker::request_error::RequestError;
 
 /// Requests with what came of them: their files by name, or why they fail.
 pub(in crate::worker) type Resolved = Vec<(Arc<ClaimedRequest>, Result<Ready, RequestError>)>;
+
+/// A request whose batches are known.
+pub(in crate::worker) struct Selected {
+    /// The row.
+    pub(in crate::worker) request: Arc<ClaimedRequest>,
+    pub(super) order: Order,
+    pub(super) selection: Selection,
+}
 
 /// Finds the batches of each request and names its files. `claim` is the claim's part of these names.
 ///
@@ -32,22 +41,77 @@ pub(in crate::worker) async fn resolve(
     accepted: Vec<Accepted>,
     catalog: &Arc<Catalog>,
 ) -> Result<Resolved, Outcome> {
-    let timezone = config.timezone;
-    let today = app.clock.now().with_timezone(&timezone).date_naive();
-    let (job, catalog, claim) = (Arc::clone(job), Arc::clone(catalog), claim.to_owned());
-    // A content filter looks at every content there is: this is CPU work.
+    let (report, claim, named_in) = (job.report.query().cloned(), claim.to_owned(), Arc::clone(catalog));
+    let named = move |one: Selected| {
+        let shape = report.as_ref().map(|report| one.shape(report, &named_in)).unwrap_or_default();
+        ready(one, shape, &named_in, &claim)
+    };
+    let selected = select_all(app, config, job, accepted, catalog).await?;
     app.run_on_cpu(move || {
-        let files = |one: Accepted| {
-            let selection = select(&job, &one, &catalog, today, timezone);
-            let ready = selection.map_err(|error| RequestError::resolve(&error)).and_then(|selection| {
-                Ready::new(&one.request, one.order, selection, &catalog, &claim)
-                    .map_err(|error| RequestError::key(&error))
-            });
-            (one.request, ready)
+        let one = |(row, selected): (_, Result<Selected, RequestError>)| match selected {
+            Ok(selected) => named(selected),
+            Err(error) => (row, Err(error)),
         };
-        accepted.into_iter().map(files).collect()
+        selected.into_iter().map(one).collect()
     })
     .await
+}
+
+/// Finds the batches of each request, or why it fails.
+///
+/// # Errors
+/// How all of these requests end.
+pub(in crate::worker) async fn select_all(
+    app: &AppContext,
+    config: &Config,
+    job: &Arc<Job>,
+    accepted: Vec<Accepted>,
+    catalog: &Arc<Catalog>,
+) -> Result<Vec<(Arc<ClaimedRequest>, Result<Selected, RequestError>)>, Outcome> {
+    let timezone = config.timezone;
+    let today = app.clock.now().with_timezone(&timezone).date_naive();
+    let (job, catalog) = (Arc::clone(job), Arc::clone(catalog));
+    // A content filter looks at every content there is: this is CPU work.
+    app.run_on_cpu(move || {
+        let one = |one: Accepted| {
+            let selection = select(&job, &one, &catalog, today, timezone);
+            let Accepted { request, order } = one;
+            let row = Arc::clone(&request);
+            let selected = selection.map(|selection| Selected { request, order, selection });
+            (row, selected.map_err(|error| RequestError::resolve(&error)))
+        };
+        accepted.into_iter().map(one).collect()
+    })
+    .await
+}
+
+/// Names the files of a request.
+pub(super) fn ready(
+    one: Selected,
+    shape: FileShape,
+    catalog: &Catalog,
+    claim: &str,
+) -> (Arc<ClaimedRequest>, Result<Ready, RequestError>) {
+    let Selected { request, order, selection } = one;
+    let ready = Ready::new(&request, order, selection, shape, catalog, claim);
+    (request, ready.map_err(|error| RequestError::key(&error)))
+}
+
+impl Selected {
+    /// What it gives to the query of a report.
+    pub(super) fn shape(&self, report: &QueryReport, catalog: &Catalog) -> FileShape {
+        let ClaimedRequest { key, requested_channel, requested_by, .. } = self.request.as_ref();
+        let value = |placeholder: Placeholder| match placeholder {
+            Placeholder::Tag => Some(key.tag.clone()),
+            Placeholder::Channel => requested_channel.clone(),
+            Placeholder::RequestedBy => requested_by.clone(),
+        };
+        let ids = || self.selection.batches.iter().map(|batch| catalog.batch(*batch).id.clone()).collect();
+        FileShape {
+            values: report.placeholders().map(|placeholder| (placeholder.text(), value(placeholder))).collect(),
+            batches: (report.split != Split::Batch).then(ids),
+        }
+    }
 }
 
 fn select(
@@ -66,7 +130,8 @@ fn select(
         own_channel: job.own_channel_only.then_some(own_channel),
         key_channels: key_channels.as_deref(),
     };
-    filters::resolve(&one.order.config, catalog, &scope, &|batch| one.order.can_name(batch))
+    let has_own_file = job.report.query().is_none_or(|report| report.split == Split::Batch);
+    filters::resolve(&one.order.config, catalog, &scope, &|batch| !has_own_file || one.order.can_name(batch))
 }
 
 #[cfg(test)]

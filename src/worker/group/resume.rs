@@ -42,7 +42,7 @@ pub(in crate::worker) async fn resume(
 }
 
 fn fingerprint_of(job: &Job, row: &ClaimedRequest, ready: &Ready) -> String {
-    fingerprint(job, ready.order.encoding, row.encryption_key.as_ref())
+    fingerprint(job, ready.order.encoding, row.encryption_key.as_ref(), &ready.shape)
 }
 
 /// What the row says of files that are stored. `None` if it says nothing or cannot be read: those files are made again.

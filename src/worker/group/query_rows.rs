@@ -1,0 +1,131 @@
+//! The rows of a report in SQL: one question to its engine, and how what comes is bounded and sorted into files.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::reports::query::{ALL, FileShape, NULL, QueryReport, Split};
+use crate::sources::GivenUp;
+use crate::sources::query_engine::{QueryError, Question, TakeRow};
+use crate::sources::routed::Routed;
+use crate::tables::catalog::{BatchIdx, Catalog};
+use crate::tables::queried::QueriedRows;
+use crate::worker::cpu::{Panicked, caught};
+use crate::worker::failpoints;
+
+/// What the engine is asked for.
+pub(super) struct RowsQuestion {
+    pub(super) source: Arc<Routed>,
+    pub(super) report: Arc<QueryReport>,
+    pub(super) catalog: Arc<Catalog>,
+    /// The batches whose rows are wanted.
+    pub(super) batches: Vec<BatchIdx>,
+    /// What the request gives to the query.
+    pub(super) shape: FileShape,
+    /// How many files there may be.
+    pub(super) most_files: usize,
+    /// How much the rows may be.
+    pub(super) bytes: u64,
+    /// Whether nobody waits for them any more.
+    pub(super) given_up: GivenUp,
+}
+
+/// Runs `ask` on a thread that may block, so that the threads for CPU work stay free. `None`: the process ends.
+pub(super) async fn apart<T: Send + 'static>(
+    job: String,
+    ask: impl FnOnce() -> T + Send + 'static,
+) -> Option<Result<T, Panicked>> {
+    let ask = move || {
+        failpoints::hit("loading", &job);
+        ask()
+    };
+    tokio::task::spawn_blocking(move || caught(ask)).await.ok()
+}
+
+impl RowsQuestion {
+    /// The rows, by file. Where files are named by batches, one that has no rows is there as well; the file of all rows is always
+    /// there.
+    pub(super) fn ask(&self) -> Result<QueriedRows, QueryError> {
+        let Self { source, report, catalog, batches, shape, given_up, .. } = self;
+        let engine = source
+            .engine(&report.engine)
+            .ok_or_else(|| QueryError::lasting(format!("there is no engine [{}]", report.engine)))?;
+        let ids: HashSet<BatchIdx> = batches.iter().copied().collect();
+        let batches: Vec<(&str, &str)> = ids
+            .into_iter()
+            .map(|batch| (catalog.batch(batch).id.as_str(), catalog.batch(batch).course_id.as_str()))
+            .collect();
+        let mut rows = QueriedRows::default();
+        match report.split {
+            Split::Batch => batches.iter().for_each(|(batch, _)| rows.expect(batch)),
+            Split::Whole => rows.expect(ALL),
+            Split::Column(_) => {}
+        }
+        let (columns, values) = (report.question_columns(), shape.question_values());
+        let question = Question {
+            query: &report.query,
+            columns: &columns,
+            batches: &batches,
+            values: &values,
+            time: report.limits.time,
+            given_up,
+        };
+        let kinds = engine.run(&question, &mut *self.take(&mut rows))?;
+        rows.kinds = kinds[usize::from(report.split.column().is_some())..].to_vec();
+        Ok(rows)
+    }
+
+    /// Takes rows until they are too many.
+    fn take<'t>(&'t self, rows: &'t mut QueriedRows) -> Box<TakeRow<'t>> {
+        let limits = self.report.limits;
+        let most = limits.bytes.min(self.bytes);
+        let (mut taken, mut held) = (0, 0);
+        Box::new(move |cells| {
+            taken += 1;
+            held += self.take_row(rows, cells)?;
+            if taken > limits.rows {
+                let what = format!("too_large: the query returned more than {} rows", limits.rows);
+                return Err(QueryError::of_batches(what));
+            }
+            if held > most {
+                return Err(QueryError::of_batches(format!("too_large: the query's rows take more than {most} bytes")));
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes one row; returns its bytes in memory.
+    fn take_row(&self, rows: &mut QueriedRows, cells: &[Option<&str>]) -> Result<u64, QueryError> {
+        let Some(column) = self.report.split.column() else {
+            return Ok(rows.push(ALL, cells).unwrap_or_default());
+        };
+        let is_batch = self.report.split == Split::Batch;
+        let file = match cells.first().copied().flatten() {
+            None if is_batch => {
+                return Err(QueryError::of_batches(format!("the query returned a row whose {column} is null")));
+            }
+            Some(NULL) if !is_batch => {
+                return Err(QueryError::of_batches(format!(
+                    "the query returned a row whose {column} is empty text, after which no file can be called"
+                )));
+            }
+            file => file.unwrap_or(NULL),
+        };
+        let cells = cells.get(1..).unwrap_or_default();
+        if let Some(bytes) = rows.push(file, cells) {
+            return Ok(bytes);
+        }
+        if is_batch {
+            let message = format!("the query returned a row whose {column} is none of the request's");
+            return Err(QueryError { detail: format!("{message}: {file:?}"), ..QueryError::of_batches(message) });
+        }
+        let most = self.most_files;
+        if rows.files().count() >= most {
+            let what = format!(
+                "too_large: the query returned more than {most} values of {column}: a file for each is too many"
+            );
+            return Err(QueryError::of_batches(what));
+        }
+        rows.expect(file);
+        Ok(file.len() as u64 + rows.push(file, cells).unwrap_or_default())
+    }
+}
