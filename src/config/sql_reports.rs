@@ -147,7 +147,9 @@ pub(super) fn read(section: &Section<'_>, surroundings: Surroundings<'_>) -> Opt
     if order_by.is_empty() {
         needed(section, "order_by");
     }
-    let (columns, has_personal) = columns(&section.sections("columns"));
+    let sections = section.sections("columns");
+    let (columns, has_personal) = columns(&sections);
+    refuse_personal_names(section, &split, &sections);
     if columns.is_empty() {
         needed(section, "columns");
     }
@@ -160,6 +162,16 @@ pub(super) fn read(section: &Section<'_>, surroundings: Surroundings<'_>) -> Opt
     let (engine, file, query) = (engine?, file?.0.to_owned(), query?);
     let report = QueryReport { engine, file, query, split, all_rows, order_by, columns, limits };
     Some((JobReport::Query(Arc::new(report)), is_protected))
+}
+
+/// Notes files that would be called after personal data: names and links are not protected.
+fn refuse_personal_names(section: &Section<'_>, split: &Split, columns: &[Section<'_>]) {
+    let (Split::Column(split), Some(node)) = (split, section.node("split_by")) else { return };
+    let is_split = |column: &Section<'_>| column.text("name").is_some_and(|(name, _)| name == split);
+    if columns.iter().any(|column| is_split(column) && column.boolean("personal") == Some(true)) {
+        let what = format!("`split_by`: column {split} is personal, and names of files are not protected");
+        section.faults.add(&node.place, what);
+    }
 }
 
 fn needed(section: &Section<'_>, key: &str) {

@@ -101,10 +101,10 @@ impl RequestError {
         Self { detail: format!("{error} ({})", error.place), ..Self::new(error, origin, error.may_pass()) }
     }
 
-    /// The report of this batch is more than a limit, which is named to the client.
-    pub(super) fn over_limit(batch: &str, limit: &dyn std::fmt::Display) -> Self {
+    /// This file is more than a limit, which is named to the client.
+    pub(super) fn over_limit(file: &str, limit: &dyn std::fmt::Display) -> Self {
         let detail = limit.to_string();
-        Self { message: format!("{detail}: batch {batch}"), detail, may_pass: false, origin: Origin::Request }
+        Self { message: format!("{detail}: {file}"), detail, may_pass: false, origin: Origin::Request }
     }
 
     /// The program panicked. The client learns that the request is not at fault.
@@ -129,8 +129,8 @@ impl RequestError {
         Self::internal("internal error, please report it".to_owned(), error.to_string())
     }
 
-    /// Adds the batch to the detail.
-    pub(super) fn in_batch(self, batch: &str) -> Self {
-        Self { detail: format!("batch {batch}: {}", self.detail), ..self }
+    /// Adds the file to the detail.
+    pub(super) fn in_file(self, file: &str) -> Self {
+        Self { detail: format!("{file}: {}", self.detail), ..self }
     }
 }

@@ -13,6 +13,7 @@ use parquet::arrow::ArrowWriter;
 
 use crate::databases::TestDatabase;
 use crate::engine;
+use crate::proxy::Proxy;
 use crate::site::{Site, told, write_one_course};
 use crate::sql_reports::{COLUMN, EXAMPLES, add_idle_learners, by_postgres, jobs, try_examples};
 
@@ -205,6 +206,33 @@ fn what_a_query_may_not_return_fails_its_request() {
             assert!(fails, "{id} on {name}: {row:?}");
         }
     });
+}
+
+/// The connection to the engine breaks in the middle of its rows: the request is tried again, and no file is thin.
+#[test]
+fn an_engine_that_breaks_off_delays() {
+    let Some(url) = engine::sail() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    write_one_course(directory.path(), "courseid,batchid\ndo_1,2\n", "userid\nu\n", "batchid,userid,courseid\n");
+    let proxy = Proxy::start(url.strip_prefix("sc://").unwrap().parse().unwrap());
+    for split in ["split_by = \"batchid\"\n", ""] {
+        let database = TestDatabase::sqlite();
+        let job = jobs(&[("one", COLUMN)]).replace("split_by = \"batchid\"\n", split);
+        let site = site(&database, directory.path(), &lake(&format!("sc://{}", proxy.address())), &job);
+        let query = "SELECT batchid, id AS n FROM {batches} CROSS JOIN range(50000)";
+        fs::write(site.path("queries/one.sql"), query).unwrap();
+        site.insert("t", "r", "one", r#"{"batchId": "2"}"#);
+        proxy.break_after(100_000);
+        site.run(&["run", "--once"]);
+        let row = &site.rows()["r"];
+        assert!(row.status == "SUBMITTED" && row.urls.is_empty(), "nothing broke: {row:?}");
+        database.execute("UPDATE job_request SET next_attempt_at = NULL");
+        site.run(&["run", "--once"]);
+        let row = &site.rows()["r"];
+        assert_eq!(row.status, "COMPLETED", "{}", row.message);
+        let numbers: Vec<String> = (0..50_000).map(|n| n.to_string()).collect();
+        assert!(site.file(&row.urls[0]) == format!("n\n{}\n", numbers.join("\n")), "another file");
+    }
 }
 
 /// Which sources may be asked.

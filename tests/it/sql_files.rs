@@ -232,3 +232,29 @@ fn explain_shows_the_statement_and_the_plan_of_the_engine() {
         });
     });
 }
+
+/// Faults of the configuration, each with what is said of it.
+#[test]
+fn wrong_divisions_are_refused_at_start() {
+    let sources = "[source.lake]\nkind = \"postgres\"\nurl = \"postgres://nobody@127.0.0.1:1/none\"\n[source.tables]\nuser = { from = \
+                   \"lake\" }\n";
+    let good = "SELECT batchid AS n FROM {batches}";
+    for (keys, query, message) in [
+        (COLUMN.to_owned(), "SELECT 1 AS n", "if that is meant, set `all_rows = true`"),
+        (
+            "split_by = \"n\"\norder_by = [\"n\"]\ncolumns = [{ name = \"n\", personal = true }]".to_owned(),
+            good,
+            "`split_by`: column n is personal, and names of files are not protected",
+        ),
+        (
+            format!("all_rows = true\nown_channel_only = true\n{COLUMN}"),
+            good,
+            "`all_rows` and `own_channel_only` exclude each other",
+        ),
+    ] {
+        tried(sources, &[("one", &keys, query)], |site| {
+            let output = site.run(&["check"]);
+            assert!(output.status.code() == Some(2) && told(&output).contains(message), "{keys}: {}", told(&output));
+        });
+    }
+}

@@ -74,11 +74,11 @@ pub(super) enum FileError {
 
 impl FileError {
     /// With what the requests fail that want it.
-    pub(super) fn for_request(self, batch: &str) -> RequestError {
+    pub(super) fn for_request(self, file: &str) -> RequestError {
         match self {
             Self::Request(error) => error,
             Self::Store(error) => RequestError::store(&error),
-            Self::Write(WriteError::DoesNotFit(limit)) => RequestError::over_limit(batch, &limit),
+            Self::Write(WriteError::DoesNotFit(limit)) => RequestError::over_limit(file, &limit),
             // What the store fails with is `Store`, and an incomplete table has an error of its own.
             Self::Write(error) => RequestError::unexplained(&error),
             Self::BrokenBatch(_, error) => RequestError::source(&error),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::checked::{Job, MaxBadRows};
 use crate::outputs::Store;
+use crate::reports::query::Split;
 use crate::tables::queried::QueriedRows;
 use crate::worker::Progress;
 use crate::worker::checkpoint::Checkpoint;
@@ -36,6 +37,12 @@ pub(in crate::worker) struct GroupContext {
 }
 
 impl GroupContext {
+    /// One of its files, for messages: by the id of its batch, or what else it is called.
+    pub(in crate::worker) fn label(&self, file: &str) -> String {
+        let split = self.job.report.query().map_or(&Split::Batch, |report| &report.split);
+        split.label(file)
+    }
+
     /// One of its requests.
     pub(in crate::worker) fn request(&self, request: RequestIdx) -> &Ready {
         &self.requests[request.0]

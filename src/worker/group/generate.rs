@@ -98,18 +98,18 @@ pub(in crate::worker) fn generate(
             Err(FileError::NotWanted) => return None,
             Err(FileError::BrokenBatch(quality, error)) => {
                 log::warn!("batch left out, it is broken batch={batch} error={:?}", error.detail);
-                let reason = RequestError::source(&error).in_batch(batch);
+                let reason = RequestError::source(&error).in_file(&group.label(batch));
                 for owner in wanted {
                     tracker.leave_out(owner, &quality, &reason);
                 }
                 return None;
             }
             Err(FileError::Store(error)) if wanted.len() > 1 && !group.store.fails_for_all(&error) => {
-                tracker.fail(first.request, RequestError::store(&error).in_batch(batch));
+                tracker.fail(first.request, RequestError::store(&error).in_file(&group.label(batch)));
                 wanted.remove(0);
             }
             Err(error) => {
-                let reason = error.for_request(batch).in_batch(batch);
+                let reason = error.for_request(&group.label(batch)).in_file(&group.label(batch));
                 for one in wanted {
                     tracker.fail(one.request, reason.clone());
                 }

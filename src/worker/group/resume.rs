@@ -90,11 +90,14 @@ async fn stored(app: &AppContext, mut noted: Vec<NotedFiles>) -> Vec<NotedFiles>
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::io::Write as _;
+    use std::time::Duration;
 
     use super::*;
-    use crate::outputs::Content;
-    use crate::reports::Counts;
+    use crate::outputs::{Compress, Content, FileEncoding, Format};
+    use crate::reports::query::{FileShape, QueryLimits, QueryReport, Split};
+    use crate::reports::{Counts, JobReport};
     use crate::tables::quality::Quality;
     use crate::worker::test_app::{BATCHES, TestApp};
 
@@ -139,5 +142,40 @@ mod tests {
         );
         // The row knows the file that was taken over; what is stored from here on is noted with it.
         assert_eq!(lease.checkpoint().processed(&ready[0].1.key), None);
+    }
+
+    /// What a request gives to a query is part of how its files are made.
+    #[test]
+    fn another_query_or_other_values_are_another_way() {
+        let test = TestApp::new();
+        let report = QueryReport {
+            engine: "source".to_owned(),
+            file: "query.sql".to_owned(),
+            query: "SELECT 1".to_owned(),
+            split: Split::Whole,
+            all_rows: true,
+            order_by: Vec::new(),
+            columns: Vec::new(),
+            limits: QueryLimits { rows: 1, bytes: 1, time: Duration::ZERO },
+        };
+        let shape = FileShape {
+            values: vec![("{request.tag}", Some("t".to_owned()))],
+            batches: Some(vec!["1".to_owned(), "2".to_owned()]),
+        };
+        let made = |report: &QueryReport, shape: &FileShape| {
+            let mut job = Job::clone(&test.job());
+            job.report = JobReport::Query(Arc::new(report.clone()));
+            let encoding = FileEncoding { format: Format::DEFAULT, compress: Compress::None };
+            fingerprint(&job, encoding, None, shape)
+        };
+        let ways = [
+            made(&report, &shape),
+            made(&QueryReport { query: "SELECT 2".to_owned(), ..report.clone() }, &shape),
+            made(&QueryReport { split: Split::Batch, ..report.clone() }, &shape),
+            made(&report, &FileShape { values: vec![("{request.tag}", None)], ..shape.clone() }),
+            made(&report, &FileShape { batches: Some(vec!["1".to_owned()]), ..shape.clone() }),
+        ];
+        assert_eq!(ways[0], made(&report, &shape));
+        assert_eq!(ways.iter().collect::<BTreeSet<_>>().len(), ways.len(), "{ways:?}");
     }
 }

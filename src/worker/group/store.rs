@@ -60,14 +60,14 @@ pub(in crate::worker) fn store(
                 tracker.hand_back(request, HandBack::FileLost);
             }
             Some(Err(PublishError::Store(error))) => {
-                let reason = RequestError::store(&error).in_batch(&batch);
+                let reason = RequestError::store(&error).in_file(&group.label(&batch));
                 tracker.fail(request, reason.clone());
                 if group.store.fails_for_all(&error) {
                     down = Err(reason);
                 }
             }
             Some(Err(PublishError::Panicked(panic))) => {
-                tracker.fail(request, RequestError::panicked(&panic).in_batch(&batch));
+                tracker.fail(request, RequestError::panicked(&panic).in_file(&group.label(&batch)));
             }
         }
     }
