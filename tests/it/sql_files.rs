@@ -82,9 +82,12 @@ fn every_value_of_a_column_has_a_file() {
     on_each(|sources| {
         let keys = format!("split_by = \"k\"\n{COLUMN}");
         let few = format!("{keys}\nmax_batches = 2");
+        let named =
+            "split_by = \"k\"\norder_by = [\"k\", \"n\"]\ncolumns = [{ name = \"k\" }, { name = \"n\" }]".to_owned();
         let good = values("('a/b', 1), ('.x', 2), (CAST(NULL AS CHAR(1)), 3), ('ä', 4), ('a/b', 0)");
         let cases = [
             ("good", &keys, good.clone()),
+            ("named", &named, values("('b', 2), ('a', 1), ('b', 1)")),
             ("many", &few, good),
             ("empty", &keys, values("('a', 1), ('', 2)")),
             ("long", &keys, values("('a', 1), (repeat('x', 300), 2)")),
@@ -98,7 +101,7 @@ fn every_value_of_a_column_has_a_file() {
                 site.insert("t", id, id, r#"{"batchId": "2"}"#);
             }
             let output = site.run(&["run", "--once"]);
-            assert!(told(&output).contains("1 completed, 5 failed"), "{}", told(&output));
+            assert!(told(&output).contains("2 completed, 5 failed"), "{}", told(&output));
             let expected = [
                 ("reports-%00.csv", "n\n3\n"),
                 ("reports-%2Ex.csv", "n\n2\n"),
@@ -106,6 +109,8 @@ fn every_value_of_a_column_has_a_file() {
                 ("reports-%C3%A4.csv", "n\n4\n"),
             ];
             assert_eq!(files(site, "good"), pairs(&expected));
+            let expected = [("reports-a.csv", "k,n\na,1\n"), ("reports-b.csv", "k,n\nb,1\nb,2\n")];
+            assert_eq!(files(site, "named"), pairs(&expected), "the column may be written as well");
             for (id, message) in [
                 ("many", "too_large: the query returned more than 2 values of k"),
                 ("empty", "the query returned a row whose k is empty text"),

@@ -87,7 +87,9 @@ impl SqlSource {
 /// The query, of which only rows that meet `condition` are wanted. The name of the relation of batches is made up for each statement, so that no query has it.
 fn statement(question: &Question<'_>, condition: &str, longest: Duration) -> Statement {
     let name = format!("exhaust_{}", uuid::Uuid::new_v4().simple());
-    let columns: Vec<String> = question.columns.iter().map(|name| quoted(name)).collect();
+    // One may be asked for twice, and not every engine returns two of one name.
+    let columns = question.columns.iter().enumerate().map(|(at, name)| format!("{} AS c{at}", quoted(name)));
+    let columns: Vec<String> = columns.collect();
     let statement = format!(
         "WITH {RELATION} AS {name} SELECT {} FROM {}{condition}",
         columns.join(", "),
@@ -169,7 +171,7 @@ mod tests {
         assert_eq!(
             text,
             format!(
-                "WITH exhaust_batches AS {name} SELECT `a``b` FROM (\nSELECT decode(unhex('275CF09F9880'), 'UTF-8'), CAST(NULL AS STRING) FROM exhaust_batches -- all of them;\n \n) AS \
+                "WITH exhaust_batches AS {name} SELECT `a``b` AS c0 FROM (\nSELECT decode(unhex('275CF09F9880'), 'UTF-8'), CAST(NULL AS STRING) FROM exhaust_batches -- all of them;\n \n) AS \
                  exhaust_query"
             )
         );
