@@ -6,9 +6,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use serde_json::json;
+
 use crate::daemon::{Daemon, wait_for};
 use crate::databases::TestDatabase;
 use crate::engine;
+use crate::http::Server;
 use crate::site::{Site, told, write_one_course};
 use crate::sql_engines::lake;
 use crate::sql_reports::{COLUMN, by_postgres};
@@ -209,6 +212,18 @@ fn a_report_of_all_rows_is_not_for_keys_that_are_limited_to_channels() {
         assert_eq!(files(site, "free"), pairs(&[("reports-all.csv", "n\n1\n")]));
         let row = &site.rows()["limited"];
         assert!(row.status == "FAILED" && row.message.contains("limited to channels"), "{row:?}");
+        // The SHA-256 of `key-of-a`.
+        let key = "sha256 = \"ee063bb3d7270fdf6148f09dde510a5cf346c4aa4dd2ff4b2caec5348d799043\"";
+        let api = format!(
+            "[api]\nlisten = \"127.0.0.1:0\"\n[[api.keys]]\nname = \"a\"\n{key}\ntags = [\"t\"]\nchannels = [\"c\"]\n"
+        );
+        let file = site.path("jobs.toml");
+        fs::write(&file, format!("{}\n{api}", fs::read_to_string(&file).unwrap())).unwrap();
+        let server = Server::start(site, "serve");
+        let body = json!({ "request": { "tag": "t", "jobId": "one", "jobConfig": { "batchId": "2" }, "requestedChannel": "c" } });
+        let headers = [("authorization", "Bearer key-of-a"), ("content-type", "application/json")];
+        let refused = server.call("POST", "/job/request/submit", &headers, body.to_string().as_bytes());
+        assert!(refused.status == 400 && refused.errmsg().contains("limited to channels"), "{}", refused.errmsg());
     });
 }
 
