@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::filters::{FilterArguments, find_job};
 use super::print::outln;
 use super::progress::Progress;
+use super::scan_words::{learners, reach, scan_line};
 use super::text::table;
 use super::{CommandError, explain_sql, load_config, open_to_read};
 use crate::config::Config;
@@ -19,13 +20,14 @@ use crate::reports::filters::{Scope, Selection, resolve};
 use crate::reports::query::{Placeholder, QueryReport};
 use crate::reports::{self, Counts, JobReport, Report, ReportError};
 use crate::requests::{Clock, RequestKey, SystemClock};
-use crate::sources::routed::Routed;
+use crate::sources::routed::{Member, Routed};
 use crate::sources::{Source, SourceError};
 use crate::tables::catalog::{BatchIdx, Catalog};
 use crate::tables::key_range::KeyRange;
 use crate::tables::loaded::LoadedBatches;
-use crate::tables::plan::{Scan, ScanReach};
+use crate::tables::plan::{LoadPlan, Scan};
 use crate::tables::quality::Quality;
+use crate::tables::schema::Table;
 use crate::worker::key_ranges::{LEAST, LargeBatch, LearnerRanges};
 use crate::worker::load::{self, Learners, LoadLimits, LoadRequest, Loaded};
 use crate::worker::stats::LoadStats;
@@ -55,13 +57,18 @@ struct Explanation {
     selection: Selection,
     /// What is read: for the catalogue, then for the batches.
     plan: Vec<Scan>,
+    /// What engines are asked for it, by table.
+    statements: Vec<(Table, String)>,
+    /// The sources that stage their tables: nothing is counted where there is one.
+    staging: Vec<String>,
     stats: LoadStats,
 }
 
 struct BatchLine {
     id: String,
     course: String,
-    counts: Counts,
+    /// `None`: not counted.
+    counts: Option<Counts>,
 }
 
 /// The row, or what stands for one.
@@ -185,7 +192,24 @@ fn choose(config: &Config, asked: &Asked, progress: &Progress) -> Result<Chosen,
 fn explain(config: &Config, asked: &Asked, progress: &Progress) -> Result<Explanation, CommandError> {
     let job = &asked.job;
     let Chosen { source, catalog, selection, plan, stats } = choose(config, asked, progress)?;
-    let explanation = Explanation { job: job.id.clone(), batches: Vec::new(), plan, selection, stats };
+    let scans = LoadPlan { scans: plan };
+    let statements = source.statements(&scans)?;
+    let plan = scans.scans;
+    let stages = |member: &&Member| {
+        member.source.stage().is_some() && plan.iter().any(|scan| member.tables.contains(&scan.table))
+    };
+    let staging: Vec<String> = source.members().iter().filter(stages).map(|member| member.name.clone()).collect();
+    let mut explanation =
+        Explanation { job: job.id.clone(), batches: Vec::new(), plan, statements, staging, selection, stats };
+    if !explanation.staging.is_empty() {
+        // Nothing is written, and a whole table is not streamed by an engine that does not stream.
+        let line = |batch: &BatchIdx| {
+            let about = catalog.batch(*batch);
+            BatchLine { id: about.id.clone(), course: about.course_id.clone(), counts: None }
+        };
+        explanation.batches = explanation.selection.batches.iter().map(line).collect();
+        return Ok(explanation);
+    }
     progress.say("reading the data of these batches");
     count(source.as_ref(), &catalog, job, config, explanation)
 }
@@ -260,7 +284,7 @@ impl Counted<'_> {
             return Ok(());
         }
         let about = self.catalog.batch(batch);
-        let line = BatchLine { id: about.id.clone(), course: about.course_id.clone(), counts: counts()? };
+        let line = BatchLine { id: about.id.clone(), course: about.course_id.clone(), counts: Some(counts()?) };
         self.lines.insert(batch, line);
         Ok(())
     }
@@ -307,8 +331,10 @@ fn print(explanation: &Explanation) {
         .batches
         .iter()
         .map(|line| {
-            let Counts { rows, enrolled, .. } = line.counts;
-            [line.id.clone(), line.course.clone(), enrolled.to_string(), rows.to_string()]
+            let count = |of: fn(&Counts) -> u64| {
+                line.counts.as_ref().map_or_else(|| "-".to_owned(), |counts| of(counts).to_string())
+            };
+            [line.id.clone(), line.course.clone(), count(|counts| counts.enrolled), count(|counts| counts.rows)]
         })
         .collect();
     outln!("{} would make {} files:\n", explanation.job, rows.len());
@@ -316,6 +342,12 @@ fn print(explanation: &Explanation) {
     let scans: Vec<[String; 4]> = explanation.plan.iter().map(scan_line).collect();
     outln!("loaded once:\n");
     outln!("{}", table(["TABLE", "COLUMNS", "ROWS", "LEARNERS"], &scans));
+    if !explanation.staging.is_empty() {
+        outln!("not counted: explain writes nothing, and {} stages its tables", explanation.staging.join(", "));
+    }
+    for (table, statement) in &explanation.statements {
+        outln!("asked for {table}: {statement}");
+    }
     explain_sql::print_left_out(&explanation.selection.left_out);
     for (table, reasons) in &explanation.stats.odd_rows() {
         for (reason, rows) in reasons {
@@ -324,36 +356,15 @@ fn print(explanation: &Explanation) {
     }
 }
 
-fn scan_line(scan: &Scan) -> [String; 4] {
-    let columns: Vec<&str> = scan.columns.iter().map(|column| column.name.as_ref()).collect();
-    [scan.table.to_string(), columns.join(", "), reach(scan), learners(scan)]
-}
-
-/// Which rows of a table are read.
-fn reach(scan: &Scan) -> String {
-    match &scan.reach {
-        ScanReach::Everything => "all".to_owned(),
-        ScanReach::Keys { column, keys } => format!("{} keys of {column}", keys.len()),
-        ScanReach::Semi { column, of, .. } => format!("{column} of the {} kept", of.scan.table),
-    }
-}
-
-/// The learners whose rows are read.
-fn learners(scan: &Scan) -> String {
-    let range = scan.learner_range();
-    let after = range.after.iter().map(|id| format!("after {id}"));
-    let bounds: Vec<String> = after.chain(range.up_to.iter().map(|id| format!("up to {id}"))).collect();
-    if bounds.is_empty() { "all".to_owned() } else { bounds.join(", ") }
-}
-
 fn as_json(explanation: &Explanation) -> Value {
     let batches: Vec<Value> = explanation
         .batches
         .iter()
         .map(|line| {
             json!({
-                "batch_id": line.id, "course_id": line.course, "enrolled": line.counts.enrolled,
-                "rows": line.counts.rows,
+                "batch_id": line.id, "course_id": line.course,
+                "enrolled": line.counts.as_ref().map(|counts| counts.enrolled),
+                "rows": line.counts.as_ref().map(|counts| counts.rows),
             })
         })
         .collect();
@@ -363,12 +374,15 @@ fn as_json(explanation: &Explanation) -> Value {
         json!({"table": scan.table.name(), "columns": columns, "rows": reach(scan), "learners": learners(scan)})
     };
     let plan: Vec<Value> = explanation.plan.iter().map(scan).collect();
+    let statement = |(table, text): &(Table, String)| json!({"table": table.name(), "text": text});
+    let statements: Vec<Value> = explanation.statements.iter().map(statement).collect();
     json!({
         "job": explanation.job,
         "batches": batches,
         "batches_left_out": BTreeMap::from(left_out.by_reason()),
         "tables": explanation.plan.iter().map(|scan| scan.table.name()).collect::<Vec<_>>(),
         "plan": plan,
+        "statements": statements,
         "odd_rows": explanation.stats.odd_rows(),
     })
 }

@@ -16,6 +16,7 @@ mod progress;
 mod retention;
 mod run;
 mod sample_data;
+mod scan_words;
 mod serve;
 mod signals;
 mod status;

@@ -180,6 +180,16 @@ pub trait Source: Send + Sync {
         Ok(None)
     }
 
+    /// The statements by which a plan is asked for, each with its table, where an engine is asked in SQL. Keys stand in them as
+    /// the names of relations. A scan whose keys follow from another source has none.
+    ///
+    /// # Errors
+    /// As for [`Source::read`].
+    fn statements(&self, plan: &LoadPlan) -> Result<Vec<(Table, String)>, SourceError> {
+        let _ = plan;
+        Ok(Vec::new())
+    }
+
     /// Waits until what was begun elsewhere for groups that are given up has ended there, for at most this long. To be called
     /// before the process ends.
     fn settle(&self, patience: Duration) {

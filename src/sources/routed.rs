@@ -110,6 +110,16 @@ impl Source for Routed {
         Ok(is_prepared.then(|| Box::new(Self { members }) as Box<dyn Source>))
     }
 
+    fn statements(&self, plan: &LoadPlan) -> Result<Vec<(Table, String)>, SourceError> {
+        let mut statements = Vec::new();
+        for member in &self.members {
+            let own = plan.scans.iter().filter(|scan| member.tables.contains(&scan.table));
+            let own = member.source.statements(&LoadPlan { scans: own.cloned().collect() });
+            statements.extend(own.map_err(|error| error.prefixed(&self.prefix(member)))?);
+        }
+        Ok(statements)
+    }
+
     fn settle(&self, patience: Duration) {
         self.members.iter().for_each(|member| member.source.settle(patience));
     }

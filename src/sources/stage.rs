@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sha2::{Digest, Sha256};
 
 use super::files::FilesLocation;
-use crate::objects::{Bucket, BucketConfig};
+use crate::objects::{Bucket, BucketConfig, Headers};
 
 /// Names and sizes of the files of a table.
 pub(super) type Files = BTreeMap<String, u64>;
@@ -89,6 +89,24 @@ impl Stage {
         }
         files.retain(|name, _| !name.starts_with(['_', '.']));
         Ok(files)
+    }
+
+    /// Writes a file and removes it. A directory that is not there yet is not made: the one above it must be writable.
+    pub(super) fn check(&self) -> io::Result<()> {
+        match &self.location {
+            FilesLocation::Directory(directory) => {
+                let above = directory.ancestors().find(|above| above.exists()).unwrap_or_else(|| Path::new("."));
+                tempfile::tempfile_in(above).map(drop)
+            }
+            FilesLocation::Objects(place) => {
+                let bucket = Bucket::open(place).map_err(io::Error::other)?;
+                let name = format!("check/{}", uuid::Uuid::new_v4().simple());
+                let content_disposition = "attachment".to_owned();
+                let headers = Headers { content_type: "application/octet-stream", content_disposition, crc32: None };
+                bucket.put(&name, Vec::new(), headers).map_err(io::Error::other)?;
+                bucket.remove(&name).map_err(io::Error::other)
+            }
+        }
     }
 
     /// Removes everything in it.

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use exhaust::sources::sql::{self, Access, Config, EngineRelations, EngineUrl};
@@ -19,6 +19,11 @@ pub(crate) fn sail() -> Option<String> {
 /// The same of one with a driver and workers, which notes the jobs that it runs.
 pub(crate) fn sail_cluster() -> Option<String> {
     started("EXHAUST_TEST_SAIL_CLUSTER")
+}
+
+/// Where Sail is installed, to start one of one's own.
+pub(crate) fn sail_program() -> Option<PathBuf> {
+    started("EXHAUST_TEST_SAIL_PROGRAM").map(PathBuf::from)
 }
 
 fn started(variable: &str) -> Option<String> {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
+mod faults;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -185,83 +187,6 @@ fn an_engine_that_breaks_off_delays() {
     }
 }
 
-/// Rows that an engine says it has written and that are not in the stage fail the request, whether all of a table's files are
-/// elsewhere or one of them: the engine itself reports success.
-#[test]
-fn rows_that_an_engine_wrote_elsewhere_are_missed() {
-    let Some(url) = engine::sail() else { return };
-    let directory = tempfile::tempdir().unwrap();
-    let (data, stage) = (directory.path().join("data"), directory.path().join("stage"));
-    platform(&data);
-    let failed = |site: &Site<'_>| {
-        let row = &site.rows()["course"];
-        assert_eq!(row.status, "FAILED", "{}", row.message);
-        assert!(row.message.contains(": `stage` has ") && row.message.contains("stage_as"), "{}", row.message);
-    };
-    let database = TestDatabase::sqlite();
-    let elsewhere =
-        format!("{}\nstage_as = \"file://{}\"", staged_in(&stage), directory.path().join("other").display());
-    let site = Site::new(&database, Path::new("nowhere"), JOBS, &lake(&url, &data, &elsewhere));
-    insert_requests(&site);
-    site.run(&["run", "--once"]);
-    failed(&site);
-
-    let database = TestDatabase::sqlite();
-    // So many enrolments that they are several files.
-    let many = (Table::UserEnrolments, "range(500)");
-    let site =
-        Site::new(&database, Path::new("nowhere"), JOBS, &lake_with(&url, &data, &staged_in(&stage), Some(many)));
-    site.insert("t", "course", "course-report", r#"{"batchFilters": ["TPD"]}"#);
-    let go_on = directory.path().join("go-on");
-    let daemon = Daemon::start(&site, &format!("staged=user_enrolments:until={}", go_on.display()));
-    daemon.logs("paused at=staged subject=user_enrolments");
-    let parts = files_below(&stage).into_iter().filter(|file| file.to_string_lossy().contains("/user_enrolments/"));
-    let parts: Vec<PathBuf> = parts.filter(|file| file.extension().is_some_and(|end| end == "parquet")).collect();
-    assert!(parts.len() > 1, "one file has all rows: {parts:?}");
-    fs::remove_file(&parts[0]).unwrap();
-    fs::write(&go_on, "").unwrap();
-    wait_for("the request to fail", || (site.rows()["course"].status != "PROCESSING").then_some(()));
-    failed(&site);
-    assert_eq!(files_below(&stage), Vec::<PathBuf>::new());
-}
-
-/// A statement that sends nothing ends on the engine when its claim is lost, and when the daemon stops: while batches and
-/// contents are read, and while the learners are.
-#[test]
-fn a_streamed_statement_that_nobody_waits_for_is_cancelled() {
-    let Some(url) = engine::sail_cluster() else { return };
-    let directory = tempfile::tempdir().unwrap();
-    platform(directory.path());
-    let jobs = format!("{JOBS}\n[worker]\nlease = \"2s\"\nstop_timeout = \"1s\"\n");
-    for table in [Table::User, Table::CourseBatch] {
-        let database = TestDatabase::sqlite();
-        let user = format!("{}-{}", table.name(), std::process::id());
-        let as_user = format!("{url}/;user_id={user}");
-        // Reading it takes forever, and brings no row.
-        let forever = (table, "(SELECT id FROM range(100000000000000) WHERE id < 0)");
-        let lake = lake_with(&as_user, directory.path(), "mode = \"stream\"", Some(forever));
-        let site = Site::new(&database, Path::new("nowhere"), &jobs, &lake);
-        let mut daemon = Daemon::spawn(site.command(&["run"]).env("RUST_LOG", "exhaust=debug"));
-        for (request, cancelled) in [("lost", 1), ("stopped", 2)] {
-            site.insert("t", request, "course-report", r#"{"batchFilters": ["TPD"]}"#);
-            let is_running = || engine::jobs(&url, &user).contains(&"RUNNING".to_owned());
-            wait_for("the statement to run", || {
-                (daemon.count(&format!("statement table={} ", table.name())) == cancelled && is_running()).then_some(())
-            });
-            if request == "lost" {
-                database.execute("UPDATE job_request SET lease_owner = 'another', status = 'FAILED'");
-            } else {
-                daemon.signal("TERM");
-                daemon.wait();
-            }
-            wait_for("the statement to be gone", || (!is_running()).then_some(()));
-            let ended = engine::jobs(&url, &user).iter().filter(|status| *status == "CANCELED").count();
-            assert_eq!(ended, cancelled, "{request} {}: {}", table.name(), daemon.log());
-        }
-        assert_eq!(site.rows()["stopped"].status, "SUBMITTED");
-    }
-}
-
 /// Jobs.toml with all tables behind a shell script.
 fn by_script(text: &str, stage: &Path) -> String {
     let from = |table: Table| [table.name(), " = { from = \"lake\" }\n"];
@@ -289,6 +214,42 @@ fn tables_that_a_command_stages_give_the_bytes_of_files() {
         run(&site);
         assert!(made(&site) == expected, "other bytes: {memory}");
         assert_eq!(files_below(&stage), Vec::<PathBuf>::new());
+    }
+}
+
+/// The program spark-sql, which `scripts/with-spark` names: it gets statements for both reports, and one that it refuses.
+#[test]
+fn statements_for_spark_sql_give_the_bytes_of_files() {
+    let Ok(program) = std::env::var("EXHAUST_TEST_SPARK_SQL") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let (data, stage) = (directory.path().join("data"), directory.path().join("stage"));
+    let expected = platform(&data);
+    let command =
+        [&program, "--master", "local[2]", "--conf", "spark.sql.catalogImplementation=in-memory", "-f", "/dev/stdin"];
+    let access = format!(
+        "[source.lake]\nkind = \"sql\"\ntransport = \"command\"\ncommand = {command:?}\nstage = \"{0}\"\nstage_as = \"file://{0}\"",
+        stage.display()
+    );
+    for (table, status) in
+        [(None, "COMPLETED"), (Some((Table::User, "(SELECT no_such_column FROM range(1))")), "FAILED")]
+    {
+        let lake = lake_with("sc://h", &data, "", table);
+        let tables = lake.split_once("[source.tables]").unwrap().1;
+        let database = TestDatabase::sqlite();
+        let site = Site::new(&database, Path::new("nowhere"), JOBS, &format!("{access}\n[source.tables]{tables}"));
+        site.insert("t", "course", "course-report", r#"{"batchFilters": ["TPD"]}"#);
+        if table.is_none() {
+            site.insert("t", "assessment", "assessment-report", r#"{"batchFilters": ["TPD"]}"#);
+        }
+        let output = site.command(&["run", "--once"]).env("RUST_LOG", "info").output().unwrap();
+        let rows = site.rows();
+        assert!(rows.values().all(|row| row.status == status), "{rows:?}\n{}", told(&output));
+        assert_eq!(files_below(&stage), Vec::<PathBuf>::new());
+        if table.is_none() {
+            assert!(made(&site) == expected, "other bytes");
+        } else {
+            assert!(rows["course"].message.contains("the engine's command failed with exit code 1"), "{rows:?}");
+        }
     }
 }
 

@@ -336,8 +336,12 @@ fn every_known_key_is_read() {
             "source" if name == "transport" => {
                 format!("[source]\nkind = 'sql'\nurl = 'sc://h'\nmode = 'stream'\n{name} = {date}")
             }
-            "source" if ["command", "input"].contains(&name) => {
-                let other = if name == "input" { "command = ['p']" } else { "input = 'plan'" };
+            "source" if ["command", "input", "retry_codes"].contains(&name) => {
+                let other = match name {
+                    "input" => "command = ['p']",
+                    "command" => "input = 'plan'",
+                    _ => "input = 'plan'\ncommand = ['p']",
+                };
                 format!("[source]\nkind = 'sql'\ntransport = 'command'\nstage = '/x'\n{other}\n{name} = {date}")
             }
             "source" if name.starts_with("stage") => format!(

@@ -175,22 +175,9 @@ fn one_fault_each() {
             "[source.lake]\nkind = 'sql'\ntransport = 'spark-connect'\nurl = 'sc://h'".to_owned(),
             "2:8: `mode = \"stage\"` needs `stage`, where the engine puts tables; or set `mode = \"stream\"`",
         ),
-        (format!("{ENGINE}input = 'plan'"), "6:9: `input` is for `transport = \"command\"`"),
-        (format!("{SCRIPT}command = ['p']"), "2:8: `kind = \"sql\"` needs `input`"),
-        (format!("{SCRIPT}input = 'plan'"), "2:8: `kind = \"sql\"` needs `command`"),
-        (format!("{SCRIPT}input = 'plan'\ncommand = []"), "6:11: `command` names no program"),
-        (
-            format!("{SCRIPT}input = 'plan'\ncommand = ['p']\nurl = 'sc://h'"),
-            "7:7: `url` is for `transport = \"spark-connect\"`",
-        ),
-        (
-            "[source.lake]\nkind = 'sql'\ntransport = 'command'\nmode = 'stream'\ninput = 'plan'\ncommand = ['p']"
-                .to_owned(),
-            "4:8: `transport = \"command\"` needs `mode = \"stage\"`",
-        ),
         (
             "[source.lake]\nkind = 'sql'\ntransport = 'spark-connect'\nurl = 'sc://spark'\nstage = '/stage'".to_owned(),
-            "5:9: `stage` is a directory, and the engine is on another machine: if every worker of the engine has it, say so \
+            "5:9: `stage` is a directory, and the engine may be on another machine: if every worker of the engine has it, say so \
              with `stage_as = \"file://…\"`; else stage in an object store",
         ),
         (
@@ -206,6 +193,39 @@ fn one_fault_each() {
             "7:49: `table` and `relation` exclude each other",
         ),
         ("[source.pg]\nkind = 'postgres'".to_owned(), "2:8: `kind = \"postgres\"` needs `url = \"postgres://…\"`"),
+    ] {
+        assert_eq!(faults(&text), [fault], "{text}");
+    }
+}
+
+#[test]
+fn one_fault_each_of_commands() {
+    for (text, fault) in [
+        (format!("{ENGINE}input = 'plan'"), "6:9: `input` is for `transport = \"command\"`"),
+        (
+            format!("{SCRIPT}command = ['p']"),
+            "4:9: `stage` is a directory, and the engine may be on another machine: if every worker of the engine has it, say so \
+             with `stage_as = \"file://…\"`; else stage in an object store",
+        ),
+        (
+            format!("{SCRIPT}input = 'plan'\ncommand = ['p']\nretry_codes = ['0']"),
+            "7:16: an exit code in `retry_codes` is a number from 1 to 255",
+        ),
+        (
+            format!("{SCRIPT}input = 'plan'\ncommand = ['p']\ncatalog = 'c'"),
+            "7:11: `catalog` is for statements: with `input = \"plan\"` the command knows its tables",
+        ),
+        (format!("{SCRIPT}input = 'plan'"), "2:8: `kind = \"sql\"` needs `command`"),
+        (format!("{SCRIPT}input = 'plan'\ncommand = []"), "6:11: `command` names no program"),
+        (
+            format!("{SCRIPT}input = 'plan'\ncommand = ['p']\nurl = 'sc://h'"),
+            "7:7: `url` is for `transport = \"spark-connect\"`",
+        ),
+        (
+            "[source.lake]\nkind = 'sql'\ntransport = 'command'\nmode = 'stream'\ninput = 'plan'\ncommand = ['p']"
+                .to_owned(),
+            "4:8: `transport = \"command\"` needs `mode = \"stage\"`",
+        ),
     ] {
         assert_eq!(faults(&text), [fault], "{text}");
     }

@@ -29,6 +29,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arrow_schema::SchemaRef;
 use rayon::prelude::*;
 
 use self::allowance::Allowance;
@@ -73,6 +74,27 @@ pub(super) fn rows_of(
     table: Table,
     files: &BTreeMap<String, u64>,
 ) -> Result<u64, SourceError> {
+    let parts = parquet_parts(location, table, files)?;
+    Prefetch::new(&parts).par_bridge().map(|(_, part)| parquet::rows(table, part)).sum()
+}
+
+/// The columns of the first of these files, if there is one.
+///
+/// # Errors
+/// As for [`rows_of`].
+pub(super) fn schema_of(
+    location: &FilesLocation,
+    table: Table,
+    files: &BTreeMap<String, u64>,
+) -> Result<Option<SchemaRef>, SourceError> {
+    parquet_parts(location, table, files)?.first().map(|part| parquet::schema(table, part)).transpose()
+}
+
+fn parquet_parts(
+    location: &FilesLocation,
+    table: Table,
+    files: &BTreeMap<String, u64>,
+) -> Result<Vec<Part>, SourceError> {
     let what = |what: String| SourceError { table, message: what.clone(), detail: what, may_pass: false };
     let directory = directory(location).map_err(what)?;
     let part = |(name, bytes): (&String, &u64)| {
@@ -80,8 +102,7 @@ pub(super) fn rows_of(
         let location = directory.file(&label, *bytes);
         Part { location, label, format: Format::Parquet, packed: Packed::No, partitions: Vec::new(), logged: None }
     };
-    let parts: Vec<Part> = files.iter().map(part).collect();
-    Prefetch::new(&parts).par_bridge().map(|(_, part)| parquet::rows(table, part)).sum()
+    Ok(files.iter().map(part).collect())
 }
 
 /// Bytes read at a time.

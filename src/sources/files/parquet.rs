@@ -23,6 +23,7 @@ mod watch;
 use std::io::Read as _;
 use std::sync::Arc;
 
+use arrow_schema::SchemaRef;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
@@ -104,6 +105,17 @@ pub(super) fn rows(table: Table, part: &Part) -> Result<u64, SourceError> {
     let (_, metadata) = metadata(&file, part, place, &ArrowReaderOptions::new())?;
     let rows = metadata.metadata().file_metadata().num_rows();
     u64::try_from(rows).map_err(|_| place.broken("says that it has fewer rows than none"))
+}
+
+/// The columns of a file.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn schema(table: Table, part: &Part) -> Result<SchemaRef, SourceError> {
+    let place = FileContext::of(table, part);
+    let file = Opened::new(&part.location).map_err(|error| place.io(&error))?;
+    let (_, metadata) = metadata(&file, part, place, &ArrowReaderOptions::new())?;
+    Ok(Arc::clone(metadata.schema()))
 }
 
 /// What a file says of itself, and what it was read from.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::command::Program;
 use super::dialect::quoted;
 use super::spark_connect::EngineUrl;
 use crate::document::Fallback::{Is, Says};
@@ -33,13 +34,20 @@ pub const KIND: Kind = Kind {
             "command",
             Texts,
             Says("needed for `command`"),
-            "The program that stages a table, and its arguments; no shell reads them.",
+            "The program that stages tables, and its arguments; no shell reads them.",
         ),
         restart(
             "input",
             Text,
-            Says("needed for `command`"),
-            "What the program gets on standard input: `\"plan\"`, what is wanted of a table as JSON.",
+            Says("statements"),
+            "What the program of `command` gets on standard input: statements in Spark's SQL, or with `\"plan\"` what is wanted of a \
+             table as JSON.",
+        ),
+        restart(
+            "retry_codes",
+            Texts,
+            Says("none"),
+            "Exit codes of the program that may pass, beside 75, such as `[\"1\"]`; every other one but 0 fails the requests.",
         ),
         restart(
             "token",
@@ -72,7 +80,7 @@ pub const KIND: Kind = Kind {
             Text,
             Says("as `stage`"),
             "What the engine calls the same place, such as `\"s3a://bucket/prefix\"`. Needed for a directory where the engine \
-             is on another machine: it says that every worker of the engine has the directory.",
+             may be on another machine: it says that every worker of the engine has the directory.",
         ),
     ],
     table_keys: &[
@@ -107,8 +115,10 @@ pub enum Access {
         /// What it is shown.
         token: Option<Secret>,
     },
-    /// By this program, with its arguments.
-    Command(Vec<String>),
+    /// By a program, which gets a plan as JSON.
+    Plan(Program),
+    /// By a program, which gets statements.
+    Statements(Program),
 }
 
 /// The tables of an engine, as they stand after `FROM`.
@@ -163,38 +173,42 @@ impl Config {
             }
         }
         let access = access?;
-        let engine = match &access {
-            Access::SparkConnect { url, .. } => Some(url),
-            Access::Command(_) => None,
+        // What a program of the operator's does with a directory is its own business.
+        let is_here = match &access {
+            Access::SparkConnect { url, .. } => is_here(url),
+            Access::Plan(_) => true,
+            Access::Statements(_) => false,
         };
-        let stage = stage(section, urls, engine)?;
+        let stage = stage(section, urls, is_here)?;
         Some(Self { access, relations, stage })
     }
 
-    /// Whether it is reached by a program, which takes no statements.
+    /// Whether it is reached by a program, which answers nothing.
     pub(crate) const fn is_command(&self) -> bool {
-        matches!(self.access, Access::Command(_))
+        !matches!(self.access, Access::SparkConnect { .. })
     }
 
     /// Host and port, or the program.
     pub(crate) fn place(&self) -> String {
         match &self.access {
             Access::SparkConnect { url, .. } => format!("engine {}", url.authority),
-            Access::Command(command) => format!("command {}", command.first().map_or("", String::as_str)),
+            Access::Plan(program) | Access::Statements(program) => {
+                format!("command {}", program.command.first().map_or("", String::as_str))
+            }
         }
     }
 
     /// What a table is called there.
     pub(crate) fn place_of(&self, table: Table) -> String {
         match self.access {
-            Access::SparkConnect { .. } => self.relations.of(table),
-            Access::Command(_) => self.place(),
+            Access::SparkConnect { .. } | Access::Statements(_) => self.relations.of(table),
+            Access::Plan(_) => self.place(),
         }
     }
 }
 
 fn spark_connect(section: &Section<'_>) -> Option<Access> {
-    refuse(section, &["command", "input"], "is for `transport = \"command\"`");
+    refuse(section, &["command", "input", "retry_codes"], "is for `transport = \"command\"`");
     let url = needed(section, "url").and_then(|(url, place)| {
         EngineUrl::parse(url).map_err(|what| section.faults.add(place, format!("`url`: {what}"))).ok()
     });
@@ -211,14 +225,22 @@ fn spark_connect(section: &Section<'_>) -> Option<Access> {
 }
 
 fn command(section: &Section<'_>, tables: &[RoutedTable<'_>]) -> Option<Access> {
-    refuse(section, &["url", "token", "catalog"], "is for `transport = \"spark-connect\"`");
-    for entry in tables.iter().filter_map(|routed| routed.entry.as_ref()) {
-        refuse(entry, &["table", "relation"], "is for `transport = \"spark-connect\"`: the command knows its tables");
+    refuse(section, &["url", "token"], "is for `transport = \"spark-connect\"`");
+    let is_plan = match section.node("input") {
+        Some(_) => section.one_of("input", &[("plan", true)])?,
+        None => false,
+    };
+    if is_plan {
+        let why = "is for statements: with `input = \"plan\"` the command knows its tables";
+        refuse(section, &["catalog"], why);
+        tables
+            .iter()
+            .filter_map(|routed| routed.entry.as_ref())
+            .for_each(|entry| refuse(entry, &["table", "relation"], why));
     }
     if let Some(("stream", place)) = section.filled("mode") {
         section.faults.add(place, "`transport = \"command\"` needs `mode = \"stage\"`");
     }
-    let plan = is_there(section, "input").then(|| section.one_of("input", &[("plan", ())]));
     let command = is_there(section, "command").then(|| section.texts("command"))??;
     if command.is_empty()
         && let Some(node) = section.node("command")
@@ -226,8 +248,23 @@ fn command(section: &Section<'_>, tables: &[RoutedTable<'_>]) -> Option<Access> 
         section.faults.add(&node.place, "`command` names no program");
         return None;
     }
-    plan??;
-    Some(Access::Command(command.into_iter().map(|(text, _)| text.to_owned()).collect()))
+    let command = command.into_iter().map(|(text, _)| text.to_owned()).collect();
+    let program = Program { command, retry_codes: retry_codes(section) };
+    Some(if is_plan { Access::Plan(program) } else { Access::Statements(program) })
+}
+
+fn retry_codes(section: &Section<'_>) -> Vec<u8> {
+    if section.node("retry_codes").is_none() {
+        return Vec::new();
+    }
+    let code = |(text, place): (&str, &Place)| {
+        let code = text.parse().ok().filter(|code| *code > 0);
+        if code.is_none() {
+            section.faults.add(place, "an exit code in `retry_codes` is a number from 1 to 255");
+        }
+        code
+    };
+    section.texts("retry_codes").unwrap_or_default().into_iter().filter_map(code).collect()
 }
 
 /// Notes keys that this way to reach an engine does not have.
@@ -247,7 +284,7 @@ fn is_here(engine: &EngineUrl) -> bool {
 
 /// Where the engine puts tables, by mode. The outer `None`: something is wrong, which is noted.
 #[allow(clippy::option_option, reason = "no stage, against none that reads")]
-fn stage(section: &Section<'_>, urls: &Urls<'_>, engine: Option<&EngineUrl>) -> Option<Option<Stage>> {
+fn stage(section: &Section<'_>, urls: &Urls<'_>, is_here: bool) -> Option<Option<Stage>> {
     let mode = section.one_of("mode", &[("stage", true), ("stream", false)])?;
     let (url, place) = match (mode, section.filled("stage")) {
         (false, _) => return Some(None),
@@ -266,12 +303,9 @@ fn stage(section: &Section<'_>, urls: &Urls<'_>, engine: Option<&EngineUrl>) -> 
         FilesLocation::Directory(directory) => file_url(directory).ok()?,
         FilesLocation::Objects(_) => url.to_owned(),
     };
-    if matches!(location, FilesLocation::Directory(_))
-        && section.node("stage_as").is_none()
-        && !engine.is_none_or(is_here)
-    {
+    if matches!(location, FilesLocation::Directory(_)) && section.node("stage_as").is_none() && !is_here {
         // Where one worker of an engine does not see the directory, the engine reports success, and its rows are missing.
-        let what = "`stage` is a directory, and the engine is on another machine: if every worker of the engine has it, \
+        let what = "`stage` is a directory, and the engine may be on another machine: if every worker of the engine has it, \
                     say so with `stage_as = \"file://…\"`; else stage in an object store";
         section.faults.add(place, what);
         return None;

@@ -22,11 +22,39 @@ pub(super) fn text(text: &str) -> String {
 
 fn hexadecimal(text: &str) -> String {
     let mut digits = String::with_capacity(2 * text.len());
+    push_digits(text, &mut digits);
+    digits
+}
+
+fn push_digits(text: &str, to: &mut String) {
     for byte in text.bytes() {
         // Writing to a String does not fail.
-        let _ = write!(digits, "{byte:02X}");
+        let _ = write!(to, "{byte:02X}");
     }
-    digits
+}
+
+/// Bytes of a literal: an engine takes each as a whole.
+const LITERAL: usize = 1 << 20;
+
+/// Keys as a query with one column `key`, for an engine that takes no rows beside a statement.
+pub(super) fn literal_keys<'k>(keys: impl Iterator<Item = &'k str>) -> String {
+    let mut literals = vec![String::new()];
+    for key in keys {
+        if literals.last().is_some_and(|literal| literal.len() > LITERAL) {
+            literals.push(String::new());
+        }
+        if let Some(literal) = literals.last_mut() {
+            if !literal.is_empty() {
+                literal.push(',');
+            }
+            push_digits(key, literal);
+        }
+    }
+    let query = |digits: String| {
+        let exploded = format!("SELECT explode(split('{digits}', ',')) AS x");
+        format!("SELECT decode(unhex(x), 'UTF-8') AS key FROM ({exploded}) AS d WHERE x <> ''")
+    };
+    literals.into_iter().map(query).collect::<Vec<_>>().join(" UNION ALL ")
 }
 
 /// An expression as text.

@@ -10,6 +10,7 @@ mod dialect;
 mod engine;
 mod spark_connect;
 mod staged;
+mod staged_table;
 mod statement;
 mod text_column;
 mod transport;
@@ -26,9 +27,11 @@ pub use config::{Access, Config, EngineRelations, KIND};
 pub use spark_connect::EngineUrl;
 
 use self::calls::Calls;
-use self::command::Script;
+pub use self::command::Program;
+use self::command::{NotAsked, Script, Statements};
 use self::spark_connect::SparkConnect;
 use self::staged::Staged;
+use self::staged_table::{StagedTable, Written};
 use self::statement::{Described, Keyless};
 use self::transport::{EngineError, LOOK, Statement, Transport, Why, never};
 use super::query_engine::QueryEngine;
@@ -47,26 +50,25 @@ use crate::tables::schema::Table;
 /// # Errors
 /// No connection can come of the URL or the token; the message shows nothing of the token.
 pub fn open(config: &Config, settings: Settings) -> Result<Arc<dyn Source>, String> {
-    let (transport, script): (Arc<dyn Transport>, _) = match &config.access {
+    let (transport, stager): (Arc<dyn Transport>, _) = match &config.access {
         Access::SparkConnect { url, token } => {
-            (Arc::new(SparkConnect::new(url, token.as_ref().map(Secret::reveal))?), None)
+            (Arc::new(SparkConnect::new(url, token.as_ref().map(Secret::reveal))?), Stager::Engine)
         }
-        Access::Command(command) => {
-            let script = Arc::new(Script::new(command.clone()));
-            (Arc::clone(&script) as _, Some(script))
+        Access::Plan(program) => (Arc::new(NotAsked), Stager::Plan(Arc::new(Script::new(program.clone())))),
+        Access::Statements(program) => {
+            (Arc::new(NotAsked), Stager::Statements(Arc::new(Statements::new(program.clone()))))
         }
     };
     let Config { relations, stage, .. } = config.clone();
     let (given_up, calls, found) = (never(), Arc::default(), Arc::default());
-    Ok(Arc::new(SqlSource { transport, script, relations, stage, settings, given_up, calls, found }))
+    Ok(Arc::new(SqlSource { transport, stager, relations, stage, settings, given_up, calls, found }))
 }
 
 /// The platform's tables in an engine.
 #[derive(Clone)]
 struct SqlSource {
     transport: Arc<dyn Transport>,
-    /// What stages tables, where the transport takes no statements.
-    script: Option<Arc<Script>>,
+    stager: Stager,
     relations: EngineRelations,
     /// Where the engine puts them; `None`: they are streamed.
     stage: Option<Stage>,
@@ -78,15 +80,31 @@ struct SqlSource {
     found: Arc<Mutex<Option<FullLook>>>,
 }
 
+/// What stages tables.
+#[derive(Clone)]
+enum Stager {
+    /// The engine, asked over the transport.
+    Engine,
+    /// A program that gets a plan.
+    Plan(Arc<Script>),
+    /// A program that gets statements.
+    Statements(Arc<Statements>),
+}
+
 /// What a look for all tables came to.
 struct FullLook {
     at: Instant,
     found: Vec<Table>,
+    /// When the engine could write the stage, and what it wrote was found and removed.
+    stage_tried: Option<Instant>,
 }
 
 /// All tables are looked for this often at most: `/health` asks every few seconds, and a look at a table is a session of the
 /// engine. In between one statement shows that the engine answers.
 const FULL_LOOK: Duration = Duration::from_mins(1);
+
+/// The stage is tried this often at most once it was well: that is a job of the engine.
+const STAGE_LOOK: Duration = Duration::from_mins(15);
 
 impl fmt::Debug for SqlSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -102,7 +120,7 @@ impl SqlSource {
         let described = Described::new(scan, &relation, &schema).map_err(|what| EngineError::lasting(&what, ""))?;
         if let ScanReach::Semi { column, keys: Some(wanted), of } = &scan.reach
             && let Some(place) = scan.columns.iter().position(|found| found.name.eq_ignore_ascii_case(column))
-            && let Some(statement) = self.joined(scan, &described, &of.scan)?
+            && let Some(statement) = self.joined(scan, &described, &of.scan, &|table| self.schema_of(table))?
         {
             let seen = SeenKeys::new(place);
             let take = |chunk: &Chunk| {
@@ -129,15 +147,50 @@ impl SqlSource {
         self.transport.schema(relation, &self.given_up)
     }
 
+    fn schema_of(&self, table: Table) -> Result<SchemaRef, EngineError> {
+        self.schema(&self.relations.of(table))
+    }
+
     /// The statement of a scan whose keys follow from another table of this engine; `None`: they have to be sent.
-    fn joined(&self, scan: &Scan, described: &Described<'_>, origin: &Scan) -> Result<Option<Statement>, EngineError> {
+    fn joined(
+        &self,
+        scan: &Scan,
+        described: &Described<'_>,
+        origin: &Scan,
+        schema_of: &dyn Fn(Table) -> Result<SchemaRef, EngineError>,
+    ) -> Result<Option<Statement>, EngineError> {
         if !self.relations.tables.contains(&origin.table) {
             return Ok(None);
         }
         let relation = self.relations.of(origin.table);
-        let schema = self.schema(&relation)?;
+        let schema = schema_of(origin.table)?;
         let of = Described::new(origin, &relation, &schema).map_err(|what| EngineError::lasting(&what, ""))?;
         Ok(statement::joined(scan, described, origin, &of))
+    }
+
+    /// The statement of the rows of a scan; where they are staged, in the order in which they are. `None`: its keys are not known
+    /// yet.
+    fn statement(
+        &self,
+        scan: &Scan,
+        keyless: Keyless,
+        schema_of: &dyn Fn(Table) -> Result<SchemaRef, EngineError>,
+    ) -> Result<Option<Statement>, EngineError> {
+        let relation = self.relations.of(scan.table);
+        let schema = schema_of(scan.table)?;
+        let described = Described::new(scan, &relation, &schema).map_err(|what| EngineError::lasting(&what, ""))?;
+        let joined = match &scan.reach {
+            ScanReach::Semi { of, .. } => self.joined(scan, &described, &of.scan, schema_of)?,
+            _ => None,
+        };
+        if joined.is_none() && scan.only().is_none() && !matches!(scan.reach, ScanReach::Everything) {
+            return Ok(None);
+        }
+        let rows = joined.unwrap_or_else(|| statement::by_keys(scan, &described, keyless));
+        Ok(Some(match &self.stage {
+            Some(_) => statement::in_order(rows, described.key(scan).as_deref()),
+            None => rows,
+        }))
     }
 
     /// Runs a statement and takes its rows, on all cores while the next ones come.
@@ -177,6 +230,23 @@ impl SqlSource {
 }
 
 impl SqlSource {
+    /// Lets the engine write a row into the stage, looks for it and removes it: what would fail a request, or give it too few
+    /// rows, is seen before.
+    fn try_stage(&self, stage: &Stage) -> Result<(), String> {
+        let Some(table) = self.relations.tables.first() else { return Ok(()) };
+        let checks = stage.within("check");
+        let own = checks.within(&uuid::Uuid::new_v4().simple().to_string());
+        let row = Statement { text: "SELECT 1 AS one".to_owned(), keys: Vec::new(), longest: LOOK };
+        let into = format!("{}/{}", own.engine_url(), table.name());
+        let written = self.transport.write(&row, &into, &self.given_up);
+        let found = written
+            .and_then(|rows| StagedTable::find(*table, &[(own.clone(), Written::Rows(rows))], self.settings).map(drop));
+        let removed = own.remove();
+        checks.remove_if_empty();
+        found.map_err(|error| format!("the stage cannot be used: {}", error.detail))?;
+        removed.map_err(|error| format!("what the engine writes into the stage cannot be removed: {error}"))
+    }
+
     fn error(&self, table: Table, error: &EngineError) -> SourceError {
         SourceError {
             table,
@@ -201,6 +271,18 @@ impl Source for SqlSource {
         }))
     }
 
+    fn statements(&self, plan: &LoadPlan) -> Result<Vec<(Table, String)>, SourceError> {
+        if !matches!(self.stager, Stager::Engine) {
+            return Ok(Vec::new());
+        }
+        let text = |scan: &Scan| {
+            let statement = self.statement(scan, Keyless::Taken, &|table| self.schema_of(table));
+            let statement = statement.map_err(|error| self.error(scan.table, &error)).transpose()?;
+            Some(statement.map(|statement| (scan.table, statement.text)))
+        };
+        plan.scans.iter().filter_map(text).collect()
+    }
+
     fn settle(&self, patience: Duration) {
         self.calls.wait(patience);
     }
@@ -210,16 +292,18 @@ impl Source for SqlSource {
     }
 
     fn query_engine(&self) -> Option<&dyn QueryEngine> {
-        self.script.is_none().then_some(self)
+        matches!(self.stager, Stager::Engine).then_some(self)
     }
 
     fn tables(&self) -> Result<Vec<Table>, String> {
-        if self.script.is_some() {
+        if !matches!(self.stager, Stager::Engine) {
             // It cannot be asked; those that jobs.toml says.
+            let writable = self.stage.as_ref().map_or(Ok(()), Stage::check);
+            writable.map_err(|error| format!("the stage cannot be written: {error}"))?;
             return Ok(self.relations.tables.clone());
         }
         let mut last = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(FullLook { at, found }) = last.as_ref()
+        if let Some(FullLook { at, found, .. }) = last.as_ref()
             && at.elapsed() < FULL_LOOK
         {
             let statement = Statement { text: "SELECT 1 AS one".to_owned(), keys: Vec::new(), longest: LOOK };
@@ -234,7 +318,12 @@ impl Source for SqlSource {
                 Err(error) => return Err(format!("{}: {}", self.relations.of(*table), error.detail)),
             }
         }
-        *last = Some(FullLook { at: Instant::now(), found: found.clone() });
+        let tried = last.as_ref().and_then(|last| last.stage_tried).filter(|at| at.elapsed() < STAGE_LOOK);
+        if let (Some(stage), None) = (&self.stage, tried) {
+            self.try_stage(stage)?;
+        }
+        let stage_tried = Some(tried.unwrap_or_else(Instant::now));
+        *last = Some(FullLook { at: Instant::now(), found: found.clone(), stage_tried });
         Ok(found)
     }
 }

@@ -5,14 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use super::SqlSource;
-use super::statement::{self, Described, Keyless};
+use arrow_schema::SchemaRef;
+
+use super::command::{CAP, Statements, portions};
+use super::staged_table::{StagedTable, Written};
+use super::statement::Keyless;
 use super::transport::{EngineError, Statement};
+use super::{SqlSource, Stager};
 use crate::failpoints;
-use crate::sources::files::{Config as FilesConfig, CsvDialect, open as open_files, rows_of};
 use crate::sources::seen_keys::SeenKeys;
-use crate::sources::stage::{Files, Stage};
+use crate::sources::stage::Stage;
 use crate::sources::{GroupRun, ScanStats, Sink, Source, SourceError};
 use crate::tables::chunk::Chunk;
 use crate::tables::keys::Keys;
@@ -26,6 +30,8 @@ pub(super) struct Staged {
     of_claim: Stage,
     stage: Stage,
     tables: BTreeMap<Table, StagedTable>,
+    /// The columns of tables, where they are learned from the stage.
+    schemas: Mutex<BTreeMap<Table, SchemaRef>>,
     /// Of each table, what was asked for later, and the keys that were asked for.
     later: Mutex<BTreeMap<Table, Later>>,
 }
@@ -36,77 +42,129 @@ struct Later {
     asked: Vec<Arc<dyn Keys>>,
 }
 
-/// The files of one table.
-struct StagedTable {
-    table: Table,
-    stage: Stage,
-    files: Files,
-    source: Arc<dyn Source>,
-}
-
 impl Staged {
     /// Lets the engine write the tables of a plan. Those whose keys are not known yet are written when they are.
     pub(super) fn of(engine: SqlSource, stage: &Stage, plan: &LoadPlan, run: &GroupRun) -> Result<Self, SourceError> {
         let of_claim = stage.of_claim(&run.installation, &run.claim);
-        let mut staged =
-            Self { engine, stage: of_claim.fresh(), of_claim, tables: BTreeMap::new(), later: Mutex::default() };
-        for scan in &plan.scans {
-            if let Some(table) = staged.write(&staged.stage, scan, Keyless::Taken)? {
-                staged.tables.insert(scan.table, table);
-            }
-        }
+        let (tables, schemas, later) = (BTreeMap::new(), Mutex::default(), Mutex::default());
+        let mut staged = Self { engine, stage: of_claim.fresh(), of_claim, tables, schemas, later };
+        let written = staged.write(&staged.stage, &plan.scans, Keyless::Taken)?;
+        staged.tables = written.into_iter().map(|table| (table.table, table)).collect();
         Ok(staged)
     }
 
-    /// Writes the rows of a scan. `None`: its keys are not known yet.
-    fn write(&self, stage: &Stage, scan: &Scan, keyless: Keyless) -> Result<Option<StagedTable>, SourceError> {
+    /// Writes the rows of scans; of those whose keys are not known yet nothing.
+    fn write(&self, stage: &Stage, scans: &[Scan], keyless: Keyless) -> Result<Vec<StagedTable>, SourceError> {
         let _call = self.engine.calls.begin();
-        self.try_write(stage, scan, keyless).map_err(|error| self.engine.error(scan.table, &error))
+        if let (Stager::Statements(program), Some(first)) = (&self.engine.stager, scans.first()) {
+            let written = self.by_statements(program, stage, scans, keyless);
+            return written.map_err(|error| self.engine.error(first.table, &error));
+        }
+        let write = |scan: &Scan| {
+            self.try_write(stage, scan, keyless).map_err(|error| self.engine.error(scan.table, &error)).transpose()
+        };
+        scans.iter().filter_map(write).collect()
     }
 
     fn try_write(&self, stage: &Stage, scan: &Scan, keyless: Keyless) -> Result<Option<StagedTable>, EngineError> {
         let name = scan.table.name();
-        let started = std::time::Instant::now();
-        let written = match &self.engine.script {
-            Some(_) if scan.only().is_none() && !matches!(scan.reach, ScanReach::Everything) => return Ok(None),
-            Some(script) => script.write(scan, keyless, stage, &self.engine.given_up).map(|()| None)?,
-            None => {
+        let started = Instant::now();
+        let written = match &self.engine.stager {
+            Stager::Plan(_) if scan.only().is_none() && !matches!(scan.reach, ScanReach::Everything) => {
+                return Ok(None);
+            }
+            Stager::Plan(script) => {
+                script.write(scan, keyless, stage, &self.engine.given_up)?;
+                Written::Unknown
+            }
+            Stager::Engine | Stager::Statements(_) => {
                 let Some(rows) = self.rows(scan, keyless)? else { return Ok(None) };
                 log::debug!("statement table={name} text={:?}", rows.text);
-                let into = format!("{}/{name}", stage.engine_url());
-                Some(self.engine.transport.write(&rows, &into, &self.engine.given_up)?)
+                Written::Rows(self.engine.transport.write(&rows, &place(stage, scan.table), &self.engine.given_up)?)
             }
         };
         failpoints::hit("staged", name);
-        let files = stage.files(name).map_err(|error| unreadable(&error.to_string()))?;
-        let bytes: u64 = files.values().sum();
-        let ms = started.elapsed().as_millis();
-        log::info!("staged table={name} files={} bytes={bytes} ms={ms}", files.len());
-        if let Some(written) = written {
-            let rows = rows_of(stage.location(), scan.table, &files).map_err(|error| unreadable(&error.detail))?;
-            if rows != written {
-                return Err(elsewhere(written, rows));
-            }
-        }
-        let config = FilesConfig { location: stage.location().clone(), tables: CsvDialect::Rfc4180.into() };
-        let source = open_files(&config, self.engine.settings).map_err(|what| EngineError::lasting(&what, ""))?;
-        Ok(Some(StagedTable { table: scan.table, stage: stage.clone(), files, source }))
+        let table = StagedTable::find(scan.table, &[(stage.clone(), written)], self.engine.settings)?;
+        log_staged(&table, started);
+        Ok(Some(table))
     }
 
-    /// The statement of the rows of a scan, in the order in which they are staged. `None`: its keys are not known yet.
-    fn rows(&self, scan: &Scan, keyless: Keyless) -> Result<Option<Statement>, EngineError> {
-        let relation = self.engine.relations.of(scan.table);
-        let schema = self.engine.schema(&relation)?;
-        let described = Described::new(scan, &relation, &schema).map_err(|what| EngineError::lasting(&what, ""))?;
-        let rows = match &scan.reach {
-            ScanReach::Semi { of, .. } => match self.engine.joined(scan, &described, &of.scan)? {
-                Some(joined) => joined,
-                None if scan.only().is_none() => return Ok(None),
-                None => statement::by_keys(scan, &described, keyless),
-            },
-            _ => statement::by_keys(scan, &described, keyless),
+    /// Writes the rows of scans by one run of a program, which costs a start of the engine each time.
+    fn by_statements(
+        &self,
+        program: &Statements,
+        stage: &Stage,
+        scans: &[Scan],
+        keyless: Keyless,
+    ) -> Result<Vec<StagedTable>, EngineError> {
+        let started = Instant::now();
+        self.look(program, scans)?;
+        let (mut statements, mut tables) = (Vec::new(), Vec::new());
+        for scan in scans {
+            let mut stages = Vec::new();
+            for (number, rows) in self.portions(scan, keyless)?.into_iter().enumerate() {
+                let part = if number == 0 { stage.clone() } else { stage.within(&format!("more-{number}")) };
+                log::debug!("statement table={} text={:?}", scan.table.name(), rows.text);
+                statements.push((rows, place(&part, scan.table)));
+                stages.push((part, Written::SomeFile));
+            }
+            if !stages.is_empty() {
+                tables.push((scan.table, stages));
+            }
+        }
+        if tables.is_empty() {
+            return Ok(Vec::new());
+        }
+        program.write(&statements, stage, &self.engine.given_up)?;
+        let found = |(table, stages): (Table, Vec<_>)| StagedTable::find(table, &stages, self.engine.settings);
+        let found: Vec<StagedTable> = tables.into_iter().map(found).collect::<Result<_, _>>()?;
+        for table in &found {
+            log_staged(table, started);
+        }
+        Ok(found)
+    }
+
+    /// Learns the columns of the tables that these scans name, as far as they are not known.
+    fn look(&self, program: &Statements, scans: &[Scan]) -> Result<(), EngineError> {
+        let mut schemas = self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
+        let origin = |scan: &Scan| match &scan.reach {
+            ScanReach::Semi { of, .. } => Some(of.scan.table),
+            _ => None,
         };
-        Ok(Some(statement::in_order(rows, described.key(scan).as_deref())))
+        let named = scans.iter().flat_map(|scan| std::iter::once(scan.table).chain(origin(scan)));
+        let unknown =
+            named.filter(|table| self.engine.relations.tables.contains(table) && !schemas.contains_key(table));
+        let unknown: BTreeMap<Table, String> = unknown.map(|table| (table, self.engine.relations.of(table))).collect();
+        if !unknown.is_empty() {
+            let stage = self.stage.fresh();
+            let found = program.schemas(&unknown, &stage, &self.engine.given_up);
+            remove(&stage);
+            schemas.extend(found?);
+        }
+        Ok(())
+    }
+
+    /// The statements of a scan, none of which has too many keys; none of them brings a row of another. None: its keys are not
+    /// known yet.
+    fn portions(&self, scan: &Scan, keyless: Keyless) -> Result<Vec<Statement>, EngineError> {
+        let Some(rows) = self.rows(scan, keyless)? else { return Ok(Vec::new()) };
+        let (true, Some((column, keys))) = (rows.has_keys_of_scan(), scan.only()) else { return Ok(vec![rows]) };
+        let of = |(number, keys): (usize, Arc<dyn Keys>)| {
+            let reach = ScanReach::Keys { column: column.to_owned().into(), keys };
+            // Rows without a key come once.
+            let keyless = if number == 0 { keyless } else { Keyless::LeftOut };
+            Ok(self.rows(&Scan { reach, ..scan.clone() }, keyless)?.unwrap_or_else(|| rows.clone()))
+        };
+        portions(keys.as_ref(), CAP).into_iter().enumerate().map(of).collect()
+    }
+
+    fn schema_of(&self, table: Table) -> Result<SchemaRef, EngineError> {
+        let schemas = self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
+        schemas.get(&table).map_or_else(|| self.engine.schema_of(table), |schema| Ok(Arc::clone(schema)))
+    }
+
+    fn rows(&self, scan: &Scan, keyless: Keyless) -> Result<Option<Statement>, EngineError> {
+        self.engine.statement(scan, keyless, &|table| self.schema_of(table))
     }
 
     /// Asks for keys that a join did not bring and that were not asked for before.
@@ -124,9 +182,8 @@ impl Staged {
             ..scan.clone()
         };
         // The rows without a key came with the join.
-        if let Some(table) = self.write(&self.stage.fresh(), &scan, Keyless::LeftOut)? {
-            later.tables.push(Arc::new(table));
-        }
+        let written = self.write(&self.stage.fresh(), &[scan], Keyless::LeftOut)?;
+        later.tables.extend(written.into_iter().map(Arc::new));
         later.asked.push(new);
         Ok(())
     }
@@ -161,36 +218,18 @@ impl Staged {
     }
 }
 
-impl StagedTable {
-    /// Reads the files, if they are still those that the engine had written when it said that it was done.
-    fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, SourceError> {
-        let failed = |what: &str| {
-            let message = format!("table {}: its staged files {what}", self.table);
-            SourceError { table: self.table, detail: message.clone(), message, may_pass: true }
-        };
-        let files = self.stage.files(self.table.name());
-        let files = files.map_err(|error| failed(&format!("cannot be looked at: {error}")))?;
-        if files != self.files {
-            return Err(failed("are not those that the engine wrote"));
-        }
-        if files.is_empty() {
-            return Ok(ScanStats::default());
-        }
-        self.source.read(scan, sink)
-    }
-}
-
 impl Source for Staged {
     fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, SourceError> {
         if let Some(table) = self.tables.get(&scan.table) {
             return self.read_staged(table, scan, sink);
         }
         // Its keys are known only now, and are this part's alone.
-        let Some(table) = self.write(&self.stage.fresh(), scan, Keyless::Taken)? else {
+        let stage = self.stage.fresh();
+        let Some(table) = self.write(&stage, std::slice::from_ref(scan), Keyless::Taken)?.pop() else {
             return self.engine.read(scan, sink);
         };
         let read = table.read(scan, sink);
-        remove(&table.stage);
+        remove(&stage);
         read
     }
 
@@ -213,14 +252,12 @@ fn remove(stage: &Stage) {
     }
 }
 
-/// A worker of the engine wrote to a disk of its own, say, and the engine did not see it. No report may be made without those rows.
-fn elsewhere(written: u64, rows: u64) -> EngineError {
-    let message = format!("`stage` has {rows} of {written} rows: every worker must see it (`stage_as`)");
-    let told = "the files that the engine says it has written are elsewhere: `stage` must be a directory that exhaustd and every \
-                worker of the engine share, or a bucket, and `stage_as` the engine's name for it";
-    EngineError::lasting(&message, told)
+/// Where a table goes, as the engine calls it.
+fn place(stage: &Stage, table: Table) -> String {
+    format!("{}/{}", stage.engine_url(), table.name())
 }
 
-fn unreadable(told: &str) -> EngineError {
-    EngineError::passing("the staged files cannot be looked at", told)
+fn log_staged(table: &StagedTable, started: Instant) {
+    let ((files, bytes), ms) = (table.size(), started.elapsed().as_millis());
+    log::info!("staged table={} files={files} bytes={bytes} ms={ms}", table.table.name());
 }

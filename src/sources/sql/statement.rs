@@ -154,6 +154,13 @@ pub(super) fn joined(
     Some(Statement { text: select(described, &conditions), keys: keys.into_iter().collect(), longest: LONGEST })
 }
 
+impl Statement {
+    /// Whether it selects from the keys of its scan.
+    pub(super) fn has_keys_of_scan(&self) -> bool {
+        self.keys.iter().any(|relation| relation.name == SCAN_KEYS)
+    }
+}
+
 /// The same rows, put in order by the column `key`, so that a reader of some batches opens few of the files.
 pub(super) fn in_order(rows: Statement, key: Option<&str>) -> Statement {
     let Some(key) = key else { return rows };

@@ -55,6 +55,7 @@ pub(super) fn never() -> GivenUp {
 }
 
 /// A statement, and the rows of our own that its text selects from.
+#[derive(Clone)]
 pub(super) struct Statement {
     pub(super) text: String,
     pub(super) keys: Vec<KeyRelation>,
@@ -68,12 +69,14 @@ pub(super) const LOOK: Duration = Duration::from_mins(1);
 pub(super) const LONGEST: Duration = Duration::from_hours(6);
 
 /// Rows of our own as a relation under a name that stands nowhere else in the statement.
+#[derive(Clone)]
 pub(super) struct KeyRelation {
     pub(super) name: String,
     pub(super) rows: LocalRows,
 }
 
 /// Rows of text.
+#[derive(Clone)]
 pub(super) enum LocalRows {
     /// One column, `key`.
     Keys(Arc<dyn Keys>),

@@ -14,7 +14,7 @@ fn scan() -> Scan {
 fn ran(directory: &Path, text: &str, given_up: &GivenUp) -> Result<(), EngineError> {
     let stage = Stage::new(FilesLocation::Directory(directory.to_owned()), &format!("file://{}", directory.display()));
     let command = ["sh", "-c", text].map(str::to_owned).to_vec();
-    Script::new(command).write(&scan(), Keyless::Taken, &stage, given_up)
+    Script::new(Program { command, retry_codes: vec![7] }).write(&scan(), Keyless::Taken, &stage, given_up)
 }
 
 fn wanted() -> GivenUp {
@@ -43,10 +43,10 @@ fn how_it_ends_says_whether_it_may_pass() {
     assert!(!lasting.may_pass && lasting.message.ends_with("exit code 3"), "{lasting:?}");
     assert!(lasting.detail.ends_with("the end") && !lasting.message.contains("xx"), "{lasting:?}");
     assert!((1900..2200).contains(&lasting.detail.len()), "{}", lasting.detail.len());
-    assert!(failed("exit 75").may_pass);
+    assert!(failed("exit 75").may_pass && failed("exit 7").may_pass);
     assert!(failed("kill -9 $$").may_pass);
     let stage = Stage::new(FilesLocation::Directory(directory.path().to_owned()), "file:///s");
-    let nowhere = Script::new(vec!["/nowhere/at-all".to_owned()]);
+    let nowhere = Script::new(Program { command: vec!["/nowhere/at-all".to_owned()], retry_codes: Vec::new() });
     let error = nowhere.write(&scan(), Keyless::Taken, &stage, &wanted()).unwrap_err();
     assert!(!error.may_pass && error.message.ends_with("cannot be run"), "{error:?}");
 }
