@@ -12,7 +12,7 @@ use exhaust::sample_data::{self, Format, SampleOptions};
 
 use crate::buckets;
 use crate::daemon::wait_for;
-use crate::databases::TestDatabase;
+use crate::databases::{TestDatabase, each_way};
 use crate::site::{JOBS, Seen, Site, each, fixture, told};
 
 const BATCH: &str = "0130000000000000001";
@@ -198,17 +198,14 @@ fn what_does_not_fit_in_memory_is_worked_in_parts() {
     let data = directory.path().join("data");
     sample(&data);
     let requests = sample_data::requests(0.001, 1, 60, 25).unwrap();
-    each(|database, store| {
-        // Parts are the load's; a store sees files, whichever report they are of.
-        let jobs: &[&str] =
-            if store.is_none() { &["course-report", "assessment-report"] } else { &["assessment-report"] };
-        for job in jobs {
+    // Parts are the load's: a store sees files, however they were loaded.
+    each_way(|database| {
+        for job in ["course-report", "assessment-report"] {
             let mut outputs = Vec::new();
             // A part of this size has about two hundred enrolments; of one byte it is a batch, or a key range of one.
             for (memory, loads) in [("2GiB", 1..2), ("128KiB", 3..30), ("1", 26..80)] {
                 database.execute("DROP TABLE IF EXISTS job_request");
-                let site = Site::new(database, &data, &format!("{JOBS}[worker]\nmemory = \"{memory}\"\n"), "")
-                    .storing_in(store);
+                let site = Site::new(database, &data, &format!("{JOBS}[worker]\nmemory = \"{memory}\"\n"), "");
                 for (n, request) in requests.iter().enumerate() {
                     site.insert("load", &format!("r{n:02}"), job, &request.request_data.replace("course-report", job));
                 }

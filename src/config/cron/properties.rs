@@ -217,7 +217,7 @@ fn walked(fields: &[FieldMade; 6], wanted: usize) -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
     fn slots_are_those_of_a_walk_over_days(

@@ -269,11 +269,11 @@ fn judged(config: &Value) -> String {
     normal_form(&read)
 }
 
-/// However it is said, it is the same request: two thousand jobConfigs, each said in three more ways.
+/// However it is said, it is the same request: a thousand jobConfigs, each said in three more ways.
 #[test]
 fn what_means_the_same_has_one_meaning() {
     let platform = Platform::default();
-    for seed in 0..2000 {
+    for seed in 0..1000 {
         let mut rng = Rng::with_seed(seed);
         let one = config(&mut rng);
         for _ in 0..3 {
@@ -294,7 +294,7 @@ fn what_means_the_same_has_one_meaning() {
 fn what_means_something_else_has_another_meaning() {
     let platform = Platform::default();
     let (mut others, mut selections) = (0, 0);
-    for seed in 0..6000 {
+    for seed in 0..3000 {
         let mut rng = Rng::with_seed(seed);
         let one = config(&mut rng);
         let other = if seed % 4 == 0 { config(&mut rng) } else { changed(&mut rng, &one) };
@@ -312,7 +312,7 @@ fn what_means_something_else_has_another_meaning() {
             assert!(!is_same || selected[0] == selected[1], "seed {seed}: {selected:?}\n{one}\n{other}");
         }
     }
-    assert!(others >= 2000 && selections >= 30, "{others} others, {selections} other selections");
+    assert!(others >= 1000 && selections >= 15, "{others} others, {selections} other selections");
 }
 
 #[test]

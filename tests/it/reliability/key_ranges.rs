@@ -25,9 +25,9 @@ impl Large {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
-        let options = SampleOptions { scale: 0.004, format: Format::Parquet, ..SampleOptions::small(&data) };
+        let options = SampleOptions { scale: 0.002, format: Format::Parquet, ..SampleOptions::small(&data) };
         sample_data::generate(&options, &|_, _| ()).unwrap();
-        let batches = sample_data::requests(0.004, 1, 60, 25).unwrap().into_iter().flat_map(|request| request.batches);
+        let batches = sample_data::requests(0.002, 1, 60, 25).unwrap().into_iter().flat_map(|request| request.batches);
         // They are numbered at the end, from the largest on.
         let largest = batches.min_by_key(|batch| batch[batch.len() - 6..].to_owned()).unwrap();
         let request = SampleRequest {

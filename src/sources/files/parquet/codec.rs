@@ -217,7 +217,7 @@ mod tests {
             Compression::LZ4_RAW,
             Compression::LZ4,
         ];
-        for case in 0..150 {
+        for case in 0..60 {
             let most = draws.usize(1..100_000);
             let length = match draws.u8(..4) {
                 0 => most,
