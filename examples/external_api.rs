@@ -14,13 +14,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: external_api DATABASE-FILE NUMBER-OF-REQUESTS".into());
     };
     let mut database = SqliteConnection::establish(&file)?;
-    // The requests go with the data set that `exhaustd sample-data` makes when it is told nothing else.
-    for (n, request) in sample_data::requests(0.001, 1, count.parse()?, 25)?.iter().enumerate() {
+    // They go with the data set that `exhaustd sample-data` makes when it is told nothing else: each is for one to five of its
+    // 25 largest batches.
+    let batches = &sample_data::running_batches(0.001, 1)?[..25];
+    let count: usize = count.parse()?;
+    for n in 0..count {
+        let named: Vec<String> = (0..=n % 5).map(|next| format!("\"{}\"", batches[(n + 7 * next) % 25])).collect();
+        let job = if n % 3 == 0 { "assessment-report" } else { "course-report" };
         let sql = format!(
             "INSERT INTO job_request (tag, request_id, job_id, status, request_data, requested_by, requested_channel, \
-             dt_job_submitted) VALUES ('client-1', 'request-{n:03}', '{}', 'SUBMITTED', '{}', 'an-api', 'channel-1', \
-             datetime('now'))",
-            request.job_id, request.request_data
+             dt_job_submitted) VALUES ('client-1', 'request-{n:03}', '{job}', 'SUBMITTED', \
+             '{{\"batchFilter\": [{}]}}', 'an-api', 'channel-1', datetime('now'))",
+            named.join(", ")
         );
         if n < 2 {
             println!("{sql};");

@@ -78,7 +78,7 @@ impl<'a> Section<'a> {
     }
 
     /// The variable that sets a key.
-    pub(crate) fn variable(&self, key: &str) -> String {
+    fn variable(&self, key: &str) -> String {
         format!("{VARIABLES}{}", self.keys.dotted(key).replace('.', "__").to_ascii_uppercase())
     }
 
@@ -140,6 +140,17 @@ impl<'a> Section<'a> {
     /// Text that must not be shown.
     pub(crate) fn secret(&self, key: &str) -> Option<Secret> {
         self.filled(key).map(|(text, _)| Secret::new(text.to_owned()))
+    }
+
+    /// The same, from a variable alone: in the file it is a fault.
+    pub(crate) fn environment_secret(&self, key: &str) -> Option<Secret> {
+        let (_, place) = self.filled(key)?;
+        if !matches!(place, Place::Variable(_)) {
+            let what = format!("`{key}` comes from the environment alone: set {}", self.variable(key));
+            self.faults.add(place, what);
+            return None;
+        }
+        self.secret(key)
     }
 
     pub(crate) fn boolean(&self, key: &str) -> Option<bool> {

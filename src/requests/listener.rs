@@ -12,12 +12,6 @@ pub struct Listener {
     came: Box<dyn FnMut() -> Result<bool, QueueError> + Send>,
 }
 
-impl std::fmt::Debug for Listener {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Listener").finish_non_exhaustive()
-    }
-}
-
 impl Listener {
     /// `came` returns whether a notification has come since its last call.
     pub(super) fn new(came: impl FnMut() -> Result<bool, QueueError> + Send + 'static) -> Self {

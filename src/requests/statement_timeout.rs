@@ -1,6 +1,5 @@
 //! A time-out for statements that can also be cancelled, when the client who waits for the answer has left.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,15 +15,6 @@ struct Shared {
     is_cancelled: AtomicBool,
     /// Ends the statement that is running.
     cancel: Mutex<Option<Box<dyn Fn() + Send>>>,
-}
-
-impl fmt::Debug for StatementTimeout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StatementTimeout")
-            .field("until", &self.until)
-            .field("is_cancelled", &self.shared.is_cancelled)
-            .finish_non_exhaustive()
-    }
 }
 
 impl StatementTimeout {

@@ -19,7 +19,6 @@ pub(super) enum Of {
     Attempt,
     Score,
     Order,
-    Request,
 }
 
 /// A short sequence of draws for one thing.

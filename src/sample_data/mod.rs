@@ -11,7 +11,6 @@ mod draws;
 mod learning;
 mod people;
 mod plan;
-mod requests;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -19,8 +18,6 @@ mod text;
 mod write;
 
 use std::path::PathBuf;
-
-pub use requests::{SampleRequest, requests};
 
 use crate::tables::schema::Table;
 use plan::Plan;
@@ -181,6 +178,15 @@ pub fn generate(options: &SampleOptions, progress: &(dyn Fn(u64, u64) + Sync)) -
 
 fn plan(scale: f64, seed: u64) -> Result<Plan, SampleError> {
     if scale > 0.0 && scale <= MAX_SCALE { Ok(Plan::new(scale, seed)) } else { Err(SampleError::Scale(scale)) }
+}
+
+/// The ids of running batches of the data set with this scale and seed, the largest first.
+///
+/// # Errors
+/// [`SampleError::Scale`].
+pub fn running_batches(scale: f64, seed: u64) -> Result<Vec<String>, SampleError> {
+    let plan = plan(scale, seed)?;
+    Ok(running(&plan).into_iter().map(|batch| courses::batch_id(&plan, batch)).collect())
 }
 
 /// Batches that a request for them reports on: running, with learners, of a course that is in `content`; the largest

@@ -27,6 +27,7 @@ mod reliability;
 mod reports;
 mod retention;
 mod routed;
+mod sample_requests;
 mod scans;
 mod site;
 mod sources;

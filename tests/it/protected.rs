@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use exhaust::sample_data::SampleRequest;
+use crate::sample_requests::SampleRequest;
 use serde_json::{Value, json};
 
 use crate::api::BATCH;
@@ -78,7 +78,7 @@ fn kept(database: &TestDatabase) -> [Option<String>; 3] {
 /// One request for the 25 largest batches of a made-up platform, and what it gives without a key.
 fn large(data: &Path, job_id: &'static str) -> (String, Files) {
     let batches: std::collections::BTreeSet<String> =
-        exhaust::sample_data::requests(0.001, 1, 60, 25).unwrap().into_iter().flat_map(|one| one.batches).collect();
+        crate::sample_requests::requests(0.001, 60, 25).into_iter().flat_map(|one| one.batches).collect();
     let request_data = json!({ "batchFilter": batches }).to_string();
     let wanted = SampleRequest { job_id, request_data: request_data.clone(), batches: Vec::new() };
     (request_data, undisturbed(data, &[wanted]).into_values().next().unwrap())

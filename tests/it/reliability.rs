@@ -19,17 +19,18 @@ mod zombies;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use exhaust::sample_data::{self, Format, SampleOptions, SampleRequest};
+use exhaust::sample_data::{self, Format, SampleOptions};
 
 use crate::daemon::wait_for;
 use crate::databases::TestDatabase;
+use crate::sample_requests::{self, SampleRequest};
 use crate::site::{JOBS, Site};
 
 /// A made-up platform in `directory`, and requests over its 25 largest batches.
-pub(crate) fn sample(directory: &Path, requests: u64) -> Vec<SampleRequest> {
+pub(crate) fn sample(directory: &Path, requests: usize) -> Vec<SampleRequest> {
     let options = SampleOptions { format: Format::Parquet, ..SampleOptions::small(directory) };
     sample_data::generate(&options, &|_, _| ()).unwrap();
-    sample_data::requests(0.001, 1, requests, 25).unwrap()
+    sample_requests::requests(0.001, requests, 25)
 }
 
 /// Both jobs, scanned every second, with these lines of `[worker]`.

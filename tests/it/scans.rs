@@ -13,6 +13,7 @@ use exhaust::sample_data::{self, Format, SampleOptions};
 use crate::buckets;
 use crate::daemon::wait_for;
 use crate::databases::{TestDatabase, each_way};
+use crate::sample_requests;
 use crate::site::{JOBS, Seen, Site, each, fixture, told};
 
 const BATCH: &str = "0130000000000000001";
@@ -158,7 +159,7 @@ fn sixty_requests_over_25_batches_are_one_load_and_25_generations() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     sample(&data);
-    let requests = sample_data::requests(0.001, 1, 60, 25).unwrap();
+    let requests = sample_requests::requests(0.001, 60, 25);
     let batches: BTreeSet<&String> = requests.iter().flat_map(|request| &request.batches).collect();
     assert_eq!(batches.len(), 25);
     let expected = OnceCell::new();
@@ -197,7 +198,7 @@ fn what_does_not_fit_in_memory_is_worked_in_parts() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     sample(&data);
-    let requests = sample_data::requests(0.001, 1, 60, 25).unwrap();
+    let requests = sample_requests::requests(0.001, 60, 25);
     // Parts are the load's: a store sees files, however they were loaded.
     each_way(|database| {
         for job in ["course-report", "assessment-report"] {

@@ -8,7 +8,6 @@
 //! A connection counts as shared until the opposite is proven: it passes a random mark to the server as a startup option. A
 //! server sets it in the session that it starts; a pooler refuses startup options or drops them.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -69,13 +68,6 @@ pub(super) struct Route {
     pooling: Option<Pooling>,
     /// Whether connections count as shared without trying to prove the opposite.
     shared: AtomicBool,
-}
-
-impl fmt::Debug for Route {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the URL: it has the password.
-        f.debug_struct("Route").field("pooling", &self.pooling).field("shared", &self.shared).finish_non_exhaustive()
-    }
 }
 
 /// A connection of a [`Route`].
@@ -289,7 +281,6 @@ fn mark() -> Result<String, Error> {
 }
 
 /// Opens the connections of the pool.
-#[derive(Debug)]
 pub(super) struct Manager(pub(super) Arc<Route>);
 
 impl ManageConnection for Manager {

@@ -56,12 +56,6 @@ pub struct PostgresQueue {
     clock: Arc<dyn Clock>,
 }
 
-impl fmt::Debug for PostgresQueue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresQueue").field("route", &self.route).finish_non_exhaustive()
-    }
-}
-
 /// How to reach the PostgreSQL database of a queue.
 #[derive(Clone, Copy)]
 pub struct PostgresOptions<'a> {
@@ -71,13 +65,6 @@ pub struct PostgresOptions<'a> {
     pub pooling: Option<Pooling>,
     /// A URL of the same database that keeps sessions, for migrations and for listening.
     pub direct_url: Option<&'a str>,
-}
-
-impl fmt::Debug for PostgresOptions<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the URLs: they have passwords.
-        f.debug_struct("PostgresOptions").field("pooling", &self.pooling).finish_non_exhaustive()
-    }
 }
 
 /// The queue in this database. Nothing is connected yet: while the database is down, each call returns

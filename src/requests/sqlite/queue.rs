@@ -44,12 +44,6 @@ pub struct SqliteQueue {
     clock: Arc<dyn Clock>,
 }
 
-impl fmt::Debug for SqliteQueue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteQueue").finish_non_exhaustive()
-    }
-}
-
 /// The queue in this file. The file and the directories above it are created if they are missing.
 ///
 /// # Errors

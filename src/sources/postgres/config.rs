@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::copy::quoted;
 use crate::document::Fallback::{Is, Says};
 use crate::document::Form::Text;
-use crate::document::{Place, Secret, Section, Urls, restart};
+use crate::document::{Secret, Section, Urls, restart};
 use crate::sources::kind::{Kind, RoutedTable};
 use crate::tables::schema::Table;
 
@@ -89,7 +89,7 @@ impl Config {
             }
             _ => section.filled("url").and_then(|(url, place)| urls.postgres(url, place)),
         };
-        let password = password(section);
+        let password = section.environment_secret("password");
         let mut relations = Relations::in_schema(schema?);
         for RoutedTable { table, entry } in tables {
             let Some(entry) = entry else { continue };
@@ -110,15 +110,4 @@ impl Config {
     pub(crate) fn place_of(&self, table: Table) -> String {
         self.relations.of(table).quoted()
     }
-}
-
-/// The one value that must not be in the file.
-fn password(section: &Section<'_>) -> Option<Secret> {
-    let (password, place) = section.filled("password")?;
-    if !matches!(place, Place::Variable(_)) {
-        let variable = section.variable("password");
-        section.faults.add(place, format!("`password` comes from the environment alone: set {variable}"));
-        return None;
-    }
-    Some(Secret::new(password.to_owned()))
 }

@@ -19,7 +19,6 @@ mod query;
 mod semi;
 mod snapshot;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,13 +57,6 @@ pub struct PostgresSource {
     server: Server,
     relations: Relations,
     settings: Settings,
-}
-
-impl fmt::Debug for PostgresSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the server: it knows the password.
-        f.debug_struct("PostgresSource").field("relations", &self.relations).finish_non_exhaustive()
-    }
 }
 
 impl PostgresSource {

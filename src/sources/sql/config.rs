@@ -212,15 +212,7 @@ fn spark_connect(section: &Section<'_>) -> Option<Access> {
     let url = needed(section, "url").and_then(|(url, place)| {
         EngineUrl::parse(url).map_err(|what| section.faults.add(place, format!("`url`: {what}"))).ok()
     });
-    let token = match section.filled("token") {
-        Some((token, Place::Variable(_))) => Some(Secret::new(token.to_owned())),
-        Some((_, place)) => {
-            let variable = section.variable("token");
-            section.faults.add(place, format!("`token` comes from the environment alone: set {variable}"));
-            None
-        }
-        None => None,
-    };
+    let token = section.environment_secret("token");
     Some(Access::SparkConnect { url: url?, token })
 }
 

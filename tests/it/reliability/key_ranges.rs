@@ -4,11 +4,12 @@
 use std::fs;
 use std::path::PathBuf;
 
-use exhaust::sample_data::{self, Format, SampleOptions, SampleRequest};
+use exhaust::sample_data::{self, Format, SampleOptions};
 
 use super::{Files, count, files, place, undisturbed, wait_until_done};
 use crate::daemon::Daemon;
 use crate::databases::TestDatabase;
+use crate::sample_requests::{self, SampleRequest};
 use crate::site::{self, Site};
 
 /// Of the made-up platform's largest batch there are several key ranges in this memory.
@@ -27,7 +28,7 @@ impl Large {
         let data = directory.path().join("data");
         let options = SampleOptions { scale: 0.002, format: Format::Parquet, ..SampleOptions::small(&data) };
         sample_data::generate(&options, &|_, _| ()).unwrap();
-        let batches = sample_data::requests(0.002, 1, 60, 25).unwrap().into_iter().flat_map(|request| request.batches);
+        let batches = sample_requests::requests(0.002, 60, 25).into_iter().flat_map(|request| request.batches);
         // They are numbered at the end, from the largest on.
         let largest = batches.min_by_key(|batch| batch[batch.len() - 6..].to_owned()).unwrap();
         let request = SampleRequest {

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use exhaust::sample_data::SampleRequest;
+use crate::sample_requests::SampleRequest;
 
 use super::{Files, count, files, open_rows, place, sample, undisturbed};
 use crate::buckets::{self, TestBucket};

@@ -12,7 +12,7 @@ use crate::databases::{TestDatabase, each};
 use crate::site;
 
 /// A request for all 25 batches.
-fn all_batches(requests: &[exhaust::sample_data::SampleRequest]) -> String {
+fn all_batches(requests: &[crate::sample_requests::SampleRequest]) -> String {
     let batches: BTreeSet<&String> = requests.iter().flat_map(|request| &request.batches).collect();
     assert_eq!(batches.len(), 25);
     serde_json::json!({ "batchFilter": batches }).to_string()
@@ -39,7 +39,7 @@ fn a_killed_daemon_costs_at_most_the_batches_of_one_renewal_period() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     let request = all_batches(&sample(&data, 60));
-    let wanted = exhaust::sample_data::SampleRequest {
+    let wanted = crate::sample_requests::SampleRequest {
         job_id: "course-report",
         request_data: request.clone(),
         batches: Vec::new(),
@@ -135,7 +135,7 @@ fn an_object_that_is_gone_or_has_other_bytes_is_made_again() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     let request = all_batches(&sample(&data, 60));
-    let wanted = exhaust::sample_data::SampleRequest {
+    let wanted = crate::sample_requests::SampleRequest {
         job_id: "course-report",
         request_data: request.clone(),
         batches: Vec::new(),

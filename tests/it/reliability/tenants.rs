@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use exhaust::sample_data::SampleRequest;
+use crate::sample_requests::SampleRequest;
 
 use super::{count, files, place, sample, stored_files};
 use crate::daemon::{Daemon, wait_for};
