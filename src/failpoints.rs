@@ -4,7 +4,7 @@
 //! (with SUBJECT, where given), `pause` says so on stderr and stays there, `abort` ends the process as a crash
 //! does, `delay=MILLISECONDS` waits, `until=FILE` says so and waits until there is such a file. Several are joined by `;`. Places: `claimed`, `loading`, `generating` (subject:
 //! batch id), `key_range` (batch id; before each is loaded), `written` (batch id; the file is rendered and not finished),
-//! `staged` (table; the engine has written it, and its files are not looked at yet), `placed` (batch id; the file is there, the checkpoint does not know it yet), `stored` (batch id), `writing-back` (request
+//! `staged` (table; the engine has written it, and its files are not looked at yet), `placed` (batch id; the file is there, the checkpoint does not know it yet), `stored` (batch id), `ending-parts` (request key; all parts are made, the row does not say so yet), `writing-back` (request
 //! key).
 
 #[cfg(debug_assertions)]

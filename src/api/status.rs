@@ -57,6 +57,12 @@ pub(super) struct StatusObject {
     /// While PROCESSING, once it is known: files in all.
     #[serde(skip_serializing_if = "Option::is_none")]
     batches_total: Option<u64>,
+    /// Parts that are made, of a request that several daemons work on, while PROCESSING.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parts_done: Option<u64>,
+    /// Parts that such a request has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parts_total: Option<u64>,
     /// `true` where the object would be too large: downloadURLs, or other long fields, are left out. Absent otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     truncated: Option<bool>,
@@ -194,6 +200,8 @@ pub(super) fn status_object(row: &RequestRow, context: &StatusContext<'_>) -> St
         next_attempt_at: seconds(row.next_attempt.filter(|at| submitted && *at > context.now)),
         batches_done: number("batches_done", Status::Processing),
         batches_total: number("batches_total", Status::Processing),
+        parts_done: number("parts_done", Status::Processing),
+        parts_total: number("parts_total", Status::Processing),
         truncated: row.truncated.then_some(true),
     }
 }
@@ -287,10 +295,12 @@ mod tests {
 
     #[test]
     fn a_request_in_work() {
-        let job_stats = Some(r#"{"batches_done": 2, "batches_total": 5}"#.to_owned());
+        let job_stats = r#"{"batches_done": 2, "batches_total": 5, "parts_done": 0, "parts_total": 3}"#;
+        let job_stats = Some(job_stats.to_owned());
         let processing = RequestRow { processing: Some(at("2026-03-01T11:59:01.5Z")), job_stats, ..row("PROCESSING") };
         let shown = shown_as(&processing);
         assert_eq!((&shown["batches_done"], &shown["batches_total"]), (&json!(2), &json!(5)));
+        assert_eq!((&shown["parts_done"], &shown["parts_total"]), (&json!(0), &json!(3)));
         assert_eq!((&shown["job_stats"]["latency"], &shown["last_updated"]), (&json!(1500), &json!(1_772_366_341)));
         assert_eq!((shown.get("queue_position"), shown.get("expiresAt")), (None, None));
     }

@@ -9,7 +9,7 @@ use super::print::{out, outln};
 use super::text::{iso, table, time};
 use super::{CommandError, daemons, load_config, open_to_read};
 use crate::config::Config;
-use crate::requests::{Overview, Reader, RequestKey, RequestRow, Status};
+use crate::requests::{Overview, PartRow, Reader, RequestKey, RequestRow, Status};
 
 /// Requests in the table, their number by job and status, and the daemons that work on them.
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,11 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandErr
     if let (Some(tag), Some(request_id)) = (&arguments.tag, &arguments.request_id) {
         let key = RequestKey { tag: tag.clone(), request_id: request_id.clone() };
         let row = queue.find(&key)?.ok_or_else(|| CommandError::Failed(format!("there is no request {key}")))?;
-        one(&config, &row, arguments.json)?;
+        let parts = queue.parts(&key).unwrap_or_else(|error| {
+            log::warn!("the parts of the request cannot be read error={error}");
+            Vec::new()
+        });
+        one(&config, &row, &parts, arguments.json)?;
         let is_open = Status::parse(&row.status).is_some_and(Status::is_open);
         if is_open
             && !arguments.json
@@ -61,7 +65,7 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandErr
 }
 
 /// One request, and where its files are. The row is printed also where no link can be signed.
-fn one(config: &Config, row: &RequestRow, json: bool) -> Result<(), CommandError> {
+fn one(config: &Config, row: &RequestRow, parts: &[PartRow], json: bool) -> Result<(), CommandError> {
     if json {
         let (files, result) = match files(config, row) {
             Ok(files) => (json!(files), Ok(())),
@@ -69,10 +73,12 @@ fn one(config: &Config, row: &RequestRow, json: bool) -> Result<(), CommandError
         };
         let mut whole = whole(row);
         whole["files"] = files;
+        whole["parts"] = parts.iter().map(part).collect();
         outln!("{whole}");
         return result;
     }
     print_one(row);
+    print_parts(parts);
     let files = files(config, row)?;
     if !files.is_empty() {
         outln!("\nFILES");
@@ -114,6 +120,50 @@ fn print_one(row: &RequestRow) {
         _ => Vec::new(),
     };
     out!("{}", table(["COLUMN", "VALUE"], &facts));
+}
+
+/// The parts of a request that several daemons work on, and who works on them.
+fn print_parts(parts: &[PartRow]) {
+    if parts.is_empty() {
+        return;
+    }
+    let made = parts.iter().filter(|part| part.is_done).count();
+    outln!("\n{made} of {} parts made", parts.len());
+    let line = |part: &PartRow| {
+        let state = match (part.is_done, &part.token) {
+            (true, _) => "made",
+            (false, Some(_)) => "in work",
+            (false, None) => "waits",
+        };
+        [
+            part.number.to_string(),
+            format!("{} of {}", part.files_done, part.files),
+            state.to_owned(),
+            part.token.as_deref().map_or("", worker).to_owned(),
+            time(part.lease_expires),
+            part.crashes.to_string(),
+        ]
+    };
+    let lines: Vec<[String; 6]> = parts.iter().map(line).collect();
+    out!("{}", table(["PART", "FILES", "STATE", "DAEMON", "CLAIMED UNTIL", "CRASHES"], &lines));
+}
+
+/// `host:pid` of a claim's token.
+fn worker(token: &str) -> &str {
+    token.rsplit_once(':').map_or(token, |(worker, _)| worker)
+}
+
+fn part(part: &PartRow) -> Value {
+    json!({
+        "part": part.number,
+        "files": part.files,
+        "files_done": part.files_done,
+        "is_done": part.is_done,
+        "lease_owner": part.token,
+        "lease_expires_at": iso(part.lease_expires),
+        "iteration": part.iteration,
+        "crashes": part.crashes,
+    })
 }
 
 fn fact((name, value): (String, Value)) -> [String; 2] {

@@ -224,6 +224,8 @@ pub struct Worker {
     pub threads: usize,
     /// Bytes for loaded data; beyond it a group is worked in parts.
     pub memory: u64,
+    /// Batches of a request, above which several daemons work on it in parts.
+    pub split_above: usize,
     /// Bytes of a `request_data`; a row with more is FAILED, and a submission with more is refused.
     pub max_request_data: u64,
     /// Crashes while alone before a row is FAILED.

@@ -33,6 +33,13 @@ pub(super) const KEYS: &[Key] = &[
          batches and contents may be half of it. See [security.md](security.md), Bounds on source files.",
     ),
     live(
+        "split_above",
+        Number,
+        Is("200"),
+        "A request of more batches than this is worked on by all daemons that run its job, in parts of at most half as many batches, \
+         where each daemon then reads less: [scale.md](scale.md#one-request-on-several-daemons).",
+    ),
+    live(
         "max_request_data",
         Size,
         Is("\"64KiB\""),
@@ -106,6 +113,7 @@ pub(super) fn worker(section: &Section<'_>, environment: &Environment) -> Worker
         lease: duration("lease", false),
         threads: threads.unwrap_or_else(|| environment.cores()),
         memory: section.size("memory").unwrap_or_default(),
+        split_above: section.number("split_above", 1).unwrap_or_default(),
         max_request_data: section.size("max_request_data").unwrap_or_default(),
         max_crashes: section.number("max_crashes", 1).unwrap_or_default(),
         adopt_after: section.duration_or_off("adopt_after"),

@@ -4,6 +4,7 @@
 
 use chrono::{Days, NaiveDate};
 use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
 use super::job_config::JobConfig;
@@ -35,7 +36,8 @@ pub struct Selection {
 }
 
 /// Batches that were left out, by reason; ids, sorted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LeftOut {
     /// Named, but there is no such batch.
     pub unknown: Vec<String>,
@@ -89,10 +91,31 @@ pub enum ResolveError {
         /// How many are allowed.
         most: usize,
     },
+    /// A batch that the request was found to want is not there any more.
+    #[error("a batch is not in course_batch any more: {}", shortened(batch))]
+    Gone {
+        /// Its id.
+        batch: String,
+    },
+}
+
+/// At most [`LONGEST_SHOWN`] characters of an id.
+fn shortened(id: &str) -> String {
+    id.chars().take(LONGEST_SHOWN).collect()
 }
 
 /// The most characters of a batch id that cannot be a name, in what is said of it: it may have megabytes.
 const LONGEST_SHOWN: usize = 100;
+
+/// The batches of one part of a request, which were found when it was split: neither another day nor another catalogue
+/// changes them.
+///
+/// # Errors
+/// One of them is not in the catalogue any more.
+pub fn listed(ids: &[String], catalog: &Catalog) -> Result<Selection, ResolveError> {
+    let find = |id: &String| catalog.find_batch(id).ok_or_else(|| ResolveError::Gone { batch: id.clone() });
+    Ok(Selection { batches: ids.iter().map(find).collect::<Result<_, _>>()?, left_out: LeftOut::default() })
+}
 
 /// The batches that a request wants, those that can be delivered and those that cannot. `can_be_named` says whether a
 /// batch id can stand in the name of a file of this request.

@@ -17,9 +17,11 @@ mod encryption;
 mod existing;
 mod failures;
 mod finished;
+mod hold;
 mod listener;
 mod migrations;
 mod paging;
+mod parts;
 mod postgres;
 mod prepared;
 mod queue;
@@ -40,8 +42,10 @@ pub use crashes::EXCLUSIVE_CRASHES;
 pub use daemons::{Daemon, Heartbeat};
 pub use encryption::{EncryptionKey, NewEncryption, Protected};
 pub use finished::{Finished, FinishedCursor, FinishedPage};
+pub use hold::Hold;
 pub use listener::Listener;
 pub use paging::{Page, PageCursor, PageEntry, READ_BYTES, ReadSteps};
+pub use parts::{MadeRequest, NewPart, PartQueue, PartRow};
 pub use postgres::{PostgresOptions, PostgresQueue, open_postgres};
 pub use queue::{ClientQueue, Housekeeping, Queue, WorkQueue};
 pub use search::{COUNT_LIMIT, Search, SearchResult};
@@ -50,9 +54,9 @@ pub use statement_timeout::StatementTimeout;
 pub use status::Status;
 pub use times::read_time;
 pub use types::{
-    Claim, ClaimMode, ClaimOptions, ClaimedRequest, Completion, DeferredText, Failure, NewRequest, Overview, Pooling,
-    QueueError, RequestKey, RequestProgress, RequestRow, Resubmitted, Submitted, Unclaimable, WaitingRequest,
-    WriteBack,
+    Claim, ClaimMode, ClaimOptions, ClaimedPart, ClaimedRequest, Completion, DeferredText, Failure, NewRequest,
+    Overview, Pooling, QueueError, RequestKey, RequestProgress, RequestRow, Resubmitted, Submitted, Unclaimable,
+    WaitingRequest, WriteBack,
 };
 
 /// Connections of a daemon to its database, at most: its calls are few and short.

@@ -11,6 +11,7 @@ use super::daemons::{Daemon, Heartbeat};
 use super::finished::{FinishedCursor, FinishedPage};
 use super::listener::Listener;
 use super::paging::{self, Page, PageEntry, READ_BYTES, ReadSteps};
+use super::parts::PartQueue;
 use super::search::{Search, SearchResult};
 use super::statement_timeout::StatementTimeout;
 use super::types::{
@@ -27,7 +28,8 @@ impl<T: WorkQueue + ClientQueue + Housekeeping> Queue for T {}
 /// requests of standalone jobs from their schedules.
 ///
 /// A fenced write names the token of its claim, and changes a row only while that is PROCESSING under this very token.
-pub trait WorkQueue: Send + Sync {
+/// Requests that several daemons work on together are in [`PartQueue`]; [`Hold`](super::Hold) has the fenced writes of both.
+pub trait WorkQueue: PartQueue {
     /// The time by the clock that decides about leases and slots: the database's, where daemons share one.
     fn now(&self) -> Result<DateTime<Utc>, QueueError>;
 

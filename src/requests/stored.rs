@@ -276,6 +276,7 @@ impl From<StoredClaimed> for ClaimedRequest {
             processed_batches: text(row.processed_batches),
             unread_batches: number(row.unread_batches),
             allowed_channels: text(row.allowed_channels),
+            part: None,
         }
     }
 }

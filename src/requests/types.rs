@@ -52,7 +52,7 @@ pub enum ClaimMode {
 }
 
 /// Rows claimed at once, under one token.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Claim {
     /// `host:pid:random`, new for each claim. Every later write names it and changes a row only if the row still has it.
     pub token: String,
@@ -92,6 +92,17 @@ pub struct ClaimedRequest {
     pub unread_batches: Option<u64>,
     /// JSON list of globs: the channels that the API key which made the row covers. `None`: no limit.
     pub allowed_channels: Option<String>,
+    /// Which part of the request is claimed. `None`: all of it.
+    pub part: Option<ClaimedPart>,
+}
+
+/// A part that is claimed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimedPart {
+    /// Its number, from 1.
+    pub number: u64,
+    /// Ids of its batches.
+    pub batches: Vec<String>,
 }
 
 /// A text of a claimed row that may be too long to come with the claim.

@@ -207,6 +207,21 @@ pub trait Source: Send + Sync {
         None
     }
 
+    /// Whether a daemon that reads some of the batches of these scans, each of which is limited by batches, reads only about
+    /// their share of the tables.
+    ///
+    /// # Errors
+    /// As for [`Source::read`].
+    fn divides(&self, scans: &[Scan]) -> Result<bool, SourceError> {
+        let _ = scans;
+        Ok(false)
+    }
+
+    /// Whether daemons on other machines may see something else, or nothing, under the same configuration.
+    fn is_on_this_machine(&self) -> bool {
+        false
+    }
+
     /// What answers queries of reports in SQL here. `None`: this source answers none.
     fn query_engine(&self) -> Option<&dyn QueryEngine> {
         None

@@ -124,6 +124,21 @@ impl Source for Routed {
         self.members.iter().for_each(|member| member.source.settle(patience));
     }
 
+    fn divides(&self, scans: &[Scan]) -> Result<bool, SourceError> {
+        for member in &self.members {
+            let own: Vec<Scan> = scans.iter().filter(|scan| member.tables.contains(&scan.table)).cloned().collect();
+            let divides = || member.source.divides(&own).map_err(|error| error.prefixed(&self.prefix(member)));
+            if !own.is_empty() && !divides()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn is_on_this_machine(&self) -> bool {
+        self.members.iter().any(|member| member.source.is_on_this_machine())
+    }
+
     fn snapshot(&self) -> Option<Box<dyn Source + '_>> {
         let snapshots: Vec<_> = self.members.iter().map(|member| member.source.snapshot()).collect();
         snapshots.iter().any(Option::is_some).then(|| Box::new(RoutedSnapshot { routed: self, snapshots }) as _)

@@ -158,6 +158,12 @@ impl Checkpoint {
         self.lock().get(key).is_some_and(|account| !account.ending)
     }
 
+    /// How the files of a request are made.
+    #[must_use]
+    pub(super) fn fingerprint(&self, key: &RequestKey) -> String {
+        self.lock().get(key).map_or_else(String::new, |account| account.processed.fingerprint.clone())
+    }
+
     /// The request is being written back. `true`: files of it are being given their names now.
     pub(super) fn ends(&self, key: &RequestKey) -> bool {
         self.lock().get_mut(key).is_some_and(|account| {

@@ -1,6 +1,8 @@
 //! How many rows one claim takes of a job that several daemons run: a share, so that ten requests on two idle daemons are
 //! five and five.
 
+use std::collections::BTreeSet;
+
 use super::AppContext;
 use crate::requests::{Backlog, Daemon};
 
@@ -28,6 +30,16 @@ impl Fleet {
     fn running(&self, job_id: &str) -> u32 {
         let running = self.0.iter().filter(|daemon| daemon.heartbeat.jobs.iter().any(|id| id == job_id));
         u32::try_from(running.count()).unwrap_or(u32::MAX)
+    }
+
+    /// How many daemons could work on parts of one request of this job: those that run it, this one among them. One, unless
+    /// all of them have this configuration, and with `same_host` are on the same machine: parts of a request are made from
+    /// the same tables, in the same way.
+    pub(super) fn workers_of(&self, job_id: &str, config_hash: &str, same_host: bool) -> usize {
+        let running = || self.0.iter().filter(|daemon| daemon.heartbeat.jobs.iter().any(|id| id == job_id));
+        let hosts: BTreeSet<&str> = running().map(|daemon| daemon.heartbeat.name.as_str()).collect();
+        let is_alike = running().all(|daemon| daemon.heartbeat.config_hash == config_hash);
+        if is_alike && (hosts.len() <= 1 || !same_host) { running().count().max(1) } else { 1 }
     }
 
     /// By what a claim of this job is limited. `None`: no other daemon runs it.

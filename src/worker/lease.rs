@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::checkpoint::Checkpoint;
 use super::{AppContext, Progress};
-use crate::requests::{Claim, RequestKey};
+use crate::requests::{Claim, Hold, RequestKey};
 
 /// A renewal that the database did not answer is tried again after this long, or sooner with a short lease. While the
 /// database was away no other daemon could take the rows, so the first one to come back has them.
@@ -22,7 +22,7 @@ const PLACE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A claim that is being renewed, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Lease {
-    token: String,
+    hold: Hold,
     since: Instant,
     checkpoint: Arc<Checkpoint>,
     renewal: JoinHandle<()>,
@@ -34,16 +34,23 @@ impl Lease {
     #[must_use]
     pub(super) fn keep(app: &AppContext, claim: &Claim, duration: Duration) -> Self {
         let checkpoint = Arc::new(Checkpoint::new(claim.requests.iter().map(|request| request.key.clone())));
-        let renewal = tokio::spawn(renew(app.clone(), claim.token.clone(), Arc::clone(&checkpoint), duration));
+        let hold = Hold::of(claim);
+        let renewal = tokio::spawn(renew(app.clone(), hold.clone(), Arc::clone(&checkpoint), duration));
         let progress = Arc::clone(&app.progress);
         progress.claims.fetch_add(1, Ordering::Relaxed);
-        Self { token: claim.token.clone(), since: Instant::now(), checkpoint, renewal, progress }
+        Self { hold, since: Instant::now(), checkpoint, renewal, progress }
+    }
+
+    /// What it holds: the fenced writes.
+    #[must_use]
+    pub(super) const fn hold(&self) -> &Hold {
+        &self.hold
     }
 
     /// The claim's token, which fences every write.
     #[must_use]
     pub(super) fn token(&self) -> &str {
-        &self.token
+        self.hold.token()
     }
 
     /// What is stored of the requests that it holds.
@@ -63,7 +70,7 @@ impl Lease {
         let checkpoint = Arc::clone(&self.checkpoint);
         let waiting = tokio::task::spawn_blocking(move || checkpoint.wait_for_placed(&busy, PLACE_TIMEOUT));
         if !waiting.await.unwrap_or(false) {
-            log::warn!("the store does not answer, a file that appears later is an orphan claim={}", self.token);
+            log::warn!("the store does not answer, a file that appears later is an orphan claim={}", self.token());
         }
     }
 
@@ -76,7 +83,7 @@ impl Lease {
     /// The claim in object keys: the random end of its token, which no other claim shares.
     #[must_use]
     pub(super) fn short_name(&self) -> &str {
-        self.token.rsplit(':').next().unwrap_or(&self.token)
+        self.token().rsplit(':').next().unwrap_or(self.token())
     }
 }
 
@@ -87,7 +94,7 @@ impl Drop for Lease {
     }
 }
 
-async fn renew(app: AppContext, token: String, checkpoint: Arc<Checkpoint>, duration: Duration) {
+async fn renew(app: AppContext, hold: Hold, checkpoint: Arc<Checkpoint>, duration: Duration) {
     let mut wait = duration / 3;
     loop {
         tokio::time::sleep(wait).await;
@@ -96,8 +103,8 @@ async fn renew(app: AppContext, token: String, checkpoint: Arc<Checkpoint>, dura
             continue;
         }
         let rows: Vec<_> = entries.iter().map(|entry| (entry.key.clone(), entry.processed.clone())).collect();
-        let claim = token.clone();
-        match app.ask(move |queue| queue.renew(&claim, &rows, duration)).await {
+        let (token, held) = (hold.token(), hold.clone());
+        match app.ask(move |queue| held.renew(queue, &rows, duration)).await {
             Ok(kept) => {
                 wait = duration / 3;
                 let kept: BTreeSet<RequestKey> = kept.into_iter().collect();

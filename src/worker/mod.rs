@@ -6,6 +6,7 @@
 
 mod back_off;
 mod checkpoint;
+mod claim;
 mod context;
 mod cpu;
 mod dependencies;
@@ -20,6 +21,8 @@ pub mod load;
 pub mod memory;
 pub mod open;
 mod outcome;
+mod part_result;
+mod parts;
 pub mod plan;
 pub mod reload;
 mod request_error;

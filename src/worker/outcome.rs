@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::part_result::PartResult;
 use super::request_error::RequestError;
 use super::tenants::Exceeded;
 
@@ -10,6 +11,8 @@ use super::tenants::Exceeded;
 pub(super) enum Outcome {
     /// Every file is stored.
     Completed(Completed),
+    /// Every file of the part is stored.
+    PartMade(Box<PartResult>),
     /// No report: for now if the error may pass and attempts are left, else for good.
     Failed(RequestError),
     /// The row goes back as it was, which costs it no attempt.

@@ -45,6 +45,8 @@ pub struct Ready {
     pub objects: Vec<ObjectKey>,
     /// What an earlier attempt has stored of them, in the same order.
     pub stored: Vec<Option<StoredBatch>>,
+    /// Whether these are the files of one part of the request.
+    pub is_part: bool,
 }
 
 impl Ready {
@@ -66,8 +68,8 @@ impl Ready {
         };
         let objects: Vec<ObjectKey> = selection.batches.iter().map(name).collect::<Result<_, _>>()?;
         let channel = request.requested_channel.clone().filter(|channel| !channel.is_empty());
-        let (key, stored) = (request.key.clone(), vec![None; objects.len()]);
-        Ok(Self { key, channel, order, selection, shape, objects, stored })
+        let (key, stored, is_part) = (request.key.clone(), vec![None; objects.len()], request.part.is_some());
+        Ok(Self { key, channel, order, selection, shape, objects, stored, is_part })
     }
 
     /// Takes over files of an earlier attempt.
@@ -207,6 +209,7 @@ pub(super) mod tests {
             shape: FileShape::default(),
             objects: Vec::new(),
             stored: vec![None; batches.len()],
+            is_part: false,
         }
     }
 

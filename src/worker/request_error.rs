@@ -129,6 +129,23 @@ impl RequestError {
         Self::internal("internal error, please report it".to_owned(), error.to_string())
     }
 
+    /// A batch is broken, as the daemon found that made its part.
+    pub(super) const fn broken(message: String, detail: String) -> Self {
+        Self { message, detail, may_pass: false, origin: Origin::Dependency(Dependency::Source) }
+    }
+
+    /// What a daemon noted of a part cannot be read.
+    pub(super) fn unreadable_part(error: &serde_json::Error) -> Self {
+        let message = "internal error, please report it".to_owned();
+        Self::internal(message, format!("what is noted of a part does not read: {error}"))
+    }
+
+    /// Daemons made parts of one request in different ways.
+    pub(super) fn parts_differ() -> Self {
+        let message = "the report's configuration was changed while it was made, submit it again".to_owned();
+        Self::internal(message.clone(), message)
+    }
+
     /// Adds the file to the detail.
     pub(super) fn in_file(self, file: &str) -> Self {
         Self { detail: format!("{file}: {}", self.detail), ..self }

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::fair_share::{FairShare, Fleet};
+use super::claim::{Wish, claim};
+use super::fair_share::Fleet;
 use super::group::accept::{Accepted, accept};
 use super::group::by_rows::{Answer, NoRows, ask, named, same_rows};
 use super::group::catalog::{LoadedCatalog, load_catalog};
@@ -18,10 +18,12 @@ use super::group::divide::divide;
 use super::group::make_files::make_files;
 use super::group::resolve::{Resolved, resolve, select_all};
 use super::group::resume::resume;
+use super::group::split::split;
 use super::group::write_back::write_back;
 use super::group_metrics::GroupMetrics;
 use super::lease::Lease;
 use super::outcome::{HandBack, Outcome};
+use super::parts::end_made_requests;
 use super::plan::Ready;
 use super::request_error::RequestError;
 use super::stats::{GroupStats, LoadStats};
@@ -30,12 +32,14 @@ use super::{AppContext, failpoints};
 use crate::config::Config;
 use crate::config::checked::Job;
 use crate::reports::query::{QueryReport, Split};
-use crate::requests::{Claim, ClaimMode, ClaimOptions, ClaimedRequest, QueueError};
+use crate::requests::{ClaimMode, ClaimedRequest, QueueError};
 use crate::tables::catalog::Catalog;
 
 /// Works on what is claimable of `jobs`, once, and says what became of it. Claims at most `[worker] claim` rows of the jobs
 /// that no other daemon runs, together. Of each job that others run too it claims and works on its share, one job after the
 /// other: rows of a later job stay claimable for the others meanwhile. As long as a scan finds rows there may be more.
+///
+/// At the end it works on one part of a request that several daemons work on, and ends requests whose parts are all made.
 pub(super) async fn scan(app: &AppContext, jobs: &[Arc<Job>]) -> Result<Summary, QueueError> {
     let _shared = app.exclusive.read().await;
     let fleet = Fleet::seen_by(app).await;
@@ -46,10 +50,11 @@ pub(super) async fn scan(app: &AppContext, jobs: &[Arc<Job>]) -> Result<Summary,
             Some(share) => shared.push((Arc::clone(job), share)),
         }
     }
-    let mut summary = claim_and_work(app, &alone, ClaimMode::Shared, None).await?;
+    let mut summary = claim_and_work(app, &alone, Wish::Rows(ClaimMode::Shared, None)).await?;
     for (job, share) in shared {
-        summary.add(claim_and_work(app, &[job], ClaimMode::Shared, Some(share)).await?);
+        summary.add(claim_and_work(app, &[job], Wish::Rows(ClaimMode::Shared, Some(share))).await?);
     }
+    summary.add(claim_and_work(app, jobs, Wish::Part(ClaimMode::Shared)).await?);
     Ok(summary)
 }
 
@@ -57,15 +62,14 @@ pub(super) async fn scan(app: &AppContext, jobs: &[Arc<Job>]) -> Result<Summary,
 /// request anything, and shows which one it was.
 pub(super) async fn scan_suspect(app: &AppContext, jobs: &[Arc<Job>]) -> Result<Summary, QueueError> {
     let Ok(_exclusive) = app.exclusive.try_write() else { return Ok(Summary::default()) };
-    claim_and_work(app, jobs, ClaimMode::Exclusive, None).await
+    let mut summary = claim_and_work(app, jobs, Wish::Rows(ClaimMode::Exclusive, None)).await?;
+    if summary.claimed == 0 {
+        summary = claim_and_work(app, jobs, Wish::Part(ClaimMode::Exclusive)).await?;
+    }
+    Ok(summary)
 }
 
-async fn claim_and_work(
-    app: &AppContext,
-    jobs: &[Arc<Job>],
-    mode: ClaimMode,
-    share: Option<FairShare>,
-) -> Result<Summary, QueueError> {
+async fn claim_and_work(app: &AppContext, jobs: &[Arc<Job>], wish: Wish) -> Result<Summary, QueueError> {
     // The stop may have come while this scan waited for its turn.
     if app.stop.is_set() {
         return Ok(Summary::default());
@@ -75,18 +79,20 @@ async fn claim_and_work(
     if jobs.is_empty() {
         return Ok(Summary::default());
     }
-    let (claim, took) = claim(app, &config, jobs, mode, share).await?;
+    let (claim, took) = claim(app, &config, jobs, wish).await?;
     let mut summary = Summary { claimed: claim.requests.len() as u64, ..Summary::default() };
-    if claim.requests.is_empty() {
-        return Ok(summary);
+    if !claim.requests.is_empty() {
+        failpoints::hit("claimed", &claim.token);
+        let lease = Lease::keep(app, &claim, config.worker.lease);
+        let claim_ms = took.as_secs_f64() * 1000.0;
+        log::info!("claimed rows={} claim={} claim_ms={claim_ms:.1}", claim.requests.len(), lease.token());
+        for (job, requests) in group_by_job(jobs, claim.requests) {
+            let group = ClaimedGroup { app, config: &config, lease: &lease, job: &job };
+            work_on_group(group, requests, &mut summary).await;
+        }
     }
-    failpoints::hit("claimed", &claim.token);
-    let lease = Lease::keep(app, &claim, config.worker.lease);
-    let claim_ms = took.as_secs_f64() * 1000.0;
-    log::info!("claimed rows={} claim={} claim_ms={claim_ms:.1}", claim.requests.len(), lease.token());
-    for (job, requests) in group_by_job(jobs, claim.requests) {
-        let group = ClaimedGroup { app, config: &config, lease: &lease, job: &job };
-        work_on_group(group, requests, &mut summary).await;
+    if let Wish::Part(_) = wish {
+        summary.add(end_made_requests(app, &config, jobs).await?);
     }
     Ok(summary)
 }
@@ -198,6 +204,7 @@ async fn make_and_deliver(
         }
     }
     resume(app, lease.checkpoint(), job, &mut ready, catalog).await;
+    let ready = split(group, ready, catalog, summary).await;
     if ready.is_empty() {
         return;
     }
@@ -235,39 +242,6 @@ fn configured(config: &Config, jobs: &[Arc<Job>]) -> Vec<Arc<Job>> {
     config.jobs.iter().filter(|job| jobs.iter().any(|asked| asked.id == job.id)).cloned().collect()
 }
 
-/// The claim, limited by this daemon's share where it has one, and how long the database took for it.
-async fn claim(
-    app: &AppContext,
-    config: &Config,
-    jobs: &[Arc<Job>],
-    mode: ClaimMode,
-    share: Option<FairShare>,
-) -> Result<(Claim, Duration), QueueError> {
-    let worker = &config.worker;
-    let mut wish = ClaimOptions {
-        job_ids: jobs.iter().flat_map(|job| job.names()).map(str::to_owned).collect(),
-        limit: worker.claim,
-        lease: worker.lease,
-        owner: format!("{}:{}", gethostname::gethostname().to_string_lossy(), std::process::id()),
-        mode,
-        per_tag: worker.per_tag.requests,
-        per_channel: worker.per_channel.requests,
-    };
-    let adopt_after = worker.adopt_after;
-    app.ask(move |queue| {
-        for key in queue.reclaim(&wish.job_ids, wish.lease, adopt_after)? {
-            log::warn!("the daemon that worked on it is gone, it will be worked on again request={key}");
-        }
-        let asked = Instant::now();
-        if let Some(share) = share {
-            let backlog = queue.backlog(&wish.job_ids, share.count_up_to(wish.limit))?;
-            wish.limit = share.rows(backlog, wish.limit);
-        }
-        queue.claim(&wish).map(|claim| (claim, asked.elapsed()))
-    })
-    .await
-}
-
 /// Rows of one job together, aliases resolved, oldest first within a job.
 fn group_by_job(jobs: &[Arc<Job>], requests: Vec<ClaimedRequest>) -> Vec<(Arc<Job>, Vec<ClaimedRequest>)> {
     let by_name: BTreeMap<&str, usize> =
@@ -296,6 +270,8 @@ fn all(rows: Vec<Arc<ClaimedRequest>>, outcome: &Outcome) -> Vec<(Arc<ClaimedReq
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::requests::Heartbeat;
     use crate::worker::test_app::{BATCHES, TestApp, expected};

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::reports::Counts;
@@ -19,7 +20,8 @@ pub type OddRows = BTreeMap<&'static str, BTreeMap<String, u64>>;
 const DUPLICATE: &str = "duplicate key";
 
 /// What the requests of one group share.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct GroupStats {
     /// The claim's short name, as in the object keys.
     pub id: String,
@@ -55,12 +57,25 @@ impl GroupStats {
     }
 }
 
+impl GroupStats {
+    /// Adds what another part of the same request took.
+    pub(super) fn add(&mut self, part: &Self) {
+        self.loads += part.loads;
+        self.batches_generated += part.batches_generated;
+        self.batches_shared += part.batches_shared;
+        self.load_ms += part.load_ms;
+        self.generate_ms += part.generate_ms;
+        self.store_ms += part.store_ms;
+    }
+}
+
 /// What loading came across, by table.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct LoadStats(BTreeMap<Table, TableStats>);
 
 /// What loading came across in one table.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct TableStats {
     /// What the load of another range of learners does not come across.
     of_range: OddValues,
@@ -69,7 +84,8 @@ struct TableStats {
 }
 
 /// Rows and dates that are not as they should be.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct OddValues {
     /// Unusable, odd and duplicate rows, by reason.
     rows: BTreeMap<String, u64>,
@@ -116,6 +132,16 @@ impl LoadStats {
             mine.of_range.merge(&theirs.of_range);
             mine.of_all.merge(&theirs.of_all);
         }
+    }
+
+    /// Adds what another part of the same request came across. Every part has read the whole catalogue.
+    pub(super) fn add_part(&mut self, mut part: Self) {
+        for table in [Table::CourseBatch, Table::Content] {
+            if self.0.contains_key(&table) {
+                part.0.remove(&table);
+            }
+        }
+        self.merge(&part);
     }
 
     /// Leaves what the load of a range of learners adds to those of other ranges of the batch, which have read tables that
@@ -180,6 +206,8 @@ pub struct RequestStats {
     pub counts: Counts,
     /// Batches that were asked for and not delivered.
     pub left_out: LeftOut,
+    /// In how many parts daemons worked on it; 0: in one piece.
+    pub parts: usize,
 }
 
 /// The JSON of one request.
@@ -193,7 +221,7 @@ pub fn job_stats(group: &GroupStats, load: &LoadStats, request: &RequestStats) -
             reasons.insert(format!("{column} does not read"), cells.unreadable);
         }
     }
-    json!({
+    let mut stats = json!({
         "group": {
             "id": group.id,
             "requests": group.requests,
@@ -214,5 +242,9 @@ pub fn job_stats(group: &GroupStats, load: &LoadStats, request: &RequestStats) -
         "batches_left_out": BTreeMap::from(request.left_out.by_reason()),
         "bad_rows": bad_rows,
         "unreadable_dates": load.unreadable_dates(),
-    })
+    });
+    if request.parts > 0 {
+        stats["parts"] = json!(request.parts);
+    }
+    stats
 }

@@ -93,10 +93,10 @@ fn a_right_that_is_missing_is_named() {
     assert!(site.run(&["migrate"]).status.success());
     let role = Role::new(&database, "may_read");
     let name = &role.name;
-    database.execute(&format!("GRANT SELECT ON job_request, exhaust_slot TO {name}"));
+    database.execute(&format!("GRANT SELECT ON job_request, exhaust_slot, job_request_part TO {name}"));
     let all = format!(
         "database not writable: missing right: GRANT INSERT, UPDATE ON job_request TO {name}; missing right: GRANT INSERT, \
-         UPDATE ON exhaust_slot TO {name}"
+         UPDATE ON exhaust_slot TO {name}; missing right: GRANT INSERT, UPDATE, DELETE ON job_request_part TO {name}"
     );
     refuses(&mut role.command(&site, &["check"]), &all);
     refuses(
@@ -106,7 +106,10 @@ fn a_right_that_is_missing_is_named() {
     assert!(role.command(&site, &["status"]).output().unwrap().status.success(), "who may read reads");
     let server = Server::listening(role.command(&site, &["serve"]));
     turns(&server, 503, &all);
-    database.execute(&format!("GRANT INSERT, UPDATE ON job_request, exhaust_slot TO {name}"));
+    database.execute(&format!(
+        "GRANT INSERT, UPDATE ON job_request, exhaust_slot TO {name};
+         GRANT INSERT, UPDATE, DELETE ON job_request_part TO {name}"
+    ));
     turns(&server, 200, "ok");
     database.execute(&format!("REVOKE UPDATE ON job_request FROM {name}"));
     turns(&server, 503, &format!("database not writable: missing right: GRANT UPDATE ON job_request TO {name}"));

@@ -17,6 +17,7 @@ mod heartbeats;
 mod house;
 mod http;
 mod oracle;
+mod parts;
 mod platform;
 mod pooler;
 mod protected;

@@ -14,6 +14,7 @@ mod listening;
 mod migrations;
 mod outages;
 mod paging;
+mod parts;
 mod properties;
 mod reading;
 mod retention;

@@ -25,7 +25,7 @@ pub(super) const DUE: &str =
     "(next_attempt_at IS NULL OR next_attempt_at <= (SELECT now FROM clock) OR next_attempt_at = 'infinity')";
 
 /// What a worker needs of a row. A list of channels that is cut is not JSON any more, and then allows none.
-const COLUMNS: &str = concat!(
+pub(super) const COLUMNS: &str = concat!(
     "j.tag::text AS tag, j.request_id::text AS request_id, j.job_id::text AS job_id,
         ",
     short_or_bytes!("j.request_data::text", "request_data", "unread_data", "::text"),

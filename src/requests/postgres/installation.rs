@@ -20,6 +20,7 @@ pub(super) fn installation(conn: &mut PgConnection, fresh: &str) -> QueryResult<
 /// Of rows that were written by others too: what is no text of ours is no token.
 pub(super) fn held_claims(conn: &mut PgConnection) -> QueryResult<Vec<String>> {
     let held = "SELECT DISTINCT lease_owner::text AS word FROM job_request
-        WHERE status = 'PROCESSING' AND tag >= '' AND lease_owner IS NOT NULL";
+        WHERE status = 'PROCESSING' AND tag >= '' AND lease_owner IS NOT NULL
+        UNION SELECT token FROM job_request_part WHERE result IS NULL AND token IS NOT NULL";
     sql_query(held).load(conn).map(|rows: Vec<Word>| rows.into_iter().map(|row| row.word).collect())
 }

@@ -19,7 +19,8 @@ use super::columns::now;
 
 /// A lease that never ends was not written by us, and counts as one that ran out. PROCESSING without any lease is another
 /// system's work: it is taken over only after `$3`, where that is set. Rows that another daemon is taking back at the same
-/// time are skipped. The conditions on status and tag are those of the index `job_request_newest_working`.
+/// time are skipped. A row with parts stays split (`parts`). The conditions on status and tag are those of the index
+/// `job_request_newest_working`.
 const RECLAIM: &str = concat!(
     "WITH clock AS MATERIALIZED (SELECT ",
     now!(),
@@ -33,6 +34,9 @@ const RECLAIM: &str = concat!(
                 OR lease_expires_at IS NULL AND lease_owner IS NULL
                     AND coalesce(dt_job_processing, dt_job_submitted, '-infinity')
                         <= (SELECT now FROM clock) - $3 * interval '1 microsecond')
+            AND NOT (coalesce(lease_owner LIKE 'parts:%' AND lease_owner NOT LIKE 'parts:%:%', FALSE)
+                AND EXISTS (SELECT 1 FROM job_request_part AS p
+                    WHERE p.tag = job_request.tag AND p.request_id = job_request.request_id))
         FOR UPDATE SKIP LOCKED
     )
     UPDATE job_request AS j SET status = 'SUBMITTED', lease_owner = NULL, lease_expires_at = NULL,

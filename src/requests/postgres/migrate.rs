@@ -21,7 +21,7 @@ use super::super::types::QueueError;
 use super::connect::SESSION;
 
 /// The files under `migrations/`, in order.
-pub(in crate::requests) const MIGRATIONS: [&str; 13] = [
+pub(in crate::requests) const MIGRATIONS: [&str; 14] = [
     include_str!("../../../migrations/postgres/2026-11-24-000001_original_table/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000002_our_columns/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000003_indexes/up.sql"),
@@ -35,6 +35,7 @@ pub(in crate::requests) const MIGRATIONS: [&str; 13] = [
     include_str!("../../../migrations/postgres/2026-11-30-000011_daemons/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-30-000012_finished_elsewhere/up.sql"),
     include_str!("../../../migrations/postgres/2026-12-01-000013_installation/up.sql"),
+    include_str!("../../../migrations/postgres/2026-12-01-000015_parts/up.sql"),
 ];
 
 /// "exhaust" in ASCII: the advisory lock's number, one per database.
@@ -108,7 +109,7 @@ struct CatalogueRow {
 
 /// `to_regclass` finds the tables where our statements find them, through the search path.
 const CATALOGUE: &str = "WITH ours AS (
-        SELECT name, to_regclass(name) AS id FROM (VALUES ('job_request'), ('exhaust_slot'), ('exhaust_daemon'), ('exhaust_installation')) AS t (name)
+        SELECT name, to_regclass(name) AS id FROM (VALUES ('job_request'), ('exhaust_slot'), ('exhaust_daemon'), ('exhaust_installation'), ('job_request_part')) AS t (name)
     )
     SELECT 'table' AS kind, '' AS of, name FROM ours WHERE id IS NOT NULL
     UNION ALL

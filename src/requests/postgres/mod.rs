@@ -15,6 +15,7 @@ mod list;
 mod listen;
 mod migrate;
 mod page_start;
+mod parts;
 mod queue;
 mod rights;
 mod rows;

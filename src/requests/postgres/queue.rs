@@ -1,6 +1,8 @@
 //! The queue on PostgreSQL: which statement answers which verb, by which kind of connection, and under which name a failure
 //! is reported.
 
+mod parts;
+
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};

@@ -26,23 +26,26 @@ macro_rules! read_only {
     };
 }
 
-/// A right on one column is enough: grants by column are assumed to name the right columns. `$1`: rows are removed.
+/// A right on one column is enough: grants by column are assumed to name the right columns. `$1`: rows are removed; parts are in any case.
 const HINDRANCES: &str = concat!(
     "WITH wanted (place, name, privilege) AS (VALUES
         (1, 'job_request', 'SELECT'), (2, 'job_request', 'INSERT'), (3, 'job_request', 'UPDATE'),
         (4, 'job_request', 'DELETE'),
-        (5, 'exhaust_slot', 'SELECT'), (6, 'exhaust_slot', 'INSERT'), (7, 'exhaust_slot', 'UPDATE')
+        (5, 'exhaust_slot', 'SELECT'), (6, 'exhaust_slot', 'INSERT'), (7, 'exhaust_slot', 'UPDATE'),
+        (8, 'job_request_part', 'SELECT'), (9, 'job_request_part', 'INSERT'), (10, 'job_request_part', 'UPDATE'),
+        (11, 'job_request_part', 'REMOVE')
     ), lacking AS (
         SELECT place, name, privilege FROM wanted CROSS JOIN LATERAL to_regclass(name) AS id
         WHERE id IS NOT NULL AND NOT CASE privilege
             WHEN 'DELETE' THEN NOT $1 OR has_table_privilege(id, 'DELETE')
+            WHEN 'REMOVE' THEN has_table_privilege(id, 'DELETE')
             ELSE has_any_column_privilege(id, privilege) END
     )
     SELECT reason FROM (",
     read_only!(),
     " UNION ALL
         SELECT min(place), format('missing right: GRANT %s ON %s TO %I',
-            string_agg(privilege, ', ' ORDER BY place), name, current_user)
+            string_agg(replace(privilege, 'REMOVE', 'DELETE'), ', ' ORDER BY place), name, current_user)
         FROM lacking GROUP BY name
     ) AS hindrances WHERE reason IS NOT NULL ORDER BY place"
 );

@@ -50,7 +50,9 @@ pub(super) fn check(conn: &mut PgConnection) -> QueryResult<()> {
         " LIMIT 0"
     );
     sql_query(within(EVERY, 0, 0)).load::<StoredRow>(conn)?;
-    sql_query("SELECT job_id, schedule, slot FROM exhaust_slot LIMIT 0").execute(conn).map(drop)
+    sql_query("SELECT job_id, schedule, slot FROM exhaust_slot LIMIT 0").execute(conn)?;
+    // Who only reads requests needs no right on it.
+    sql_query("SELECT 'job_request_part'::regclass").execute(conn).map(drop)
 }
 
 /// In the order of the keys. `$1` and `$2` are the keys, `$3` the number of bytes that may come before the last row.

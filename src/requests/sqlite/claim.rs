@@ -113,25 +113,36 @@ struct Held {
     channel: Option<LenientText>,
 }
 
-/// The keys come as a JSON array of pairs. What a worker needs of the rows comes back. A list of channels that is cut is not
-/// JSON any more, and then allows none.
+/// What a worker needs of a row. A list of channels that is cut is not JSON any more, and then allows none.
+macro_rules! claimed_columns {
+    () => {
+        concat!(
+            "tag, request_id, substr(job_id, 1, 1000) AS job_id,
+        ",
+            short_or_bytes!("request_data", "request_data", "unread_data", ""),
+            ",
+        substr(requested_by, 1, 1000) AS requested_by, substr(requested_channel, 1, 1000) AS requested_channel,
+        substr(dt_job_submitted, 1, 1000) AS dt_job_submitted, dt_job_processing,
+        substr(iteration, 1, 1000) AS iteration, crashes,
+        ",
+            short_or_bytes!("processed_batches", "processed_batches", "unread_batches", ""),
+            ",
+        substr(allowed_channels, 1, 65536) AS allowed_channels,
+        encryption_key, encryption_key_sealed, substr(encryption_mark, 1, 1000) AS encryption_mark"
+        )
+    };
+}
+
+pub(super) const COLUMNS: &str = claimed_columns!();
+
+/// The keys come as a JSON array of pairs.
 pub(super) const TAKE: &str = concat!(
     "UPDATE job_request
     SET crashes = CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END,
         status = 'PROCESSING', dt_job_processing = ?1, lease_owner = ?2, lease_expires_at = ?3, job_stats = NULL
     WHERE (tag, request_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4))
-    RETURNING tag, request_id, substr(job_id, 1, 1000) AS job_id,
-        ",
-    short_or_bytes!("request_data", "request_data", "unread_data", ""),
-    ",
-        substr(requested_by, 1, 1000) AS requested_by, substr(requested_channel, 1, 1000) AS requested_channel,
-        substr(dt_job_submitted, 1, 1000) AS dt_job_submitted, dt_job_processing,
-        substr(iteration, 1, 1000) AS iteration, crashes,
-        ",
-    short_or_bytes!("processed_batches", "processed_batches", "unread_batches", ""),
-    ",
-        substr(allowed_channels, 1, 65536) AS allowed_channels,
-        encryption_key, encryption_key_sealed, substr(encryption_mark, 1, 1000) AS encryption_mark"
+    RETURNING ",
+    claimed_columns!()
 );
 
 pub(super) fn claim(

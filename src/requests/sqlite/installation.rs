@@ -25,7 +25,8 @@ pub(super) fn held_claims(conn: &mut SqliteConnection) -> QueryResult<Vec<String
     let held = concat!(
         "SELECT DISTINCT lease_owner AS word FROM job_request WHERE status IN (",
         open_statuses!(),
-        ") AND status = 'PROCESSING' AND typeof(lease_owner) = 'text'"
+        ") AND status = 'PROCESSING' AND typeof(lease_owner) = 'text'
+        UNION SELECT token FROM job_request_part WHERE result IS NULL AND token IS NOT NULL"
     );
     sql_query(held).load(conn).map(|rows: Vec<Word>| rows.into_iter().map(|row| row.word).collect())
 }

@@ -21,6 +21,7 @@ use super::columns::is_time;
 
 /// PROCESSING rows without a valid lease, as far as SQL can tell: it ran out, its end is not a time, or there is none. Job ids
 /// come as a JSON array. A key that is not text (SQLite lets a primary key be NULL) names no row, and is left out.
+/// A row with parts stays split (`parts`).
 const LOST: &str = concat!(
     "SELECT tag, request_id,
         CASE WHEN typeof(crashes) = 'integer' THEN crashes ELSE 0 END + (lease_expires_at IS NOT NULL) AS crashes,
@@ -32,6 +33,9 @@ const LOST: &str = concat!(
         AND (lease_expires_at <= ?2 OR lease_expires_at IS NOT NULL AND NOT ",
     is_time!("lease_expires_at"),
     " OR lease_expires_at IS NULL AND lease_owner IS NULL AND ?3)
+        AND NOT (coalesce(lease_owner LIKE 'parts:%' AND lease_owner NOT LIKE 'parts:%:%', 0)
+            AND EXISTS (SELECT 1 FROM job_request_part AS p
+                WHERE p.tag = job_request.tag AND p.request_id = job_request.request_id))
         AND typeof(tag) = 'text' AND typeof(request_id) = 'text'"
 );
 

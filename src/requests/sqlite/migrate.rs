@@ -12,7 +12,7 @@ use super::super::migrations::{Object, Step, missing, steps};
 use super::super::types::QueueError;
 
 /// The files under `migrations/`, in order.
-pub(in crate::requests) const MIGRATIONS: [&str; 11] = [
+pub(in crate::requests) const MIGRATIONS: [&str; 12] = [
     include_str!("../../../migrations/sqlite/2026-11-24-000001_original_table/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-24-000002_our_columns/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-24-000003_indexes/up.sql"),
@@ -24,6 +24,7 @@ pub(in crate::requests) const MIGRATIONS: [&str; 11] = [
     include_str!("../../../migrations/sqlite/2026-11-30-000011_daemons/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-30-000012_finished_elsewhere/up.sql"),
     include_str!("../../../migrations/sqlite/2026-12-01-000013_installation/up.sql"),
+    include_str!("../../../migrations/sqlite/2026-12-01-000015_parts/up.sql"),
 ];
 
 /// What is missing is read first, so that a second start does not wait for a writer. The immediate transaction lets only one

@@ -23,6 +23,7 @@ mod list;
 mod listen;
 mod migrate;
 mod page_start;
+mod parts;
 #[cfg(test)]
 mod query_plans;
 mod queue;

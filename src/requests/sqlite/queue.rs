@@ -1,5 +1,7 @@
 //! The queue in one SQLite file: which statement answers which verb, and under which name a failure is reported.
 
+mod parts;
+
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;

@@ -24,34 +24,39 @@ const COMPLETE: &str = concat!(
     WHERE tag = ?6 AND request_id = ?7 AND status = 'PROCESSING' AND lease_owner = ?8"
 );
 
-/// A key that cannot exist is held under no token.
 pub(super) fn complete_all(
     conn: &mut SqliteConnection,
     now: DateTime<Utc>,
     token: &str,
     rows: &[(RequestKey, Completion)],
 ) -> QueryResult<Vec<WriteBack>> {
-    let (now, token) = (sqlite_text(now), clean(token));
-    conn.immediate_transaction(|conn| {
-        let complete = |(key, completion): &(RequestKey, Completion)| {
-            if !can_exist(key) {
-                return Ok(WriteBack::Lost);
-            }
-            let values = (
-                now.as_str().into_sql::<Text>(),
-                serde_json::json!(completion.download_urls).to_string().into_sql::<Text>(),
-                sqlite_text(completion.file_created).into_sql::<Text>(),
-                execution_time(completion.execution_ms).into_sql::<Integer>(),
-                clean(&completion.job_stats).into_sql::<Text>(),
-                key.tag.as_str().into_sql::<Text>(),
-                key.request_id.as_str().into_sql::<Text>(),
-                token.as_str().into_sql::<Text>(),
-            );
-            let changed = prepared(COMPLETE, values).execute(conn)?;
-            Ok(WriteBack::of(changed))
-        };
-        rows.iter().map(complete).collect()
-    })
+    let now = sqlite_text(now);
+    conn.immediate_transaction(|conn| rows.iter().map(|(key, made)| complete(conn, &now, token, key, made)).collect())
+}
+
+/// A key that cannot exist is held under no token.
+pub(super) fn complete(
+    conn: &mut SqliteConnection,
+    now: &str,
+    token: &str,
+    key: &RequestKey,
+    made: &Completion,
+) -> QueryResult<WriteBack> {
+    if !can_exist(key) {
+        return Ok(WriteBack::Lost);
+    }
+    let (urls, token) = (serde_json::json!(made.download_urls).to_string(), clean(token));
+    let values = (
+        now.into_sql::<Text>(),
+        urls.as_str().into_sql::<Text>(),
+        sqlite_text(made.file_created).into_sql::<Text>(),
+        execution_time(made.execution_ms).into_sql::<Integer>(),
+        clean(&made.job_stats).into_sql::<Text>(),
+        key.tag.as_str().into_sql::<Text>(),
+        key.request_id.as_str().into_sql::<Text>(),
+        token.as_str().into_sql::<Text>(),
+    );
+    prepared(COMPLETE, values).execute(conn).map(WriteBack::of)
 }
 
 const RETRY_LATER: &str = "UPDATE job_request SET status = 'SUBMITTED', next_attempt_at = ?1, err_message = ?2,

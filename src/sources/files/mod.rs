@@ -231,6 +231,23 @@ impl Source for FilesSource {
         Ok(stats)
     }
 
+    /// Where the tables are partitioned by what the scans are limited by.
+    fn divides(&self, scans: &[Scan]) -> Result<bool, SourceError> {
+        for scan in scans {
+            let Some(key) = partitions::key(scan) else { return Ok(false) };
+            let parts = layout::parts(&self.directory, self.tables.name(scan.table), scan)?;
+            let has_key = |part: &Part| part.partitions.iter().any(|(column, _)| key.eq_ignore_ascii_case(column));
+            if !parts.iter().all(has_key) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn is_on_this_machine(&self) -> bool {
+        matches!(self.directory, Directory::Local(_))
+    }
+
     fn tables(&self) -> Result<Vec<Table>, String> {
         let failed = |error: io::Error| format!("{}: {error}", self.directory);
         if let Directory::Local(path) = &self.directory {

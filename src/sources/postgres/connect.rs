@@ -2,6 +2,7 @@
 //!
 //! Not here: any statement about tables.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -68,6 +69,18 @@ struct Trust {
 }
 
 impl Server {
+    /// Whether one of its hosts is a socket or a loopback address.
+    pub(super) fn is_on_this_machine(&self) -> bool {
+        let is_near = |host: &Host| match host {
+            Host::Tcp(name) => {
+                name.eq_ignore_ascii_case("localhost")
+                    || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+            }
+            Host::Unix(_) => true,
+        };
+        self.hosts.iter().flat_map(Config::get_hosts).any(is_near)
+    }
+
     /// Reads a `postgres://` URL; `password` counts in place of its own. The error tells nothing of what stands in it.
     pub(super) fn new(url: &str, password: Option<&str>) -> Result<Self, String> {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {

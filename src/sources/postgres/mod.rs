@@ -160,6 +160,15 @@ impl Source for PostgresSource {
             .map_err(|failure| self.error(scan.table, &failure))
     }
 
+    /// The server finds the rows of batches, and sends no others.
+    fn divides(&self, _scans: &[Scan]) -> Result<bool, SourceError> {
+        Ok(true)
+    }
+
+    fn is_on_this_machine(&self) -> bool {
+        self.server.is_on_this_machine()
+    }
+
     fn snapshot(&self) -> Option<Box<dyn Source + '_>> {
         Some(Box::new(Snapshot::new(self)))
     }

@@ -67,6 +67,13 @@ impl Needs {
         self.tables.iter().find(|need| need.table == table).map_or(&[], |need| &need.columns)
     }
 
+    /// Tables of which only rows of the batches are read.
+    #[must_use]
+    pub fn of_batches(&self) -> Self {
+        let by_batch = |need: &&TableNeed| matches!(need.keys(), Some(KeySet::Batches | KeySet::Contexts));
+        Self { tables: self.tables.iter().filter(by_batch).cloned().collect() }
+    }
+
     /// What tells which columns the report has where they follow from the rows of all learners of a batch.
     #[must_use]
     pub fn that_find_columns(&self) -> Self {

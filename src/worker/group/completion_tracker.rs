@@ -41,18 +41,28 @@ impl Open {
         Self { missing: request.missing().count(), delivered, broken: None, given_up: false }
     }
 
-    /// What the request comes to, once none of its files is missing. `None` before that, and if it has ended already.
-    fn verdict(&self, batches: usize, max_bad_rows: MaxBadRows) -> Option<Result<Delivered, RequestError>> {
+    /// What the request comes to, once none of its files is missing. `None` before that, and if it has ended already. A part
+    /// is not judged: its request is, when all parts are made.
+    fn verdict(&self, request: &Ready, max_bad_rows: MaxBadRows) -> Option<Result<Delivered, RequestError>> {
         if self.missing > 0 || self.given_up {
             return None;
         }
-        Some(match &self.broken {
-            Some((_, error)) if self.delivered.broken.len() == batches => Err(error.clone()),
-            _ => match verdict::request(&self.delivered.quality, max_bad_rows) {
-                Ok(()) => Ok(self.delivered.clone()),
+        let first_broken = self.broken.as_ref().map(|(_, error)| Box::new(error.clone()));
+        let delivered = Delivered { first_broken, ..self.delivered.clone() };
+        Some(if request.is_part { Ok(delivered) } else { delivered.judged(request.objects.len(), max_bad_rows) })
+    }
+}
+
+impl Delivered {
+    /// Whether this is good enough for a request of so many batches.
+    pub(in crate::worker) fn judged(self, batches: usize, max_bad_rows: MaxBadRows) -> Result<Self, RequestError> {
+        match &self.first_broken {
+            Some(error) if self.broken.len() == batches => Err(RequestError::clone(error)),
+            _ => match verdict::request(&self.quality, max_bad_rows) {
+                Ok(()) => Ok(self),
                 Err(error) => Err(RequestError::source(&error)),
             },
-        })
+        }
     }
 }
 
@@ -92,7 +102,7 @@ impl CompletionTracker {
         let verdict = {
             let mut open = self.open(request);
             change(&mut open);
-            open.verdict(self.group.request(request).objects.len(), self.group.max_bad_rows)
+            open.verdict(self.group.request(request), self.group.max_bad_rows)
         };
         match verdict {
             None => {}

@@ -16,6 +16,7 @@ use crate::reports::filters::LeftOut;
 use crate::requests::{ClaimedRequest, RequestKey, RequestProgress};
 use crate::tables::catalog::Catalog;
 use crate::worker::outcome::{Completed, Outcome};
+use crate::worker::part_result::PartResult;
 use crate::worker::plan::{FileIdx, Ready, RequestIdx};
 use crate::worker::stats::{GroupStats, RequestStats, job_stats};
 use crate::worker::summary::Summary;
@@ -59,7 +60,7 @@ pub(in crate::worker) async fn deliver(
             let outcome = match outcome {
                 FilesOutcome::Delivered(delivered) => {
                     claimed.app.metrics.delivered(&group.job.id, delivered.counts.rows, delivered.bytes);
-                    Outcome::Completed(completed(group.request(request), &delivered, group, stats, catalog))
+                    completed(group.request(request), &delivered, group, stats, catalog)
                 }
                 FilesOutcome::Failed(error) => Outcome::Failed(error),
                 FilesOutcome::HandedBack(why) => Outcome::HandedBack(why),
@@ -95,8 +96,8 @@ async fn note_progress(
     if progress.is_empty() {
         return;
     }
-    let (token, written) = (claimed.lease.token().to_owned(), progress.clone());
-    match claimed.app.ask(move |queue| queue.note_progress(&token, &progress)).await {
+    let (hold, written) = (claimed.lease.hold().clone(), progress.clone());
+    match claimed.app.ask(move |queue| hold.note_progress(queue, &progress)).await {
         Ok(()) => noted.extend(written),
         Err(error) => log::warn!("progress could not be noted claim={} error={error}", claimed.lease.token()),
     }
@@ -114,14 +115,14 @@ fn count(claimed: ClaimedGroup<'_>, group: &GroupContext, stats: &GroupStats) {
     claimed.app.metrics.group(&group.job.id, &work);
 }
 
-/// What a request gets whose files are all stored. Batches that are broken have none.
+/// How a request ends whose files are all stored. Batches that are broken have none.
 fn completed(
     ready: &Ready,
     delivered: &Delivered,
     group: &GroupContext,
     stats: &GroupStats,
     catalog: &Catalog,
-) -> Completed {
+) -> Outcome {
     let metrics = &group.metrics;
     let stats = GroupStats {
         loads: metrics.loads(),
@@ -135,16 +136,31 @@ fn completed(
     let of_batches = || ready.objects.iter().zip(&ready.selection.batches).enumerate();
     let is_broken = |file: usize| delivered.broken.contains(&FileIdx(file));
     let broken = of_batches().filter(|(file, _)| is_broken(*file));
-    let broken = broken.map(|(_, (_, batch))| catalog.batch(*batch).id.clone()).collect();
+    let broken: Vec<String> = broken.map(|(_, (_, batch))| catalog.batch(*batch).id.clone()).collect();
     let files = of_batches().filter(|(file, _)| !is_broken(*file)).map(|(_, (object, _))| object.to_string());
     let download_urls: Vec<String> = files.collect();
+    if ready.is_part {
+        return Outcome::PartMade(Box::new(PartResult {
+            fingerprint: group.checkpoint.fingerprint(&ready.key),
+            files: download_urls,
+            broken,
+            first_broken: delivered.first_broken.as_deref().map(Into::into),
+            bytes: delivered.bytes,
+            counts: delivered.counts.clone(),
+            quality: delivered.quality.clone(),
+            group: stats,
+            load: metrics.load_stats(),
+        }));
+    }
     let request = RequestStats {
         batches: download_urls.len(),
         bytes: delivered.bytes,
         counts: delivered.counts.clone(),
         left_out: LeftOut { broken, ..ready.selection.left_out.clone() },
+        parts: 0,
     };
-    Completed { download_urls, job_stats: job_stats(&stats, &metrics.load_stats(), &request).to_string() }
+    let job_stats = job_stats(&stats, &metrics.load_stats(), &request).to_string();
+    Outcome::Completed(Completed { download_urls, job_stats })
 }
 
 /// Milliseconds of a duration.

@@ -8,7 +8,7 @@ use crate::worker::summary::Summary;
 
 /// Asks the database until it answers, or until a stop can wait no longer. With the answer: whether an earlier one may have
 /// been lost on its way.
-pub(super) async fn persist<T, F>(app: &AppContext, question: F) -> (Result<T, QueueError>, bool)
+pub(in crate::worker) async fn persist<T, F>(app: &AppContext, question: F) -> (Result<T, QueueError>, bool)
 where
     T: Send + 'static,
     F: Fn(&dyn WorkQueue) -> Result<T, QueueError> + Clone + Send + 'static,
@@ -30,7 +30,7 @@ where
 }
 
 /// Whether the row was written. If it was not, that is counted and logged: the claim was lost, or the database refused.
-pub(super) fn is_written(
+pub(in crate::worker) fn is_written(
     group: ClaimedGroup<'_>,
     key: &RequestKey,
     written: Result<WriteBack, &QueueError>,

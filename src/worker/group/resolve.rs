@@ -121,6 +121,9 @@ fn select(
     today: NaiveDate,
     timezone: Tz,
 ) -> Result<Selection, ResolveError> {
+    if let Some(part) = &one.request.part {
+        return filters::listed(&part.batches, catalog);
+    }
     let own_channel = one.request.requested_channel.as_deref().unwrap_or_default();
     let key_channels = one.request.allowed_channels.as_deref().map(intake::key_channels);
     let scope = Scope {

@@ -51,6 +51,8 @@ pub(in crate::worker) struct Delivered {
     pub(in crate::worker) quality: Quality,
     /// Files that are left out: of one of their batches' tables every row is unusable.
     pub(in crate::worker) broken: BTreeSet<FileIdx>,
+    /// What is wrong with the first of them.
+    pub(in crate::worker) first_broken: Option<Box<RequestError>>,
 }
 
 /// What there is to sync.

@@ -8,6 +8,7 @@ use super::completed_rows::CompletedRows;
 use super::fenced_write::{is_written, persist};
 use crate::requests::{ClaimedRequest, Failure, RequestKey};
 use crate::worker::outcome::{HandBack, Outcome};
+use crate::worker::part_result::PartResult;
 use crate::worker::request_error::{Origin, RequestError};
 use crate::worker::summary::Summary;
 use crate::worker::{back_off, failpoints};
@@ -30,6 +31,7 @@ pub(in crate::worker) async fn write_back(
                 }
                 completed.add(group.lease, request, done);
             }
+            Outcome::PartMade(made) => complete_part(group, &request, &made, summary).await,
             Outcome::Failed(error) => failed.push((request, error)),
             Outcome::HandedBack(why) => handed_back.push((request, why)),
         }
@@ -42,6 +44,24 @@ pub(in crate::worker) async fn write_back(
     }
     for (request, why) in handed_back {
         hand_back(group, &request.key, &why, summary).await;
+    }
+}
+
+/// A part is made: it is kept until the others are.
+async fn complete_part(group: ClaimedGroup<'_>, request: &ClaimedRequest, made: &PartResult, summary: &mut Summary) {
+    let ClaimedGroup { app, lease, job, .. } = group;
+    let key = &request.key;
+    failpoints::hit("writing-back", &key.to_string());
+    lease.checkpoint().ends(key);
+    let (token, asked, result) = (lease.token().to_owned(), key.clone(), made.to_json());
+    let (written, _) = persist(app, move |queue| queue.complete_part(&token, &asked, &result)).await;
+    lease.checkpoint().release(key);
+    if is_written(group, key, written.as_ref().copied(), summary) {
+        // Its request has not ended.
+        summary.postponed += 1;
+        let (job_id, files, ms) = (&job.id, made.files.len(), lease.age_ms());
+        let part = request.part.as_ref().map_or(0, |part| part.number);
+        log::info!("part made request={key} job={job_id} part={part} files={files} ms={ms}");
     }
 }
 
@@ -62,9 +82,9 @@ async fn fail(group: ClaimedGroup<'_>, request: &ClaimedRequest, error: RequestE
         job_stats: None,
         processed_batches: lease.checkpoint().processed(key),
     };
-    let (token, asked, wait) = (lease.token().to_owned(), key.clone(), back_off::of_request(attempt));
+    let (hold, asked, wait) = (lease.hold().clone(), key.clone(), back_off::of_request(attempt));
     let (written, _) = persist(app, move |queue| {
-        if retries { queue.retry_later(&token, &asked, &failure, wait) } else { queue.fail(&token, &asked, &failure) }
+        if retries { hold.retry_later(queue, &asked, &failure, wait) } else { hold.fail(queue, &asked, &failure) }
     })
     .await;
     lease.checkpoint().release(key);
@@ -89,8 +109,8 @@ async fn hand_back(group: ClaimedGroup<'_>, key: &RequestKey, why: &HandBack, su
     let ClaimedGroup { app, lease, job, .. } = group;
     failpoints::hit("writing-back", &key.to_string());
     let processed_batches = lease.checkpoint().processed(key);
-    let (token, asked) = (lease.token().to_owned(), key.clone());
-    let (written, _) = persist(app, move |queue| queue.hand_back(&token, &asked, processed_batches.as_deref())).await;
+    let (hold, asked) = (lease.hold().clone(), key.clone());
+    let (written, _) = persist(app, move |queue| hold.hand_back(queue, &asked, processed_batches.as_deref())).await;
     lease.checkpoint().release(key);
     if !is_written(group, key, written.as_ref().copied(), summary) {
         return;

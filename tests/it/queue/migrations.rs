@@ -40,8 +40,8 @@ fn the_original_table_migrates_with_no_row_changed() {
         assert!(queue.check().is_err_and(|e| !e.may_pass()), "columns are missing");
         let planned = queue.migrate(true).unwrap();
         assert!(queue.check().is_err(), "a dry run changes nothing");
-        // Slots, daemons, the installation, the indexes, and room in pages (PostgreSQL) or one more index (SQLite).
-        assert_eq!(planned.len(), OUR_COLUMNS.len() + 11, "{planned:#?}");
+        // Slots, daemons, the installation, parts, the indexes, and room in pages (PostgreSQL) or one more index (SQLite).
+        assert_eq!(planned.len(), OUR_COLUMNS.len() + 12, "{planned:#?}");
         assert_eq!(queue.migrate(false).unwrap(), planned);
         queue.check().unwrap();
         assert_eq!(original_values(database), before);
@@ -56,7 +56,7 @@ fn the_original_table_migrates_with_no_row_changed() {
 fn an_empty_database_migrates_and_a_second_time_does_nothing() {
     each_way(|database| {
         let queue = queue(database);
-        assert_eq!(queue.migrate(false).unwrap().len(), 25);
+        assert_eq!(queue.migrate(false).unwrap().len(), 26);
         queue.check().unwrap();
         assert_eq!(queue.migrate(true).unwrap(), Vec::<String>::new());
         assert_eq!(queue.migrate(false).unwrap(), Vec::<String>::new());
@@ -185,7 +185,8 @@ fn a_role_that_owns_nothing_starts_where_nothing_is_missing() {
     let role = format!("worker_{}", std::process::id());
     database.execute(&format!(
         "DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN;
-         GRANT SELECT, INSERT, UPDATE ON job_request, exhaust_slot TO {role}"
+         GRANT SELECT, INSERT, UPDATE ON job_request, exhaust_slot TO {role};
+         GRANT SELECT, INSERT, UPDATE, DELETE ON job_request_part TO {role}"
     ));
     let url = database.url().replacen("postgres://postgres@", &format!("postgres://{role}@"), 1);
     assert!(url.contains(&role), "the test server's superuser is postgres");
