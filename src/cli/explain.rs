@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::filters::{FilterArguments, find_job};
+use super::in_parts::{self, InParts};
 use super::print::outln;
 use super::progress::Progress;
 use super::scan_words::{learners, reach, scan_line};
@@ -61,6 +62,8 @@ struct Explanation {
     statements: Vec<(Table, String)>,
     /// The sources that stage their tables: nothing is counted where there is one.
     staging: Vec<String>,
+    /// Whether several daemons would work on it in parts. `None`: it is too small for that.
+    in_parts: Option<InParts>,
     stats: LoadStats,
 }
 
@@ -199,8 +202,9 @@ fn explain(config: &Config, asked: &Asked, progress: &Progress) -> Result<Explan
         member.source.stage().is_some() && plan.iter().any(|scan| member.tables.contains(&scan.table))
     };
     let staging: Vec<String> = source.members().iter().filter(stages).map(|member| member.name.clone()).collect();
+    let in_parts = in_parts::of(config, job, source.as_ref(), &catalog, &selection.batches)?;
     let mut explanation =
-        Explanation { job: job.id.clone(), batches: Vec::new(), plan, statements, staging, selection, stats };
+        Explanation { job: job.id.clone(), batches: Vec::new(), plan, statements, staging, in_parts, selection, stats };
     if !explanation.staging.is_empty() {
         // Nothing is written, and a whole table is not streamed by an engine that does not stream.
         let line = |batch: &BatchIdx| {
@@ -348,6 +352,9 @@ fn print(explanation: &Explanation) {
     for (table, statement) in &explanation.statements {
         outln!("asked for {table}: {statement}");
     }
+    if let Some(parts) = &explanation.in_parts {
+        outln!("{}", in_parts::told(parts));
+    }
     explain_sql::print_left_out(&explanation.selection.left_out);
     for (table, reasons) in &explanation.stats.odd_rows() {
         for (reason, rows) in reasons {
@@ -383,6 +390,7 @@ fn as_json(explanation: &Explanation) -> Value {
         "tables": explanation.plan.iter().map(|scan| scan.table.name()).collect::<Vec<_>>(),
         "plan": plan,
         "statements": statements,
+        "in_parts": explanation.in_parts.as_ref().map(|parts| matches!(parts, InParts::Yes { .. })),
         "odd_rows": explanation.stats.odd_rows(),
     })
 }

@@ -9,6 +9,7 @@ mod explain;
 mod explain_sql;
 mod files;
 mod filters;
+mod in_parts;
 mod migrate;
 mod operate;
 mod print;

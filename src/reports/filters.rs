@@ -91,6 +91,9 @@ pub enum ResolveError {
         /// How many are allowed.
         most: usize,
     },
+    /// The list of a part's batches does not read.
+    #[error("the list of the batches of a part does not read")]
+    NoList,
     /// A batch that the request was found to want is not there any more.
     #[error("a batch is not in course_batch any more: {}", shortened(batch))]
     Gone {
@@ -111,8 +114,11 @@ const LONGEST_SHOWN: usize = 100;
 /// changes them.
 ///
 /// # Errors
-/// One of them is not in the catalogue any more.
+/// One of them is not in the catalogue any more, or there is none at all.
 pub fn listed(ids: &[String], catalog: &Catalog) -> Result<Selection, ResolveError> {
+    if ids.is_empty() {
+        return Err(ResolveError::NoList);
+    }
     let find = |id: &String| catalog.find_batch(id).ok_or_else(|| ResolveError::Gone { batch: id.clone() });
     Ok(Selection { batches: ids.iter().map(find).collect::<Result<_, _>>()?, left_out: LeftOut::default() })
 }

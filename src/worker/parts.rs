@@ -4,18 +4,19 @@
 
 use std::sync::Arc;
 
-use super::AppContext;
 use super::group::fenced_write::persist;
 use super::group::sync::Delivered;
+use super::group::write_back::count_failure;
 use super::part_result::{Broken, PartResult};
 use super::plan::FileIdx;
-use super::request_error::{Origin, RequestError};
+use super::request_error::RequestError;
 use super::stats::{GroupStats, LoadStats, RequestStats, job_stats};
 use super::summary::Summary;
+use super::{AppContext, back_off};
 use crate::config::Config;
-use crate::config::checked::Job;
+use crate::config::checked::{Job, MaxBadRows};
 use crate::reports::filters::LeftOut;
-use crate::requests::{Completion, Failure, MadeRequest, QueueError, WriteBack};
+use crate::requests::{Completion, Failure, MadeRequest, QueueError, WorkQueue, WriteBack};
 
 /// Ends the requests of these jobs of which every part is made, whoever made them.
 pub(super) async fn end_made_requests(
@@ -47,7 +48,8 @@ async fn end(
     let now = app.ask(|queue| queue.now()).await?;
     let execution_ms = (now - made.claimed).num_milliseconds().max(0);
     let (token, key) = (made.token.clone(), made.key.clone());
-    let (written, failure) = match together(made, config) {
+    let attempt = made.iteration.saturating_add(1);
+    let (written, failure) = match together(made, config.sources.max_bad_rows) {
         Ok((download_urls, job_stats)) => {
             let completion = Completion { download_urls, file_created: app.clock.now(), execution_ms, job_stats };
             (persist(app, move |queue| queue.complete_split(&token, &key, &completion)).await.0, None)
@@ -60,7 +62,15 @@ async fn end(
                 job_stats: None,
                 processed_batches: None,
             };
-            (persist(app, move |queue| queue.fail_split(&token, &key, &failure)).await.0, Some(error))
+            let retries = error.may_pass && attempt < job.max_attempts;
+            let end = move |queue: &dyn WorkQueue| {
+                if retries {
+                    queue.retry_split_later(&token, &key, &failure, back_off::of_request(attempt))
+                } else {
+                    queue.fail_split(&token, &key, &failure)
+                }
+            };
+            (persist(app, end).await.0, Some((error, retries)))
         }
     };
     let (key, job_id, parts) = (&made.key, &job.id, made.results.len());
@@ -74,21 +84,19 @@ async fn end(
         }
     }
     summary.claimed += 1;
-    if let Some(error) = failure {
-        summary.failed += 1;
-        app.metrics.request_ended(job_id, "failed");
-        let level = if error.origin == Origin::Request { log::Level::Warn } else { log::Level::Error };
-        log::log!(level, "request failed request={key} job={job_id} parts={parts} error={:?}", error.detail);
-    } else {
-        summary.completed += 1;
-        app.metrics.request_ended(job_id, "completed");
-        log::info!("request completed request={key} job={job_id} parts={parts} execution_ms={execution_ms}");
+    match failure {
+        None => {
+            summary.completed += 1;
+            app.metrics.request_ended(job_id, "completed");
+            log::info!("request completed request={key} job={job_id} parts={parts} execution_ms={execution_ms}");
+        }
+        Some((error, retries)) => count_failure(app, job_id, (key, attempt), &error, retries, summary),
     }
     Ok(true)
 }
 
 /// The files and the `job_stats` of a request, from its parts: it is judged as a whole, as if one daemon had made it.
-fn together(made: &MadeRequest, config: &Config) -> Result<(Vec<String>, String), RequestError> {
+fn together(made: &MadeRequest, max_bad_rows: MaxBadRows) -> Result<(Vec<String>, String), RequestError> {
     let results: Result<Vec<PartResult>, _> = made.results.iter().map(|text| serde_json::from_str(text)).collect();
     let results = results.map_err(|error| RequestError::unreadable_part(&error))?;
     if results.windows(2).any(|pair| pair[0].fingerprint != pair[1].fingerprint) {
@@ -116,7 +124,11 @@ fn together(made: &MadeRequest, config: &Config) -> Result<(Vec<String>, String)
         files.extend(part.files);
         broken.extend(part.broken);
     }
-    let all = all.judged(files.len() + broken.len(), config.sources.max_bad_rows)?;
+    let found = files.len() + broken.len();
+    if found as u64 != made.files {
+        return Err(RequestError::short_parts(found as u64, made.files));
+    }
+    let all = all.judged(found, max_bad_rows)?;
     let left_out = made.left_out.as_deref().map(serde_json::from_str::<LeftOut>).transpose();
     let left_out = left_out.map_err(|error| RequestError::unreadable_part(&error))?.unwrap_or_default();
     let request = RequestStats {
@@ -127,4 +139,68 @@ fn together(made: &MadeRequest, config: &Config) -> Result<(Vec<String>, String)
         parts: made.results.len(),
     };
     Ok((files, job_stats(&group, &load, &request).to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, Utc};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::requests::RequestKey;
+
+    const MAX: MaxBadRows = MaxBadRows { share: 0.5, at_least: 1 };
+
+    fn made(files: u64, results: &[Value]) -> MadeRequest {
+        MadeRequest {
+            key: RequestKey { tag: "t".to_owned(), request_id: "r".to_owned() },
+            token: "parts:7".to_owned(),
+            job_id: "course-report".to_owned(),
+            submitted: None,
+            claimed: DateTime::<Utc>::UNIX_EPOCH,
+            iteration: 0,
+            files,
+            results: results.iter().map(Value::to_string).collect(),
+            left_out: Some(r#"{"unknown": ["x"]}"#.to_owned()),
+        }
+    }
+
+    fn part(fingerprint: &str, files: &[&str], broken: &[&str], usable: u64, unusable: u64) -> Value {
+        let rows = json!({ "usable": usable, "unusable": unusable });
+        let error = json!({ "message": "nothing reads", "detail": "nothing reads in b" });
+        json!({
+            "fingerprint": fingerprint,
+            "files": files,
+            "broken": broken,
+            "first_broken": if broken.is_empty() { Value::Null } else { error },
+            "bytes": 5,
+            "quality": { "tables": { "user_enrolments": rows } },
+            "group": { "loads": 1, "load_ms": 10 },
+        })
+    }
+
+    #[test]
+    fn parts_are_one_request_in_their_order() {
+        let parts = [part("f", &["2", "1"], &["b"], 1, 3), part("f", &["3"], &[], 7, 0)];
+        let (files, stats) = together(&made(4, &parts), MAX).unwrap();
+        assert_eq!(files, ["2", "1", "3"]);
+        let stats: Value = serde_json::from_str(&stats).unwrap();
+        assert_eq!((&stats["parts"], &stats["batches"], &stats["bytes"]), (&json!(2), &json!(3), &json!(10)));
+        assert_eq!((&stats["group"]["loads"], &stats["group"]["load_ms"]), (&json!(2), &json!(20)));
+        let left_out = &stats["batches_left_out"];
+        assert_eq!((&left_out["unknown"], &left_out["broken"]), (&json!(["x"]), &json!(["b"])));
+    }
+
+    #[test]
+    fn what_no_single_daemon_would_deliver_is_not_delivered() {
+        let good = part("f", &["1"], &[], 1, 0);
+        let error = |files: u64, parts: &[Value]| together(&made(files, parts), MAX).unwrap_err();
+        let short = error(3, &[good.clone(), good.clone()]);
+        assert_eq!((short.detail.as_str(), short.may_pass), ("its parts have 2 files of 3", false));
+        assert!(error(2, &[good.clone(), part("g", &["2"], &[], 1, 0)]).may_pass, "made in two ways");
+        let bad = error(2, &[good.clone(), part("f", &["2"], &[], 1, 9)]);
+        assert!(bad.message.contains("9 of 11 rows are unusable"), "{}", bad.message);
+        assert_eq!(error(1, &[part("f", &[], &["b"], 0, 0)]).message, "nothing reads");
+        assert!(!error(1, &[json!(7)]).may_pass);
+    }
 }

@@ -140,10 +140,16 @@ impl RequestError {
         Self::internal(message, format!("what is noted of a part does not read: {error}"))
     }
 
+    /// The parts of a request have fewer or more files than it was split into. It is never delivered.
+    pub(super) fn short_parts(files: u64, expected: u64) -> Self {
+        let detail = format!("its parts have {files} files of {expected}");
+        Self::internal(format!("internal error: {detail}"), detail)
+    }
+
     /// Daemons made parts of one request in different ways.
     pub(super) fn parts_differ() -> Self {
-        let message = "the report's configuration was changed while it was made, submit it again".to_owned();
-        Self::internal(message.clone(), message)
+        let message = "the report's configuration was changed while it was made".to_owned();
+        Self { may_pass: true, ..Self::internal(message.clone(), message) }
     }
 
     /// Adds the file to the detail.

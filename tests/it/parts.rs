@@ -223,8 +223,10 @@ fn a_request_stays_whole_where_parts_save_nothing() {
     site.insert("t", "large", "course-report", ALL);
     assert_eq!(fleet.ended().status, "COMPLETED");
     assert!(files(&site)["large"] == expected, "other files");
-    let told = fleet.daemons.iter().map(Daemon::log).collect::<Vec<_>>().join("\n");
-    assert!(!told.contains("request split"), "{told}");
+    let logged = fleet.daemons.iter().map(Daemon::log).collect::<Vec<_>>().join("\n");
+    assert!(!logged.contains("request split"), "{logged}");
+    let explained = told(&site.run(&["explain", "--request", "t", "large"]));
+    assert!(explained.contains("one daemon makes all files: each of several would read everything"), "{explained}");
 
     let database = TestDatabase::sqlite();
     let site = Site::new(&database, &partitioned, &jobs(&format!("{WORKER}\nclaim = 500")), "");
@@ -234,4 +236,9 @@ fn a_request_stays_whole_where_parts_save_nothing() {
     assert!(site.run(&["run", "--once"]).status.success());
     let files = files(&site);
     assert!(files["large"] == expected && files["same"] == expected, "other files");
+    let explained = told(&site.run(&["explain", "--request", "t", "large"]));
+    assert!(
+        explained.contains("several daemons would make these files together, in parts of at most 2"),
+        "{explained}"
+    );
 }

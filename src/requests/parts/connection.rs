@@ -114,6 +114,14 @@ pub(in crate::requests) trait PartConnection {
     fn complete(&mut self, key: &RequestKey, token: &str, made: &Completion) -> QueryResult<WriteBack>;
     fn fail(&mut self, key: &RequestKey, token: &str, failure: &Failure) -> QueryResult<WriteBack>;
 
+    fn retry_later(
+        &mut self,
+        key: &RequestKey,
+        token: &str,
+        failure: &Failure,
+        delay: Duration,
+    ) -> QueryResult<WriteBack>;
+
     /// Wakes the daemons when the transaction is committed.
     fn notify(&mut self) -> QueryResult<()>;
 }

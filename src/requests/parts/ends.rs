@@ -100,10 +100,11 @@ pub(super) fn made(conn: &mut dyn PartConnection, key: &RequestKey) -> QueryResu
     let parts = parts_of(conn, key)?;
     let Some(row) = conn.claimed(key)?.map(ClaimedRequest::from) else { return Ok(None) };
     let left_out = parts.iter().find_map(|part| part.left_out.clone());
+    let files = parts.iter().map(|part| u64::try_from(part.files).unwrap_or_default()).sum();
     let results: Option<Vec<String>> = parts.into_iter().map(|part| part.result).collect();
     let Some(results) = results.filter(|results| !results.is_empty()) else { return Ok(None) };
-    let ClaimedRequest { key, job_id, submitted, claimed, .. } = row;
-    Ok(Some(MadeRequest { key, token, job_id, submitted, claimed, results, left_out }))
+    let ClaimedRequest { key, job_id, submitted, claimed, iteration, .. } = row;
+    Ok(Some(MadeRequest { key, token, job_id, submitted, claimed, iteration, files, results, left_out }))
 }
 
 pub(super) fn complete_split(
@@ -135,6 +136,20 @@ pub(super) fn fail_split(
     }
     remove_parts(conn, key)?;
     conn.fail(key, token, failure)
+}
+
+pub(super) fn retry_split_later(
+    conn: &mut dyn PartConnection,
+    key: &RequestKey,
+    token: &str,
+    failure: &Failure,
+    delay: Duration,
+) -> QueryResult<WriteBack> {
+    if lock_split(conn, key)?.is_none_or(|owner| owner != token) {
+        return Ok(WriteBack::Lost);
+    }
+    remove_parts(conn, key)?;
+    conn.retry_later(key, token, failure, delay)
 }
 
 pub(super) fn shown(conn: &mut dyn PartConnection, key: &RequestKey) -> QueryResult<Vec<PartRow>> {

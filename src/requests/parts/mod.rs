@@ -66,6 +66,10 @@ pub struct MadeRequest {
     pub submitted: Option<DateTime<Utc>>,
     /// When it was claimed.
     pub claimed: DateTime<Utc>,
+    /// Attempts that ended so far.
+    pub iteration: u32,
+    /// How many files its parts have, with those that are left out.
+    pub files: u64,
     /// What [`PartQueue::complete_part`] was given, in the order of the parts.
     pub results: Vec<String>,
     /// JSON: what the request leaves out.
@@ -127,6 +131,16 @@ pub trait PartQueue: Send + Sync {
 
     /// The end of a split request: FAILED; fenced by the token of the split.
     fn fail_split(&self, token: &str, key: &RequestKey, failure: &Failure) -> Result<WriteBack, QueueError>;
+
+    /// The end of a split: the request is SUBMITTED again, as by [`WorkQueue::retry_later`](super::WorkQueue::retry_later);
+    /// fenced by the token of the split.
+    fn retry_split_later(
+        &self,
+        token: &str,
+        key: &RequestKey,
+        failure: &Failure,
+        delay: Duration,
+    ) -> Result<WriteBack, QueueError>;
 
     /// The parts of a request, by number; none where it is not split.
     fn parts(&self, key: &RequestKey) -> Result<Vec<PartRow>, QueueError>;

@@ -111,6 +111,16 @@ impl<D: PartDatabase> PartQueue for D {
         self.transaction(&format!("fail {key}"), |conn| ends::fail_split(conn, key, token, failure))
     }
 
+    fn retry_split_later(
+        &self,
+        token: &str,
+        key: &RequestKey,
+        failure: &Failure,
+        delay: Duration,
+    ) -> Result<WriteBack, QueueError> {
+        self.transaction(&format!("put back {key}"), |conn| ends::retry_split_later(conn, key, token, failure, delay))
+    }
+
     fn parts(&self, key: &RequestKey) -> Result<Vec<PartRow>, QueueError> {
         self.read_parts(&format!("read the parts of {key}"), |conn| ends::shown(conn, key))
     }

@@ -97,6 +97,16 @@ impl PartConnection for PostgresParts<'_> {
         write_back::fail(self.conn, self.shift, token, key, failure).map(WriteBack::of)
     }
 
+    fn retry_later(
+        &mut self,
+        key: &RequestKey,
+        token: &str,
+        failure: &Failure,
+        delay: Duration,
+    ) -> QueryResult<WriteBack> {
+        write_back::retry_later(self.conn, self.shift, token, key, failure, delay).map(WriteBack::of)
+    }
+
     fn notify(&mut self) -> QueryResult<()> {
         sql_query("SELECT pg_notify('exhaust_job_request', '')").execute(self.conn).map(drop)
     }

@@ -86,6 +86,16 @@ impl PartConnection for SqliteParts<'_> {
         write_back::fail(self.conn, self.now, token, key, failure).map(WriteBack::of)
     }
 
+    fn retry_later(
+        &mut self,
+        key: &RequestKey,
+        token: &str,
+        failure: &Failure,
+        delay: Duration,
+    ) -> QueryResult<WriteBack> {
+        write_back::retry_later(self.conn, self.now, token, key, failure, delay).map(WriteBack::of)
+    }
+
     /// Listeners look at the file.
     fn notify(&mut self) -> QueryResult<()> {
         Ok(())

@@ -30,10 +30,8 @@ pub(in crate::worker) async fn split(
     summary: &mut Summary,
 ) -> Requests {
     let ClaimedGroup { app, config, job, .. } = group;
-    let (mut whole, mut large) = (Vec::new(), Vec::new());
-    for at in 0..requests.len() {
-        if is_large(&requests, at, config.worker.split_above) { large.push(at) } else { whole.push(at) }
-    }
+    let large: Vec<usize> =
+        (0..requests.len()).filter(|&at| is_large(&requests, at, config.worker.split_above)).collect();
     if large.is_empty() || job.report.query().is_some() {
         return requests;
     }
@@ -65,7 +63,7 @@ pub(in crate::worker) async fn split(
 
 /// Whether a request is a whole one of more than so many missing files, and no other request here wants one of its batches:
 /// those are made once for both.
-fn is_large(requests: &Requests, at: usize, split_above: usize) -> bool {
+fn is_large(requests: &[(Arc<ClaimedRequest>, Ready)], at: usize, split_above: usize) -> bool {
     let ready = &requests[at].1;
     if ready.is_part || ready.missing().count() <= split_above {
         return false;
@@ -145,4 +143,77 @@ fn parts(ready: &Ready, catalog: &Catalog, number: usize, fingerprint: &str) -> 
         }
     };
     (0..number).map(part).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::requests::Heartbeat;
+    use crate::worker::test_app::{BATCHES, TestApp};
+
+    #[test]
+    fn parts_are_small_and_as_many_for_each_daemon() {
+        let ready = |batches: usize| {
+            let batches: Vec<usize> = (0..batches).collect();
+            crate::worker::plan::tests::ready(&batches, crate::outputs::Compress::None)
+        };
+        let number = |batches, workers| number_of_parts(&ready(batches), 200, workers);
+        assert_eq!([number(201, 2), number(201, 3), number(1_000, 2), number(1_000, 3)], [4, 3, 10, 12]);
+        assert_eq!(number_of_parts(&ready(3), 1, 2), 3, "never more than batches");
+    }
+
+    #[tokio::test]
+    async fn a_request_is_split_where_daemons_are_alike_and_tables_are_partitioned() {
+        let test = TestApp::new();
+        let (config, job) = (test.config(), test.job());
+        let (lease, ready, catalog) = test.ready(&[("1", &BATCHES)]).await;
+        let group = ClaimedGroup { app: &test.app, config: &config, lease: &lease, job: &job };
+        let mut summary = Summary::default();
+        // Two batches are not large, and the fixtures are not partitioned.
+        let ready = split(group, ready, &catalog, &mut summary).await;
+        assert_eq!((ready.len(), summary), (1, Summary::default()));
+        let all = [0, 1].map(BatchIdx).to_vec();
+        assert!(!divides(group, &catalog, all).await.unwrap());
+        let heartbeat = |id: &str, config_hash: &str| Heartbeat {
+            id: id.to_owned(),
+            name: "host".to_owned(),
+            pid: 1,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            lease: std::time::Duration::from_mins(2),
+            claims: 0,
+            memory_used: 0,
+            memory_allowed: 0,
+            jobs: vec![job.id.clone()],
+            config_hash: config_hash.to_owned(),
+        };
+        let workers = async |same_host| Fleet::seen_by(&test.app).await.workers_of(&job.id, "hash", same_host);
+        assert_eq!(workers(true).await, 1, "nobody is known");
+        for id in ["a", "b"] {
+            test.app.queue.beat(&heartbeat(id, "hash")).unwrap();
+        }
+        assert_eq!(workers(true).await, 2);
+        for (other, together) in [
+            (Heartbeat { name: "other".to_owned(), ..heartbeat("c", "hash") }, 3),
+            (heartbeat("d", "another configuration"), 1),
+            (Heartbeat { version: "0.0.1".to_owned(), ..heartbeat("e", "hash") }, 1),
+        ] {
+            test.app.queue.beat(&other).unwrap();
+            assert_eq!(workers(false).await, together, "{other:?}");
+            assert_eq!(workers(true).await, 1, "{other:?}");
+            test.app.queue.leave(&other.id).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn lists_are_the_batches_in_their_order_with_what_is_stored() {
+        let test = TestApp::new();
+        let (lease, ready, catalog) = test.ready(&[("1", &BATCHES), ("2", &BATCHES[..1])]).await;
+        let parts = parts(&ready[0].1, &catalog, 2, "f");
+        let lists: Vec<_> = parts.iter().map(|part| part.batches.clone()).collect();
+        assert_eq!(lists, BATCHES.map(|id| vec![id.to_owned()]));
+        assert!(parts.iter().all(|part| part.processed_batches.is_none() && part.left_out.is_none()));
+        assert!(!is_large(&ready, 0, 1), "another request wants one of its batches");
+        assert!(is_large(&ready[..1], 0, 1) && !is_large(&ready[..1], 0, 2));
+        drop(lease);
+    }
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use super::claimed::ClaimedGroup;
 use super::completed_rows::CompletedRows;
 use super::fenced_write::{is_written, persist};
+use crate::failpoints;
 use crate::requests::{ClaimedRequest, Failure, RequestKey};
 use crate::worker::outcome::{HandBack, Outcome};
 use crate::worker::part_result::PartResult;
 use crate::worker::request_error::{Origin, RequestError};
 use crate::worker::summary::Summary;
-use crate::worker::{back_off, failpoints};
+use crate::worker::{AppContext, back_off};
 
 /// Writes back how requests ended: the completed ones together, the others one by one, with a log line each. While the
 /// database cannot be reached it tries again, until a stop can wait no longer.
@@ -76,7 +77,7 @@ async fn fail(group: ClaimedGroup<'_>, request: &ClaimedRequest, error: RequestE
     }
     failpoints::hit("writing-back", &key.to_string());
     let failure = Failure {
-        message: error.message,
+        message: error.message.clone(),
         detail: error.detail.clone(),
         execution_ms: lease.age_ms(),
         job_stats: None,
@@ -91,7 +92,19 @@ async fn fail(group: ClaimedGroup<'_>, request: &ClaimedRequest, error: RequestE
     if !is_written(group, key, written.as_ref().copied(), summary) {
         return;
     }
-    let (job_id, detail) = (&job.id, error.detail);
+    count_failure(app, &job.id, (key, attempt), &error, retries, summary);
+}
+
+/// Counts and logs an attempt that gave no report.
+pub(in crate::worker) fn count_failure(
+    app: &AppContext,
+    job_id: &str,
+    (key, attempt): (&RequestKey, u32),
+    error: &RequestError,
+    retries: bool,
+    summary: &mut Summary,
+) {
+    let detail = &error.detail;
     if retries {
         summary.backing_off += 1;
         app.metrics.request_ended(job_id, "retried");

@@ -214,6 +214,19 @@ fn a_part_that_fails_ends_its_request_and_one_that_may_pass_waits() {
             assert_eq!(lost.unwrap(), WriteBack::Lost);
         }
         assert!(queue.resubmit(&t).unwrap() && queue.parts(&t).unwrap().is_empty());
+
+        // Parts that do not belong together: the request is tried again as a whole.
+        let whole = queue.claim(&claim_options(1)).unwrap();
+        assert_eq!(queue.split(&whole.token, &t, &parts(1), LEASE).unwrap(), WriteBack::Done);
+        let (one, _, _) = claim(queue, &claim_options(9)).unwrap();
+        assert_eq!(queue.complete_part(&one, &t, "{}").unwrap(), WriteBack::Done);
+        let made = queue.made_request(&jobs()).unwrap().unwrap();
+        assert_eq!((made.files, made.iteration), (2, 0));
+        assert_eq!(queue.retry_split_later("parts:0", &t, &failure(), delay).unwrap(), WriteBack::Lost);
+        assert_eq!(queue.retry_split_later(&made.token, &t, &failure(), delay).unwrap(), WriteBack::Done);
+        let row = queue.find(&t).unwrap().unwrap();
+        assert_eq!((row.status.as_str(), row.iteration, row.lease_owner), ("SUBMITTED", 1, None));
+        assert!(queue.parts(&t).unwrap().is_empty());
     });
 }
 

@@ -105,6 +105,7 @@ fn enrolments() {
             ScanStats {
                 rows: 5,
                 bad: counted(&bad),
+                without_key: counted(&[("empty batchid", 1)]),
                 unreadable_dates: 4,
                 faults: stats.faults.clone(),
                 ..ScanStats::default()
@@ -126,6 +127,7 @@ fn enrolments() {
             ScanStats {
                 rows: 4,
                 bad: counted(&bad),
+                without_key: counted(&[("empty batchid", 1)]),
                 unreadable_dates: 3,
                 faults: stats.faults.clone(),
                 ..ScanStats::default()
