@@ -1,5 +1,5 @@
 //! The verbs, each in a transaction of its own. Those that look for requests lock one after the other: a transaction never
-//! holds two rows.
+//! holds two rows. Where no request is split each of them is one statement.
 
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ impl<D: PartDatabase> PartQueue for D {
 
     fn claim_part(&self, options: &ClaimOptions) -> Result<Option<Claim>, QueueError> {
         let what = "claim from job_request_part";
+        if !self.read_parts(what, ends::has_parts)? {
+            return Ok(None);
+        }
         for key in self.read_parts(what, |conn| work::claimable(conn, options))? {
             let token = token(&options.owner)?;
             if let Some(row) = self.transaction(what, |conn| work::claim(conn, &key, options, &token))? {
@@ -93,6 +96,9 @@ impl<D: PartDatabase> PartQueue for D {
 
     fn made_request(&self, job_ids: &[String]) -> Result<Option<MadeRequest>, QueueError> {
         let what = "look for requests whose parts are made";
+        if !self.read_parts(what, ends::has_parts)? {
+            return Ok(None);
+        }
         for job_id in job_ids.iter().filter(|id| !id.contains('\0')) {
             for key in self.read_parts(what, |conn| ends::all_made(conn, job_id))? {
                 if let Some(made) = self.transaction(what, |conn| ends::made(conn, &key))? {
