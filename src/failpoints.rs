@@ -2,10 +2,20 @@
 //!
 //! `EXHAUST_TEST_POINT=PLACE[=SUBJECT][#N]:ACTION`: from the N-th time on (the first, unless said) that PLACE is reached
 //! (with SUBJECT, where given), `pause` says so on stderr and stays there, `abort` ends the process as a crash
-//! does, `delay=MILLISECONDS` waits, `until=FILE` says so and waits until there is such a file. Several are joined by `;`. Places: `claimed`, `loading`, `generating` (subject:
-//! batch id), `key_range` (batch id; before each is loaded), `written` (batch id; the file is rendered and not finished),
-//! `staged` (table; the engine has written it, and its files are not looked at yet), `placed` (batch id; the file is there, the checkpoint does not know it yet), `stored` (batch id), `ending-parts` (request key; all parts are made, the row does not say so yet), `writing-back` (request
-//! key).
+//! does, `delay=MILLISECONDS` waits, `until=FILE` says so and waits until there is such a file. Several are joined by `;`.
+//!
+//! | place | subject | when |
+//! | --- | --- | --- |
+//! | `claimed` | token | rows or a part are claimed |
+//! | `staged` | table | the engine has written it, its files are not looked at yet |
+//! | `loading` | job id | before each load |
+//! | `key_range` | batch id | before each range is loaded |
+//! | `generating` | batch id | before the file is begun |
+//! | `written` | batch id | the file is rendered and not finished |
+//! | `placed` | batch id | the file is there, the checkpoint does not know it yet |
+//! | `stored` | batch id | the file is stored |
+//! | `writing-back` | request key | before the row or part is written back |
+//! | `ending-parts` | request key | all parts are made, the row does not say so yet |
 
 #[cfg(debug_assertions)]
 pub(crate) use debug::hit;

@@ -10,9 +10,9 @@ use crate::tables::key_range::KeyRange;
 
 /// Whether they would.
 pub(super) enum InParts {
-    /// In parts of at most so many batches.
+    /// Yes, in parts of at most `most` batches each.
     Yes { most: usize },
-    /// Each of them would read everything.
+    /// No: each of them would read everything.
     No,
 }
 

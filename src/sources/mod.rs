@@ -192,7 +192,7 @@ pub trait Source: Send + Sync {
 
     /// Waits until what was begun elsewhere for groups that are given up has ended there, for at most this long. To be called
     /// before the process ends.
-    fn settle(&self, patience: Duration) {
+    fn wait_for_cancelled(&self, patience: Duration) {
         let _ = patience;
     }
 

@@ -120,8 +120,8 @@ impl Source for Routed {
         Ok(statements)
     }
 
-    fn settle(&self, patience: Duration) {
-        self.members.iter().for_each(|member| member.source.settle(patience));
+    fn wait_for_cancelled(&self, patience: Duration) {
+        self.members.iter().for_each(|member| member.source.wait_for_cancelled(patience));
     }
 
     fn divides(&self, scans: &[Scan]) -> Result<bool, SourceError> {

@@ -125,7 +125,7 @@ pub async fn run(app: &AppContext) -> Result<(), RunError> {
     log::info!("stopping scans={}", scans.len());
     ticker.stop().await?;
     let ended = app.stop.bound(patience(app), async { while scans.join_next().await.is_some() {} }).await;
-    stage::settle(app).await;
+    stage::wait_for_cancelled(app).await;
     heartbeat.end(app).await;
     if ended.is_none() {
         log::warn!("stop_timeout is over, scans={} are left: their claims run out by themselves", scans.len());
@@ -243,7 +243,7 @@ async fn drain(app: &AppContext, jobs: &[Arc<Job>]) -> Result<Drained, QueueErro
 /// the end.
 pub async fn run_once(app: &AppContext) -> Result<Option<Summary>, RunError> {
     let worked = app.stop.bound(patience(app), prepare_and_scan(app)).await;
-    stage::settle(app).await;
+    stage::wait_for_cancelled(app).await;
     worked.transpose()
 }
 

@@ -111,17 +111,22 @@ async fn work_on_group(group: ClaimedGroup<'_>, requests: Vec<ClaimedRequest>, s
             Err(outcome) => write_back(group, vec![(request, outcome)], summary).await,
         }
     }
-    let parts = divide(accepted);
-    let is_divided = parts.len() > 1;
-    for part in parts {
-        // Each part is loaded by itself, so it counts its own requests.
-        let requests = if is_divided { part.len() } else { stats.requests };
-        work_on_part(group, part, GroupStats { requests, ..stats.clone() }, summary).await;
+    let divisions = divide(accepted);
+    let is_divided = divisions.len() > 1;
+    for division in divisions {
+        // Each division is loaded by itself, so it counts its own requests.
+        let requests = if is_divided { division.len() } else { stats.requests };
+        work_on_division(group, division, GroupStats { requests, ..stats.clone() }, summary).await;
     }
 }
 
 /// Requests whose batches are chosen from one catalogue and loaded together.
-async fn work_on_part(group: ClaimedGroup<'_>, accepted: Vec<Accepted>, mut stats: GroupStats, summary: &mut Summary) {
+async fn work_on_division(
+    group: ClaimedGroup<'_>,
+    accepted: Vec<Accepted>,
+    mut stats: GroupStats,
+    summary: &mut Summary,
+) {
     let ClaimedGroup { app, config, lease, job } = group;
     let rows: Vec<Arc<ClaimedRequest>> = accepted.iter().map(|one| Arc::clone(&one.request)).collect();
     let loaded = match load_catalog(app, config, job, &accepted, lease).await {

@@ -43,13 +43,13 @@ pub(super) async fn prepare(
 }
 
 /// How long a process that ends waits for engines to end what was given up: a program has five seconds once it is told to.
-const SETTLE: Duration = Duration::from_secs(7);
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// Waits until engines have ended what was given up. Without it, a process that ends at once would leave statements behind.
-pub(super) async fn settle(app: &AppContext) {
+pub(super) async fn wait_for_cancelled(app: &AppContext) {
     let source = Arc::clone(&app.source);
     // Nothing comes of a panic here.
-    let _ = tokio::task::spawn_blocking(move || source.settle(SETTLE)).await;
+    let _ = tokio::task::spawn_blocking(move || source.wait_for_cancelled(CANCEL_TIMEOUT)).await;
 }
 
 async fn installation(app: &AppContext) -> Result<String, QueueError> {

@@ -15,6 +15,7 @@ mod migrations;
 mod outages;
 mod paging;
 mod parts;
+mod parts_properties;
 mod properties;
 mod reading;
 mod retention;

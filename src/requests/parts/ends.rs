@@ -5,7 +5,9 @@ use std::time::Duration;
 use chrono::DateTime;
 use diesel::result::QueryResult;
 
-use super::connection::{PartConnection, StoredPart, Value, is_split, lock_split, of_row, parts_of, remove_parts};
+use super::connection::{
+    PartConnection, StoredPart, Value, columns, is_split, lock_split, of_row, remove_parts, states_of,
+};
 use super::{MadeRequest, PartRow};
 use crate::requests::crashes::leases_to_wait;
 use crate::requests::daemons::milliseconds;
@@ -50,7 +52,7 @@ pub(super) fn free(conn: &mut dyn PartConnection, key: &RequestKey, lease: Durat
     }
     let now = conn.now()?;
     let is_lost = |part: &StoredPart| part.result.is_none() && part.lease_until.is_some_and(|until| until <= now);
-    for part in parts_of(conn, key)?.into_iter().filter(is_lost) {
+    for part in states_of(conn, key)?.into_iter().filter(is_lost) {
         let crashes = part.crashes.saturating_add(1);
         let wait = leases_to_wait(crashes).map_or(0, |leases| milliseconds(lease.saturating_mul(leases)));
         let next = now.saturating_add(wait);
@@ -69,7 +71,7 @@ pub(super) fn keep_split(
 ) -> QueryResult<()> {
     let Some(owner) = lock_split(conn, key)? else { return Ok(()) };
     // Without parts it is a lost row like any other.
-    if !parts_of(conn, key)?.is_empty() {
+    if !states_of(conn, key)?.is_empty() {
         conn.give(key, &owner, fresh, lease)?;
     }
     Ok(())
@@ -89,6 +91,9 @@ const MADE: &str = concat!(
     " GROUP BY p.tag, p.request_id HAVING count(*) = count(p.result) LIMIT 1"
 );
 
+const PARTS: &str =
+    concat!("SELECT ", columns!(), " FROM job_request_part AS p WHERE tag = ?1 AND request_id = ?2 ORDER BY part");
+
 /// Requests of a job of which every part is made.
 pub(super) fn all_made(conn: &mut dyn PartConnection, job_id: &str) -> QueryResult<Vec<RequestKey>> {
     Ok(conn.load_keys(MADE, &[job_id.into()])?.into_iter().map(RequestKey::from).collect())
@@ -97,7 +102,7 @@ pub(super) fn all_made(conn: &mut dyn PartConnection, job_id: &str) -> QueryResu
 /// What its parts came to. `None`: another daemon has ended it meanwhile.
 pub(super) fn made(conn: &mut dyn PartConnection, key: &RequestKey) -> QueryResult<Option<MadeRequest>> {
     let Some(token) = lock_split(conn, key)? else { return Ok(None) };
-    let parts = parts_of(conn, key)?;
+    let parts = conn.load_parts(PARTS, &of_row(key))?;
     let Some(row) = conn.claimed(key)?.map(ClaimedRequest::from) else { return Ok(None) };
     let left_out = parts.iter().find_map(|part| part.left_out.clone());
     let files = parts.iter().map(|part| u64::try_from(part.files).unwrap_or_default()).sum();
@@ -113,16 +118,15 @@ pub(super) fn complete_split(
     token: &str,
     made: &Completion,
 ) -> QueryResult<WriteBack> {
-    if lock_split(conn, key)?.is_none_or(|owner| owner != token) {
+    // The last look before the row says so; the row is locked from here on.
+    if lock_split(conn, key)?.is_none() {
         return Ok(WriteBack::Lost);
     }
-    // The last look before the row says so.
-    let parts = parts_of(conn, key)?;
+    let parts = states_of(conn, key)?;
     if parts.is_empty() || parts.iter().any(|part| part.result.is_none()) {
         return Ok(WriteBack::Lost);
     }
-    remove_parts(conn, key)?;
-    conn.complete(key, token, made)
+    end_split(conn, key, token, |conn| conn.complete(key, token, made))
 }
 
 pub(super) fn fail_split(
@@ -131,11 +135,7 @@ pub(super) fn fail_split(
     token: &str,
     failure: &Failure,
 ) -> QueryResult<WriteBack> {
-    if lock_split(conn, key)?.is_none_or(|owner| owner != token) {
-        return Ok(WriteBack::Lost);
-    }
-    remove_parts(conn, key)?;
-    conn.fail(key, token, failure)
+    end_split(conn, key, token, |conn| conn.fail(key, token, failure))
 }
 
 pub(super) fn retry_split_later(
@@ -145,11 +145,21 @@ pub(super) fn retry_split_later(
     failure: &Failure,
     delay: Duration,
 ) -> QueryResult<WriteBack> {
+    end_split(conn, key, token, |conn| conn.retry_later(key, token, failure, delay))
+}
+
+/// Removes the parts and writes how the request ends; fenced by the token of the split.
+fn end_split(
+    conn: &mut dyn PartConnection,
+    key: &RequestKey,
+    token: &str,
+    write: impl FnOnce(&mut dyn PartConnection) -> QueryResult<WriteBack>,
+) -> QueryResult<WriteBack> {
     if lock_split(conn, key)?.is_none_or(|owner| owner != token) {
         return Ok(WriteBack::Lost);
     }
     remove_parts(conn, key)?;
-    conn.retry_later(key, token, failure, delay)
+    write(conn)
 }
 
 pub(super) fn shown(conn: &mut dyn PartConnection, key: &RequestKey) -> QueryResult<Vec<PartRow>> {
@@ -167,5 +177,5 @@ pub(super) fn shown(conn: &mut dyn PartConnection, key: &RequestKey) -> QueryRes
         iteration: u32::try_from(part.iteration).unwrap_or(u32::MAX),
         crashes: u32::try_from(part.crashes).unwrap_or(u32::MAX),
     };
-    Ok(parts_of(conn, key)?.into_iter().map(row).collect())
+    Ok(states_of(conn, key)?.into_iter().map(row).collect())
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::NewPart;
 use super::connection::{
-    PartConnection, StoredPart, Value, columns, held, is_split, lock_split, of_row, parts_of, remove_parts, values,
+    PartConnection, StoredPart, Value, columns, held, is_split, lock_split, of_row, remove_parts, states_of, values,
 };
 use super::ends::fail_split;
 use crate::requests::EXCLUSIVE_CRASHES;
@@ -130,7 +130,7 @@ fn claimed(row: ClaimedRequest, part: StoredPart) -> ClaimedRequest {
     }
 }
 
-/// Runs a fenced statement about one part, of which the first three values are those of [`held`], and renews the row.
+/// Runs a fenced statement about one part, of which the first three values are those of [`held`]. `lease`: renews the row's as well.
 /// Returns the token of the split; `None`: the part is not held under `token`.
 fn fenced(
     conn: &mut dyn PartConnection,
@@ -181,7 +181,7 @@ pub(super) fn note(
     let note = concat!("UPDATE job_request_part SET files_done = ?4", held!());
     let values = values(key, token, [whole(progress.batches_done).into()]);
     let Some(owner) = fenced(conn, key, None, |conn| conn.execute(note, &values))? else { return Ok(()) };
-    let parts = parts_of(conn, key)?;
+    let parts = states_of(conn, key)?;
     let sum = |of: fn(&StoredPart) -> i64| parts.iter().map(of).sum::<i64>();
     let stats = json!({
         "batches_done": sum(|part| part.files_done),
@@ -213,7 +213,7 @@ pub(super) fn complete(
         return Ok(WriteBack::Lost);
     }
     let is_done = |part: &StoredPart| part.token.as_deref() == Some(token) && part.result.is_some();
-    Ok(if parts_of(conn, key)?.iter().any(is_done) { WriteBack::Done } else { WriteBack::Lost })
+    Ok(if states_of(conn, key)?.iter().any(is_done) { WriteBack::Done } else { WriteBack::Lost })
 }
 
 const RETRY_LATER: &str = concat!(

@@ -275,7 +275,7 @@ impl Source for SqlSource {
         plan.scans.iter().filter_map(text).collect()
     }
 
-    fn settle(&self, patience: Duration) {
+    fn wait_for_cancelled(&self, patience: Duration) {
         self.calls.wait(patience);
     }
 

@@ -12,11 +12,11 @@ use crate::tables::schema::Table;
 /// What is known of how much an engine has written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Written {
-    /// It says so many rows.
+    /// The engine reports this number of rows.
     Rows(u64),
-    /// It says nothing, and writes a file where it finds no row, too.
+    /// The engine reports no number. It writes a file even where it finds no row.
     SomeFile,
-    /// Nothing.
+    /// The engine reports no number, and may write no file.
     Unknown,
 }
 

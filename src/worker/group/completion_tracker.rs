@@ -54,7 +54,10 @@ impl Open {
 }
 
 impl Delivered {
-    /// Whether this is good enough for a request of so many batches.
+    /// Judges what was delivered as one request of `batches` batches.
+    ///
+    /// # Errors
+    /// Every batch is broken, or too many rows of all batches together are unusable.
     pub(in crate::worker) fn judged(self, batches: usize, max_bad_rows: MaxBadRows) -> Result<Self, RequestError> {
         match &self.first_broken {
             Some(error) if self.broken.len() == batches => Err(RequestError::clone(error)),

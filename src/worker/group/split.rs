@@ -61,8 +61,8 @@ pub(in crate::worker) async fn split(
     kept
 }
 
-/// Whether a request is a whole one of more than so many missing files, and no other request here wants one of its batches:
-/// those are made once for both.
+/// Whether a request misses more than `split_above` files and shares no batch with another request of the group. (A batch that
+/// two requests want is made once for both.) A part is never large.
 fn is_large(requests: &[(Arc<ClaimedRequest>, Ready)], at: usize, split_above: usize) -> bool {
     let ready = &requests[at].1;
     if ready.is_part || ready.missing().count() <= split_above {

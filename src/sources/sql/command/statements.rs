@@ -98,7 +98,7 @@ fn with_keys(statement: &Statement) -> String {
     })
 }
 
-/// Keys in portions of which each has at most so many bytes, or is one key.
+/// Divides keys into portions of at most `most` bytes of statement text each. A key that is longer is a portion by itself.
 pub(in crate::sources::sql) fn portions(all: &dyn Keys, most: usize) -> Vec<std::sync::Arc<dyn Keys>> {
     let (mut portions, mut portion, mut bytes) = (Vec::new(), Vec::new(), 0);
     for key in all.iter() {
