@@ -60,6 +60,9 @@ impl std::fmt::Debug for Written {
     }
 }
 
+/// How many digits of [`Config::fingerprint`] name what decides reports.
+pub const REPORT_DIGITS: usize = 8;
+
 impl Config {
     /// The files of the queries of reports in SQL.
     #[must_use]
@@ -68,12 +71,18 @@ impl Config {
         self.jobs.iter().filter_map(|job| Some(directory.join(&job.report.query()?.file))).collect()
     }
 
-    /// Names this configuration: equal for equal ones of one version of the program, wherever their file is. Secrets are
-    /// no part of it.
+    /// Names this configuration in 16 digits: equal for equal ones of one version of the program, wherever their file is.
+    /// Secrets are no part of it. The first [`REPORT_DIGITS`] are equal where the same request gets the same files in the same
+    /// place: jobs, sources, store and time zone are.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        let shown = format!("{:?}", Self { file: PathBuf::new(), ..self.clone() });
-        Sha256::digest(shown).iter().take(8).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+        let Self { jobs, sources, store, timezone, .. } = self;
+        let of_reports = format!("{jobs:?} {sources:?} {store:?} {timezone:?}");
+        let all = format!("{:?}", Self { file: PathBuf::new(), ..self.clone() });
+        [of_reports, all]
+            .iter()
+            .flat_map(|shown| Sha256::digest(shown).into_iter().take(4))
+            .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     }
 }
 

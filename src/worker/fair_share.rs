@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::AppContext;
+use crate::config::checked::REPORT_DIGITS;
 use crate::requests::{Backlog, Daemon};
 
 /// The daemons that claim at this moment.
@@ -33,13 +34,14 @@ impl Fleet {
     }
 
     /// How many daemons could work on parts of one request of this job: those that run it, this one among them. One, unless
-    /// all of them have this configuration and are of this version, and with `same_host` are on the same machine: parts of a
-    /// request are made from the same tables, in the same way.
+    /// all of them make the same reports (by the fingerprint of their configuration) and are of this version, and with
+    /// `same_host` are on the same machine: parts of a request are made from the same tables, in the same way.
     pub(super) fn workers_of(&self, job_id: &str, config_hash: &str, same_host: bool) -> usize {
         let running = || self.0.iter().filter(|daemon| daemon.heartbeat.jobs.iter().any(|id| id == job_id));
         let hosts: BTreeSet<&str> = running().map(|daemon| daemon.heartbeat.name.as_str()).collect();
         let is_alike = running().all(|Daemon { heartbeat, .. }| {
-            heartbeat.config_hash == config_hash && heartbeat.version == env!("CARGO_PKG_VERSION")
+            heartbeat.config_hash.get(..REPORT_DIGITS) == config_hash.get(..REPORT_DIGITS)
+                && heartbeat.version == env!("CARGO_PKG_VERSION")
         });
         if is_alike && (hosts.len() <= 1 || !same_host) { running().count().max(1) } else { 1 }
     }

@@ -36,8 +36,17 @@ pub(in crate::worker) async fn split(
         return requests;
     }
     let is_near = app.source.is_on_this_machine() || !app.store.is_remote();
-    let workers = Fleet::seen_by(app).await.workers_of(&job.id, &config.fingerprint(), is_near);
+    let fleet = Fleet::seen_by(app).await;
+    let workers = fleet.workers_of(&job.id, &config.fingerprint(), is_near);
     if workers < 2 {
+        if fleet.share(&job.id).is_some() {
+            log::info!(
+                "large requests are not split: the daemons of the job differ in version, jobs, sources, store or time zone, or a \
+                 place is of one machine and they are on several job={} requests={}",
+                job.id,
+                large.len()
+            );
+        }
         return requests;
     }
     let of_large = batches(large.iter().map(|&at| &requests[at].1));
@@ -186,16 +195,17 @@ mod tests {
             jobs: vec![job.id.clone()],
             config_hash: config_hash.to_owned(),
         };
-        let workers = async |same_host| Fleet::seen_by(&test.app).await.workers_of(&job.id, "hash", same_host);
+        let workers =
+            async |same_host| Fleet::seen_by(&test.app).await.workers_of(&job.id, "hash0000-other port", same_host);
         assert_eq!(workers(true).await, 1, "nobody is known");
         for id in ["a", "b"] {
-            test.app.queue.beat(&heartbeat(id, "hash")).unwrap();
+            test.app.queue.beat(&heartbeat(id, "hash0000-all")).unwrap();
         }
         assert_eq!(workers(true).await, 2);
         for (other, together) in [
-            (Heartbeat { name: "other".to_owned(), ..heartbeat("c", "hash") }, 3),
+            (Heartbeat { name: "other".to_owned(), ..heartbeat("c", "hash0000-all") }, 3),
             (heartbeat("d", "another configuration"), 1),
-            (Heartbeat { version: "0.0.1".to_owned(), ..heartbeat("e", "hash") }, 1),
+            (Heartbeat { version: "0.0.1".to_owned(), ..heartbeat("e", "hash0000-all") }, 1),
         ] {
             test.app.queue.beat(&other).unwrap();
             assert_eq!(workers(false).await, together, "{other:?}");
