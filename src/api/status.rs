@@ -45,6 +45,9 @@ pub(super) struct StatusObject {
     /// Why it FAILED.
     #[serde(skip_serializing_if = "Option::is_none")]
     err_message: Option<String>,
+    /// The kind of that failure: a word of a fixed list. Absent where an earlier version wrote the message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    err_code: Option<String>,
     /// While SUBMITTED: 1 is the next of its job.
     #[serde(skip_serializing_if = "Option::is_none")]
     queue_position: Option<u64>,
@@ -196,6 +199,7 @@ pub(super) fn status_object(row: &RequestRow, context: &StatusContext<'_>) -> St
         expires_at: completed.then(|| context.links.expires.timestamp_millis()),
         attempts: row.iteration,
         err_message: row.err_message.clone().filter(|_| status == Some(Status::Failed)),
+        err_code: row.err_code.clone().filter(|_| status == Some(Status::Failed)),
         queue_position: context.queue_position.filter(|_| submitted),
         next_attempt_at: seconds(row.next_attempt.filter(|at| submitted && *at > context.now)),
         batches_done: number("batches_done", Status::Processing),

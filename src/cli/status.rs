@@ -200,6 +200,7 @@ fn whole(row: &RequestRow) -> Value {
         "dt_file_created": iso(row.file_created),
         "execution_time": row.execution_ms,
         "err_message": row.err_message,
+        "err_code": row.err_code,
         "err_detail": row.err_detail,
         "iteration": row.iteration,
         "crashes": row.crashes,

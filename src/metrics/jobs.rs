@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Unit;
 
 use super::{Metrics, Registrar, Seconds};
-use crate::requests::Status;
+use crate::requests::{ErrCode, Status};
 
 /// How this daemon's work on a request ends.
 const OUTCOMES: [&str; 5] = ["completed", "failed", "retried", "handed_back", "lost"];
@@ -46,6 +46,18 @@ struct JobOutcome {
 impl JobOutcome {
     fn new(job: &str, outcome: &'static str) -> Self {
         Self { exhaust_job: job.to_owned(), outcome }
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct JobErrCode {
+    exhaust_job: String,
+    err_code: &'static str,
+}
+
+impl JobErrCode {
+    fn new(job: &str, code: ErrCode) -> Self {
+        Self { exhaust_job: job.to_owned(), err_code: code.as_str() }
     }
 }
 
@@ -99,6 +111,7 @@ pub(super) struct JobMetrics {
     depth: Family<JobLabel, Gauge>,
     oldest: Family<JobLabel, Gauge<f64, AtomicU64>>,
     ended: Family<JobOutcome, Counter>,
+    failed: Family<JobErrCode, Counter>,
     phases: Family<JobPhase, Seconds>,
     groups: Family<JobLabel, Counter>,
     files: Family<JobOutcome, Counter>,
@@ -123,6 +136,7 @@ impl JobMetrics {
             depth: registrar.metric("queue_depth", "Requests that wait"),
             oldest: registrar.with_unit("queue_oldest_age", Unit::Seconds, "Age of the oldest request that waits"),
             ended: registrar.metric("requests_ended", "Requests that this daemon ended, by outcome"),
+            failed: registrar.metric("requests_failed", "Requests that this daemon failed, by kind of failure"),
             phases: registrar.with_unit(
                 "phase",
                 Unit::Seconds,
@@ -156,6 +170,9 @@ impl JobMetrics {
             for outcome in outcomes {
                 drop(family.get_or_create(&JobOutcome::new(job, outcome)));
             }
+        }
+        for code in ErrCode::ALL {
+            drop(self.failed.get_or_create(&JobErrCode::new(job, *code)));
         }
         for phase in PHASES {
             drop(self.phases.get_or_create(&JobPhase { exhaust_job: job.to_owned(), phase }));
@@ -232,6 +249,11 @@ impl Metrics {
     /// A request ended: `completed`, `failed`, `retried`, `handed_back` or `lost`.
     pub fn request_ended(&self, job: &str, outcome: &'static str) {
         self.jobs.ended.get_or_create(&JobOutcome::new(job, outcome)).inc();
+    }
+
+    /// A request ended FAILED, for this kind of reason.
+    pub fn request_failed(&self, job: &str, code: ErrCode) {
+        self.jobs.failed.get_or_create(&JobErrCode::new(job, code)).inc();
     }
 
     /// Rows and bytes of a completed request.

@@ -88,6 +88,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::requests::ErrCode;
 
     #[test]
     fn what_is_counted_is_in_the_text_under_conventional_names() {
@@ -96,6 +97,7 @@ mod tests {
         metrics.set_requests([("course-report".to_owned(), "COMPLETED".to_owned(), 7)]);
         metrics.set_queue("course-report", 2, Duration::from_millis(1500));
         metrics.request_ended("course-report", "completed");
+        metrics.request_failed("course-report", ErrCode::NoData);
         metrics.delivered("course-report", 9, 100);
         metrics
             .group("course-report", &GroupWork { load: Duration::from_secs(2), generated: 4, ..GroupWork::default() });
@@ -106,6 +108,7 @@ mod tests {
             "exhaustd_queue_depth{exhaust_job=\"course-report\"} 2",
             "exhaustd_queue_oldest_age_seconds{exhaust_job=\"course-report\"} 1.5",
             "exhaustd_requests_ended_total{exhaust_job=\"course-report\",outcome=\"completed\"} 1",
+            "exhaustd_requests_failed_total{exhaust_job=\"course-report\",err_code=\"no_data\"} 1",
             "exhaustd_rows_written_total{exhaust_job=\"course-report\"} 9",
             "exhaustd_written_bytes_total{exhaust_job=\"course-report\"} 100",
             "exhaustd_phase_seconds_total{exhaust_job=\"course-report\",phase=\"load\"} 2.0",
@@ -129,6 +132,7 @@ mod tests {
             for line in [
                 format!("exhaustd_requests{{exhaust_job=\"{job}\",status=\"SUBMITTED\"}} 0"),
                 format!("exhaustd_requests_ended_total{{exhaust_job=\"{job}\",outcome=\"failed\"}} 0"),
+                format!("exhaustd_requests_failed_total{{exhaust_job=\"{job}\",err_code=\"internal\"}} 0"),
                 format!("exhaustd_scans_total{{exhaust_job=\"{job}\",outcome=\"broke_off\"}} 0"),
                 format!("exhaustd_job_last_run_timestamp_seconds{{exhaust_job=\"{job}\"}} 0"),
                 format!("exhaustd_queue_oldest_age_seconds{{exhaust_job=\"{job}\"}} 0.0"),

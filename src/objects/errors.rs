@@ -73,6 +73,15 @@ impl Cause {
         !matches!(self, Self::Impossible(_) | Self::TooLarge(_))
     }
 
+    /// Whether the store says no to what it is asked, and not that it cannot do it now.
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused(_) | Self::NoCredentials | Self::NoBucket(_) | Self::Impossible(_) | Self::TooLarge(_)
+        )
+    }
+
     /// Whether it says by itself that the same would happen to any object.
     #[must_use]
     pub const fn is_of_the_store(&self) -> bool {

@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn indexes_have_the_same_lists() {
         let (open, ended) = (concat!("IN (", open_statuses!(), ")"), concat!("IN (", final_statuses!(), ")"));
-        for files in [&super::super::postgres::MIGRATIONS[..], &super::super::sqlite::MIGRATIONS[..]] {
+        for files in [super::super::postgres::MIGRATIONS, super::super::sqlite::MIGRATIONS] {
             let statements = files.concat();
             let lists: Vec<&str> =
                 statements.match_indices("status IN (").map(|(at, _)| &statements[at + "status ".len()..]).collect();

@@ -61,7 +61,7 @@ stored_row! {
         /// A JSON array.
         download_urls,
         dt_file_created, dt_job_submitted, dt_job_processing, dt_job_completed, execution_time, err_message,
-        err_detail, iteration, crashes, lease_owner, lease_expires_at, next_attempt_at, processed_batches, job_stats,
+        err_code, err_detail, iteration, crashes, lease_owner, lease_expires_at, next_attempt_at, processed_batches, job_stats,
         allowed_channels,
         /// Whether a password is set, or was; never the password.
         protected,
@@ -211,6 +211,8 @@ impl From<StoredRow> for RequestRow {
             processing: time(row.dt_job_processing),
             completed: time(row.dt_job_completed),
             execution_ms: number(row.execution_time),
+            // Earlier versions clear the message alone.
+            err_code: text(row.err_code).filter(|_| row.err_message.is_some()),
             err_message: text(row.err_message),
             err_detail: text(row.err_detail),
             iteration: number(row.iteration).unwrap_or(0),

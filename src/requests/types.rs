@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 
 use super::encryption::{EncryptionKey, NewEncryption, Protected};
+use super::err_code::ErrCode;
 
 /// Names a request: its table's primary key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -139,6 +140,8 @@ pub struct Completion {
 /// Why an attempt ended without a report.
 #[derive(Clone, Debug)]
 pub struct Failure {
+    /// What kind of failure it is.
+    pub code: ErrCode,
     /// For the client; cut at 100 characters when written.
     pub message: String,
     /// For operators: the whole chain of causes.
@@ -252,6 +255,9 @@ pub struct RequestRow {
     pub execution_ms: Option<i64>,
     /// For the client.
     pub err_message: Option<String>,
+    /// What kind of failure `err_message` tells of, as the row has it: one of [`ErrCode`], unless a later version wrote it.
+    /// `None` where an earlier version wrote the message.
+    pub err_code: Option<String>,
     /// For operators.
     pub err_detail: Option<String>,
     /// Attempts that ended.

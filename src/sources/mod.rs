@@ -150,6 +150,8 @@ pub struct SourceError {
     pub detail: String,
     /// Whether trying again later may help.
     pub may_pass: bool,
+    /// Whether it is that there is more of the table than memory.
+    pub is_too_large: bool,
 }
 
 impl SourceError {

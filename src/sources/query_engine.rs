@@ -63,25 +63,55 @@ pub struct QueryError {
     pub may_pass: bool,
     /// It is about the batches that were asked for: the same query may succeed for others.
     pub is_of_batches: bool,
+    /// What kind of failure it is.
+    pub kind: QueryErrorKind,
+}
+
+/// What kind of failure of a query it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QueryErrorKind {
+    /// It took too long.
+    TimeOver,
+    /// It returned more than a report may have.
+    TooLarge,
+    /// It returned no row.
+    NoRows,
+    /// Any other.
+    #[default]
+    Other,
 }
 
 impl QueryError {
     /// It took too long.
     #[must_use]
     pub fn timeout(time: Duration) -> Self {
-        Self::of_batches(format!("timeout: the query took more than {} s", time.as_secs()))
+        let message = format!("timeout: the query took more than {} s", time.as_secs());
+        Self { kind: QueryErrorKind::TimeOver, ..Self::of_batches(message) }
     }
 
     /// The engine refuses it for good.
     #[must_use]
     pub fn lasting(message: String) -> Self {
-        Self { detail: message.clone(), message, may_pass: false, is_of_batches: false }
+        Self { is_of_batches: false, ..Self::of_batches(message) }
     }
 
     /// It returned what the request may not have.
     #[must_use]
     pub fn of_batches(message: String) -> Self {
-        Self { detail: message.clone(), message, may_pass: false, is_of_batches: true }
+        Self { detail: message.clone(), message, may_pass: false, is_of_batches: true, kind: QueryErrorKind::default() }
+    }
+
+    /// It returned more than a report may have: `what`, as a sentence.
+    #[must_use]
+    pub fn too_large(what: &str) -> Self {
+        Self { kind: QueryErrorKind::TooLarge, ..Self::of_batches(format!("too_large: {what}")) }
+    }
+
+    /// It returned no row.
+    #[must_use]
+    pub fn no_rows() -> Self {
+        let message = "No data found: the query returned no rows".to_owned();
+        Self { kind: QueryErrorKind::NoRows, ..Self::of_batches(message) }
     }
 }
 

@@ -77,7 +77,13 @@ impl Routed {
     ) -> Result<ScanStats, SourceError> {
         let Some(at) = self.members.iter().position(|member| member.tables.contains(&scan.table)) else {
             let message = format!("table {}: no source has it", scan.table);
-            return Err(SourceError { table: scan.table, detail: message.clone(), message, may_pass: false });
+            return Err(SourceError {
+                table: scan.table,
+                detail: message.clone(),
+                message,
+                may_pass: false,
+                is_too_large: false,
+            });
         };
         let member = &self.members[at];
         let sent = member.with_keys(scan);

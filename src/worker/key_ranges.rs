@@ -132,7 +132,7 @@ fn too_large(batch: &str) -> SourceError {
     let table = Table::UserEnrolments;
     let message = format!("table {table}: a few learners of one batch, or its course, are more than [worker] memory");
     let detail = format!("{message}: batch {batch}, which cannot be divided any further");
-    SourceError { table, message, detail, may_pass: false }
+    SourceError { table, message, detail, may_pass: false, is_too_large: true }
 }
 
 /// Divides pieces into `parts` of about the same length; into fewer where there are not enough.

@@ -52,7 +52,7 @@ pub fn catalog(
                 TooMuch::Value => "has a metadata value of more than 1 MiB",
             };
             let message = format!("table {table}: {what}");
-            return Err(SourceError { table, detail: message.clone(), message, may_pass: false });
+            return Err(SourceError { table, detail: message.clone(), message, may_pass: false, is_too_large: true });
         }
         verdict::whole_table(table, &scanned, max_bad_rows)?;
         builder.add_faults(table, &scanned.faults);

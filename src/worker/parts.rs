@@ -56,6 +56,7 @@ async fn end(
         }
         Err(error) => {
             let failure = Failure {
+                code: error.code,
                 message: error.message.clone(),
                 detail: error.detail.clone(),
                 execution_ms,

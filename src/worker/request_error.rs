@@ -7,12 +7,15 @@ use crate::intake::encryption::SealError;
 use crate::outputs::{KeyError, StoreError, WriteError};
 use crate::reports::ReportError;
 use crate::reports::filters::ResolveError;
+use crate::requests::ErrCode;
 use crate::sources::SourceError;
-use crate::sources::query_engine::QueryError;
+use crate::sources::query_engine::{QueryError, QueryErrorKind};
 
 /// Why an attempt ended without a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RequestError {
+    /// What kind of failure it is.
+    pub(super) code: ErrCode,
     /// For the client, the most important part first.
     pub(super) message: String,
     /// For operators: the whole chain of causes.
@@ -34,49 +37,80 @@ pub(super) enum Origin {
     Program,
 }
 
+/// The kind of a failure of a source.
+const fn of_source(may_pass: bool) -> ErrCode {
+    if may_pass { ErrCode::SourceUnavailable } else { ErrCode::SourceBroken }
+}
+
 impl RequestError {
-    fn new(error: &(dyn std::error::Error + 'static), origin: Origin, may_pass: bool) -> Self {
+    fn new(error: &(dyn std::error::Error + 'static), code: ErrCode, origin: Origin, may_pass: bool) -> Self {
         let mut detail = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
             detail = format!("{detail}: {error}");
             cause = error.source();
         }
-        Self { message: error.to_string(), detail, may_pass, origin }
+        Self { code, message: error.to_string(), detail, may_pass, origin }
     }
 
     const fn internal(message: String, detail: String) -> Self {
-        Self { message, detail, may_pass: false, origin: Origin::Program }
+        Self { code: ErrCode::Internal, message, detail, may_pass: false, origin: Origin::Program }
     }
 
     /// The row itself is wrong.
     pub(super) fn refused(error: &Refusal) -> Self {
-        Self::new(error, Origin::Request, false)
+        let code = match error {
+            Refusal::TooLarge { .. } => ErrCode::TooLarge,
+            Refusal::NoData | Refusal::JobConfig(_) | Refusal::Format(_) | Refusal::Path(_) => ErrCode::BadRequest,
+            Refusal::KeyLength | Refusal::KeyCharacters | Refusal::KeyRequired => ErrCode::Protection,
+            Refusal::AllRows => ErrCode::Forbidden,
+        };
+        Self::new(error, code, Origin::Request, false)
     }
 
     /// The password for the files cannot be read from the row. No unprotected file is made instead.
     pub(super) fn sealed(error: SealError) -> Self {
-        Self::new(&error, if error.may_pass() { Origin::Program } else { Origin::Request }, error.may_pass())
+        let origin = if error.may_pass() { Origin::Program } else { Origin::Request };
+        Self::new(&error, ErrCode::Protection, origin, error.may_pass())
     }
 
     /// The filters give no batch, or too many.
     pub(super) fn resolve(error: &ResolveError) -> Self {
-        Self::new(error, Origin::Request, false)
+        let code = match error {
+            ResolveError::NoData { .. } | ResolveError::Gone { .. } => ErrCode::NoData,
+            ResolveError::TooMany { .. } => ErrCode::TooLarge,
+            ResolveError::NoList => ErrCode::Internal,
+        };
+        Self::new(error, code, Origin::Request, false)
     }
 
     /// The files cannot be named: the tag, the request id or the whole key is too long.
     pub(super) fn key(error: &KeyError) -> Self {
-        Self::new(error, Origin::Request, false)
+        Self::new(error, ErrCode::BadRequest, Origin::Request, false)
     }
 
     /// The report's rules forbid it.
     pub(super) fn report(error: &ReportError) -> Self {
-        Self::new(error, Origin::Program, false)
+        let code = match error {
+            ReportError::NoCourse { .. } | ReportError::OrderNotTotal { .. } | ReportError::UnreadableResult { .. } => {
+                ErrCode::SourceBroken
+            }
+            ReportError::NotLoaded { .. }
+            | ReportError::NotNeeded { .. }
+            | ReportError::NotReconciled { .. }
+            | ReportError::Ragged { .. }
+            | ReportError::HeadingTwice { .. } => ErrCode::Internal,
+        };
+        Self::new(error, code, Origin::Program, false)
     }
 
     /// A table could not be read.
     pub(super) fn source(error: &SourceError) -> Self {
         Self {
+            code: match error {
+                SourceError { is_too_large: true, .. } => ErrCode::TooLarge,
+                SourceError { may_pass, .. } => of_source(*may_pass),
+            },
             message: error.message.clone(),
             detail: error.detail.clone(),
             may_pass: error.may_pass,
@@ -86,25 +120,33 @@ impl RequestError {
 
     /// The query of a report in SQL has no result.
     pub(super) fn query(error: &QueryError) -> Self {
-        let QueryError { message, detail, may_pass, is_of_batches } = error.clone();
+        let QueryError { message, detail, may_pass, is_of_batches, kind } = error.clone();
+        let code = match kind {
+            QueryErrorKind::TimeOver => ErrCode::Timeout,
+            QueryErrorKind::TooLarge => ErrCode::TooLarge,
+            QueryErrorKind::NoRows => ErrCode::NoData,
+            QueryErrorKind::Other => of_source(may_pass),
+        };
         let origin = match (is_of_batches, may_pass) {
             (true, _) => Origin::Request,
             (false, true) => Origin::Dependency(Dependency::Source),
             (false, false) => Origin::Program,
         };
-        Self { message, detail, may_pass, origin }
+        Self { code, message, detail, may_pass, origin }
     }
 
     /// A file could not be stored.
     pub(super) fn store(error: &StoreError) -> Self {
         let origin = Origin::Dependency(Dependency::Store);
-        Self { detail: format!("{error} ({})", error.place), ..Self::new(error, origin, error.may_pass()) }
+        let code = if error.is_refusal() { ErrCode::StoreRefused } else { ErrCode::StoreUnavailable };
+        Self { detail: format!("{error} ({})", error.place), ..Self::new(error, code, origin, error.may_pass()) }
     }
 
     /// This file is more than a limit, which is named to the client.
     pub(super) fn over_limit(file: &str, limit: &dyn std::fmt::Display) -> Self {
         let detail = limit.to_string();
-        Self { message: format!("{detail}: {file}"), detail, may_pass: false, origin: Origin::Request }
+        let message = format!("{detail}: {file}");
+        Self { code: ErrCode::TooLarge, message, detail, may_pass: false, origin: Origin::Request }
     }
 
     /// The program panicked. The client learns that the request is not at fault.
@@ -115,7 +157,8 @@ impl RequestError {
     /// The process ended this many times while it worked on this request and on nothing else.
     pub(super) fn crashes(times: u32) -> Self {
         let message = format!("the report crashed the worker {times} times");
-        Self::internal(message.clone(), format!("{message} while it worked on nothing else"))
+        let detail = format!("{message} while it worked on nothing else");
+        Self { code: ErrCode::Crashed, ..Self::internal(message, detail) }
     }
 
     /// The file has fewer or more rows than the report. It is never delivered.
@@ -131,7 +174,8 @@ impl RequestError {
 
     /// A batch is broken, as the daemon found that made its part.
     pub(super) const fn broken(message: String, detail: String) -> Self {
-        Self { message, detail, may_pass: false, origin: Origin::Dependency(Dependency::Source) }
+        let origin = Origin::Dependency(Dependency::Source);
+        Self { code: ErrCode::SourceBroken, message, detail, may_pass: false, origin }
     }
 
     /// What a daemon noted of a part cannot be read.
@@ -155,5 +199,51 @@ impl RequestError {
     /// Adds the file to the detail.
     pub(super) fn in_file(self, file: &str) -> Self {
         Self { detail: format!("{file}: {}", self.detail), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::tables::schema::Table;
+
+    #[test]
+    fn each_failure_is_of_the_kind_that_it_arose_as() {
+        let source = |may_pass, is_too_large| {
+            let (table, message, detail) = (Table::User, "m".to_owned(), "d".to_owned());
+            RequestError::source(&SourceError { table, message, detail, may_pass, is_too_large })
+        };
+        let query = |error: &QueryError| RequestError::query(error);
+        let down = QueryError { may_pass: true, ..QueryError::lasting("m".to_owned()) };
+        let not_loaded = ReportError::NotLoaded { batch: "b".to_owned() };
+        for (error, code) in [
+            (RequestError::refused(&Refusal::NoData), ErrCode::BadRequest),
+            (RequestError::refused(&Refusal::TooLarge { bytes: 2, most: 1 }), ErrCode::TooLarge),
+            (RequestError::refused(&Refusal::AllRows), ErrCode::Forbidden),
+            (RequestError::refused(&Refusal::KeyRequired), ErrCode::Protection),
+            (RequestError::sealed(SealError::NoSecret), ErrCode::Protection),
+            (RequestError::resolve(&ResolveError::TooMany { found: 2, most: 1 }), ErrCode::TooLarge),
+            (RequestError::resolve(&ResolveError::Gone { batch: "b".to_owned() }), ErrCode::NoData),
+            (RequestError::key(&KeyError::LongKey(2000)), ErrCode::BadRequest),
+            (RequestError::report(&not_loaded), ErrCode::Internal),
+            (source(true, false), ErrCode::SourceUnavailable),
+            (source(false, false), ErrCode::SourceBroken),
+            (source(false, true), ErrCode::TooLarge),
+            (query(&QueryError::timeout(std::time::Duration::from_secs(1))), ErrCode::Timeout),
+            (query(&QueryError::too_large("m")), ErrCode::TooLarge),
+            (query(&QueryError::no_rows()), ErrCode::NoData),
+            (query(&QueryError::of_batches("m".to_owned())), ErrCode::SourceBroken),
+            (query(&down), ErrCode::SourceUnavailable),
+            (RequestError::over_limit("f", &"m"), ErrCode::TooLarge),
+            (RequestError::crashes(5), ErrCode::Crashed),
+            (RequestError::short_file(1, 2), ErrCode::Internal),
+            (RequestError::parts_differ(), ErrCode::Internal),
+            (RequestError::broken("m".to_owned(), "d".to_owned()), ErrCode::SourceBroken),
+            (RequestError::unexplained(&WriteError::Store(io::ErrorKind::Other.into())), ErrCode::Internal),
+        ] {
+            assert_eq!(error.code, code, "{}", error.detail);
+        }
     }
 }

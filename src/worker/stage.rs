@@ -26,7 +26,13 @@ pub(super) async fn prepare(
     let Some(first) = plan.scans.first() else { return Ok(None) };
     let failed = |error: &QueueError| {
         let message = format!("table {}: the database does not tell where it may be staged", first.table);
-        SourceError { table: first.table, detail: format!("{message}: {error}"), message, may_pass: true }
+        SourceError {
+            table: first.table,
+            detail: format!("{message}: {error}"),
+            message,
+            may_pass: true,
+            is_too_large: false,
+        }
     };
     let installation =
         if is_staging(app) { installation(app).await.map_err(|error| failed(&error))? } else { String::new() };
@@ -37,7 +43,13 @@ pub(super) async fn prepare(
         Ok(prepared) => Ok(prepared?.map(Arc::from)),
         Err(panic) => {
             let message = format!("table {table}: staging broke off");
-            Err(SourceError { table, detail: format!("{message}: {panic}"), message, may_pass: true })
+            Err(SourceError {
+                table,
+                detail: format!("{message}: {panic}"),
+                message,
+                may_pass: true,
+                is_too_large: false,
+            })
         }
     }
 }

@@ -81,6 +81,7 @@ fn of_table(table: Table, rows: &TableRows, max_bad_rows: MaxBadRows) -> Result<
             full_place(rows.first.as_ref())
         ),
         may_pass: false,
+        is_too_large: false,
     })
 }
 
@@ -89,7 +90,7 @@ fn none_usable(table: Table, rows: &TableRows) -> SourceError {
     let (_, reason) = place_and_reason(rows.first.as_ref());
     let message = format!("table {table}: {reason}; {bad} of {bad} rows are unusable");
     let detail = format!("{message}{}", full_place(rows.first.as_ref()));
-    SourceError { table, message, detail, may_pass: false }
+    SourceError { table, message, detail, may_pass: false, is_too_large: false }
 }
 
 fn none_reads(table: Table, column: &str, values: &Values) -> SourceError {
@@ -97,7 +98,7 @@ fn none_reads(table: Table, column: &str, values: &Values) -> SourceError {
     let reason = values.first.as_ref().map_or_else(|| format!("{column} does not read"), |first| first.reason.clone());
     let message = format!("table {table}: {reason}; {count} of {count} values do not read");
     let detail = format!("{message}{}", full_place(values.first.as_ref()));
-    SourceError { table, message, detail, may_pass: false }
+    SourceError { table, message, detail, may_pass: false, is_too_large: false }
 }
 
 /// For the client: `user.csv line 17: `, and what is wrong there.

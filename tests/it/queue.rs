@@ -28,8 +28,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use exhaust::requests::{
-    Claim, ClaimMode, ClaimOptions, Completion, Failure, ManualClock, NewRequest, Page, Queue, QueueError, Reader,
-    RequestKey, RequestRow, Search, SearchResult, StatementTimeout, WriteBack,
+    Claim, ClaimMode, ClaimOptions, Completion, ErrCode, Failure, ManualClock, NewRequest, Page, Queue, QueueError,
+    Reader, RequestKey, RequestRow, Search, SearchResult, StatementTimeout, WriteBack,
 };
 
 use super::daemon::wait_for;
@@ -69,7 +69,8 @@ pub(crate) const ORIGINAL_COLUMNS: [&str; 13] = [
     "err_message",
 ];
 
-pub(crate) const OUR_COLUMNS: [&str; 13] = [
+pub(crate) const OUR_COLUMNS: [&str; 14] = [
+    "err_code",
     "encryption_key",
     "encryption_key_sealed",
     "iteration",
@@ -168,6 +169,7 @@ pub(crate) fn exclusive_claim() -> ClaimOptions {
 
 pub(crate) fn failure() -> Failure {
     Failure {
+        code: ErrCode::SourceUnavailable,
         message: "the source cannot be reached".to_owned(),
         detail: "the whole chain".to_owned(),
         execution_ms: 1234,

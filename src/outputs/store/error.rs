@@ -70,6 +70,19 @@ impl StoreError {
         self.extent == Extent::OneFile
     }
 
+    /// Whether the store says no to what it is asked (credentials, a name, a size), and not that it cannot do it now.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        use io::ErrorKind::{FileTooLarge, InvalidFilename, InvalidInput, PermissionDenied, ReadOnlyFilesystem};
+        match &self.cause {
+            Cause::Local(cause) => matches!(
+                cause.kind(),
+                FileTooLarge | InvalidFilename | InvalidInput | PermissionDenied | ReadOnlyFilesystem
+            ),
+            Cause::Remote(cause) => cause.is_refusal(),
+        }
+    }
+
     /// Whether trying again later may help: a full, unreachable or locked store, and one that refuses the credentials, is
     /// put right by its operator, a name that it does not take is not.
     #[must_use]

@@ -239,8 +239,9 @@ pub(super) fn retry_later(
         Value::from(owner.as_str()),
         Value::from(message.as_str()),
         Value::from(failure.detail.as_str()),
+        Value::from(failure.code.as_str()),
     ]);
-    let say = "UPDATE job_request SET err_message = ?4, err_detail = ?5
+    let say = "UPDATE job_request SET err_message = ?4, err_detail = ?5, err_code = ?6
         WHERE tag = ?1 AND request_id = ?2 AND status = 'PROCESSING' AND lease_owner = ?3";
     conn.execute(say, &said.collect::<Vec<_>>())?;
     Ok(WriteBack::Done)

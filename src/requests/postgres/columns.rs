@@ -22,7 +22,7 @@ macro_rules! columns {
             AS download_urls, \
          j.dt_file_created::text AS dt_file_created, j.dt_job_submitted::text AS dt_job_submitted, \
          j.dt_job_processing::text AS dt_job_processing, j.dt_job_completed::text AS dt_job_completed, \
-         j.execution_time::text AS execution_time, j.err_message::text AS err_message, \
+         j.execution_time::text AS execution_time, j.err_message::text AS err_message, j.err_code::text AS err_code, \
          left(j.err_detail, 100000) AS err_detail, j.iteration::text AS iteration, j.crashes::text AS crashes, \
          j.lease_owner::text AS lease_owner, j.lease_expires_at::text AS lease_expires_at, \
          j.next_attempt_at::text AS next_attempt_at, left(j.processed_batches, 4096) AS processed_batches, \

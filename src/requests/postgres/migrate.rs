@@ -21,7 +21,7 @@ use super::super::types::QueueError;
 use super::connect::SESSION;
 
 /// The files under `migrations/`, in order.
-pub(in crate::requests) const MIGRATIONS: [&str; 14] = [
+pub(in crate::requests) const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/2026-11-24-000001_original_table/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000002_our_columns/up.sql"),
     include_str!("../../../migrations/postgres/2026-11-24-000003_indexes/up.sql"),
@@ -36,6 +36,7 @@ pub(in crate::requests) const MIGRATIONS: [&str; 14] = [
     include_str!("../../../migrations/postgres/2026-11-30-000012_finished_elsewhere/up.sql"),
     include_str!("../../../migrations/postgres/2026-12-01-000013_installation/up.sql"),
     include_str!("../../../migrations/postgres/2026-12-01-000015_parts/up.sql"),
+    include_str!("../../../migrations/postgres/2026-12-01-000016_filter/up.sql"),
 ];
 
 /// "exhaust" in ASCII: the advisory lock's number, one per database.
@@ -128,7 +129,7 @@ pub(super) fn look(conn: &mut PgConnection) -> QueryResult<Vec<String>> {
     let found: Vec<CatalogueRow> = sql_query(CATALOGUE).load(conn)?;
     let there: BTreeSet<Object> = found.iter().filter_map(object).collect();
     let mut statements = Vec::new();
-    for Step { change, sql } in missing(steps(&MIGRATIONS), &there) {
+    for Step { change, sql } in missing(steps(MIGRATIONS), &there) {
         let remains =
             |f: &&CatalogueRow| f.kind == "broken index" && change == Change::Adds(Object::Index(f.name.clone()));
         if let Some(remains) = found.iter().find(remains) {

@@ -147,7 +147,7 @@ fn notify(conn: &mut PgConnection) -> QueryResult<()> {
 const CANCEL: &str = concat!(
     "UPDATE job_request SET status = 'FAILED', dt_job_completed = ",
     now!(),
-    ", err_message = $4, err_detail = NULL, next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL, ",
+    ", err_message = $4, err_code = 'cancelled', err_detail = NULL, next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL, ",
     wipe_password!(),
     "
     WHERE tag = $2 AND request_id = $3 AND status = 'SUBMITTED'"
@@ -169,8 +169,8 @@ macro_rules! resubmitted {
         concat!(
             "UPDATE job_request SET status = 'SUBMITTED', dt_job_submitted = ",
             now!(),
-            ", iteration = 0, crashes = 0, err_message = NULL, err_detail = NULL, processed_batches = NULL,
-        next_attempt_at = NULL, dt_job_processing = NULL, dt_job_completed = NULL, dt_file_created = NULL,
+            ", iteration = 0, crashes = 0, err_message = NULL, err_code = NULL, err_detail = NULL,
+        processed_batches = NULL, next_attempt_at = NULL, dt_job_processing = NULL, dt_job_completed = NULL, dt_file_created = NULL,
         download_urls = NULL, execution_time = NULL, lease_owner = NULL, lease_expires_at = NULL"
         )
     };

@@ -32,8 +32,8 @@ const COMPLETE_ALL: &str = concat!(
     now!(),
     ", download_urls = ARRAY(SELECT json_array_elements_text(held.urls::json)),
         dt_file_created = held.created::timestamp, execution_time = held.took, job_stats = held.stats::json,
-        iteration = coalesce(j.iteration, 0) + 1, err_message = NULL, err_detail = NULL, next_attempt_at = NULL,
-        lease_owner = NULL, lease_expires_at = NULL, ",
+        iteration = coalesce(j.iteration, 0) + 1, err_message = NULL, err_code = NULL, err_detail = NULL,
+        next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL, ",
     wipe_password!(),
     "
     FROM held
@@ -76,7 +76,7 @@ pub(super) fn complete_all(
 const RETRY_LATER: &str = concat!(
     "UPDATE job_request SET status = 'SUBMITTED', next_attempt_at = ",
     now!(),
-    " + $5 * interval '1 microsecond', err_message = $6, err_detail = $7, iteration = coalesce(iteration, 0) + 1,
+    " + $5 * interval '1 microsecond', err_message = $6, err_detail = $7, err_code = $9, iteration = coalesce(iteration, 0) + 1,
         processed_batches = coalesce($8, processed_batches), lease_owner = NULL, lease_expires_at = NULL
     WHERE tag = $2 AND request_id = $3 AND status = 'PROCESSING' AND lease_owner = $4"
 );
@@ -98,13 +98,14 @@ pub(super) fn retry_later(
         .bind::<Text, _>(err_message(&failure.message))
         .bind::<Text, _>(clean(&failure.detail))
         .bind::<Nullable<Text>, _>(clean_option(failure.processed_batches.as_deref()))
+        .bind::<Text, _>(failure.code.as_str())
         .execute(conn)
 }
 
 const FAIL: &str = concat!(
     "UPDATE job_request SET status = 'FAILED', dt_job_completed = ",
     now!(),
-    ", err_message = $5, err_detail = $6, execution_time = $7, job_stats = coalesce($8::json, job_stats),
+    ", err_message = $5, err_detail = $6, err_code = $9, execution_time = $7, job_stats = coalesce($8::json, job_stats),
         iteration = coalesce(iteration, 0) + 1, next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL, ",
     wipe_password!(),
     "
@@ -127,6 +128,7 @@ pub(super) fn fail(
         .bind::<Text, _>(clean(&failure.detail))
         .bind::<Integer, _>(execution_time(failure.execution_ms))
         .bind::<Nullable<Text>, _>(clean_option(failure.job_stats.as_deref()))
+        .bind::<Text, _>(failure.code.as_str())
         .execute(conn)
 }
 

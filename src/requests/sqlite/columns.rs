@@ -26,7 +26,7 @@ macro_rules! columns {
          substr(requested_channel, 1, 1000) AS requested_channel, substr(dt_file_created, 1, 1000) AS \
          dt_file_created, substr(dt_job_submitted, 1, 1000) AS dt_job_submitted, substr(dt_job_processing, 1, \
          1000) AS dt_job_processing, substr(dt_job_completed, 1, 1000) AS dt_job_completed, \
-         substr(execution_time, 1, 1000) AS execution_time, substr(err_message, 1, 1000) AS err_message, \
+         substr(execution_time, 1, 1000) AS execution_time, substr(err_message, 1, 1000) AS err_message, substr(err_code, 1, 1000) AS err_code, \
          substr(iteration, 1, 1000) AS iteration, substr(crashes, 1, 1000) AS crashes, substr(lease_owner, 1, \
          1000) AS lease_owner, substr(lease_expires_at, 1, 1000) AS lease_expires_at, substr(next_attempt_at, \
          1, 1000) AS next_attempt_at, \

@@ -12,7 +12,7 @@ use super::super::migrations::{Object, Step, missing, steps};
 use super::super::types::QueueError;
 
 /// The files under `migrations/`, in order.
-pub(in crate::requests) const MIGRATIONS: [&str; 12] = [
+pub(in crate::requests) const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/2026-11-24-000001_original_table/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-24-000002_our_columns/up.sql"),
     include_str!("../../../migrations/sqlite/2026-11-24-000003_indexes/up.sql"),
@@ -25,6 +25,7 @@ pub(in crate::requests) const MIGRATIONS: [&str; 12] = [
     include_str!("../../../migrations/sqlite/2026-11-30-000012_finished_elsewhere/up.sql"),
     include_str!("../../../migrations/sqlite/2026-12-01-000013_installation/up.sql"),
     include_str!("../../../migrations/sqlite/2026-12-01-000015_parts/up.sql"),
+    include_str!("../../../migrations/sqlite/2026-12-01-000016_filter/up.sql"),
 ];
 
 /// What is missing is read first, so that a second start does not wait for a writer. The immediate transaction lets only one
@@ -60,7 +61,7 @@ const CATALOGUE: &str = "SELECT type AS kind, lower(name) AS name FROM sqlite_sc
 fn look(conn: &mut SqliteConnection) -> QueryResult<Vec<String>> {
     let found: Vec<CatalogueRow> = sql_query(CATALOGUE).load(conn)?;
     let there: BTreeSet<Object> = found.into_iter().filter_map(object).collect();
-    Ok(missing(steps(&MIGRATIONS), &there).into_iter().map(|Step { sql, .. }| sql).collect())
+    Ok(missing(steps(MIGRATIONS), &there).into_iter().map(|Step { sql, .. }| sql).collect())
 }
 
 fn object(found: CatalogueRow) -> Option<Object> {

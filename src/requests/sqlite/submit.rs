@@ -111,7 +111,7 @@ pub(super) fn insert(conn: &mut SqliteConnection, now: DateTime<Utc>, request: &
 
 const CANCEL: &str = concat!(
     "UPDATE job_request SET status = 'FAILED', dt_job_completed = ?1, err_message = ?2,
-        err_detail = NULL, next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL, ",
+        err_code = 'cancelled', err_detail = NULL, next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL, ",
     wipe_password!(),
     "
     WHERE tag = ?3 AND request_id = ?4 AND status = 'SUBMITTED'"
@@ -131,7 +131,7 @@ pub(super) fn cancel(conn: &mut SqliteConnection, now: DateTime<Utc>, key: &Requ
 macro_rules! resubmitted {
     () => {
         "UPDATE job_request SET status = 'SUBMITTED', dt_job_submitted = ?1, iteration = 0, crashes = 0,
-        err_message = NULL, err_detail = NULL, processed_batches = NULL, next_attempt_at = NULL,
+        err_message = NULL, err_code = NULL, err_detail = NULL, processed_batches = NULL, next_attempt_at = NULL,
         dt_job_processing = NULL, dt_job_completed = NULL, dt_file_created = NULL, download_urls = NULL,
         execution_time = NULL, lease_owner = NULL, lease_expires_at = NULL"
     };

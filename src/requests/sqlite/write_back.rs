@@ -18,7 +18,7 @@ use super::super::types::{Completion, Failure, RequestKey, WriteBack};
 const COMPLETE: &str = concat!(
     "UPDATE job_request SET status = 'COMPLETED', dt_job_completed = ?1, download_urls = ?2,
         dt_file_created = ?3, execution_time = ?4, job_stats = ?5, iteration = coalesce(iteration, 0) + 1,
-        err_message = NULL, err_detail = NULL, next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL, ",
+        err_message = NULL, err_code = NULL, err_detail = NULL, next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL, ",
     wipe_password!(),
     "
     WHERE tag = ?6 AND request_id = ?7 AND status = 'PROCESSING' AND lease_owner = ?8"
@@ -60,7 +60,7 @@ pub(super) fn complete(
 }
 
 const RETRY_LATER: &str = "UPDATE job_request SET status = 'SUBMITTED', next_attempt_at = ?1, err_message = ?2,
-        err_detail = ?3, iteration = coalesce(iteration, 0) + 1,
+        err_detail = ?3, err_code = ?8, iteration = coalesce(iteration, 0) + 1,
         processed_batches = coalesce(?7, processed_batches), lease_owner = NULL, lease_expires_at = NULL
     WHERE tag = ?4 AND request_id = ?5 AND status = 'PROCESSING' AND lease_owner = ?6";
 
@@ -80,12 +80,13 @@ pub(super) fn retry_later(
         .bind::<Text, _>(&key.request_id)
         .bind::<Text, _>(clean(token))
         .bind::<Nullable<Text>, _>(clean_option(failure.processed_batches.as_deref()))
+        .bind::<Text, _>(failure.code.as_str())
         .execute(conn)
 }
 
 const FAIL: &str = concat!(
     "UPDATE job_request SET status = 'FAILED', dt_job_completed = ?1, err_message = ?2, err_detail = ?3,
-        execution_time = ?4, job_stats = coalesce(?5, job_stats), iteration = coalesce(iteration, 0) + 1,
+        err_code = ?9, execution_time = ?4, job_stats = coalesce(?5, job_stats), iteration = coalesce(iteration, 0) + 1,
         next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL, ",
     wipe_password!(),
     "
@@ -108,6 +109,7 @@ pub(super) fn fail(
         .bind::<Text, _>(&key.tag)
         .bind::<Text, _>(&key.request_id)
         .bind::<Text, _>(clean(token))
+        .bind::<Text, _>(failure.code.as_str())
         .execute(conn)
 }
 

@@ -78,6 +78,7 @@ impl<'a> FileContext<'a> {
             message: format!("table {table}: {} {what}", short(label)),
             detail: format!("table {table}: {location} {chain}"),
             may_pass,
+            is_too_large: false,
         }
     }
 
@@ -122,6 +123,7 @@ pub(super) fn both(table: Table, one: (&str, &dyn Display), other: (&str, &dyn D
         message: format!("table {table}: {} and {} are both there", one.0, other.0),
         detail: format!("table {table}: {} and {} are both there", one.1, other.1),
         may_pass: false,
+        is_too_large: false,
     }
 }
 
@@ -148,6 +150,7 @@ pub(super) fn missing(table: Table, name: &str, directory: &dyn Display) -> Sour
              it, but for Parquet) or directory {name}/"
         ),
         may_pass: false,
+        is_too_large: false,
     }
 }
 

@@ -95,7 +95,8 @@ fn parquet_parts(
     table: Table,
     files: &BTreeMap<String, u64>,
 ) -> Result<Vec<Part>, SourceError> {
-    let what = |what: String| SourceError { table, message: what.clone(), detail: what, may_pass: false };
+    let what =
+        |what: String| SourceError { table, message: what.clone(), detail: what, may_pass: false, is_too_large: false };
     let directory = directory(location).map_err(what)?;
     let part = |(name, bytes): (&String, &u64)| {
         let label = format!("{}/{name}", table.name());

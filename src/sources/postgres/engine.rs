@@ -153,10 +153,10 @@ fn query_error(failure: EngineFailure, question: &Question<'_>) -> QueryError {
     match failure {
         EngineFailure::Result(error) => error,
         EngineFailure::Server(Failure { message, detail, may_pass, .. }) => {
-            QueryError { message, detail, may_pass, is_of_batches: false }
+            QueryError { detail, may_pass, ..QueryError::lasting(message) }
         }
         EngineFailure::Rows(Failure { message, detail, may_pass, .. }) => {
-            QueryError { message, detail, may_pass, is_of_batches: !may_pass }
+            QueryError { detail, may_pass, is_of_batches: !may_pass, ..QueryError::of_batches(message) }
         }
     }
 }

@@ -89,6 +89,7 @@ impl PostgresSource {
             message: format!("table {table}: {}", failure.message),
             detail: format!("table {table} ({}): {}", self.label(table), failure.detail),
             may_pass: failure.may_pass,
+            is_too_large: false,
         }
     }
 

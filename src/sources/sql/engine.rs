@@ -141,10 +141,9 @@ fn query_error(error: EngineError, question: &Question<'_>) -> QueryError {
     match why {
         Why::TimeOver => QueryError::timeout(question.time),
         Why::TooLarge => {
-            let message = "too_large: the query's result is more than the engine sends".to_owned();
-            QueryError { detail, ..QueryError::of_batches(message) }
+            QueryError { detail, ..QueryError::too_large("the query's result is more than the engine sends") }
         }
-        Why::Missing | Why::Unsupported | Why::Other => QueryError { message, detail, may_pass, is_of_batches: false },
+        Why::Missing | Why::Unsupported | Why::Other => QueryError { detail, may_pass, ..QueryError::lasting(message) },
     }
 }
 

@@ -245,6 +245,7 @@ impl SqlSource {
             message: format!("table {table}: {}", error.message),
             detail: format!("table {table} ({}): {}", self.relations.of(table), error.detail),
             may_pass: error.may_pass,
+            is_too_large: false,
         }
     }
 }

@@ -81,7 +81,7 @@ impl Part {
         let table = scan.table;
         let failed = |what: &str| {
             let message = format!("table {table}: its staged files {what}");
-            SourceError { table, detail: message.clone(), message, may_pass: true }
+            SourceError { table, detail: message.clone(), message, may_pass: true, is_too_large: false }
         };
         let files = self.stage.files(table.name());
         let files = files.map_err(|error| failed(&format!("cannot be looked at: {error}")))?;

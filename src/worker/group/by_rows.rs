@@ -100,7 +100,7 @@ pub(in crate::worker) async fn ask(
     };
     let files = Catalog::of_names(rows.files().map(str::to_owned));
     if files.batches().is_empty() {
-        return Err(QueryError::of_batches("No data found: the query returned no rows".to_owned()).into());
+        return Err(QueryError::no_rows().into());
     }
     Ok(Answer { rows: Arc::new(rows), files: Arc::new(files), spent, _share: share })
 }

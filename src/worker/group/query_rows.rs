@@ -83,11 +83,10 @@ impl RowsQuestion {
             taken += 1;
             held += self.take_row(rows, cells)?;
             if taken > limits.rows {
-                let what = format!("too_large: the query returned more than {} rows", limits.rows);
-                return Err(QueryError::of_batches(what));
+                return Err(QueryError::too_large(&format!("the query returned more than {} rows", limits.rows)));
             }
             if held > most {
-                return Err(QueryError::of_batches(format!("too_large: the query's rows take more than {most} bytes")));
+                return Err(QueryError::too_large(&format!("the query's rows take more than {most} bytes")));
             }
             Ok(())
         })
@@ -120,10 +119,8 @@ impl RowsQuestion {
         }
         let most = self.most_files;
         if rows.files().count() >= most {
-            let what = format!(
-                "too_large: the query returned more than {most} values of {column}: a file for each is too many"
-            );
-            return Err(QueryError::of_batches(what));
+            let what = format!("the query returned more than {most} values of {column}: a file for each is too many");
+            return Err(QueryError::too_large(&what));
         }
         rows.expect(file);
         Ok(file.len() as u64 + rows.push(file, cells).unwrap_or_default())

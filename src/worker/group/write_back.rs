@@ -77,6 +77,7 @@ async fn fail(group: ClaimedGroup<'_>, request: &ClaimedRequest, error: RequestE
     }
     failpoints::hit("writing-back", &key.to_string());
     let failure = Failure {
+        code: error.code,
         message: error.message.clone(),
         detail: error.detail.clone(),
         execution_ms: lease.age_ms(),
@@ -112,6 +113,7 @@ pub(in crate::worker) fn count_failure(
     } else {
         summary.failed += 1;
         app.metrics.request_ended(job_id, "failed");
+        app.metrics.request_failed(job_id, error.code);
         let level = if error.origin == Origin::Request { log::Level::Warn } else { log::Level::Error };
         log::log!(level, "request failed request={key} job={job_id} attempt={attempt} error={detail:?}");
     }
@@ -157,7 +159,7 @@ mod tests {
 
     fn source_down() -> RequestError {
         let (message, detail) = ("the source is down".to_owned(), "the source is down: why".to_owned());
-        RequestError::source(&SourceError { table: Table::User, message, detail, may_pass: true })
+        RequestError::source(&SourceError { table: Table::User, message, detail, may_pass: true, is_too_large: false })
     }
 
     #[tokio::test]
@@ -198,6 +200,10 @@ mod tests {
         assert_eq!((rows[1].iteration, rows[3].iteration), (1, 0), "only a failure costs an attempt");
         assert!(rows[1].next_attempt.is_some() && rows[3].next_attempt.is_none());
         assert_eq!(rows[2].err_detail.as_deref(), Some("the source is down: why"));
+        let codes: Vec<Option<&str>> = rows[..3].iter().map(|row| row.err_code.as_deref()).collect();
+        assert_eq!(codes, [None, Some("source_unavailable"), Some("source_unavailable")]);
+        let counted = "exhaustd_requests_failed_total{exhaust_job=\"course-report\",err_code=\"source_unavailable\"} 1";
+        assert!(test.app.metrics.text().contains(counted), "{}", test.app.metrics.text());
         assert!(rows[5].download_urls.is_empty(), "the claim was lost before");
     }
 }

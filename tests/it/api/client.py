@@ -31,6 +31,7 @@ ONLY_WHEN = {
     "downloadURLs": {"COMPLETED"},
     "expiresAt": {"COMPLETED"},
     "err_message": {"FAILED"},
+    "err_code": {"FAILED"},
     "queue_position": {"SUBMITTED"},
     "next_attempt_at": {"SUBMITTED"},
     "batches_done": {"PROCESSING"},
@@ -257,6 +258,8 @@ class Run:
         if state == "FAILED":
             message = value.get("err_message")
             check(f"{which}: err_message", isinstance(message, str) and 0 < len(message) <= 100, message)
+            code = value.get("err_code")
+            check(f"{which}: err_code is a word", isinstance(code, str) and re.fullmatch("[a-z_]+", code), code)
         return value
 
     def echo(self, which, request):

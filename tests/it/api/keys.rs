@@ -109,6 +109,7 @@ fn a_key_s_channels_limit_label_and_data() {
         let (of_b, status) = submit("key-of-b");
         assert_ne!(of_a, of_b, "their channels differ");
         assert_eq!(status["err_message"], format!("No data found: batch {BATCH} does not exist"));
+        assert_eq!(status["err_code"], "no_data");
         // Neither sees the other's, under the same tag.
         for (key, id) in [("key-of-a", &of_b), ("key-of-b", &of_a)] {
             let read = call(&server, key, "GET", &format!("/job/request/read/t/{id}"), &Value::Null);

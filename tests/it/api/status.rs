@@ -52,6 +52,7 @@ fn each_state_is_told_in_the_contract_s_fields_and_units() {
         assert_eq!((&work["job_stats"]["latency"], &work["last_updated"]), (&json!(30_000), &json!(1_767_225_810)));
         let broken = status(&server, "broken");
         assert_eq!((&broken["err_message"], &broken["attempts"]), (&json!("No data found: nothing"), &json!(3)));
+        assert!(broken.get("err_code").is_none(), "an earlier version wrote it");
         assert_eq!((&broken["job_stats"]["execution_time"], &broken["downloadURLs"]), (&json!(900), &json!([])));
         let listed = server.get("/job/request/list/t?limit=3").json()["result"].clone();
         let ids: Vec<&str> =
@@ -112,6 +113,7 @@ fn cancel_and_retry_change_the_states_they_may_and_no_others() {
         assert_eq!(cancelled.status, 200, "{}", cancelled.errmsg());
         assert_eq!(cancelled.json()["id"], "ekstep.analytics.job.request.cancel");
         assert_eq!(cancelled.json()["result"]["err_message"], "cancelled by the client");
+        assert_eq!(cancelled.json()["result"]["err_code"], "cancelled");
         assert_eq!(act("cancel", &id).status, 409);
         assert_eq!(act("retry", &id).json()["result"]["status"], "SUBMITTED");
         assert_eq!(act("cancel", "nothing").status, 404);

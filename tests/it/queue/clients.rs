@@ -115,6 +115,7 @@ fn cancel_ends_a_row_that_waits_and_no_other() {
             &[
                 ("status", "FAILED"),
                 ("err_message", message.as_str()),
+                ("err_code", "cancelled"),
                 ("err_detail", "-"),
                 ("dt_job_completed", "?"),
                 ("next_attempt_at", "-"),

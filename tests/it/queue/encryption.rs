@@ -161,6 +161,7 @@ fn a_row_without_a_password_ends_as_it_always_did() {
                 ("status", "FAILED"),
                 ("dt_job_completed", "?"),
                 ("err_message", "cancelled by me"),
+                ("err_code", "cancelled"),
                 ("processed_batches", "[]"),
                 ("lease_owner", "-"),
                 ("lease_expires_at", "-"),

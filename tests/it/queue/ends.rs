@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use exhaust::requests::{Claim, Clock, Completion, Failure, ManualClock, Queue, WriteBack};
+use exhaust::requests::{Claim, Clock, Completion, ErrCode, Failure, ManualClock, Queue, WriteBack};
 
 use super::super::databases::{TestDatabase, each_way};
 use super::{Columns, LEASE, assert_changes, claim_options, columns, complete, failure, key, migrated, request, take};
@@ -22,7 +22,7 @@ fn completion() -> Completion {
 fn in_work(database: &TestDatabase, queue: &dyn Queue, clock: &ManualClock) -> (Claim, Columns) {
     queue.submit(&request("t", "1")).unwrap();
     let first = queue.claim(&claim_options(1)).unwrap();
-    let earlier = Failure { message: "earlier".to_owned(), ..failure() };
+    let earlier = Failure { code: ErrCode::Internal, message: "earlier".to_owned(), ..failure() };
     assert_eq!(queue.retry_later(&first.token, &key("t", "1"), &earlier, LEASE).unwrap(), WriteBack::Done);
     clock.advance(LEASE * 2);
     let claim = queue.claim(&claim_options(1)).unwrap();
@@ -58,6 +58,7 @@ fn complete_sets_and_clears_exactly_what_the_specification_says() {
                 ("iteration", "2"),
                 ("job_stats", r#"{"batches":2}"#),
                 ("err_message", "-"),
+                ("err_code", "-"),
                 ("err_detail", "-"),
                 ("next_attempt_at", "-"),
                 ("lease_owner", "-"),
@@ -86,6 +87,7 @@ fn retry_later_sets_and_clears_exactly_what_the_specification_says() {
                 ("next_attempt_at", "?"),
                 ("iteration", "2"),
                 ("err_message", "the source cannot be reached"),
+                ("err_code", "source_unavailable"),
                 ("lease_owner", "-"),
                 ("lease_expires_at", "-"),
             ],
@@ -113,6 +115,7 @@ fn fail_sets_and_clears_exactly_what_the_specification_says() {
                 ("execution_time", "1234"),
                 ("iteration", "2"),
                 ("err_message", "the source cannot be reached"),
+                ("err_code", "source_unavailable"),
                 ("job_stats", r#"{"rows":1}"#),
                 ("next_attempt_at", "-"),
                 ("lease_owner", "-"),
@@ -257,6 +260,7 @@ fn messages_are_cut_and_cleaned() {
         queue.submit(&request("t", "1")).unwrap();
         let claim = queue.claim(&claim_options(1)).unwrap();
         let long = Failure {
+            code: ErrCode::TooLarge,
             message: "é".repeat(98) + "\0漢字",
             detail: "a\0".to_owned() + &"漢".repeat(5000),
             execution_ms: i64::MAX,
@@ -267,7 +271,7 @@ fn messages_are_cut_and_cleaned() {
         let row = queue.find(&key("t", "1")).unwrap().unwrap();
         assert_eq!(row.err_message, Some("é".repeat(98) + "\u{fffd}漢"));
         assert_eq!(row.err_detail, Some("a\u{fffd}".to_owned() + &"漢".repeat(5000)));
-        assert_eq!(row.execution_ms, Some(2_147_483_647));
+        assert_eq!((row.execution_ms, row.err_code.as_deref()), (Some(2_147_483_647), Some("too_large")));
         assert_eq!(row.job_stats, None);
     });
 }

@@ -191,6 +191,7 @@ fn a_part_that_fails_ends_its_request_and_one_that_may_pass_waits() {
         assert_eq!(queue.retry_part_later(&one, &t, &failure(), delay).unwrap(), WriteBack::Lost);
         let row = queue.find(&t).unwrap().unwrap();
         assert_eq!((row.status.as_str(), row.err_message), ("PROCESSING", Some(failure().message)));
+        assert_eq!(row.err_code.as_deref(), Some(failure().code.as_str()));
         assert!(claim(queue, &claim_options(9)).is_none());
         clock.advance(delay * 2);
         assert_eq!(queue.renew_part(&two, &t, None, LEASE * 9).unwrap(), WriteBack::Done);
