@@ -19,13 +19,22 @@ pub(super) const CANCEL: Call = Call {
         Box::pin(async move {
             let by = call.caller.name().to_owned();
             let by = if by == "none" { "the client".to_owned() } else { by };
-            operate(call, "cancel", "only a SUBMITTED request can be cancelled", move |queue, key, _| {
-                Ok(if queue.cancel(key, &by)? { Outcome::Done } else { Outcome::Refused })
-            })
+            operate(
+                call,
+                "cancel",
+                "only a request that waits or that is in work here can be cancelled",
+                move |queue, key, _| Ok(if queue.cancel(key, &by)? { Outcome::Done } else { Outcome::Refused }),
+            )
             .await
         })
     },
-    describe: |schemas| operation(schemas, "Cancel a request that waits", "SUBMITTED → FAILED, \"cancelled by …\"."),
+    describe: |schemas| {
+        operation(
+            schemas,
+            "Cancel a request that waits or is in work",
+            "SUBMITTED or PROCESSING → FAILED, \"cancelled by …\". The work on it ends within seconds.",
+        )
+    },
 };
 
 pub(super) const RETRY: Call = Call {

@@ -19,7 +19,7 @@ pub(super) struct Arguments {
     request_id: String,
 }
 
-/// Cancel a SUBMITTED request: it ends as FAILED.
+/// Cancel a request that waits or is in work: it ends as FAILED at once, and the work on it within seconds.
 #[derive(Debug, clap::Args)]
 pub(super) struct CancelArguments {
     #[command(flatten)]
@@ -56,7 +56,7 @@ pub(super) fn cancel(arguments: &CancelArguments, config: &Path) -> Result<(), C
     if changed {
         audit("cancel", &key, &arguments.by);
     }
-    answer(queue.as_ref(), &key, changed, "only a SUBMITTED request can be cancelled")
+    answer(queue.as_ref(), &key, changed, "only a request that waits or that is in work here can be cancelled")
 }
 
 /// Logs who did what to a request, on standard error: the audit log of the command line.

@@ -45,13 +45,14 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandErr
             ));
         };
         outln!(
-            "{} requests: {} completed, {} failed, {} to be tried again, {} handed back, {} lost",
+            "{} requests: {} completed, {} failed, {} to be tried again, {} handed back, {} lost, {} cancelled",
             summary.requests(),
             summary.completed,
             summary.failed,
             summary.backing_off,
             summary.handed_back,
-            summary.lost
+            summary.lost,
+            summary.cancelled
         );
         if summary.is_all_completed() && summary.backing_off == 0 {
             Ok(())

@@ -16,7 +16,7 @@ use super::{Metrics, Registrar, Seconds};
 use crate::requests::{ErrCode, Status};
 
 /// How this daemon's work on a request ends.
-const OUTCOMES: [&str; 5] = ["completed", "failed", "retried", "handed_back", "lost"];
+const OUTCOMES: [&str; 6] = ["completed", "failed", "retried", "handed_back", "lost", "cancelled"];
 const PHASES: [&str; 3] = ["load", "generate", "store"];
 const FILES: [&str; 2] = ["generated", "shared"];
 
@@ -246,7 +246,7 @@ impl Metrics {
         self.jobs.oldest.get_or_create(&job).set(oldest.as_secs_f64());
     }
 
-    /// A request ended: `completed`, `failed`, `retried`, `handed_back` or `lost`.
+    /// A request ended: `completed`, `failed`, `retried`, `handed_back`, `lost` or `cancelled`.
     pub fn request_ended(&self, job: &str, outcome: &'static str) {
         self.jobs.ended.get_or_create(&JobOutcome::new(job, outcome)).inc();
     }

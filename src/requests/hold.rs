@@ -55,6 +55,25 @@ impl Hold {
         }
     }
 
+    /// As [`WorkQueue::still_held`].
+    ///
+    /// # Errors
+    /// As [`Hold::renew`].
+    pub fn still_held(&self, queue: &dyn WorkQueue, keys: &[RequestKey]) -> Result<Vec<RequestKey>, QueueError> {
+        match self {
+            Self::Rows(token) => queue.still_held(token, keys),
+            Self::Part(token) => {
+                let mut held = Vec::new();
+                for key in keys {
+                    if queue.holds_part(token, key)? {
+                        held.push(key.clone());
+                    }
+                }
+                Ok(held)
+            }
+        }
+    }
+
     /// As [`WorkQueue::note_progress`].
     ///
     /// # Errors

@@ -56,6 +56,9 @@ pub trait WorkQueue: PartQueue {
         lease: Duration,
     ) -> Result<Vec<RequestKey>, QueueError>;
 
+    /// Which of these rows are PROCESSING under the token. A row that somebody cancelled is not: its daemon ends its work on it.
+    fn still_held(&self, token: &str, keys: &[RequestKey]) -> Result<Vec<RequestKey>, QueueError>;
+
     /// Writes into `job_stats` how far requests are, for clients who poll them; fenced.
     fn note_progress(&self, token: &str, rows: &[(RequestKey, RequestProgress)]) -> Result<(), QueueError>;
 
@@ -110,7 +113,9 @@ pub trait ClientQueue: Send + Sync {
     /// `submit_for` decides.
     fn has_reached_limit(&self, client: &Client) -> Result<bool, QueueError>;
 
-    /// SUBMITTED → FAILED, "cancelled by …". `false`: the row is not SUBMITTED (or not there).
+    /// SUBMITTED or PROCESSING → FAILED, "cancelled by …", with all parts of the request. The row has no token then, so that
+    /// no write of the daemon that works on it changes it any more. `false`: the row has ended, is another system's work
+    /// (PROCESSING under no token) or is not there.
     fn cancel(&self, key: &RequestKey, by: &str) -> Result<bool, QueueError>;
 
     /// FAILED → SUBMITTED with all columns of earlier attempts cleared, within the client's limit as `submit_for`. The caller

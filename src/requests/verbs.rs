@@ -39,6 +39,10 @@ macro_rules! work_verbs {
             self.run("renew leases in job_request", |conn| lease::renew(conn, self.at(), token, rows, lease))
         }
 
+        fn still_held(&self, token: &str, keys: &[RequestKey]) -> Result<Vec<RequestKey>, QueueError> {
+            self.read("look at claimed rows of job_request", |conn| lease::still_held(conn, token, keys))
+        }
+
         fn note_progress(&self, token: &str, rows: &[(RequestKey, RequestProgress)]) -> Result<(), QueueError> {
             self.run("note progress in job_request", |conn| lease::note_progress(conn, token, rows))
         }

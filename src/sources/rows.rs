@@ -11,13 +11,15 @@ pub(in crate::sources) mod merged;
 pub mod typed;
 
 use std::borrow::Cow;
+use std::io::{self, Read};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use arrow_array::ArrayRef;
 
 use super::spellings::{COMPLETED_COUNT, Spelling, Spellings};
 use super::values::{self, Unreadable};
-use super::{ScanStats, Settings, Sink};
+use super::{GivenUp, ScanStats, Settings, Sink};
 use crate::tables::chunk::Chunk;
 use crate::tables::plan::Scan;
 use crate::tables::quality::Fault;
@@ -91,6 +93,8 @@ pub struct Reading<'a> {
     /// How odd values are taken.
     pub settings: &'a Settings,
     sink: &'a Sink<'a>,
+    /// Whether nobody waits for the rows any more.
+    given_up: Option<&'a GivenUp>,
     /// How the scan's columns are spelled.
     spellings: Spellings,
     /// The column that `scan.only` is about.
@@ -108,7 +112,33 @@ impl<'a> Reading<'a> {
             .only()
             .and_then(|(name, _)| scan.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name)));
         let by = only.or_else(|| scan.columns.iter().position(|column| column.presence == Presence::Key));
-        Self { scan, settings, sink, spellings: Spellings::of(scan), only, by, logged: AtomicU32::new(0) }
+        let spellings = Spellings::of(scan);
+        Self { scan, settings, sink, given_up: None, spellings, only, by, logged: AtomicU32::new(0) }
+    }
+
+    /// The same, until nobody waits for the rows any more.
+    #[must_use]
+    pub(super) fn until(self, given_up: Option<&'a GivenUp>) -> Self {
+        Self { given_up, ..self }
+    }
+
+    /// Fails once nobody waits for the rows any more.
+    ///
+    /// # Errors
+    /// Nobody does.
+    pub(super) fn go_on(&self) -> io::Result<()> {
+        if self.given_up.is_some_and(|given_up| given_up()) {
+            return Err(io::Error::other("reading was given up: nobody waits for the rows any more"));
+        }
+        Ok(())
+    }
+
+    /// What `from` reads, as long as somebody waits for the rows.
+    pub(super) fn watched(&self, from: Box<dyn Read>) -> Box<dyn Read> {
+        match self.given_up {
+            None => from,
+            Some(given_up) => Box::new(Watched { from, given_up: Arc::clone(given_up) }),
+        }
     }
 
     /// How the scan's columns are spelled.
@@ -141,6 +171,21 @@ impl<'a> Reading<'a> {
             let Fault { file, line, reason } = fault;
             log::warn!("unusable row table={} file={file} line={line} reason={reason:?}", self.scan.table);
         }
+    }
+}
+
+/// Reads as long as somebody waits for the rows.
+struct Watched {
+    from: Box<dyn Read>,
+    given_up: GivenUp,
+}
+
+impl Read for Watched {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if (self.given_up)() {
+            return Err(io::Error::other("reading was given up: nobody waits for the rows any more"));
+        }
+        self.from.read(into)
     }
 }
 

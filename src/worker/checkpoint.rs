@@ -4,7 +4,7 @@
 //! Files get their names through it ([`Checkpoint::place`]): none appears that it does not know, and none once its request
 //! is being written back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -83,6 +83,8 @@ pub(super) fn fingerprint(job: &Job, encoding: FileEncoding, key: Option<&Encryp
 #[derive(Debug, Default)]
 pub(super) struct Checkpoint {
     accounts: Mutex<BTreeMap<RequestKey, Account>>,
+    /// Requests that were cancelled while they were in work.
+    cancelled: Mutex<BTreeSet<RequestKey>>,
     /// Notified when a file has its name, or could not get it.
     placed: Condvar,
 }
@@ -122,7 +124,7 @@ impl Checkpoint {
     #[must_use]
     pub(super) fn new(held: impl IntoIterator<Item = RequestKey>) -> Self {
         let accounts = held.into_iter().map(|key| (key, Account::default())).collect();
-        Self { accounts: Mutex::new(accounts), placed: Condvar::new() }
+        Self { accounts: Mutex::new(accounts), ..Self::default() }
     }
 
     /// Notes what an earlier attempt has stored. The row knows it.
@@ -198,6 +200,29 @@ impl Checkpoint {
     /// The claim does not hold it any more. `false` if that was expected, because it is being written back.
     pub(super) fn release(&self, key: &RequestKey) -> bool {
         self.lock().remove(key).is_some_and(|account| !account.ending)
+    }
+
+    /// Whether the claim holds it, as far as is known.
+    #[must_use]
+    pub(super) fn holds(&self, key: &RequestKey) -> bool {
+        self.lock().contains_key(key)
+    }
+
+    /// What is held and not being written back.
+    #[must_use]
+    pub(super) fn in_work(&self) -> Vec<RequestKey> {
+        self.lock().iter().filter(|(_, account)| !account.ending).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// A request that the claim does not hold any more was cancelled.
+    pub(super) fn cancel(&self, key: &RequestKey) {
+        self.cancelled.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+    }
+
+    /// Whether it was.
+    #[must_use]
+    pub(super) fn is_cancelled(&self, key: &RequestKey) -> bool {
+        self.cancelled.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
     }
 
     /// Everything held, for a renewal.

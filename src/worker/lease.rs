@@ -10,11 +10,15 @@ use tokio::task::JoinHandle;
 
 use super::checkpoint::Checkpoint;
 use super::{AppContext, Progress};
-use crate::requests::{Claim, Hold, RequestKey};
+use crate::requests::{Claim, ErrCode, Hold, RequestKey};
 
 /// A renewal that the database did not answer is tried again after this long, or sooner with a short lease. While the
 /// database was away no other daemon could take the rows, so the first one to come back has them.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How often a daemon looks whether its rows are still held, between two renewals. Not by a notification: SQLite and poolers
+/// have none.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How long a write-back waits for the store to give a file its name.
 const PLACE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -95,31 +99,66 @@ impl Drop for Lease {
 }
 
 async fn renew(app: AppContext, hold: Hold, checkpoint: Arc<Checkpoint>, duration: Duration) {
-    let mut wait = duration / 3;
+    let mut due = tokio::time::Instant::now() + duration / 3;
     loop {
-        tokio::time::sleep(wait).await;
-        let entries = checkpoint.entries();
-        if entries.is_empty() {
+        tokio::time::sleep_until(due.min(tokio::time::Instant::now() + LOOK)).await;
+        if tokio::time::Instant::now() < due {
+            look(&app, &hold, &checkpoint).await;
             continue;
         }
-        let rows: Vec<_> = entries.iter().map(|entry| (entry.key.clone(), entry.processed.clone())).collect();
-        let (token, held) = (hold.token(), hold.clone());
-        match app.ask(move |queue| held.renew(queue, &rows, duration)).await {
-            Ok(kept) => {
-                wait = duration / 3;
-                let kept: BTreeSet<RequestKey> = kept.into_iter().collect();
-                for entry in &entries {
-                    if kept.contains(&entry.key) {
-                        checkpoint.noted(entry);
-                    } else if checkpoint.release(&entry.key) {
-                        log::warn!("claim lost request={} claim={token}", entry.key);
+        let entries = checkpoint.entries();
+        let mut wait = duration / 3;
+        if !entries.is_empty() {
+            let rows: Vec<_> = entries.iter().map(|entry| (entry.key.clone(), entry.processed.clone())).collect();
+            let held = hold.clone();
+            match app.ask(move |queue| held.renew(queue, &rows, duration)).await {
+                Ok(kept) => {
+                    let kept: BTreeSet<RequestKey> = kept.into_iter().collect();
+                    for entry in &entries {
+                        if kept.contains(&entry.key) {
+                            checkpoint.noted(entry);
+                        } else {
+                            lose(&app, &checkpoint, &entry.key, hold.token()).await;
+                        }
                     }
                 }
-            }
-            Err(error) => {
-                wait = RETRY.min(duration / 10);
-                log::warn!("claim could not be renewed claim={token} rows={} error={error}", entries.len());
+                Err(error) => {
+                    wait = RETRY.min(duration / 10);
+                    let (token, rows) = (hold.token(), entries.len());
+                    log::warn!("claim could not be renewed claim={token} rows={rows} error={error}");
+                }
             }
         }
+        due = tokio::time::Instant::now() + wait;
+    }
+}
+
+/// Looks whether the rows are still held: one that was cancelled is not, and its work is to end now.
+async fn look(app: &AppContext, hold: &Hold, checkpoint: &Checkpoint) {
+    let keys = checkpoint.in_work();
+    if keys.is_empty() {
+        return;
+    }
+    let (held, asked) = (hold.clone(), keys.clone());
+    // A database that does not answer is the renewal's to report.
+    let Ok(kept) = app.ask(move |queue| held.still_held(queue, &asked)).await else { return };
+    let kept: BTreeSet<RequestKey> = kept.into_iter().collect();
+    for key in keys.iter().filter(|key| !kept.contains(key)) {
+        lose(app, checkpoint, key, hold.token()).await;
+    }
+}
+
+/// The row is not held any more: no further file of it is made.
+async fn lose(app: &AppContext, checkpoint: &Checkpoint, key: &RequestKey, token: &str) {
+    if !checkpoint.release(key) {
+        return;
+    }
+    let asked = key.clone();
+    let row = app.ask(move |queue| queue.find(&asked)).await.ok().flatten();
+    if row.is_some_and(|row| row.err_code.as_deref() == Some(ErrCode::Cancelled.as_str())) {
+        checkpoint.cancel(key);
+        log::info!("request cancelled, the work on it ends request={key} claim={token}");
+    } else {
+        log::warn!("claim lost request={key} claim={token}");
     }
 }

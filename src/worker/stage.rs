@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::AppContext;
 use crate::requests::QueueError;
 use crate::sources::stage::claim_name;
-use crate::sources::{GroupRun, Source, SourceError};
+use crate::sources::{GivenUp, GroupRun, Source, SourceError};
 use crate::tables::plan::LoadPlan;
 
 /// Prepares the sources for what a group reads: engines stage it, or learn when it is given up. `None`: nothing had to be
@@ -21,7 +21,7 @@ pub(super) async fn prepare(
     app: &AppContext,
     plan: LoadPlan,
     claim: &str,
-    given_up: impl Fn() -> bool + Send + Sync + 'static,
+    given_up: GivenUp,
 ) -> Result<Option<Arc<dyn Source>>, SourceError> {
     let Some(first) = plan.scans.first() else { return Ok(None) };
     let failed = |error: &QueueError| {
@@ -36,7 +36,7 @@ pub(super) async fn prepare(
     };
     let installation =
         if is_staging(app) { installation(app).await.map_err(|error| failed(&error))? } else { String::new() };
-    let run = GroupRun { installation, claim: claim.to_owned(), given_up: Arc::new(given_up) };
+    let run = GroupRun { installation, claim: claim.to_owned(), given_up };
     let source = Arc::clone(&app.source);
     let table = first.table;
     match app.cpu.run(move || source.prepare(&plan, &run)).await {

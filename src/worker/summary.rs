@@ -18,6 +18,8 @@ pub struct Summary {
     pub postponed: u64,
     /// Not written back: the claim was lost before, or the database refused.
     pub lost: u64,
+    /// Cancelled while they were in work.
+    pub cancelled: u64,
 }
 
 impl Summary {
@@ -30,6 +32,7 @@ impl Summary {
         self.handed_back += other.handed_back;
         self.postponed += other.postponed;
         self.lost += other.lost;
+        self.cancelled += other.cancelled;
     }
 
     /// Requests that were claimed. A postponed one counts when it is claimed again.

@@ -3,6 +3,7 @@
 mod api;
 mod attacks;
 mod buckets;
+mod cancels;
 mod cli;
 mod daemon;
 mod databases;

@@ -111,6 +111,29 @@ fn two_daemons_make_the_files_of_one() {
     });
 }
 
+/// All daemons end their parts, and nothing of the request is left but its row.
+#[test]
+fn a_cancel_ends_the_parts_on_all_daemons() {
+    let directory = tempfile::tempdir().unwrap();
+    sample(directory.path(), Format::Parquet, Layout::Hive);
+    databases::each(|database| {
+        let site = Site::new(database, directory.path(), &jobs(WORKER), "");
+        assert!(site.run(&["migrate"]).status.success());
+        let fleet = Fleet::start(&site);
+        fleet.submit();
+        assert!(site.run(&["cancel", "t", "large", "--by", "me"]).status.success());
+        assert_eq!(fleet.ended().message, "cancelled by me");
+        assert_eq!(database.query_text("SELECT part FROM job_request_part"), Vec::<Vec<_>>::new());
+        for (number, daemon) in fleet.daemons.iter().enumerate() {
+            daemon.logs("request cancelled, the work on it ends request=t/large");
+            fleet.go(number);
+            daemon.logs("work ended without a report request=t/large job=course-report outcome=cancelled");
+        }
+        assert!(!site.stored().iter().any(|file| file.contains("large")), "{:?}", site.stored());
+        assert_eq!(fleet.ended().message, "cancelled by me");
+    });
+}
+
 /// The part of the one that is killed is made again, the others are not, and no crash is counted of the request.
 #[test]
 fn a_daemon_that_is_killed_costs_its_part_only() {

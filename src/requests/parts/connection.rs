@@ -15,7 +15,7 @@ use super::super::types::{Completion, Failure, QueueError, RequestKey, WriteBack
 pub(super) const SPLIT: &str = "parts";
 
 /// Whether a `lease_owner` is the token of a split. [`is_split`] is the same in SQL.
-fn is_of_split(owner: &str) -> bool {
+pub(in crate::requests) fn is_of_split(owner: &str) -> bool {
     owner.strip_prefix(SPLIT).and_then(|rest| rest.strip_prefix(':')).is_some_and(|random| !random.contains(':'))
 }
 

@@ -16,7 +16,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-pub(super) use self::connection::{PartConnection, PartDatabase, SplitKey, StoredPart, Value, run_statements};
+pub(super) use self::connection::{
+    PartConnection, PartDatabase, SplitKey, StoredPart, Value, is_of_split, run_statements,
+};
 use super::types::{Claim, ClaimOptions, Completion, Failure, QueueError, RequestKey, RequestProgress, WriteBack};
 
 /// A part of a request that is being split.
@@ -97,6 +99,9 @@ pub trait PartQueue: Send + Sync {
         batches: Option<&str>,
         lease: Duration,
     ) -> Result<WriteBack, QueueError>;
+
+    /// Whether the part is held under the token.
+    fn holds_part(&self, token: &str, key: &RequestKey) -> Result<bool, QueueError>;
 
     /// Notes how many files of the part are stored, and in the row how many of all; fenced.
     fn note_part(&self, token: &str, key: &RequestKey, progress: RequestProgress) -> Result<(), QueueError>;

@@ -46,6 +46,10 @@ impl<D: PartDatabase> PartQueue for D {
         self.transaction(&format!("renew a part of {key}"), |conn| work::renew(conn, key, token, batches, lease))
     }
 
+    fn holds_part(&self, token: &str, key: &RequestKey) -> Result<bool, QueueError> {
+        self.read_parts(&format!("look at a part of {key}"), |conn| work::is_held(conn, key, token))
+    }
+
     fn note_part(&self, token: &str, key: &RequestKey, progress: RequestProgress) -> Result<(), QueueError> {
         self.transaction(&format!("note progress of {key}"), |conn| work::note(conn, key, token, progress))
     }

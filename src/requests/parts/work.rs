@@ -172,6 +172,17 @@ pub(super) fn renew(
     Ok(written(owner.as_ref()))
 }
 
+const HELD: &str = concat!(
+    "SELECT p.tag, p.request_id FROM job_request_part AS p
+        JOIN job_request AS j ON j.tag = p.tag AND j.request_id = p.request_id
+    WHERE p.tag = ?1 AND p.request_id = ?2 AND p.token = ?3 AND p.result IS NULL AND ",
+    is_split!(),
+);
+
+pub(super) fn is_held(conn: &mut dyn PartConnection, key: &RequestKey, token: &str) -> QueryResult<bool> {
+    Ok(can_exist(key) && !conn.load_keys(HELD, &values(key, token, []))?.is_empty())
+}
+
 pub(super) fn note(
     conn: &mut dyn PartConnection,
     key: &RequestKey,

@@ -17,6 +17,23 @@ use super::super::times::microseconds;
 use super::super::types::{DeferredText, RequestKey, RequestProgress, Unclaimable};
 use super::columns::now;
 
+/// By the primary key, so that it costs the same however many rows are in work.
+const STILL_HELD: &str = "SELECT j.tag::text AS tag, j.request_id::text AS request_id
+    FROM unnest($1::text[], $2::text[]) AS asked (tag, request_id)
+    JOIN job_request AS j ON j.tag = asked.tag AND j.request_id = asked.request_id
+    WHERE j.status = 'PROCESSING' AND j.lease_owner = $3";
+
+pub(super) fn still_held(conn: &mut PgConnection, token: &str, keys: &[RequestKey]) -> QueryResult<Vec<RequestKey>> {
+    let asked: Vec<_> = keys.iter().filter(|key| can_exist(key)).collect();
+    let values = (
+        asked.iter().map(|key| key.tag.as_str()).collect::<Vec<_>>().into_sql::<Array<Text>>(),
+        asked.iter().map(|key| key.request_id.as_str()).collect::<Vec<_>>().into_sql::<Array<Text>>(),
+        super::super::text::clean(token).into_sql::<Text>(),
+    );
+    let held: Vec<StoredKey> = prepared(STILL_HELD, values).load(conn)?;
+    Ok(held.into_iter().map(RequestKey::from).collect())
+}
+
 /// A lease that never ends was not written by us, and counts as one that ran out. PROCESSING without any lease is another
 /// system's work: it is taken over only after `$3`, where that is set. Rows that another daemon is taking back at the same
 /// time are skipped. A row with parts stays split (`parts`). The conditions on status and tag are those of the index

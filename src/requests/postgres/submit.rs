@@ -9,9 +9,10 @@ use diesel::sql_types::{Array, BigInt, Nullable, Text};
 use super::super::access::{Client, like_pattern};
 use super::super::encryption::{columns_of, has_its_password, protected, wipe_password};
 use super::super::existing::{Existing, StoredExisting};
+use super::super::parts::is_of_split;
 use super::super::prepared::prepared;
 use super::super::status::Status;
-use super::super::stored::{self, StoredTotal};
+use super::super::stored::{self, StoredText, StoredTotal};
 use super::super::text::{clean, clean_option, err_message};
 use super::super::types::{NewRequest, RequestKey, Resubmitted, Submitted};
 use super::columns::now;
@@ -144,23 +145,41 @@ fn notify(conn: &mut PgConnection) -> QueryResult<()> {
     sql_query("NOTIFY exhaust_job_request").execute(conn).map(drop)
 }
 
+/// Work of our own has a token. A row without one that is PROCESSING is another system's. The row is locked first, and then its
+/// parts. Only who cancels a split request needs rights on those.
 const CANCEL: &str = concat!(
-    "UPDATE job_request SET status = 'FAILED', dt_job_completed = ",
+    "WITH open AS MATERIALIZED (
+        SELECT tag, request_id, lease_owner FROM job_request
+        WHERE tag = $2 AND request_id = $3
+            AND (status = 'SUBMITTED' OR status = 'PROCESSING' AND lease_owner IS NOT NULL)
+        FOR UPDATE
+    )
+    UPDATE job_request AS j SET status = 'FAILED', dt_job_completed = ",
     now!(),
     ", err_message = $4, err_code = 'cancelled', err_detail = NULL, next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL, ",
     wipe_password!(),
     "
-    WHERE tag = $2 AND request_id = $3 AND status = 'SUBMITTED'"
+    FROM open WHERE j.tag = open.tag AND j.request_id = open.request_id
+    RETURNING open.lease_owner::text AS value"
 );
 
+const REMOVE_PARTS: &str = "DELETE FROM job_request_part WHERE tag = $1 AND request_id = $2";
+
 pub(super) fn cancel(conn: &mut PgConnection, shift: i64, key: &RequestKey, by: &str) -> QueryResult<bool> {
-    let changed = sql_query(CANCEL)
-        .bind::<BigInt, _>(shift)
-        .bind::<Text, _>(&key.tag)
-        .bind::<Text, _>(&key.request_id)
-        .bind::<Text, _>(err_message(&format!("cancelled by {by}")))
-        .execute(conn)?;
-    Ok(changed == 1)
+    conn.transaction(|conn| {
+        let ended: Option<StoredText> = sql_query(CANCEL)
+            .bind::<BigInt, _>(shift)
+            .bind::<Text, _>(&key.tag)
+            .bind::<Text, _>(&key.request_id)
+            .bind::<Text, _>(err_message(&format!("cancelled by {by}")))
+            .get_result(conn)
+            .optional()?;
+        let Some(owner) = ended else { return Ok(false) };
+        if owner.into_text().is_some_and(|owner| is_of_split(&owner)) {
+            sql_query(REMOVE_PARTS).bind::<Text, _>(&key.tag).bind::<Text, _>(&key.request_id).execute(conn)?;
+        }
+        Ok(true)
+    })
 }
 
 /// As a new submission. A row has a lease here only if somebody else marked it FAILED.

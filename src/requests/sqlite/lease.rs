@@ -133,6 +133,36 @@ pub(super) fn renew(
     })
 }
 
+const STILL_HELD: &str = "SELECT 1 AS held FROM job_request
+    WHERE tag = ?1 AND request_id = ?2 AND status = 'PROCESSING' AND lease_owner = ?3";
+
+pub(super) fn still_held(
+    conn: &mut SqliteConnection,
+    token: &str,
+    keys: &[RequestKey],
+) -> QueryResult<Vec<RequestKey>> {
+    let token = clean(token);
+    let mut held = Vec::new();
+    for key in keys.iter().filter(|key| can_exist(key)) {
+        let values = (
+            key.tag.as_str().into_sql::<Text>(),
+            key.request_id.as_str().into_sql::<Text>(),
+            token.as_str().into_sql::<Text>(),
+        );
+        if !prepared(STILL_HELD, values).load::<Found>(conn)?.is_empty() {
+            held.push(key.clone());
+        }
+    }
+    Ok(held)
+}
+
+#[derive(QueryableByName)]
+struct Found {
+    #[diesel(sql_type = BigInt)]
+    #[allow(dead_code, reason = "that there is a row is the answer")]
+    held: i64,
+}
+
 const NOTE: &str = "UPDATE job_request SET job_stats = ?1
     WHERE tag = ?2 AND request_id = ?3 AND status = 'PROCESSING' AND lease_owner = ?4";
 

@@ -109,22 +109,32 @@ pub(super) fn insert(conn: &mut SqliteConnection, now: DateTime<Utc>, request: &
     Ok(inserted == 1)
 }
 
+/// Work of our own has a token. A row without one that is PROCESSING is another system's.
 const CANCEL: &str = concat!(
     "UPDATE job_request SET status = 'FAILED', dt_job_completed = ?1, err_message = ?2,
         err_code = 'cancelled', err_detail = NULL, next_attempt_at = NULL, lease_owner = NULL, lease_expires_at = NULL, ",
     wipe_password!(),
     "
-    WHERE tag = ?3 AND request_id = ?4 AND status = 'SUBMITTED'"
+    WHERE tag = ?3 AND request_id = ?4 AND (status = 'SUBMITTED' OR status = 'PROCESSING' AND lease_owner IS NOT NULL)"
 );
 
+const REMOVE_PARTS: &str = "DELETE FROM job_request_part WHERE tag = ?1 AND request_id = ?2";
+
 pub(super) fn cancel(conn: &mut SqliteConnection, now: DateTime<Utc>, key: &RequestKey, by: &str) -> QueryResult<bool> {
-    let changed = sql_query(CANCEL)
-        .bind::<Text, _>(sqlite_text(now))
-        .bind::<Text, _>(err_message(&format!("cancelled by {by}")))
-        .bind::<Text, _>(&key.tag)
-        .bind::<Text, _>(&key.request_id)
-        .execute(conn)?;
-    Ok(changed == 1)
+    conn.immediate_transaction(|conn| {
+        let changed = sql_query(CANCEL)
+            .bind::<Text, _>(sqlite_text(now))
+            .bind::<Text, _>(err_message(&format!("cancelled by {by}")))
+            .bind::<Text, _>(&key.tag)
+            .bind::<Text, _>(&key.request_id)
+            .execute(conn)?;
+        if changed == 0 {
+            return Ok(false);
+        }
+        // The row is locked, so nobody adds one.
+        sql_query(REMOVE_PARTS).bind::<Text, _>(&key.tag).bind::<Text, _>(&key.request_id).execute(conn)?;
+        Ok(true)
+    })
 }
 
 /// As a new submission. A row has a lease here only if somebody else marked it FAILED.

@@ -30,7 +30,7 @@ pub(super) fn read(
 ) -> Result<PartRead, SourceError> {
     let scan = reading.scan;
     let place = FileContext::of(scan.table, part);
-    let Some(file) = TextFile::open(part, place, allowance)? else { return Ok(PartRead::empty()) };
+    let Some(file) = TextFile::open(part, reading, allowance)? else { return Ok(PartRead::empty()) };
     let delimiter = if part.format == Format::Tsv { b'\t' } else { b',' };
     let marked = file.start.starts_with(b"\xEF\xBB\xBF");
     let (mut input, reserved) = file.into_bytes();

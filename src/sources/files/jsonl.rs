@@ -21,7 +21,7 @@ use crate::sources::values::literal::{self, Escapes, Span, Spelling as Syntax};
 /// It cannot be read.
 pub(super) fn read(part: &Part, reading: &Reading<'_>, allowance: &Arc<Allowance>) -> Result<PartRead, SourceError> {
     let place = FileContext::of(reading.scan.table, part);
-    let Some(file) = TextFile::open(part, place, allowance)? else { return Ok(PartRead::empty()) };
+    let Some(file) = TextFile::open(part, reading, allowance)? else { return Ok(PartRead::empty()) };
     if let Some(what) = no_lines(&file.start) {
         return Err(place.broken(what));
     }

@@ -39,9 +39,9 @@ use self::names::{Format, Packed};
 use self::part::Part;
 use self::prefetch::Prefetch;
 use super::rows::{self, Cell, Reading};
-use super::{ReadCost, ScanStats, Settings, Sink, Source, SourceError};
+use super::{GivenUp, GroupRun, ReadCost, ScanStats, Settings, Sink, Source, SourceError};
 use crate::objects::Bucket;
-use crate::tables::plan::Scan;
+use crate::tables::plan::{LoadPlan, Scan};
 use crate::tables::schema::{Kind, Table};
 
 pub(crate) use config::location;
@@ -111,12 +111,14 @@ const BUFFER: usize = 256 << 10;
 
 /// A directory, or a bucket, that has each table, by its name or another one, as a file `<table>.parquet`, `.csv`, `.json` and so on, or as a directory
 /// `<table>/` of such parts or of partitions `<column>=<value>/`, or of a Delta table.
-#[derive(Debug)]
+#[derive(Clone)]
 pub struct FilesSource {
     directory: Directory,
     tables: TableFiles,
     settings: Settings,
     allowance: Arc<Allowance>,
+    /// Whether nobody waits for the rows any more.
+    given_up: Option<GivenUp>,
 }
 
 impl FilesSource {
@@ -133,7 +135,7 @@ impl FilesSource {
     }
 
     fn of(directory: Directory, tables: TableFiles, settings: Settings) -> Self {
-        Self { directory, tables, settings, allowance: Allowance::new(settings.bounds.held) }
+        Self { directory, tables, settings, allowance: Allowance::new(settings.bounds.held), given_up: None }
     }
 
     /// Reads the files of a table, all cores busy; what each came to, in their order.
@@ -157,6 +159,7 @@ impl FilesSource {
     /// Reads one file of a table.
     fn part(&self, part: &Part, reading: &Reading<'_>) -> Result<PartRead, SourceError> {
         let place = FileContext::of(reading.scan.table, part);
+        reading.go_on().map_err(|error| place.io(&error))?;
         let is_empty = || part.location.bytes().is_ok_and(|bytes| bytes == 0);
         if let Some(logged) = part.logged {
             let bytes = part.location.bytes().map_err(|error| place.io(&error))?;
@@ -212,7 +215,7 @@ impl PartRead {
 impl Source for FilesSource {
     fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, SourceError> {
         let parts = layout::parts(&self.directory, self.tables.name(scan.table), scan)?;
-        let reading = Reading::new(scan, &self.settings, sink);
+        let reading = Reading::new(scan, &self.settings, sink).until(self.given_up.as_ref());
         let mut stats = ScanStats::default();
         let mut has: Option<Vec<bool>> = None;
         let all = self.all(&parts, &reading)?;
@@ -230,6 +233,11 @@ impl Source for FilesSource {
             check_columns(FileContext::of(scan.table, part), &reading, &has)?;
         }
         Ok(stats)
+    }
+
+    /// Reading ends once the run is given up.
+    fn prepare(&self, _plan: &LoadPlan, run: &GroupRun) -> Result<Option<Box<dyn Source>>, SourceError> {
+        Ok(Some(Box::new(Self { given_up: Some(Arc::clone(&run.given_up)), ..self.clone() })))
     }
 
     /// Where the tables are partitioned by what the scans are limited by.

@@ -13,6 +13,7 @@ use super::names::Packed;
 use super::part::Part;
 use super::sniff::not_text;
 use crate::sources::SourceError;
+use crate::sources::rows::Reading;
 
 /// Bytes with which a frame of zstd may begin, before its first block.
 const FRAME_HEADER: usize = 18;
@@ -41,11 +42,12 @@ impl<'a> TextFile<'a> {
     /// It cannot be read, or is no text in UTF-8.
     pub(super) fn open(
         part: &Part,
-        place: FileContext<'_>,
+        reading: &Reading<'_>,
         allowance: &'a Arc<Allowance>,
     ) -> Result<Option<Self>, SourceError> {
+        let place = FileContext::of(reading.scan.table, part);
         let failed = |error: io::Error| place.io(&error);
-        let mut raw = BufReader::with_capacity(BUFFER, part.location.stream().map_err(failed)?);
+        let mut raw = BufReader::with_capacity(BUFFER, reading.watched(part.location.stream().map_err(failed)?));
         let start = begin(&mut raw, FRAME_HEADER).map_err(failed)?;
         let mut reserved = None;
         if start.is_empty() {

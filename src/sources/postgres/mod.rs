@@ -25,12 +25,12 @@ use std::time::Duration;
 use rayon::prelude::*;
 
 use crate::document::Secret;
-use crate::tables::plan::{Scan, ScanReach};
+use crate::tables::plan::{LoadPlan, Scan, ScanReach};
 use crate::tables::schema::{Kind, Table};
 
 use super::query_engine::QueryEngine;
 use super::rows::{Cell, Reading, Rows};
-use super::{ReadCost, ScanStats, Settings, Sink, Source, SourceError};
+use super::{GivenUp, GroupRun, ReadCost, ScanStats, Settings, Sink, Source, SourceError};
 use catalog::{Found, Shape};
 use chunks::{Fetch, fill, lines, pieces};
 use connect::{BEGIN, Server};
@@ -49,14 +49,17 @@ pub use config::{Config, KIND, Relations};
 pub fn open(config: &Config, settings: Settings) -> Result<Arc<dyn Source>, String> {
     let password = config.password.as_ref().map(Secret::reveal);
     let server = Server::new(config.url.reveal(), password)?;
-    Ok(Arc::new(PostgresSource { server, relations: config.relations.clone(), settings }))
+    Ok(Arc::new(PostgresSource { server, relations: config.relations.clone(), settings, given_up: None }))
 }
 
 /// The platform's tables in a database.
+#[derive(Clone)]
 pub struct PostgresSource {
     server: Server,
     relations: Relations,
     settings: Settings,
+    /// Whether nobody waits for the rows any more.
+    given_up: Option<GivenUp>,
 }
 
 impl PostgresSource {
@@ -66,7 +69,7 @@ impl PostgresSource {
     /// No connection can come of the URL; the message shows nothing of it.
     pub fn new(url: &str, schema: &str, settings: Settings) -> Result<Self, String> {
         let relations = Relations::in_schema(schema.to_owned());
-        Ok(Self { server: Server::new(url, None)?, relations, settings })
+        Ok(Self { server: Server::new(url, None)?, relations, settings, given_up: None })
     }
 
     /// How long a read waits for an answer, or for the next row of one; five minutes unless this is called. Then it fails, and
@@ -93,10 +96,19 @@ impl PostgresSource {
         }
     }
 
+    /// A connection on which the server ends what is asked once nobody waits for it any more.
+    fn connect(&self) -> Result<Connection, Failure> {
+        let mut connection = self.server.connect()?;
+        if let Some(given_up) = &self.given_up {
+            connection.interrupt_when(Arc::clone(given_up));
+        }
+        Ok(connection)
+    }
+
     /// Runs `work` on a connection of its own, in a transaction: a pooler such as PgBouncer may give every other statement to
     /// another session, where what the one before prepared is not known.
     fn on_connection<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, Failure>) -> Result<T, Failure> {
-        let mut connection = self.server.connect()?;
+        let mut connection = self.connect()?;
         let outcome = connection.execute(BEGIN).and_then(|()| work(&mut connection));
         connection.close(outcome.is_ok());
         outcome
@@ -159,6 +171,11 @@ impl Source for PostgresSource {
     fn read(&self, scan: &Scan, sink: &Sink<'_>) -> Result<ScanStats, SourceError> {
         self.on_connection(|connection| self.read_rows(connection, scan, Joins::Refused, sink))
             .map_err(|failure| self.error(scan.table, &failure))
+    }
+
+    /// Reading ends once the run is given up.
+    fn prepare(&self, _plan: &LoadPlan, run: &GroupRun) -> Result<Option<Box<dyn Source>>, SourceError> {
+        Ok(Some(Box::new(Self { given_up: Some(Arc::clone(&run.given_up)), ..self.clone() })))
     }
 
     /// The server finds the rows of batches, and sends no others.

@@ -36,7 +36,7 @@ impl<'a> Snapshot<'a> {
         let mut connection = match std::mem::replace(&mut *state, State::Failed) {
             State::Begun(connection) => connection,
             State::NotBegun => {
-                let mut connection = self.source.server.connect()?;
+                let mut connection = self.source.connect()?;
                 connection.execute(BEGIN_SNAPSHOT)?;
                 Box::new(connection)
             }

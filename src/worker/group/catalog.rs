@@ -8,7 +8,7 @@ use super::accept::Accepted;
 use crate::config::Config;
 use crate::config::checked::Job;
 use crate::requests::RequestKey;
-use crate::sources::Source;
+use crate::sources::{GivenUp, Source, SourceError};
 use crate::tables::catalog::Catalog;
 use crate::worker::lease::Lease;
 use crate::worker::outcome::{HandBack, Outcome};
@@ -46,17 +46,24 @@ pub(in crate::worker) async fn load_catalog(
     let plan = load::catalog_plan(&metadata, &needs, config.timezone);
     let (stop, checkpoint) = (app.stop.clone(), Arc::clone(lease.checkpoint()));
     let keys: Vec<RequestKey> = accepted.iter().map(|one| one.request.key.clone()).collect();
-    let given_up = move || stop.is_halted() || !keys.iter().any(|key| checkpoint.wants(key));
-    let prepared = app.stop.unless_halted(stage::prepare(app, plan, lease.token(), given_up)).await;
-    let Some(prepared) = prepared else { return Err(Outcome::HandedBack(HandBack::Unfinished)) };
-    let prepared = prepared.map_err(|error| Outcome::Failed(RequestError::source(&error)))?;
+    let given_up: GivenUp = Arc::new(move || stop.is_halted() || !keys.iter().any(|key| checkpoint.wants(key)));
+    // Reading ends with an error where nobody waits for it any more.
+    let ended = |error: &SourceError| {
+        let unfinished = Outcome::HandedBack(HandBack::Unfinished);
+        if given_up() { unfinished } else { Outcome::Failed(RequestError::source(error)) }
+    };
+    let preparing = stage::prepare(app, plan, lease.token(), Arc::clone(&given_up));
+    let Some(prepared) = app.stop.unless_halted(preparing).await else {
+        return Err(Outcome::HandedBack(HandBack::Unfinished));
+    };
+    let prepared = prepared.map_err(|error| ended(&error))?;
     let source: Arc<dyn Source> = prepared.unwrap_or_else(|| Arc::clone(&app.source) as _);
     // What was prepared is dropped on the threads that may block.
     let loaded = app.run_on_cpu(move || {
         let mut stats = LoadStats::default();
         load::catalog(source.as_ref(), &metadata, &needs, rules, &mut stats).map(|catalog| (Arc::new(catalog), stats))
     });
-    let (catalog, stats) = loaded.await?.map_err(|error| Outcome::Failed(RequestError::source(&error)))?;
+    let (catalog, stats) = loaded.await?.map_err(|error| ended(&error))?;
     Ok(LoadedCatalog { catalog, stats, spent: started.elapsed() })
 }
 

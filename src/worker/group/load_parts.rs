@@ -43,7 +43,7 @@ pub(in crate::worker) async fn load_parts(
     let source: Arc<dyn Source> = match prepare(app, group, catalog, tracker, &units).await {
         Ok(prepared) => prepared.unwrap_or_else(|| Arc::clone(&app.source) as _),
         Err(error) => {
-            fail(tracker, &units.iter().collect::<Vec<_>>(), &error);
+            fail(group, tracker, &units.iter().collect::<Vec<_>>(), &error);
             return Ok(());
         }
     };
@@ -66,7 +66,7 @@ async fn prepare(
     let plan = needs.plan(catalog, &plan::batches(units), &KeyRange::default());
     let (stop, tracker, requests) = (group.stop.clone(), Arc::clone(tracker), group.requests.len());
     let is_wanted = move || (0..requests).any(|request| tracker.wants(RequestIdx(request)));
-    stage::prepare(app, plan, &group.claim, move || stop.is_halted() || !is_wanted()).await
+    stage::prepare(app, plan, &group.claim, Arc::new(move || stop.is_halted() || !is_wanted())).await
 }
 
 #[derive(Clone)]
@@ -134,7 +134,7 @@ impl PartLoader {
                         parts.push_front(Part { batches, bytes: Some(bytes) });
                     }
                 }
-                Err(error) => fail(tracker, &part.of(&units), &error),
+                Err(error) => fail(group, tracker, &part.of(&units), &error),
             }
         }
         Ok(())
@@ -222,15 +222,19 @@ impl PartLoader {
             };
             match LearnerRanges::find(large, &group.metrics) {
                 Ok(ranges) => make(&BatchData::Ranges(&ranges), &units),
-                Err(error) => fail(tracker, &units, &error),
+                Err(error) => fail(group, tracker, &units, &error),
             }
         };
         self.app.cpu.run(make).await
     }
 }
 
-/// Fails the requests that want one of these units.
-fn fail(tracker: &CompletionTracker, units: &[&Unit], error: &SourceError) {
+/// Fails the requests that want one of these units. Reading ends with an error as well where nobody waits for it any more: after
+/// a stop the requests are handed back, and those that were cancelled are not held.
+fn fail(group: &GroupContext, tracker: &CompletionTracker, units: &[&Unit], error: &SourceError) {
+    if group.stop.is_halted() {
+        return;
+    }
     let error = RequestError::source(error);
     for one in units.iter().flat_map(|unit| &unit.wanted) {
         tracker.fail(one.request, error.clone());

@@ -24,6 +24,10 @@ pub(in crate::worker) async fn write_back(
     let (mut failed, mut handed_back) = (Vec::new(), Vec::new());
     let mut completed = CompletedRows::new(group.app.clock.now());
     for (request, outcome) in ended {
+        if !group.lease.checkpoint().holds(&request.key) {
+            leave(group, &request.key, summary);
+            continue;
+        }
         match outcome {
             Outcome::Completed(done) => {
                 if !completed.has_room_for(&done) {
@@ -46,6 +50,15 @@ pub(in crate::worker) async fn write_back(
     for (request, why) in handed_back {
         hand_back(group, &request.key, &why, summary).await;
     }
+}
+
+/// The claim does not hold the row any more, which is logged already: nothing is written.
+fn leave(group: ClaimedGroup<'_>, key: &RequestKey, summary: &mut Summary) {
+    let is_cancelled = group.lease.checkpoint().is_cancelled(key);
+    let outcome = if is_cancelled { "cancelled" } else { "lost" };
+    *(if is_cancelled { &mut summary.cancelled } else { &mut summary.lost }) += 1;
+    group.app.metrics.request_ended(&group.job.id, outcome);
+    log::info!("work ended without a report request={key} job={} outcome={outcome}", group.job.id);
 }
 
 /// A part is made: it is kept until the others are.
@@ -189,8 +202,16 @@ mod tests {
         });
         let mut summary = Summary { claimed: 7, ..Summary::default() };
         write_back(group, ended.collect(), &mut summary).await;
-        let wanted =
-            Summary { claimed: 7, completed: 2, failed: 1, backing_off: 1, handed_back: 1, postponed: 1, lost: 1 };
+        let wanted = Summary {
+            claimed: 7,
+            completed: 2,
+            failed: 1,
+            backing_off: 1,
+            handed_back: 1,
+            postponed: 1,
+            lost: 1,
+            cancelled: 0,
+        };
         assert_eq!(summary, wanted);
         let rows: Vec<RequestRow> = ["1", "2", "3", "4", "5", "6", "7"].map(|id| test.row(id)).into();
         let statuses: Vec<&str> = rows.iter().map(|row| row.status.as_str()).collect();

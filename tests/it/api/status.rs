@@ -121,6 +121,18 @@ fn cancel_and_retry_change_the_states_they_may_and_no_others() {
         assert_eq!(act("cancel", &id).status, 200);
         let again = server.post(SUBMIT, &submission("t", BATCH)).json()["result"].clone();
         assert_eq!((&again["request_id"], &again["status"]), (&json!(id), &json!("SUBMITTED")));
+        // A daemon works on it.
+        database.execute(&format!(
+            "UPDATE job_request SET status = 'PROCESSING', lease_owner = 'h:1:2', \
+             lease_expires_at = '2100-01-01 00:00:00' WHERE request_id = '{id}'"
+        ));
+        let in_work = act("cancel", &id);
+        assert_eq!((in_work.status, &in_work.json()["result"]["status"]), (200, &json!("FAILED")));
+        let ended = act("cancel", &id);
+        assert_eq!(
+            (ended.status, ended.errmsg().as_str()),
+            (409, "the request is FAILED: only a request that waits or that is in work here can be cancelled")
+        );
         // Another system's row is shown and left alone.
         site.insert("t", "theirs", "their-own-job", "{}");
         let before = database.query_text("SELECT * FROM job_request WHERE request_id = 'theirs'");

@@ -160,9 +160,12 @@ impl Model<'_> {
                 self.end(row, token, write, State::Submitted { from: 0 }, 0);
             }
             Step::Cancel(row) => {
-                let waits = self.rows.get(&row).is_some_and(|row| matches!(row.state, State::Submitted { .. }));
-                assert_eq!(self.queue.cancel(&name(row), "me").unwrap(), waits);
-                if let Some(row) = self.rows.get_mut(&row).filter(|_| waits) {
+                let is_open = self
+                    .rows
+                    .get(&row)
+                    .is_some_and(|row| matches!(row.state, State::Submitted { .. } | State::Processing { .. }));
+                assert_eq!(self.queue.cancel(&name(row), "me").unwrap(), is_open);
+                if let Some(row) = self.rows.get_mut(&row).filter(|_| is_open) {
                     row.state = State::Failed;
                 }
             }

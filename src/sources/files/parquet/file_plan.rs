@@ -149,6 +149,7 @@ impl<'a> FilePlan<'a> {
         self.attempt(BATCH, |watch| {
             let (mut rows, mut before) = (Vec::new(), 0);
             for batch in self.batches(group, &roots, Rows::From(0), watch)? {
+                self.reading.go_on()?;
                 for batch in bearable(&batch?, watch) {
                     let texts = self.keys_of(&batch, &roots, held)?;
                     rows.extend(with_wanted_key(&texts, keys, known)?.into_iter().map(|row| before + row));
@@ -186,6 +187,7 @@ impl<'a> FilePlan<'a> {
         let mut done = 0;
         self.attempt(self.batch_rows(group), |watch| {
             for batch in self.batches(group, &roots, Rows::These(&rows[done..]), watch)? {
+                self.reading.go_on()?;
                 for batch in bearable(&batch?, watch) {
                     let these = rows.get(done..done + batch.num_rows()).ok_or_else(|| fewer_rows(done, rows.len()))?;
                     let all: Vec<u32> = (0..length(&batch)).collect();
@@ -214,6 +216,7 @@ impl<'a> FilePlan<'a> {
             let mut roots = held::roots(held);
             roots.retain(|root| !levels.iter().any(|(by_levels, _)| by_levels == root));
             for batch in self.batches(group, &roots, Rows::From(done), watch)? {
+                self.reading.go_on()?;
                 for batch in bearable(&batch?, watch) {
                     let rows = match self.key(held) {
                         Some((held, keys)) => with_wanted_key(&self.keys_of(&batch, &roots, held)?, keys, known)?,
