@@ -103,6 +103,8 @@ pub struct Job {
     pub report_path: String,
     /// Attempts before a failure that may pass becomes FAILED.
     pub max_attempts: u32,
+    /// How long an attempt may work on a request.
+    pub max_runtime: Option<Duration>,
     /// Most batches of one request.
     pub max_batches: usize,
     /// Scan at once after a submit that notifies.

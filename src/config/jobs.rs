@@ -7,7 +7,7 @@ use super::checked::{Compress, Job, Mode, NamedSource, Zip};
 use super::cron::Cron;
 use super::sql_reports::{self, Surroundings};
 use crate::document::Fallback::{Is, Says};
-use crate::document::Form::{Boolean, Json, Number, Table, Text, Texts};
+use crate::document::Form::{Boolean, Duration, Json, Number, Table, Text, Texts};
 use crate::document::{Key, Keys, Place, Section, Value, listed, live, near_miss};
 use crate::outputs::{CsvOptions, ReportPath};
 use crate::reports::job_config::JobConfig;
@@ -57,6 +57,13 @@ pub(super) const KEYS: &[Key] = &[
         Number,
         Is("3"),
         "After this many attempts that failed in a way that may pass, the request is FAILED.",
+    ),
+    live(
+        "max_runtime",
+        Duration,
+        Is("\"off\""),
+        "A request on which one attempt works for longer than this is FAILED (`err_code` timeout), others go on. \
+         [What counts](#the-time-that-a-request-may-take).",
     ),
     live("max_batches", Number, Is("1000"), "Most batches of one request."),
     live(
@@ -165,6 +172,7 @@ fn job<'a>(
         mode,
         report_path: report_path(section).unwrap_or_default().to_owned(),
         max_attempts: section.number("max_attempts", 1).unwrap_or_default(),
+        max_runtime: section.duration_or_off("max_runtime"),
         max_batches: section.number("max_batches", 1).unwrap_or_default(),
         on_submit: section.boolean("on_submit").unwrap_or_default(),
         own_channel_only: section.boolean("own_channel_only").unwrap_or_default(),

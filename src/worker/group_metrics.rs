@@ -1,8 +1,10 @@
 //! What a group counts while its files are made.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::load::Loaded;
 use super::plan::{Ready, RequestIdx};
@@ -18,6 +20,8 @@ pub struct GroupMetrics {
     shared: AtomicU64,
     /// Files stored of each request.
     done: Vec<AtomicU64>,
+    /// When the work on each request began.
+    begun: Vec<OnceLock<Instant>>,
     /// How often data was loaded for several requests.
     loads: AtomicU32,
     /// What was read.
@@ -31,7 +35,8 @@ impl GroupMetrics {
     /// Of requests some of whose files are stored already. `load` is what was read for the catalogue.
     pub(super) fn new(requests: &[Ready], load: LoadStats) -> Self {
         let done = |one: &Ready| AtomicU64::new(one.stored.iter().flatten().count() as u64);
-        Self { done: requests.iter().map(done).collect(), load: Mutex::new(load), ..Self::default() }
+        let begun = requests.iter().map(|_| OnceLock::new()).collect();
+        Self { done: requests.iter().map(done).collect(), begun, load: Mutex::new(load), ..Self::default() }
     }
 
     /// Loads something and counts it. A load whose data was dropped, because it was too much, is not counted.
@@ -60,6 +65,16 @@ impl GroupMetrics {
     pub(super) fn add_query(&self, spent: Duration) {
         self.load_nanos.fetch_add(nanos(spent), Ordering::Relaxed);
         self.loads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// From now on it is worked on for this request: a load or a query for it alone, or a file that it wants before others do.
+    pub(super) fn begin(&self, request: RequestIdx) {
+        self.begun[request.0].get_or_init(Instant::now);
+    }
+
+    /// How long it has been worked on for this request.
+    pub(super) fn worked(&self, request: RequestIdx) -> Duration {
+        self.begun[request.0].get().map_or(Duration::ZERO, Instant::elapsed)
     }
 
     /// One more file of a request is stored or given up.

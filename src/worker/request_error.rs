@@ -1,5 +1,7 @@
 //! Why a request gets no report: in words for its client, and in full for operators.
 
+use std::time::Duration;
+
 use super::cpu::Panicked;
 use super::dependencies::Dependency;
 use crate::intake::Refusal;
@@ -176,6 +178,12 @@ impl RequestError {
     pub(super) const fn broken(message: String, detail: String) -> Self {
         let origin = Origin::Dependency(Dependency::Source);
         Self { code: ErrCode::SourceBroken, message, detail, may_pass: false, origin }
+    }
+
+    /// One attempt has worked on it for longer than `[[job]] max_runtime`. Another would as well.
+    pub(super) fn over_time(most: Duration) -> Self {
+        let message = format!("timeout: it was worked on for more than {} s", most.as_secs_f64());
+        Self { code: ErrCode::Timeout, detail: message.clone(), message, may_pass: false, origin: Origin::Request }
     }
 
     /// What a daemon noted of a part cannot be read.

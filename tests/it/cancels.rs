@@ -1,4 +1,5 @@
-//! A request that is cancelled while a daemon works on it: its row ends at once, the work on it soon, and nothing else changes.
+//! A request that is cancelled, or takes too long, while a daemon works on it: its row ends at once, the work on it soon, and
+//! nothing else changes.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
@@ -62,6 +63,25 @@ fn a_load_ends_when_its_request_is_cancelled() {
         writing.join().unwrap();
         assert_eq!(site.rows()["endless"].message, "cancelled by me");
     });
+}
+
+/// A load for one request alone counts as work on it.
+#[test]
+fn a_load_ends_when_its_request_has_taken_too_long() {
+    let data = tempfile::tempdir().unwrap();
+    write_one_course(data.path(), BATCHES, "userid\nu1\n", "");
+    let table = data.path().join("user_enrolments.csv");
+    fs::remove_file(&table).unwrap();
+    let (_, writing) = endless(&table);
+    let database = TestDatabase::sqlite();
+    let jobs = jobs("lease = \"1h\"").replace("report = \"course\"", "report = \"course\"\nmax_runtime = \"1s\"");
+    let site = Site::new(&database, data.path(), &jobs, "");
+    site.insert("t", "endless", "course-report", r#"{"batchId": "b1"}"#);
+    let daemon = Daemon::start(&site, "");
+    daemon.logs("request failed request=t/endless");
+    writing.join().unwrap();
+    let row = &site.rows()["endless"];
+    assert_eq!((row.status.as_str(), row.message.as_str()), ("FAILED", "timeout: it was worked on for more than 1 s"));
 }
 
 /// One of two requests of a group is cancelled between two files. The other has the same bytes as alone, and no further file

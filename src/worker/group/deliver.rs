@@ -18,6 +18,7 @@ use crate::tables::catalog::Catalog;
 use crate::worker::outcome::{Completed, Outcome};
 use crate::worker::part_result::PartResult;
 use crate::worker::plan::{FileIdx, Ready, RequestIdx};
+use crate::worker::request_error::RequestError;
 use crate::worker::stats::{GroupStats, RequestStats, job_stats};
 use crate::worker::summary::Summary;
 
@@ -50,6 +51,8 @@ pub(in crate::worker) async fn deliver(
             },
             () = claimed.app.stop.halted() => return open.into_iter().flatten().collect(),
             _ = clock.tick() => {
+                let over = over_time(group, &mut open);
+                write_back(claimed, over, summary).await;
                 note_progress(claimed, group, &open, &mut noted).await;
                 continue;
             }
@@ -73,6 +76,14 @@ pub(in crate::worker) async fn deliver(
     }
     count(claimed, group, stats);
     open.into_iter().flatten().collect()
+}
+
+/// The requests on which this attempt has worked for longer than it may. What is still made of them nobody wants.
+fn over_time(group: &GroupContext, open: &mut [Option<Arc<ClaimedRequest>>]) -> Vec<(Arc<ClaimedRequest>, Outcome)> {
+    let Some(most) = group.job.max_runtime else { return Vec::new() };
+    let over = |request: usize| group.metrics.worked(RequestIdx(request)) >= most;
+    let rows = open.iter_mut().enumerate().filter(|(request, _)| over(*request)).filter_map(|(_, row)| row.take());
+    rows.map(|row| (row, Outcome::Failed(RequestError::over_time(most)))).collect()
 }
 
 /// Notes in the rows how far each request is. Nothing depends on it: a failure is only logged.
@@ -171,8 +182,7 @@ pub(in crate::worker) fn millis(spent: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::request_error::RequestError;
-    use crate::worker::test_app::{BATCHES, TestApp, group_context};
+    use crate::worker::test_app::{BATCHES, TestApp, group_context, key};
 
     #[tokio::test]
     async fn requests_are_written_back_as_they_end_and_the_others_come_back() {
@@ -203,6 +213,38 @@ mod tests {
         let stats: serde_json::Value = serde_json::from_str(&row.job_stats.unwrap()).unwrap();
         assert_eq!((&stats["bytes"], &stats["batches"], &stats["group"]["load_ms"]), (&7.into(), &1.into(), &5.into()));
         assert_eq!(stats["batches_left_out"]["broken"][0], BATCHES[0]);
+    }
+
+    /// Hours pass while the first is worked on. The second waits all the time, and is not at fault.
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_takes_too_long_fails_and_one_that_waits_behind_it_does_not() {
+        let test = TestApp::new();
+        let (lease, ready, catalog) = test.ready(&["1", "2"].map(|id| (id, &BATCHES[..]))).await;
+        let (rows, requests): (Vec<_>, Vec<_>) = ready.into_iter().unzip();
+        let mut group = Arc::into_inner(group_context(requests, test.app.store.clone())).unwrap();
+        let mut job = crate::config::checked::Job::clone(&group.job);
+        job.max_runtime = Some(Duration::from_hours(5));
+        (group.job, group.checkpoint) = (Arc::new(job), Arc::clone(lease.checkpoint()));
+        let (config, job) = (test.config(), test.job());
+        let claimed = ClaimedGroup { app: &test.app, config: &config, lease: &lease, job: &job };
+        let (sender, ended) = tokio::sync::mpsc::unbounded_channel();
+        group.metrics.begin(RequestIdx(0));
+        let row = |id: &str| test.row(id);
+        let passing = async {
+            while row("1").status != "FAILED" {
+                tokio::time::sleep(Duration::from_secs(30)).await;
+            }
+            assert!(group.metrics.worked(RequestIdx(0)) >= Duration::from_hours(5));
+            assert!(!group.checkpoint.wants(&key("1")) && group.checkpoint.wants(&key("2")));
+            drop(sender);
+        };
+        let (stats, mut summary) = (GroupStats::default(), Summary::default());
+        let delivering = deliver(claimed, &group, &catalog, &stats, rows, ended, &mut summary);
+        let (left, ()) = tokio::join!(delivering, passing);
+        assert_eq!(left.iter().map(|row| row.key.request_id.as_str()).collect::<Vec<_>>(), ["2"]);
+        let failed = row("1");
+        assert_eq!(failed.err_message.as_deref(), Some("timeout: it was worked on for more than 18000 s"));
+        assert_eq!((failed.err_code.as_deref(), summary.failed, summary.backing_off), (Some("timeout"), 1, 0));
     }
 
     #[tokio::test]

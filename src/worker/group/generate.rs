@@ -83,6 +83,7 @@ pub(in crate::worker) fn generate(
     loop {
         wanted.retain(|one| tracker.wants(one.request));
         let first = *wanted.first()?;
+        group.metrics.begin(first.request);
         let is_wanted = || wanted.iter().any(|one| tracker.wants(one.request));
         let made = caught(|| {
             let (mut file, counts, quality) = write(group, data, unit, first, &is_wanted)?;

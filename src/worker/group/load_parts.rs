@@ -1,7 +1,7 @@
 //! Loads what the missing files of a group need: once if it fits into memory, else part by part. A batch that is more than
 //! memory by itself is loaded range by range ([`super::super::key_ranges`]).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -40,6 +40,7 @@ pub(in crate::worker) async fn load_parts(
     if units.is_empty() {
         return Ok(());
     }
+    begin_if_alone(group, tracker, units.iter());
     let source: Arc<dyn Source> = match prepare(app, group, catalog, tracker, &units).await {
         Ok(prepared) => prepared.unwrap_or_else(|| Arc::clone(&app.source) as _),
         Err(error) => {
@@ -67,6 +68,15 @@ async fn prepare(
     let (stop, tracker, requests) = (group.stop.clone(), Arc::clone(tracker), group.requests.len());
     let is_wanted = move || (0..requests).any(|request| tracker.wants(RequestIdx(request)));
     stage::prepare(app, plan, &group.claim, Arc::new(move || stop.is_halted() || !is_wanted())).await
+}
+
+/// What is read for one request alone counts as work on it. What several share does not: how much that is, is not theirs to say.
+fn begin_if_alone<'u>(group: &GroupContext, tracker: &CompletionTracker, units: impl Iterator<Item = &'u Unit>) {
+    let wanted = units.flat_map(|unit| &unit.wanted).map(|one| one.request);
+    let requests: BTreeSet<RequestIdx> = wanted.filter(|request| tracker.wants(*request)).collect();
+    if let (1, Some(request)) = (requests.len(), requests.first()) {
+        group.metrics.begin(*request);
+    }
 }
 
 #[derive(Clone)]
@@ -118,6 +128,7 @@ impl PartLoader {
                 Some(bytes) => app.memory.share_of(bytes, total).await,
             };
             let share = Arc::new(share);
+            begin_if_alone(group, tracker, part.of(&units).into_iter());
             if let Some(large) = part.large(total) {
                 self.make_in_ranges(&units, large, share).await?;
                 continue;

@@ -46,6 +46,7 @@ pub(super) async fn load_query(
         }
         let total = memory::for_loads(app.config.get().worker.memory, catalog.memory() as u64);
         let share = app.memory.share_of_unknown(total).await;
+        group.metrics.begin(owner);
         let question = RowsQuestion {
             source: Arc::clone(&app.source),
             report: Arc::clone(report),
