@@ -6,6 +6,7 @@
 //!
 //! | place | subject | when |
 //! | --- | --- | --- |
+//! | `ticked` | | the daemon's loop took a tick of its scheduler |
 //! | `claimed` | token | rows or a part are claimed |
 //! | `staged` | table | the engine has written it, its files are not looked at yet |
 //! | `loading` | job id | before each load |

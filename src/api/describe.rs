@@ -214,26 +214,43 @@ fn common(schemas: &mut Schemas) {
     schemas.named(ERROR_SCHEMA, error);
 }
 
+fn get(name: &str, summary: &str, responses: &Value) -> Value {
+    json!({ "get": { "operationId": name, "summary": summary, "responses": responses, "security": [] } })
+}
+
+/// The health checks.
+fn health(schemas: &mut Schemas) -> Map<String, Value> {
+    let report = schemas.of::<HealthReport>();
+    let states = |ok: &str, not: &str, schema: &Value| json!({ "200": answer(ok, schema), "503": answer(not, schema) });
+    let live = json!({
+        "type": "object",
+        "required": ["live"],
+        "additionalProperties": false,
+        "properties": { "live": { "type": "boolean" }, "message": { "type": "string" } },
+    });
+    let ready = || states("Ready.", "Not ready.", &report);
+    let all = [
+        ("/health", get("health", "Can it do its work?", &ready())),
+        ("/readyz", get("ready", "Can it do its work? As /health", &ready())),
+        (
+            "/livez",
+            get(
+                "live",
+                "Does the process turn? What it depends on does not count",
+                &states("It does.", "It hangs.", &live),
+            ),
+        ),
+    ];
+    all.into_iter().map(|(path, described)| (path.to_owned(), described)).collect()
+}
+
 /// What is not `/job/…`.
 fn outside(api: &Api, schemas: &mut Schemas) -> Map<String, Value> {
-    let health = schemas.of::<HealthReport>();
-    let get = |name: &str, summary: &str, responses: Value| json!({ "get": { "operationId": name, "summary": summary, "responses": responses, "security": [] } });
-    let mut paths = Map::new();
-    paths.insert(
-        "/health".to_owned(),
-        get(
-            "health",
-            "Can it do its work?",
-            json!({
-                "200": answer("Ready.", &health),
-                "503": answer("Not ready.", &health),
-            }),
-        ),
-    );
+    let mut paths = health(schemas);
     let mut metrics = get(
         "metrics",
         "What is counted, for Prometheus",
-        json!({
+        &json!({
             "200": {
                 "description": "Prometheus' text format, or OpenMetrics where the header Accept names that.",
                 "content": {
@@ -255,7 +272,7 @@ fn outside(api: &Api, schemas: &mut Schemas) -> Map<String, Value> {
     }
     paths.insert(
         "/openapi.json".to_owned(),
-        get("openapi", "This description", json!({ "200": answer("OpenAPI 3.1.", &json!({ "type": "object" })) })),
+        get("openapi", "This description", &json!({ "200": answer("OpenAPI 3.1.", &json!({ "type": "object" })) })),
     );
     paths
 }

@@ -60,7 +60,7 @@ use crate::requests::{ClientQueue, Clock, Page, Queue, QueueError, Reader, Searc
 use crate::sources::routed::Routed;
 
 pub use audit::{AUDIT, fields as audit_fields};
-pub use health::ScanProblems;
+pub use health::DaemonHealth;
 pub use server::{BoundListener, ServeError, bind};
 
 /// Every call of `/job/…`.
@@ -82,8 +82,8 @@ pub struct Parts {
     pub store: Store,
     /// The platform's tables, where this process reads them.
     pub source: Option<Arc<Routed>>,
-    /// What is wrong with the scans of a job, where this process scans.
-    pub scans: Option<ScanProblems>,
+    /// The daemon of this process, where it is one.
+    pub daemon: Option<Arc<dyn DaemonHealth>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The metrics of this process.

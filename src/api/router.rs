@@ -33,6 +33,8 @@ pub(super) fn router(api: &Arc<Api>) -> Router {
     }
     router
         .route("/health", get(health::health).fallback(get_only()))
+        .route("/readyz", get(health::health).fallback(get_only()))
+        .route("/livez", get(health::live).fallback(get_only()))
         .route("/metrics", get(metrics::metrics).fallback(get_only()))
         .route("/openapi.json", get(describe::openapi).fallback(get_only()))
         .route("/docs", get(docs::page).fallback(get_only()))

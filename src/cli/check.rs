@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::print::{out, outln};
 use super::text::table;
-use super::{CommandError, load_config};
+use super::{CommandError, load_config, running};
 use crate::config::Config;
 use crate::config::checked::{DatabaseUrl, Job, Mode, NamedSource, StorePlace, Zip};
 use crate::outputs::KEY_FILE;
@@ -28,6 +28,12 @@ pub(super) struct Arguments {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Ask only whether the process of this jobs.toml on this machine turns (`/livez`; without an API, its heartbeat).
+    #[arg(long, conflicts_with_all = ["json", "ready"])]
+    live: bool,
+    /// Ask only whether that process is ready for its work (`/readyz`): database, store, scheduler.
+    #[arg(long, conflicts_with = "json")]
+    ready: bool,
 }
 
 /// What became of one dependency.
@@ -38,6 +44,9 @@ struct Reached {
 
 pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandError> {
     let config = load_config(config)?;
+    if arguments.live || arguments.ready {
+        return running::ask(&config, if arguments.live { "livez" } else { "readyz" });
+    }
     let mut reached = vec![database(&config)];
     reached.extend(sources(&config));
     reached.extend(queries(&config));

@@ -16,6 +16,7 @@ mod print;
 mod progress;
 mod retention;
 mod run;
+mod running;
 mod sample_data;
 mod scan_words;
 mod serve;

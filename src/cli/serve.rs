@@ -7,9 +7,11 @@ use tokio::task::JoinHandle;
 
 use super::signals::{reload, signals, stop_on_signals};
 use super::{CommandError, block_on, load_config, open_app};
-use crate::api::{self, Parts};
+use crate::api::{self, DaemonHealth, Parts};
 use crate::config::checked;
 use crate::requests::SystemClock;
+use crate::worker::daemon_state::DaemonState;
+use crate::worker::scan_health::ScanHealth;
 use crate::worker::{AppContext, lifecycle, open};
 
 /// Connections of the API to the database, beside those of the daemon: clients cannot starve a scan.
@@ -56,9 +58,8 @@ pub(super) async fn serve(
         queue: open::queue(&config, Arc::new(SystemClock), CONNECTIONS)?,
         store: app.store.clone(),
         source: scans.then(|| Arc::clone(&app.source)),
-        scans: scans.then(|| {
-            let scans = Arc::clone(&app.scans);
-            Arc::new(move |job: &str| scans.trouble(job)) as _
+        daemon: scans.then(|| {
+            Arc::new(RunningDaemon { scans: Arc::clone(&app.scans), state: app.state.clone() }) as Arc<dyn DaemonHealth>
         }),
         clock: Arc::clone(&app.clock),
         metrics: Arc::clone(&app.metrics),
@@ -67,6 +68,26 @@ pub(super) async fn serve(
     };
     let (stop, patience) = (app.stop.clone(), config.worker.stop_timeout);
     Ok(tokio::spawn(async move { bound.serve(parts, settings, async move { stop.requested().await }, patience).await }))
+}
+
+/// The daemon in this process, as the API's health checks ask it.
+struct RunningDaemon {
+    scans: Arc<ScanHealth>,
+    state: DaemonState,
+}
+
+impl DaemonHealth for RunningDaemon {
+    fn scheduler(&self) -> Option<String> {
+        self.state.scheduler()
+    }
+
+    fn heartbeat(&self) -> Option<String> {
+        self.state.heartbeat()
+    }
+
+    fn scans(&self, job: &str) -> Option<String> {
+        self.scans.trouble(job)
+    }
 }
 
 /// Waits until the API has ended.

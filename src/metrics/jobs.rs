@@ -118,6 +118,7 @@ pub(super) struct JobMetrics {
     rows: Family<JobLabel, Counter>,
     bytes: Family<JobLabel, Counter>,
     last_runs: Family<JobLabel, Gauge>,
+    degraded: Family<JobLabel, Gauge>,
     scans: Family<JobOutcome, Counter>,
     known: Mutex<KnownSeries>,
 }
@@ -150,6 +151,7 @@ impl JobMetrics {
                 "job_last_run_timestamp_seconds",
                 "When a scan of this process last ended well for a job, or last made a standalone job's request; 0 before the first",
             ),
+            degraded: registrar.metric("job_degraded", "Whether the last scan of a job did not end well: 1 or 0"),
             scans: registrar.metric("scans", "Scans of a job by outcome: done, broke_off, held_back"),
             known: Mutex::default(),
         }
@@ -158,7 +160,7 @@ impl JobMetrics {
     /// Makes every series of a job, at zero.
     fn make_series(&self, job: &str) {
         let label = JobLabel::new(job);
-        for family in [&self.depth, &self.last_runs] {
+        for family in [&self.depth, &self.last_runs, &self.degraded] {
             drop(family.get_or_create(&label));
         }
         drop(self.oldest.get_or_create(&label));
@@ -185,6 +187,7 @@ impl JobMetrics {
         self.depth.remove(&label);
         self.oldest.remove(&label);
         self.last_runs.remove(&label);
+        self.degraded.remove(&label);
     }
 
     fn known(&self) -> MutexGuard<'_, KnownSeries> {
@@ -278,6 +281,11 @@ impl Metrics {
     /// A scan of a job ended well, or a standalone job's request was made.
     pub fn set_last_run(&self, job: &str, at: DateTime<Utc>) {
         self.jobs.last_runs.get_or_create(&JobLabel::new(job)).set(at.timestamp());
+    }
+
+    /// Sets whether the last scan of a job did not end well.
+    pub fn set_degraded(&self, job: &str, is_degraded: bool) {
+        self.jobs.degraded.get_or_create(&JobLabel::new(job)).set(i64::from(is_degraded));
     }
 
     /// When that was last, since the process began.

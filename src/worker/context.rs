@@ -8,7 +8,7 @@ use tokio::sync::{OnceCell, RwLock};
 
 use super::outcome::{HandBack, Outcome};
 use super::request_error::RequestError;
-use super::{cpu, dependencies, memory, scan_health, stop};
+use super::{cpu, daemon_state, dependencies, memory, scan_health, stop};
 use crate::config::Live;
 use crate::metrics::Metrics;
 use crate::outputs::Store;
@@ -41,6 +41,8 @@ pub struct AppContext {
     pub down: dependencies::Down,
     /// How the scans of each job end.
     pub scans: Arc<scan_health::ScanHealth>,
+    /// Whether the scheduler ticks and the heartbeat is written.
+    pub state: daemon_state::DaemonState,
     /// How far the work is, for a progress display.
     pub progress: Arc<Progress>,
     /// The metrics.

@@ -52,19 +52,18 @@ impl HeartbeatTask {
 }
 
 async fn beat(app: AppContext, id: String, name: String, pid: u32, mut ended: oneshot::Receiver<()>) {
-    let mut is_written = true;
     loop {
         let heartbeat = of(&app, id.clone(), name.clone(), pid);
         let interval = heartbeat.lease / 3;
         let written: Result<(), QueueError> = app.ask(move |queue| queue.beat(&heartbeat)).await;
+        let changed = app.state.heartbeat_written(written.as_ref().err().map(ToString::to_string));
         match &written {
-            Ok(()) if !is_written => log::info!("the heartbeat is written again"),
-            Err(error) if is_written => {
+            Ok(()) if changed => log::info!("the heartbeat is written again"),
+            Err(error) if changed => {
                 log::warn!("the heartbeat is not written, others take this daemon for dead error={error}");
             }
             Ok(()) | Err(_) => {}
         }
-        is_written = written.is_ok();
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
             _ = &mut ended => return,

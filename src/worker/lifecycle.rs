@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::back_off::BackOff;
@@ -16,7 +17,7 @@ use super::heartbeat::HeartbeatTask;
 use super::scan::{scan, scan_suspect};
 use super::schedule::{Busy, Ticker, Timetable};
 use super::summary::Summary;
-use super::{AppContext, retention, stage, supervisor, wake};
+use super::{AppContext, failpoints, retention, stage, supervisor, wake};
 use crate::config::checked::{Job, Mode};
 use crate::intake;
 use crate::metrics::ScanOutcome;
@@ -74,18 +75,8 @@ async fn migrate_or_check(app: &AppContext) -> Result<(), QueueError> {
 /// handed back.
 pub async fn run(app: &AppContext) -> Result<(), RunError> {
     let (ticker, mut ticks) = Ticker::start().await?;
-    // A supervisor must not kill a daemon that waits for its database.
-    supervisor::ready("waiting for the database");
-    {
-        let prepared = prepare(app);
-        tokio::pin!(prepared);
-        loop {
-            tokio::select! {
-                prepared = &mut prepared => break prepared?,
-                _ = ticks.recv() => supervisor::alive(),
-            }
-        }
-    }
+    app.state.ticked();
+    prepare_while_ticking(app, &mut ticks).await?;
     let heartbeat = HeartbeatTask::start(app);
     let mut config = app.config.get();
     let mut timetable = Timetable::new(&config.jobs, config.timezone, app.clock.now());
@@ -100,7 +91,8 @@ pub async fn run(app: &AppContext) -> Result<(), RunError> {
     while !app.stop.is_set() {
         tokio::select! {
             () = app.stop.requested() => break,
-            _ = ticks.recv() => supervisor::alive(),
+            // A ticker that has ended is silent, and so is what watches it.
+            Some(()) = ticks.recv() => ticked(app),
             Some(()) = woken.recv() => timetable.wake(),
             Some(_) = scans.join_next() => {}
         }
@@ -131,6 +123,26 @@ pub async fn run(app: &AppContext) -> Result<(), RunError> {
         log::warn!("stop_timeout is over, scans={} are left: their claims run out by themselves", scans.len());
     }
     Ok(())
+}
+
+/// A supervisor must not kill a daemon that waits for its database.
+async fn prepare_while_ticking(app: &AppContext, ticks: &mut mpsc::Receiver<()>) -> Result<(), QueueError> {
+    supervisor::ready("waiting for the database");
+    let prepared = prepare(app);
+    tokio::pin!(prepared);
+    loop {
+        tokio::select! {
+            prepared = &mut prepared => return prepared,
+            Some(()) = ticks.recv() => ticked(app),
+        }
+    }
+}
+
+/// The loop turns: tells it to the supervisor and to the health checks.
+fn ticked(app: &AppContext) {
+    failpoints::hit("ticked", "");
+    app.state.ticked();
+    supervisor::alive();
 }
 
 /// Logs once which rows this daemon leaves alone, so that no operator waits for them.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::daemon_state::DaemonState;
 use super::dependencies::Down;
 use super::stop::Stop;
 use super::{AppContext, cpu, memory};
@@ -44,6 +45,7 @@ pub fn app_context(config: Config, clock: Arc<dyn Clock>) -> Result<AppContext, 
         exclusive: Arc::default(),
         down: Down::default(),
         scans: Arc::default(),
+        state: DaemonState::default(),
         progress: Arc::default(),
         memory: Arc::default(),
         metrics: Arc::default(),

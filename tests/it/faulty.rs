@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     Slow(Duration),
     /// Each call is answered 403.
     Refused,
+    /// Each call after [`Calls::release`] is answered 403: the credentials are revoked.
+    Revoked,
     /// Each call on a key with `hostile` in it is answered with this status and code.
     HostileRefused(&'static str, &'static str),
     /// Each call that writes a report waits for [`Calls::release`].
@@ -122,6 +124,9 @@ fn carry(
     match fault {
         Fault::ThirdUnavailable if is_third => {
             return client.write_all(answer("503 Service Unavailable", "SlowDown").as_bytes());
+        }
+        Fault::Revoked if calls.seen.lock().unwrap().is_released => {
+            return client.write_all(answer("403 Forbidden", "AccessDenied").as_bytes());
         }
         Fault::Refused => return client.write_all(answer("403 Forbidden", "AccessDenied").as_bytes()),
         Fault::HostileRefused(status, code) if line(call).contains("hostile") => {

@@ -27,6 +27,8 @@ use directory::{Directory, cannot_link, is_no_file};
 const INCOMING: &str = ".incoming";
 /// How often a file is put in its place while somebody else removes the directories above it.
 const TRIES: u32 = 10;
+/// What a check writes: enough that a full file system has no room for it beside the name.
+const PROBE: [u8; 4096] = [0; 4096];
 
 /// A directory that holds finished files.
 #[derive(Clone, Debug)]
@@ -150,7 +152,7 @@ impl Local {
             let incoming = self.root.join(INCOMING);
             make_directories(&incoming)?;
             let mut file = NamedTempFile::new_in(&incoming)?;
-            file.write_all(b"probe")?;
+            file.write_all(&PROBE)?;
             file.as_file().sync_data()
         };
         probe().map_err(|cause| StoreError::new("write", &self.root.display(), cause))

@@ -23,7 +23,7 @@ fn health_tells_each_dependency() {
         let server = Server::start(&site, "run");
         let ready = healthy(&server);
         let ok = json!({ "ok": true, "message": "ok" });
-        let all = json!({ "database": ok, "source": ok, "store": ok });
+        let all = json!({ "database": ok, "scheduler": ok, "source": ok, "store": ok });
         assert_eq!(ready.json(), json!({ "live": true, "ready": true, "dependencies": all }));
         drop(server);
         // Without the store's directory, and no way to make it.
