@@ -86,8 +86,8 @@ pub(super) struct HealthReport {
     /// key, where keys are configured, all sources are one: `source`.
     dependencies: BTreeMap<String, Dependency>,
     /// What does not work although the process is ready, and why: `source`, `source.NAME`, `heartbeat`, or `job ID` where the
-    /// scans of a job do not end well. Without a key, where keys are configured, only that something is `degraded`: `source`,
-    /// `heartbeat`, `jobs`. Absent where there is nothing.
+    /// scans of a job do not end well or nobody can work on a request that several daemons work on. Without a key, where keys
+    /// are configured, only that something is `degraded`: `source`, `heartbeat`, `jobs`. Absent where there is nothing.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(default)]
     degraded: BTreeMap<String, String>,
@@ -271,7 +271,11 @@ pub(super) async fn probe(api: Arc<Api>) {
 
 /// `GET /health` and `/readyz`
 pub(super) async fn health(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response<Body> {
-    let report = api.health.report();
+    let mut report = api.health.report();
+    for (job, why) in api.split_requests.trouble(&api) {
+        let degraded = report.degraded.entry(format!("job {job}")).or_default();
+        *degraded = if degraded.is_empty() { why } else { format!("{degraded}; {why}") };
+    }
     let report = if api.has_valid_key(&headers) { report } else { report.without_messages() };
     let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     respond(status, &serde_json::to_value(report).unwrap_or_default())

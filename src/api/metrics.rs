@@ -41,6 +41,7 @@ pub(super) async fn metrics(
     let jobs = api.jobs();
     api.metrics.know_jobs(jobs.iter().map(|job| job.id.as_str()));
     api.health.publish();
+    api.metrics.set_parts(&api.split_requests.counts(&api));
     // Where the database is down, the rest is answered all the same.
     if let Err(error) = refresh(&api).await {
         log::warn!("metrics without the database's numbers error={:?}", error.message);

@@ -32,6 +32,7 @@ mod router;
 mod schemas;
 mod search;
 mod server;
+mod split_requests;
 mod status;
 mod submit;
 mod until_sent;
@@ -114,6 +115,7 @@ struct Api {
     description: describe::DescriptionCache,
     withheld: withheld::WithheldLog,
     health: health::Health,
+    split_requests: split_requests::SplitRequests,
 }
 
 impl Api {
@@ -138,6 +140,7 @@ impl Api {
             row_counts: metrics::RowCounts::default(),
             description: describe::DescriptionCache::default(),
             withheld: withheld::WithheldLog::default(),
+            split_requests: split_requests::SplitRequests::default(),
         }
     }
 

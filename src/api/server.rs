@@ -29,7 +29,7 @@ use super::clients::{self, ClientAddress};
 use super::envelope::{ApiError, Envelope, ErrorKind, OUTSIDE};
 use super::router::router;
 use super::until_sent::UntilSent;
-use super::{Api, Parts, error_response, guard, health};
+use super::{Api, Parts, error_response, guard, health, split_requests};
 use crate::config::checked;
 
 /// Connections at a time, besides those that are reserved for health checks.
@@ -85,7 +85,11 @@ impl BoundListener {
         let api = Arc::new(Api::new(parts, settings));
         let most = connections();
         log::info!("api ready address={address}");
-        let beside = [tokio::spawn(health::probe(Arc::clone(&api))), tokio::spawn(sweep(Arc::clone(&api)))];
+        let beside = [
+            tokio::spawn(health::probe(Arc::clone(&api))),
+            tokio::spawn(split_requests::watch(Arc::clone(&api))),
+            tokio::spawn(sweep(Arc::clone(&api))),
+        ];
         let (router, graceful) = (router(&api), GracefulShutdown::new());
         let connections = Connections::new(most, most / 2);
         tokio::pin!(stop);

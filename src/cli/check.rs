@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::print::{out, outln};
 use super::text::table;
-use super::{CommandError, load_config, running};
+use super::{CommandError, check_rows, load_config, running};
 use crate::config::Config;
 use crate::config::checked::{DatabaseUrl, Job, Mode, NamedSource, StorePlace, Zip};
 use crate::outputs::KEY_FILE;
@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandErr
     reached.push(store(&config));
     let runs: Vec<(&Arc<Job>, Vec<String>)> = config.jobs.iter().map(|job| (job, next_runs(&config, job))).collect();
     let mut warnings = warnings(&config);
-    warnings.extend(unclaimable(&config));
+    warnings.extend(check_rows::warnings(&config));
     if arguments.json {
         outln!("{}", as_json(&config, &reached, &runs, &warnings));
     } else {
@@ -265,24 +265,6 @@ fn open_to_others(file: &Path) -> Option<String> {
     let shown = file.display();
     (mode & 0o077 != 0)
         .then(|| format!("{shown} can be read by others (mode {mode:04o}); chmod 600 {shown} if nobody else needs it"))
-}
-
-/// Rows that wait for ever. Where the database cannot be asked that is said already.
-fn unclaimable(config: &Config) -> Option<String> {
-    if let DatabaseUrl::Sqlite(file) = &config.database.url
-        && !file.exists()
-    {
-        return None;
-    }
-    let queue = open::queue(config, Arc::new(SystemClock), 1).ok()?;
-    let names: Vec<String> = config.jobs.iter().flat_map(|job| job.names().map(str::to_owned)).collect();
-    let found = queue.unclaimable(&names).ok().filter(|found| found.rows > 0)?;
-    let more = if found.rows > found.first.len() as u64 { ", …" } else { "" };
-    Some(format!(
-        "{} rows of job_request can never be claimed: {}{more}; give them a key of text, or remove them",
-        found.rows,
-        found.first.join("; ")
-    ))
 }
 
 fn next_runs(config: &Config, job: &Job) -> Vec<String> {

@@ -4,6 +4,7 @@
 //! cannot be reached or is not usable.
 
 mod check;
+mod check_rows;
 mod daemons;
 mod explain;
 mod explain_sql;
@@ -22,6 +23,7 @@ mod scan_words;
 mod serve;
 mod signals;
 mod status;
+mod status_parts;
 mod submit;
 mod text;
 

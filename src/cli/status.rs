@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::files::files;
 use super::print::{out, outln};
 use super::text::{iso, table, time};
-use super::{CommandError, daemons, load_config, open_to_read};
+use super::{CommandError, daemons, load_config, open_to_read, status_parts};
 use crate::config::Config;
 use crate::requests::{Overview, PartRow, Reader, RequestKey, RequestRow, Status};
 
@@ -49,16 +49,23 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandErr
     }
     let rows = queue.newest(arguments.tag.as_deref(), &Reader::everything(), arguments.limit)?;
     let overview = if arguments.tag.is_none() { Some(queue.overview()?) } else { None };
+    let parts = match &overview {
+        Some(_) => queue.parts_overview().inspect_err(|error| log::warn!("parts cannot be counted error={error}")).ok(),
+        None => None,
+    };
     let daemons = daemons::find(queue.as_ref())?;
     if arguments.json {
         let requests: Vec<Value> = rows.iter().map(whole).collect();
-        let counts = overview.as_ref().map(counts);
-        outln!("{}", json!({ "requests": requests, "counts": counts, "daemons": daemons.json() }));
+        let (counts, parts) = (overview.as_ref().map(counts), parts.as_ref().map(status_parts::counts));
+        outln!("{}", json!({ "requests": requests, "counts": counts, "parts": parts, "daemons": daemons.json() }));
         return Ok(());
     }
     out!("{}", table(["TAG", "REQUEST", "JOB", "STATUS", "SUBMITTED", "MS", "FILES", "MESSAGE"], &lines(&rows)));
     if let Some(overview) = overview {
         print_overview(&overview);
+    }
+    if let Some(parts) = &parts {
+        status_parts::print_counts(parts);
     }
     out!("\n{}", daemons.shown());
     Ok(())
@@ -73,12 +80,12 @@ fn one(config: &Config, row: &RequestRow, parts: &[PartRow], json: bool) -> Resu
         };
         let mut whole = whole(row);
         whole["files"] = files;
-        whole["parts"] = parts.iter().map(part).collect();
+        whole["parts"] = parts.iter().map(status_parts::json).collect();
         outln!("{whole}");
         return result;
     }
     print_one(row);
-    print_parts(parts);
+    status_parts::print(parts);
     let files = files(config, row)?;
     if !files.is_empty() {
         outln!("\nFILES");
@@ -120,50 +127,6 @@ fn print_one(row: &RequestRow) {
         _ => Vec::new(),
     };
     out!("{}", table(["COLUMN", "VALUE"], &facts));
-}
-
-/// The parts of a request that several daemons work on, and who works on them.
-fn print_parts(parts: &[PartRow]) {
-    if parts.is_empty() {
-        return;
-    }
-    let made = parts.iter().filter(|part| part.is_done).count();
-    outln!("\n{made} of {} parts made", parts.len());
-    let line = |part: &PartRow| {
-        let state = match (part.is_done, &part.token) {
-            (true, _) => "made",
-            (false, Some(_)) => "in work",
-            (false, None) => "waits",
-        };
-        [
-            part.number.to_string(),
-            format!("{} of {}", part.files_done, part.files),
-            state.to_owned(),
-            part.token.as_deref().map_or("", worker).to_owned(),
-            time(part.lease_expires),
-            part.crashes.to_string(),
-        ]
-    };
-    let lines: Vec<[String; 6]> = parts.iter().map(line).collect();
-    out!("{}", table(["PART", "FILES", "STATE", "DAEMON", "CLAIMED UNTIL", "CRASHES"], &lines));
-}
-
-/// `host:pid` of a claim's token.
-fn worker(token: &str) -> &str {
-    token.rsplit_once(':').map_or(token, |(worker, _)| worker)
-}
-
-fn part(part: &PartRow) -> Value {
-    json!({
-        "part": part.number,
-        "files": part.files,
-        "files_done": part.files_done,
-        "is_done": part.is_done,
-        "lease_owner": part.token,
-        "lease_expires_at": iso(part.lease_expires),
-        "iteration": part.iteration,
-        "crashes": part.crashes,
-    })
 }
 
 fn fact((name, value): (String, Value)) -> [String; 2] {

@@ -1,6 +1,6 @@
 //! Requests, groups and scans, by job.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,11 +13,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Unit;
 
 use super::{Metrics, Registrar, Seconds};
-use crate::requests::{ErrCode, Status};
+use crate::requests::{ErrCode, PartCounts, Status};
 
 /// How this daemon's work on a request ends.
 const OUTCOMES: [&str; 6] = ["completed", "failed", "retried", "handed_back", "lost", "cancelled"];
 const PHASES: [&str; 3] = ["load", "generate", "store"];
+/// States of a part of a large request.
+const PARTS: [&str; 4] = ["waiting", "in_work", "back_off", "made"];
 const FILES: [&str; 2] = ["generated", "shared"];
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -65,6 +67,17 @@ impl JobErrCode {
 struct JobPhase {
     exhaust_job: String,
     phase: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PartState {
+    exhaust_job: String,
+    state: &'static str,
+}
+
+/// The series of the parts of a job.
+fn part_states(job: &str) -> [PartState; 4] {
+    PARTS.map(|state| PartState { exhaust_job: job.to_owned(), state })
 }
 
 /// How a scan ended.
@@ -120,6 +133,7 @@ pub(super) struct JobMetrics {
     last_runs: Family<JobLabel, Gauge>,
     degraded: Family<JobLabel, Gauge>,
     scans: Family<JobOutcome, Counter>,
+    parts: Family<PartState, Gauge>,
     known: Mutex<KnownSeries>,
 }
 
@@ -153,6 +167,10 @@ impl JobMetrics {
             ),
             degraded: registrar.metric("job_degraded", "Whether the last scan of a job did not end well: 1 or 0"),
             scans: registrar.metric("scans", "Scans of a job by outcome: done, broke_off, held_back"),
+            parts: registrar.metric(
+                "parts",
+                "Parts of requests that several daemons work on, by state: waiting, in_work, back_off, made",
+            ),
             known: Mutex::default(),
         }
     }
@@ -176,6 +194,9 @@ impl JobMetrics {
         for code in ErrCode::ALL {
             drop(self.failed.get_or_create(&JobErrCode::new(job, *code)));
         }
+        for part in part_states(job) {
+            drop(self.parts.get_or_create(&part));
+        }
         for phase in PHASES {
             drop(self.phases.get_or_create(&JobPhase { exhaust_job: job.to_owned(), phase }));
         }
@@ -188,6 +209,9 @@ impl JobMetrics {
         self.oldest.remove(&label);
         self.last_runs.remove(&label);
         self.degraded.remove(&label);
+        for part in part_states(job) {
+            self.parts.remove(&part);
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, KnownSeries> {
@@ -247,6 +271,16 @@ impl Metrics {
         let job = JobLabel::new(job);
         self.jobs.depth.get_or_create(&job).set(i64::try_from(depth).unwrap_or(i64::MAX));
         self.jobs.oldest.get_or_create(&job).set(oldest.as_secs_f64());
+    }
+
+    /// Replaces the number of parts by job and state. Of configured jobs that are not among these there are none.
+    pub fn set_parts(&self, counts: &BTreeMap<String, PartCounts>) {
+        for job in &self.jobs.known().jobs {
+            let PartCounts { waiting, in_work, back_off, made } = counts.get(job).copied().unwrap_or_default();
+            for (part, n) in part_states(job).iter().zip([waiting, in_work, back_off, made]) {
+                self.jobs.parts.get_or_create(part).set(i64::try_from(n).unwrap_or(i64::MAX));
+            }
+        }
     }
 
     /// A request ended: `completed`, `failed`, `retried`, `handed_back`, `lost` or `cancelled`.

@@ -47,7 +47,7 @@ pub use finished::{Finished, FinishedCursor, FinishedPage};
 pub use hold::Hold;
 pub use listener::Listener;
 pub use paging::{Page, PageCursor, PageEntry, READ_BYTES, ReadSteps};
-pub use parts::{MadeRequest, NewPart, PartQueue, PartRow};
+pub use parts::{BackedOff, MadeRequest, NewPart, PartCounts, PartQueue, PartRow, PartsOverview};
 pub use postgres::{PostgresOptions, PostgresQueue, open_postgres};
 pub use queue::{ClientQueue, Housekeeping, Queue, WorkQueue};
 pub use search::{COUNT_LIMIT, Search, SearchResult};

@@ -11,7 +11,7 @@ use super::daemons::{Daemon, Heartbeat};
 use super::finished::{FinishedCursor, FinishedPage};
 use super::listener::Listener;
 use super::paging::{self, Page, PageEntry, READ_BYTES, ReadSteps};
-use super::parts::PartQueue;
+use super::parts::{PartQueue, PartsOverview};
 use super::search::{Search, SearchResult};
 use super::statement_timeout::StatementTimeout;
 use super::types::{
@@ -175,6 +175,9 @@ pub trait ClientQueue: Send + Sync {
 
     /// Numbers of rows by job and status.
     fn overview(&self) -> Result<Overview, QueueError>;
+
+    /// Numbers of the parts of split requests, by job and state, and the split requests that nobody can work on now.
+    fn parts_overview(&self) -> Result<PartsOverview, QueueError>;
 
     /// Sets the number of bytes above which the `request_data` of a row is not read from the database; 64 KiB until this is
     /// called.

@@ -153,6 +153,10 @@ macro_rules! client_verbs {
             self.read("count job_request", rows::overview)
         }
 
+        fn parts_overview(&self) -> Result<PartsOverview, QueueError> {
+            parts_overview(self)
+        }
+
         fn limit_request_data(&self, bytes: u64) {
             self.shown_data.store(bytes, Ordering::Relaxed);
         }

@@ -2,14 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use exhaust::sample_data::{self, Format, Layout, SampleOptions};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, wait_for};
 use crate::databases::{self, TestDatabase};
+use crate::http::Server;
 use crate::reliability::{Files, files, jobs};
 use crate::site::{JOBS, Seen, Site, each, told};
 
@@ -267,4 +269,59 @@ fn a_request_stays_whole_where_parts_save_nothing() {
         explained.contains("several daemons would make these files together, in parts of at most 2"),
         "{explained}"
     );
+}
+
+/// Parts that all wait after a failed attempt: named by the health, the metrics, `check` and `status`, and no longer than that.
+#[test]
+fn a_split_request_that_nobody_can_work_on_is_named() {
+    databases::each(|database| {
+        let jobs = jobs("lease = \"1m\"");
+        let site = Site::new(database, Path::new("nowhere"), &format!("{jobs}\n[api]\nlisten = \"127.0.0.1:0\"\n"), "");
+        assert!(site.run(&["migrate"]).status.success());
+        site.insert("t", "large", "course-report", ALL);
+        database.execute(
+            "UPDATE job_request SET status = 'PROCESSING', lease_owner = 'parts:7', err_message = 'the table has moved'",
+        );
+        let part = |number: u32, result: &str, next_attempt: u64| {
+            database.execute(&format!(
+                "INSERT INTO job_request_part (tag, request_id, part, batches, files, files_done, result, next_attempt,
+                    iteration, crashes) VALUES ('t', 'large', {number}, '[]', 1, 0, {result}, {next_attempt}, 1, 0)"
+            ));
+        };
+        part(1, "'{}'", 0);
+        // In 2286.
+        part(2, "NULL", 9_999_999_999_000);
+        part(3, "NULL", 9_999_999_999_999);
+        let server = Server::start(&site, "serve");
+        let degraded = || {
+            let answer = server.get("/health");
+            (answer.status == 200).then(|| answer.json()["degraded"]["job course-report"].as_str().map(str::to_owned))
+        };
+        let why = wait_for("the trouble", || degraded().flatten());
+        let expected = "large requests of which every part that is left waits after a failed attempt: 1, the first until 2286-11-20";
+        assert!(why.starts_with(expected) && !why.contains("t/large"), "{why}");
+        let parts = |text: &str| -> Vec<String> {
+            text.lines().filter(|line| line.starts_with("exhaustd_parts{")).map(str::to_owned).collect()
+        };
+        let series = |job: &str, counts: [u32; 4]| -> Vec<String> {
+            let states = ["waiting", "in_work", "back_off", "made"].iter().zip(counts);
+            states.map(|(state, n)| format!("exhaustd_parts{{exhaust_job=\"{job}\",state=\"{state}\"}} {n}")).collect()
+        };
+        let sorted = |of: [Vec<String>; 2]| of.concat().into_iter().collect::<BTreeSet<String>>();
+        let metrics = String::from_utf8(server.get("/metrics").body).unwrap();
+        let all = [series("course-report", [0, 0, 2, 1]), series("assessment-report", [0; 4])];
+        assert_eq!(parts(&metrics).into_iter().collect::<BTreeSet<_>>(), sorted(all), "{metrics}");
+        let line = "request t/large: each of its 2 parts that are left waits after a failed attempt, the first until 2286-11-20";
+        for command in ["check", "status"] {
+            let told = told(&site.run(&[command]));
+            assert!(told.contains(line) && told.contains(": the table has moved"), "{command}: {told}");
+        }
+        let shown: Value = serde_json::from_slice(&site.run(&["status", "--json"]).stdout).unwrap();
+        let counts = json!([{"job_id": "course-report", "waiting": 0, "in_work": 0, "back_off": 2, "made": 1}]);
+        assert_eq!(shown["parts"], counts);
+
+        database.execute("UPDATE job_request_part SET next_attempt = 0 WHERE part = 3");
+        wait_for("the end of it", || degraded().filter(Option::is_none));
+        assert!(!told(&site.run(&["check"])).contains("parts that are left"));
+    });
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use diesel::QueryableByName;
 use diesel::result::QueryResult;
-use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 
-use super::super::stored::StoredClaimed;
+use super::super::stored::{LenientText, StoredClaimed};
 use super::super::text::{can_exist, clean, clean_option};
 use super::super::types::{Completion, Failure, QueueError, RequestKey, WriteBack};
 
@@ -62,6 +62,8 @@ pub(in crate::requests) struct StoredPart {
     #[diesel(sql_type = Nullable<BigInt>)]
     pub(super) lease_until: Option<i64>,
     #[diesel(sql_type = BigInt)]
+    pub(super) next_attempt: i64,
+    #[diesel(sql_type = BigInt)]
     pub(super) iteration: i64,
     #[diesel(sql_type = BigInt)]
     pub(super) crashes: i64,
@@ -86,12 +88,46 @@ impl From<SplitKey> for RequestKey {
     }
 }
 
+/// The parts of one job.
+#[derive(Debug, QueryableByName)]
+pub(in crate::requests) struct StoredPartCounts {
+    #[diesel(sql_type = Nullable<Binary>)]
+    pub(super) job_id: Option<LenientText>,
+    #[diesel(sql_type = BigInt)]
+    pub(super) parts: i64,
+    #[diesel(sql_type = BigInt)]
+    pub(super) made: i64,
+    #[diesel(sql_type = BigInt)]
+    pub(super) in_work: i64,
+    #[diesel(sql_type = BigInt)]
+    pub(super) back_off: i64,
+}
+
+/// A request that nobody can work on now.
+#[derive(Debug, QueryableByName)]
+pub(in crate::requests) struct StoredBackedOff {
+    #[diesel(sql_type = Text)]
+    pub(super) tag: String,
+    #[diesel(sql_type = Text)]
+    pub(super) request_id: String,
+    #[diesel(sql_type = Nullable<Binary>)]
+    pub(super) job_id: Option<LenientText>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    pub(super) err_message: Option<LenientText>,
+    #[diesel(sql_type = BigInt)]
+    pub(super) parts: i64,
+    #[diesel(sql_type = BigInt)]
+    pub(super) next_attempt: i64,
+}
+
 /// A connection in a transaction: what the two databases do each in their own way. Statements number the places of their
 /// values `?1`, `?2`, ….
 pub(in crate::requests) trait PartConnection {
     fn execute(&mut self, sql: &str, values: &[Value]) -> QueryResult<usize>;
     fn load_parts(&mut self, sql: &str, values: &[Value]) -> QueryResult<Vec<StoredPart>>;
     fn load_keys(&mut self, sql: &str, values: &[Value]) -> QueryResult<Vec<SplitKey>>;
+    fn load_counts(&mut self, sql: &str, values: &[Value]) -> QueryResult<Vec<StoredPartCounts>>;
+    fn load_backed_off(&mut self, sql: &str, values: &[Value]) -> QueryResult<Vec<StoredBackedOff>>;
 
     /// Milliseconds since 1970, by the clock that decides about leases.
     fn now(&mut self) -> QueryResult<i64>;
@@ -141,6 +177,14 @@ macro_rules! run_statements {
             query(sql, values).load(self.conn)
         }
 
+        fn load_counts(&mut self, sql: &str, values: &[Value]) -> QueryResult<Vec<StoredPartCounts>> {
+            query(sql, values).load(self.conn)
+        }
+
+        fn load_backed_off(&mut self, sql: &str, values: &[Value]) -> QueryResult<Vec<StoredBackedOff>> {
+            query(sql, values).load(self.conn)
+        }
+
         fn lock(&mut self, key: &RequestKey) -> QueryResult<Option<String>> {
             let row = sql_query(LOCK).bind::<Text, _>(&key.tag).bind::<Text, _>(&key.request_id);
             Ok(row.get_result::<StoredText>(self.conn).optional()?.and_then(StoredText::into_text))
@@ -173,16 +217,16 @@ pub(in crate::requests) trait PartDatabase: Send + Sync {
 /// The columns of [`StoredPart`]. `p` is `job_request_part`.
 macro_rules! columns {
     () => {
-        "p.part, p.batches, p.files, p.files_done, p.left_out, p.token, p.lease_until, p.iteration, \
-         p.crashes, p.processed_batches, p.result"
+        "p.part, p.batches, p.files, p.files_done, p.left_out, p.token, p.lease_until, \
+         p.next_attempt, p.iteration, p.crashes, p.processed_batches, p.result"
     };
 }
 
 /// The same for who looks at states and counts alone: the long texts are left out. A result is there, and empty.
 macro_rules! states {
     () => {
-        "p.part, '' AS batches, p.files, p.files_done, NULL AS left_out, p.token, p.lease_until, p.iteration, p.crashes, \
-         NULL AS processed_batches, CASE WHEN p.result IS NOT NULL THEN '' END AS result"
+        "p.part, '' AS batches, p.files, p.files_done, NULL AS left_out, p.token, p.lease_until, \
+         p.next_attempt, p.iteration, p.crashes, NULL AS processed_batches, CASE WHEN p.result IS NOT NULL THEN '' END AS result"
     };
 }
 

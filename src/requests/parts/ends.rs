@@ -174,6 +174,7 @@ pub(super) fn shown(conn: &mut dyn PartConnection, key: &RequestKey) -> QueryRes
         is_done: part.result.is_some(),
         token: part.token,
         lease_expires: part.lease_until.and_then(DateTime::from_timestamp_millis),
+        next_attempt: DateTime::from_timestamp_millis(part.next_attempt).filter(|_| part.next_attempt > 0),
         iteration: u32::try_from(part.iteration).unwrap_or(u32::MAX),
         crashes: u32::try_from(part.crashes).unwrap_or(u32::MAX),
     };

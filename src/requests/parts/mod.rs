@@ -9,16 +9,20 @@
 
 mod connection;
 mod ends;
+mod overview;
 mod verbs;
 mod work;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 pub(super) use self::connection::{
-    PartConnection, PartDatabase, SplitKey, StoredPart, Value, is_of_split, run_statements,
+    PartConnection, PartDatabase, SplitKey, StoredBackedOff, StoredPart, StoredPartCounts, Value, is_of_split,
+    run_statements,
 };
+pub(super) use self::overview::parts_overview;
 use super::types::{Claim, ClaimOptions, Completion, Failure, QueueError, RequestKey, RequestProgress, WriteBack};
 
 /// A part of a request that is being split.
@@ -49,10 +53,59 @@ pub struct PartRow {
     pub token: Option<String>,
     /// Until when the claim holds.
     pub lease_expires: Option<DateTime<Utc>>,
+    /// When it may be claimed again. `None`: it was never put back.
+    pub next_attempt: Option<DateTime<Utc>>,
     /// Attempts that ended without its files.
     pub iteration: u32,
     /// Leases lost.
     pub crashes: u32,
+}
+
+/// All parts of split requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartsOverview {
+    /// Their numbers, by the job id of the request as rows have it.
+    pub counts: BTreeMap<String, PartCounts>,
+    /// Requests that nobody can work on now, the one first that is tried again first. At most 100.
+    pub backed_off: Vec<BackedOff>,
+}
+
+/// How many parts are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartCounts {
+    /// Can be claimed.
+    pub waiting: u64,
+    /// A claim holds them.
+    pub in_work: u64,
+    /// Cannot be claimed before a time that is yet to come.
+    pub back_off: u64,
+    /// Are made, of requests that have not ended.
+    pub made: u64,
+}
+
+impl PartCounts {
+    /// Counts these as well.
+    pub const fn add(&mut self, other: &Self) {
+        self.waiting += other.waiting;
+        self.in_work += other.in_work;
+        self.back_off += other.back_off;
+        self.made += other.made;
+    }
+}
+
+/// A split request of which every part that is not made is in back-off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackedOff {
+    /// Which one.
+    pub key: RequestKey,
+    /// Job id or alias.
+    pub job_id: String,
+    /// How many parts are not made.
+    pub parts: u64,
+    /// When the first of them may be claimed again.
+    pub next_attempt: DateTime<Utc>,
+    /// `err_message` of the row: why a part was put back.
+    pub message: Option<String>,
 }
 
 /// A request of which every part is made.

@@ -8,7 +8,9 @@ use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Nullable, Text};
 
-use super::super::parts::{PartConnection, SplitKey, StoredPart, Value, run_statements};
+use super::super::parts::{
+    PartConnection, SplitKey, StoredBackedOff, StoredPart, StoredPartCounts, Value, run_statements,
+};
 use super::super::stored::{StoredClaimed, StoredText};
 use super::super::times::microseconds;
 use super::super::types::{Completion, Failure, RequestKey, WriteBack};

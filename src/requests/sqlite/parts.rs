@@ -9,7 +9,9 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::sqlite::{Sqlite, SqliteConnection};
 
-use super::super::parts::{PartConnection, SplitKey, StoredPart, Value, run_statements};
+use super::super::parts::{
+    PartConnection, SplitKey, StoredBackedOff, StoredPart, StoredPartCounts, Value, run_statements,
+};
 use super::super::status::open_statuses;
 use super::super::stored::{StoredClaimed, StoredText};
 use super::super::times::{later, sqlite_text};

@@ -21,6 +21,7 @@ use super::super::daemons::{self as heartbeats, Daemon, Heartbeat};
 use super::super::finished::{FinishedCursor, FinishedPage};
 use super::super::listener::Listener;
 use super::super::paging::{Page, PageEntry};
+use super::super::parts::{PartsOverview, parts_overview};
 use super::super::queue::{ClientQueue, Housekeeping, WorkQueue};
 use super::super::search::{Search, SearchResult};
 use super::super::statement_timeout::StatementTimeout;

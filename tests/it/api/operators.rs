@@ -95,6 +95,7 @@ fn series_of_configured_jobs_are_there_from_the_start() {
             let series = [
                 ("requests", ",status=\"FAILED\""),
                 ("queue_depth", ""),
+                ("parts", ",state=\"back_off\""),
                 ("queue_oldest_age_seconds", ""),
                 ("requests_ended_total", ",outcome=\"completed\""),
                 ("requests_ended_total", ",outcome=\"lost\""),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use exhaust::requests::{Claim, ClaimOptions, Completion, NewPart, Queue, RequestProgress, WriteBack};
+use exhaust::requests::{
+    Claim, ClaimOptions, Completion, NewPart, PartCounts, PartsOverview, Queue, RequestProgress, WriteBack,
+};
 
 use super::super::databases::{each, each_way};
 use super::{LEASE, claim_options, columns, exclusive_claim, failure, key, migrated, request, start, take};
@@ -268,5 +270,46 @@ fn requests_share_the_daemons_and_other_jobs_parts_are_left_alone() {
         split(queue, "3", 1);
         let other = ClaimOptions { job_ids: vec!["another".to_owned()], ..claim_options(9) };
         assert!(queue.claim_part(&other).unwrap().is_none());
+    });
+}
+
+/// What operators see: numbers by job, and the requests that stand still, with the reason.
+#[test]
+fn all_parts_are_counted_and_requests_in_back_off_are_named() {
+    each_way(|database| {
+        let (queue, clock) = migrated(database);
+        let queue = queue.as_ref();
+        let overview = || queue.parts_overview().unwrap();
+        assert_eq!(overview(), PartsOverview::default());
+        split(queue, "1", 3);
+        let counts = |waiting, in_work, back_off, made| PartCounts { waiting, in_work, back_off, made };
+        let job = jobs().remove(0);
+        let is_seen = |expected| {
+            let PartsOverview { counts, backed_off } = overview();
+            assert_eq!((counts, backed_off), ([(job.clone(), expected)].into(), vec![]));
+        };
+        is_seen(counts(3, 0, 0, 0));
+        let t = key("t", "1");
+        let tokens: Vec<String> = (0..3).map(|_| claim(queue, &claim_options(9)).unwrap().0).collect();
+        is_seen(counts(0, 3, 0, 0));
+        let delay = Duration::from_secs(100);
+        assert_eq!(queue.complete_part(&tokens[0], &t, "{}").unwrap(), WriteBack::Done);
+        assert_eq!(queue.retry_part_later(&tokens[1], &t, &failure(), delay).unwrap(), WriteBack::Done);
+        is_seen(counts(0, 1, 1, 1));
+        assert_eq!(queue.retry_part_later(&tokens[2], &t, &failure(), delay * 2).unwrap(), WriteBack::Done);
+        // Requests of which a part can be claimed are no concern of anybody.
+        split(queue, "2", 2);
+        let PartsOverview { counts: seen, backed_off } = overview();
+        assert_eq!(seen, [(job.clone(), counts(2, 0, 2, 1))].into());
+        let [one] = &backed_off[..] else { panic!("{backed_off:?}") };
+        assert_eq!((&one.key, &one.job_id, one.parts), (&t, &job, 2));
+        assert_eq!(one.message, Some(failure().message));
+        let shown: Vec<_> = queue.parts(&t).unwrap().iter().map(|part| part.next_attempt).collect();
+        assert!(shown[0].is_none() && shown[1] == Some(one.next_attempt) && shown[1] < shown[2], "{shown:?}");
+        clock.advance(delay * 3 / 2);
+        is_seen(counts(3, 0, 1, 1));
+        // Parts that another claim left behind are nobody's.
+        database.execute("UPDATE job_request SET lease_owner = 'host:7:8'");
+        assert_eq!(overview(), PartsOverview::default());
     });
 }
