@@ -271,6 +271,44 @@ fn a_request_stays_whole_where_parts_save_nothing() {
     );
 }
 
+/// Ten requests that come at once: two idle daemons make five each.
+#[test]
+fn ten_requests_are_five_and_five_on_two_idle_daemons() {
+    let directory = tempfile::tempdir().unwrap();
+    sample(directory.path(), Format::Parquet, Layout::Hive);
+    databases::each(|database| {
+        let site = Site::new(database, directory.path(), &jobs("lease = \"1m\"\nthreads = 1"), "");
+        assert!(site.run(&["migrate"]).status.success());
+        let mut fleet = Fleet::start(&site);
+        let row = |n: u32| {
+            format!(
+                "('t', 'r{n}', 'course-report', 'SUBMITTED', '{}', 'them', 'channel', '2026-01-01 00:00:00')",
+                r#"{"batchFilters": ["TPD"]}"#
+            )
+        };
+        let rows: Vec<String> = (0..10).map(row).collect();
+        database.execute(&format!(
+            "INSERT INTO job_request (tag, request_id, job_id, status, request_data, requested_by, requested_channel,
+                dt_job_submitted) VALUES {}",
+            rows.join(", ")
+        ));
+        // Each holds what it has claimed until the other has claimed as well.
+        fleet.daemons.iter().for_each(|daemon| daemon.logs("paused at=generating"));
+        let held = |daemon: &Daemon| {
+            let of_daemon = format!("SELECT count(*) FROM job_request WHERE lease_owner LIKE '%:{}:%'", daemon.pid());
+            database.query_text(&of_daemon).remove(0).remove(0).unwrap()
+        };
+        assert_eq!([held(&fleet.daemons[0]), held(&fleet.daemons[1])], ["5", "5"]);
+        (0..2).for_each(|daemon| fleet.go(daemon));
+        wait_for("all to be made", || site.rows().values().all(|seen| seen.status == "COMPLETED").then_some(()));
+        for daemon in &mut fleet.daemons {
+            daemon.signal("TERM");
+            daemon.wait();
+            assert_eq!(daemon.count("request completed"), 5, "{}", daemon.log());
+        }
+    });
+}
+
 /// Parts that all wait after a failed attempt: named by the health, the metrics, `check` and `status`, and no longer than that.
 #[test]
 fn a_split_request_that_nobody_can_work_on_is_named() {
