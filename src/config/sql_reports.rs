@@ -79,7 +79,7 @@ pub(super) const MAX_BYTES: Key = live(
     "max_bytes",
     Size,
     Is("\"2GiB\""),
-    "`report = \"sql\"`: most memory for the result for one request. What is free of `[worker] memory` is a limit as well.",
+    "`report = \"sql\"`: most memory for the result for one request. `[worker] memory` is a limit as well.",
 );
 
 pub(super) const MAX_TIME: Key = live(

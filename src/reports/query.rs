@@ -68,6 +68,12 @@ impl QueryReport {
         self.split.column().into_iter().chain(self.asked_columns()).collect()
     }
 
+    /// Bytes of memory that sorting takes for each row.
+    #[must_use]
+    pub const fn sort_bytes(&self) -> u64 {
+        (size_of::<usize>() + self.order_by.len() * size_of::<SortKey<'_>>()) as u64
+    }
+
     fn asked_columns(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
         for name in &self.order_by {

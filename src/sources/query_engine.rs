@@ -74,6 +74,8 @@ pub enum QueryErrorKind {
     TimeOver,
     /// It returned more than a report may have.
     TooLarge,
+    /// It returned more than there was memory for when it was asked.
+    MoreThanMemory,
     /// It returned no row.
     NoRows,
     /// Any other.
@@ -105,6 +107,14 @@ impl QueryError {
     #[must_use]
     pub fn too_large(what: &str) -> Self {
         Self { kind: QueryErrorKind::TooLarge, ..Self::of_batches(format!("too_large: {what}")) }
+    }
+
+    /// Its rows take more than these bytes, which was all the memory that there was for them.
+    #[must_use]
+    pub fn more_than_memory(bytes: u64) -> Self {
+        let error = Self::too_large(&format!("the query's rows take more than {bytes} bytes"));
+        let detail = format!("{}, which [worker] memory has for them", error.message);
+        Self { kind: QueryErrorKind::MoreThanMemory, detail, ..error }
     }
 
     /// It returned no row.

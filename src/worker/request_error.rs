@@ -125,7 +125,7 @@ impl RequestError {
         let QueryError { message, detail, may_pass, is_of_batches, kind } = error.clone();
         let code = match kind {
             QueryErrorKind::TimeOver => ErrCode::Timeout,
-            QueryErrorKind::TooLarge => ErrCode::TooLarge,
+            QueryErrorKind::TooLarge | QueryErrorKind::MoreThanMemory => ErrCode::TooLarge,
             QueryErrorKind::NoRows => ErrCode::NoData,
             QueryErrorKind::Other => of_source(may_pass),
         };

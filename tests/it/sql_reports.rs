@@ -312,18 +312,37 @@ fn a_query_that_nobody_waits_for_is_cancelled_on_the_server() {
     });
 }
 
-/// A request that is too large fails; one that shares a batch with it does not.
+/// A request that is too large fails alone, whichever limit it exceeds: those of its job in the same scan are made.
 #[test]
 fn a_request_that_is_too_large_ends_no_other() {
-    let one = format!("{COLUMN}\nmax_rows = 1");
-    tried(&[("one", &one, "SELECT batchid, 1 AS n FROM {batches}")], |site, _| {
-        site.insert("t", "small", "one", r#"{"batchId": "2"}"#);
-        site.insert("t", "larger", "one", r#"{"batchFilter": ["1'", "2"]}"#);
-        site.run(&["run", "--once"]);
-        let rows = site.rows();
-        let ends: Vec<(&str, &str)> = rows.iter().map(|(id, row)| (id.as_str(), row.status.as_str())).collect();
-        // The batch that they share is made with the small request, and one row is left for the others.
-        assert_eq!(ends, [("larger", "COMPLETED"), ("one", "COMPLETED"), ("small", "COMPLETED")]);
+    let rows = format!("{COLUMN}\nmax_rows = 2");
+    let bytes = format!("{COLUMN}\nmax_bytes = \"100KiB\"");
+    // 9,999 rows of batch 1', about 240 KiB of memory; one of batch 2.
+    let query = "SELECT batchid, g AS n FROM {batches}, generate_series(1, CASE batchid WHEN '2' THEN 1 ELSE 9999 END) AS s (g)";
+    let jobs = [("rows", &*rows, query), ("bytes", &*bytes, query), ("memory", COLUMN, query)];
+    tried(&jobs, |site, _| {
+        let file = site.path("jobs.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, format!("{text}\n[worker]\nmemory = \"160KiB\"\n")).unwrap();
+        for (job, ..) in jobs {
+            site.insert("t", &format!("{job}-small"), job, r#"{"batchId": "2"}"#);
+            site.insert("t", &format!("{job}-large"), job, r#"{"batchId": "1'"}"#);
+            site.insert("t", &format!("{job}-same"), job, r#"{"batchFilter": ["2"]}"#);
+        }
+        let output = site.run(&["run", "--once"]);
+        assert!(told(&output).contains("6 completed, 6 failed"), "{}", told(&output));
+        let seen = site.rows();
+        for (job, says) in [("rows", "2 rows"), ("bytes", "102400 bytes"), ("memory", " bytes")] {
+            for id in [job.to_owned(), format!("{job}-large")] {
+                let row = &seen[&id];
+                assert!(row.status == "FAILED" && row.message.starts_with("too_large: the query"), "{id}: {row:?}");
+                assert!(row.message.ends_with(says), "{id}: {row:?}");
+            }
+            for id in ["small", "same"].map(|id| format!("{job}-{id}")) {
+                let made = files(site, &id);
+                assert_eq!(made.into_values().collect::<Vec<_>>(), [[["n"], ["1"]]], "{id}");
+            }
+        }
     });
 }
 

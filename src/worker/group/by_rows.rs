@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::claimed::ClaimedGroup;
-use super::query_rows::{RowsQuestion, apart};
+use super::query_rows::{RowsQuestion, apart, in_memory, is_more_than_memory};
 use super::resolve::{Selected, ready};
 use crate::reports::filters::Selection;
 use crate::reports::query::{FileShape, QueryReport, Split};
@@ -14,8 +14,8 @@ use crate::sources::GivenUp;
 use crate::sources::query_engine::QueryError;
 use crate::tables::catalog::{BatchIdx, Catalog};
 use crate::tables::queried::QueriedRows;
+use crate::worker::cpu::Panicked;
 use crate::worker::group_metrics::timed;
-use crate::worker::key_ranges::LEAST;
 use crate::worker::memory::{self, Share};
 use crate::worker::outcome::{HandBack, Outcome};
 use crate::worker::plan::Ready;
@@ -63,6 +63,9 @@ impl From<QueryError> for NoRows {
     }
 }
 
+/// What came of a question, and how long the engine took; `None`: the process ends or can wait no longer.
+type Asked = Option<Result<(Result<QueriedRows, QueryError>, Duration), Panicked>>;
+
 /// Asks the engine for the rows of these requests.
 pub(in crate::worker) async fn ask(
     group: ClaimedGroup<'_>,
@@ -78,18 +81,23 @@ pub(in crate::worker) async fn ask(
     if given_up() {
         return Err(left());
     }
-    let share = app.memory.share_of_unknown(memory::for_loads(config.worker.memory, catalog.memory() as u64)).await;
-    let question = RowsQuestion {
+    let question = Arc::new(RowsQuestion {
         source: Arc::clone(&app.source),
         report: Arc::clone(report),
         catalog: Arc::clone(catalog),
         batches: wanted.requests.first().map(|one| one.selection.batches.clone()).unwrap_or_default(),
         shape: wanted.shape.clone(),
         most_files: job.max_batches,
-        bytes: share.bytes().max(LEAST),
         given_up: Arc::clone(&given_up),
+    });
+    let ask = |bytes| {
+        let question = Arc::clone(&question);
+        let asked = apart(job.id.clone(), move || timed(|| question.ask(bytes)));
+        async { app.stop.unless_halted(asked).await.flatten() }
     };
-    let asked = app.stop.unless_halted(apart(job.id.clone(), move || timed(|| question.ask()))).await.flatten();
+    let lacks_memory = |answer: &Asked| matches!(answer, Some(Ok((rows, _))) if is_more_than_memory(rows));
+    let total = memory::for_loads(config.worker.memory, catalog.memory() as u64);
+    let (asked, share) = in_memory(&app.memory, total, ask, lacks_memory).await;
     let (rows, spent) = match asked {
         None => return Err(left()),
         Some(Err(panic)) => {

@@ -7,14 +7,13 @@ use std::sync::atomic::Ordering;
 use super::batch_table::{BatchData, MakeUnits};
 use super::completion_tracker::CompletionTracker;
 use super::context::GroupContext;
-use super::query_rows::{RowsQuestion, apart};
+use super::query_rows::{RowsQuestion, apart, in_memory, is_more_than_memory};
 use crate::reports::query::QueryReport;
 use crate::sources::GivenUp;
 use crate::sources::query_engine::QueryError;
 use crate::tables::catalog::Catalog;
 use crate::tables::queried::QueriedRows;
 use crate::worker::cpu::Panicked;
-use crate::worker::key_ranges::LEAST;
 use crate::worker::plan::{self, RequestIdx, Unit};
 use crate::worker::request_error::RequestError;
 use crate::worker::{AppContext, memory};
@@ -45,19 +44,22 @@ pub(super) async fn load_query(
             continue;
         }
         let total = memory::for_loads(app.config.get().worker.memory, catalog.memory() as u64);
-        let share = app.memory.share_of_unknown(total).await;
-        group.metrics.begin(owner);
-        let question = RowsQuestion {
+        let question = Arc::new(RowsQuestion {
             source: Arc::clone(&app.source),
             report: Arc::clone(report),
             catalog: Arc::clone(catalog),
             batches: part.iter().map(|unit| unit.batch).collect(),
             shape: group.request(owner).shape.clone(),
             most_files: usize::MAX,
-            bytes: share.bytes().max(LEAST),
             given_up: given_up(group, tracker, owner),
+        });
+        let ask = |bytes| {
+            group.metrics.begin(owner);
+            ask(Arc::clone(group), Arc::clone(&question), bytes)
         };
-        let Some(answered) = ask(group, question).await else { break };
+        let lacks_memory = |answer: &Asked| matches!(answer, Some(Ok(rows)) if is_more_than_memory(rows));
+        let (answered, _share) = in_memory(&app.memory, total, ask, lacks_memory).await;
+        let Some(answered) = answered else { break };
         match answered? {
             Ok(rows) => make_from(app, catalog, make, &Arc::new(rows), part).await?,
             Err(_) if group.stop.is_halted() => break,
@@ -99,12 +101,11 @@ fn given_up(group: &Arc<GroupContext>, tracker: &Arc<CompletionTracker>, owner: 
     Arc::new(move || stop.is_halted() || !tracker.wants(owner))
 }
 
-async fn ask(
-    group: &Arc<GroupContext>,
-    question: RowsQuestion,
-) -> Option<Result<Result<QueriedRows, QueryError>, Panicked>> {
-    let asked = Arc::clone(group);
-    apart(group.job.id.clone(), move || asked.metrics.querying(|| question.ask())).await
+/// What came of a question; `None`: the process ends.
+type Asked = Option<Result<Result<QueriedRows, QueryError>, Panicked>>;
+
+async fn ask(group: Arc<GroupContext>, question: Arc<RowsQuestion>, bytes: u64) -> Asked {
+    apart(group.job.id.clone(), move || group.metrics.querying(|| question.ask(bytes))).await
 }
 
 /// The units that other requests want as well.

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use crate::reports::query::{ALL, FileShape, NULL, QueryReport, Split};
 use crate::sources::GivenUp;
-use crate::sources::query_engine::{QueryError, Question, TakeRow};
+use crate::sources::query_engine::{QueryError, QueryErrorKind, Question, TakeRow};
 use crate::sources::routed::Routed;
 use crate::tables::catalog::{BatchIdx, Catalog};
 use crate::tables::queried::QueriedRows;
 use crate::worker::cpu::{Panicked, caught};
 use crate::worker::failpoints;
+use crate::worker::key_ranges::LEAST;
+use crate::worker::memory::{Room, Share};
 
 /// What the engine is asked for.
 pub(super) struct RowsQuestion {
@@ -23,8 +25,6 @@ pub(super) struct RowsQuestion {
     pub(super) shape: FileShape,
     /// How many files there may be.
     pub(super) most_files: usize,
-    /// How much the rows may be.
-    pub(super) bytes: u64,
     /// Whether nobody waits for them any more.
     pub(super) given_up: GivenUp,
 }
@@ -41,10 +41,33 @@ pub(super) async fn apart<T: Send + 'static>(
     tokio::task::spawn_blocking(move || caught(ask)).await.ok()
 }
 
+/// Asks for rows in the memory that is left. Where they are more than that, asks once more when all of `total` is free: what
+/// others hold at this moment decides about no request. `ask` is given how many bytes the rows may take.
+pub(super) async fn in_memory<F: Future>(
+    memory: &Arc<Room>,
+    total: u64,
+    mut ask: impl FnMut(u64) -> F,
+    lacks_memory: impl Fn(&F::Output) -> bool,
+) -> (F::Output, Share) {
+    let share = memory.share_of_unknown(total).await;
+    let answer = ask(share.bytes().max(LEAST)).await;
+    if share.bytes() >= total || !lacks_memory(&answer) {
+        return (answer, share);
+    }
+    drop((answer, share));
+    let share = memory.share_of(total, total).await;
+    (ask(total.max(LEAST)).await, share)
+}
+
+/// Whether a query returned more than there was memory for.
+pub(super) fn is_more_than_memory<T>(answer: &Result<T, QueryError>) -> bool {
+    answer.as_ref().is_err_and(|error| error.kind == QueryErrorKind::MoreThanMemory)
+}
+
 impl RowsQuestion {
     /// The rows, by file. Where files are named by batches, one that has no rows is there as well; the file of all rows is always
-    /// there.
-    pub(super) fn ask(&self) -> Result<QueriedRows, QueryError> {
+    /// there. They may take these bytes.
+    pub(super) fn ask(&self, bytes: u64) -> Result<QueriedRows, QueryError> {
         let Self { source, report, catalog, batches, shape, given_up, .. } = self;
         let engine = source
             .engine(&report.engine)
@@ -69,24 +92,26 @@ impl RowsQuestion {
             time: report.limits.time,
             given_up,
         };
-        let kinds = engine.run(&question, &mut *self.take(&mut rows))?;
+        let kinds = engine.run(&question, &mut *self.take(&mut rows, bytes))?;
         rows.kinds = kinds[usize::from(report.split.column().is_some())..].to_vec();
         Ok(rows)
     }
 
     /// Takes rows until they are too many.
-    fn take<'t>(&'t self, rows: &'t mut QueriedRows) -> Box<TakeRow<'t>> {
+    fn take<'t>(&'t self, rows: &'t mut QueriedRows, bytes: u64) -> Box<TakeRow<'t>> {
         let limits = self.report.limits;
-        let most = limits.bytes.min(self.bytes);
         let (mut taken, mut held) = (0, 0);
         Box::new(move |cells| {
             taken += 1;
-            held += self.take_row(rows, cells)?;
+            held += self.take_row(rows, cells)? + self.report.sort_bytes();
             if taken > limits.rows {
                 return Err(QueryError::too_large(&format!("the query returned more than {} rows", limits.rows)));
             }
-            if held > most {
-                return Err(QueryError::too_large(&format!("the query's rows take more than {most} bytes")));
+            if held > limits.bytes {
+                return Err(QueryError::too_large(&format!("the query's rows take more than {} bytes", limits.bytes)));
+            }
+            if held > bytes {
+                return Err(QueryError::more_than_memory(bytes));
             }
             Ok(())
         })
@@ -124,5 +149,35 @@ impl RowsQuestion {
         }
         rows.expect(file);
         Ok(file.len() as u64 + rows.push(file, cells).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How much the rows of a query may take, one after the other, where `held` of `total` bytes are taken until they are given back.
+    async fn asked(total: u64, held: u64, needed: u64) -> (Vec<u64>, bool) {
+        let memory = Arc::new(Room::default());
+        let mut others = Some(memory.share_of(held, total).await).filter(|_| held > 0);
+        let mut given = Vec::new();
+        let ask = |bytes| {
+            given.push(bytes);
+            // Others end meanwhile.
+            others.take();
+            std::future::ready(if needed > bytes { Err(QueryError::more_than_memory(bytes)) } else { Ok(()) })
+        };
+        let (answer, share) = in_memory(&memory, total, ask, is_more_than_memory).await;
+        assert_eq!((share.bytes(), memory.taken()), (*given.last().unwrap(), share.bytes()));
+        (given, answer.is_ok())
+    }
+
+    #[tokio::test]
+    async fn what_others_hold_fails_no_request() {
+        const MIB: u64 = 1 << 20;
+        assert_eq!(asked(8 * MIB, 4 * MIB, 3 * MIB).await, (vec![4 * MIB], true));
+        assert_eq!(asked(8 * MIB, 4 * MIB, 8 * MIB).await, (vec![4 * MIB, 8 * MIB], true));
+        assert_eq!(asked(8 * MIB, 4 * MIB, 9 * MIB).await, (vec![4 * MIB, 8 * MIB], false), "it is never there");
+        assert_eq!(asked(8 * MIB, 0, 9 * MIB).await, (vec![8 * MIB], false), "not asked in vain");
     }
 }

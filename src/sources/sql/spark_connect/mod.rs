@@ -164,3 +164,51 @@ fn runtime() -> Option<&'static Runtime> {
         })
         .as_ref()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::Int32Array;
+    use arrow_ipc::writer::StreamWriter;
+    use arrow_schema::{DataType, Field, Schema};
+
+    use super::*;
+
+    /// Batches of these numbers of rows as one message, which says that it has `row_count`.
+    fn message(rows: &[i32], row_count: i64) -> msg::ArrowBatch {
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int32, false)]));
+        let mut writer = StreamWriter::try_new(Vec::new(), &schema).unwrap();
+        for &rows in rows {
+            let column = Arc::new(Int32Array::from_iter_values(0..rows));
+            writer.write(&RecordBatch::try_new(Arc::clone(&schema), vec![column]).unwrap()).unwrap();
+        }
+        // Without the mark of its end a stream of whole batches reads the same.
+        msg::ArrowBatch { row_count, data: writer.get_ref().clone().into() }
+    }
+
+    /// The rows of each batch that is taken.
+    fn taken(messages: &[msg::ArrowBatch]) -> Result<Vec<usize>, EngineError> {
+        let (sender, mut receiver) = channel(messages.len());
+        for message in messages {
+            sender.try_send(message.clone()).unwrap();
+        }
+        drop(sender);
+        let mut rows = Vec::new();
+        let mut take = |batch: RecordBatch| {
+            rows.push(batch.num_rows());
+            Ok(())
+        };
+        take_all(&mut receiver, &mut take).map(|()| rows)
+    }
+
+    #[test]
+    fn a_message_with_other_rows_than_it_says_is_no_answer() {
+        assert_eq!(taken(&[message(&[2, 3], 5), message(&[], 0), message(&[1], 1)]).unwrap(), [2, 3, 0, 1]);
+        for (rows, says) in [(&[2][..], 5), (&[2, 3][..], 2), (&[][..], 1), (&[1][..], -1)] {
+            let error = taken(&[message(&[4], 4), message(rows, says)]).unwrap_err();
+            let came: i32 = rows.iter().sum();
+            assert!(error.detail.contains(&format!("{came} of {says} rows came")), "{error:?}");
+        }
+    }
+}
