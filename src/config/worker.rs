@@ -36,8 +36,8 @@ pub(super) const KEYS: &[Key] = &[
         "split_above",
         Number,
         Is("200"),
-        "A request of more batches than this is worked on by all daemons that run its job, in parts of at most half as many batches, \
-         where each daemon then reads less. A number above each job's `max_batches`: never. See [scale.md](scale.md#one-request-on-several-daemons).",
+        "A request of more batches than this is worked on by all daemons that run its job, in parts, where each daemon \
+         then reads less. A number above each job's `max_batches`: never. See [scale.md](scale.md#one-request-on-several-daemons).",
     ),
     live(
         "max_request_data",

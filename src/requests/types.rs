@@ -41,6 +41,8 @@ pub struct ClaimOptions {
     pub per_tag: Option<u32>,
     /// Most rows of one `requested_channel` in work, over all daemons. Rows without a channel are not limited.
     pub per_channel: Option<u32>,
+    /// Among how many daemons a request that is split is divided.
+    pub daemons: u32,
 }
 
 /// A row that lost two leases may be what crashes its daemons, so no other request is worked on beside it.

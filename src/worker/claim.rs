@@ -14,8 +14,8 @@ use crate::requests::{Claim, ClaimMode, ClaimOptions, QueueError};
 pub(super) enum Wish {
     /// Rows; this daemon's share of them, where it has one.
     Rows(ClaimMode, Option<FairShare>),
-    /// One part of a request.
-    Part(ClaimMode),
+    /// Of one request this daemon's share of the open parts, where so many daemons run one of the jobs.
+    Part(ClaimMode, u32),
 }
 
 /// The claim, limited by this daemon's share where it has one, and how long the database took for it.
@@ -26,7 +26,7 @@ pub(super) async fn claim(
     wish: Wish,
 ) -> Result<(Claim, Duration), QueueError> {
     let worker = &config.worker;
-    let (Wish::Rows(mode, _) | Wish::Part(mode)) = wish;
+    let (Wish::Rows(mode, _) | Wish::Part(mode, _)) = wish;
     let mut options = ClaimOptions {
         job_ids: jobs.iter().flat_map(|job| job.names()).map(str::to_owned).collect(),
         limit: worker.claim,
@@ -35,6 +35,7 @@ pub(super) async fn claim(
         mode,
         per_tag: worker.per_tag.requests,
         per_channel: worker.per_channel.requests,
+        daemons: 1,
     };
     let adopt_after = worker.adopt_after;
     app.ask(move |queue| match wish {
@@ -49,7 +50,8 @@ pub(super) async fn claim(
             }
             queue.claim(&options).map(|claim| (claim, asked.elapsed()))
         }
-        Wish::Part(_) => {
+        Wish::Part(_, daemons) => {
+            options.daemons = daemons;
             for (key, part) in queue.reclaim_parts(&options.job_ids, options.lease)? {
                 log::warn!(
                     "the daemon that worked on it is gone, it will be worked on again request={key} part={part}"

@@ -2,9 +2,10 @@
 //! five and five.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::AppContext;
-use crate::config::checked::REPORT_DIGITS;
+use crate::config::checked::{Job, REPORT_DIGITS};
 use crate::requests::{Backlog, Daemon};
 
 /// The daemons that claim at this moment.
@@ -31,6 +32,11 @@ impl Fleet {
     fn running(&self, job_id: &str) -> u32 {
         let running = self.0.iter().filter(|daemon| daemon.heartbeat.jobs.iter().any(|id| id == job_id));
         u32::try_from(running.count()).unwrap_or(u32::MAX)
+    }
+
+    /// How many run one of these jobs, at least one.
+    pub(super) fn running_any(&self, jobs: &[Arc<Job>]) -> u32 {
+        jobs.iter().map(|job| self.running(&job.id)).max().unwrap_or(0).max(1)
     }
 
     /// How many daemons could work on parts of one request of this job: those that run it, this one among them. One, unless

@@ -54,7 +54,9 @@ pub(super) async fn scan(app: &AppContext, jobs: &[Arc<Job>]) -> Result<Summary,
     for (job, share) in shared {
         summary.add(claim_and_work(app, &[job], Wish::Rows(ClaimMode::Shared, Some(share))).await?);
     }
-    summary.add(claim_and_work(app, jobs, Wish::Part(ClaimMode::Shared)).await?);
+    // Rows take their time, and daemons come and go meanwhile.
+    let fleet = if summary.claimed == 0 { fleet } else { Fleet::seen_by(app).await };
+    summary.add(claim_and_work(app, jobs, Wish::Part(ClaimMode::Shared, fleet.running_any(jobs))).await?);
     Ok(summary)
 }
 
@@ -64,7 +66,7 @@ pub(super) async fn scan_suspect(app: &AppContext, jobs: &[Arc<Job>]) -> Result<
     let Ok(_exclusive) = app.exclusive.try_write() else { return Ok(Summary::default()) };
     let mut summary = claim_and_work(app, jobs, Wish::Rows(ClaimMode::Exclusive, None)).await?;
     if summary.claimed == 0 {
-        summary = claim_and_work(app, jobs, Wish::Part(ClaimMode::Exclusive)).await?;
+        summary = claim_and_work(app, jobs, Wish::Part(ClaimMode::Exclusive, 1)).await?;
     }
     Ok(summary)
 }
@@ -91,7 +93,7 @@ async fn claim_and_work(app: &AppContext, jobs: &[Arc<Job>], wish: Wish) -> Resu
             work_on_group(group, requests, &mut summary).await;
         }
     }
-    if let Wish::Part(_) = wish {
+    if let Wish::Part(..) = wish {
         summary.add(end_made_requests(app, &config, jobs).await?);
     }
     Ok(summary)

@@ -88,6 +88,7 @@ impl TestApp {
             mode: ClaimMode::Shared,
             per_tag: None,
             per_channel: None,
+            daemons: 1,
         };
         let claim = self.app.queue.claim(&wish).unwrap();
         assert_eq!(claim.requests.len(), requests.len());

@@ -127,6 +127,7 @@ pub(crate) fn claim_options(limit: u32) -> ClaimOptions {
         mode: ClaimMode::Shared,
         per_tag: None,
         per_channel: None,
+        daemons: u32::MAX,
     }
 }
 

@@ -222,11 +222,13 @@ macro_rules! columns {
     };
 }
 
-/// The same for who looks at states and counts alone: the long texts are left out. A result is there, and empty.
+/// The same for who looks at states and counts alone: the long texts are left out. A result and `processed_batches` that are
+/// there are empty.
 macro_rules! states {
     () => {
         "p.part, '' AS batches, p.files, p.files_done, NULL AS left_out, p.token, p.lease_until, \
-         p.next_attempt, p.iteration, p.crashes, NULL AS processed_batches, CASE WHEN p.result IS NOT NULL THEN '' END AS result"
+         p.next_attempt, p.iteration, p.crashes, CASE WHEN p.processed_batches IS NOT NULL THEN '' END AS processed_batches, \
+         CASE WHEN p.result IS NOT NULL THEN '' END AS result"
     };
 }
 

@@ -139,7 +139,8 @@ pub trait PartQueue: Send + Sync {
     -> Result<WriteBack, QueueError>;
 
     /// Claims one part that nobody holds and whose back-off is over: of the request with the fewest parts in work, among these
-    /// the oldest. As for a row, [`ClaimMode`] says whether it may have crashed its daemons before. `None`: there is none.
+    /// the oldest. Parts after it that nobody has worked on are put together with it, up to the share of one
+    /// of `options.daemons`. As for a row, [`ClaimMode`] says whether it may have crashed its daemons before. `None`: there is none.
     ///
     /// The claim has the row of the request, with the crashes, the iteration and the `processed_batches` of the part.
     fn claim_part(&self, options: &ClaimOptions) -> Result<Option<Claim>, QueueError>;

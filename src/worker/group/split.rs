@@ -126,10 +126,10 @@ async fn split_one(
     }
 }
 
-/// Parts of half of `split_above` batches at most, as many for each worker.
+/// Parts of a quarter of `split_above` batches at most, as many for each worker. A claim takes several of them at once.
 fn number_of_parts(ready: &Ready, split_above: usize, workers: usize) -> usize {
     let files = ready.selection.batches.len();
-    files.div_ceil(split_above.div_ceil(2)).next_multiple_of(workers).min(files)
+    files.div_ceil(split_above.div_ceil(4)).next_multiple_of(workers).min(files)
 }
 
 /// The parts of a request: lists of its batches in their order.
@@ -167,7 +167,7 @@ mod tests {
             crate::worker::plan::tests::ready(&batches, crate::outputs::Compress::None)
         };
         let number = |batches, workers| number_of_parts(&ready(batches), 200, workers);
-        assert_eq!([number(201, 2), number(201, 3), number(1_000, 2), number(1_000, 3)], [4, 3, 10, 12]);
+        assert_eq!([number(201, 2), number(201, 3), number(1_000, 2), number(1_000, 3)], [6, 6, 20, 21]);
         assert_eq!(number_of_parts(&ready(3), 1, 2), 3, "never more than batches");
     }
 

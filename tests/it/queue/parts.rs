@@ -43,6 +43,50 @@ pub(super) fn jobs() -> Vec<String> {
 }
 
 #[test]
+fn a_claim_takes_a_daemons_share_of_the_parts_in_their_order() {
+    each_way(|database| {
+        let (queue, _clock) = migrated(database);
+        let queue = queue.as_ref();
+        let t = key("t", "1");
+        let mut given = parts(9);
+        given[0].left_out = Some("{}".to_owned());
+        // Of an earlier attempt: some of its files are stored.
+        given[7].processed_batches = Some("[7]".to_owned());
+        queue.submit(&request("t", "1")).unwrap();
+        let first = queue.claim(&claim_options(1)).unwrap();
+        assert_eq!(queue.split(&first.token, &t, &given, LEASE).unwrap(), WriteBack::Done);
+        let two = ClaimOptions { daemons: 2, ..claim_options(1) };
+        let mut taken = Vec::new();
+        while let Some(claim) = queue.claim_part(&two).unwrap() {
+            let part = claim.requests[0].part.clone().unwrap();
+            taken.push((part.number, part.batches.len() / 2, claim.token, part.batches));
+        }
+        let sizes: Vec<_> = taken.iter().map(|(number, size, ..)| (*number, *size)).collect();
+        // Half of all, then half of what is left; the eighth part comes by itself.
+        assert_eq!(sizes, [(1, 5), (6, 2), (8, 1), (9, 1)]);
+        let all: Vec<String> = taken.iter().flat_map(|(.., batches)| batches.clone()).collect();
+        assert_eq!(all, given.iter().flat_map(|part| part.batches.clone()).collect::<Vec<_>>());
+        let shown: Vec<_> = queue.parts(&t).unwrap().iter().map(|part| (part.number, part.files)).collect();
+        assert_eq!(shown, [(1, 10), (6, 4), (8, 2), (9, 2)]);
+        for (number, _, token, _) in taken.iter().rev() {
+            assert_eq!(queue.complete_part(token, &t, &number.to_string()).unwrap(), WriteBack::Done);
+        }
+        let made = queue.made_request(&jobs()).unwrap().unwrap();
+        assert_eq!((made.files, made.left_out.as_deref()), (18, Some("{}")));
+        assert_eq!(made.results, ["1", "6", "8", "9"]);
+        assert_eq!(queue.complete_split(&made.token, &t, &completion()).unwrap(), WriteBack::Done);
+
+        // The other daemon has its half as well.
+        split(queue, "2", 8);
+        let other = ClaimOptions { owner: "other:1".to_owned(), ..two.clone() };
+        let numbers = [&two, &other, &two].map(|by| claim(queue, by).map(|(.., number)| number));
+        assert_eq!(numbers, [Some(1), Some(5), None]);
+        let shown: Vec<_> = queue.parts(&key("t", "2")).unwrap().iter().map(|part| part.files).collect();
+        assert_eq!(shown, [8, 8]);
+    });
+}
+
+#[test]
 fn a_split_request_is_nobodys_and_its_parts_are_claimed_one_by_one() {
     each_way(|database| {
         let (queue, clock) = migrated(database);

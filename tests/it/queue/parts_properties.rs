@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use exhaust::requests::{ClaimMode, ClaimOptions, ManualClock, Queue, RequestKey, WriteBack};
+use exhaust::requests::{ClaimMode, ClaimOptions, ManualClock, NewPart, Queue, RequestKey, WriteBack};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -17,6 +17,8 @@ enum Step {
     Split(u8),
     Claim {
         exclusive: bool,
+        daemons: u8,
+        by: u8,
     },
     Renew {
         token: u8,
@@ -36,14 +38,15 @@ enum Step {
 }
 
 const REQUESTS: u8 = 2;
-const PARTS: usize = 2;
+const PARTS: usize = 4;
 
 fn step() -> impl Strategy<Value = Step> {
     // Of the last claims, the newest most often.
     let token = || prop_oneof![3 => Just(0u8), 3 => Just(1u8), 1 => 2..5u8];
     prop_oneof![
         2 => (0..REQUESTS).prop_map(Step::Split),
-        7 => prop_oneof![3 => Just(false), 1 => Just(true)].prop_map(|exclusive| Step::Claim { exclusive }),
+        7 => (prop_oneof![3 => Just(false), 1 => Just(true)], 1..4u8, 0..2u8)
+            .prop_map(|(exclusive, daemons, by)| Step::Claim { exclusive, daemons, by }),
         2 => (token(), any::<bool>()).prop_map(|(token, note)| Step::Renew { token, note }),
         7 => token().prop_map(Step::Complete),
         1 => token().prop_map(Step::RetryLater),
@@ -66,9 +69,18 @@ enum State {
 
 #[derive(Clone, Debug)]
 struct Part {
+    number: u64,
+    batches: Vec<String>,
     state: State,
     iteration: u32,
     crashes: u32,
+    noted: bool,
+}
+
+impl Part {
+    const fn is_untouched(&self) -> bool {
+        matches!(self.state, State::Open { .. }) && self.iteration == 0 && self.crashes == 0 && !self.noted
+    }
 }
 
 /// What the drawing says of parts. A request is not there before it is split, and after its end.
@@ -86,7 +98,7 @@ impl Model<'_> {
     fn take(&mut self, step: &Step) {
         match *step {
             Step::Split(request) => self.split(request),
-            Step::Claim { exclusive } => self.claim(exclusive),
+            Step::Claim { exclusive, daemons, by } => self.claim(exclusive, daemons.into(), by),
             Step::Renew { token, note } => {
                 let Some((token, request)) = self.token(token) else { return };
                 let batches = note.then_some("[1]");
@@ -95,6 +107,7 @@ impl Model<'_> {
                 self.check(answer, &token, request, |part, token| {
                     part.state = State::Held { token, until };
                     part.crashes = if note { part.crashes.min(2) } else { part.crashes };
+                    part.noted |= note;
                 });
             }
             Step::Complete(token) => {
@@ -144,7 +157,9 @@ impl Model<'_> {
         }
         for (request, parts) in &self.split {
             assert_eq!(self.status(*request), "PROCESSING");
-            assert_eq!(self.queue.parts(&name(*request)).unwrap().len(), parts.len());
+            let shown = self.queue.parts(&name(*request)).unwrap();
+            let shown: Vec<_> = shown.into_iter().map(|part| (part.number, part.files)).collect();
+            assert_eq!(shown, parts.iter().map(|part| (part.number, part.batches.len() as u64)).collect::<Vec<_>>());
         }
     }
 
@@ -168,13 +183,22 @@ impl Model<'_> {
         let claim = self.queue.claim(&only).unwrap();
         let Some(row) = claim.requests.first() else { return };
         assert_eq!(self.queue.split(&claim.token, &row.key, &parts(PARTS), LEASE).unwrap(), WriteBack::Done);
-        let open = Part { state: State::Open { from: 0 }, iteration: 0, crashes: 0 };
-        self.split.insert(row.key.request_id.parse().unwrap(), vec![open; PARTS]);
+        let open = |(number, part): (u64, NewPart)| Part {
+            number,
+            batches: part.batches,
+            state: State::Open { from: 0 },
+            iteration: 0,
+            crashes: 0,
+            noted: false,
+        };
+        self.split.insert(row.key.request_id.parse().unwrap(), (1..).zip(parts(PARTS)).map(open).collect());
     }
 
-    fn claim(&mut self, exclusive: bool) {
+    fn claim(&mut self, exclusive: bool, daemons: usize, by: u8) {
         let mode = if exclusive { ClaimMode::Exclusive } else { ClaimMode::Shared };
-        let claim = self.queue.claim_part(&ClaimOptions { mode, ..claim_options(1) }).unwrap();
+        let owner = format!("host:{by}");
+        let options = ClaimOptions { mode, daemons: daemons.try_into().unwrap(), owner, ..claim_options(1) };
+        let claim = self.queue.claim_part(&options).unwrap();
         let now = self.now;
         let due =
             |part: &Part| matches!(part.state, State::Open { from } if from <= now) && (part.crashes >= 2) == exclusive;
@@ -183,10 +207,24 @@ impl Model<'_> {
         };
         let row = &claim.requests[0];
         let request: u8 = row.key.request_id.parse().unwrap();
-        let number = usize::try_from(row.part.as_ref().unwrap().number).unwrap();
-        let part = &mut self.split.get_mut(&request).unwrap()[number - 1];
+        let claimed = row.part.as_ref().unwrap();
+        let parts = self.split.get_mut(&request).unwrap();
+        let at = parts.iter().position(|part| part.number == claimed.number).unwrap();
+        let share = share(parts, daemons, by);
+        // The end of the part that is nearest to the share.
+        let (mut number, mut files) = (0, 0);
+        for part in parts[at..].iter().take_while(|part| part.is_untouched()) {
+            if files + part.batches.len() / 2 > share {
+                break;
+            }
+            files += part.batches.len();
+            number += 1;
+        }
+        let with_it: Vec<Part> = parts.drain(at + 1..at + number.max(1)).collect();
+        let part = &mut parts[at];
         assert!(due(part), "{part:?} was not to be had");
-        assert_eq!((part.iteration, part.crashes), (row.iteration, row.crashes));
+        part.batches.extend(with_it.into_iter().flat_map(|part| part.batches));
+        assert_eq!((part.iteration, part.crashes, &part.batches), (row.iteration, row.crashes, &claimed.batches));
         part.state = State::Held { token: claim.token.clone(), until: now + LEASE.as_secs() };
         self.tokens.insert(0, (claim.token, request));
         self.tokens.truncate(5);
@@ -209,12 +247,12 @@ impl Model<'_> {
     fn reclaim(&mut self) {
         let mut lost = Vec::new();
         for (request, parts) in &mut self.split {
-            for (number, part) in (1..).zip(parts) {
+            for part in parts {
                 if matches!(part.state, State::Held { until, .. } if until <= self.now) {
                     part.crashes += 1;
                     let alone = u64::from(part.crashes.saturating_sub(2));
                     part.state = State::Open { from: if alone > 0 { self.now + alone * LEASE.as_secs() } else { 0 } };
-                    lost.push((name(*request), number));
+                    lost.push((name(*request), part.number));
                 }
             }
         }
@@ -240,6 +278,21 @@ impl Model<'_> {
         assert_eq!(self.status(request), "COMPLETED");
         self.completed += 1;
     }
+}
+
+/// How many files a claim by `host:by` may take: of all files if that host has no part, else of those that are open.
+fn share(parts: &[Part], daemons: usize, by: u8) -> usize {
+    let is_open = |part: &&Part| matches!(part.state, State::Open { .. });
+    let is_theirs = |part: &Part| match &part.state {
+        State::Held { token, .. } | State::Done { token } => token.starts_with(&format!("host:{by}:")),
+        State::Open { .. } => false,
+    };
+    let files = |parts: Vec<&Part>| parts.into_iter().map(|part| part.batches.len()).sum::<usize>();
+    if parts.iter().any(is_theirs) {
+        return files(parts.iter().filter(is_open).collect()) / daemons;
+    }
+    let share = files(parts.iter().collect()) / daemons;
+    share - share / 32
 }
 
 fn name(request: u8) -> RequestKey {
