@@ -12,6 +12,7 @@ mod describe;
 mod docs;
 mod envelope;
 mod files;
+mod filtered;
 mod guard;
 mod health;
 mod jobs;
@@ -57,7 +58,7 @@ use crate::config::checked::{self, Job};
 use crate::intake;
 use crate::metrics::Metrics;
 use crate::outputs::{Links, Store};
-use crate::requests::{ClientQueue, Clock, Page, Queue, QueueError, Reader, Search, SearchResult, StatementTimeout};
+use crate::requests::{ClientQueue, Clock, Filter, Page, Queue, QueueError, Reader, SearchResult, StatementTimeout};
 use crate::sources::routed::Routed;
 
 pub use audit::{AUDIT, fields as audit_fields};
@@ -66,7 +67,7 @@ pub use server::{BoundListener, ServeError, bind};
 
 /// Every call of `/job/…`.
 static CALLS: &[Call] =
-    &[submit::CALL, read::CALL, list::CALL, search::CALL, operate::CANCEL, operate::RETRY, jobs::CALL];
+    &[submit::CALL, read::CALL, list::CALL, search::CALL, filtered::CALL, operate::CANCEL, operate::RETRY, jobs::CALL];
 /// They are answered under this prefix too.
 const PREFIX: &str = "/data/v3";
 /// How long the database may work on a search.
@@ -235,7 +236,7 @@ impl Api {
     async fn search(
         &self,
         key: Option<&str>,
-        search: Search,
+        search: Filter,
         reader: Reader,
         page: Page,
     ) -> Result<SearchResult, ApiError> {

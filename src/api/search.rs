@@ -1,6 +1,6 @@
 //! `POST /job/request/search`: requests by job, status, channel or day.
 
-use chrono::{Datelike, NaiveDate};
+use chrono::{Datelike, NaiveDate, NaiveTime};
 use serde_json::{Map, Value, json};
 
 use super::body::{request, text, value, whole};
@@ -8,7 +8,7 @@ use super::call::{Call, CallResult, IncomingCall, Method, Operation};
 use super::envelope::ApiError;
 use super::list::{MOST, wrong_limit};
 use super::paging::{self, Count, PageRequest};
-use crate::requests::{Search, Status};
+use crate::requests::{Filter, Status, TimeRange};
 
 /// The limit of requests where the call has none.
 const USUAL: u64 = 10;
@@ -49,7 +49,7 @@ async fn search(call: IncomingCall) -> CallResult {
     paging::result(&call, Count::Matching(found.total), found.entries, limit).await
 }
 
-fn filters(call: &IncomingCall, request: &Map<String, Value>) -> Result<Search, ApiError> {
+fn filters(call: &IncomingCall, request: &Map<String, Value>) -> Result<Filter, ApiError> {
     let filters = match request.get("filters") {
         Some(Value::Object(filters)) => filters,
         None | Some(Value::Null) => return Err(ApiError::bad("Filters are empty")),
@@ -62,32 +62,19 @@ fn filters(call: &IncomingCall, request: &Map<String, Value>) -> Result<Search, 
         return Err(ApiError::bad(format!("{name} must be text, or a list of texts")));
     }
     let jobs = value(filters, &["jobId", "dataset"])?.map(|jobs| texts("jobId", jobs)).transpose()?;
-    let search = Search {
+    let search = Filter {
         // A row may have any of the job's names.
         job_ids: jobs.map(|jobs| jobs.iter().flat_map(|job| names(call, job)).collect()),
-        statuses: given(filters, "status")?.map(statuses),
+        statuses: given(filters, "status")?.map(Filter::statuses_of),
         channels: given(filters, "channel")?,
-        submitted_on: given(filters, "requestedDate")?.map(|days| day(&days)).transpose()?,
+        submitted: given(filters, "requestedDate")?.map(|days| day(&days)).transpose()?.unwrap_or_default(),
+        ..Filter::default()
     };
-    if [search.job_ids.is_some(), search.statuses.is_some(), search.channels.is_some(), search.submitted_on.is_some()]
-        .contains(&true)
-    {
-        Ok(search)
-    } else {
-        Err(ApiError::bad("Unsupported filters"))
-    }
+    if search.is_empty() { Err(ApiError::bad("Unsupported filters")) } else { Ok(search) }
 }
 
 fn names(call: &IncomingCall, job: &str) -> Vec<String> {
     call.api.job(job).map_or_else(|| vec![job.to_owned()], |job| job.names().map(str::to_owned).collect())
-}
-
-/// COMPLETED and SUCCESS, which other systems write, are the same.
-fn statuses(mut names: Vec<String>) -> Vec<String> {
-    if names.iter().any(|name| Status::parse(name) == Some(Status::Completed)) {
-        names.extend([Status::Completed.as_str(), Status::SUCCESS].map(str::to_owned));
-    }
-    names
 }
 
 fn given(filters: &Map<String, Value>, name: &str) -> Result<Option<Vec<String>>, ApiError> {
@@ -106,12 +93,14 @@ fn texts(name: &str, value: &Value) -> Result<Vec<String>, ApiError> {
     }
 }
 
-fn day(days: &[String]) -> Result<NaiveDate, ApiError> {
+fn day(days: &[String]) -> Result<TimeRange, ApiError> {
     let wrong = || ApiError::bad("requestedDate must be one day (UTC), as 2026-01-31");
     let [day] = days else { return Err(wrong()) };
     // chrono would take 2026-1-31 too, and no database has a year 0.
     let read = NaiveDate::parse_from_str(day, "%Y-%m-%d").ok();
-    read.filter(|read| read.to_string() == *day && read.year() > 0).ok_or_else(wrong)
+    let read = read.filter(|read| read.to_string() == *day && read.year() > 0).ok_or_else(wrong)?;
+    let at = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc();
+    Ok(TimeRange { from: Some(at(read)), until: read.succ_opt().map(at) })
 }
 
 /// The states, for the description.
@@ -165,22 +154,4 @@ fn body() -> Value {
             },
         },
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn completed_and_success_are_one_status() {
-        let searched = |names: &[&str]| statuses(names.iter().map(|name| (*name).to_owned()).collect());
-        for name in ["COMPLETED", "SUCCESS"] {
-            let all = searched(&["FAILED", name]);
-            assert!(
-                ["FAILED", "COMPLETED", "SUCCESS"].iter().all(|name| all.iter().any(|searched| searched == name)),
-                "{all:?}"
-            );
-        }
-        assert_eq!(searched(&["FAILED", "success"]), ["FAILED", "success"]);
-    }
 }

@@ -16,6 +16,7 @@ mod operate;
 mod print;
 mod progress;
 mod retention;
+mod row_filter;
 mod run;
 mod running;
 mod sample_data;

@@ -6,10 +6,15 @@ use serde_json::{Value, json};
 
 use super::files::files;
 use super::print::{out, outln};
+use super::row_filter::{RowFilter, matching};
 use super::text::{iso, table, time};
 use super::{CommandError, daemons, load_config, open_to_read, status_parts};
 use crate::config::Config;
-use crate::requests::{Overview, PartRow, Reader, RequestKey, RequestRow, Status};
+use crate::requests::{Overview, PartRow, Queue, Reader, RequestKey, RequestRow, Status};
+
+/// Requests that are shown, and that are listed as JSON, where no limit is given.
+const SHOWN: u32 = 20;
+const LISTED: u32 = 1000;
 
 /// Requests in the table, their number by job and status, and the daemons that work on them.
 #[derive(Debug, clap::Args)]
@@ -19,9 +24,11 @@ pub(super) struct Arguments {
     /// Only this request, with everything that is known about it; of a COMPLETED one also where its files are: paths on
     /// this machine, or links to an object store.
     request_id: Option<String>,
-    /// At most this many requests, the newest.
-    #[arg(long, default_value_t = 20)]
-    limit: u32,
+    #[command(flatten)]
+    filter: RowFilter,
+    /// At most this many requests, the newest; 20, and with a filter and --json 1,000.
+    #[arg(long)]
+    limit: Option<u32>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -47,7 +54,11 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandErr
         }
         return Ok(());
     }
-    let rows = queue.newest(arguments.tag.as_deref(), &Reader::everything(), arguments.limit)?;
+    if !arguments.filter.is_empty() {
+        return filtered(queue.as_ref(), arguments, &config);
+    }
+    let limit = arguments.limit.unwrap_or(SHOWN);
+    let rows = queue.newest(arguments.tag.as_deref(), &Reader::everything(), limit)?;
     let overview = if arguments.tag.is_none() { Some(queue.overview()?) } else { None };
     let parts = match &overview {
         Some(_) => queue.parts_overview().inspect_err(|error| log::warn!("parts cannot be counted error={error}")).ok(),
@@ -60,7 +71,7 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandErr
         outln!("{}", json!({ "requests": requests, "counts": counts, "parts": parts, "daemons": daemons.json() }));
         return Ok(());
     }
-    out!("{}", table(["TAG", "REQUEST", "JOB", "STATUS", "SUBMITTED", "MS", "FILES", "MESSAGE"], &lines(&rows)));
+    print_rows(&rows);
     if let Some(overview) = overview {
         print_overview(&overview);
     }
@@ -68,6 +79,19 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandErr
         status_parts::print_counts(parts);
     }
     out!("\n{}", daemons.shown());
+    Ok(())
+}
+
+/// The rows that match a filter: with --json one list.
+fn filtered(queue: &dyn Queue, arguments: &Arguments, config: &Config) -> Result<(), CommandError> {
+    let filter = arguments.filter.filter(arguments.tag.as_deref(), config)?;
+    let limit = arguments.limit.unwrap_or(if arguments.json { LISTED } else { SHOWN });
+    let rows = matching(queue, &filter, limit)?;
+    if arguments.json {
+        outln!("{}", Value::Array(rows.iter().map(whole).collect()));
+    } else {
+        print_rows(&rows);
+    }
     Ok(())
 }
 
@@ -96,7 +120,12 @@ fn one(config: &Config, row: &RequestRow, parts: &[PartRow], json: bool) -> Resu
     Ok(())
 }
 
-fn lines(rows: &[RequestRow]) -> Vec<[String; 8]> {
+fn print_rows(rows: &[RequestRow]) {
+    let headings = ["TAG", "REQUEST", "JOB", "STATUS", "SUBMITTED", "MS", "FILES", "CODE", "MESSAGE"];
+    out!("{}", table(headings, &lines(rows)));
+}
+
+fn lines(rows: &[RequestRow]) -> Vec<[String; 9]> {
     let line = |row: &RequestRow| {
         [
             row.tag.clone(),
@@ -106,6 +135,7 @@ fn lines(rows: &[RequestRow]) -> Vec<[String; 8]> {
             time(row.submitted),
             row.execution_ms.map_or_else(String::new, |ms| ms.to_string()),
             row.download_urls.len().to_string(),
+            row.err_code.clone().unwrap_or_default(),
             row.err_message.clone().unwrap_or_default(),
         ]
     };

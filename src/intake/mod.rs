@@ -5,6 +5,7 @@
 
 mod canonical;
 pub mod encryption;
+mod filter;
 mod former;
 mod identity;
 mod number;
@@ -16,6 +17,7 @@ use crate::outputs::{Compress, FileEncoding, Format, Password, PathError, Protec
 use crate::reports::job_config::{JobConfig, JobConfigError};
 
 use encryption::{LONGEST_KEY, SHORTEST_KEY};
+pub use filter::{FILTER_WORDS, FilterError, filter};
 pub use identity::slot_request_id;
 pub use submission::{LONGEST_NAME, Row, Stored, Submission, SubmissionError, find_job, submission};
 

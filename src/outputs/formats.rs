@@ -30,6 +30,11 @@ impl Format {
         Self::ALL.into_iter().find(|format| named(format.name) || format.alias.is_some_and(named))
     }
 
+    /// Its name, and the other one that requests may give it.
+    pub fn spellings(&self) -> impl Iterator<Item = &'static str> {
+        [self.name].into_iter().chain(self.alias)
+    }
+
     /// All names, for messages: `csv, json, …`.
     #[must_use]
     pub fn names() -> String {

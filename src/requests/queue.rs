@@ -8,11 +8,11 @@ use chrono::{DateTime, Utc};
 use super::access::{Client, Reader};
 use super::backlog::Backlog;
 use super::daemons::{Daemon, Heartbeat};
+use super::filter::{Filter, SearchResult};
 use super::finished::{FinishedCursor, FinishedPage};
 use super::listener::Listener;
 use super::paging::{self, Page, PageEntry, READ_BYTES, ReadSteps};
 use super::parts::{PartQueue, PartsOverview};
-use super::search::{Search, SearchResult};
 use super::statement_timeout::StatementTimeout;
 use super::types::{
     Claim, ClaimOptions, Completion, DeferredText, Failure, NewRequest, Overview, Pooling, QueueError, RequestKey,
@@ -142,7 +142,7 @@ pub trait ClientQueue: Send + Sync {
     /// [`QueueError::TimedOut`] when the time-out is over; [`QueueError::InvalidCursor`] as for `list`.
     fn search(
         &self,
-        search: &Search,
+        search: &Filter,
         reader: &Reader,
         page: &Page,
         timeout: &StatementTimeout,
@@ -154,7 +154,13 @@ pub trait ClientQueue: Send + Sync {
 
     /// The newest rows that the reader may see, of one tag or of all.
     fn newest(&self, tag: Option<&str>, reader: &Reader, limit: u32) -> Result<Vec<RequestRow>, QueueError> {
-        let entries = self.list(tag, reader, &Page::first(limit))?;
+        let mut rows = self.rows_of(self.list(tag, reader, &Page::first(limit))?)?;
+        paging::newest_first(&mut rows);
+        Ok(rows)
+    }
+
+    /// The rows of a page, in its order, however many bytes they have.
+    fn rows_of(&self, entries: Vec<PageEntry>) -> Result<Vec<RequestRow>, QueueError> {
         let keys: Vec<RequestKey> = entries.into_iter().map(|entry| entry.key).collect();
         let mut rows = Vec::with_capacity(keys.len());
         let (mut begin, mut steps) = (0, ReadSteps::default());
@@ -166,7 +172,6 @@ pub trait ClientQueue: Send + Sync {
             begin += through;
             rows.extend(found.into_iter().map(|(_, row)| row));
         }
-        paging::newest_first(&mut rows);
         Ok(rows)
     }
 

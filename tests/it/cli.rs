@@ -93,6 +93,13 @@ fn status_says_where_the_files_of_a_completed_request_are() {
             (Some("COMPLETED"), None)
         );
 
+        let listed = |filter: &[&str]| json(&site.run(&[&["status", "--json"], filter].concat()));
+        let done = listed(&["--status", "COMPLETED", "--job", "course-report", "--since", "1h", "--id", "r"]);
+        assert_eq!((done.as_array().unwrap().len(), done[0]["request_id"].as_str()), (1, Some("r")));
+        assert_eq!(listed(&["--err-code", "no_data"]), Value::Array(Vec::new()));
+        let wrong = site.run(&["status", "--err-code", "none"]);
+        assert_eq!(wrong.status.code(), Some(2), "{}", told(&wrong));
+
         // A token signs no links: the row is shown all the same.
         if store.is_some_and(|bucket| bucket.server == buckets::Server::Azure) {
             for json in [false, true] {

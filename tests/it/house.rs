@@ -43,7 +43,7 @@ const MAY_KNOW: [(&str, &[&str]); 16] = [
     ("config", &["document", "objects", "outputs", "reports", "sources", "tables"]),
     ("sources", &["columnar", "document", "objects", "tables"]),
     ("sample_data", &["tables"]),
-    ("intake", &["config", "outputs", "reports"]),
+    ("intake", &["config", "outputs", "reports", "requests"]),
     ("metrics", &["requests"]),
     ("worker", &["config", "intake", "metrics", "objects", "outputs", "reports", "requests", "sources", "tables"]),
     ("api", &["config", "intake", "metrics", "outputs", "reports", "requests", "sources"]),

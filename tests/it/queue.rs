@@ -9,6 +9,7 @@ mod clients;
 mod daemons;
 mod encryption;
 mod ends;
+mod filters;
 mod leases;
 mod line;
 mod listening;
@@ -29,8 +30,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use exhaust::requests::{
-    Claim, ClaimMode, ClaimOptions, Completion, ErrCode, Failure, ManualClock, NewRequest, Page, Queue, QueueError,
-    Reader, RequestKey, RequestRow, Search, SearchResult, StatementTimeout, WriteBack,
+    Claim, ClaimMode, ClaimOptions, Completion, ErrCode, Failure, Filter, ManualClock, NewRequest, Page, Queue,
+    QueueError, Reader, RequestKey, RequestRow, SearchResult, StatementTimeout, WriteBack,
 };
 
 use super::daemon::wait_for;
@@ -138,7 +139,7 @@ pub(crate) struct FoundRows {
 }
 
 /// A search with its rows, the newest first.
-pub(crate) fn found(queue: &dyn Queue, search: &Search, reader: &Reader, limit: u32) -> FoundRows {
+pub(crate) fn found(queue: &dyn Queue, search: &Filter, reader: &Reader, limit: u32) -> FoundRows {
     let timeout = StatementTimeout::after(Duration::from_mins(1));
     let SearchResult { total, entries } = queue.search(search, reader, &Page::first(limit), &timeout).unwrap();
     let keys: Vec<RequestKey> = entries.into_iter().map(|entry| entry.key).collect();

@@ -4,6 +4,7 @@ use diesel::pg::PgConnection;
 use diesel::prelude::*;
 
 use super::super::access::{Reader, like_pattern};
+use super::super::filter::Filter;
 use super::super::paging::PageEntry;
 use super::super::status::{Status, open_statuses};
 use super::super::stored::{LenientText, stored_row, text};
@@ -26,12 +27,16 @@ pub(super) fn visible(reader: &Reader, values: &mut Values) -> Vec<String> {
     conditions
 }
 
-/// The conditions of the indexes `job_request_newest_waiting` and `_working`, one for each open state, and `_ended`, so that
-/// only the rows of the page are read from each (of a reader with channels, those on the way to them too).
-fn by_state() -> Vec<String> {
-    let open = Status::ALL.iter().filter(|status| status.is_open());
-    open.map(|status| format!("j.status = '{}' AND j.tag >= ''", status.as_str()))
-        .chain([concat!("(j.status IN (", open_statuses!(), ")) IS NOT TRUE").to_owned()])
+/// The conditions of the indexes `job_request_newest_waiting` and `_working`, one for each open state, and of those of ended rows,
+/// so that only the rows of the page are read from each (of a reader with channels, those on the way to them too). Only states
+/// that the filter wants.
+pub(super) fn by_state(filter: &Filter) -> Vec<String> {
+    let open = Status::ALL.iter().filter(|status| status.is_open() && filter.wants(status.as_str()));
+    let open: Vec<String> = open.map(|status| format!("j.status = '{}' AND j.tag >= ''", status.as_str())).collect();
+    // Any other status is one of ended rows.
+    let ended = filter.statuses.as_ref().is_none_or(|wanted| open.is_empty() || wanted.len() > open.len());
+    open.into_iter()
+        .chain(ended.then(|| concat!("(j.status IN (", open_statuses!(), ")) IS NOT TRUE").to_owned()))
         .collect()
 }
 
@@ -134,7 +139,13 @@ pub(super) fn list(
         None => newest(("job_request", &all(), "j.tag, j.request_id"), &conditions, begin.0.as_ref(), limit, values),
         Some(tag) => {
             conditions.push(format!("j.tag = {}", values.text(tag)));
-            newest(("job_request", &by_state(), "j.request_id"), &conditions, begin.0.as_ref(), limit, values)
+            newest(
+                ("job_request", &by_state(&Filter::default()), "j.request_id"),
+                &conditions,
+                begin.0.as_ref(),
+                limit,
+                values,
+            )
         }
     };
     statement.load(conn).map(entries)

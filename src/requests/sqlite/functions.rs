@@ -12,8 +12,8 @@ use super::super::times::read_time;
 
 #[declare_sql_function]
 extern "SQL" {
-    /// The day (UTC) of a time in any form, as `2026-01-31`; NULL where it is not a time.
-    fn exhaust_day(time: Nullable<Binary>) -> Nullable<Text>;
+    /// Milliseconds since 1970 of a time in any form; NULL where it is not a time.
+    fn exhaust_millis(time: Nullable<Binary>) -> Nullable<BigInt>;
     /// Whether the time-out of the statement on this thread is over.
     fn exhaust_is_over() -> diesel::sql_types::Bool;
 }
@@ -28,8 +28,8 @@ const CHECK_ROWS: u32 = 256;
 
 /// Registers the functions on a connection.
 pub(super) fn register(conn: &mut SqliteConnection) -> QueryResult<()> {
-    exhaust_day_utils::register_impl(conn, |time: Option<Vec<u8>>| {
-        read_time(&String::from_utf8_lossy(&time?)).map(|time| time.date_naive().to_string())
+    exhaust_millis_utils::register_impl(conn, |time: Option<Vec<u8>>| {
+        read_time(&String::from_utf8_lossy(&time?)).map(|time| time.timestamp_millis())
     })?;
     exhaust_is_over_utils::register_nondeterministic_impl(conn, || {
         TIMEOUT.with_borrow_mut(|current| {

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 
-use chrono::{DateTime, Datelike, Days, NaiveDate, Utc};
+use chrono::{DateTime, Datelike, Days, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Binary, Integer, Nullable};
 use diesel::sqlite::SqliteConnection;
 use serde_json::json;
 
 use super::super::access::{Reader, sqlite_glob};
+use super::super::filter::TimeRange;
 use super::super::paging::PageEntry;
 use super::super::stored::{LenientText, text};
 use super::super::types::RequestKey;
@@ -41,12 +42,12 @@ pub(super) fn visible(reader: &Reader, statement: &mut Statement) -> Vec<String>
 /// The newest rows of each form of time, each in the order of the times as stored: at most `limit` of each form.
 ///
 /// `by_index`: `false` where another index leads to few rows, which are then sorted (the plus keeps SQLite from using the index
-/// on times). `day`: only rows of that day, as far as times as stored tell it.
+/// on times). `range`: only rows of that time, as far as times as stored tell it.
 pub(super) fn newest(
     mut statement: Statement,
     conditions: &[String],
     begin: &Begin,
-    (by_index, day): (bool, Option<NaiveDate>),
+    (by_index, range): (bool, TimeRange),
     limit: u32,
 ) -> Statement {
     let submitted = if by_index { "dt_job_submitted" } else { "+dt_job_submitted" };
@@ -54,8 +55,8 @@ pub(super) fn newest(
     let branches = FORMS.iter().enumerate().map(|(form, is_of_form)| {
         let mut conditions = conditions.to_vec();
         conditions.push(is_of_form.replace('@', submitted));
-        if let (Some(day), 0) = (day, form) {
-            conditions.extend(around(day, submitted, &mut statement));
+        if form == 0 {
+            conditions.extend(dates(range, submitted, &mut statement));
         }
         if let Some(last) = &begin.0[form] {
             let mut text = |bytes: &Vec<u8>| format!("CAST({} AS TEXT)", statement.value(Value::Blob(bytes.clone())));
@@ -83,18 +84,40 @@ pub(super) fn newest(
     statement
 }
 
-/// The dates (the first form) that may be on a day: an offset may move a date by some days, and a date without two digits for
-/// month and day sorts elsewhere in its year.
-fn around(day: NaiveDate, submitted: &str, statement: &mut Statement) -> Option<String> {
-    let (from, until) = (day.checked_sub_days(Days::new(6))?, day.checked_add_days(Days::new(6))?);
+/// The dates (of the first form) that may be in a range, as far as the text tells: an offset may move a date by some days, and a
+/// date without two digits for month and day sorts elsewhere in its year. `None`: any date may be.
+fn dates(range: TimeRange, column: &str, statement: &mut Statement) -> Option<String> {
+    let from = range.from.and_then(|from| from.date_naive().checked_sub_days(Days::new(6)));
+    let until = range.until.and_then(|until| until.date_naive().checked_add_days(Days::new(6)));
+    // Dates with more or fewer than four digits of the year do not sort.
+    let [from, until] = [from, until].map(|day| day.filter(|day| (1000..9999).contains(&day.year())));
     let mut text = |text: String| statement.value(Value::Text(text));
-    let years = [text(format!("{:04}-", from.year())), text(format!("{:04}.", until.year()))];
-    let days = [text(from.to_string()), text(until.to_string())];
+    let mut bounds = Vec::new();
+    let mut days = Vec::new();
+    if let Some(from) = from {
+        bounds.push(format!("{column} >= {}", text(format!("{:04}-", from.year()))));
+        days.push(format!("{column} >= {}", text(from.to_string())));
+    }
+    if let Some(until) = until {
+        bounds.push(format!("{column} < {}", text(format!("{:04}.", until.year()))));
+        days.push(format!("{column} <= {}", text(until.to_string())));
+    }
+    if bounds.is_empty() {
+        return None;
+    }
     Some(format!(
-        "{submitted} >= {} AND {submitted} < {} AND (dt_job_submitted BETWEEN {} AND {}
-            OR dt_job_submitted NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*')",
-        years[0], years[1], days[0], days[1]
+        "{} AND ({} OR {column} NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*')",
+        bounds.join(" AND "),
+        days.join(" AND ")
     ))
+}
+
+/// The same for a column of any form of time. No row without a time is in a range.
+pub(super) fn around(range: TimeRange, column: &str, statement: &mut Statement) -> Option<String> {
+    let dates = dates(range, column, statement)?;
+    let others = FORMS[1..FORMS.len() - 1].iter().map(|form| format!(" OR {}", form.replace('@', column)));
+    let is_date = FORMS[0].replace('@', column);
+    Some(format!("({is_date} AND {dates}{})", others.collect::<String>()))
 }
 
 #[derive(QueryableByName)]
@@ -158,13 +181,13 @@ pub(super) fn of_tag(tag: &str, reader: &Reader, begin: &Begin, limit: u32) -> S
     let mut statement = Statement::default();
     let tag = statement.value(Value::Text(tag.to_owned()));
     let conditions = [vec![format!("tag = {tag}"), NAMED.to_owned()], visible(reader, &mut statement)].concat();
-    newest(statement, &conditions, begin, (true, None), limit)
+    newest(statement, &conditions, begin, (true, TimeRange::default()), limit)
 }
 
 pub(super) fn of_all(reader: &Reader, begin: &Begin, limit: u32) -> Statement {
     let mut statement = Statement::default();
     let conditions = [vec![NAMED.to_owned()], visible(reader, &mut statement)].concat();
-    newest(statement, &conditions, begin, (true, None), limit)
+    newest(statement, &conditions, begin, (true, TimeRange::default()), limit)
 }
 
 pub(super) fn list(

@@ -19,7 +19,7 @@ pub(super) const FORMS: [&str; 6] = [
     "@ >= ':'",
     "@ >= '' AND @ < '19-'",
     "@ >= 100000000000 AND @ < ''",
-    "@ < 100000000000 AND typeof(dt_job_submitted) <> 'text'",
+    "@ < 100000000000 AND typeof(@) <> 'text'",
     "@ IS NULL",
 ];
 

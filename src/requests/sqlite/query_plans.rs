@@ -9,9 +9,9 @@ use diesel::sql_types::Text;
 
 use super::super::access::Reader;
 use super::super::clock::ManualClock;
+use super::super::filter::{Filter, TimeRange};
 use super::super::paging::PageCursor;
 use super::super::queue::Housekeeping as _;
-use super::super::search::Search;
 use super::page_start::{self, Begin};
 use super::{backlog, claim, finished, list, open_sqlite, rows, search};
 
@@ -71,22 +71,45 @@ fn claims_lists_and_retention_are_planned_on_their_indexes() {
         steps_on(of_tag, "SEARCH job_request USING INDEX job_request_newest");
         let newest = "SEARCH job_request USING INDEX job_request_newest_of_all (dt_job_submitted";
         steps_on(list::of_all(&everything, begin, 9).sql, newest);
-        let mut search = Search::default();
+        let mut search = Filter::default();
         steps_on(search::of_search(&search, &everything, begin, 9, 10_001).sql, newest);
-        search.submitted_on = DateTime::UNIX_EPOCH.date_naive().into();
+        let (from, until) = (DateTime::from_timestamp(86_400, 0), DateTime::from_timestamp(172_800, 0));
+        search.submitted = TimeRange { from, until };
         steps_on(search::of_search(&search, &everything, begin, 9, 10_001).sql, newest);
         let [all, day] =
-            [Search::default(), search.clone()].map(|search| plan(&search::count_of(&search, &everything).sql));
+            [Filter::default(), search.clone()].map(|search| plan(&search::count_of(&search, &everything).sql));
         assert!(all.len() == 1 && day.len() == 6, "{all:?} {day:?}");
         assert!(day[0].contains("job_request_newest_of_all (dt_job_submitted>? AND dt_job_submitted<?)"), "{day:?}");
-        search.submitted_on = None;
+        search.submitted = TimeRange::default();
         search.job_ids = Some(Vec::new());
         search.statuses = Some(vec!["FAILED".to_owned()]);
-        steps_on(search::of_search(&search, &everything, begin, 9, 10_001).sql, newest);
-        let few = search::of_search(&search, &everything, begin, 9, 7).sql;
-        steps_on(few, "SEARCH job_request USING INDEX job_request_counts (status=?");
+        search.job_ids = None;
         search.statuses = Some(vec!["SUBMITTED".to_owned()]);
         let open = search::of_search(&search, &everything, begin, 9, 10_001).sql;
         steps_on(open, "SEARCH job_request USING INDEX job_request_counts (status=?");
+        for (filter, index) in filters() {
+            let few = plan(&search::of_search(&filter, &everything, begin, 9, 7).sql);
+            let count = plan(&search::count_of(&filter, &everything).sql);
+            // Rows without a time may come from another index.
+            for step in few[..5].iter().chain(&count) {
+                assert!(step.replace("COVERING INDEX", "INDEX").starts_with(&index), "{step}, not {index}");
+            }
+        }
     }
+}
+
+/// Filters, each with how its rows are found.
+fn filters() -> Vec<(Filter, String)> {
+    let (one, list) = (|text: &str| Some(text.to_owned()), |text: &str| Some(vec![text.to_owned()]));
+    let all = Filter::default;
+    [
+        (Filter { id_prefix: one("a"), tag: one("t"), ..all() }, "by_id (request_id>? AND request_id<?)"),
+        (Filter { err_code: one("no_data"), statuses: list("FAILED"), ..all() }, "of_err_code (err_code=?"),
+        (Filter { requested_by: one("b"), ..all() }, "of_requester (requested_by=?"),
+        (Filter { channels: list("c"), job_ids: list("j"), ..all() }, "of_channel (requested_channel=?"),
+        (Filter { job_ids: list("j"), statuses: list("COMPLETED"), ..all() }, "of_job (job_id=?"),
+        (Filter { statuses: list("FAILED"), ..all() }, "failed (status=?"),
+    ]
+    .map(|(filter, index)| (filter, format!("SEARCH job_request USING INDEX job_request_{index}")))
+    .into()
 }

@@ -18,12 +18,12 @@ use super::super::access::{Client, Reader};
 use super::super::backlog::Backlog;
 use super::super::clock::Clock;
 use super::super::daemons::{self as heartbeats, Daemon, Heartbeat};
+use super::super::filter::{Filter, SearchResult};
 use super::super::finished::{FinishedCursor, FinishedPage};
 use super::super::listener::Listener;
 use super::super::paging::{Page, PageEntry};
 use super::super::parts::{PartsOverview, parts_overview};
 use super::super::queue::{ClientQueue, Housekeeping, WorkQueue};
-use super::super::search::{Search, SearchResult};
 use super::super::statement_timeout::StatementTimeout;
 use super::super::text::{SHOWN_DATA, can_exist, token};
 use super::super::types::{
@@ -128,7 +128,7 @@ impl ClientQueue for SqliteQueue {
 
     fn search(
         &self,
-        search: &Search,
+        search: &Filter,
         reader: &Reader,
         page: &Page,
         timeout: &StatementTimeout,

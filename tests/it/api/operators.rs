@@ -178,6 +178,7 @@ fn the_description_is_whole() {
             "/job/request/retry/{tag}/{request_id}",
             "/job/request/search",
             "/job/request/submit",
+            "/job/requests",
             "/metrics",
             "/openapi.json",
         ])

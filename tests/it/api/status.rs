@@ -58,6 +58,19 @@ fn each_state_is_told_in_the_contract_s_fields_and_units() {
         let ids: Vec<&str> =
             listed["jobs"].as_array().unwrap().iter().map(|job| job["request_id"].as_str().unwrap()).collect();
         assert_eq!((listed["count"].as_u64(), ids), (Some(3), vec!["broken", "done", "work"]));
+        let failed = server.get("/job/requests?status=FAILED&tag=t&submitted_to=2026-01-02&limit=1").json();
+        let (count, id) = (&failed["result"]["count"], &failed["result"]["jobs"][0]["request_id"]);
+        assert_eq!((count, id), (&json!(1), &json!("broken")));
+        for (wrong, why) in [
+            ("statuses=FAILED", "there is no filter 'statuses'; there are: tag, "),
+            ("status=failed", "there is no status 'failed'"),
+            ("limit=0", "limit must be"),
+            ("after=x", "after must be"),
+        ] {
+            let refused = server.get(&format!("/job/requests?{wrong}"));
+            let message = refused.json()["params"]["errmsg"].as_str().unwrap().to_owned();
+            assert!(refused.status == 400 && message.starts_with(why), "{wrong}: {message}");
+        }
         for limit in ["0", "1001", "-1", "x", ""] {
             let answer = server.get(&format!("/job/request/list/t?limit={limit}"));
             assert_eq!((answer.status, answer.errmsg().as_str()), (400, "limit must be a whole number from 1 to 1000"));

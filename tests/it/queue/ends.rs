@@ -9,7 +9,7 @@ use exhaust::requests::{Claim, Clock, Completion, ErrCode, Failure, ManualClock,
 use super::super::databases::{TestDatabase, each_way};
 use super::{Columns, LEASE, assert_changes, claim_options, columns, complete, failure, key, migrated, request, take};
 
-fn completion() -> Completion {
+pub(super) fn completion() -> Completion {
     Completion {
         download_urls: vec!["reports/t/1/c/reports-b1.csv".to_owned(), "reports/t/1/c/reports-b2.csv".to_owned()],
         file_created: "2026-03-01T11:59:58.765Z".parse::<DateTime<Utc>>().unwrap(),

@@ -5,7 +5,7 @@ use std::thread;
 
 use chrono::{DateTime, Utc};
 use exhaust::requests::{
-    Completion, DAEMON_CONNECTIONS, PostgresOptions, Queue, Reader, Search, WriteBack, open_postgres,
+    Completion, DAEMON_CONNECTIONS, Filter, PostgresOptions, Queue, Reader, WriteBack, open_postgres,
 };
 
 use super::super::databases::TestDatabase;
@@ -39,7 +39,7 @@ fn cut_before_each_verb(database: &TestDatabase) {
     let reads: [&dyn Fn() -> bool; 7] = [
         &|| queue.find(&key("t", "1")).unwrap().is_some(),
         &|| queue.newest(None, &everything, 10).unwrap().len() == 1,
-        &|| super::found(queue.as_ref(), &Search::default(), &everything, 10).total == 1,
+        &|| super::found(queue.as_ref(), &Filter::default(), &everything, 10).total == 1,
         &|| queue.waiting(&claim_options(1).job_ids).unwrap().len() == 1,
         &|| queue.overview().unwrap().counts.len() == 1,
         &|| queue.next_claimable(&claim_options(1).job_ids).unwrap().is_some(),

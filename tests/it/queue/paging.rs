@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use exhaust::requests::{
-    COUNT_LIMIT, NewRequest, Page, PageCursor, PageEntry, QueueError, Reader, RequestKey, Search, StatementTimeout,
+    COUNT_LIMIT, Filter, NewRequest, Page, PageCursor, PageEntry, QueueError, Reader, RequestKey, StatementTimeout,
 };
 
 use super::super::databases::{TestDatabase, each_way};
@@ -47,7 +47,7 @@ fn walk(limit: u32, page: impl Fn(&Page) -> Vec<PageEntry>) -> Vec<RequestKey> {
     }
 }
 
-fn a_minute() -> StatementTimeout {
+pub(super) fn a_minute() -> StatementTimeout {
     StatementTimeout::after(Duration::from_mins(1))
 }
 
@@ -77,7 +77,7 @@ fn every_row_is_on_one_page_whatever_its_time() {
             }
             of_tag.extend(all.iter().filter(|key| key.tag == "t").cloned());
             let everything = Reader::everything();
-            let search = Search { job_ids: Some(vec!["course-report".to_owned()]), ..Search::default() };
+            let search = Filter { job_ids: Some(vec!["course-report".to_owned()]), ..Filter::default() };
             let whole = walk(1000, |page| queue.list(None, &everything, page).unwrap());
             for limit in [1, 7, 64] {
                 let list = walk(limit, |page| queue.list(Some("t"), &everything, page).unwrap());
@@ -137,7 +137,7 @@ fn a_place_that_is_none_is_refused_and_never_more() {
             let page = Page { limit: 3, after: Some(cursor) };
             for listed in [
                 queue.list(Some("t"), &everything, &page).map(|_| ()),
-                queue.search(&Search::default(), &everything, &page, &a_minute()).map(|_| ()),
+                queue.search(&Filter::default(), &everything, &page, &a_minute()).map(|_| ()),
             ] {
                 assert!(matches!(listed, Ok(()) | Err(QueueError::InvalidCursor)), "{text}: {listed:?}");
             }
@@ -235,7 +235,7 @@ fn a_search_counts_so_far_and_no_further() {
     each_way(|database| {
         let (queue, _) = migrated(database);
         many(database, COUNT_LIMIT + 5);
-        let failed = Search { statuses: Some(vec!["FAILED".to_owned()]), ..Search::default() };
+        let failed = Filter { statuses: Some(vec!["FAILED".to_owned()]), ..Filter::default() };
         let found = queue.search(&failed, &Reader::everything(), &Page::first(3), &a_minute()).unwrap();
         assert_eq!((found.total, found.entries.len()), (COUNT_LIMIT + 1, 3));
     });
@@ -247,7 +247,7 @@ fn a_search_ends_when_nobody_waits_for_it() {
         let (queue, _) = migrated(database);
         queue.submit(&request("t", "1")).unwrap();
         let search = |timeout: &StatementTimeout| {
-            queue.search(&Search::default(), &Reader::everything(), &Page::first(3), timeout)
+            queue.search(&Filter::default(), &Reader::everything(), &Page::first(3), timeout)
         };
         if database.is_postgres() {
             // A statement that cannot end by itself: it waits for a lock.

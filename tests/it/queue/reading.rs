@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use chrono::NaiveDate;
-use exhaust::requests::{NewRequest, Queue, Reader, RequestProgress, RequestRow, Search};
+use chrono::{NaiveDate, NaiveTime};
+use exhaust::requests::{Filter, NewRequest, Queue, Reader, RequestProgress, RequestRow, TimeRange};
 
 use super::super::databases::{TestDatabase, each_way};
 use super::{LEASE, claim_options, failure, found, ids, index_reads, key, migrated, request, take};
@@ -78,7 +78,7 @@ fn a_reader_sees_the_same_rows_in_sql_and_in_rust() {
                 let reader = Reader { tags: texts(tags), channels: channels.map(texts) };
                 let seen: Vec<RequestRow> = rows.iter().filter(|row| reader.sees(row)).cloned().collect();
                 let expected = newest(seen);
-                let all = found(queue.as_ref(), &Search::default(), &reader, 1000);
+                let all = found(queue.as_ref(), &Filter::default(), &reader, 1000);
                 assert_eq!((keys(&all.rows), all.total), (expected.clone(), expected.len() as u64), "{reader:?}");
                 let listed = queue.newest(None, &reader, 5).unwrap();
                 assert_eq!(keys(&listed), expected[..expected.len().min(5)], "{reader:?}");
@@ -89,6 +89,12 @@ fn a_reader_sees_the_same_rows_in_sql_and_in_rust() {
             }
         }
     });
+}
+
+/// A whole day.
+fn on(day: NaiveDate) -> TimeRange {
+    let at = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc();
+    TimeRange { from: Some(at(day)), until: day.succ_opt().map(at) }
 }
 
 #[test]
@@ -105,11 +111,12 @@ fn a_search_finds_what_matches_and_counts_all_of_it() {
             for (channels, day) in
                 channels.iter().flat_map(|channels| [None, day(1), day(9)].map(|day| (channels, day)))
             {
-                let search = Search {
+                let search = Filter {
                     job_ids: jobs.map(texts),
                     statuses: statuses.map(texts),
                     channels: channels.map(texts),
-                    submitted_on: day,
+                    submitted: day.map(on).unwrap_or_default(),
+                    ..Filter::default()
                 };
                 let one_of = |list: &Option<Vec<String>>, text: Option<&String>| {
                     list.as_ref().is_none_or(|list| text.is_some_and(|text| list.contains(text)))
@@ -161,7 +168,7 @@ fn a_search_by_day_reads_every_form_of_time() {
         queue.submit(&request("t", &format!("{n:02}"))).unwrap();
         database.execute(&format!("UPDATE job_request SET dt_job_submitted = {form} WHERE request_id = '{n:02}'"));
     }
-    let search = Search { submitted_on: NaiveDate::from_ymd_opt(2020, 11, 24), ..Search::default() };
+    let search = Filter { submitted: on(NaiveDate::from_ymd_opt(2020, 11, 24).unwrap()), ..Filter::default() };
     let found = super::found(queue.as_ref(), &search, &Reader::everything(), 100);
     assert_eq!(found.total, forms.len() as u64);
     let mut ids: Vec<String> = found.rows.into_iter().map(|row| row.request_id).collect();
