@@ -100,7 +100,7 @@ fn day(days: &[String]) -> Result<TimeRange, ApiError> {
     let read = NaiveDate::parse_from_str(day, "%Y-%m-%d").ok();
     let read = read.filter(|read| read.to_string() == *day && read.year() > 0).ok_or_else(wrong)?;
     let at = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc();
-    Ok(TimeRange { from: Some(at(read)), until: read.succ_opt().map(at) })
+    Ok(TimeRange { from: Some(at(read)), until: read.succ_opt().filter(|next| next.year() <= 9999).map(at) })
 }
 
 /// The states, for the description.

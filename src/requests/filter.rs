@@ -102,11 +102,11 @@ impl Filter {
         if let Some(formats) = &self.formats {
             all.push((About::Format, sql.format(formats)));
         }
-        if let Some(jobs) = &self.job_ids {
-            all.push((About::Job, sql.is("job_id", jobs)));
-        }
         if let Some(statuses) = &self.statuses {
             all.push((About::Status, sql.is("status", statuses)));
+        }
+        if let Some(jobs) = &self.job_ids {
+            all.push((About::Job, sql.is("job_id", jobs)));
         }
         if !self.submitted.is_open() {
             all.push((About::Submitted, sql.within("dt_job_submitted", self.submitted)));

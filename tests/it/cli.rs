@@ -94,7 +94,7 @@ fn status_says_where_the_files_of_a_completed_request_are() {
         );
 
         let listed = |filter: &[&str]| json(&site.run(&[&["status", "--json"], filter].concat()));
-        let done = listed(&["--status", "COMPLETED", "--job", "course-report", "--since", "1h", "--id", "r"]);
+        let done = listed(&["--status", "COMPLETED", "--job", "course-report", "--completed-since", "1h", "--id", "r"]);
         assert_eq!((done.as_array().unwrap().len(), done[0]["request_id"].as_str()), (1, Some("r")));
         assert_eq!(listed(&["--err-code", "no_data"]), Value::Array(Vec::new()));
         let wrong = site.run(&["status", "--err-code", "none"]);

@@ -54,10 +54,8 @@ pub(super) fn newest(
     let limit = statement.value(Value::Integer(i64::from(limit)));
     let branches = FORMS.iter().enumerate().map(|(form, is_of_form)| {
         let mut conditions = conditions.to_vec();
-        conditions.push(is_of_form.replace('@', submitted));
-        if form == 0 {
-            conditions.extend(dates(range, submitted, &mut statement));
-        }
+        let dates = if form == 0 { dates(range, submitted, &mut statement) } else { None };
+        conditions.push(dates.unwrap_or_else(|| is_of_form.replace('@', submitted)));
         if let Some(last) = &begin.0[form] {
             let mut text = |bytes: &Vec<u8>| format!("CAST({} AS TEXT)", statement.value(Value::Blob(bytes.clone())));
             let (tag, request_id) = (text(&last.tag), text(&last.request_id));
@@ -84,40 +82,28 @@ pub(super) fn newest(
     statement
 }
 
-/// The dates (of the first form) that may be in a range, as far as the text tells: an offset may move a date by some days, and a
-/// date without two digits for month and day sorts elsewhere in its year. `None`: any date may be.
+/// The dates (of the first form) that may be in a range, as far as the text tells: an offset may move a date by some days. A date
+/// without two digits for month and day is not found: it sorts anywhere in its year. SQLite takes one bound at each end to the index,
+/// so these are in place of the form's own. `None`: any date may be.
 fn dates(range: TimeRange, column: &str, statement: &mut Statement) -> Option<String> {
+    if range.is_open() {
+        return None;
+    }
     let from = range.from.and_then(|from| from.date_naive().checked_sub_days(Days::new(6)));
     let until = range.until.and_then(|until| until.date_naive().checked_add_days(Days::new(6)));
     // Dates with more or fewer than four digits of the year do not sort.
-    let [from, until] = [from, until].map(|day| day.filter(|day| (1000..9999).contains(&day.year())));
-    let mut text = |text: String| statement.value(Value::Text(text));
-    let mut bounds = Vec::new();
-    let mut days = Vec::new();
-    if let Some(from) = from {
-        bounds.push(format!("{column} >= {}", text(format!("{:04}-", from.year()))));
-        days.push(format!("{column} >= {}", text(from.to_string())));
-    }
-    if let Some(until) = until {
-        bounds.push(format!("{column} < {}", text(format!("{:04}.", until.year()))));
-        days.push(format!("{column} <= {}", text(until.to_string())));
-    }
-    if bounds.is_empty() {
-        return None;
-    }
-    Some(format!(
-        "{} AND ({} OR {column} NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*')",
-        bounds.join(" AND "),
-        days.join(" AND ")
-    ))
+    let [from, until] = [from, until].map(|day| day.filter(|day| (1000..=9999).contains(&day.year())));
+    let from = from.map_or_else(String::new, |day| day.to_string()).max("19-".to_owned());
+    let until = until.map_or_else(|| ":".to_owned(), |day| day.to_string());
+    let [from, until] = [from, until].map(|bound| statement.value(Value::Text(bound)));
+    Some(format!("{column} >= {from} AND {column} < {until}"))
 }
 
 /// The same for a column of any form of time. No row without a time is in a range.
 pub(super) fn around(range: TimeRange, column: &str, statement: &mut Statement) -> Option<String> {
     let dates = dates(range, column, statement)?;
     let others = FORMS[1..FORMS.len() - 1].iter().map(|form| format!(" OR {}", form.replace('@', column)));
-    let is_date = FORMS[0].replace('@', column);
-    Some(format!("({is_date} AND {dates}{})", others.collect::<String>()))
+    Some(format!("({dates}{})", others.collect::<String>()))
 }
 
 #[derive(QueryableByName)]

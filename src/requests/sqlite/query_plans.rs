@@ -108,7 +108,7 @@ fn filters() -> Vec<(Filter, String)> {
         (Filter { requested_by: one("b"), ..all() }, "of_requester (requested_by=?"),
         (Filter { channels: list("c"), job_ids: list("j"), ..all() }, "of_channel (requested_channel=?"),
         (Filter { job_ids: list("j"), statuses: list("COMPLETED"), ..all() }, "of_job (job_id=?"),
-        (Filter { statuses: list("FAILED"), ..all() }, "failed (status=?"),
+        (Filter { statuses: list("FAILED"), job_ids: list("j"), ..all() }, "failed (status=?"),
     ]
     .map(|(filter, index)| (filter, format!("SEARCH job_request USING INDEX job_request_{index}")))
     .into()

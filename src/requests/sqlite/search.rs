@@ -8,6 +8,7 @@ use super::super::filter::{About, COUNT_LIMIT, Filter, FilterSql, TimeRange, beh
 use super::super::paging::PageEntry;
 use super::super::status::{Status, open_statuses};
 use super::super::stored::StoredTotal;
+use super::super::times::sqlite_text;
 use super::functions::unless_over;
 use super::list::{NAMED, around, merged, newest, visible};
 use super::page_start::Begin;
@@ -36,11 +37,17 @@ impl FilterSql for Statement {
     }
 
     fn within(&mut self, column: &str, TimeRange { from, until }: TimeRange) -> String {
-        let read = format!("exhaust_millis(CAST(CAST({column} AS TEXT) AS BLOB))");
-        let mut bound = |time: chrono::DateTime<chrono::Utc>| self.value(Value::Integer(time.timestamp_millis()));
-        let from = from.map(&mut bound).map(|from| format!("{read} >= {from}"));
-        let until = until.map(&mut bound).map(|until| format!("{read} < {until}"));
-        from.into_iter().chain(until).collect::<Vec<_>>().join(" AND ")
+        let mut bounds = [Vec::new(), Vec::new()];
+        for (sign, time) in [(">=", from), ("<", until)] {
+            let Some(time) = time else { continue };
+            let (text, millis) = (Value::Text(sqlite_text(time)), Value::Integer(time.timestamp_millis()));
+            bounds[0].push(format!("{column} {sign} {}", self.value(text)));
+            bounds[1]
+                .push(format!("exhaust_millis(CAST(CAST({column} AS TEXT) AS BLOB)) {sign} {}", self.value(millis)));
+        }
+        let [text, millis] = bounds.map(|bounds| bounds.join(" AND "));
+        // What has the form that we write sorts as text.
+        format!("CASE WHEN {column} GLOB '????-??-?? ??:??:??.[0-9][0-9][0-9]' THEN {text} ELSE {millis} END")
     }
 
     /// What is not JSON names no format.
@@ -115,7 +122,7 @@ impl Searched {
             }
             // Open requests are few, whatever the size of the table.
             About::Status if wants_open(filter) => (vec![condition, open], false),
-            About::Status if sorts => (vec![condition], false),
+            About::Status if sorts && filter.job_ids.is_none() => (vec![condition], false),
             _ => return false,
         };
         (self.indexed, self.in_order) = (indexed, in_order);
@@ -139,8 +146,8 @@ pub(super) fn count_of(filter: &Filter, reader: &Reader) -> Statement {
     let most = COUNT_LIMIT + 1;
     let mut statement = Statement::default();
     let searched = Searched::new(filter, reader, true, &mut statement);
-    if searched.indexed.is_empty() && !filter.submitted.is_open() {
-        // The index on times finds the rows of a range.
+    if searched.in_order && !filter.submitted.is_open() {
+        // That index finds the rows of a range of time, as the one on times alone does.
         let most = u32::try_from(most).unwrap_or(u32::MAX);
         let mut statement = of_search(filter, reader, &Begin::default(), most, COUNT_LIMIT + 1);
         let rows = std::mem::take(&mut statement.sql);

@@ -179,8 +179,10 @@ fn the_description_is_whole() {
             "/job/request/search",
             "/job/request/submit",
             "/job/requests",
+            "/livez",
             "/metrics",
             "/openapi.json",
+            "/readyz",
         ])
     );
     let mut references = BTreeSet::new();

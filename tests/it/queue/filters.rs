@@ -141,7 +141,10 @@ fn a_filter_finds_in_sql_what_it_finds_in_rust() {
         let (queue, _) = migrated(database);
         let rows = filled(database, queue.as_ref());
         let alone = alone(&rows);
-        let pairs = alone.iter().enumerate().flat_map(|(n, one)| alone[n..].iter().step_by(4).map(move |other| and(one, other)));
+        let pairs = alone
+            .iter()
+            .enumerate()
+            .flat_map(|(n, one)| alone[n..].iter().step_by(4).map(move |other| and(one, other)));
         let mut found_some = 0;
         for filter in pairs {
             let wanted: Vec<_> =
