@@ -6,6 +6,7 @@
 mod answers;
 mod audit;
 mod body;
+mod bulk;
 mod call;
 mod clients;
 mod describe;
@@ -66,8 +67,18 @@ pub use health::DaemonHealth;
 pub use server::{BoundListener, ServeError, bind};
 
 /// Every call of `/job/…`.
-static CALLS: &[Call] =
-    &[submit::CALL, read::CALL, list::CALL, search::CALL, filtered::CALL, operate::CANCEL, operate::RETRY, jobs::CALL];
+static CALLS: &[Call] = &[
+    submit::CALL,
+    read::CALL,
+    list::CALL,
+    search::CALL,
+    filtered::CALL,
+    bulk::RETRY,
+    bulk::CANCEL,
+    operate::CANCEL,
+    operate::RETRY,
+    jobs::CALL,
+];
 /// They are answered under this prefix too.
 const PREFIX: &str = "/data/v3";
 /// How long the database may work on a search.

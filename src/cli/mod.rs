@@ -3,6 +3,8 @@
 //! Exit codes, decided in this file only: 0 success, 1 some work failed, 2 wrong usage or configuration, 3 a dependency
 //! cannot be reached or is not usable.
 
+mod audit;
+mod bulk;
 mod check;
 mod check_rows;
 mod daemons;

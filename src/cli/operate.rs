@@ -1,25 +1,37 @@
-//! `exhaustd retry` and `exhaustd cancel`: what operators do to single requests.
+//! `exhaustd retry` and `exhaustd cancel`: what operators do to requests.
 
 use std::path::Path;
 
+use super::audit::audit;
 use super::print::outln;
-use super::{CommandError, load_config, open_queue};
-use crate::api::{AUDIT, audit_fields};
+use super::row_filter::RowFilter;
+use super::{CommandError, bulk, load_config, open_queue};
 use crate::config::Config;
 use crate::intake;
 use crate::intake::encryption::SealError;
-use crate::requests::{ClientQueue, Protected, RequestKey, Status};
+use crate::requests::{BulkAct, ClientQueue, Protected, RequestKey, Status};
 
-/// Try a FAILED request again, as if it were new. One for protected files has lost its key: submit it again with that.
+/// Try a FAILED request again, as if it were new; or all that match a filter. One for protected files has lost its key: submit
+/// it again with that.
+///
+///   exhaustd retry TAG ID
+///   exhaustd retry --job course-report --err-code source_unavailable --since 24h
 #[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
     /// The client's key.
-    tag: String,
-    /// The request's id.
-    request_id: String,
+    tag: Option<String>,
+    /// The request's id. Without it all requests are meant that match the filter: they are shown, and changed with --yes.
+    request_id: Option<String>,
+    #[command(flatten)]
+    filter: RowFilter,
+    /// Change all requests that match the filter.
+    #[arg(long)]
+    yes: bool,
 }
 
-/// Cancel a request that waits or is in work: it ends as FAILED at once, and the work on it within seconds.
+/// Cancel a request that waits or is in work, or all that match a filter: it ends as FAILED at once, and the work on it within
+/// seconds.
 #[derive(Debug, clap::Args)]
 pub(super) struct CancelArguments {
     #[command(flatten)]
@@ -30,15 +42,24 @@ pub(super) struct CancelArguments {
 }
 
 impl Arguments {
-    fn key(&self) -> RequestKey {
-        RequestKey { tag: self.tag.clone(), request_id: self.request_id.clone() }
+    /// The request that is named. `None`: all are meant that match the filter.
+    fn key(&self) -> Result<Option<RequestKey>, CommandError> {
+        let (Some(tag), Some(request_id)) = (&self.tag, &self.request_id) else { return Ok(None) };
+        if !self.filter.is_empty() {
+            return Err(CommandError::Usage("give a request or a filter, not both".to_owned()));
+        }
+        Ok(Some(RequestKey { tag: tag.clone(), request_id: request_id.clone() }))
+    }
+
+    fn all_that_match(&self, act: &BulkAct, config: &Path) -> Result<(), CommandError> {
+        bulk::run(act, |config| self.filter.filter(self.tag.as_deref(), config), self.yes, config)
     }
 }
 
 pub(super) fn retry(arguments: &Arguments, config: &Path) -> Result<(), CommandError> {
+    let Some(key) = arguments.key()? else { return arguments.all_that_match(&BulkAct::Retry, config) };
     let config = load_config(config)?;
     let queue = open_queue(&config)?;
-    let key = arguments.key();
     refuse_foreign(queue.as_ref(), &config, &key)?;
     let changed = queue.resubmit(&key)?;
     if changed {
@@ -48,28 +69,17 @@ pub(super) fn retry(arguments: &Arguments, config: &Path) -> Result<(), CommandE
 }
 
 pub(super) fn cancel(arguments: &CancelArguments, config: &Path) -> Result<(), CommandError> {
+    let Some(key) = arguments.request.key()? else {
+        return arguments.request.all_that_match(&BulkAct::Cancel { by: arguments.by.clone() }, config);
+    };
     let config = load_config(config)?;
     let queue = open_queue(&config)?;
-    let key = arguments.request.key();
     refuse_foreign(queue.as_ref(), &config, &key)?;
     let changed = queue.cancel(&key, &arguments.by)?;
     if changed {
         audit("cancel", &key, &arguments.by);
     }
     answer(queue.as_ref(), &key, changed, "only a request that waits or that is in work here can be cancelled")
-}
-
-/// Logs who did what to a request, on standard error: the audit log of the command line.
-pub(super) fn audit(act: &str, request: &RequestKey, by: &str) {
-    // Under sudo the user who ran it.
-    let user = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
-    let fields = [
-        ("request", request.to_string()),
-        ("by", by.to_owned()),
-        ("user", user.unwrap_or_else(|| "unknown".to_owned())),
-        ("address", "local".to_owned()),
-    ];
-    log::info!(target: AUDIT, "{act} {}", audit_fields(&fields.each_ref().map(|(name, value)| (*name, value.as_str()))));
 }
 
 /// Refuses rows of jobs that are not configured: they belong to another system.

@@ -120,7 +120,7 @@ fn one(config: &Config, row: &RequestRow, parts: &[PartRow], json: bool) -> Resu
     Ok(())
 }
 
-fn print_rows(rows: &[RequestRow]) {
+pub(super) fn print_rows(rows: &[RequestRow]) {
     let headings = ["TAG", "REQUEST", "JOB", "STATUS", "SUBMITTED", "MS", "FILES", "CODE", "MESSAGE"];
     out!("{}", table(headings, &lines(rows)));
 }

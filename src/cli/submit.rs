@@ -6,9 +6,9 @@ use std::{fs, io};
 
 use serde_json::json;
 
+use super::audit::audit;
 use super::files::files;
 use super::filters::{FilterArguments, find_job};
-use super::operate::audit;
 use super::print::outln;
 use super::progress::Progress;
 use super::{CommandError, daemons, load_config, open_queue, print};

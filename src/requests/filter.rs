@@ -4,6 +4,7 @@
 
 use chrono::{DateTime, Utc};
 
+use super::encryption::has_its_password;
 use super::paging::PageEntry;
 use super::status::Status;
 
@@ -30,6 +31,8 @@ pub struct Filter {
     pub submitted: TimeRange,
     /// When it ended.
     pub completed: TimeRange,
+    /// Only requests whose password for their files is wiped.
+    pub is_wiped: bool,
 }
 
 /// A range of time. Either end may be open.
@@ -107,6 +110,9 @@ impl Filter {
         }
         if let Some(jobs) = &self.job_ids {
             all.push((About::Job, sql.is("job_id", jobs)));
+        }
+        if self.is_wiped {
+            all.push((About::Other, concat!(has_its_password!(), " IS NOT TRUE").to_owned()));
         }
         if !self.submitted.is_open() {
             all.push((About::Submitted, sql.within("dt_job_submitted", self.submitted)));

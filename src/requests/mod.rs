@@ -9,6 +9,7 @@
 
 mod access;
 mod backlog;
+mod bulk;
 mod clock;
 mod crashes;
 mod daemons;
@@ -38,6 +39,7 @@ mod verbs;
 
 pub use access::{Client, Reader};
 pub use backlog::Backlog;
+pub use bulk::{Bulk, BulkAct, BulkError, BulkPreview, BulkStep};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use crashes::EXCLUSIVE_CRASHES;
 pub use daemons::{Daemon, Heartbeat};

@@ -197,6 +197,17 @@ fn an_operator_cancels_and_tries_again() {
         assert_eq!(site.run(&["cancel", "me", "r"]).status.code(), Some(1), "only SUBMITTED can be cancelled");
         assert!(site.run(&["retry", "me", "r"]).status.success());
         assert_eq!(site.rows()["r"].status, "SUBMITTED");
+        let all = ["--job", "course-report", "--since", "1h"];
+        let run = |command: &[&str]| site.run(&[command, &all].concat());
+        assert_eq!(site.run(&["cancel", "--yes"]).status.code(), Some(2), "without a filter");
+        assert_eq!(run(&["cancel", "me", "r"]).status.code(), Some(2), "a request, or a filter");
+        let shown = told(&run(&["cancel"]));
+        assert!(shown.contains("would change 1 requests") && shown.contains("give --yes"), "{shown}");
+        assert_eq!(site.rows()["r"].status, "SUBMITTED");
+        let done = told(&run(&["cancel", "me", "--by", "Ravi", "--yes"]));
+        assert!(done.contains("cancel: 1 requests changed"), "{done}");
+        assert_eq!(site.rows()["r"].message, "cancelled by Ravi");
+        assert!(run(&["retry", "--err-code", "cancelled", "--yes"]).status.success());
         assert!(site.run(&["run", "--once"]).status.success());
         assert_eq!(site.rows()["r"].status, "COMPLETED");
     });

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
 mod backlog;
+mod bulk;
 mod cancels;
 mod claims;
 mod clients;

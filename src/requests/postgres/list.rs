@@ -55,11 +55,11 @@ const UNDATED: [&str; 3] = [
 ];
 
 /// The keys of the newest rows of `from` (under the name `j`) that meet one of `parts` and all of `conditions`. Each part is in
-/// the order of an index on time and `order`.
+/// the order of an index on time and `order`. `all_dated`: only rows with a time that counts meet the conditions.
 pub(super) fn newest(
     (from, parts, order): (&str, &[String], &str),
     conditions: &[String],
-    after: Option<&After>,
+    (after, all_dated): (Option<&After>, bool),
     limit: u32,
     mut values: Values,
 ) -> Statement {
@@ -94,6 +94,9 @@ pub(super) fn newest(
         };
         if let Some(form) = &dated {
             branch(form, &by_time);
+        }
+        if all_dated {
+            continue;
         }
         let [none, before, behind] = &undated;
         branch(none, &by_time);
@@ -136,13 +139,19 @@ pub(super) fn list(
     let mut conditions = visible(reader, &mut values);
     // Rows of all tags come in the order of the index `job_request_newest_of_all`.
     let statement = match tag {
-        None => newest(("job_request", &all(), "j.tag, j.request_id"), &conditions, begin.0.as_ref(), limit, values),
+        None => newest(
+            ("job_request", &all(), "j.tag, j.request_id"),
+            &conditions,
+            (begin.0.as_ref(), false),
+            limit,
+            values,
+        ),
         Some(tag) => {
             conditions.push(format!("j.tag = {}", values.text(tag)));
             newest(
                 ("job_request", &by_state(&Filter::default()), "j.request_id"),
                 &conditions,
-                begin.0.as_ref(),
+                (begin.0.as_ref(), false),
                 limit,
                 values,
             )

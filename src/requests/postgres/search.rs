@@ -104,12 +104,13 @@ pub(super) fn search(
     let mut values = Values::default();
     let searched = Searched::new(filter, reader, &mut values);
     let (order, after) = ("j.tag, j.request_id", begin.0.as_ref());
+    let all_dated = !filter.submitted.is_open();
     if total > COUNT_LIMIT || searched.conditions.is_empty() {
         let from = ("job_request", searched.parts.as_slice(), order);
-        return newest(from, &searched.conditions, after, limit, values).load(conn).map(entries);
+        return newest(from, &searched.conditions, (after, all_dated), limit, values).load(conn).map(entries);
     }
     // Not too many are found as they were counted, and sorted: in the order of time they may be far apart in the table.
-    let mut statement = newest(("matching", &all(), order), &[], after, limit, values);
+    let mut statement = newest(("matching", &all(), order), &[], (after, all_dated), limit, values);
     let rows = searched.rows("j.tag, j.request_id, j.dt_job_submitted");
     statement.sql = format!("WITH matching AS MATERIALIZED ({rows}) {}", statement.sql);
     statement.load(conn).map(entries)

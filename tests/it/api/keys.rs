@@ -110,6 +110,9 @@ fn a_key_s_channels_limit_label_and_data() {
         assert_ne!(of_a, of_b, "their channels differ");
         assert_eq!(status["err_message"], format!("No data found: batch {BATCH} does not exist"));
         assert_eq!(status["err_code"], "no_data");
+        let many = json!({ "request": { "filter": { "tag": "t" } } });
+        let refused = call(&server, "key-of-a", "POST", "/job/bulk/cancel", &many);
+        assert_eq!(refused.status, 403, "{}", refused.errmsg());
         // Neither sees the other's, under the same tag.
         for (key, id) in [("key-of-a", &of_b), ("key-of-b", &of_a)] {
             let read = call(&server, key, "GET", &format!("/job/request/read/t/{id}"), &Value::Null);

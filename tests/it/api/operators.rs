@@ -171,6 +171,8 @@ fn the_description_is_whole() {
         BTreeSet::from([
             "/files/{key}",
             "/health",
+            "/job/bulk/cancel",
+            "/job/bulk/retry",
             "/job/list",
             "/job/request/cancel/{tag}/{request_id}",
             "/job/request/list/{tag}",

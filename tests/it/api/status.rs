@@ -139,6 +139,20 @@ fn cancel_and_retry_change_the_states_they_may_and_no_others() {
             "UPDATE job_request SET status = 'PROCESSING', lease_owner = 'h:1:2', \
              lease_expires_at = '2100-01-01 00:00:00' WHERE request_id = '{id}'"
         ));
+        let many =
+            |what: &str, request: &Value| server.post(&format!("/job/bulk/{what}"), &json!({ "request": request }));
+        let of_tag = json!({ "tag": "t" });
+        for wrong in [json!({}), json!({ "filter": {} }), json!({ "filter": { "tags": "t" } })] {
+            assert_eq!(many("cancel", &wrong).status, 400, "{wrong}");
+        }
+        let tried = many("cancel", &json!({ "filter": of_tag })).json()["result"].clone();
+        assert_eq!((&tried["dry_run"], &tried["count"]), (&json!(true), &json!(1)));
+        assert_eq!(
+            (&tried["first"][0]["request_id"], &tried["first"][0]["status"]),
+            (&json!(id), &json!("PROCESSING"))
+        );
+        let none = many("retry", &json!({ "filter": of_tag, "dry_run": false })).json()["result"].clone();
+        assert_eq!((&none["count"], &none["complete"], none.get("first")), (&json!(0), &json!(true), None));
         let in_work = act("cancel", &id);
         assert_eq!((in_work.status, &in_work.json()["result"]["status"]), (200, &json!("FAILED")));
         let ended = act("cancel", &id);

@@ -20,6 +20,11 @@ fn plain(key: &str) -> NewRequest {
     with(EncryptionKey::Plain(key.to_owned()), &[&format!("salted:{key}'s")])
 }
 
+/// A request for protected files.
+pub(super) fn protected_request(tag: &str, request_id: &str) -> NewRequest {
+    NewRequest { encryption: plain("first key").encryption, ..request(tag, request_id) }
+}
+
 fn sealed() -> NewRequest {
     with(EncryptionKey::Sealed("v1:xyz".to_owned()), &["keyed:1:abc", "salted:first key's"])
 }

@@ -132,6 +132,7 @@ fn and(one: &Filter, other: &Filter) -> Filter {
         formats: one.formats.or(other.formats),
         submitted: time(one.submitted, other.submitted),
         completed: time(one.completed, other.completed),
+        is_wiped: false,
     }
 }
 
