@@ -13,6 +13,7 @@ mod explain_sql;
 mod files;
 mod filters;
 mod in_parts;
+mod log_format;
 mod migrate;
 mod operate;
 mod print;
@@ -30,12 +31,10 @@ mod status_parts;
 mod submit;
 mod text;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use chrono::SecondsFormat;
 use clap::{Parser, Subcommand};
 
 use crate::config::checked::DatabaseUrl;
@@ -178,19 +177,20 @@ fn log_to_stderr(arguments: &Arguments) {
         (0, false) | (1, true) => "info,tokio_cron_scheduler=warn",
         _ => "debug",
     };
+    let priority = log_format::journal_reads_stderr(Environment::process().variable("JOURNAL_STREAM").ok().flatten());
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level))
-        .format(|line, record| {
-            let now = SystemClock.now().to_rfc3339_opts(SecondsFormat::Millis, true);
+        .format(move |line, record| {
             let (level, style) = (record.level(), line.default_level_style(record.level()));
-            // An event is one line, also where an error's text has several.
-            let event = record.args().to_string().replace(['\n', '\r'], " ");
-            writeln!(line, "{now} {style}{level:<5}{style:#} {} {event}", record.target())
+            let level = format!("{style}{level:<5}{style:#}");
+            log_format::write(line, record, SystemClock.now(), (&level, priority))
         })
         .init();
 }
 
 fn load_config(file: &std::path::Path) -> Result<Config, CommandError> {
-    Ok(config::load(file, &Environment::process(), reports::registry())?)
+    let config = config::load(file, &Environment::process(), reports::registry())?;
+    log_format::set(config.log_format);
+    Ok(config)
 }
 
 /// The queue, for commands that only read it: the table is neither created nor migrated.

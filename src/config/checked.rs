@@ -38,10 +38,22 @@ pub struct Config {
     pub worker: Worker,
     /// `[api]`, `None` while `listen` is not set.
     pub api: Option<Api>,
+    /// `[log] format`
+    pub log_format: LogFormat,
     /// `[secrets] key`
     pub secrets_key: Option<Secret>,
     /// What it was read from.
     pub(super) written: Written,
+}
+
+/// How lines of the log are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people: time, level, target, message, fields.
+    #[default]
+    Text,
+    /// A JSON object for each event.
+    Json,
 }
 
 /// What a configuration was read from, to be read again with other values of some keys. Equal to any other, and not shown.

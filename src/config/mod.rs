@@ -15,6 +15,7 @@ mod input;
 mod jobs;
 mod keys;
 mod live;
+mod logging;
 mod loopback;
 mod overlay;
 mod read;

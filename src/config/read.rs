@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 
 use super::checked::{Config, Secret, Written};
 use super::input::Input;
-use super::{api, database, jobs, sources, store, worker, zones};
+use super::{api, database, jobs, logging, sources, store, worker, zones};
 use crate::document::Fallback::Says;
 use crate::document::Form::Text;
 use crate::document::{Faults, Key, Section, Urls, restart};
@@ -37,6 +37,7 @@ pub(super) fn config(input: Arc<Input>, faults: &Faults) -> Config {
         timezone: timezone(&top).unwrap_or(Tz::UTC),
         jobs: jobs::jobs(&sections, file, reports, &sources.used).into_iter().map(Arc::new).collect(),
         database: database::database(&top.section("database"), &urls),
+        log_format: logging::format(&top.section("log")),
         sources,
         store: store::store(&top.section("store"), &urls),
         worker: worker::worker(&top.section("worker"), environment),

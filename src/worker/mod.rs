@@ -11,6 +11,7 @@ mod context;
 mod cpu;
 pub mod daemon_state;
 mod dependencies;
+mod end_log;
 mod fair_share;
 mod group;
 mod group_metrics;

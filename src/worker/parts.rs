@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::end_log::log_completed;
 use super::group::fenced_write::persist;
 use super::group::sync::Delivered;
 use super::group::write_back::count_failure;
@@ -49,10 +50,11 @@ async fn end(
     let execution_ms = (now - made.claimed).num_milliseconds().max(0);
     let (token, key) = (made.token.clone(), made.key.clone());
     let attempt = made.iteration.saturating_add(1);
-    let (written, failure) = match together(made, config.sources.max_bad_rows) {
+    let (written, ended) = match together(made, config.sources.max_bad_rows) {
         Ok((download_urls, job_stats)) => {
             let completion = Completion { download_urls, file_created: app.clock.now(), execution_ms, job_stats };
-            (persist(app, move |queue| queue.complete_split(&token, &key, &completion)).await.0, None)
+            let asked = completion.clone();
+            (persist(app, move |queue| queue.complete_split(&token, &key, &asked)).await.0, Ok(completion))
         }
         Err(error) => {
             let failure = Failure {
@@ -71,10 +73,10 @@ async fn end(
                     queue.fail_split(&token, &key, &failure)
                 }
             };
-            (persist(app, end).await.0, Some((error, retries)))
+            (persist(app, end).await.0, Err((error, retries)))
         }
     };
-    let (key, job_id, parts) = (&made.key, &job.id, made.results.len());
+    let (key, job_id) = (&made.key, &job.id);
     match written {
         Ok(WriteBack::Done) => {}
         // Another daemon ended it at the same time, or somebody else changed the row.
@@ -85,13 +87,13 @@ async fn end(
         }
     }
     summary.claimed += 1;
-    match failure {
-        None => {
+    match ended {
+        Ok(completion) => {
             summary.completed += 1;
             app.metrics.request_ended(job_id, "completed");
-            log::info!("request completed request={key} job={job_id} parts={parts} execution_ms={execution_ms}");
+            log_completed(key, job_id, &completion);
         }
-        Some((error, retries)) => count_failure(app, job_id, (key, attempt), &error, retries, summary),
+        Err((error, retries)) => count_failure(app, job_id, (key, attempt), &error, retries, summary),
     }
     Ok(true)
 }

@@ -18,6 +18,7 @@ mod health;
 mod heartbeats;
 mod house;
 mod http;
+mod logs;
 mod oracle;
 mod parts;
 mod platform;

@@ -15,6 +15,7 @@ fn other(section: &str, key: &Key) -> String {
         ("database", "pooler") => "'session'",
         ("database", "direct_url") => "'postgres://h/d'",
         ("source", "kind") => "'postgres'\nurl = 'postgres://h/d'",
+        ("log", "format") => "'json'",
         ("store", "url") => "'file://other'",
         ("job", "schedule") => "'0 0 1 * * *'",
         ("api.keys", "not_after") => "2027-01-31",

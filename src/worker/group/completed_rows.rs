@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use super::claimed::ClaimedGroup;
 use super::fenced_write::{is_written, persist};
 use crate::requests::{ClaimedRequest, Completion, QueueError, RequestKey, WriteBack};
+use crate::worker::end_log::log_completed;
 use crate::worker::lease::Lease;
 use crate::worker::outcome::Completed;
 use crate::worker::summary::Summary;
@@ -87,8 +88,7 @@ fn ended(
         summary.completed += 1;
         let job_id = &group.job.id;
         group.app.metrics.request_ended(job_id, "completed");
-        let (key, files, execution_ms) = (&request.key, made.download_urls.len(), made.execution_ms);
-        log::info!("request completed request={key} job={job_id} files={files} execution_ms={execution_ms}");
+        log_completed(&request.key, job_id, made);
     }
 }
 

@@ -58,7 +58,7 @@ fn leave(group: ClaimedGroup<'_>, key: &RequestKey, summary: &mut Summary) {
     let outcome = if is_cancelled { "cancelled" } else { "lost" };
     *(if is_cancelled { &mut summary.cancelled } else { &mut summary.lost }) += 1;
     group.app.metrics.request_ended(&group.job.id, outcome);
-    log::info!("work ended without a report request={key} job={} outcome={outcome}", group.job.id);
+    log::info!(request:% = key, job = group.job.id.as_str(), outcome; "work ended without a report");
 }
 
 /// A part is made: it is kept until the others are.
@@ -75,7 +75,7 @@ async fn complete_part(group: ClaimedGroup<'_>, request: &ClaimedRequest, made: 
         summary.postponed += 1;
         let (job_id, files, ms) = (&job.id, made.files.len(), lease.age_ms());
         let part = request.part.as_ref().map_or(0, |part| part.number);
-        log::info!("part made request={key} job={job_id} part={part} files={files} ms={ms}");
+        log::info!(request:% = key, job = job_id.as_str(), part, files, ms; "part made");
     }
 }
 
@@ -122,13 +122,13 @@ pub(in crate::worker) fn count_failure(
     if retries {
         summary.backing_off += 1;
         app.metrics.request_ended(job_id, "retried");
-        log::warn!("request will be tried again request={key} job={job_id} attempt={attempt} error={detail:?}");
+        log::warn!(request:% = key, job = job_id, attempt, code = error.code.as_str(), error = detail.as_str(); "request will be tried again");
     } else {
         summary.failed += 1;
         app.metrics.request_ended(job_id, "failed");
         app.metrics.request_failed(job_id, error.code);
         let level = if error.origin == Origin::Request { log::Level::Warn } else { log::Level::Error };
-        log::log!(level, "request failed request={key} job={job_id} attempt={attempt} error={detail:?}");
+        log::log!(level, request:% = key, job = job_id, attempt, code = error.code.as_str(), error = detail.as_str(); "request failed");
     }
 }
 
@@ -148,7 +148,7 @@ async fn hand_back(group: ClaimedGroup<'_>, key: &RequestKey, why: &HandBack, su
     match why {
         HandBack::Unfinished => {
             summary.handed_back += 1;
-            log::info!("request handed back request={key} job={job_id}");
+            log::info!(request:% = key, job = job_id.as_str(); "request handed back");
         }
         HandBack::Tenant(exceeded) => {
             summary.postponed += 1;
@@ -156,7 +156,7 @@ async fn hand_back(group: ClaimedGroup<'_>, key: &RequestKey, why: &HandBack, su
         }
         HandBack::FileLost => {
             summary.postponed += 1;
-            log::info!("request handed back, {why} request={key} job={job_id}");
+            log::info!(request:% = key, job = job_id.as_str(); "request handed back, {why}");
         }
     }
 }
