@@ -30,6 +30,7 @@ mod status;
 mod status_parts;
 mod submit;
 mod text;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -78,6 +79,7 @@ enum Command {
     Explain(explain::Arguments),
     Migrate(migrate::Arguments),
     Retention(retention::Arguments),
+    Verify(verify::Arguments),
     SampleData(sample_data::Arguments),
 }
 
@@ -138,6 +140,7 @@ pub fn main() -> ExitCode {
         Command::Explain(command) => explain::run(command, &arguments.config),
         Command::Migrate(command) => migrate::run(command, &arguments.config),
         Command::Retention(command) => retention::run(command, &arguments.config),
+        Command::Verify(command) => verify::run(command, &arguments.config),
         Command::SampleData(command) => sample_data::run(command),
     };
     exit(result.and_then(|()| print::finish().map_err(CommandError::Failed)))

@@ -118,6 +118,10 @@ pub trait ClientQueue: Send + Sync {
     /// (PROCESSING under no token) or is not there.
     fn cancel(&self, key: &RequestKey, by: &str) -> Result<bool, QueueError>;
 
+    /// COMPLETED → FAILED, "file missing": files of it are not in the store any more. `false`: the row is not COMPLETED (or not
+    /// there), or its files are under a password, without which they cannot be made again.
+    fn file_missing(&self, key: &RequestKey, detail: &str) -> Result<bool, QueueError>;
+
     /// FAILED → SUBMITTED with all columns of earlier attempts cleared, within the client's limit as `submit_for`. The caller
     /// has checked that the client may see the row.
     fn resubmit_for(&self, key: &RequestKey, client: &Client) -> Result<Resubmitted, QueueError>;

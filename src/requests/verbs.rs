@@ -115,6 +115,10 @@ macro_rules! client_verbs {
             Ok(can_exist(key) && self.run(what, |conn| submit::cancel(conn, self.at(), key, by))?)
         }
 
+        fn file_missing(&self, key: &RequestKey, detail: &str) -> Result<bool, QueueError> {
+            Ok(can_exist(key) && self.run(format!("fail {key}"), |conn| submit::file_missing(conn, key, detail))?)
+        }
+
         fn resubmit_for(&self, key: &RequestKey, client: &Client) -> Result<Resubmitted, QueueError> {
             if !can_exist(key) {
                 return Ok(Resubmitted::NotFailed);

@@ -39,4 +39,5 @@ mod sql_engines;
 mod sql_files;
 mod sql_reports;
 mod stores;
+mod verify;
 mod written;

@@ -182,6 +182,18 @@ pub(super) fn cancel(conn: &mut PgConnection, shift: i64, key: &RequestKey, by: 
     })
 }
 
+/// The end, its time and its links stay to be seen.
+const FILE_MISSING: &str = concat!(
+    "UPDATE job_request SET status = 'FAILED', err_message = 'file missing', err_code = 'file_missing', err_detail = $1
+    WHERE tag = $2 AND request_id = $3 AND status IN ('COMPLETED', 'SUCCESS') AND ",
+    has_its_password!()
+);
+
+pub(super) fn file_missing(conn: &mut PgConnection, key: &RequestKey, detail: &str) -> QueryResult<bool> {
+    let statement = sql_query(FILE_MISSING).bind::<Text, _>(clean(detail));
+    Ok(statement.bind::<Text, _>(&key.tag).bind::<Text, _>(&key.request_id).execute(conn)? == 1)
+}
+
 /// As a new submission. A row has a lease here only if somebody else marked it FAILED.
 macro_rules! resubmitted {
     () => {

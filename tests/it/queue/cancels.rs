@@ -54,6 +54,35 @@ fn a_row_in_work_is_nobodys_after_a_cancel() {
 }
 
 #[test]
+fn a_completed_request_whose_files_are_gone_becomes_failed() {
+    each_way(|database| {
+        let (queue, _) = migrated(database);
+        let t = key("t", "1");
+        queue.submit(&request("t", "1")).unwrap();
+        assert!(!queue.file_missing(&t, "x").unwrap(), "it waits");
+        let token = queue.claim(&claim_options(1)).unwrap().token;
+        assert!(!queue.file_missing(&t, "x").unwrap(), "it is in work");
+        assert_eq!(complete(queue.as_ref(), &token, &t, &completion()).unwrap(), WriteBack::Done);
+        let before = columns(database, &t);
+        assert!(queue.file_missing(&t, "1 of 2, 'a'").unwrap());
+        let failed = [
+            ("status", "FAILED"),
+            ("err_message", "file missing"),
+            ("err_code", "file_missing"),
+            ("err_detail", "1 of 2, 'a'"),
+        ];
+        assert_changes(&before, &columns(database, &t), &failed);
+        assert!(!queue.file_missing(&t, "x").unwrap() && !queue.file_missing(&key("t", "\0"), "x").unwrap());
+        assert!(queue.resubmit(&t).unwrap());
+        // Another system's word for COMPLETED; and files under a password, which is wiped.
+        database.execute("UPDATE job_request SET status = 'SUCCESS'");
+        assert!(queue.file_missing(&t, "x").unwrap());
+        database.execute("UPDATE job_request SET status = 'COMPLETED', encryption_mark = 'a:b'");
+        assert!(!queue.file_missing(&t, "x").unwrap());
+    });
+}
+
+#[test]
 fn a_cancel_ends_all_parts() {
     each_way(|database| {
         let (queue, _) = migrated(database);
