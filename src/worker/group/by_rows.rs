@@ -97,7 +97,7 @@ pub(in crate::worker) async fn ask(
     };
     let lacks_memory = |answer: &Asked| matches!(answer, Some(Ok((rows, _))) if is_more_than_memory(rows));
     let total = memory::for_loads(config.worker.memory, catalog.memory() as u64);
-    let (asked, share) = in_memory(&app.memory, total, ask, lacks_memory).await;
+    let (asked, share) = in_memory(&app.memory, (total, report.limits.bytes), ask, lacks_memory).await;
     let (rows, spent) = match asked {
         None => return Err(left()),
         Some(Err(panic)) => {

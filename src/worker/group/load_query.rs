@@ -58,7 +58,7 @@ pub(super) async fn load_query(
             ask(Arc::clone(group), Arc::clone(&question), bytes)
         };
         let lacks_memory = |answer: &Asked| matches!(answer, Some(Ok(rows)) if is_more_than_memory(rows));
-        let (answered, _share) = in_memory(&app.memory, total, ask, lacks_memory).await;
+        let (answered, _share) = in_memory(&app.memory, (total, report.limits.bytes), ask, lacks_memory).await;
         let Some(answered) = answered else { break };
         match answered? {
             Ok(rows) => make_from(app, catalog, make, &Arc::new(rows), part).await?,

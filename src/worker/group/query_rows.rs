@@ -41,22 +41,25 @@ pub(super) async fn apart<T: Send + 'static>(
     tokio::task::spawn_blocking(move || caught(ask)).await.ok()
 }
 
-/// Asks for rows in the memory that is left. Where they are more than that, asks once more when all of `total` is free: what
-/// others hold at this moment decides about no request. `ask` is given how many bytes the rows may take.
+/// Asks for rows in what is left of `total` bytes, of which they may have `most`; the rest is for others meanwhile. Where they are
+/// more than what is left, asks once more when enough is free: what others hold at this moment decides about no request. `ask` is
+/// given how many bytes the rows may take.
 pub(super) async fn in_memory<F: Future>(
     memory: &Arc<Room>,
-    total: u64,
+    (total, most): (u64, u64),
     mut ask: impl FnMut(u64) -> F,
     lacks_memory: impl Fn(&F::Output) -> bool,
 ) -> (F::Output, Share) {
+    let whole = total.min(most);
     let share = memory.share_of_unknown(total).await;
+    share.shrink_to(whole);
     let answer = ask(share.bytes().max(LEAST)).await;
-    if share.bytes() >= total || !lacks_memory(&answer) {
+    if share.bytes() >= whole || !lacks_memory(&answer) {
         return (answer, share);
     }
     drop((answer, share));
-    let share = memory.share_of(total, total).await;
-    (ask(total.max(LEAST)).await, share)
+    let share = memory.share_of(whole, total).await;
+    (ask(whole.max(LEAST)).await, share)
 }
 
 /// Whether a query returned more than there was memory for.
@@ -157,7 +160,7 @@ mod tests {
     use super::*;
 
     /// How much the rows of a query may take, one after the other, where `held` of `total` bytes are taken until they are given back.
-    async fn asked(total: u64, held: u64, needed: u64) -> (Vec<u64>, bool) {
+    async fn asked((total, most): (u64, u64), held: u64, needed: u64) -> (Vec<u64>, bool) {
         let memory = Arc::new(Room::default());
         let mut others = Some(memory.share_of(held, total).await).filter(|_| held > 0);
         let mut given = Vec::new();
@@ -167,7 +170,7 @@ mod tests {
             others.take();
             std::future::ready(if needed > bytes { Err(QueryError::more_than_memory(bytes)) } else { Ok(()) })
         };
-        let (answer, share) = in_memory(&memory, total, ask, is_more_than_memory).await;
+        let (answer, share) = in_memory(&memory, (total, most), ask, is_more_than_memory).await;
         assert_eq!((share.bytes(), memory.taken()), (*given.last().unwrap(), share.bytes()));
         (given, answer.is_ok())
     }
@@ -175,9 +178,14 @@ mod tests {
     #[tokio::test]
     async fn what_others_hold_fails_no_request() {
         const MIB: u64 = 1 << 20;
-        assert_eq!(asked(8 * MIB, 4 * MIB, 3 * MIB).await, (vec![4 * MIB], true));
-        assert_eq!(asked(8 * MIB, 4 * MIB, 8 * MIB).await, (vec![4 * MIB, 8 * MIB], true));
-        assert_eq!(asked(8 * MIB, 4 * MIB, 9 * MIB).await, (vec![4 * MIB, 8 * MIB], false), "it is never there");
-        assert_eq!(asked(8 * MIB, 0, 9 * MIB).await, (vec![8 * MIB], false), "not asked in vain");
+        let all = (8 * MIB, 99 * MIB);
+        assert_eq!(asked(all, 4 * MIB, 3 * MIB).await, (vec![4 * MIB], true));
+        assert_eq!(asked(all, 4 * MIB, 8 * MIB).await, (vec![4 * MIB, 8 * MIB], true));
+        assert_eq!(asked(all, 4 * MIB, 9 * MIB).await, (vec![4 * MIB, 8 * MIB], false), "it is never there");
+        assert_eq!(asked(all, 0, 9 * MIB).await, (vec![8 * MIB], false), "not asked in vain");
+        let some = (8 * MIB, 2 * MIB);
+        assert_eq!(asked(some, 0, MIB).await, (vec![2 * MIB], true), "the rest is for others");
+        assert_eq!(asked(some, 7 * MIB, 2 * MIB).await, (vec![MIB, 2 * MIB], true));
+        assert_eq!(asked(some, 4 * MIB, 3 * MIB).await, (vec![2 * MIB], false));
     }
 }
