@@ -152,6 +152,7 @@ fn claim(bencher: Bencher<'_, '_>) {
         mode: ClaimMode::Shared,
         per_tag: None,
         per_channel: None,
+        paused_tags: Vec::new(),
         daemons: 1,
     };
     let waiting = || {

@@ -39,11 +39,12 @@ impl Api {
         most: usize,
     ) -> Result<String, ApiError> {
         let links = self.links(row, now).await?;
-        let queue_position = match Status::parse(&row.status) {
-            Some(Status::Submitted) => self.queue_position(row).await?,
-            _ => None,
+        let (queue_position, reason) = match Status::parse(&row.status) {
+            Some(Status::Submitted) => (self.queue_position(row).await?, self.pause_of(row).await?),
+            _ => (None, None),
         };
-        let mut object = status_object(row, &StatusContext { links: &links, now, queue_position });
+        let context = StatusContext { links: &links, now, queue_position, reason: reason.as_deref() };
+        let mut object = status_object(row, &context);
         for cut in [None, Some(Cut::Files), Some(Cut::LeftOut), Some(Cut::Request)] {
             if let Some(cut) = cut {
                 object.cut(cut);

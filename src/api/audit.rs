@@ -85,10 +85,21 @@ impl Audit {
 
     /// An operator's or client's act on a request: `cancel`, `retry`.
     pub(super) fn acted(&self, act: &'static str, key: Option<&str>, request: &str, address: IpAddr) {
+        self.acted_on(act, key, &[("request", request)], address);
+    }
+
+    /// The same on something else: a job, a tenant.
+    pub(super) fn acted_on(
+        &self,
+        act: &'static str,
+        key: Option<&str>,
+        named: &[(&'static str, &str)],
+        address: IpAddr,
+    ) {
         self.metrics.acted(act);
-        log::info!(target: AUDIT, "{act} {}", fields(&[
-            ("request", request), ("key", key.unwrap_or("none")), ("address", &address.to_string()),
-        ]));
+        let address = address.to_string();
+        let by = [("key", key.unwrap_or("none")), ("address", address.as_str())];
+        log::info!(target: AUDIT, "{act} {}", fields(&[named, &by].concat()));
     }
 
     /// A file was sent, or a part of it. Links are opened without a key.

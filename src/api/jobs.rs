@@ -39,6 +39,8 @@ struct JobDescription {
     aliases: Vec<String>,
     /// Which report it makes.
     report: String,
+    /// Whether it is on. One that is off takes no submissions.
+    enabled: bool,
     /// Cron with seconds, in the configured time zone.
     schedule: String,
     /// When requests are looked for next; `null`: never again.
@@ -61,8 +63,13 @@ fn jobs(call: &IncomingCall) -> Value {
             id: job.id.clone(),
             aliases: job.aliases.clone(),
             report: job.report.name().to_owned(),
+            enabled: job.enabled,
             schedule: job.schedule.as_str().to_owned(),
-            next_run: shown(job.schedule.next_after(call.now, api.config.get().timezone)),
+            next_run: shown(
+                job.enabled
+                    .then_some(&job.schedule)
+                    .and_then(|schedule| schedule.next_after(call.now, api.config.get().timezone)),
+            ),
             last_run: shown(api.metrics.last_run(&job.id)),
             job_config: json_schema(),
         })

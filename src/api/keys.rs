@@ -169,6 +169,11 @@ impl Caller {
         }
     }
 
+    /// Refuses whoever has a key: keys are for clients, and this concerns the requests of others.
+    pub(super) fn may_operate(&self) -> Result<(), ApiError> {
+        if self.0.is_none() { Ok(()) } else { Err(ApiError::new(ErrorKind::Forbidden, "a key may not do this")) }
+    }
+
     /// Which rows they see, and how many of them may be open.
     pub(super) fn client(&self) -> Client {
         Client { reader: self.reader(), open_requests: self.0.as_ref().and_then(|key| key.open_requests) }

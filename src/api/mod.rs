@@ -25,12 +25,14 @@ mod metrics;
 mod operate;
 mod paging;
 mod parse;
+mod pause;
 mod pool;
 mod queue_snapshot;
 mod ranges;
 mod rate;
 mod read;
 mod router;
+mod run_now;
 mod schemas;
 mod search;
 mod server;
@@ -66,7 +68,7 @@ pub use audit::{AUDIT, fields as audit_fields};
 pub use health::DaemonHealth;
 pub use server::{BoundListener, ServeError, bind};
 
-/// Every call of `/job/…`.
+/// Every call of `/job/…` and `/tenant/…`.
 static CALLS: &[Call] = &[
     submit::CALL,
     read::CALL,
@@ -78,6 +80,11 @@ static CALLS: &[Call] = &[
     operate::CANCEL,
     operate::RETRY,
     jobs::CALL,
+    run_now::CALL,
+    pause::PAUSE_JOB,
+    pause::RESUME_JOB,
+    pause::PAUSE_TENANT,
+    pause::RESUME_TENANT,
 ];
 /// They are answered under this prefix too.
 const PREFIX: &str = "/data/v3";

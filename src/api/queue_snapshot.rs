@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use super::Api;
 use super::envelope::ApiError;
 use crate::config::checked::Job;
-use crate::requests::{RequestKey, WaitingRequest};
+use crate::requests::{ClientQueue, Pauses, RequestKey, WaitingRequest};
 
 /// How long a snapshot is used.
 const MAX_AGE: Duration = Duration::from_secs(1);
@@ -47,14 +47,17 @@ impl QueueSnapshot {
 
 /// The snapshot of each job, by its id.
 #[derive(Debug, Default)]
-pub(super) struct QueueSnapshots(Mutex<BTreeMap<String, Arc<Cell>>>);
+pub(super) struct QueueSnapshots {
+    of_jobs: Mutex<BTreeMap<String, Arc<Cell>>>,
+    pauses: Mutex<Option<(Instant, Option<Arc<Pauses>>)>>,
+}
 
 type Cell = Mutex<Option<Arc<QueueSnapshot>>>;
 
 impl QueueSnapshots {
     /// The queue of a job, at most [`MAX_AGE`] old.
     pub(super) async fn of(&self, api: &Api, job: &Job) -> Result<Arc<QueueSnapshot>, ApiError> {
-        let cell = Arc::clone(self.0.lock().await.entry(job.id.clone()).or_default());
+        let cell = Arc::clone(self.of_jobs.lock().await.entry(job.id.clone()).or_default());
         // Calls that arrive while the queue is read wait here, and then find the new snapshot.
         let mut last = cell.lock().await;
         if let Some(snapshot) = last.as_ref().filter(|snapshot| snapshot.read.elapsed() < MAX_AGE) {
@@ -64,5 +67,20 @@ impl QueueSnapshots {
         let snapshot = Arc::new(QueueSnapshot::new(api.ask(move |queue| queue.waiting(&names)).await?));
         *last = Some(Arc::clone(&snapshot));
         Ok(snapshot)
+    }
+
+    /// The pauses in force, at most [`MAX_AGE`] ago. `None`: this role may not read them.
+    pub(super) async fn pauses(&self, api: &Api) -> Result<Option<Arc<Pauses>>, ApiError> {
+        let mut last = self.pauses.lock().await;
+        if let Some((_, pauses)) = last.as_ref().filter(|(read, _)| read.elapsed() < MAX_AGE) {
+            return Ok(pauses.clone());
+        }
+        let read = |queue: &dyn ClientQueue| match queue.pauses() {
+            Err(error) if !error.may_pass() => Ok(None),
+            known => known.map(|pauses| Some(Arc::new(pauses))),
+        };
+        let pauses = api.ask(read).await?;
+        *last = Some((Instant::now(), pauses.clone()));
+        Ok(pauses)
     }
 }

@@ -51,6 +51,9 @@ pub(super) struct StatusObject {
     /// While SUBMITTED: 1 is the next of its job.
     #[serde(skip_serializing_if = "Option::is_none")]
     queue_position: Option<u64>,
+    /// While SUBMITTED: why it is not begun although its turn may have come. Its job or its tag is paused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     /// While SUBMITTED after an attempt that failed, epoch seconds: it is not tried again before.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_attempt_at: Option<i64>,
@@ -162,6 +165,8 @@ pub(super) struct StatusContext<'a> {
     pub(super) now: DateTime<Utc>,
     /// The position in its job's queue, while it waits there.
     pub(super) queue_position: Option<u64>,
+    /// Why it is not begun, while it waits.
+    pub(super) reason: Option<&'a str>,
 }
 
 /// The status object of a row.
@@ -201,6 +206,7 @@ pub(super) fn status_object(row: &RequestRow, context: &StatusContext<'_>) -> St
         err_message: row.err_message.clone().filter(|_| status == Some(Status::Failed)),
         err_code: row.err_code.clone().filter(|_| status == Some(Status::Failed)),
         queue_position: context.queue_position.filter(|_| submitted),
+        reason: context.reason.filter(|_| submitted).map(str::to_owned),
         next_attempt_at: seconds(row.next_attempt.filter(|at| submitted && *at > context.now)),
         batches_done: number("batches_done", Status::Processing),
         batches_total: number("batches_total", Status::Processing),
@@ -267,7 +273,7 @@ mod tests {
         let signed = keys.iter().map(|own| own.key().to_string()).zip(signed).collect();
         let hosts = vec![LinkHost::parse("elsewhere").unwrap()];
         let links = SignedLinks { links: signed, expires: links.expires(now), hosts };
-        let context = StatusContext { links: &links, now, queue_position: Some(3) };
+        let context = StatusContext { links: &links, now, queue_position: Some(3), reason: None };
         serde_json::to_value(status_object(row, &context)).unwrap()
     }
 

@@ -268,6 +268,9 @@ fn open_to_others(file: &Path) -> Option<String> {
 }
 
 fn next_runs(config: &Config, job: &Job) -> Vec<String> {
+    if !job.enabled {
+        return vec!["switched off".to_owned()];
+    }
     let mut runs = Vec::with_capacity(RUNS);
     let mut after = SystemClock.now();
     while runs.len() < RUNS {
@@ -313,7 +316,11 @@ fn as_json(config: &Config, reached: &[Reached], runs: &[(&Arc<Job>, Vec<String>
         .collect();
     let jobs: Vec<Value> = runs
         .iter()
-        .map(|(job, runs)| json!({ "id": job.id, "schedule": job.schedule.as_str(), "next_runs": runs }))
+        .map(|(job, runs)| {
+            let runs: &[String] = if job.enabled { runs } else { &[] };
+            let schedule = job.schedule.as_str();
+            json!({ "id": job.id, "schedule": schedule, "enabled": job.enabled, "next_runs": runs })
+        })
         .collect();
     let tables: serde_json::Map<String, Value> = places(config)
         .into_iter()

@@ -16,11 +16,13 @@ mod in_parts;
 mod log_format;
 mod migrate;
 mod operate;
+mod pause;
 mod print;
 mod progress;
 mod retention;
 mod row_filter;
 mod run;
+mod run_now;
 mod running;
 mod sample_data;
 mod scan_words;
@@ -75,6 +77,9 @@ enum Command {
     Status(status::Arguments),
     Retry(operate::Arguments),
     Cancel(operate::CancelArguments),
+    RunNow(run_now::Arguments),
+    Pause(pause::PauseArguments),
+    Resume(pause::ResumeArguments),
     Check(check::Arguments),
     Explain(explain::Arguments),
     Migrate(migrate::Arguments),
@@ -136,6 +141,9 @@ pub fn main() -> ExitCode {
         Command::Status(command) => status::run(command, &arguments.config),
         Command::Retry(command) => operate::retry(command, &arguments.config),
         Command::Cancel(command) => operate::cancel(command, &arguments.config),
+        Command::RunNow(command) => run_now::run(command, &arguments.config),
+        Command::Pause(command) => pause::pause(command, &arguments.config),
+        Command::Resume(command) => pause::resume(command, &arguments.config),
         Command::Check(command) => check::run(command, &arguments.config),
         Command::Explain(command) => explain::run(command, &arguments.config),
         Command::Migrate(command) => migrate::run(command, &arguments.config),

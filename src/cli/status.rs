@@ -8,7 +8,7 @@ use super::files::files;
 use super::print::{out, outln};
 use super::row_filter::{RowFilter, matching};
 use super::text::{iso, table, time};
-use super::{CommandError, daemons, load_config, open_to_read, status_parts};
+use super::{CommandError, daemons, load_config, open_to_read, pause, status_parts};
 use crate::config::Config;
 use crate::requests::{Overview, PartRow, Queue, Reader, RequestKey, RequestRow, Status};
 
@@ -52,6 +52,12 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandErr
         {
             outln!("\n{line}");
         }
+        if Status::parse(&row.status) == Some(Status::Submitted)
+            && !arguments.json
+            && let Some(line) = pause::find(queue.as_ref())?.of(&config, &row)
+        {
+            outln!("\nit waits: {line}");
+        }
         return Ok(());
     }
     if !arguments.filter.is_empty() {
@@ -65,10 +71,15 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandErr
         None => None,
     };
     let daemons = daemons::find(queue.as_ref())?;
+    let pauses = pause::find(queue.as_ref())?;
     if arguments.json {
         let requests: Vec<Value> = rows.iter().map(whole).collect();
         let (counts, parts) = (overview.as_ref().map(counts), parts.as_ref().map(status_parts::counts));
-        outln!("{}", json!({ "requests": requests, "counts": counts, "parts": parts, "daemons": daemons.json() }));
+        let (daemons, pauses) = (daemons.json(), pauses.json());
+        outln!(
+            "{}",
+            json!({ "requests": requests, "counts": counts, "parts": parts, "daemons": daemons, "pauses": pauses })
+        );
         return Ok(());
     }
     print_rows(&rows);
@@ -78,7 +89,7 @@ pub(super) fn run(arguments: &Arguments, config: &Path) -> Result<(), CommandErr
     if let Some(parts) = &parts {
         status_parts::print_counts(parts);
     }
-    out!("\n{}", daemons.shown());
+    out!("{}\n{}", pauses.shown(), daemons.shown());
     Ok(())
 }
 

@@ -76,6 +76,14 @@ impl std::fmt::Debug for Written {
 pub const REPORT_DIGITS: usize = 8;
 
 impl Config {
+    /// The jobs that are on, those first that are scanned first.
+    #[must_use]
+    pub fn enabled_jobs(&self) -> Vec<Arc<Job>> {
+        let mut jobs: Vec<Arc<Job>> = self.jobs.iter().filter(|job| job.enabled).cloned().collect();
+        jobs.sort_by_key(|job| job.priority);
+        jobs
+    }
+
     /// The files of the queries of reports in SQL.
     #[must_use]
     pub fn query_files(&self) -> Vec<PathBuf> {
@@ -88,7 +96,10 @@ impl Config {
     /// place: jobs, sources, store and time zone are.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        let Self { jobs, sources, store, timezone, .. } = self;
+        let Self { sources, store, timezone, .. } = self;
+        // Whether, when and for how long a job is worked on changes no report.
+        let as_reports = |job: &Arc<Job>| Job { enabled: true, priority: 0, max_runtime: None, ..Job::clone(job) };
+        let jobs: Vec<Job> = self.jobs.iter().map(as_reports).collect();
         let of_reports = format!("{jobs:?} {sources:?} {store:?} {timezone:?}");
         let all = format!("{:?}", Self { file: PathBuf::new(), ..self.clone() });
         [of_reports, all]
@@ -100,6 +111,7 @@ impl Config {
 
 /// A `[[job]]`.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "as many as jobs.toml has")]
 pub struct Job {
     /// `job_request.job_id`
     pub id: String,
@@ -111,6 +123,10 @@ pub struct Job {
     pub schedule: super::cron::Cron,
     /// How its requests come about.
     pub mode: Mode,
+    /// Whether it is on: its requests are taken and made.
+    pub enabled: bool,
+    /// Of jobs that are due at the same moment the lowest is scanned first.
+    pub priority: i8,
     /// Where its files go unless the request says so.
     pub report_path: String,
     /// Attempts before a failure that may pass becomes FAILED.

@@ -31,6 +31,19 @@ pub(super) const KEYS: &[Key] = &[
         Is("\"*/30 * * * * *\""),
         "When to look for rows, or, for a standalone job, when to make one. See [Schedules](#schedules).",
     ),
+    live(
+        "enabled",
+        Boolean,
+        Is("true"),
+        "`false` switches the job off: submissions are refused, no row is made or taken. What is in work goes on, and rows that \
+         wait stay. See [Switching a job off](#switching-a-job-off).",
+    ),
+    live(
+        "priority",
+        Number,
+        Is("0"),
+        "Of jobs that are due at the same moment those with a lower number are scanned first: -10 to 10.",
+    ),
     live("aliases", Texts, Is("[]"), "Other ids for the same job. No two jobs share an id or alias."),
     live(
         "mode",
@@ -170,6 +183,8 @@ fn job<'a>(
         id: id.unwrap_or_default(),
         aliases,
         mode,
+        enabled: section.boolean("enabled").unwrap_or(true),
+        priority: priority(section),
         report_path: report_path(section).unwrap_or_default().to_owned(),
         max_attempts: section.number("max_attempts", 1).unwrap_or_default(),
         max_runtime: section.duration_or_off("max_runtime"),
@@ -188,6 +203,16 @@ fn job<'a>(
         schedule: schedule?,
     };
     Some(job)
+}
+
+fn priority(section: &Section<'_>) -> i8 {
+    let priority: i8 = section.number("priority", -10).unwrap_or_default();
+    if priority > 10
+        && let Some(node) = section.node("priority")
+    {
+        section.faults.add(&node.place, "`priority` must be a whole number of at most 10");
+    }
+    priority
 }
 
 /// An id or alias that no job has yet.

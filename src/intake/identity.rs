@@ -87,7 +87,7 @@ fn with_our_names(job_config: &Value) -> Cow<'_, Value> {
 
 /// The request id of a standalone job's slot. The primary key ensures that the slot is made exactly once.
 #[must_use]
-pub fn slot_request_id(job_id: &str, slot: DateTime<Utc>) -> String {
+pub(super) fn slot_request_id(job_id: &str, slot: DateTime<Utc>) -> String {
     sha1_hex(&format!("{job_id} {}", slot.format("%Y-%m-%dT%H:%M:%SZ")))
 }
 

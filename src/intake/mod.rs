@@ -9,6 +9,7 @@ mod filter;
 mod former;
 mod identity;
 mod number;
+mod standalone;
 mod submission;
 
 use crate::config::checked::Job;
@@ -18,7 +19,7 @@ use crate::reports::job_config::{JobConfig, JobConfigError};
 
 use encryption::{LONGEST_KEY, SHORTEST_KEY};
 pub use filter::{FILTER_WORDS, FilterError, filter};
-pub use identity::slot_request_id;
+pub use standalone::{RunNowError, STANDALONE_TAG, StandaloneRow, run_now, standalone_row};
 pub use submission::{LONGEST_NAME, Row, Stored, Submission, SubmissionError, find_job, submission};
 
 /// What an accepted row asks for.

@@ -62,6 +62,9 @@ pub enum SubmissionError {
         /// Every id and alias there is.
         known: String,
     },
+    /// `enabled = false`
+    #[error("job {0} is switched off")]
+    Off(String),
     /// What the daemon would say.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -162,6 +165,9 @@ pub fn find_job<'a>(jobs: &'a [Arc<Job>], name: &str) -> Result<&'a Arc<Job>, Su
 /// # Errors
 /// What the daemon would refuse, in the same words, and what does not fit into the table's columns.
 pub fn submission(job: &Job, given: &Submission<'_>, now: DateTime<Utc>) -> Result<Row, SubmissionError> {
+    if !job.enabled {
+        return Err(SubmissionError::Off(job.id.clone()));
+    }
     let Submission { tag, job_config, output_format, requested_by, requested_channel, encryption_key, .. } = *given;
     // `CSV` is `csv`: the same submission.
     let output_format = Format::parse(output_format).map_or(output_format, |format| format.name());

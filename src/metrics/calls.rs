@@ -11,7 +11,7 @@ use prometheus_client::registry::Unit;
 use super::{Metrics, Registrar};
 
 /// What clients and operators do through the API, as the audit log names it.
-const ACTS: [&str; 4] = ["submit", "cancel", "retry", "download"];
+const ACTS: [&str; 7] = ["submit", "cancel", "retry", "download", "pause", "resume", "run"];
 /// Statuses of refusals.
 const REFUSALS: [u16; 3] = [401, 403, 429];
 /// Seconds of the histogram's buckets: from a status read of a warm database to a search through a large table.
@@ -41,7 +41,10 @@ impl CallMetrics {
         let answers = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
         let metrics = Self {
             answers: registrar.register_with_unit("http_request", Unit::Seconds, "Time to answer API calls", answers),
-            acts: registrar.metric("acts", "Submissions, cancellations, retries and downloads through the API"),
+            acts: registrar.metric(
+                "acts",
+                "Submissions, cancellations, retries, downloads, pauses and their ends through the API",
+            ),
             refusals: registrar.metric("refusals", "Calls answered 401, 403 or 429"),
             displaced: registrar.metric("connections_displaced", "Idle connections that were closed for new ones"),
         };

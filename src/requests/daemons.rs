@@ -52,12 +52,26 @@ pub struct Daemon {
     pub alive: bool,
     /// Whether it has not, and the last heartbeat is less than one of its leases ago: it is expected to claim its share.
     pub claims_now: bool,
+    /// What it can do that daemons of an older version cannot.
+    pub knows: Vec<String>,
 }
+
+impl Daemon {
+    /// Whether it claims nothing that is paused. One of a version before there were pauses does.
+    #[must_use]
+    pub fn knows_pauses(&self) -> bool {
+        self.knows.iter().any(|known| known == KNOWS)
+    }
+}
+
+/// What `exhaust_daemon.knows` has of a daemon of this version.
+pub(super) const KNOWS: &str = "pauses";
 
 stored_row! {
     /// A row of `exhaust_daemon`, not checked yet.
     StoredDaemon {
         id, name, pid, version, started, seen, lease_ms, claims, memory_used, memory_allowed, jobs, config_hash,
+        knows,
         /// The time at which the row was read, by the clock that wrote `seen`.
         read,
     }
@@ -86,7 +100,8 @@ impl StoredDaemon {
             jobs: text(self.jobs).and_then(|jobs| serde_json::from_str(&jobs).ok()).unwrap_or_default(),
             config_hash: text(self.config_hash).unwrap_or_default(),
         };
-        Some(Daemon { heartbeat, started, seen, ended, alive, claims_now })
+        let knows = text(self.knows).unwrap_or_default().split(' ').map(str::to_owned).collect();
+        Some(Daemon { heartbeat, started, seen, ended, alive, claims_now, knows })
     }
 }
 

@@ -107,13 +107,14 @@ mod tests {
     fn no_statement_of_our_files_is_overlooked() {
         // A table, thirteen columns, two indexes, a table, an index; then indexes for lines, lists and counts, and room;
         // on PostgreSQL three indexes in place of two; an index for what other systems have completed;
-        // a table for daemons, one for the installation, and one for parts; a column for kinds of failures, and indexes for filters.
+        // a table for daemons, one for the installation, and one for parts; a column for kinds of failures, and indexes for filters;
+        // a table for pauses, and a column for what daemons know.
         let of = |files: &[&str]| {
             let written: usize = files.iter().map(|file| statements(file).len()).sum();
             (steps(files).len(), written)
         };
-        assert_eq!(of(super::super::postgres::MIGRATIONS), (28 + 11, 28 + 11));
-        assert_eq!(of(super::super::sqlite::MIGRATIONS), (27 + 7, 27 + 7));
+        assert_eq!(of(super::super::postgres::MIGRATIONS), (28 + 13, 28 + 13));
+        assert_eq!(of(super::super::sqlite::MIGRATIONS), (27 + 9, 27 + 9));
     }
 
     #[test]

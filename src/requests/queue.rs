@@ -13,6 +13,7 @@ use super::finished::{FinishedCursor, FinishedPage};
 use super::listener::Listener;
 use super::paging::{self, Page, PageEntry, READ_BYTES, ReadSteps};
 use super::parts::{PartQueue, PartsOverview};
+use super::pauses::PauseQueue;
 use super::statement_timeout::StatementTimeout;
 use super::types::{
     Claim, ClaimOptions, Completion, DeferredText, Failure, NewRequest, Overview, Pooling, QueueError, RequestKey,
@@ -29,7 +30,7 @@ impl<T: WorkQueue + ClientQueue + Housekeeping> Queue for T {}
 ///
 /// A fenced write names the token of its claim, and changes a row only while that is PROCESSING under this very token.
 /// Requests that several daemons work on together are in [`PartQueue`]; [`Hold`](super::Hold) has the fenced writes of both.
-pub trait WorkQueue: PartQueue {
+pub trait WorkQueue: PartQueue + PauseQueue {
     /// The time by the clock that decides about leases and slots: the database's, where daemons share one.
     fn now(&self) -> Result<DateTime<Utc>, QueueError>;
 
@@ -81,7 +82,7 @@ pub trait WorkQueue: PartQueue {
     /// PROCESSING → SUBMITTED without counting an attempt; fenced. `batches`: as for `renew`.
     fn hand_back(&self, token: &str, key: &RequestKey, batches: Option<&str>) -> Result<WriteBack, QueueError>;
 
-    /// When the next SUBMITTED row of these jobs becomes claimable. `None`: there is none.
+    /// When the next SUBMITTED row of these jobs becomes claimable; rows of paused tags do not. `None`: there is none.
     fn next_claimable(&self, job_ids: &[String]) -> Result<Option<DateTime<Utc>>, QueueError>;
 
     /// The last slot of a standalone job for which a row was made under this schedule. For a new job or a changed schedule
@@ -93,7 +94,7 @@ pub trait WorkQueue: PartQueue {
 }
 
 /// What clients and operators do with requests.
-pub trait ClientQueue: Send + Sync {
+pub trait ClientQueue: PauseQueue {
     /// Inserts a SUBMITTED row, or finds the one that has the key. A FAILED row becomes SUBMITTED again, with the password of
     /// this submission. A row with another password, or where only one of the two has a password, is not the same request
     /// and stays as it is. A refused submission changes nothing. The client's limit of open requests holds for any number of

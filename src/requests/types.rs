@@ -41,6 +41,8 @@ pub struct ClaimOptions {
     pub per_tag: Option<u32>,
     /// Most rows of one `requested_channel` in work, over all daemons. Rows without a channel are not limited.
     pub per_channel: Option<u32>,
+    /// Tags that are paused: none of their rows is taken.
+    pub paused_tags: Vec<String>,
     /// Among how many daemons a request that is split is divided.
     pub daemons: u32,
 }
@@ -190,6 +192,22 @@ pub struct NewRequest {
     pub allowed_channels: Option<String>,
     /// The password for its files, where it has one.
     pub encryption: Option<NewEncryption>,
+}
+
+impl NewRequest {
+    /// Of a standalone job: nobody's channel, no password.
+    #[must_use]
+    pub fn standalone(tag: &str, (request_id, request_data): (String, String), job_id: &str, by: &str) -> Self {
+        Self {
+            key: RequestKey { tag: tag.to_owned(), request_id },
+            job_id: job_id.to_owned(),
+            request_data,
+            requested_by: Some(by.to_owned()),
+            requested_channel: None,
+            allowed_channels: None,
+            encryption: None,
+        }
+    }
 }
 
 /// What became of a submission.

@@ -7,7 +7,7 @@ use super::AppContext;
 use super::fair_share::FairShare;
 use crate::config::Config;
 use crate::config::checked::Job;
-use crate::requests::{Claim, ClaimMode, ClaimOptions, QueueError};
+use crate::requests::{Claim, ClaimMode, ClaimOptions, Queue, QueueError};
 
 /// What a claim takes.
 #[derive(Clone, Copy)]
@@ -35,15 +35,18 @@ pub(super) async fn claim(
         mode,
         per_tag: worker.per_tag.requests,
         per_channel: worker.per_channel.requests,
+        paused_tags: Vec::new(),
         daemons: 1,
     };
     let adopt_after = worker.adopt_after;
+    let jobs = jobs.to_vec();
     app.ask(move |queue| match wish {
         Wish::Rows(_, share) => {
             for key in queue.reclaim(&options.job_ids, options.lease, adopt_after)? {
                 log::warn!("the daemon that worked on it is gone, it will be worked on again request={key}");
             }
             let asked = Instant::now();
+            leave_out_paused(queue, &jobs, &mut options)?;
             if let Some(share) = share {
                 let backlog = queue.backlog(&options.job_ids, share.count_up_to(options.limit))?;
                 options.limit = share.rows(backlog, options.limit);
@@ -58,8 +61,21 @@ pub(super) async fn claim(
                 );
             }
             let asked = Instant::now();
+            leave_out_paused(queue, &jobs, &mut options)?;
             queue.claim_part(&options).map(|claim| (claim.unwrap_or_default(), asked.elapsed()))
         }
     })
     .await
+}
+
+/// Asked before each claim, so that a pause holds from then on. Rows whose daemon is gone were taken back before: while they
+/// wait their status says so.
+fn leave_out_paused(queue: &dyn Queue, jobs: &[Arc<Job>], options: &mut ClaimOptions) -> Result<(), QueueError> {
+    let pauses = queue.pauses()?;
+    if !pauses.all().is_empty() {
+        let unpaused = jobs.iter().filter(|job| pauses.of_job(job.names()).is_none());
+        options.job_ids = unpaused.flat_map(|job| job.names()).map(str::to_owned).collect();
+        options.paused_tags = pauses.tags().map(str::to_owned).collect();
+    }
+    Ok(())
 }

@@ -138,6 +138,7 @@ mod tests {
             ended: false,
             alive: true,
             claims_now: true,
+            knows: Vec::new(),
         };
         let fleet = Fleet(vec![daemon("a", &["one", "both"]), daemon("b", &["both"])]);
         assert_eq!(fleet.share("both"), Some(FairShare { daemons: 2 }));

@@ -82,7 +82,7 @@ fn of(app: &AppContext, id: String, name: String, pid: u32) -> Heartbeat {
         claims: app.progress.claims.load(Ordering::Relaxed),
         memory_used: app.memory.taken(),
         memory_allowed: config.worker.memory,
-        jobs: config.jobs.iter().map(|job| job.id.clone()).collect(),
+        jobs: config.enabled_jobs().iter().map(|job| job.id.clone()).collect(),
         config_hash: config.fingerprint(),
     }
 }

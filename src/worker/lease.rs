@@ -150,13 +150,22 @@ async fn look(app: &AppContext, hold: &Hold, checkpoint: &Checkpoint) {
 
 /// The row is not held any more: no further file of it is made.
 async fn lose(app: &AppContext, checkpoint: &Checkpoint, key: &RequestKey, token: &str) {
-    if !checkpoint.release(key) {
+    if !checkpoint.wants(key) {
+        // It is being written back, which is why.
+        checkpoint.release(key);
         return;
     }
     let asked = key.clone();
     let row = app.ask(move |queue| queue.find(&asked)).await.ok().flatten();
-    if row.is_some_and(|row| row.err_code.as_deref() == Some(ErrCode::Cancelled.as_str())) {
+    let is_cancelled = row.is_some_and(|row| row.err_code.as_deref() == Some(ErrCode::Cancelled.as_str()));
+    if is_cancelled {
+        // Before it is released: who sees that the claim does not hold it asks why.
         checkpoint.cancel(key);
+    }
+    if !checkpoint.release(key) {
+        return;
+    }
+    if is_cancelled {
         log::info!("request cancelled, the work on it ends request={key} claim={token}");
     } else {
         log::warn!("claim lost request={key} claim={token}");

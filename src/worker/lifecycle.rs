@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -21,10 +20,7 @@ use super::{AppContext, failpoints, retention, stage, supervisor, wake};
 use crate::config::checked::{Job, Mode};
 use crate::intake;
 use crate::metrics::ScanOutcome;
-use crate::requests::{NewRequest, Queue, QueueError, RequestKey};
-
-/// The tag of rows that standalone jobs make for themselves.
-const STANDALONE_TAG: &str = "exhaustd";
+use crate::requests::{NewRequest, Queue, QueueError};
 
 /// How often retention removes old rows and files.
 const SWEEP: Duration = Duration::from_hours(1);
@@ -79,7 +75,7 @@ pub async fn run(app: &AppContext) -> Result<(), RunError> {
     prepare_while_ticking(app, &mut ticks).await?;
     let heartbeat = HeartbeatTask::start(app);
     let mut config = app.config.get();
-    let mut timetable = Timetable::new(&config.jobs, config.timezone, app.clock.now());
+    let mut timetable = Timetable::new(&config.enabled_jobs(), config.timezone, app.clock.now());
     let mut woken = wake::listen(app.queue.clone());
     let mut scans = JoinSet::new();
     let mut sweep_from = Instant::now();
@@ -100,7 +96,7 @@ pub async fn run(app: &AppContext) -> Result<(), RunError> {
         let newest = app.config.get();
         if !Arc::ptr_eq(&newest, &config) {
             config = newest;
-            timetable.replace(&config.jobs, now);
+            timetable.replace(&config.enabled_jobs(), now);
         }
         if let Some(retention) = config.worker.retention
             && Instant::now() >= sweep_from
@@ -277,15 +273,21 @@ async fn scan_all(app: &AppContext) -> Result<Summary, RunError> {
     let mut all = Summary::default();
     let config = app.config.get();
     loop {
-        let Drained { summary, .. } = drain(app, &config.jobs).await?;
+        let Drained { summary, .. } = drain(app, &config.enabled_jobs()).await?;
         all.add(summary);
         if summary.claimed == 0 || app.stop.is_set() {
             break;
         }
     }
-    let names: Vec<String> = config.jobs.iter().flat_map(|job| job.names()).map(str::to_owned).collect();
-    // Rows that an earlier run left in back-off count as well: not everything is done.
-    if let Some(at) = app.ask(move |queue| queue.next_claimable(&names)).await? {
+    // Rows that an earlier run left in back-off count as well: not everything is done. Paused ones wait for somebody.
+    let jobs = config.enabled_jobs();
+    let next = move |queue: &dyn Queue| {
+        let pauses = queue.pauses()?;
+        let unpaused = jobs.iter().filter(|job| pauses.of_job(job.names()).is_none());
+        let names: Vec<String> = unpaused.flat_map(|job| job.names()).map(str::to_owned).collect();
+        queue.next_claimable(&names)
+    };
+    if let Some(at) = app.ask(next).await? {
         log::warn!("requests are left in back-off, the next may be claimed at={at}");
         all.backing_off = all.backing_off.max(1);
     }
@@ -297,24 +299,20 @@ async fn scan_all(app: &AppContext) -> Result<Summary, RunError> {
 async fn make_slots(app: &AppContext, job: &Arc<Job>) -> Result<(), QueueError> {
     let Mode::Standalone(config) = &job.mode else { return Ok(()) };
     let (job, timezone) = (Arc::clone(job), app.config.get().timezone);
-    let request_data = standalone_request(&job, config);
+    let config = config.clone();
     let metrics = Arc::clone(&app.metrics);
     app.ask(move |queue: &dyn Queue| {
+        if queue.pauses()?.of_job(job.names()).is_some() {
+            // Once it is resumed, one row is made for all slots that have come meanwhile.
+            return Ok(());
+        }
         let schedule = format!("{} {timezone}", job.schedule.as_str());
         let now = queue.now()?;
         let last = queue.last_slot(&job.id, &schedule, now)?;
         let Some(slot) = job.schedule.latest_between(last, now, timezone) else { return Ok(()) };
-        let request_id = intake::slot_request_id(&job.id, slot);
-        let key = RequestKey { tag: STANDALONE_TAG.to_owned(), request_id };
-        let request = NewRequest {
-            key,
-            job_id: job.id.clone(),
-            request_data,
-            requested_by: Some(STANDALONE_TAG.to_owned()),
-            requested_channel: None,
-            allowed_channels: None,
-            encryption: None,
-        };
+        let intake::StandaloneRow { request_id, request_data } = intake::standalone_row(&job, &config, slot);
+        let tag = intake::STANDALONE_TAG;
+        let request = NewRequest::standalone(tag, (request_id, request_data), &job.id, tag);
         if queue.make_slot(&job.id, slot, &request)? {
             log::info!("standalone slot made job={} slot={slot} request={}", job.id, request.key);
         }
@@ -322,10 +320,6 @@ async fn make_slots(app: &AppContext, job: &Arc<Job>) -> Result<(), QueueError> 
         Ok(())
     })
     .await
-}
-
-fn standalone_request(job: &Job, config: &Value) -> String {
-    serde_json::json!({ "jobId": job.id, "jobConfig": config }).to_string()
 }
 
 #[cfg(test)]

@@ -243,10 +243,10 @@ async fn make_and_deliver(
     write_back(group, all(left, &outcome), summary).await;
 }
 
-/// Of these jobs those that jobs.toml still has, as it has them now: it may have been reloaded since the tick that this scan
+/// Of these jobs those that jobs.toml still has and that are on, as it has them now: it may have been reloaded since the tick that this scan
 /// belongs to.
 fn configured(config: &Config, jobs: &[Arc<Job>]) -> Vec<Arc<Job>> {
-    config.jobs.iter().filter(|job| jobs.iter().any(|asked| asked.id == job.id)).cloned().collect()
+    config.enabled_jobs().into_iter().filter(|job| jobs.iter().any(|asked| asked.id == job.id)).collect()
 }
 
 /// Rows of one job together, aliases resolved, oldest first within a job.

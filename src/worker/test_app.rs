@@ -88,6 +88,7 @@ impl TestApp {
             mode: ClaimMode::Shared,
             per_tag: None,
             per_channel: None,
+            paused_tags: Vec::new(),
             daemons: 1,
         };
         let claim = self.app.queue.claim(&wish).unwrap();

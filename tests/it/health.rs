@@ -93,7 +93,7 @@ fn a_right_that_is_missing_is_named() {
     assert!(site.run(&["migrate"]).status.success());
     let role = Role::new(&database, "may_read");
     let name = &role.name;
-    database.execute(&format!("GRANT SELECT ON job_request, exhaust_slot, job_request_part TO {name}"));
+    database.execute(&format!("GRANT SELECT ON job_request, exhaust_slot, job_request_part, exhaust_pause TO {name}"));
     let all = format!(
         "database not writable: missing right: GRANT INSERT, UPDATE ON job_request TO {name}; missing right: GRANT INSERT, \
          UPDATE ON exhaust_slot TO {name}; missing right: GRANT INSERT, UPDATE, DELETE ON job_request_part TO {name}"

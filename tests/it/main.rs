@@ -21,6 +21,7 @@ mod http;
 mod logs;
 mod oracle;
 mod parts;
+mod pauses;
 mod platform;
 mod pooler;
 mod protected;

@@ -19,6 +19,7 @@ mod outages;
 mod paging;
 mod parts;
 mod parts_properties;
+mod pauses;
 mod properties;
 mod reading;
 mod retention;
@@ -129,6 +130,7 @@ pub(crate) fn claim_options(limit: u32) -> ClaimOptions {
         mode: ClaimMode::Shared,
         per_tag: None,
         per_channel: None,
+        paused_tags: Vec::new(),
         daemons: u32::MAX,
     }
 }

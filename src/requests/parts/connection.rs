@@ -6,6 +6,7 @@ use diesel::QueryableByName;
 use diesel::result::QueryResult;
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 
+use super::super::pauses::StoredPause;
 use super::super::stored::{LenientText, StoredClaimed};
 use super::super::text::{can_exist, clean, clean_option};
 use super::super::types::{Completion, Failure, QueueError, RequestKey, WriteBack};
@@ -129,6 +130,8 @@ pub(in crate::requests) trait PartConnection {
     fn load_counts(&mut self, sql: &str, values: &[Value]) -> QueryResult<Vec<StoredPartCounts>>;
     fn load_backed_off(&mut self, sql: &str, values: &[Value]) -> QueryResult<Vec<StoredBackedOff>>;
 
+    fn load_pauses(&mut self, sql: &str) -> QueryResult<Vec<StoredPause>>;
+
     /// Milliseconds since 1970, by the clock that decides about leases.
     fn now(&mut self) -> QueryResult<i64>;
 
@@ -183,6 +186,10 @@ macro_rules! run_statements {
 
         fn load_backed_off(&mut self, sql: &str, values: &[Value]) -> QueryResult<Vec<StoredBackedOff>> {
             query(sql, values).load(self.conn)
+        }
+
+        fn load_pauses(&mut self, sql: &str) -> QueryResult<Vec<StoredPause>> {
+            query(sql, &[]).load(self.conn)
         }
 
         fn lock(&mut self, key: &RequestKey) -> QueryResult<Option<String>> {

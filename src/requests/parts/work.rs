@@ -61,7 +61,7 @@ const CLAIMABLE: &str = concat!(
         JOIN job_request AS j ON j.tag = p.tag AND j.request_id = p.request_id
     WHERE j.job_id = ?1 AND ",
     is_split!(),
-    " AND p.result IS NULL
+    " AND p.result IS NULL AND p.tag NOT IN (SELECT name FROM exhaust_pause WHERE kind = 'tenant')
     GROUP BY p.tag, p.request_id, j.dt_job_submitted
     HAVING sum(CASE WHEN p.token IS NULL AND p.next_attempt <= ?2
             AND CASE WHEN p.crashes >= ?3 THEN 1 ELSE 0 END = ?4 THEN 1 ELSE 0 END) > 0

@@ -86,6 +86,7 @@ fn statement(options: &ClaimOptions) -> String {
 fn locked(options: &ClaimOptions) -> (String, String) {
     let columns =
         format!("job_request.ctid AS place, tag, request_id, coalesce(crashes, 0) AS crashes, {SINCE} AS since");
+    let unpaused = if options.paused_tags.is_empty() { "" } else { " AND tag <> ALL($9)" };
     if is_plain(options) {
         // The first rows of each job, in the order of the index `job_request_line`, whose expressions are repeated. No other
         // index has waiting rows unless the statement asks for it (migration 000010 says how): PostgreSQL would read all rows of
@@ -93,7 +94,7 @@ fn locked(options: &ClaimOptions) -> (String, String) {
         let each = format!(
             "SELECT of_job.* FROM unnest($2) AS job (id), LATERAL (
             SELECT {columns} FROM job_request
-            WHERE coalesce(job_id, '') = job.id AND status = 'SUBMITTED' AND {DUE} AND coalesce(crashes, 0) < {EXCLUSIVE_CRASHES}
+            WHERE coalesce(job_id, '') = job.id AND status = 'SUBMITTED' AND {DUE} AND coalesce(crashes, 0) < {EXCLUSIVE_CRASHES}{unpaused}
             ORDER BY {BY_AGE}
             LIMIT $3
             FOR UPDATE SKIP LOCKED) AS of_job"
@@ -104,7 +105,7 @@ fn locked(options: &ClaimOptions) -> (String, String) {
         ClaimMode::Shared => format!("coalesce(crashes, 0) < {EXCLUSIVE_CRASHES}"),
         ClaimMode::Exclusive => format!("coalesce(crashes, 0) >= {EXCLUSIVE_CRASHES}"),
     };
-    let claimable = format!("job_id = ANY($2) AND status = 'SUBMITTED' AND {DUE} AND {grade}");
+    let claimable = format!("job_id = ANY($2) AND status = 'SUBMITTED' AND {DUE} AND {grade}{unpaused}");
     if !is_limited(options) {
         let all = format!(
             "SELECT {columns} FROM job_request WHERE {claimable}
@@ -185,6 +186,7 @@ pub(super) fn claim(
         options.per_tag.map(i64::from).into_sql::<Nullable<BigInt>>(),
         options.per_channel.map(i64::from).into_sql::<Nullable<BigInt>>(),
         i64::from(group_size(1, limit)).into_sql::<BigInt>(),
+        without_nul(&options.paused_tags).into_sql::<Array<Text>>(),
     );
     let query = prepared(statement(options), values);
     if !is_limited(options) {

@@ -4,20 +4,20 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Text};
 
-use super::super::daemons::{Heartbeat, KEEP_HEARTBEAT, StoredDaemon, list, milliseconds, whole};
+use super::super::daemons::{Heartbeat, KEEP_HEARTBEAT, KNOWS, StoredDaemon, list, milliseconds, whole};
 use super::super::text::clean;
 use super::super::times::microseconds;
 use super::columns::now;
 
 const BEAT: &str = concat!(
     "INSERT INTO exhaust_daemon (id, name, pid, version, started, seen, lease_ms, claims, memory_used, memory_allowed, jobs,
-        config_hash)
-    SELECT left($2, 150), $3, $4, $5, at, at, $6, $7, $8, $9, $10, $11 FROM (SELECT ",
+        config_hash, knows)
+    SELECT left($2, 150), $3, $4, $5, at, at, $6, $7, $8, $9, $10, $11, $12 FROM (SELECT ",
     now!(),
     " AS at) AS now
     ON CONFLICT (id) DO UPDATE SET seen = excluded.seen, lease_ms = excluded.lease_ms, claims = excluded.claims,
         memory_used = excluded.memory_used, memory_allowed = excluded.memory_allowed, jobs = excluded.jobs,
-        config_hash = excluded.config_hash"
+        config_hash = excluded.config_hash, knows = excluded.knows"
 );
 
 /// Two daemons that remove old heartbeats at the same time do not wait for each other.
@@ -40,7 +40,7 @@ const LEAVE: &str = concat!(
 
 const DAEMONS: &str = concat!(
     "SELECT id::text, name::text, pid::text, version::text, started::text, seen::text, lease_ms::text, claims::text,
-        memory_used::text, memory_allowed::text, jobs::text, config_hash::text, ",
+        memory_used::text, memory_allowed::text, jobs::text, config_hash::text, knows::text, ",
     now!(),
     "::text AS read FROM exhaust_daemon ORDER BY seen DESC LIMIT 1000"
 );
@@ -58,6 +58,7 @@ pub(super) fn beat(conn: &mut PgConnection, shift: i64, heartbeat: &Heartbeat) -
         .bind::<BigInt, _>(whole(heartbeat.memory_allowed))
         .bind::<Text, _>(list(&heartbeat.jobs))
         .bind::<Text, _>(clean(&heartbeat.config_hash))
+        .bind::<Text, _>(KNOWS)
         .execute(conn)?;
     sql_query(CLEAN).bind::<BigInt, _>(shift).bind::<BigInt, _>(microseconds(KEEP_HEARTBEAT)).execute(conn).map(drop)
 }

@@ -166,7 +166,8 @@ const NEXT_CLAIMABLE: &str = concat!(
     "SELECT min(CASE WHEN isfinite(next_attempt_at) THEN next_attempt_at ELSE ",
     now!(),
     " END)::text AS value FROM job_request
-    WHERE job_id = ANY($2) AND status = 'SUBMITTED'"
+    WHERE job_id = ANY($2) AND status = 'SUBMITTED'
+        AND tag NOT IN (SELECT name FROM exhaust_pause WHERE kind = 'tenant')"
 );
 
 pub(super) fn next_claimable(

@@ -11,6 +11,7 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use super::super::parts::{
     PartConnection, SplitKey, StoredBackedOff, StoredPart, StoredPartCounts, Value, run_statements,
 };
+use super::super::pauses::StoredPause;
 use super::super::stored::{StoredClaimed, StoredText};
 use super::super::times::microseconds;
 use super::super::types::{Completion, Failure, RequestKey, WriteBack};

@@ -51,8 +51,8 @@ pub(super) fn check(conn: &mut PgConnection) -> QueryResult<()> {
     );
     sql_query(within(EVERY, 0, 0)).load::<StoredRow>(conn)?;
     sql_query("SELECT job_id, schedule, slot FROM exhaust_slot LIMIT 0").execute(conn)?;
-    // Who only reads requests needs no right on it.
-    sql_query("SELECT 'job_request_part'::regclass").execute(conn).map(drop)
+    // Who only reads requests needs no right on these.
+    sql_query("SELECT 'job_request_part'::regclass, 'exhaust_pause'::regclass").execute(conn).map(drop)
 }
 
 /// In the order of the keys. `$1` and `$2` are the keys, `$3` the number of bytes that may come before the last row.

@@ -227,6 +227,9 @@ fn waiting(row: Claimable, options: &ClaimOptions) -> Option<Candidate> {
         return None;
     }
     let key = named(row.tag, row.request_id)?;
+    if options.paused_tags.contains(&key.tag) {
+        return None;
+    }
     Some(Candidate { submitted: time(row.submitted), key, crashes: row.crashes, channel: text(row.channel) })
 }
 

@@ -6,15 +6,15 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::SqliteConnection;
 
-use super::super::daemons::{Heartbeat, KEEP_HEARTBEAT, StoredDaemon, list, milliseconds, whole};
+use super::super::daemons::{Heartbeat, KEEP_HEARTBEAT, KNOWS, StoredDaemon, list, milliseconds, whole};
 use super::super::times::sqlite_text;
 
 const BEAT: &str = "INSERT INTO exhaust_daemon (id, name, pid, version, started, seen, lease_ms, claims, memory_used,
-        memory_allowed, jobs, config_hash)
-    VALUES (substr(?2, 1, 150), ?3, ?4, ?5, ?1, ?1, ?6, ?7, ?8, ?9, ?10, ?11)
+        memory_allowed, jobs, config_hash, knows)
+    VALUES (substr(?2, 1, 150), ?3, ?4, ?5, ?1, ?1, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
     ON CONFLICT (id) DO UPDATE SET seen = excluded.seen, lease_ms = excluded.lease_ms, claims = excluded.claims,
         memory_used = excluded.memory_used, memory_allowed = excluded.memory_allowed, jobs = excluded.jobs,
-        config_hash = excluded.config_hash";
+        config_hash = excluded.config_hash, knows = excluded.knows";
 
 /// The other daemons that have ended: only the last one is of interest.
 const FORGET: &str = "DELETE FROM exhaust_daemon WHERE lease_ms = 0 AND id <> substr(?1, 1, 150)";
@@ -25,7 +25,7 @@ const LEAVE: &str = "UPDATE exhaust_daemon SET seen = ?1, lease_ms = 0, claims =
 
 const DAEMONS: &str =
     "SELECT id, name, pid, version, started, seen, lease_ms, claims, memory_used, memory_allowed, jobs,
-        config_hash, ?1 AS read FROM exhaust_daemon ORDER BY seen DESC LIMIT 1000";
+        config_hash, knows, ?1 AS read FROM exhaust_daemon ORDER BY seen DESC LIMIT 1000";
 
 pub(super) fn beat(conn: &mut SqliteConnection, now: DateTime<Utc>, heartbeat: &Heartbeat) -> QueryResult<()> {
     let gone = now - TimeDelta::from_std(KEEP_HEARTBEAT).unwrap_or(TimeDelta::MAX);
@@ -42,6 +42,7 @@ pub(super) fn beat(conn: &mut SqliteConnection, now: DateTime<Utc>, heartbeat: &
             .bind::<BigInt, _>(whole(heartbeat.memory_allowed))
             .bind::<Text, _>(list(&heartbeat.jobs))
             .bind::<Text, _>(&heartbeat.config_hash)
+            .bind::<Text, _>(KNOWS)
             .execute(conn)?;
         sql_query("DELETE FROM exhaust_daemon WHERE seen < ?1")
             .bind::<Text, _>(sqlite_text(gone))

@@ -202,7 +202,8 @@ const NEXT_CLAIMABLE: &str = concat!(
     WHERE job_id IN (SELECT value FROM json_each(?2)) AND status IN (",
     open_statuses!(),
     ")
-        AND status = 'SUBMITTED'"
+        AND status = 'SUBMITTED'
+        AND tag NOT IN (SELECT name FROM exhaust_pause WHERE kind = 'tenant')"
 );
 
 pub(super) fn next_claimable(

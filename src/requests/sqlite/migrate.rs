@@ -26,6 +26,7 @@ pub(in crate::requests) const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/2026-12-01-000013_installation/up.sql"),
     include_str!("../../../migrations/sqlite/2026-12-01-000015_parts/up.sql"),
     include_str!("../../../migrations/sqlite/2026-12-01-000016_filter/up.sql"),
+    include_str!("../../../migrations/sqlite/2026-12-01-000017_pauses/up.sql"),
 ];
 
 /// What is missing is read first, so that a second start does not wait for a writer. The immediate transaction lets only one
@@ -49,14 +50,19 @@ pub(super) fn migrate(conn: &mut SqliteConnection, dry_run: bool) -> Result<Vec<
 #[derive(QueryableByName)]
 struct CatalogueRow {
     #[diesel(sql_type = Text)]
-    kind: String,
-    #[diesel(sql_type = Text)]
     name: String,
+    #[diesel(sql_type = Text)]
+    kind: String,
+    /// Of a column.
+    #[diesel(sql_type = Text)]
+    of_table: String,
 }
 
 /// Names are compared in lower case, as SQLite does.
-const CATALOGUE: &str = "SELECT type AS kind, lower(name) AS name FROM sqlite_schema WHERE type IN ('table', 'index')
-    UNION ALL SELECT 'column', lower(name) FROM pragma_table_info('job_request')";
+const CATALOGUE: &str =
+    "SELECT type AS kind, '' AS of_table, lower(name) AS name FROM sqlite_schema WHERE type IN ('table', 'index')
+    UNION ALL SELECT 'column', lower(made.name), lower(c.name)
+        FROM sqlite_schema AS made, pragma_table_info(made.name) AS c WHERE made.type = 'table'";
 
 fn look(conn: &mut SqliteConnection) -> QueryResult<Vec<String>> {
     let found: Vec<CatalogueRow> = sql_query(CATALOGUE).load(conn)?;
@@ -68,7 +74,7 @@ fn object(found: CatalogueRow) -> Option<Object> {
     match found.kind.as_str() {
         "table" => Some(Object::Table(found.name)),
         "index" => Some(Object::Index(found.name)),
-        "column" => Some(Object::Column("job_request".to_owned(), found.name)),
+        "column" => Some(Object::Column(found.of_table, found.name)),
         _ => None,
     }
 }

@@ -12,6 +12,7 @@ use diesel::sqlite::{Sqlite, SqliteConnection};
 use super::super::parts::{
     PartConnection, SplitKey, StoredBackedOff, StoredPart, StoredPartCounts, Value, run_statements,
 };
+use super::super::pauses::StoredPause;
 use super::super::status::open_statuses;
 use super::super::stored::{StoredClaimed, StoredText};
 use super::super::times::{later, sqlite_text};

@@ -43,7 +43,8 @@ pub(super) fn check(conn: &mut SqliteConnection) -> QueryResult<()> {
     );
     sql_query(within(EVERY, 0, 0)).load::<StoredRow>(conn)?;
     sql_query("SELECT job_id, schedule, slot FROM exhaust_slot LIMIT 0").execute(conn)?;
-    sql_query("SELECT tag, request_id, part FROM job_request_part LIMIT 0").execute(conn).map(drop)
+    sql_query("SELECT tag, request_id, part FROM job_request_part LIMIT 0").execute(conn)?;
+    sql_query("SELECT kind, name FROM exhaust_pause LIMIT 0").execute(conn).map(drop)
 }
 
 /// In the order of the keys, which come as a JSON array of pairs. ?2: the number of bytes that may come before the last row.

@@ -174,6 +174,7 @@ fn the_description_is_whole() {
             "/job/bulk/cancel",
             "/job/bulk/retry",
             "/job/list",
+            "/job/pause/{job}",
             "/job/request/cancel/{tag}/{request_id}",
             "/job/request/list/{tag}",
             "/job/request/read/{tag}/{request_id}",
@@ -181,10 +182,14 @@ fn the_description_is_whole() {
             "/job/request/search",
             "/job/request/submit",
             "/job/requests",
+            "/job/resume/{job}",
+            "/job/run/{job}",
             "/livez",
             "/metrics",
             "/openapi.json",
             "/readyz",
+            "/tenant/pause/{tag}",
+            "/tenant/resume/{tag}",
         ])
     );
     let mut references = BTreeSet::new();
