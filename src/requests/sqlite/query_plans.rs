@@ -87,6 +87,13 @@ fn claims_lists_and_retention_are_planned_on_their_indexes() {
         search.statuses = Some(vec!["SUBMITTED".to_owned()]);
         let open = search::of_search(&search, &everything, begin, 9, 10_001).sql;
         steps_on(open, "SEARCH job_request USING INDEX job_request_counts (status=?");
+        let (from, until) = (DateTime::from_timestamp(86_400, 0), DateTime::from_timestamp(172_800, 0));
+        let ended = Filter { completed: TimeRange { from, until }, ..Filter::default() };
+        let ended = plan(&search::count_of(&ended, &everything).sql);
+        let step =
+            "SEARCH job_request USING COVERING INDEX job_request_ended_at (dt_job_completed>? AND dt_job_completed<?)";
+        assert!(ended.iter().any(|found| found == step), "{ended:?}");
+        assert!(!ended.iter().any(|found| found.starts_with("SCAN job_request")), "{ended:?}");
         for (filter, index) in filters() {
             let few = plan(&search::of_search(&filter, &everything, begin, 9, 7).sql);
             let count = plan(&search::count_of(&filter, &everything).sql);

@@ -93,8 +93,7 @@ impl Searched {
         searched
     }
 
-    /// Whether an index leads to the rows of this condition. The condition is checked too where the index has it
-    /// approximately.
+    /// Whether an index leads to the rows of this condition.
     fn leads(
         &mut self,
         about: About,
@@ -113,8 +112,9 @@ impl Searched {
                 (vec![condition, for_filters], is_one(&filter.channels))
             }
             About::Completed if sorts => {
-                let Some(near) = around(filter.completed, "dt_job_completed", statement) else { return false };
-                (vec![near], false)
+                let ended = around(filter.completed, "dt_job_completed", &condition, statement);
+                let Some(ended) = ended else { return false };
+                (vec![ended], false)
             }
             About::Job if sorts || is_one(&filter.job_ids) => (vec![condition, for_filters], is_one(&filter.job_ids)),
             About::Status if filter.statuses.as_deref().is_some_and(|all| all == [Status::Failed.as_str()]) => {
@@ -126,7 +126,7 @@ impl Searched {
             _ => return false,
         };
         (self.indexed, self.in_order) = (indexed, in_order);
-        about != About::Completed
+        true
     }
 
     fn conditions(mut self) -> Vec<String> {
