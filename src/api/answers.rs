@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use super::Api;
 use super::call::CallResult;
 use super::envelope::{ApiError, ErrorKind, ResultJson};
+use super::keys::Caller;
 use super::status::{self, Cut, SignedLinks, StatusContext, status_object};
 use crate::requests::{RequestKey, RequestRow, Status};
 
@@ -23,10 +24,10 @@ impl Api {
     }
 
     /// The status object of a row, as the result of a call.
-    pub(super) async fn status(&self, row: &RequestRow, now: DateTime<Utc>) -> CallResult {
+    pub(super) async fn status(&self, caller: &Caller, row: &RequestRow, now: DateTime<Utc>) -> CallResult {
         let is_large = row.download_urls.len() > MANY_FILES;
         let _permit = if is_large { Some(self.limits.large_answer().await?) } else { None };
-        let text = self.status_text(row, now, LONGEST_STATUS).await?;
+        let text = self.status_text(caller, row, now, LONGEST_STATUS).await?;
         self.result(None, text).await
     }
 
@@ -34,17 +35,21 @@ impl Api {
     /// then what else may be long.
     pub(super) async fn status_text(
         &self,
+        caller: &Caller,
         row: &RequestRow,
         now: DateTime<Utc>,
         most: usize,
     ) -> Result<String, ApiError> {
-        let links = self.links(row, now).await?;
+        let links = if caller.sees_files() { self.links(row, now).await? } else { SignedLinks::none(now) };
         let (queue_position, reason) = match Status::parse(&row.status) {
             Some(Status::Submitted) => (self.queue_position(row).await?, self.pause_of(row).await?),
             _ => (None, None),
         };
         let context = StatusContext { links: &links, now, queue_position, reason: reason.as_deref() };
         let mut object = status_object(row, &context);
+        if !caller.sees_files() {
+            object.hide_from_viewers();
+        }
         for cut in [None, Some(Cut::Files), Some(Cut::LeftOut), Some(Cut::Request)] {
             if let Some(cut) = cut {
                 object.cut(cut);

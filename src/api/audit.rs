@@ -11,14 +11,17 @@ use std::time::{Duration, Instant};
 
 use axum::http::{Response, StatusCode};
 
+use super::audit_records::{Records, record};
 use super::clients::AddressGroup;
 use crate::metrics::Metrics;
+use crate::requests::AuditRecord;
 
 /// The target of audit lines.
 pub const AUDIT: &str = "audit";
 /// Lines of one source in one [`WINDOW`].
 const REFUSALS: u32 = 20;
-const DOWNLOADS: u32 = 120;
+/// Of readings of links, and of downloads.
+const READS: u32 = 120;
 const WINDOW: Duration = Duration::from_mins(1);
 /// Sources that are counted separately at a time; more are counted as one.
 const SOURCES: usize = 1024;
@@ -42,6 +45,7 @@ pub(super) struct CallContext {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Event {
     Refusal,
+    Read,
     Download,
 }
 
@@ -59,6 +63,7 @@ enum Source {
 pub(super) struct Audit {
     metrics: Arc<Metrics>,
     sources: Mutex<HashMap<(Event, Source), Window>>,
+    pub(super) records: Records,
 }
 
 /// What one source did within the window.
@@ -71,7 +76,7 @@ struct Window {
 
 impl Audit {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, sources: Mutex::default() }
+        Self { metrics, sources: Mutex::default(), records: Records::default() }
     }
 
     /// A submission was taken.
@@ -81,9 +86,30 @@ impl Audit {
             ("request", request), ("key", key.unwrap_or("none")), ("address", &address.to_string()), ("job", job),
             ("state", state),
         ]));
+        self.keep(record("submit", key, request, address));
     }
 
-    /// An operator's or client's act on a request: `cancel`, `retry`.
+    /// Somebody was given links to the files of a request, or of several of a tag or a search.
+    pub(super) fn read_links(&self, key: Option<&str>, (subject, requests): (&str, u64), address: IpAddr) {
+        self.metrics.acted("read");
+        let source = key.map_or_else(|| Source::Address(AddressGroup::of(address)), |key| Source::Key(key.to_owned()));
+        if self.may_log(Event::Read, source, Instant::now()) {
+            log::info!(target: AUDIT, "read {}", fields(&[
+                ("request", subject), ("key", key.unwrap_or("none")), ("address", &address.to_string()),
+                ("requests", &requests.to_string()),
+            ]));
+            self.keep(AuditRecord { requests, ..record("read", key, subject, address) });
+        }
+    }
+
+    /// Notes a record for the table.
+    pub(super) fn keep(&self, record: AuditRecord) {
+        if !self.records.add(record) {
+            self.metrics.audit_dropped(1);
+        }
+    }
+
+    /// An operator's or client's act on a request: `cancel`, `retry`. The record of an operator's is in the table already.
     pub(super) fn acted(&self, act: &'static str, key: Option<&str>, request: &str, address: IpAddr) {
         self.acted_on(act, key, &[("request", request)], address);
     }
@@ -110,6 +136,7 @@ impl Audit {
                 ("request", request), ("key", "link"), ("address", &address.to_string()), ("file", file),
                 ("status", status.as_str()),
             ]));
+            self.keep(record("download", Some("link"), request, address));
         }
     }
 
@@ -156,7 +183,7 @@ impl Audit {
         if sources.len() >= SOURCES && !sources.contains_key(&which) {
             which.1 = Source::Others;
         }
-        let most = if event == Event::Refusal { REFUSALS } else { DOWNLOADS };
+        let most = if event == Event::Refusal { REFUSALS } else { READS };
         let window = sources.entry(which.clone()).or_insert(Window { began: now, lines: 0, suppressed: 0 });
         if now.saturating_duration_since(window.began) >= WINDOW {
             log_suppressed(event, &which.1, window);
@@ -180,7 +207,11 @@ fn log_suppressed(event: Event, source: &Source, window: &Window) {
         Source::Address(group) => group.to_string(),
         Source::Others => "others".to_owned(),
     };
-    let what = if event == Event::Refusal { "refusals" } else { "downloads" };
+    let what = match event {
+        Event::Refusal => "refusals",
+        Event::Read => "reads",
+        Event::Download => "downloads",
+    };
     log::info!(target: AUDIT, "{what} not logged {}", fields(&[
         ("source", &source), ("count", &window.suppressed.to_string()),
     ]));

@@ -6,12 +6,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::audit_records::record;
 use super::body::request;
 use super::call::{Call, CallResult, IncomingCall, Method, Operation};
 use super::envelope::{ApiError, ErrorKind};
 use super::schemas::Schemas;
 use crate::intake::{self, FILTER_WORDS};
-use crate::requests::{Bulk, BulkAct, BulkError, COUNT_LIMIT, RequestRow, StatementTimeout};
+use crate::requests::{AuditRecord, Bulk, BulkAct, BulkError, COUNT_LIMIT, RequestRow, StatementTimeout};
 
 /// How long one call goes on. The same call goes on with what is left.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -44,7 +45,7 @@ pub(super) const CANCEL: Call = Call {
 fn operation(schemas: &mut Schemas, summary: &'static str) -> Operation {
     Operation {
         summary,
-        description: "Needs a key that is not limited to certain tags or channels. Unless `dry_run` is `false` it only tells \
+        description: "Needs a key whose role is operator or admin, and keeps to its tags and channels. Unless `dry_run` is `false` it only tells \
                       what would be done. It changes request by request, the newest first, for about 15 s; `complete` is \
                       `false` where some are left, and the same call goes on with them. A filter must be given.",
         body: Some(body()),
@@ -129,17 +130,8 @@ impl From<RequestRow> for BulkRequest {
     }
 }
 
-/// Whether a caller may change many requests at once: one whose key is limited to no tags and no channels.
-fn may_act_on_many(call: &IncomingCall) -> Result<(), ApiError> {
-    let reader = call.caller.reader();
-    if reader.tags.is_empty() && reader.channels.is_none() {
-        return Ok(());
-    }
-    Err(ApiError::new(ErrorKind::Forbidden, "a key that is limited to tags or channels may not change many requests"))
-}
-
 async fn bulk(call: IncomingCall, act: BulkAct) -> CallResult {
-    may_act_on_many(&call)?;
+    call.caller.may_act_on_many()?;
     let request = request(&call.body)?;
     let dry_run = match request.get("dry_run") {
         None | Some(Value::Null) => true,
@@ -160,7 +152,14 @@ async fn bulk(call: IncomingCall, act: BulkAct) -> CallResult {
     let filter = intake::filter(words, &call.api.jobs(), call.now).map_err(|error| ApiError::bad(error.to_string()))?;
     let bulk = Bulk::new(act.clone(), filter, &call.api.job_names(), call.caller.client());
     let bulk = bulk.map_err(|error| ApiError::bad(error.to_string()))?;
-    let result = if dry_run { preview(&call, bulk).await? } else { change(&call, bulk, act.name()).await? };
+    let result = if dry_run {
+        preview(&call, bulk).await?
+    } else {
+        let subject = request.get("filter").map(Value::to_string).unwrap_or_default();
+        let record = record(act.name(), call.key_name(), &subject, call.address);
+        call.api.record_act(AuditRecord { requests: 0, ..record }).await?;
+        change(&call, bulk, act.name()).await?
+    };
     let text = serde_json::to_string(&result).map_err(|error| ApiError::new(ErrorKind::Internal, error.to_string()))?;
     call.api.result(call.key_name(), text).await
 }

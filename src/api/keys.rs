@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::envelope::{ApiError, ErrorKind};
 use super::rate::RecentCalls;
 use crate::config::Live;
-use crate::config::checked::{ApiKey, Config};
+use crate::config::checked::{ApiKey, Config, Role};
 use crate::requests::{Client, Clock, Reader};
 
 /// The keys of the configuration in force. A change of jobs.toml counts from the next call on.
@@ -30,6 +30,7 @@ struct KeySet {
 #[derive(Debug)]
 struct KeyEntry {
     name: String,
+    role: Role,
     reader: Reader,
     per_minute: Option<u32>,
     open_requests: Option<u32>,
@@ -51,6 +52,7 @@ impl KeyEntry {
         let everywhere = channels.is_empty() || channels.iter().any(|channel| channel == "*");
         Self {
             name: key.name.clone(),
+            role: key.role,
             reader: Reader { tags, channels: (!everywhere).then_some(channels) },
             per_minute: key.per_minute,
             open_requests: key.open_requests,
@@ -145,6 +147,11 @@ impl Caller {
         self.0.as_ref().map_or("none", |key| &key.name)
     }
 
+    /// What they may do. Where no keys are configured only this machine calls, and may everything.
+    pub(super) fn role(&self) -> Role {
+        self.0.as_ref().map_or(Role::Admin, |key| key.role)
+    }
+
     /// Which rows they may see.
     pub(super) fn reader(&self) -> Reader {
         self.0.as_ref().map_or_else(Reader::everything, |key| key.reader.clone())
@@ -167,11 +174,6 @@ impl Caller {
             }
             (Some(_), _) => Err(ApiError::new(ErrorKind::Forbidden, "the key does not cover this channel")),
         }
-    }
-
-    /// Refuses whoever has a key: keys are for clients, and this concerns the requests of others.
-    pub(super) fn may_operate(&self) -> Result<(), ApiError> {
-        if self.0.is_none() { Ok(()) } else { Err(ApiError::new(ErrorKind::Forbidden, "a key may not do this")) }
     }
 
     /// Which rows they see, and how many of them may be open.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, Response, header};
+use chrono::{DateTime, Utc};
 use tokio::sync::Mutex;
 
 use super::audit::CallContext;
@@ -77,11 +78,18 @@ async fn refresh(api: &Api) -> Result<(), ApiError> {
         api.metrics.set_requests(by_job(api, overview));
     }
     drop(last);
+    let mut channels: BTreeMap<String, (usize, Duration)> = BTreeMap::new();
+    let age = |oldest: Option<DateTime<Utc>>| oldest.and_then(|at| (api.now() - at).to_std().ok()).unwrap_or_default();
     for job in api.jobs() {
         let queue = api.queue_snapshots.of(api, &job).await?;
-        let age = queue.oldest.and_then(|oldest| (api.now() - oldest).to_std().ok()).unwrap_or_default();
-        api.metrics.set_queue(&job.id, queue.len(), age);
+        api.metrics.set_queue(&job.id, queue.len(), age(queue.oldest));
+        for (channel, (depth, oldest)) in &queue.channels {
+            let (all, longest) = channels.entry(channel.clone()).or_default();
+            *all += depth;
+            *longest = age(*oldest).max(*longest);
+        }
     }
+    api.metrics.set_channels(channels);
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 
 mod answers;
 mod audit;
+mod audit_records;
 mod body;
 mod bulk;
 mod call;
@@ -31,6 +32,7 @@ mod queue_snapshot;
 mod ranges;
 mod rate;
 mod read;
+mod roles;
 mod router;
 mod run_now;
 mod schemas;

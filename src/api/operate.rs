@@ -1,5 +1,6 @@
 //! `POST /job/request/cancel/{tag}/{request_id}` and `…/retry/…`.
 
+use super::audit_records::record;
 use super::call::{Call, CallResult, IncomingCall, Method, Operation, request_parameters};
 use super::envelope::{ApiError, ErrorKind};
 use super::read::found;
@@ -86,6 +87,7 @@ async fn operate<F>(call: IncomingCall, what: &'static str, rule: &str, verb: F)
 where
     F: FnOnce(&dyn ClientQueue, &RequestKey, &Client) -> Result<Outcome, QueueError> + Send + 'static,
 {
+    call.caller.may_act()?;
     let row = found(&call).await?;
     if call.api.job(&row.job_id).is_none() {
         return Err(ApiError::new(
@@ -97,6 +99,11 @@ where
     let acted_on = key.clone();
     let client = call.caller.client();
     let limited = client.clone();
+    let record = record(what, call.key_name(), &acted_on.to_string(), call.address);
+    let is_operator = call.caller.may_act_on_many().is_ok();
+    if is_operator {
+        call.api.record_act(record.clone()).await?;
+    }
     let (outcome, row) = call.api.ask(move |queue| Ok((verb(queue, &key, &limited)?, queue.find(&key)?))).await?;
     if outcome == Outcome::TooMany {
         return Err(too_many(&client));
@@ -110,5 +117,8 @@ where
         return Err(ApiError::new(ErrorKind::Conflict, format!("the request is {}: {rule}", row.status)));
     }
     call.api.audit.acted(what, call.key_name(), &acted_on.to_string(), call.address);
-    call.api.status(&row, call.now).await
+    if !is_operator {
+        call.api.audit.keep(record);
+    }
+    call.api.status(&call.caller, &row, call.now).await
 }

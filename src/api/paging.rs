@@ -8,7 +8,7 @@ use super::call::{CallResult, IncomingCall};
 use super::envelope::ApiError;
 use super::schemas::{Schemas, counted_list};
 use super::status::StatusObject;
-use crate::requests::{COUNT_LIMIT, PageCursor, PageEntry, QueueError, READ_BYTES, ReadSteps, RequestKey};
+use crate::requests::{COUNT_LIMIT, PageCursor, PageEntry, QueueError, READ_BYTES, ReadSteps, RequestKey, Status};
 
 /// Bytes of the requests of one answer, at most. One that is more by itself is shortened.
 const MOST: usize = 4 << 20;
@@ -65,7 +65,7 @@ pub(super) async fn result(call: &IncomingCall, count: Count, mut entries: Vec<P
     let mut next =
         entries.get(limit.saturating_sub(1)).filter(|_| entries.len() > limit).map(|last| last.cursor.clone());
     entries.truncate(limit);
-    let (mut requests, mut size) = (Vec::new(), 0);
+    let (mut requests, mut size, mut completed) = (Vec::new(), 0, 0);
     let (mut begin, mut steps) = (0, ReadSteps::default());
     'page: while begin < entries.len() {
         let end = steps.end(begin, entries.len());
@@ -76,18 +76,23 @@ pub(super) async fn result(call: &IncomingCall, count: Count, mut entries: Vec<P
         steps.record(end - begin, through);
         begin += through;
         for (at, row) in rows {
-            let text = call.api.status_text(&row, call.now, MOST).await?;
+            let text = call.api.status_text(&call.caller, &row, call.now, MOST).await?;
             size += text.len() + 1;
             if size > MOST + 1 && !requests.is_empty() {
                 // Entries between the last row and this one have no row any more.
                 next = (first + at).checked_sub(1).map(|last| entries[last].cursor.clone());
                 break 'page;
             }
+            completed += u64::from(Status::parse(&row.status) == Some(Status::Completed));
             let key = RequestKey { tag: row.tag, request_id: row.request_id };
             requests.push(ListedRequest { submitted: row.submitted, key, text });
         }
     }
     requests.sort_by(|a, b| b.submitted.cmp(&a.submitted).then_with(|| a.key.cmp(&b.key)));
+    if completed > 0 && call.caller.sees_files() {
+        let subject = call.path.first().map_or("search", String::as_str);
+        call.api.audit.read_links(call.key_name(), (subject, completed), call.address);
+    }
     let text = json_text(count, requests, next.as_ref());
     call.api.result(call.key_name(), text).await
 }

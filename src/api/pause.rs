@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Api;
+use super::audit_records::record;
 use super::call::{Call, CallResult, IncomingCall, Method, Operation, path_parameter};
 use super::envelope::{ApiError, ErrorKind, timestamp};
 use super::schemas::Schemas;
@@ -91,8 +92,11 @@ fn operation(schemas: &mut Schemas, summary: &'static str, kind: PauseKind) -> O
 
 /// What the path names, and how the caller is called.
 fn asked(call: &IncomingCall, kind: PauseKind) -> Result<(String, String), ApiError> {
-    call.caller.may_operate()?;
     let name = call.path.first().cloned().unwrap_or_default();
+    match kind {
+        PauseKind::Tenant => call.caller.may_pause_tenant(&name)?,
+        PauseKind::Job => call.caller.may_administer()?,
+    }
     let name = match kind {
         PauseKind::Tenant => name,
         PauseKind::Job => match call.api.job(&name) {
@@ -108,6 +112,7 @@ async fn pause(call: IncomingCall, kind: PauseKind) -> CallResult {
     let why = call.body.get("request").and_then(|request| request.get("why"));
     let why = why.and_then(Value::as_str).map(|why| why.chars().take(LONGEST_WHY).collect::<String>());
     let named = name.clone();
+    call.api.record_act(record("pause", call.key_name(), &subject(kind, &name), call.address)).await?;
     let paused = call.api.ask(move |queue| queue.pause(kind, &named, &by, why.as_deref())).await?;
     let pause = match paused {
         Paused::Refused(daemons) => {
@@ -129,11 +134,17 @@ async fn pause(call: IncomingCall, kind: PauseKind) -> CallResult {
 async fn resume(call: IncomingCall, kind: PauseKind) -> CallResult {
     let (name, _) = asked(&call, kind)?;
     let named = name.clone();
+    call.api.record_act(record("resume", call.key_name(), &subject(kind, &name), call.address)).await?;
     if !call.api.ask(move |queue| queue.resume(kind, &named)).await? {
         return Err(ApiError::new(ErrorKind::Conflict, format!("{} {name} is not paused", kind.as_str())));
     }
     audited(&call, "resume", kind, &name);
     Ok(json!(PauseObject { kind: kind.as_str(), name, paused: false, since: None, by: None, why: None }).into())
+}
+
+/// What the audit calls it.
+fn subject(kind: PauseKind, name: &str) -> String {
+    format!("{} {name}", kind.as_str())
 }
 
 fn audited(call: &IncomingCall, act: &'static str, kind: PauseKind, name: &str) {

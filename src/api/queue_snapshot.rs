@@ -23,6 +23,8 @@ pub(super) struct QueueSnapshot {
     end: u64,
     /// When the oldest was submitted.
     pub(super) oldest: Option<DateTime<Utc>>,
+    /// How many wait for each channel, and since when the oldest does.
+    pub(super) channels: BTreeMap<String, (usize, Option<DateTime<Utc>>)>,
     read: Instant,
 }
 
@@ -30,8 +32,14 @@ impl QueueSnapshot {
     fn new(waiting: Vec<WaitingRequest>) -> Self {
         let ready = waiting.iter().filter(|one| !one.backing_off).count() as u64;
         let oldest = waiting.iter().filter_map(|one| one.submitted).min();
+        let mut channels: BTreeMap<String, (usize, Option<DateTime<Utc>>)> = BTreeMap::new();
+        for one in &waiting {
+            let (depth, oldest) = channels.entry(one.channel.clone().unwrap_or_default()).or_default();
+            *depth += 1;
+            *oldest = [*oldest, one.submitted].into_iter().flatten().min();
+        }
         let positions = (1..).zip(waiting).map(|(position, one)| (one.key, position)).collect();
-        Self { positions, end: ready + 1, oldest, read: Instant::now() }
+        Self { positions, end: ready + 1, oldest, channels, read: Instant::now() }
     }
 
     /// 1 is the next of its job.

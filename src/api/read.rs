@@ -3,7 +3,7 @@
 use super::call::{Call, CallResult, IncomingCall, Method, Operation, request_parameters};
 use super::envelope::{ApiError, ErrorKind};
 use super::status::StatusObject;
-use crate::requests::{RequestKey, RequestRow};
+use crate::requests::{RequestKey, RequestRow, Status};
 
 pub(super) const CALL: Call = Call {
     name: "read",
@@ -24,7 +24,11 @@ pub(super) const CALL: Call = Call {
 
 async fn read(call: IncomingCall) -> CallResult {
     let row = found(&call).await?;
-    call.api.status(&row, call.now).await
+    if call.caller.sees_files() && Status::parse(&row.status) == Some(Status::Completed) {
+        let request = format!("{}/{}", row.tag, row.request_id);
+        call.api.audit.read_links(call.key_name(), (&request, 1), call.address);
+    }
+    call.api.status(&call.caller, &row, call.now).await
 }
 
 /// The request that the path names, if the caller may see it. It never says whether there is one under another tag.

@@ -1,5 +1,6 @@
 //! `POST /job/run/{job}`: a standalone job's own request, outside its schedule.
 
+use super::audit_records::record;
 use super::call::{Call, CallResult, IncomingCall, Method, Operation, path_parameter};
 use super::envelope::{ApiError, ErrorKind};
 use super::status::StatusObject;
@@ -25,7 +26,7 @@ pub(super) const CALL: Call = Call {
 };
 
 async fn run_now(call: IncomingCall) -> CallResult {
-    call.caller.may_operate()?;
+    call.caller.may_administer()?;
     let name = call.path.first().map_or("", String::as_str);
     let job = call.api.job(name).ok_or_else(|| ApiError::new(ErrorKind::NotFound, "there is no such job"))?;
     let by = call.key_name().unwrap_or("API");
@@ -34,11 +35,12 @@ async fn run_now(call: IncomingCall) -> CallResult {
     let written = (row.request_id, row.request_data);
     let request = NewRequest::standalone(intake::STANDALONE_TAG, written, &job.id, by);
     let key = request.key.clone();
+    call.api.record_act(record("run", call.key_name(), &job.id, call.address)).await?;
     let (submitted, row) = call.api.ask(move |queue| Ok((queue.submit(&request)?, queue.find(&request.key)?))).await?;
     let row = row.ok_or_else(|| ApiError::new(ErrorKind::Internal, "the request is not there"))?;
     if submitted != Submitted::Exists {
         let request = key.to_string();
         call.api.audit.acted_on("run", call.key_name(), &[("job", &job.id), ("request", &request)], call.address);
     }
-    call.api.status(&row, call.now).await
+    call.api.status(&call.caller, &row, call.now).await
 }

@@ -29,7 +29,7 @@ use super::clients::{self, ClientAddress};
 use super::envelope::{ApiError, Envelope, ErrorKind, OUTSIDE};
 use super::router::router;
 use super::until_sent::UntilSent;
-use super::{Api, Parts, error_response, guard, health, split_requests};
+use super::{Api, Parts, audit_records, error_response, guard, health, split_requests};
 use crate::config::checked;
 
 /// Connections at a time, besides those that are reserved for health checks.
@@ -89,6 +89,7 @@ impl BoundListener {
             tokio::spawn(health::probe(Arc::clone(&api))),
             tokio::spawn(split_requests::watch(Arc::clone(&api))),
             tokio::spawn(sweep(Arc::clone(&api))),
+            tokio::spawn(audit_records::keep(Arc::clone(&api))),
         ];
         let (router, graceful) = (router(&api), GracefulShutdown::new());
         let connections = Connections::new(most, most / 2);
@@ -131,6 +132,7 @@ impl BoundListener {
             log::warn!("stop_timeout is over, connections are cut");
         }
         api.audit.report_all();
+        api.finish_records().await;
     }
 }
 

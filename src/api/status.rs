@@ -86,6 +86,14 @@ pub(super) enum Cut {
 }
 
 impl StatusObject {
+    /// Leaves out what a viewer does not see: when links end, and what the request says of the person who asked.
+    pub(super) fn hide_from_viewers(&mut self) {
+        self.expires_at = None;
+        for name in ["requestedBy", "requested_by"] {
+            self.request.remove(name);
+        }
+    }
+
     pub(super) fn cut(&mut self, cut: Cut) {
         self.truncated = Some(true);
         match cut {
@@ -137,6 +145,13 @@ pub(super) struct SignedLinks {
     pub(super) expires: DateTime<Utc>,
     /// Where URLs of rows may lead.
     pub(super) hosts: Vec<LinkHost>,
+}
+
+impl SignedLinks {
+    /// No link of any file: the caller sees none.
+    pub(super) fn none(now: DateTime<Utc>) -> Self {
+        Self { links: HashMap::new(), expires: now, hosts: Vec::new() }
+    }
 }
 
 /// What each entry of a row's download_urls leads to; none unless it is COMPLETED.

@@ -56,6 +56,7 @@ pub(super) const CALL: Call = Call {
 };
 
 async fn submit(call: IncomingCall) -> CallResult {
+    call.caller.may_act()?;
     let request = request(&call.body)?;
     let api = &call.api;
     let tag = text(request, &["tag"])?.unwrap_or_default();
@@ -102,7 +103,7 @@ async fn submit(call: IncomingCall) -> CallResult {
     };
     let request = format!("{}/{}", row.tag, row.request_id);
     api.audit.submitted(call.key_name(), &request, call.address, &row.job_id, &format!("{submitted:?}"));
-    api.status(&row, call.now).await
+    api.status(&call.caller, &row, call.now).await
 }
 
 /// A submission that was checked without the table.

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::audit::audit;
+use super::audit::{audit, record};
 use super::print::{out, outln};
 use super::status::print_rows;
 use super::{CommandError, load_config, open_queue};
@@ -25,12 +25,14 @@ pub(super) fn run(
     let config = load_config(config)?;
     let filter = filter(&config)?;
     let jobs: Vec<String> = config.jobs.iter().flat_map(|job| job.names()).map(str::to_owned).collect();
+    let subject = format!("{filter:?}");
     let bulk = Bulk::new(act.clone(), filter, &jobs, Client::default())?;
     let queue = open_queue(&config)?;
     if !yes {
         print_preview(act, &bulk.preview(queue.as_ref(), &StatementTimeout::after(PATIENCE))?);
         return Ok(());
     }
+    record(queue.as_ref(), act.name(), subject, 0)?;
     change(queue.as_ref(), &bulk, act)
 }
 

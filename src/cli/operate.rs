@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::audit::audit;
+use super::audit::{audit, record};
 use super::print::outln;
 use super::row_filter::RowFilter;
 use super::{CommandError, bulk, load_config, open_queue};
@@ -61,6 +61,7 @@ pub(super) fn retry(arguments: &Arguments, config: &Path) -> Result<(), CommandE
     let config = load_config(config)?;
     let queue = open_queue(&config)?;
     refuse_foreign(queue.as_ref(), &config, &key)?;
+    record(queue.as_ref(), "retry", key.to_string(), 1)?;
     let changed = queue.resubmit(&key)?;
     if changed {
         audit("retry", &key, "operator");
@@ -75,6 +76,7 @@ pub(super) fn cancel(arguments: &CancelArguments, config: &Path) -> Result<(), C
     let config = load_config(config)?;
     let queue = open_queue(&config)?;
     refuse_foreign(queue.as_ref(), &config, &key)?;
+    record(queue.as_ref(), "cancel", key.to_string(), 1)?;
     let changed = queue.cancel(&key, &arguments.by)?;
     if changed {
         audit("cancel", &key, &arguments.by);

@@ -1,6 +1,7 @@
 //! Signals: SIGTERM and SIGINT stop the process, SIGHUP reads jobs.toml again.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use crate::worker::stop::Stop;
 
 /// Takes over changes of jobs.toml, as long as it is polled.
 pub(super) fn reload(app: &AppContext) -> Result<impl Future<Output = ()> + Send + use<>, CommandError> {
-    Ok(Reload::new(app.config.clone(), Environment::process()).watch(listen(SignalKind::hangup())?))
+    Ok(Reload::new(app.config.clone(), Environment::process(), Arc::clone(&app.metrics))
+        .watch(listen(SignalKind::hangup())?))
 }
 
 /// The signals that stop the process.

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 
-use super::checked::ApiKey;
+use super::checked::{ApiKey, Role};
 use super::jobs::shown;
-use crate::document::Fallback::Says;
+use crate::document::Fallback::{Is, Says};
 use crate::document::Form::{Number, Text, Texts};
 use crate::document::{Key, Place, Section, Value, live};
 
@@ -31,6 +31,13 @@ const GUESSABLE: [(&str, &str); 3] = [
 pub(super) const KEYS: &[Key] = &[
     live("name", Text, Says("needed"), "For the log."),
     live("sha256", Text, Says("needed"), "SHA-256 of the key, 64 hexadecimal digits."),
+    live(
+        "role",
+        Text,
+        Is("\"client\""),
+        "`client`: submit, read, cancel and retry requests; `viewer`: read, without links and who asked; `operator`: also act on \
+         many requests at once and pause tenants; `admin`: everything, without `tags` and `channels`.",
+    ),
     live("tags", Texts, Says("all"), "Globs of the tags it may use."),
     live("channels", Texts, Says("all"), "Globs of the channels it may see."),
     live(
@@ -70,6 +77,7 @@ pub(super) fn keys(sections: &[Section<'_>], file: &Path) -> Vec<ApiKey> {
         let key = ApiKey {
             name: name.map_or_else(String::new, |(name, _)| name.to_owned()),
             sha256: sha256(section, &mut hashes, file).unwrap_or_default(),
+            role: role(section),
             tags: globs(section, "tags").unwrap_or_else(|| vec!["*".to_owned()]),
             channels: globs(section, "channels").unwrap_or_default(),
             per_minute: section.number("per_minute", 1),
@@ -79,6 +87,19 @@ pub(super) fn keys(sections: &[Section<'_>], file: &Path) -> Vec<ApiKey> {
         keys.push(key);
     }
     keys
+}
+
+/// What the key may do. An admin acts for all tenants, so a limit to some of them would promise what it does not keep.
+fn role(section: &Section<'_>) -> Role {
+    let role = section.one_of("role", &Role::ALL).unwrap_or_default();
+    for key in ["tags", "channels"] {
+        if let (Role::Admin, Some(node)) = (role, section.node(key)) {
+            let what =
+                format!("a key with `role = \"admin\"` is for all tenants: leave `{key}` out, or make it an operator");
+            section.faults.add(&node.place, what);
+        }
+    }
+    role
 }
 
 /// The hash of a key that is hard to guess and is no other section's.

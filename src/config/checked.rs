@@ -40,6 +40,8 @@ pub struct Config {
     pub api: Option<Api>,
     /// `[log] format`
     pub log_format: LogFormat,
+    /// `[audit]`
+    pub audit: Audit,
     /// `[secrets] key`
     pub secrets_key: Option<Secret>,
     /// What it was read from.
@@ -54,6 +56,15 @@ pub enum LogFormat {
     Text,
     /// A JSON object for each event.
     Json,
+}
+
+/// `[audit]`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// How long a row is kept.
+    pub keep: Duration,
+    /// How many are kept.
+    pub rows: u64,
 }
 
 /// What a configuration was read from, to be read again with other values of some keys. Equal to any other, and not shown.
@@ -322,6 +333,37 @@ impl Api {
     }
 }
 
+/// What a key may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Submit, read, cancel and retry single requests.
+    #[default]
+    Client,
+    /// Read, but no links and not who asked.
+    Viewer,
+    /// What a client may, and act on many requests at once and pause tenants.
+    Operator,
+    /// Everything, of all tenants.
+    Admin,
+}
+
+impl Role {
+    /// Every role, by its name.
+    pub const ALL: [(&'static str, Self); 4] =
+        [("client", Self::Client), ("viewer", Self::Viewer), ("operator", Self::Operator), ("admin", Self::Admin)];
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
 /// An `[[api.keys]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiKey {
@@ -329,6 +371,8 @@ pub struct ApiKey {
     pub name: String,
     /// SHA-256 of the key.
     pub sha256: [u8; 32],
+    /// What it may do.
+    pub role: Role,
     /// Globs of tags it covers.
     pub tags: Vec<String>,
     /// Globs of channels it covers; empty: all.

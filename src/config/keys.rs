@@ -1,6 +1,6 @@
 //! The keys of jobs.toml: the list of its sections. Each section declares its own keys beside the function that reads it.
 
-use super::{api, database, jobs, logging, read, sources, store, worker};
+use super::{api, audit, database, jobs, logging, read, sources, store, worker};
 use crate::document::Fallback::{Is, Says};
 use crate::document::Form::{Section, Sections, Text};
 use crate::document::{Key, Keys, Table, live, restart};
@@ -19,6 +19,7 @@ pub(super) const TOP: &[Key] = &[
     restart("store", Section(store::KEYS), Says(""), "Where reports go."),
     live("worker", Section(worker::KEYS), Says(""), "How much is done at a time."),
     live("api", Section(api::KEYS), Says(""), "The HTTP API."),
+    restart("audit", Section(audit::KEYS), Says(""), "How long the table of acts is kept."),
     restart("log", Section(logging::KEYS), Says(""), "How events are logged."),
     restart("secrets", Section(read::SECRETS), Says(""), "What keeps other keys secret."),
 ];

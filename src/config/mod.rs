@@ -7,6 +7,7 @@
 
 mod api;
 mod api_keys;
+mod audit;
 pub mod checked;
 pub mod cron;
 mod database;

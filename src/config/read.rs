@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 
 use super::checked::{Config, Secret, Written};
 use super::input::Input;
-use super::{api, database, jobs, logging, sources, store, worker, zones};
+use super::{api, audit, database, jobs, logging, sources, store, worker, zones};
 use crate::document::Fallback::Says;
 use crate::document::Form::Text;
 use crate::document::{Faults, Key, Section, Urls, restart};
@@ -42,6 +42,7 @@ pub(super) fn config(input: Arc<Input>, faults: &Faults) -> Config {
         store: store::store(&top.section("store"), &urls),
         worker: worker::worker(&top.section("worker"), environment),
         api: api::api(&top.section("api"), file, *keyed),
+        audit: audit::audit(&top.section("audit")),
         secrets_key: secrets_key(&top.section("secrets")),
         written: Written(input),
     }

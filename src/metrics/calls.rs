@@ -11,7 +11,7 @@ use prometheus_client::registry::Unit;
 use super::{Metrics, Registrar};
 
 /// What clients and operators do through the API, as the audit log names it.
-const ACTS: [&str; 7] = ["submit", "cancel", "retry", "download", "pause", "resume", "run"];
+const ACTS: [&str; 8] = ["submit", "read", "cancel", "retry", "download", "pause", "resume", "run"];
 /// Statuses of refusals.
 const REFUSALS: [u16; 3] = [401, 403, 429];
 /// Seconds of the histogram's buckets: from a status read of a warm database to a search through a large table.
@@ -34,6 +34,7 @@ pub(super) struct CallMetrics {
     acts: Family<ActLabel, Counter>,
     refusals: Family<CallStatus, Counter>,
     displaced: Counter,
+    audit_dropped: Counter,
 }
 
 impl CallMetrics {
@@ -43,9 +44,11 @@ impl CallMetrics {
             answers: registrar.register_with_unit("http_request", Unit::Seconds, "Time to answer API calls", answers),
             acts: registrar.metric(
                 "acts",
-                "Submissions, cancellations, retries, downloads, pauses and their ends through the API",
+                "Submissions, links read, cancellations, retries, downloads, pauses and their ends through the API",
             ),
             refusals: registrar.metric("refusals", "Calls answered 401, 403 or 429"),
+            audit_dropped: registrar
+                .metric("audit_dropped", "Records of the audit that had no room and are in the log alone"),
             displaced: registrar.metric("connections_displaced", "Idle connections that were closed for new ones"),
         };
         for act in ACTS {
@@ -70,7 +73,7 @@ impl Metrics {
         self.calls.answers.get_or_create(&CallStatus { call, status }).observe(spent.as_secs_f64());
     }
 
-    /// Something was done through the API: `submit`, `cancel`, `retry` or `download`.
+    /// Something was done through the API: `submit`, `read`, `cancel`, `retry` or `download`.
     pub fn acted(&self, act: &'static str) {
         self.calls.acts.get_or_create(&ActLabel { act }).inc();
     }
@@ -78,6 +81,11 @@ impl Metrics {
     /// A call was answered 401, 403 or 429.
     pub fn refused(&self, call: &'static str, status: u16) {
         self.calls.refusals.get_or_create(&CallStatus { call, status }).inc();
+    }
+
+    /// Records of the audit were dropped.
+    pub fn audit_dropped(&self, records: usize) {
+        self.calls.audit_dropped.inc_by(records as u64);
     }
 
     /// An idle connection was closed for a new one.

@@ -23,12 +23,12 @@ const PARTS: [&str; 4] = ["waiting", "in_work", "back_off", "made"];
 const FILES: [&str; 2] = ["generated", "shared"];
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct JobLabel {
+pub(super) struct JobLabel {
     exhaust_job: String,
 }
 
 impl JobLabel {
-    fn new(job: &str) -> Self {
+    pub(super) fn new(job: &str) -> Self {
         Self { exhaust_job: job.to_owned() }
     }
 }
@@ -64,9 +64,15 @@ impl JobErrCode {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct JobPhase {
+pub(super) struct JobPhase {
     exhaust_job: String,
     phase: &'static str,
+}
+
+impl JobPhase {
+    pub(super) fn new(job: &str, phase: &'static str) -> Self {
+        Self { exhaust_job: job.to_owned(), phase }
+    }
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -198,7 +204,7 @@ impl JobMetrics {
             drop(self.parts.get_or_create(&part));
         }
         for phase in PHASES {
-            drop(self.phases.get_or_create(&JobPhase { exhaust_job: job.to_owned(), phase }));
+            drop(self.phases.get_or_create(&JobPhase::new(job, phase)));
         }
     }
 
@@ -234,9 +240,11 @@ impl Metrics {
         let jobs: BTreeSet<String> = jobs.into_iter().map(str::to_owned).collect();
         for removed in known.jobs.difference(&jobs) {
             self.jobs.remove_gauges(removed);
+            self.ends.remove_gauges(removed);
         }
         for added in jobs.difference(&known.jobs) {
             self.jobs.make_series(added);
+            self.ends.make_series(added);
             for series in statuses(added) {
                 drop(self.jobs.requests.get_or_create(&series));
                 known.requests.insert(series);
@@ -304,8 +312,7 @@ impl Metrics {
     pub fn group(&self, job: &str, work: &GroupWork) {
         self.jobs.groups.get_or_create(&JobLabel::new(job)).inc();
         for (phase, spent) in PHASES.into_iter().zip([work.load, work.generate, work.store]) {
-            let series = JobPhase { exhaust_job: job.to_owned(), phase };
-            self.jobs.phases.get_or_create(&series).inc_by(spent.as_secs_f64());
+            self.jobs.phases.get_or_create(&JobPhase::new(job, phase)).inc_by(spent.as_secs_f64());
         }
         for (outcome, n) in FILES.into_iter().zip([work.generated, work.shared]) {
             self.jobs.files.get_or_create(&JobOutcome::new(job, outcome)).inc_by(n);

@@ -8,16 +8,20 @@
 mod calls;
 mod dependencies;
 mod jobs;
+mod process;
+mod requests;
 mod text;
 
 use std::fmt::Write as _;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use chrono::{DateTime, Utc};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 pub use jobs::{GroupWork, ScanOutcome};
+pub use requests::RequestTimes;
 
 /// A counter of seconds.
 type Seconds = Counter<f64, AtomicU64>;
@@ -29,6 +33,8 @@ pub struct Metrics {
     jobs: jobs::JobMetrics,
     calls: calls::CallMetrics,
     dependencies: dependencies::DependencyMetrics,
+    ends: requests::EndMetrics,
+    started: AtomicI64,
 }
 
 impl Default for Metrics {
@@ -38,6 +44,8 @@ impl Default for Metrics {
             jobs: jobs::JobMetrics::new(&mut registrar),
             calls: calls::CallMetrics::new(&mut registrar),
             dependencies: dependencies::DependencyMetrics::new(&mut registrar),
+            ends: requests::EndMetrics::new(&mut registrar),
+            started: AtomicI64::new(0),
             registry: registrar.0,
         }
     }
@@ -50,6 +58,11 @@ impl Metrics {
         text::as_prometheus(&self.openmetrics())
     }
 
+    /// Notes when the process was started.
+    pub fn set_started(&self, at: DateTime<Utc>) {
+        self.started.store(at.timestamp(), Ordering::Relaxed);
+    }
+
     /// Everything as OpenMetrics 1.0, for scrapers that ask for it.
     #[must_use]
     pub fn openmetrics(&self) -> String {
@@ -58,6 +71,9 @@ impl Metrics {
             // Writing to a String does not fail; a scraper that sees this knows that the rest is missing.
             let _ = write!(text, "# {error}");
         }
+        // The end mark stays the last line.
+        let end = text.rfind("# EOF").unwrap_or(text.len());
+        text.insert_str(end, &process::text(Some(self.started.load(Ordering::Relaxed)).filter(|at| *at > 0)));
         text
     }
 }

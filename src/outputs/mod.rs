@@ -14,4 +14,6 @@ pub use formats::{content_type, write_table};
 pub use key::{KeyError, ObjectKey, Origin, PathError, ReportPath, can_name, report_name};
 pub use links::{KEY_FILE, LinkError, LinkHost, Links, OwnKey, Target, Withheld, kept_link_key};
 pub use protect::{Password, Protection, Zip, write_protected};
-pub use store::{Abandoned, Content, FinishedFile, Reports, Store, StoreError, StoredReport, content_disposition};
+pub use store::{
+    Abandoned, Content, FinishedFile, Reports, STORE_CALLS, Store, StoreError, StoredReport, content_disposition,
+};

@@ -7,9 +7,11 @@ mod error;
 mod local;
 mod remote;
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::key::{ObjectKey, Origin};
@@ -53,7 +55,22 @@ pub struct Abandoned {
 
 /// A place that holds finished files; clones share it.
 #[derive(Clone, Debug)]
-pub struct Store(Kind);
+pub struct Store(Kind, Option<Observer>);
+
+/// The calls that a [`CallObserver`] is told of.
+pub const STORE_CALLS: [&str; 3] = ["put", "sync", "remove"];
+
+/// Told of each call for a file, and where it failed, whether that may pass.
+pub type CallObserver = Arc<dyn Fn(&'static str, Option<bool>) + Send + Sync>;
+
+#[derive(Clone)]
+struct Observer(CallObserver);
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
+}
 
 #[derive(Clone, Debug)]
 enum Kind {
@@ -97,13 +114,27 @@ impl Store {
     /// The store in this directory, which is made when the first file is.
     #[must_use]
     pub fn local(root: PathBuf) -> Self {
-        Self(Kind::Local(Local::new(root)))
+        Self(Kind::Local(Local::new(root)), None)
     }
 
     /// The store in this bucket.
     #[must_use]
     pub const fn remote(bucket: Bucket) -> Self {
-        Self(Kind::Remote(Remote::new(bucket)))
+        Self(Kind::Remote(Remote::new(bucket)), None)
+    }
+
+    /// The same store, which tells of its calls.
+    #[must_use]
+    pub fn observed(self, observer: CallObserver) -> Self {
+        Self(self.0, Some(Observer(observer)))
+    }
+
+    /// Tells of a call.
+    fn told<T>(&self, call: &'static str, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Some(Observer(observer)) = &self.1 {
+            observer(call, result.as_ref().err().map(StoreError::may_pass));
+        }
+        result
     }
 
     /// Whether each call costs the time of a round trip, and no processor time: then many go at once.
@@ -127,11 +158,12 @@ impl Store {
     /// # Errors
     /// It is not in this place. It can still be put in others, unless it [is spent](FinishedFile::is_spent).
     pub fn publish(&self, file: &mut FinishedFile, key: &ObjectKey, is_last: bool) -> Result<(), StoreError> {
-        match (&self.0, &mut file.0) {
+        let put = match (&self.0, &mut file.0) {
             (Kind::Local(local), Finished::Local(file)) => local.publish(file, key, is_last),
             (Kind::Remote(remote), Finished::Remote(file)) => remote.publish(file, key),
             _ => Err(StoreError::new("store a file", key, io::Error::other("it belongs to another store"))),
-        }
+        };
+        self.told("put", put)
     }
 
     /// Removes what else than its places a finished file has in the store. A failure is only logged: retention finds it.
@@ -178,7 +210,7 @@ impl Store {
     /// a failure a second call proves nothing: the system may have forgotten what it could not write.
     pub fn sync<'k>(&self, keys: impl IntoIterator<Item = &'k ObjectKey>) -> Result<(), StoreError> {
         match &self.0 {
-            Kind::Local(local) => local.sync(keys),
+            Kind::Local(local) => self.told("sync", local.sync(keys)),
             // An object store answers when it has synced an object.
             Kind::Remote(_) => Ok(()),
         }
@@ -225,10 +257,11 @@ impl Store {
     /// # Errors
     /// As [`Store::size`], or it cannot be removed. Directories that stay are no error.
     pub fn remove(&self, key: &ObjectKey) -> Result<Option<u64>, StoreError> {
-        match &self.0 {
+        let removed = match &self.0 {
             Kind::Local(local) => local.remove(key),
             Kind::Remote(remote) => remote.remove(key),
-        }
+        };
+        self.told("remove", removed)
     }
 
     /// Removes files that were begun before that time and never finished; with `dry_run` they are only counted.

@@ -108,13 +108,13 @@ mod tests {
         // A table, thirteen columns, two indexes, a table, an index; then indexes for lines, lists and counts, and room;
         // on PostgreSQL three indexes in place of two; an index for what other systems have completed;
         // a table for daemons, one for the installation, and one for parts; a column for kinds of failures, and indexes for filters;
-        // a table for pauses, and a column for what daemons know.
+        // a table for pauses, and a column for what daemons know; a table for the audit.
         let of = |files: &[&str]| {
             let written: usize = files.iter().map(|file| statements(file).len()).sum();
             (steps(files).len(), written)
         };
-        assert_eq!(of(super::super::postgres::MIGRATIONS), (28 + 13, 28 + 13));
-        assert_eq!(of(super::super::sqlite::MIGRATIONS), (27 + 9, 27 + 9));
+        assert_eq!(of(super::super::postgres::MIGRATIONS), (29 + 13, 29 + 13));
+        assert_eq!(of(super::super::sqlite::MIGRATIONS), (28 + 9, 28 + 9));
     }
 
     #[test]

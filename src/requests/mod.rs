@@ -8,6 +8,7 @@
 //! to know.
 
 mod access;
+mod audit;
 mod backlog;
 mod bulk;
 mod clock;
@@ -39,6 +40,7 @@ mod types;
 mod verbs;
 
 pub use access::{Client, Reader};
+pub use audit::{AuditQueue, AuditRecord};
 pub use backlog::Backlog;
 pub use bulk::{Bulk, BulkAct, BulkError, BulkPreview, BulkStep};
 pub use clock::{Clock, ManualClock, SystemClock};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::access::{Client, Reader};
+use super::audit::AuditQueue;
 use super::backlog::Backlog;
 use super::daemons::{Daemon, Heartbeat};
 use super::filter::{Filter, SearchResult};
@@ -94,7 +95,7 @@ pub trait WorkQueue: PartQueue + PauseQueue {
 }
 
 /// What clients and operators do with requests.
-pub trait ClientQueue: PauseQueue {
+pub trait ClientQueue: AuditQueue + PauseQueue {
     /// Inserts a SUBMITTED row, or finds the one that has the key. A FAILED row becomes SUBMITTED again, with the password of
     /// this submission. A row with another password, or where only one of the two has a password, is not the same request
     /// and stays as it is. A refused submission changes nothing. The client's limit of open requests holds for any number of

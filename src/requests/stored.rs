@@ -109,6 +109,8 @@ pub(super) struct StoredWaiting {
     request_id: Option<LenientText>,
     #[diesel(sql_type = Nullable<Binary>)]
     submitted: Option<LenientText>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    channel: Option<LenientText>,
     #[diesel(sql_type = BigInt)]
     backing_off: i64,
 }
@@ -299,6 +301,7 @@ pub(super) fn waiting(rows: Vec<StoredWaiting>) -> Vec<WaitingRequest> {
             request_id: text(row.request_id).unwrap_or_default(),
         },
         submitted: time(row.submitted),
+        channel: text(row.channel),
         backing_off: row.backing_off != 0,
     };
     let mut rows: Vec<WaitingRequest> = rows.into_iter().map(one).collect();

@@ -377,6 +377,8 @@ pub struct WaitingRequest {
     pub key: RequestKey,
     /// When it was submitted; `None` where the column is not a time.
     pub submitted: Option<DateTime<Utc>>,
+    /// For which channel.
+    pub channel: Option<String>,
     /// Whether its back-off is not over yet.
     pub backing_off: bool,
 }

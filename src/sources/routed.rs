@@ -22,7 +22,12 @@ pub struct Member {
     pub tables: Vec<Table>,
     /// Where they are read.
     pub source: Arc<dyn Source>,
+    /// Told of each reading of a table, with its name, and where it failed, whether that may pass.
+    pub observer: Option<ReadObserver>,
 }
+
+/// Counts readings.
+pub type ReadObserver = Arc<dyn Fn(&str, Option<bool>) + Send + Sync>;
 
 impl Member {
     /// Which of its tables are there.
@@ -87,7 +92,11 @@ impl Routed {
         };
         let member = &self.members[at];
         let sent = member.with_keys(scan);
-        source_of(at).read(sent.as_ref().unwrap_or(scan), sink).map_err(|error| error.prefixed(&self.prefix(member)))
+        let read = source_of(at).read(sent.as_ref().unwrap_or(scan), sink);
+        if let Some(observer) = &member.observer {
+            observer(&member.name, read.as_ref().err().map(|error| error.may_pass));
+        }
+        read.map_err(|error| error.prefixed(&self.prefix(member)))
     }
 }
 

@@ -13,6 +13,7 @@ pub mod daemon_state;
 mod dependencies;
 mod end_log;
 mod fair_share;
+mod figures;
 mod group;
 mod group_metrics;
 mod heartbeat;

@@ -8,8 +8,9 @@ use super::stop::Stop;
 use super::{AppContext, cpu, memory};
 use crate::config::Live;
 use crate::config::checked::{Config, DatabaseUrl, NamedSource, Pooler, Secret, StorePlace};
+use crate::metrics::Metrics;
 use crate::objects::{Bucket, ObjectError};
-use crate::outputs::{Links, Store, kept_link_key};
+use crate::outputs::{Links, STORE_CALLS, Store, kept_link_key};
 use crate::requests::{self, Clock, DAEMON_CONNECTIONS, Pooling, PostgresOptions, Queue, QueueError};
 use crate::sources::routed::{Member, Routed};
 use crate::sources::{Bounds, Settings};
@@ -36,10 +37,12 @@ pub enum OpenError {
 
 /// Everything a scan works with, from a checked configuration.
 pub fn app_context(config: Config, clock: Arc<dyn Clock>) -> Result<AppContext, OpenError> {
+    let metrics = Arc::<Metrics>::default();
+    metrics.set_started(clock.now());
     Ok(AppContext {
         queue: queue(&config, Arc::clone(&clock), DAEMON_CONNECTIONS)?,
-        source: source(&config).map_err(OpenError::Source)?,
-        store: store(&config)?,
+        source: Arc::new(Routed::new(counted(members(&config).map_err(OpenError::Source)?, &metrics))),
+        store: counted_store(store(&config)?, &metrics),
         cpu: cpu::Cpu::new(config.worker.threads)?,
         stop: Stop::default(),
         exclusive: Arc::default(),
@@ -48,7 +51,7 @@ pub fn app_context(config: Config, clock: Arc<dyn Clock>) -> Result<AppContext, 
         state: DaemonState::default(),
         progress: Arc::default(),
         memory: Arc::default(),
-        metrics: Arc::default(),
+        metrics,
         prepared: Arc::default(),
         installation: Arc::default(),
         clock,
@@ -79,8 +82,30 @@ pub fn queue(config: &Config, clock: Arc<dyn Clock>, connections: u32) -> Result
 
 /// The platform's tables, each from its source. The error says what is wrong with a URL, without showing it.
 pub fn source(config: &Config) -> Result<Arc<Routed>, String> {
-    let members = config.sources.used.iter().map(|source| member(config, source));
-    Ok(Arc::new(Routed::new(members.collect::<Result<_, String>>()?)))
+    Ok(Arc::new(Routed::new(members(config)?)))
+}
+
+fn members(config: &Config) -> Result<Vec<Member>, String> {
+    config.sources.used.iter().map(|source| member(config, source)).collect()
+}
+
+/// The same, where each reading is counted.
+fn counted(mut members: Vec<Member>, metrics: &Arc<Metrics>) -> Vec<Member> {
+    for member in &mut members {
+        metrics.know_source(&member.name);
+        let metrics = Arc::clone(metrics);
+        member.observer = Some(Arc::new(move |name, error| metrics.source_read(name, error)));
+    }
+    members
+}
+
+/// The same, where each call is counted.
+fn counted_store(store: Store, metrics: &Arc<Metrics>) -> Store {
+    for call in STORE_CALLS {
+        metrics.know_store_call(call);
+    }
+    let metrics = Arc::clone(metrics);
+    store.observed(Arc::new(move |call, error| metrics.store_called(call, error)))
 }
 
 /// One of the sources. The error is that of [`source`].
@@ -91,7 +116,7 @@ pub fn member(config: &Config, source: &NamedSource) -> Result<Member, String> {
     let settings = Settings { timezone: config.timezone, bounds: Bounds { held, ..Bounds::DEFAULT } };
     let NamedSource { name, tables, config } = source;
     let source = config.open(settings).map_err(|error| format!("[{name}] url: {error}"))?;
-    Ok(Member { name: name.clone(), tables: tables.clone(), source })
+    Ok(Member { name: name.clone(), tables: tables.clone(), source, observer: None })
 }
 
 /// What makes download links: under this URL for a local store, by the store's own scheme for an object store. The key of

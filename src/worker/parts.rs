@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::end_log::log_completed;
+use super::figures::times;
 use super::group::fenced_write::persist;
 use super::group::sync::Delivered;
 use super::group::write_back::count_failure;
@@ -57,14 +58,7 @@ async fn end(
             (persist(app, move |queue| queue.complete_split(&token, &key, &asked)).await.0, Ok(completion))
         }
         Err(error) => {
-            let failure = Failure {
-                code: error.code,
-                message: error.message.clone(),
-                detail: error.detail.clone(),
-                execution_ms,
-                job_stats: None,
-                processed_batches: None,
-            };
+            let failure = failure(&error, execution_ms);
             let retries = error.may_pass && attempt < job.max_attempts;
             let end = move |queue: &dyn WorkQueue| {
                 if retries {
@@ -91,11 +85,24 @@ async fn end(
         Ok(completion) => {
             summary.completed += 1;
             app.metrics.request_ended(job_id, "completed");
+            let times = times(&completion, made.submitted, made.claimed);
+            app.metrics.completed(job_id, app.clock.now(), &times);
             log_completed(key, job_id, &completion);
         }
         Err((error, retries)) => count_failure(app, job_id, (key, attempt), &error, retries, summary),
     }
     Ok(true)
+}
+
+fn failure(error: &RequestError, execution_ms: i64) -> Failure {
+    Failure {
+        code: error.code,
+        message: error.message.clone(),
+        detail: error.detail.clone(),
+        execution_ms,
+        job_stats: None,
+        processed_batches: None,
+    }
 }
 
 /// The files and the `job_stats` of a request, from its parts: it is judged as a whole, as if one daemon had made it.

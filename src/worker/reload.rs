@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::Signal;
 
 use crate::config::{self, Environment, Live};
+use crate::metrics::Metrics;
 use crate::reports;
 
 /// How often the file is looked at. Not told by the file system: a ConfigMap is replaced by switching a link somewhere
@@ -19,6 +21,7 @@ pub struct Reload {
     file: PathBuf,
     environment: Environment,
     live: Live,
+    metrics: Arc<Metrics>,
 }
 
 /// What tells one state of the file from the next; `None`: it is not there.
@@ -27,8 +30,8 @@ type Stamp = Option<(SystemTime, u64, u64)>;
 impl Reload {
     /// Reads the file of `live`, with the same environment as it was made from.
     #[must_use]
-    pub fn new(live: Live, environment: Environment) -> Self {
-        Self { file: live.get().file.clone(), environment, live }
+    pub fn new(live: Live, environment: Environment, metrics: Arc<Metrics>) -> Self {
+        Self { file: live.get().file.clone(), environment, live, metrics }
     }
 
     /// Watches the file and listens for `hangup`, for ever.
@@ -61,14 +64,19 @@ impl Reload {
     fn read(&self) {
         let file = self.file.display();
         match config::load(&self.file, &self.environment, reports::registry()) {
-            Err(errors) => log::error!("{file} is not valid, the old one goes on: {errors}"),
+            Err(errors) => {
+                self.metrics.reloaded("refused");
+                log::error!("{file} is not valid, the old one goes on: {errors}");
+            }
             Ok(config) => {
                 let changes = self.live.replace(&config);
                 for section in changes.need_restart {
                     log::warn!("{file} was read again: a change of {section} needs a restart");
                 }
                 let config = self.live.get();
-                let what = if changes.in_force { "in force" } else { "nothing new" };
+                let (what, outcome) =
+                    if changes.in_force { ("in force", "in_force") } else { ("nothing new", "unchanged") };
+                self.metrics.reloaded(outcome);
                 log::info!("{file} was read again: {what} jobs={}", config.jobs.len());
             }
         }

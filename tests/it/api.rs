@@ -8,6 +8,7 @@ mod connections;
 mod files;
 mod keys;
 mod operators;
+mod roles;
 mod status;
 mod stores;
 

@@ -93,10 +93,12 @@ fn a_right_that_is_missing_is_named() {
     assert!(site.run(&["migrate"]).status.success());
     let role = Role::new(&database, "may_read");
     let name = &role.name;
-    database.execute(&format!("GRANT SELECT ON job_request, exhaust_slot, job_request_part, exhaust_pause TO {name}"));
+    let tables = "job_request, exhaust_slot, job_request_part, exhaust_pause, exhaust_audit";
+    database.execute(&format!("GRANT SELECT ON {tables} TO {name}"));
     let all = format!(
         "database not writable: missing right: GRANT INSERT, UPDATE ON job_request TO {name}; missing right: GRANT INSERT, \
-         UPDATE ON exhaust_slot TO {name}; missing right: GRANT INSERT, UPDATE, DELETE ON job_request_part TO {name}"
+         UPDATE ON exhaust_slot TO {name}; missing right: GRANT INSERT, UPDATE, DELETE ON job_request_part TO {name}; missing right: \
+         GRANT INSERT, DELETE ON exhaust_audit TO {name}"
     );
     refuses(&mut role.command(&site, &["check"]), &all);
     refuses(
@@ -108,7 +110,7 @@ fn a_right_that_is_missing_is_named() {
     turns(&server, 503, &all);
     database.execute(&format!(
         "GRANT INSERT, UPDATE ON job_request, exhaust_slot TO {name};
-         GRANT INSERT, UPDATE, DELETE ON job_request_part TO {name}"
+         GRANT INSERT, UPDATE, DELETE ON job_request_part TO {name}; GRANT INSERT, DELETE ON exhaust_audit TO {name}"
     ));
     turns(&server, 200, "ok");
     database.execute(&format!("REVOKE UPDATE ON job_request FROM {name}"));

@@ -1,5 +1,6 @@
 //! The program from outside, and its seams' conformance suites: one binary, so that it is linked once.
 
+mod alerts;
 mod alive;
 mod api;
 mod attacks;

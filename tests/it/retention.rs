@@ -330,7 +330,7 @@ fn who_may_not_delete_rows_removes_no_file() {
     database.execute(&format!(
         "DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN;
          GRANT SELECT, INSERT, UPDATE ON job_request, exhaust_slot TO {role};
-         GRANT SELECT, INSERT, UPDATE, DELETE ON job_request_part TO {role};
+         GRANT SELECT, INSERT, UPDATE, DELETE ON job_request_part, exhaust_audit TO {role};
          GRANT SELECT ON exhaust_pause TO {role}"
     ));
     let url = database.url().replacen("postgres://postgres@", &format!("postgres://{role}@"), 1);

@@ -244,6 +244,15 @@ fn one_fault_each_of_keys() {
         ),
         (&format!("[[api.keys]]\nsha256 = '{sha}'"), "1:1: [[api.keys]] needs `name`"),
         (&key("tags = []"), "5:8: `tags` is empty: name some, or leave it out for all"),
+        (&key("role = 'king'"), "5:8: `role` is one of `client`, `viewer`, `operator`, `admin`, not `king`"),
+        (
+            &key("role = 'admin'\ntags = ['a']"),
+            "6:8: a key with `role = \"admin\"` is for all tenants: leave `tags` out, or make it an operator",
+        ),
+        (
+            &key("role = 'admin'\nchannels = ['a']"),
+            "6:12: a key with `role = \"admin\"` is for all tenants: leave `channels` out, or make it an operator",
+        ),
         (&key("channels = []"), "5:12: `channels` is empty: name some, or leave it out for all"),
         (&key("per_minute = 0"), "5:14: `per_minute` must be a whole number of at least 1"),
         (

@@ -26,6 +26,7 @@ fn other(section: &str, key: &Key) -> String {
         ("api", "trusted_proxies") => "['10.0.0.1']",
         ("api", "metrics_public") => "false",
         ("api", "link_hosts") => "['a.example']",
+        ("api.keys", "role") => "'viewer'",
         ("secrets", "key") => "'0123456789abcdef'",
         ("source", "csv_dialect") => "'spark'",
         _ => match (key.form, key.fallback) {

@@ -38,6 +38,7 @@ pub(in crate::requests) const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/2026-12-01-000015_parts/up.sql"),
     include_str!("../../../migrations/postgres/2026-12-01-000016_filter/up.sql"),
     include_str!("../../../migrations/postgres/2026-12-01-000017_pauses/up.sql"),
+    include_str!("../../../migrations/postgres/2026-12-01-000018_audit/up.sql"),
 ];
 
 /// "exhaust" in ASCII: the advisory lock's number, one per database.
@@ -112,7 +113,7 @@ struct CatalogueRow {
 /// `to_regclass` finds the tables where our statements find them, through the search path.
 const CATALOGUE: &str = "WITH ours AS (
         SELECT name, to_regclass(name) AS id FROM (VALUES ('job_request'), ('exhaust_slot'), ('exhaust_daemon'), ('exhaust_installation'), ('job_request_part'),
-            ('exhaust_pause')) AS t (name)
+            ('exhaust_pause'), ('exhaust_audit')) AS t (name)
     )
     SELECT 'table' AS kind, '' AS of, name FROM ours WHERE id IS NOT NULL
     UNION ALL

@@ -33,7 +33,8 @@ const HINDRANCES: &str = concat!(
         (4, 'job_request', 'DELETE'),
         (5, 'exhaust_slot', 'SELECT'), (6, 'exhaust_slot', 'INSERT'), (7, 'exhaust_slot', 'UPDATE'),
         (8, 'job_request_part', 'SELECT'), (9, 'job_request_part', 'INSERT'), (10, 'job_request_part', 'UPDATE'),
-        (11, 'job_request_part', 'REMOVE'), (12, 'exhaust_pause', 'SELECT')
+        (11, 'job_request_part', 'REMOVE'), (12, 'exhaust_pause', 'SELECT'),
+        (13, 'exhaust_audit', 'SELECT'), (14, 'exhaust_audit', 'INSERT'), (15, 'exhaust_audit', 'REMOVE')
     ), lacking AS (
         SELECT place, name, privilege FROM wanted CROSS JOIN LATERAL to_regclass(name) AS id
         WHERE id IS NOT NULL AND NOT CASE privilege

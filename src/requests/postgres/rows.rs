@@ -97,7 +97,7 @@ const WAITING: &str = concat!(
         CASE WHEN isfinite(dt_job_submitted) THEN dt_job_submitted END::text AS submitted,
         CASE WHEN next_attempt_at > ",
     now!(),
-    " THEN 1 ELSE 0 END::bigint AS backing_off
+    " THEN 1 ELSE 0 END::bigint AS backing_off, left(requested_channel::text, 200) AS channel
     FROM job_request
     WHERE job_id = ANY($2) AND status = 'SUBMITTED'"
 );

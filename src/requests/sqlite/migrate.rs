@@ -27,6 +27,7 @@ pub(in crate::requests) const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/2026-12-01-000015_parts/up.sql"),
     include_str!("../../../migrations/sqlite/2026-12-01-000016_filter/up.sql"),
     include_str!("../../../migrations/sqlite/2026-12-01-000017_pauses/up.sql"),
+    include_str!("../../../migrations/sqlite/2026-12-01-000018_audit/up.sql"),
 ];
 
 /// What is missing is read first, so that a second start does not wait for a writer. The immediate transaction lets only one

@@ -83,7 +83,7 @@ pub(super) fn rows(
 /// The condition on both states is that of the index; the claim has it too.
 pub(super) const WAITING: &str = concat!(
     "SELECT tag, request_id, dt_job_submitted AS submitted,
-        next_attempt_at IS NOT NULL AND next_attempt_at > ?2 AS backing_off
+        next_attempt_at IS NOT NULL AND next_attempt_at > ?2 AS backing_off, substr(requested_channel, 1, 200) AS channel
     FROM job_request
     WHERE job_id IN (SELECT value FROM json_each(?1)) AND status IN (",
     open_statuses!(),

@@ -8,6 +8,7 @@ use super::claimed::ClaimedGroup;
 use super::fenced_write::{is_written, persist};
 use crate::requests::{ClaimedRequest, Completion, QueueError, RequestKey, WriteBack};
 use crate::worker::end_log::log_completed;
+use crate::worker::figures::times;
 use crate::worker::lease::Lease;
 use crate::worker::outcome::Completed;
 use crate::worker::summary::Summary;
@@ -88,6 +89,8 @@ fn ended(
         summary.completed += 1;
         let job_id = &group.job.id;
         group.app.metrics.request_ended(job_id, "completed");
+        let times = times(made, request.submitted, request.claimed);
+        group.app.metrics.completed(job_id, group.app.clock.now(), &times);
         log_completed(&request.key, job_id, made);
     }
 }

@@ -7,9 +7,9 @@ use crate::databases::{TestDatabase, each};
 use crate::http::{Answer, Server};
 
 /// SHA-256 of `key-of-a`, `key-of-b` and `key-of-all`, as `printf key-of-a | sha256sum` prints them.
-const SHA_A: &str = "ee063bb3d7270fdf6148f09dde510a5cf346c4aa4dd2ff4b2caec5348d799043";
-const SHA_B: &str = "caad66a34f6dbd2c56b4fceb13caf74761aba0720534d6e33185edd493ea0f63";
-const SHA_ALL: &str = "11b61ff8f27ebdeaa6f43de31efa2bb959b0c03b95f5943338d0f95797a6bbd2";
+pub(super) const SHA_A: &str = "ee063bb3d7270fdf6148f09dde510a5cf346c4aa4dd2ff4b2caec5348d799043";
+pub(super) const SHA_B: &str = "caad66a34f6dbd2c56b4fceb13caf74761aba0720534d6e33185edd493ea0f63";
+pub(super) const SHA_ALL: &str = "11b61ff8f27ebdeaa6f43de31efa2bb959b0c03b95f5943338d0f95797a6bbd2";
 
 fn keys(a: &str, b: &str) -> String {
     let key =
@@ -17,7 +17,7 @@ fn keys(a: &str, b: &str) -> String {
     [key("a", SHA_A, a), key("b", SHA_B, b), key("all", SHA_ALL, "tags = [\"*\"]")].concat()
 }
 
-fn call(server: &Server, key: &str, method: &str, path: &str, body: &Value) -> Answer {
+pub(super) fn call(server: &Server, key: &str, method: &str, path: &str, body: &Value) -> Answer {
     let bearer = format!("Bearer {key}");
     let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
     let body = if method == "GET" { String::new() } else { body.to_string() };

@@ -72,6 +72,12 @@ fn metrics_tell_requests_queue_phases_and_calls() {
             "exhaustd_files_total{exhaust_job=\"course-report\",outcome=\"generated\"} 1".to_owned(),
             "exhaustd_groups_total{exhaust_job=\"course-report\"} 1".to_owned(),
             "exhaustd_http_request_seconds_count{call=\"submit\",status=\"200\"} 1".to_owned(),
+            "exhaustd_request_seconds_count{exhaust_job=\"course-report\"} 1".to_owned(),
+            "exhaustd_request_phase_seconds_count{exhaust_job=\"course-report\",phase=\"load\"} 1".to_owned(),
+            "exhaustd_source_reads_total{source=\"source\",outcome=\"failed\"} 0".to_owned(),
+            "exhaustd_store_calls_total{call=\"put\",outcome=\"ok\"} 1".to_owned(),
+            "exhaustd_config_reloads_total{outcome=\"refused\"} 0".to_owned(),
+            format!("exhaustd_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")),
         ] {
             assert!(text.lines().any(|known| known == line), "{line}\n{text}");
         }
@@ -108,6 +114,10 @@ fn series_of_configured_jobs_are_there_from_the_start() {
                 ("scans_total", ",outcome=\"broke_off\""),
                 ("scans_total", ",outcome=\"held_back\""),
                 ("job_last_run_timestamp_seconds", ""),
+                ("job_last_success_timestamp_seconds", ""),
+                ("job_degraded", ""),
+                ("request_seconds_count", ""),
+                ("request_phase_seconds_count", ",phase=\"wait\""),
             ];
             series.iter().all(|(name, more)| {
                 let line = format!("exhaustd_{name}{{exhaust_job=\"{job}\"{more}}} ");
@@ -234,7 +244,7 @@ fn each_answer_is_described_by_one_schema() {
             answers += usize::from(status == "200");
         }
     }
-    assert_eq!(answers, 7, "every call");
+    assert_eq!(answers, 15, "every call");
 }
 
 /// What the description allows at its bounds is accepted, and one more refused.

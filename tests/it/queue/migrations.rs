@@ -45,9 +45,9 @@ fn the_original_table_migrates_with_no_row_changed() {
         assert!(queue.check().is_err_and(|e| !e.may_pass()), "columns are missing");
         let planned = queue.migrate(true).unwrap();
         assert!(queue.check().is_err(), "a dry run changes nothing");
-        // Slots, daemons and what they know, the installation, parts, pauses, the indexes, and room in pages (PostgreSQL) or one
+        // Slots, daemons and what they know, the installation, parts, pauses, the audit, the indexes, and room in pages (PostgreSQL) or one
         // more index (SQLite).
-        assert_eq!(planned.len(), OUR_COLUMNS.len() + 14 + for_filters(database), "{planned:#?}");
+        assert_eq!(planned.len(), OUR_COLUMNS.len() + 15 + for_filters(database), "{planned:#?}");
         assert_eq!(queue.migrate(false).unwrap(), planned);
         queue.check().unwrap();
         assert_eq!(original_values(database), before);
@@ -62,7 +62,7 @@ fn the_original_table_migrates_with_no_row_changed() {
 fn an_empty_database_migrates_and_a_second_time_does_nothing() {
     each_way(|database| {
         let queue = queue(database);
-        assert_eq!(queue.migrate(false).unwrap().len(), 29 + for_filters(database));
+        assert_eq!(queue.migrate(false).unwrap().len(), 30 + for_filters(database));
         queue.check().unwrap();
         assert_eq!(queue.migrate(true).unwrap(), Vec::<String>::new());
         assert_eq!(queue.migrate(false).unwrap(), Vec::<String>::new());
@@ -192,7 +192,7 @@ fn a_role_that_owns_nothing_starts_where_nothing_is_missing() {
     database.execute(&format!(
         "DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN;
          GRANT SELECT, INSERT, UPDATE ON job_request, exhaust_slot TO {role};
-         GRANT SELECT, INSERT, UPDATE, DELETE ON job_request_part TO {role};
+         GRANT SELECT, INSERT, UPDATE, DELETE ON job_request_part, exhaust_audit TO {role};
          GRANT SELECT ON exhaust_pause TO {role}"
     ));
     let url = database.url().replacen("postgres://postgres@", &format!("postgres://{role}@"), 1);

@@ -1,0 +1,10 @@
+-- Who did what through the API and the command line. Times are milliseconds since 1970.
+CREATE TABLE IF NOT EXISTS exhaust_audit (
+    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at BIGINT NOT NULL,
+    act TEXT NOT NULL,
+    who TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    requests BIGINT NOT NULL,
+    address TEXT NOT NULL
+);
