@@ -39,6 +39,26 @@ fn the_readme_s_commands_work_for_a_newcomer() {
     assert_eq!(status["requests"][0]["status"], "COMPLETED");
 }
 
+/// The commands of docs/operations.md are none that the program does not know.
+#[test]
+fn the_commands_for_operators_are_understood() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md")).unwrap();
+    let database = TestDatabase::sqlite();
+    let nightly = "[[job]]\nid = \"nightly\"\nreport = \"course\"\nmode = \"standalone\"\nconfig = { batchFilters = [\"TPD\"] }";
+    let site = Site::new(&database, &fixture("odd"), &format!("{JOBS}\n{nightly}"), "");
+    assert!(site.run(&["migrate"]).status.success());
+    let mut run = 0;
+    for line in page.split("```sh").skip(1).flat_map(|block| block.split("```").next().unwrap().lines()) {
+        let Some(line) = line.strip_prefix("exhaustd ") else { continue };
+        let output = Command::new("sh").arg("-c").arg(format!("printf '%s\\n' {line}")).output().unwrap();
+        let arguments = String::from_utf8(output.stdout).unwrap();
+        let output = site.run(&arguments.lines().collect::<Vec<_>>());
+        assert!(matches!(output.status.code(), Some(0 | 1)), "exhaustd {line}\n{}", told(&output));
+        run += 1;
+    }
+    assert!(run >= 15, "{run} commands");
+}
+
 #[test]
 fn submit_waits_for_the_daemon_and_prints_the_files() {
     each(|database| {
