@@ -63,7 +63,7 @@ fn body() -> Value {
     json!({
         "type": "object",
         "required": ["request"],
-        "examples": [{ "request": { "filter": { "job": "course-report", "submitted_from": "24h" }, "dry_run": true } }],
+        "examples": [{ "request": { "filter": { "err_code": "source_unavailable", "submitted_from": "24h" }, "dry_run": true } }],
         "properties": {
             "params": { "$ref": "#/components/schemas/Params" },
             "request": {
