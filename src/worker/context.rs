@@ -28,8 +28,10 @@ pub struct AppContext {
     pub store: Store,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// The threads for CPU work.
+    /// The threads for CPU work; in a scan those of its lane.
     pub cpu: cpu::Cpu,
+    /// The threads of scans.
+    pub lanes: Arc<cpu::Lanes>,
     /// The memory for loaded data, `[worker] memory` bytes of it.
     pub memory: Arc<memory::Room>,
     /// Set when the daemon is told to stop.

@@ -1,14 +1,66 @@
 //! The one bridge from tokio to rayon: CPU work never runs on a tokio thread, and a panic in it is an answer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// The threads for CPU work, shared by all scans of the process.
 #[derive(Clone, Debug)]
 pub struct Cpu(Arc<ThreadPool>);
+
+/// How many scans are at work at the same time, at most.
+const SCANS_AT_ONCE: usize = 4;
+
+/// Threads for each scan by itself. A pool gives its threads to what came first, as long as that lasts; between pools the
+/// machine's scheduler divides the cores, so that a small request does not wait for a large one of another scan.
+#[derive(Debug)]
+pub struct Lanes {
+    first: Cpu,
+    free: Mutex<Vec<Cpu>>,
+    permits: Arc<Semaphore>,
+}
+
+/// The threads of one scan, until it is dropped.
+#[derive(Debug)]
+pub struct Lane {
+    cpu: Cpu,
+    lanes: Arc<Lanes>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Lanes {
+    /// As many pools of this many threads as scans may be at work; `first` is one of them.
+    pub fn new(first: &Cpu, threads: usize) -> Result<Self, ThreadPoolBuildError> {
+        let mut free = (1..SCANS_AT_ONCE).map(|_| Cpu::new(threads)).collect::<Result<Vec<_>, _>>()?;
+        free.push(first.clone());
+        let permits = Arc::new(Semaphore::new(free.len()));
+        Ok(Self { first: first.clone(), free: Mutex::new(free), permits })
+    }
+
+    /// The threads for one more scan, once one of those at work has ended; first come, first served.
+    pub async fn lane(self: &Arc<Self>) -> Lane {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
+        // With a permit one is free.
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Lane { cpu: free.unwrap_or_else(|| self.first.clone()), lanes: Arc::clone(self), _permit: permit }
+    }
+}
+
+impl Lane {
+    /// Its threads.
+    #[must_use]
+    pub fn cpu(&self) -> Cpu {
+        self.cpu.clone()
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.lanes.free.lock().unwrap_or_else(PoisonError::into_inner).push(self.cpu.clone());
+    }
+}
 
 /// The work panicked; the message is the panic's.
 #[derive(Debug, thiserror::Error)]

@@ -55,7 +55,7 @@ impl Fleet {
     /// By what a claim of this job is limited. `None`: no other daemon runs it.
     pub(super) fn share(&self, job_id: &str) -> Option<FairShare> {
         let daemons = self.running(job_id);
-        (daemons > 1).then_some(FairShare { daemons })
+        (daemons > 1).then_some(FairShare { daemons, is_beside: false })
     }
 }
 
@@ -63,6 +63,8 @@ impl Fleet {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FairShare {
     daemons: u32,
+    /// This daemon has rows of the job in work.
+    is_beside: bool,
 }
 
 impl FairShare {
@@ -72,14 +74,20 @@ impl FairShare {
         claim.saturating_mul(self.daemons)
     }
 
-    /// How many rows to claim, `claim` at most. This daemon has none of the job in work: it scans a job once at a time.
+    /// The same for a scan beside another one of this daemon: of what waits, since it is not known whose the others are.
+    pub(super) fn beside(self) -> Self {
+        Self { is_beside: true, ..self }
+    }
+
+    /// How many rows to claim, `claim` at most. This daemon has none of the job in work, unless it is a scan beside another one.
     ///
     /// None where nothing was claimable: of rows that have come since, a share is not known. They wake the daemon again.
     pub(super) fn rows(self, backlog: Backlog, claim: u32) -> u32 {
         if backlog.claimable == 0 {
             return 0;
         }
-        let open = backlog.claimable.saturating_add(backlog.in_work).min(self.count_up_to(claim).into());
+        let in_work = if self.is_beside { 0 } else { backlog.in_work };
+        let open = backlog.claimable.saturating_add(in_work).min(self.count_up_to(claim).into());
         let share = open.div_ceil(self.daemons.into());
         u32::try_from(share).unwrap_or(u32::MAX).min(claim)
     }
@@ -95,7 +103,7 @@ mod tests {
     use crate::requests::Heartbeat;
 
     fn rows(daemons: u32, claimable: u64, in_work: u64) -> u32 {
-        FairShare { daemons }.rows(Backlog { claimable, in_work }, 500)
+        FairShare { daemons, is_beside: false }.rows(Backlog { claimable, in_work }, 500)
     }
 
     #[test]
@@ -106,6 +114,8 @@ mod tests {
         assert_eq!([rows(3, 10, 0), rows(3, 6, 4), rows(3, 2, 8)], [4; 3]);
         assert_eq!(rows(2, 1, 0), 1);
         assert_eq!([rows(2, 0, 0), rows(2, 0, 9)], [0; 2]);
+        let beside = FairShare { daemons: 2, is_beside: false }.beside();
+        assert_eq!(beside.rows(Backlog { claimable: 5, in_work: 9 }, 500), 3, "of what waits");
     }
 
     #[test]
@@ -114,7 +124,7 @@ mod tests {
         assert_eq!(rows(2, 1_000, 1_000), 500);
         assert_eq!(rows(2, 999, 0), 500);
         assert_eq!(rows(2, 998, 0), 499);
-        assert_eq!(FairShare { daemons: u32::MAX }.count_up_to(500), u32::MAX);
+        assert_eq!(FairShare { daemons: u32::MAX, is_beside: false }.count_up_to(500), u32::MAX);
         assert_eq!(rows(u32::MAX, u64::MAX, u64::MAX), 1);
     }
 
@@ -141,7 +151,7 @@ mod tests {
             knows: Vec::new(),
         };
         let fleet = Fleet(vec![daemon("a", &["one", "both"]), daemon("b", &["both"])]);
-        assert_eq!(fleet.share("both"), Some(FairShare { daemons: 2 }));
+        assert_eq!(fleet.share("both"), Some(FairShare { daemons: 2, is_beside: false }));
         assert_eq!(fleet.share("one"), None);
         assert_eq!(fleet.share("none"), None);
     }

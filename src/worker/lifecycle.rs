@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::back_off::BackOff;
 use super::dependencies::still_down;
 use super::heartbeat::HeartbeatTask;
-use super::scan::{scan, scan_suspect};
+use super::scan::{scan, scan_beside, scan_suspect};
 use super::schedule::{Busy, Ticker, Timetable};
 use super::summary::Summary;
 use super::{AppContext, failpoints, retention, stage, supervisor, wake};
@@ -104,8 +104,8 @@ pub async fn run(app: &AppContext) -> Result<(), RunError> {
             sweep_from = Instant::now() + SWEEP;
             scans.spawn(sweep(app.clone(), retention));
         }
-        let due = timetable.due(now);
-        if !due.jobs.is_empty() {
+        // Each job by itself: none waits for another one's large request.
+        for due in timetable.due(now) {
             scans.spawn(tick(app.clone(), due, now));
         }
     }
@@ -191,30 +191,31 @@ async fn sweep(app: AppContext, retention: Duration) {
     }
 }
 
-/// Everything that one tick means for its jobs. A failure is logged; the next tick tries again.
+/// Everything that one tick means for a job. A failure is logged; the next tick tries again.
 async fn tick(app: AppContext, due: Busy, now: DateTime<Utc>) {
+    let lane = tokio::select! {
+        lane = app.lanes.lane() => lane,
+        () = app.stop.requested() => return,
+    };
     // A task of its own: a panic in it is an outcome too.
     let drained = tokio::spawn({
-        let (app, jobs) = (app.clone(), due.jobs.clone());
-        async move { drain(&app, &jobs).await }
+        let (app, job) = (AppContext { cpu: lane.cpu(), ..app.clone() }, Arc::clone(&due.job));
+        let is_beside = due.is_beside;
+        async move { if is_beside { drain_beside(&app, &job).await } else { drain(&app, &[job]).await } }
     });
     let trouble = match drained.await {
         Ok(Ok(Drained { held_back, .. })) => held_back.map(|why| (ScanOutcome::HeldBack, why)),
         Ok(Err(error)) => Some((ScanOutcome::BrokeOff, format!("a scan broke off: {error}"))),
         Err(panic) => Some((ScanOutcome::BrokeOff, format!("a scan broke off: {panic}"))),
     };
-    let jobs = || due.jobs.iter().map(|job| job.id.as_str()).collect::<Vec<_>>();
+    let job = &due.job;
     match &trouble {
-        None => {
-            for job in due.jobs.iter().filter(|job| job.mode == Mode::Request) {
-                app.metrics.set_last_run(&job.id, now);
-            }
-        }
-        Some((ScanOutcome::BrokeOff, why)) => log::error!("{why}, the next tick tries again jobs={:?}", jobs()),
+        None if job.mode == Mode::Request => app.metrics.set_last_run(&job.id, now),
+        Some((ScanOutcome::BrokeOff, why)) => log::error!("{why}, the next tick tries again job={}", job.id),
         // `dependencies` has logged it.
-        Some(_) => {}
+        Some(_) | None => {}
     }
-    app.scans.ended(&app.metrics, &due.jobs, trouble, app.clock.now());
+    app.scans.ended(&app.metrics, std::slice::from_ref(job), trouble, app.clock.now());
 }
 
 /// What came of scanning until nothing was claimable.
@@ -239,6 +240,22 @@ async fn drain(app: &AppContext, jobs: &[Arc<Job>]) -> Result<Drained, QueueErro
         if summary.claimed == 0 {
             summary = scan_suspect(app, jobs).await?;
         }
+        all.add(summary);
+        if summary.claimed == 0 {
+            break;
+        }
+    }
+    Ok(Drained { summary: all, held_back: None })
+}
+
+/// Scans beside another scan of the job, for rows that it has not taken, until nothing is claimable.
+async fn drain_beside(app: &AppContext, job: &Arc<Job>) -> Result<Drained, QueueError> {
+    let mut all = Summary::default();
+    while !app.stop.is_set() {
+        if let Some(why) = still_down(&app.down, &app.store, &app.source).await {
+            return Ok(Drained { summary: all, held_back: Some(why) });
+        }
+        let summary = scan_beside(app, job).await?;
         all.add(summary);
         if summary.claimed == 0 {
             break;

@@ -39,11 +39,13 @@ pub enum OpenError {
 pub fn app_context(config: Config, clock: Arc<dyn Clock>) -> Result<AppContext, OpenError> {
     let metrics = Arc::<Metrics>::default();
     metrics.set_started(clock.now());
+    let cpu = cpu::Cpu::new(config.worker.threads)?;
     Ok(AppContext {
         queue: queue(&config, Arc::clone(&clock), DAEMON_CONNECTIONS)?,
         source: Arc::new(Routed::new(counted(members(&config).map_err(OpenError::Source)?, &metrics))),
         store: counted_store(store(&config)?, &metrics),
-        cpu: cpu::Cpu::new(config.worker.threads)?,
+        lanes: Arc::new(cpu::Lanes::new(&cpu, config.worker.threads)?),
+        cpu,
         stop: Stop::default(),
         exclusive: Arc::default(),
         down: Down::default(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::claim::{Wish, claim};
-use super::fair_share::Fleet;
+use super::fair_share::{FairShare, Fleet};
 use super::group::accept::{Accepted, accept};
 use super::group::by_rows::{Answer, NoRows, ask, named, same_rows};
 use super::group::catalog::{LoadedCatalog, load_catalog};
@@ -58,6 +58,14 @@ pub(super) async fn scan(app: &AppContext, jobs: &[Arc<Job>]) -> Result<Summary,
     let fleet = if summary.claimed == 0 { fleet } else { Fleet::seen_by(app).await };
     summary.add(claim_and_work(app, jobs, Wish::Part(ClaimMode::Shared, fleet.running_any(jobs))).await?);
     Ok(summary)
+}
+
+/// Works on rows that have come while another scan of the job is at work; on no part, and on none that crashed its daemons: those
+/// are for the other scan.
+pub(super) async fn scan_beside(app: &AppContext, job: &Arc<Job>) -> Result<Summary, QueueError> {
+    let _shared = app.exclusive.read().await;
+    let share = Fleet::seen_by(app).await.share(&job.id).map(FairShare::beside);
+    claim_and_work(app, std::slice::from_ref(job), Wish::Rows(ClaimMode::Shared, share)).await
 }
 
 /// Works on one row that crashed its daemons, if there is one and nothing else is in work here: a crash then costs no other

@@ -1,10 +1,10 @@
 //! When to scan which jobs. The only user of tokio-cron-scheduler, which only ticks once a second. What is due is computed from each job's cron expression in its time zone, because the crate freezes the
 //! zone's offset when a job is added, lets runs overlap and may lose ticks.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use tokio::sync::mpsc;
 use tokio_cron_scheduler::{Job as Alarm, JobScheduler, JobSchedulerError};
@@ -15,6 +15,10 @@ use crate::config::cron::Cron;
 /// Rows of standalone jobs are scanned at this rhythm: their own schedule makes rows, and a row that failed for a
 /// reason that passes must not wait for the next night.
 const STANDALONE_SCAN: &str = "*/30 * * * * *";
+
+/// A scan that has been at work for this long gets another one beside it. Most end before, and what they have in common is loaded
+/// once.
+const BESIDE_AFTER: TimeDelta = TimeDelta::seconds(2);
 
 /// Ticks once a second, until it is stopped.
 pub(super) struct Ticker {
@@ -48,7 +52,7 @@ impl Ticker {
 pub(super) struct Timetable {
     rows: Vec<Row>,
     timezone: Tz,
-    busy: Arc<Mutex<BTreeSet<String>>>,
+    running: Running,
 }
 
 #[derive(Debug)]
@@ -60,19 +64,27 @@ struct Row {
     woken: bool,
 }
 
-/// Jobs being scanned; dropping it frees them for their next tick.
+/// The scans of each job: when each began, and whether it began beside another.
+type Running = Arc<Mutex<BTreeMap<String, Vec<(DateTime<Utc>, bool)>>>>;
+
+/// A job being scanned; dropping it frees the job for its next tick.
 #[derive(Debug)]
 pub(super) struct Busy {
-    /// The jobs.
-    pub jobs: Vec<Arc<Job>>,
-    busy: Arc<Mutex<BTreeSet<String>>>,
+    /// The job.
+    pub job: Arc<Job>,
+    /// Another scan of it is at work.
+    pub is_beside: bool,
+    began: DateTime<Utc>,
+    running: Running,
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        for job in &self.jobs {
-            busy.remove(&job.id);
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(scans) = running.get_mut(&self.job.id)
+            && let Some(at) = scans.iter().position(|scan| *scan == (self.began, self.is_beside))
+        {
+            scans.remove(at);
         }
     }
 }
@@ -81,7 +93,7 @@ impl Timetable {
     /// A timetable that counts from `now`.
     #[must_use]
     pub(super) fn new(jobs: &[Arc<Job>], timezone: Tz, now: DateTime<Utc>) -> Self {
-        let mut timetable = Self { rows: Vec::new(), timezone, busy: Arc::default() };
+        let mut timetable = Self { rows: Vec::new(), timezone, running: Arc::default() };
         timetable.replace(jobs, now);
         timetable
     }
@@ -109,25 +121,30 @@ impl Timetable {
         }
     }
 
-    /// The jobs with a tick in (last look, `now`], or woken, that are not being scanned; they are busy until the result
-    /// is dropped. A job that is woken while it is scanned is due again afterwards: that scan may have looked before.
-    pub(super) fn due(&mut self, now: DateTime<Utc>) -> Busy {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut jobs = Vec::new();
+    /// The jobs with a tick in (last look, `now`], or woken, that may be scanned; each is busy until its entry is dropped. A job
+    /// that is woken while it is scanned is due again afterwards: that scan may have looked before. Where a scan takes long, one
+    /// more is due beside it, for what has come meanwhile.
+    pub(super) fn due(&mut self, now: DateTime<Utc>) -> Vec<Busy> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut due = Vec::new();
         for row in &mut self.rows {
             // A clock that was set back: wait until it has caught up would be silence, so count from the new time.
             row.considered = row.considered.min(now);
-            if busy.contains(&row.job.id) {
-                continue;
-            }
+            let scans = running.entry(row.job.id.clone()).or_default();
+            let is_beside = match scans[..] {
+                [] | [(_, true)] => false,
+                [(began, false)] if now - began >= BESIDE_AFTER => true,
+                _ => continue,
+            };
             if row.woken || row.scans.latest_between(row.considered, now, self.timezone).is_some() {
                 row.considered = now;
                 row.woken = false;
-                busy.insert(row.job.id.clone());
-                jobs.push(Arc::clone(&row.job));
+                scans.push((now, is_beside));
+                let (job, running) = (Arc::clone(&row.job), Arc::clone(&self.running));
+                due.push(Busy { job, is_beside, began: now, running });
             }
         }
-        Busy { jobs, busy: Arc::clone(&self.busy) }
+        due
     }
 }
 
@@ -148,8 +165,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn ids(busy: &Busy) -> Vec<&str> {
-        busy.jobs.iter().map(|job| job.id.as_str()).collect()
+    fn ids(due: &[Busy]) -> Vec<&str> {
+        due.iter().map(|busy| busy.job.id.as_str()).collect()
     }
 
     #[test]
@@ -169,9 +186,25 @@ mod tests {
         let mut table = Timetable::new(&[job("a", "* * * * * *")], chrono_tz::UTC, at("2026-01-01T00:00:00Z"));
         let running = table.due(at("2026-01-01T00:00:01Z"));
         assert_eq!(ids(&running), ["a"]);
-        assert!(ids(&table.due(at("2026-01-01T00:00:05Z"))).is_empty());
+        assert!(ids(&table.due(at("2026-01-01T00:00:02Z"))).is_empty());
         drop(running);
-        assert_eq!(ids(&table.due(at("2026-01-01T00:00:05Z"))), ["a"], "the tick it missed is made up");
+        assert_eq!(ids(&table.due(at("2026-01-01T00:00:02Z"))), ["a"], "the tick it missed is made up");
+    }
+
+    #[test]
+    fn beside_a_scan_that_takes_long_there_is_one_more() {
+        let mut table = Timetable::new(&[job("a", "* * * * * *")], chrono_tz::UTC, at("2026-01-01T00:00:00Z"));
+        let first = table.due(at("2026-01-01T00:00:01Z"));
+        let second = table.due(at("2026-01-01T00:00:03Z"));
+        assert_eq!((first[0].is_beside, second[0].is_beside), (false, true));
+        assert!(table.due(at("2026-01-01T00:01:00Z")).is_empty(), "two at most");
+        drop(first);
+        let third = table.due(at("2026-01-01T00:01:00Z"));
+        assert!(!third[0].is_beside, "the one that is left took only what came later");
+        drop(second);
+        assert!(table.due(at("2026-01-01T00:01:01Z")).is_empty());
+        assert!(table.due(at("2026-01-01T00:01:02Z"))[0].is_beside);
+        drop(third);
     }
 
     #[test]
@@ -197,9 +230,11 @@ mod tests {
         let jobs = [job("a", "0 * * * * *"), job("b", "30 * * * * *"), job("c", "0 * * * * *")];
         table.replace(&jobs, at("2026-01-01T00:01:40Z"));
         assert!(ids(&table.due(at("2026-01-01T00:01:59Z"))).is_empty(), "no tick before the change is made up");
-        assert_eq!(ids(&table.due(at("2026-01-01T00:02:00Z"))), ["c"], "the others are still being scanned");
-        drop(running);
-        assert_eq!(ids(&table.due(at("2026-01-01T00:02:30Z"))), ["a", "b"]);
+        let later = table.due(at("2026-01-01T00:02:00Z"));
+        assert_eq!(ids(&later), ["a", "c"]);
+        assert_eq!([later[0].is_beside, later[1].is_beside], [true, false], "the others are still being scanned");
+        drop((running, later));
+        assert_eq!(ids(&table.due(at("2026-01-01T00:02:30Z"))), ["b"]);
         table.replace(&[], at("2026-01-01T00:02:31Z"));
         assert!(ids(&table.due(at("2026-01-01T00:05:00Z"))).is_empty());
     }

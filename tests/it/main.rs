@@ -4,6 +4,7 @@ mod alerts;
 mod alive;
 mod api;
 mod attacks;
+mod beside;
 mod buckets;
 mod cancels;
 mod cli;
