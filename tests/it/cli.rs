@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -44,7 +44,8 @@ fn the_readme_s_commands_work_for_a_newcomer() {
 fn the_commands_for_operators_are_understood() {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md")).unwrap();
     let database = TestDatabase::sqlite();
-    let nightly = "[[job]]\nid = \"nightly\"\nreport = \"course\"\nmode = \"standalone\"\nconfig = { batchFilters = [\"TPD\"] }";
+    let nightly =
+        "[[job]]\nid = \"nightly\"\nreport = \"course\"\nmode = \"standalone\"\nconfig = { batchFilters = [\"TPD\"] }";
     let site = Site::new(&database, &fixture("odd"), &format!("{JOBS}\n{nightly}"), "");
     assert!(site.run(&["migrate"]).status.success());
     let mut run = 0;

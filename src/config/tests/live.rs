@@ -19,6 +19,7 @@ fn other(section: &str, key: &Key) -> String {
         ("store", "url") => "'file://other'",
         ("job", "schedule") => "'0 0 1 * * *'",
         ("api.keys", "not_after") => "2027-01-31",
+        ("job", "priority") => "-3",
         ("job", "zip") => "'legacy'",
         ("job", "compress") => "'gzip'",
         ("job.options", "attempt") => "'latest'",

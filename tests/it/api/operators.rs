@@ -224,7 +224,12 @@ fn each_answer_is_described_by_one_schema() {
     let server = Server::start(&site, "serve");
     let described = server.get("/openapi.json").json();
     let mut answers = 0;
-    for (path, calls) in described["paths"].as_object().unwrap().iter().filter(|(path, _)| path.starts_with("/job/")) {
+    for (path, calls) in described["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(path, _)| path.starts_with("/job/") || path.starts_with("/tenant/"))
+    {
         for (status, answer) in
             calls.as_object().unwrap().values().flat_map(|call| call["responses"].as_object().unwrap())
         {
