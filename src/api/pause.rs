@@ -82,7 +82,7 @@ fn operation(schemas: &mut Schemas, summary: &'static str, kind: PauseKind) -> O
     Operation {
         summary,
         description: "While it is paused none of its requests is begun; those in work go on, and submissions are taken. \
-                      A body `{\"request\": {\"why\": …}}` says why. Keys may not do it.",
+                      A body `{\"request\": {\"why\": …}}` says why. A job is paused by keys of role admin, a tag by those of role operator.",
         parameters: vec![parameter],
         result: schemas.of::<PauseObject>(),
         errors: &[400, 404, 409],

@@ -17,7 +17,7 @@ pub(super) const CALL: Call = Call {
     describe: |schemas| Operation {
         summary: "Run a standalone job now",
         description: "Makes one request with the job's own jobConfig, outside its schedule. Two calls within one second make \
-                      one. Keys may not do it.",
+                      one. For keys of role admin.",
         parameters: vec![path_parameter("job", "Its id or an alias.")],
         result: schemas.of::<StatusObject>(),
         errors: &[400, 404, 409],
