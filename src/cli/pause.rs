@@ -18,7 +18,7 @@ use crate::requests::{Pause, PauseKind, PauseQueue, Paused, Pauses, QueueError, 
 pub(super) struct PauseArguments {
     #[command(subcommand)]
     what: What,
-    /// Why, for whoever waits.
+    /// The reason; clients whose requests wait read it.
     #[arg(long, global = true, value_name = "TEXT")]
     why: Option<String>,
     /// Who pauses it.

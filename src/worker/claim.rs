@@ -14,7 +14,7 @@ use crate::requests::{Claim, ClaimMode, ClaimOptions, Queue, QueueError};
 pub(super) enum Wish {
     /// Rows; this daemon's share of them, where it has one.
     Rows(ClaimMode, Option<FairShare>),
-    /// Of one request this daemon's share of the open parts, where so many daemons run one of the jobs.
+    /// Open parts of one request, up to the share of this daemon. The number is that of the daemons that run the jobs.
     Part(ClaimMode, u32),
 }
 
